@@ -1,0 +1,1 @@
+//! Harness that runs JetKV and nats-server side by side.

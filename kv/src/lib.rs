@@ -1,0 +1,1 @@
+//! Key-Value buckets, typed for in-process use.

@@ -1,0 +1,3 @@
+//! The `jetkv` binary.
+
+fn main() {}
