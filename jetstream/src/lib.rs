@@ -1,1 +1,20 @@
-//! The JetStream stream engine.
+//! The JetStream stream engine: streams, consumers, stores and the JetStream API.
+//!
+//! The engine is a state machine with its world passed in. It owns no socket and no runtime; time comes from a
+//! [`Clock`], files from a [`Disk`], and whatever must leave the engine is handed to a [`Host`]. The same code
+//! therefore runs inside the server, inside a Rust test, and inside a simulation that crashes it.
+
+pub mod clock;
+pub mod config;
+pub mod disk;
+pub mod filter;
+pub mod host;
+pub mod outbox;
+pub mod store;
+pub mod stream;
+
+pub use clock::{Clock, ManualClock, SystemClock};
+pub use disk::{Disk, DiskFile};
+pub use filter::Filter;
+pub use host::{AccountId, Delivery, Host, OutMsg};
+pub use outbox::Outbox;

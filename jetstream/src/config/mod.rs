@@ -1,0 +1,5 @@
+//! Stream and consumer configuration: the JSON shapes of the JetStream API, their defaults and their rules.
+
+pub mod stream;
+
+pub use stream::StreamConfig;

@@ -1,0 +1,8 @@
+//! Stream configuration.
+
+/// Configuration of a stream.
+#[derive(Debug, Clone, Default)]
+pub struct StreamConfig {
+    /// Name.
+    pub name: String,
+}

@@ -1,0 +1,107 @@
+//! The file operations that the stores need, behind a trait, so that a simulation can lose, tear and corrupt
+//! what the real disk would have kept.
+
+mod real;
+
+pub use real::RealDisk;
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// A directory tree. Paths are absolute.
+pub trait Disk: Send + Sync {
+    /// Opens a file for reading and writing; creates it, empty, where `create` is set and it does not exist.
+    ///
+    /// # Errors
+    /// Those of the operating system; `NotFound` where it does not exist and `create` is not set.
+    fn open(&self, path: &Path, create: bool) -> io::Result<Box<dyn DiskFile>>;
+    /// The whole content of a file.
+    ///
+    /// # Errors
+    /// Those of the operating system.
+    fn read(&self, path: &Path) -> io::Result<Vec<u8>>;
+    /// Replaces a file as a whole: writes beside it, syncs where `sync` is set, and renames over it.
+    ///
+    /// # Errors
+    /// Those of the operating system; the old content is then still there.
+    fn replace(&self, path: &Path, content: &[u8], sync: bool) -> io::Result<()>;
+    /// Renames a file or directory.
+    ///
+    /// # Errors
+    /// Those of the operating system.
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
+    /// Removes a file.
+    ///
+    /// # Errors
+    /// Those of the operating system.
+    fn remove_file(&self, path: &Path) -> io::Result<()>;
+    /// Removes a directory and all below it; no error where it does not exist.
+    ///
+    /// # Errors
+    /// Those of the operating system.
+    fn remove_dir_all(&self, path: &Path) -> io::Result<()>;
+    /// Creates a directory and its parents.
+    ///
+    /// # Errors
+    /// Those of the operating system.
+    fn create_dir_all(&self, path: &Path) -> io::Result<()>;
+    /// The entries of a directory, sorted by name; none where it does not exist.
+    ///
+    /// # Errors
+    /// Those of the operating system.
+    fn list(&self, path: &Path) -> io::Result<Vec<DirEntry>>;
+    /// Makes the entries of a directory durable.
+    ///
+    /// # Errors
+    /// Those of the operating system.
+    fn sync_dir(&self, path: &Path) -> io::Result<()>;
+}
+
+/// One entry of a directory.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DirEntry {
+    /// The whole path.
+    pub path: PathBuf,
+    /// The last component of the path; entries whose name is not UTF-8 are left out of listings.
+    pub name: String,
+    /// Whether it is a directory.
+    pub is_dir: bool,
+    /// Size of the file in bytes.
+    pub size_bytes: u64,
+}
+
+/// An open file.
+pub trait DiskFile: Send + Sync {
+    /// Reads into `buf` from `offset` and says how much came; less than asked only at the end of the file.
+    ///
+    /// # Errors
+    /// Those of the operating system.
+    fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize>;
+    /// Writes all of `data` at `offset`.
+    ///
+    /// # Errors
+    /// Those of the operating system; a part of `data` may have been written.
+    fn write_at(&self, data: &[u8], offset: u64) -> io::Result<()>;
+    /// Cuts or extends the file.
+    ///
+    /// # Errors
+    /// Those of the operating system.
+    fn set_len(&self, size_bytes: u64) -> io::Result<()>;
+    /// Size in bytes.
+    ///
+    /// # Errors
+    /// Those of the operating system.
+    fn len(&self) -> io::Result<u64>;
+    /// Makes the content durable (fdatasync).
+    ///
+    /// # Errors
+    /// Those of the operating system.
+    fn sync(&self) -> io::Result<()>;
+    /// Whether the file is empty.
+    ///
+    /// # Errors
+    /// Those of the operating system.
+    fn is_empty(&self) -> io::Result<bool> {
+        Ok(self.len()? == 0)
+    }
+}

@@ -1,0 +1,52 @@
+//! What the engine asks of whoever runs it.
+
+use crate::stream::Stream;
+use std::sync::Arc;
+
+/// An account as the router numbers it. Names are only used for directories and in JSON.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct AccountId(pub u32);
+
+/// A message that leaves the engine.
+#[derive(Debug, Clone, Copy)]
+pub struct OutMsg<'a> {
+    /// The subject that decides who receives it.
+    pub to: &'a [u8],
+    /// The subject that receivers see. It differs from `to` for consumer deliveries, which are routed by deliver
+    /// subject or inbox and show the stored subject.
+    pub subject: &'a [u8],
+    /// The reply subject, empty for none.
+    pub reply: &'a [u8],
+    /// The raw header block with its `NATS/1.0` line and closing empty line, empty for none.
+    pub headers: &'a [u8],
+    /// The payload.
+    pub payload: &'a [u8],
+}
+
+/// What became of an [`OutMsg`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Delivery {
+    /// Nobody listens.
+    NoInterest,
+    /// It is in the outbound buffer of at least one receiver.
+    Sent,
+    /// As `Sent`, and a receiver's buffer is filling: stop feeding it until `Stream::pump` is called again.
+    Pressured,
+}
+
+/// The world outside the engine: the router of the server, or a collector in a test.
+///
+/// Every method may be called while a stream's delivery gate is held; none may call back into the engine on the
+/// same thread. A host that routes a delivered message into another stream queues it and publishes it later.
+pub trait Host: Send + Sync {
+    /// Routes a message in an account.
+    fn deliver(&self, account: AccountId, msg: OutMsg<'_>) -> Delivery;
+    /// Whether a message on `subject` would reach anyone; with `queue`, anyone in that queue group.
+    fn has_interest(&self, account: AccountId, subject: &[u8], queue: Option<&[u8]>) -> bool;
+    /// A stream begins (`listening`) or ceases to capture what is published on `pattern` in its account.
+    fn stream_subject(&self, stream: &Arc<Stream>, pattern: &[u8], listening: bool);
+    /// The engine wants `Engine::tick` to be called at or soon after `at_ns`; earlier calls do no harm.
+    fn wake_at(&self, at_ns: u64);
+    /// The stream has more to deliver than fits one turn: call `Stream::pump` soon, after other work.
+    fn pump_later(&self, stream: &Arc<Stream>);
+}

@@ -1,0 +1,117 @@
+//! Messages waiting to leave the engine, in order.
+
+use crate::host::OutMsg;
+use std::ops::Range;
+
+/// A queue of outgoing messages. All bytes stand in one arena that is reused, so that queueing allocates nothing
+/// once the arena has grown to the size of a usual batch.
+#[derive(Debug, Default)]
+pub struct Outbox {
+    arena: Vec<u8>,
+    items: Vec<Item>,
+}
+
+#[derive(Debug, Clone)]
+struct Item {
+    to: Range<usize>,
+    subject: Range<usize>,
+    reply: Range<usize>,
+    headers: Range<usize>,
+    payload: Range<usize>,
+}
+
+/// Arenas above this size are given back to the allocator once they are empty: one burst of large values must not
+/// be paid for in memory for ever.
+const ARENA_KEPT_BYTES: usize = 1 << 20;
+
+impl Outbox {
+    /// An empty outbox; allocates nothing.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self { arena: Vec::new(), items: Vec::new() }
+    }
+
+    /// Queues a copy of `msg`.
+    pub fn push(&mut self, msg: OutMsg<'_>) {
+        let to = self.copy(msg.to);
+        let subject = if msg.to == msg.subject { to.clone() } else { self.copy(msg.subject) };
+        let reply = self.copy(msg.reply);
+        let headers = self.copy(msg.headers);
+        let payload = self.copy(msg.payload);
+        self.items.push(Item { to, subject, reply, headers, payload });
+    }
+
+    /// Queues a message whose payload is written in place by `write`, without a buffer in between.
+    pub fn push_with(&mut self, to: &[u8], write: impl FnOnce(&mut Vec<u8>)) {
+        let to = self.copy(to);
+        let start = self.arena.len();
+        write(&mut self.arena);
+        let payload = start..self.arena.len();
+        self.items.push(Item { subject: to.clone(), to, reply: 0..0, headers: 0..0, payload });
+    }
+
+    /// The queued messages, oldest first.
+    pub fn iter(&self) -> impl Iterator<Item = OutMsg<'_>> {
+        self.items.iter().map(|item| OutMsg {
+            to: self.slice(&item.to),
+            subject: self.slice(&item.subject),
+            reply: self.slice(&item.reply),
+            headers: self.slice(&item.headers),
+            payload: self.slice(&item.payload),
+        })
+    }
+
+    /// How many messages are queued.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.items.len()
+    }
+
+    /// Whether nothing is queued.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.items.is_empty()
+    }
+
+    /// Bytes queued.
+    #[must_use]
+    pub fn size_bytes(&self) -> usize {
+        self.arena.len()
+    }
+
+    /// Empties the outbox and keeps its memory for the next batch.
+    pub fn clear(&mut self) {
+        self.items.clear();
+        self.arena.clear();
+        if self.arena.capacity() > ARENA_KEPT_BYTES {
+            self.arena = Vec::new();
+        }
+    }
+
+    fn copy(&mut self, bytes: &[u8]) -> Range<usize> {
+        let start = self.arena.len();
+        self.arena.extend_from_slice(bytes);
+        start..self.arena.len()
+    }
+
+    fn slice(&self, range: &Range<usize>) -> &[u8] {
+        self.arena.get(range.clone()).unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_leave_in_the_order_they_came_with_every_part_intact() {
+        let mut outbox = Outbox::new();
+        outbox.push(OutMsg { to: b"inbox", subject: b"kv.a", reply: b"ack", headers: b"h", payload: b"one" });
+        outbox.push_with(b"reply", |payload| payload.extend_from_slice(b"two"));
+        let seen: Vec<_> = outbox.iter().map(|m| (m.to, m.subject, m.reply, m.headers, m.payload)).collect();
+        assert_eq!(seen[0], (&b"inbox"[..], &b"kv.a"[..], &b"ack"[..], &b"h"[..], &b"one"[..]));
+        assert_eq!(seen[1], (&b"reply"[..], &b"reply"[..], &b""[..], &b""[..], &b"two"[..]));
+        outbox.clear();
+        assert!(outbox.is_empty() && outbox.iter().next().is_none());
+    }
+}

@@ -1,0 +1,204 @@
+//! Where a stream keeps its messages: the [`Store`] trait, its two implementations, and the subject index that
+//! both share.
+//!
+//! A store is a map from sequence to message that knows nothing of limits, retention or time: the stream decides
+//! what to remove and when, once, for both implementations. A store is called under its stream's lock.
+
+pub mod index;
+
+use crate::filter::Filter;
+use std::io;
+
+/// A message as a store hands it out, borrowed from the store's memory until the next call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Msg<'a> {
+    /// Sequence in the stream, from 1.
+    pub seq: u64,
+    /// Time of arrival, nanoseconds since 1970.
+    pub ts_ns: i64,
+    /// Subject.
+    pub subject: &'a [u8],
+    /// Raw header block, empty for none.
+    pub headers: &'a [u8],
+    /// Payload.
+    pub payload: &'a [u8],
+}
+
+impl Msg<'_> {
+    /// What the message counts for in the stream's bytes. See [`msg_size_file`] and [`msg_size_memory`]; the store
+    /// that holds it knows which.
+    #[must_use]
+    pub fn content_len(&self) -> usize {
+        self.subject.len() + self.headers.len() + self.payload.len()
+    }
+}
+
+/// Size that a message counts for in a file stream: its record on disk (22 bytes of header, 8 of checksum, 4 more
+/// with headers). Observed on nats-server v2.15.2.
+#[must_use]
+pub const fn msg_size_file(subject_len: usize, headers_len: usize, payload_len: usize) -> u64 {
+    let headers = if headers_len == 0 { 0 } else { 4 + headers_len };
+    (22 + subject_len + headers + payload_len + 8) as u64
+}
+
+/// Size that a message counts for in a memory stream: 16 bytes for sequence and time beside its content.
+#[must_use]
+pub const fn msg_size_memory(subject_len: usize, headers_len: usize, payload_len: usize) -> u64 {
+    (subject_len + headers_len + payload_len + 16) as u64
+}
+
+/// Counters of a store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct StoreState {
+    /// Messages held.
+    pub msgs: u64,
+    /// Sum of their sizes, as the store counts them.
+    pub bytes: u64,
+    /// First sequence held; `last_seq + 1` when the store is empty (0 in a store that never held anything).
+    pub first_seq: u64,
+    /// Time of the first message, 0 when empty.
+    pub first_ts_ns: i64,
+    /// Last sequence ever assigned, held or not.
+    pub last_seq: u64,
+    /// Time of the last message ever stored, 0 if none.
+    pub last_ts_ns: i64,
+    /// Distinct subjects.
+    pub subjects: u64,
+}
+
+/// What a removal took away.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Removed {
+    /// Sequence that is gone.
+    pub seq: u64,
+    /// Bytes it counted for.
+    pub bytes: u64,
+}
+
+/// How many messages a consumer would get.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Pending {
+    /// Messages that match, at or after the sequence asked for.
+    pub count: u64,
+    /// The last sequence of the stream that this count takes into account.
+    pub through_seq: u64,
+}
+
+/// Why a store could not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The disk refused.
+    #[error("{what}: {source}")]
+    Io {
+        /// The operation and file.
+        what: String,
+        /// The operating system's error.
+        #[source]
+        source: io::Error,
+    },
+    /// An earlier write or sync failed; the store keeps serving reads and refuses writes until it is recovered.
+    #[error("store is read-only after a failed write: {0}")]
+    Poisoned(String),
+    /// A record is damaged; it is never removed silently.
+    #[error("message {seq} is damaged in {place}")]
+    Damaged {
+        /// Sequence of the message.
+        seq: u64,
+        /// File and offset.
+        place: String,
+    },
+    /// A subject or message too long for the record format.
+    #[error("message too large for the store")]
+    TooLarge,
+}
+
+/// A map from sequence to message, in order of sequence, with an index by subject.
+pub trait Store: Send {
+    /// Counters; cheap.
+    fn state(&self) -> StoreState;
+    /// The index of subjects.
+    fn index(&self) -> &index::SubjectIndex;
+    /// Size that a message with such lengths counts for in [`StoreState::bytes`].
+    fn msg_size(&self, subject_len: usize, headers_len: usize, payload_len: usize) -> u64;
+    /// Appends a message; `msg.seq` is above `last_seq`, sequences in between count as removed. It is readable at
+    /// once by the stream and outlives the process after the next [`Store::flush`].
+    ///
+    /// # Errors
+    /// I/O, or a poisoned store; nothing was appended then.
+    fn append(&mut self, msg: &Msg<'_>) -> Result<(), StoreError>;
+    /// Raises `last_seq` to `seq` with nothing stored; sequences in between count as removed.
+    ///
+    /// # Errors
+    /// I/O, or a poisoned store.
+    fn skip_to(&mut self, seq: u64, ts_ns: i64) -> Result<(), StoreError>;
+    /// The message at `seq`, if it is held.
+    ///
+    /// # Errors
+    /// I/O, or a damaged record.
+    fn load(&mut self, seq: u64) -> Result<Option<Msg<'_>>, StoreError>;
+    /// The first message at or after `from_seq` whose subject matches.
+    ///
+    /// # Errors
+    /// As for [`Store::load`].
+    fn next(&mut self, filter: &Filter, from_seq: u64) -> Result<Option<Msg<'_>>, StoreError>;
+    /// The last message at or before `upto_seq` whose subject matches.
+    ///
+    /// # Errors
+    /// As for [`Store::load`].
+    fn previous(&mut self, filter: &Filter, upto_seq: u64) -> Result<Option<Msg<'_>>, StoreError>;
+    /// The first sequence held whose time is at or after `ts_ns`; `last_seq + 1` where there is none.
+    ///
+    /// # Errors
+    /// As for [`Store::load`].
+    fn seq_at_time(&mut self, ts_ns: i64) -> Result<u64, StoreError>;
+    /// How many messages match at or after `from_seq`; with `last_per_subject`, how many of them are the last of
+    /// their subject.
+    ///
+    /// # Errors
+    /// As for [`Store::load`].
+    fn pending(
+        &mut self,
+        filter: &Filter,
+        from_seq: u64,
+        last_per_subject: bool,
+    ) -> Result<Pending, StoreError>;
+    /// Removes the message at `seq`, if it is held. `subject` spares a read where the caller knows it. With `erase`
+    /// the bytes are overwritten as well.
+    ///
+    /// # Errors
+    /// I/O, or a poisoned store; the message is still held then.
+    fn remove(
+        &mut self,
+        seq: u64,
+        subject: Option<&[u8]>,
+        erase: bool,
+    ) -> Result<Option<Removed>, StoreError>;
+    /// Removes everything below `seq` and makes it the first sequence (raises `last_seq` to `seq - 1` where that is
+    /// lower). Says how many messages went.
+    ///
+    /// # Errors
+    /// I/O, or a poisoned store.
+    fn compact(&mut self, seq: u64) -> Result<u64, StoreError>;
+    /// Sequences between first and last that are not held, in order.
+    fn deleted(&self) -> Vec<u64>;
+    /// How many sequences between first and last are not held.
+    fn num_deleted(&self) -> u64;
+    /// Messages with a `Nats-TTL` header that were found when the store was opened, as (sequence, moment of expiry
+    /// in nanoseconds since 1970); empties the list.
+    fn take_recovered_expiries(&mut self) -> Vec<(u64, i64)>;
+    /// Hands what was appended and removed to the operating system: it then outlives the process.
+    ///
+    /// # Errors
+    /// I/O; the store is poisoned then.
+    fn flush(&mut self) -> Result<(), StoreError>;
+    /// Flushes and makes it durable: it then outlives a power failure.
+    ///
+    /// # Errors
+    /// I/O; the store is poisoned then.
+    fn sync(&mut self) -> Result<(), StoreError>;
+    /// Flushes and writes whatever makes the next start fast. The store is not used afterwards.
+    ///
+    /// # Errors
+    /// I/O.
+    fn close(&mut self) -> Result<(), StoreError>;
+}
