@@ -1,1 +1,3 @@
 //! The JetKV server.
+
+pub mod options;

@@ -1,0 +1,210 @@
+//! Who may connect, into which account, and with which permissions.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use super::defaults;
+
+/// The `authorization` block, the flags `--user`, `--pass`, `--auth`, and the users of all accounts.
+#[derive(Clone, Debug, PartialEq)]
+pub struct AuthOptions {
+    /// The single user's name. Excludes `token` and `users`.
+    pub username: Option<String>,
+    /// The single user's password: plain, or a bcrypt hash.
+    pub password: Option<String>,
+    /// The single token: plain, or a bcrypt hash.
+    pub token: Option<String>,
+    /// Users of the `authorization` block and of the `accounts` block. Names are unique.
+    pub users: Vec<UserOptions>,
+    /// Name of the user that connections without credentials become. It is one of `users`.
+    pub no_auth_user: Option<String>,
+    /// Time a client has to send its CONNECT.
+    pub timeout: Duration,
+}
+
+/// One user of an `authorization` or `accounts` block.
+#[derive(Clone, Debug, PartialEq)]
+pub struct UserOptions {
+    /// Name, not empty.
+    pub username: String,
+    /// Password: plain, or a bcrypt hash. May be empty.
+    pub password: String,
+    /// Account that the user belongs to. `None`: the global one, `$G`.
+    pub account: Option<String>,
+    /// What the user may publish and subscribe, defaults of its block applied. `None`: everything.
+    pub permissions: Option<Permissions>,
+    /// Kinds of connection that the user may use. `None`: all.
+    pub allowed_connection_types: Option<BTreeSet<ConnectionType>>,
+}
+
+/// Kinds of connection, by the names in `allowed_connection_types`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum ConnectionType {
+    /// A NATS client over TCP or TLS.
+    Standard,
+    /// A NATS client over WebSocket.
+    Websocket,
+    /// A leaf node.
+    Leafnode,
+    /// A leaf node over WebSocket.
+    LeafnodeWs,
+    /// An MQTT client.
+    Mqtt,
+    /// An MQTT client over WebSocket.
+    MqttWs,
+    /// A client within the process.
+    InProcess,
+}
+
+/// What a user may publish and subscribe.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Permissions {
+    /// Subjects that may be published. `None`: all.
+    pub publish: Option<SubjectPermission>,
+    /// Subjects that may be subscribed, each perhaps with a queue name after a blank. `None`: all.
+    pub subscribe: Option<SubjectPermission>,
+    /// Whether a reply subject that the user received may be published, how often and how long.
+    pub responses: Option<ResponsePermission>,
+}
+
+/// Allowed and denied subjects; wildcards included.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SubjectPermission {
+    /// `None`: all that `deny` does not cover. `Some` and empty: none.
+    pub allow: Option<Vec<String>>,
+    /// Subjects that are refused although `allow` covers them.
+    pub deny: Vec<String>,
+}
+
+/// Permission to publish on reply subjects that were received.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ResponsePermission {
+    /// Replies per request. Negative: any number.
+    pub max_messages: i64,
+    /// Time within which the replies are allowed, in nanoseconds. Negative: any time.
+    pub expires_ns: i64,
+}
+
+/// One account of the `accounts` block.
+#[derive(Clone, Debug, PartialEq)]
+pub struct AccountOptions {
+    /// Name, unique.
+    pub name: String,
+    /// JetStream limits. `None`: JetStream is off for the account.
+    pub jetstream: Option<AccountJetStreamLimits>,
+    /// Limits of the account's connections.
+    pub limits: AccountLimits,
+}
+
+/// Limits of an account's connections. Negative: no limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AccountLimits {
+    /// Most connections of the account.
+    pub max_connections: i64,
+    /// Most subscriptions of one connection.
+    pub max_subscriptions: i64,
+    /// Largest message, in bytes.
+    pub max_payload_bytes: i64,
+    /// Most leaf nodes.
+    pub max_leafnodes: i64,
+}
+
+/// JetStream limits of an account. Negative: no limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AccountJetStreamLimits {
+    /// Most bytes in memory.
+    pub max_memory_bytes: i64,
+    /// Most bytes on disk.
+    pub max_store_bytes: i64,
+    /// Most streams.
+    pub max_streams: i64,
+    /// Most consumers of a stream.
+    pub max_consumers: i64,
+    /// Most unacknowledged messages that a consumer may ask for.
+    pub max_ack_pending: i64,
+    /// Largest `max_bytes` of a stream in memory.
+    pub memory_max_stream_bytes: i64,
+    /// Largest `max_bytes` of a stream on disk.
+    pub store_max_stream_bytes: i64,
+    /// Streams must have `max_bytes`.
+    pub max_bytes_required: bool,
+}
+
+impl Default for AuthOptions {
+    fn default() -> Self {
+        Self {
+            username: None,
+            password: None,
+            token: None,
+            users: Vec::new(),
+            no_auth_user: None,
+            timeout: defaults::AUTH_TIMEOUT,
+        }
+    }
+}
+
+impl AccountOptions {
+    /// An account without JetStream and without limits, as `accounts { NAME {} }` makes it.
+    pub fn new(name: impl Into<String>) -> Self {
+        Self { name: name.into(), jetstream: None, limits: AccountLimits::default() }
+    }
+}
+
+impl Default for AccountLimits {
+    fn default() -> Self {
+        Self { max_connections: -1, max_subscriptions: -1, max_payload_bytes: -1, max_leafnodes: -1 }
+    }
+}
+
+impl Default for AccountJetStreamLimits {
+    fn default() -> Self {
+        Self {
+            max_memory_bytes: -1,
+            max_store_bytes: -1,
+            max_streams: -1,
+            max_consumers: -1,
+            max_ack_pending: -1,
+            memory_max_stream_bytes: -1,
+            store_max_stream_bytes: -1,
+            max_bytes_required: false,
+        }
+    }
+}
+
+impl Default for ResponsePermission {
+    fn default() -> Self {
+        Self {
+            max_messages: defaults::ALLOW_RESPONSES_MAX,
+            expires_ns: i64::try_from(defaults::ALLOW_RESPONSES_EXPIRES.as_nanos()).unwrap_or(i64::MAX),
+        }
+    }
+}
+
+impl ConnectionType {
+    /// The name in the configuration.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Standard => "STANDARD",
+            Self::Websocket => "WEBSOCKET",
+            Self::Leafnode => "LEAFNODE",
+            Self::LeafnodeWs => "LEAFNODE_WS",
+            Self::Mqtt => "MQTT",
+            Self::MqttWs => "MQTT_WS",
+            Self::InProcess => "IN_PROCESS",
+        }
+    }
+
+    /// The kind that a name in the configuration means; upper or lower case.
+    pub fn from_name(name: &str) -> Option<Self> {
+        const ALL: [ConnectionType; 7] = [
+            ConnectionType::Standard,
+            ConnectionType::Websocket,
+            ConnectionType::Leafnode,
+            ConnectionType::LeafnodeWs,
+            ConnectionType::Mqtt,
+            ConnectionType::MqttWs,
+            ConnectionType::InProcess,
+        ];
+        ALL.into_iter().find(|kind| kind.name().eq_ignore_ascii_case(name))
+    }
+}

@@ -1,0 +1,109 @@
+//! Options of the stream engine.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::defaults;
+
+/// The `jetstream` block, `-js` and `-sd`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct JetStreamOptions {
+    /// The engine runs.
+    pub enabled: bool,
+    /// Requests with unknown fields are refused.
+    pub strict: bool,
+    /// Directory below which the engine keeps its own directory `jetstream`. `None`: `nats` in the system's
+    /// temporary directory.
+    pub store_dir: Option<PathBuf>,
+    /// Most bytes that streams may hold in memory. Negative: three quarters of the machine's memory.
+    pub max_memory_bytes: i64,
+    /// Most bytes that streams may hold on disk. Negative: three quarters of what is free in `store_dir`.
+    pub max_store_bytes: i64,
+    /// Name of the JetStream domain.
+    pub domain: Option<String>,
+    /// Time between two syncs of the file store.
+    pub sync_interval: Duration,
+    /// Every write is synced before it is acknowledged.
+    pub sync_always: bool,
+    /// Tag prefix that decides placement among several servers.
+    pub unique_tag: Option<String>,
+    /// Text for clients about extensions of the JetStream API.
+    pub extension_hint: Option<String>,
+    /// Most messages that may wait for a stream's store. 0: the engine's default.
+    pub max_buffered_msgs: i64,
+    /// Most bytes that may wait for a stream's store. 0: the engine's default.
+    pub max_buffered_bytes: i64,
+    /// Most bytes in flight to servers that catch up. 0: the engine's default.
+    pub max_outstanding_catchup_bytes: i64,
+    /// API requests that may wait before further ones are dropped.
+    pub request_queue_limit: i64,
+    /// API info requests that may wait before further ones are dropped.
+    pub info_queue_limit: i64,
+    /// Disk operations at a time. 0: the engine's default.
+    pub max_concurrent_io: i64,
+    /// Limits on what requests may ask for.
+    pub limits: JetStreamLimits,
+}
+
+/// The `limits` block within `jetstream`. 0: no limit beyond the engine's own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct JetStreamLimits {
+    /// Largest `batch` of a pull request.
+    pub max_request_batch: i64,
+    /// Largest `max_ack_pending` of a consumer.
+    pub max_ack_pending: i64,
+    /// Most streams and consumers with several replicas.
+    pub max_ha_assets: i64,
+    /// Largest `duplicate_window` of a stream.
+    pub duplicate_window: Duration,
+    /// Consumers of a stream when neither it nor the account says otherwise. Negative: any number.
+    pub default_max_consumers: i64,
+    /// Batches that may be open on one stream.
+    pub max_batch_inflight_per_stream: i64,
+    /// Batches that may be open in total.
+    pub max_batch_inflight_total: i64,
+    /// Messages in one batch.
+    pub max_batch_size: i64,
+    /// Time between a batch's first message and its commit.
+    pub max_batch_timeout: Duration,
+}
+
+impl Default for JetStreamOptions {
+    fn default() -> Self {
+        Self {
+            enabled: false,
+            strict: true,
+            store_dir: None,
+            max_memory_bytes: -1,
+            max_store_bytes: -1,
+            domain: None,
+            sync_interval: defaults::SYNC_INTERVAL,
+            sync_always: false,
+            unique_tag: None,
+            extension_hint: None,
+            max_buffered_msgs: 0,
+            max_buffered_bytes: 0,
+            max_outstanding_catchup_bytes: 0,
+            request_queue_limit: defaults::JETSTREAM_REQUEST_QUEUE_LIMIT,
+            info_queue_limit: defaults::JETSTREAM_REQUEST_QUEUE_LIMIT,
+            max_concurrent_io: 0,
+            limits: JetStreamLimits::default(),
+        }
+    }
+}
+
+impl Default for JetStreamLimits {
+    fn default() -> Self {
+        Self {
+            max_request_batch: 0,
+            max_ack_pending: 0,
+            max_ha_assets: 0,
+            duplicate_window: Duration::ZERO,
+            default_max_consumers: defaults::JETSTREAM_MAX_CONSUMERS_PER_STREAM,
+            max_batch_inflight_per_stream: 0,
+            max_batch_inflight_total: 0,
+            max_batch_size: 0,
+            max_batch_timeout: Duration::ZERO,
+        }
+    }
+}

@@ -1,0 +1,13 @@
+//! What a server is told to do: by flags, by a configuration file, by defaults.
+
+mod auth_model;
+pub mod defaults;
+mod jetstream_model;
+mod model;
+
+pub use auth_model::{
+    AccountJetStreamLimits, AccountLimits, AccountOptions, AuthOptions, ConnectionType, Permissions,
+    ResponsePermission, SubjectPermission, UserOptions,
+};
+pub use jetstream_model::{JetStreamLimits, JetStreamOptions};
+pub use model::{LimitOptions, LogOptions, MonitorOptions, Options, Origin, WriteTimeout};
