@@ -1,0 +1,186 @@
+//! The object inside CONNECT.
+
+use serde::{Deserialize, Deserializer, Serialize};
+use thiserror::Error;
+
+use crate::json::{self, Onto, is_zero, object};
+use serde::de::DeserializeSeed;
+
+/// The newest client protocol: the client takes INFO at any time.
+pub const PROTOCOL_INFO: i64 = 1;
+
+/// JSON that is not an object of the right types. nats-server closes the connection without a word.
+#[derive(Debug, Error)]
+#[error(transparent)]
+pub struct JsonError(#[from] serde_json::Error);
+
+/// What a client says of itself.
+///
+/// Read as nats-server v2.15.2 does: names in any case, unknown names skipped, null for "as before", wrong
+/// types refused. A second CONNECT is read onto the options of the first, see [`merge`](Self::merge).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ConnectOptions {
+    /// Whether the client gets its own messages back.
+    pub echo: bool,
+    /// Whether each operation is answered with +OK.
+    pub verbose: bool,
+    /// Whether subjects of publishes are checked.
+    pub pedantic: bool,
+    /// Whether the client insists on TLS.
+    pub tls_required: bool,
+    /// Public key of the user.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub nkey: String,
+    /// The user's claims.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub jwt: String,
+    /// The nonce of INFO, signed; base64.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub sig: String,
+    /// A token in place of user and password.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub auth_token: String,
+    /// User name.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub user: String,
+    /// Password.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub pass: String,
+    /// What the client calls this connection.
+    pub name: String,
+    /// The client library's language.
+    pub lang: String,
+    /// The client library's version.
+    pub version: String,
+    /// 0, or [`PROTOCOL_INFO`]; nats-server refuses any other number.
+    pub protocol: i64,
+    /// An account to join; nats-server refuses any.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub account: String,
+    /// Ask for a new account; nats-server refuses it.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub new_account: bool,
+    /// Whether the client takes HMSG and sends HPUB.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub headers: bool,
+    /// Whether a request without responders is answered with a 503 status; needs `headers`.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub no_responders: bool,
+    /// Of routes and leaf nodes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub import: Option<SubjectPermission>,
+    /// Of routes and leaf nodes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub export: Option<SubjectPermission>,
+    /// Of leaf nodes.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub remote_account: String,
+    /// A proxy's signature of the nonce.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub proxy_sig: String,
+}
+
+object!(ConnectOptions {
+    echo,
+    verbose,
+    pedantic,
+    tls_required,
+    nkey,
+    jwt,
+    sig,
+    auth_token,
+    user,
+    pass,
+    name,
+    lang,
+    version,
+    protocol,
+    account,
+    new_account,
+    headers,
+    no_responders,
+    import,
+    export,
+    remote_account,
+    proxy_sig,
+});
+
+impl Default for ConnectOptions {
+    /// What holds before CONNECT: echo, verbose and pedantic are on, all else is off or empty.
+    fn default() -> Self {
+        Self {
+            echo: true,
+            verbose: true,
+            pedantic: true,
+            tls_required: false,
+            nkey: String::new(),
+            jwt: String::new(),
+            sig: String::new(),
+            auth_token: String::new(),
+            user: String::new(),
+            pass: String::new(),
+            name: String::new(),
+            lang: String::new(),
+            version: String::new(),
+            protocol: 0,
+            account: String::new(),
+            new_account: false,
+            headers: false,
+            no_responders: false,
+            import: None,
+            export: None,
+            remote_account: String::new(),
+            proxy_sig: String::new(),
+        }
+    }
+}
+
+impl ConnectOptions {
+    /// Reads the first CONNECT of a connection.
+    ///
+    /// # Errors
+    /// See [`JsonError`].
+    pub fn from_json(json: &[u8]) -> Result<Self, JsonError> {
+        let mut options = Self::default();
+        options.merge(json)?;
+        Ok(options)
+    }
+
+    /// Reads a further CONNECT: fields that it does not name keep their value. After an error some
+    /// fields may have changed.
+    ///
+    /// # Errors
+    /// See [`JsonError`].
+    pub fn merge(&mut self, json: &[u8]) -> Result<(), JsonError> {
+        Ok(json::read_onto(self, json)?)
+    }
+
+    /// The object as JSON, for a client to send.
+    ///
+    /// # Errors
+    /// None in practice: every field has a form in JSON.
+    pub fn to_json(&self) -> Result<String, JsonError> {
+        Ok(json::to_go_json(self)?)
+    }
+}
+
+/// Subjects that may and may not pass, on a route or leaf node.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct SubjectPermission {
+    /// Patterns of what may pass.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub allow: Vec<String>,
+    /// Patterns of what may not.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub deny: Vec<String>,
+}
+
+object!(SubjectPermission { allow, deny });
+
+impl<'de> Deserialize<'de> for SubjectPermission {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let mut permission = Self::default();
+        Onto(&mut permission).deserialize(deserializer)?;
+        Ok(permission)
+    }
+}

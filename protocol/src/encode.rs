@@ -1,0 +1,163 @@
+//! Writing operations, the server's and the client's, onto the end of a buffer.
+//!
+//! Nothing allocates but the buffer itself, when it has to grow.
+
+use bytes::BufMut;
+
+/// `+OK` as sent.
+pub const OK: &[u8] = b"+OK\r\n";
+/// `PING` as sent.
+pub const PING: &[u8] = b"PING\r\n";
+/// `PONG` as sent.
+pub const PONG: &[u8] = b"PONG\r\n";
+
+const CRLF: &[u8] = b"\r\n";
+
+/// The most digits that a `u64` has.
+const MAX_DIGITS: usize = 20;
+
+/// Appends `number` in decimal.
+#[inline]
+pub fn decimal(out: &mut impl BufMut, number: u64) {
+    let mut digits = [b'0'; MAX_DIGITS];
+    let mut rest = number;
+    let mut length = 0;
+    for digit in digits.iter_mut().rev() {
+        // The remainder of a division by ten always fits.
+        *digit = b'0' + (rest % 10) as u8;
+        rest /= 10;
+        length += 1;
+        if rest == 0 {
+            break;
+        }
+    }
+    out.put_slice(digits.get(MAX_DIGITS - length..).unwrap_or_default());
+}
+
+/// Appends MSG, or HMSG when there are `headers`.
+#[inline]
+pub fn msg(
+    out: &mut impl BufMut,
+    subject: &[u8],
+    sid: &[u8],
+    reply: Option<&[u8]>,
+    headers: &[u8],
+    payload: &[u8],
+) {
+    msg_line(out, subject, sid, reply, headers.len(), headers.len() + payload.len());
+    out.put_slice(headers);
+    out.put_slice(payload);
+    out.put_slice(CRLF);
+}
+
+/// Appends the control line of MSG, or of HMSG when `headers_bytes` is not zero. The caller appends the
+/// `total_bytes` of headers and payload, then CR LF.
+#[inline]
+pub fn msg_line(
+    out: &mut impl BufMut,
+    subject: &[u8],
+    sid: &[u8],
+    reply: Option<&[u8]>,
+    headers_bytes: usize,
+    total_bytes: usize,
+) {
+    out.put_slice(if headers_bytes == 0 { b"MSG ".as_slice() } else { b"HMSG ".as_slice() });
+    out.put_slice(subject);
+    out.put_u8(b' ');
+    out.put_slice(sid);
+    finish_message_line(out, reply, headers_bytes, total_bytes);
+}
+
+#[inline]
+fn finish_message_line(
+    out: &mut impl BufMut,
+    reply: Option<&[u8]>,
+    headers_bytes: usize,
+    total_bytes: usize,
+) {
+    out.put_u8(b' ');
+    if let Some(reply) = reply {
+        out.put_slice(reply);
+        out.put_u8(b' ');
+    }
+    if headers_bytes != 0 {
+        decimal(out, headers_bytes as u64);
+        out.put_u8(b' ');
+    }
+    decimal(out, total_bytes as u64);
+    out.put_slice(CRLF);
+}
+
+/// Appends INFO with its JSON text, with the blank before the line end that nats-server sends.
+pub fn info(out: &mut impl BufMut, json: &[u8]) {
+    out.put_slice(b"INFO ");
+    out.put_slice(json);
+    out.put_slice(b" \r\n");
+}
+
+/// Appends -ERR with `text` in single quotes.
+pub fn err(out: &mut impl BufMut, text: &str) {
+    out.put_slice(b"-ERR '");
+    out.put_slice(text.as_bytes());
+    out.put_slice(b"'\r\n");
+}
+
+/// Appends +OK.
+#[inline]
+pub fn ok(out: &mut impl BufMut) {
+    out.put_slice(OK);
+}
+
+/// Appends PING.
+#[inline]
+pub fn ping(out: &mut impl BufMut) {
+    out.put_slice(PING);
+}
+
+/// Appends PONG.
+#[inline]
+pub fn pong(out: &mut impl BufMut) {
+    out.put_slice(PONG);
+}
+
+/// Appends CONNECT with its JSON text.
+pub fn connect(out: &mut impl BufMut, json: &[u8]) {
+    out.put_slice(b"CONNECT ");
+    out.put_slice(json);
+    out.put_slice(CRLF);
+}
+
+/// Appends PUB, or HPUB when there are `headers`.
+#[inline]
+pub fn publish(out: &mut impl BufMut, subject: &[u8], reply: Option<&[u8]>, headers: &[u8], payload: &[u8]) {
+    out.put_slice(if headers.is_empty() { b"PUB ".as_slice() } else { b"HPUB ".as_slice() });
+    out.put_slice(subject);
+    finish_message_line(out, reply, headers.len(), headers.len() + payload.len());
+    out.put_slice(headers);
+    out.put_slice(payload);
+    out.put_slice(CRLF);
+}
+
+/// Appends SUB.
+pub fn sub(out: &mut impl BufMut, subject: &[u8], queue: Option<&[u8]>, sid: &[u8]) {
+    out.put_slice(b"SUB ");
+    out.put_slice(subject);
+    out.put_u8(b' ');
+    if let Some(queue) = queue {
+        out.put_slice(queue);
+        out.put_u8(b' ');
+    }
+    out.put_slice(sid);
+    out.put_slice(CRLF);
+}
+
+/// Appends UNSUB.
+pub fn unsub(out: &mut impl BufMut, sid: &[u8], max: Option<u64>) {
+    out.put_slice(b"UNSUB ");
+    out.put_slice(sid);
+    if let Some(max) = max {
+        out.put_u8(b' ');
+        decimal(out, max);
+    }
+    out.put_slice(CRLF);
+}

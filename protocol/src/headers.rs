@@ -1,0 +1,162 @@
+//! Header blocks: `NATS/1.0`, a status perhaps, `Key: value` lines, an empty line.
+//!
+//! A server passes header blocks on byte for byte. It looks into them for the keys that it knows, by the
+//! rules of nats-server v2.15.2: keys match in their exact case, stand at the start of a line and have
+//! their colon right behind them.
+
+mod buffer;
+
+pub use buffer::HeaderBuf;
+
+use std::ops::Range;
+
+use memchr::memmem;
+
+/// What every header block starts with.
+pub const VERSION: &[u8] = b"NATS/1.0";
+/// The first line of a block without a status.
+pub const VERSION_LINE: &[u8] = b"NATS/1.0\r\n";
+/// A block without a status and without lines.
+pub const EMPTY: &[u8] = b"NATS/1.0\r\n\r\n";
+
+const CRLF: &[u8] = b"\r\n";
+
+/// A view of a header block, or of no block when there are no bytes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Headers<'a> {
+    bytes: &'a [u8],
+}
+
+/// The status that the first line of a block may carry, such as `503` or `100 Idle Heartbeat`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Status<'a> {
+    /// Three digits.
+    pub code: u16,
+    /// The text behind the code, which may be empty.
+    pub description: &'a [u8],
+}
+
+impl<'a> Headers<'a> {
+    /// A view of `bytes`, which need not be a sound block.
+    #[must_use]
+    pub fn new(bytes: &'a [u8]) -> Self {
+        Self { bytes }
+    }
+
+    /// The block as it came.
+    #[must_use]
+    pub fn as_bytes(&self) -> &'a [u8] {
+        self.bytes
+    }
+
+    /// Whether there is no block at all.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.bytes.is_empty()
+    }
+
+    /// The value of the first line with this key: blanks before it are skipped, all up to CR LF belongs to it.
+    #[must_use]
+    pub fn get(&self, key: &[u8]) -> Option<&'a [u8]> {
+        let line = find_line(self.bytes, key, 0)?;
+        self.bytes.get(line.value)
+    }
+
+    /// The values of all lines with this key, in order.
+    pub fn get_all<'k>(&self, key: &'k [u8]) -> impl Iterator<Item = &'a [u8]> + use<'a, 'k> {
+        let bytes = self.bytes;
+        let mut from = 0;
+        std::iter::from_fn(move || {
+            let line = find_line(bytes, key, from)?;
+            from = line.value.end;
+            bytes.get(line.value)
+        })
+    }
+
+    /// Whether a line with this key exists.
+    #[must_use]
+    pub fn contains(&self, key: &[u8]) -> bool {
+        find_line(self.bytes, key, 0).is_some()
+    }
+
+    /// Keys and values of all lines in order, as they are written, duplicates included. A line without a
+    /// colon is skipped.
+    pub fn iter(&self) -> impl Iterator<Item = (&'a [u8], &'a [u8])> + use<'a> {
+        let bytes = self.bytes;
+        let mut at = memmem::find(bytes, CRLF).map_or(bytes.len(), |end| end + CRLF.len());
+        std::iter::from_fn(move || {
+            loop {
+                let rest = bytes.get(at..).filter(|rest| !rest.is_empty())?;
+                let end = memmem::find(rest, CRLF).unwrap_or(rest.len());
+                let line = rest.get(..end)?;
+                at += end + CRLF.len();
+                if let Some(colon) = line.iter().position(|byte| *byte == b':') {
+                    return Some((line.get(..colon)?, trim_blanks(line.get(colon + 1..)?)));
+                }
+            }
+        })
+    }
+
+    /// The status in the first line.
+    #[must_use]
+    pub fn status(&self) -> Option<Status<'a>> {
+        let end = memmem::find(self.bytes, CRLF).unwrap_or(self.bytes.len());
+        let text = self.bytes.get(..end)?.strip_prefix(VERSION)?;
+        let (digits, description) = trim_blanks(text).split_at_checked(3)?;
+        if !digits.iter().all(u8::is_ascii_digit) {
+            return None;
+        }
+        let code = digits.iter().fold(0, |code, digit| code * 10 + u16::from(digit - b'0'));
+        Some(Status { code, description: trim_blanks(description) })
+    }
+}
+
+impl<'a> From<&'a [u8]> for Headers<'a> {
+    fn from(bytes: &'a [u8]) -> Self {
+        Self::new(bytes)
+    }
+}
+
+fn trim_blanks(mut value: &[u8]) -> &[u8] {
+    while let [b' ', rest @ ..] = value {
+        value = rest;
+    }
+    value
+}
+
+/// Where a key's line is.
+struct KeyLine {
+    /// First byte of the key.
+    start: usize,
+    /// The value, without the blanks before it.
+    value: Range<usize>,
+}
+
+/// Finds the first line with `key` at or after `from`, by nats-server's rule.
+///
+/// The key must follow CR LF, with a colon right behind it. A candidate that does not qualify is
+/// passed over, but the search gives up when the next one starts within two bytes behind it.
+fn find_line(bytes: &[u8], key: &[u8], from: usize) -> Option<KeyLine> {
+    if key.is_empty() {
+        return None;
+    }
+    let mut offset = from;
+    loop {
+        let at = memmem::find(bytes.get(offset..)?, key).filter(|at| *at >= 2)?;
+        let start = offset + at;
+        let after = start + key.len();
+        let preceded = bytes.get(start - 2..start) == Some(CRLF);
+        if preceded && *bytes.get(after)? == b':' {
+            return Some(KeyLine { start, value: value_range(bytes, after + 1) });
+        }
+        offset = after;
+    }
+}
+
+fn value_range(bytes: &[u8], from: usize) -> Range<usize> {
+    let rest = bytes.get(from..).unwrap_or_default();
+    let blanks = rest.iter().take_while(|byte| **byte == b' ').count();
+    let start = from + blanks;
+    let length = rest.get(blanks..).map_or(0, |value| memmem::find(value, CRLF).unwrap_or(value.len()));
+    start..start + length
+}

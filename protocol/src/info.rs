@@ -1,0 +1,226 @@
+//! The object inside INFO.
+
+use serde::Serialize;
+
+use crate::connect::{JsonError, SubjectPermission};
+use crate::json::{self, is_zero, object};
+
+/// What a server says of itself, with the fields, their order and the omission of empty ones of
+/// nats-server v2.15.2.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct ServerInfo {
+    /// The server's key, unique to this run of it.
+    pub server_id: String,
+    /// The server's name.
+    pub server_name: String,
+    /// The version that clients choose their features by.
+    pub version: String,
+    /// The newest client protocol that the server speaks.
+    pub proto: i64,
+    /// The commit the server was built from.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub git_commit: String,
+    /// The version of Go that nats-server was built with.
+    pub go: String,
+    /// Host the server listens on.
+    pub host: String,
+    /// Port the server listens on.
+    pub port: i64,
+    /// Whether messages may have headers.
+    pub headers: bool,
+    /// Whether CONNECT must have credentials.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub auth_required: bool,
+    /// Whether the client must start TLS.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub tls_required: bool,
+    /// Whether the client must show a certificate.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub tls_verify: bool,
+    /// Whether the client may start TLS.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub tls_available: bool,
+    /// The largest message, in bytes.
+    pub max_payload: i32,
+    /// Whether the server stores streams.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub jetstream: bool,
+    /// Address of the server, for routes.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub ip: String,
+    /// The server's number for this connection.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub client_id: u64,
+    /// The client's address as the server sees it.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub client_ip: String,
+    /// What a client with a key must sign.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub nonce: String,
+    /// Name of the cluster.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub cluster: String,
+    /// Whether the cluster's name was made up.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub cluster_dynamic: bool,
+    /// The JetStream domain.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub domain: String,
+    /// Where else clients can connect.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub connect_urls: Vec<String>,
+    /// Where else WebSocket clients can connect.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub ws_connect_urls: Vec<String>,
+    /// Whether the server is about to close its connections.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub ldm: bool,
+    /// Compression of a leaf node connection.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub compression: String,
+    /// Whether this INFO answers a CONNECT.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub connect_info: bool,
+    /// The account the connection belongs to.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub remote_account: String,
+    /// Whether that is the system account.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub acc_is_sys: bool,
+    /// JetStream API level.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub api_lvl: i64,
+    /// Of routes.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub import: Option<SubjectPermission>,
+    /// Of routes.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub export: Option<SubjectPermission>,
+    /// Of routes.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub lnoc: bool,
+    /// Of routes.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub lnocu: bool,
+    /// Of routes.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub ln: bool,
+    /// Whether the server answers CONNECT with INFO.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub info_on_connect: bool,
+    /// Of routes.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub route_pool_size: i64,
+    /// Of routes.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub route_pool_idx: i64,
+    /// Of routes.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub route_account: String,
+    /// Of routes.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub route_acc_add_reqid: String,
+    /// Of routes.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub gossip_mode: u8,
+    /// Of gateways.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub gateway: String,
+    /// Of gateways.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub gateway_urls: Vec<String>,
+    /// Of gateways.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub gateway_url: String,
+    /// Of gateways.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub gateway_cmd: u8,
+    /// Of gateways; base64.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub gateway_cmd_payload: String,
+    /// Of gateways.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub gateway_nrp: bool,
+    /// Of gateways.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub gateway_iom: bool,
+    /// Where else leaf nodes can connect.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub leafnode_urls: Vec<String>,
+    /// The server's public key for sealed requests.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub xkey: String,
+}
+
+object!(ServerInfo {
+    server_id,
+    server_name,
+    version,
+    proto,
+    git_commit,
+    go,
+    host,
+    port,
+    headers,
+    auth_required,
+    tls_required,
+    tls_verify,
+    tls_available,
+    max_payload,
+    jetstream,
+    ip,
+    client_id,
+    client_ip,
+    nonce,
+    cluster,
+    cluster_dynamic,
+    domain,
+    connect_urls,
+    ws_connect_urls,
+    ldm,
+    compression,
+    connect_info,
+    remote_account,
+    acc_is_sys,
+    api_lvl,
+    import,
+    export,
+    lnoc,
+    lnocu,
+    ln,
+    info_on_connect,
+    route_pool_size,
+    route_pool_idx,
+    route_account,
+    route_acc_add_reqid,
+    gossip_mode,
+    gateway,
+    gateway_urls,
+    gateway_url,
+    gateway_cmd,
+    gateway_cmd_payload,
+    gateway_nrp,
+    gateway_iom,
+    leafnode_urls,
+    xkey,
+});
+
+impl ServerInfo {
+    /// The object as nats-server writes it, compact.
+    ///
+    /// # Errors
+    /// None in practice: every field has a form in JSON.
+    pub fn to_json(&self) -> Result<String, JsonError> {
+        Ok(json::to_go_json(self)?)
+    }
+
+    /// Reads an INFO. Names match in any case, unknown ones are skipped, missing ones are empty.
+    ///
+    /// # Errors
+    /// See [`JsonError`].
+    pub fn from_json(json: &[u8]) -> Result<Self, JsonError> {
+        let mut info = Self::default();
+        json::read_onto(&mut info, json)?;
+        Ok(info)
+    }
+}

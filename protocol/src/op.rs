@@ -1,0 +1,92 @@
+//! The operations of the client protocol, borrowed from the buffer they were read into.
+
+/// What a client may send.
+///
+/// Every slice points into the buffer that was given to [`Parser::parse`](crate::Parser::parse): no byte
+/// is copied and no count is kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ClientOp<'a> {
+    /// CONNECT, with its JSON text not yet read; see [`ConnectOptions`](crate::ConnectOptions).
+    Connect(&'a [u8]),
+    /// PUB or HPUB.
+    Pub(Publish<'a>),
+    /// SUB. The subject is as the client wrote it, valid or not.
+    Sub {
+        /// The subject, which may hold wildcards.
+        subject: &'a [u8],
+        /// The queue group, when one was named.
+        queue: Option<&'a [u8]>,
+        /// The client's name for the subscription.
+        sid: &'a [u8],
+    },
+    /// UNSUB.
+    Unsub {
+        /// The client's name for the subscription.
+        sid: &'a [u8],
+        /// End the subscription after this many messages since it began; `None` ends it now. A count of
+        /// zero and one that is not a number of at most nine digits also mean now (nats-server v2.15.2).
+        max: Option<u64>,
+    },
+    /// PING, to be answered with PONG.
+    Ping,
+    /// PONG, the answer to a PING of ours.
+    Pong,
+    /// INFO, which a client has no reason to send. nats-server reads the JSON and otherwise ignores it;
+    /// text that [`ServerInfo::from_json`](crate::ServerInfo::from_json) refuses closes the connection.
+    Info(&'a [u8]),
+    /// +OK, which is ignored.
+    Ok,
+    /// -ERR with its text. nats-server logs it and closes the connection without a word.
+    Err(&'a [u8]),
+}
+
+/// A message on its way in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Publish<'a> {
+    /// The subject as the client wrote it. Empty in one case: HMSG sent by a client, which nats-server
+    /// reads as a message that nothing can match. It is acknowledged in verbose mode and goes nowhere.
+    pub subject: &'a [u8],
+    /// Where answers go.
+    pub reply: Option<&'a [u8]>,
+    /// The header block with its `NATS/1.0` line and its closing empty line, exactly as sent; empty for
+    /// PUB and for an HPUB that declares no header bytes.
+    pub headers: &'a [u8],
+    /// The bytes after the headers.
+    pub payload: &'a [u8],
+}
+
+impl Publish<'_> {
+    /// Header and payload bytes together: what `max_payload` limits.
+    #[must_use]
+    pub fn size_bytes(&self) -> usize {
+        self.headers.len() + self.payload.len()
+    }
+}
+
+/// What a server may send.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ServerOp<'a> {
+    /// INFO, with its JSON text; see [`ServerInfo`](crate::ServerInfo).
+    Info(&'a [u8]),
+    /// MSG or HMSG.
+    Msg {
+        /// The literal subject of the message.
+        subject: &'a [u8],
+        /// The subscription it is delivered to.
+        sid: &'a [u8],
+        /// Where answers go.
+        reply: Option<&'a [u8]>,
+        /// The header block, empty for MSG.
+        headers: &'a [u8],
+        /// The bytes after the headers.
+        payload: &'a [u8],
+    },
+    /// PING, to be answered with PONG.
+    Ping,
+    /// PONG.
+    Pong,
+    /// +OK.
+    Ok,
+    /// -ERR, its text without the quotes around it.
+    Err(&'a [u8]),
+}
