@@ -6,6 +6,7 @@
 
 pub mod clock;
 pub mod config;
+pub mod consumer;
 pub mod disk;
 pub mod filter;
 pub mod host;
