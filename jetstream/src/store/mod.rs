@@ -4,7 +4,11 @@
 //! A store is a map from sequence to message that knows nothing of limits, retention or time: the stream decides
 //! what to remove and when, once, for both implementations. A store is called under its stream's lock.
 
+pub mod consumer_state;
 pub mod index;
+mod varint;
+
+pub use consumer_state::{ConsumerState, PendingAck, SequencePair};
 
 use crate::filter::Filter;
 use std::io;
