@@ -6,9 +6,12 @@
 
 pub mod consumer_state;
 pub mod index;
+pub mod memory;
+pub mod query;
 mod varint;
 
 pub use consumer_state::{ConsumerState, PendingAck, SequencePair};
+pub use memory::MemoryStore;
 
 use crate::filter::Filter;
 use std::io;
@@ -130,7 +133,8 @@ pub trait Store: Send {
     /// # Errors
     /// I/O, or a poisoned store; nothing was appended then.
     fn append(&mut self, msg: &Msg<'_>) -> Result<(), StoreError>;
-    /// Raises `last_seq` to `seq` with nothing stored; sequences in between count as removed.
+    /// Raises `last_seq` to `seq` with nothing stored; sequences in between count as removed. `ts_ns` becomes the
+    /// time of the last message unless it is 0. Does nothing where `seq` is not above `last_seq`.
     ///
     /// # Errors
     /// I/O, or a poisoned store.
@@ -177,8 +181,9 @@ pub trait Store: Send {
         subject: Option<&[u8]>,
         erase: bool,
     ) -> Result<Option<Removed>, StoreError>;
-    /// Removes everything below `seq` and makes it the first sequence (raises `last_seq` to `seq - 1` where that is
-    /// lower). Says how many messages went.
+    /// Removes everything below `seq`. The first message left becomes the first; without one, `last_seq + 1` is the
+    /// first sequence, after `last_seq` was raised to `seq - 1` where it was lower. Does nothing where `seq` is not
+    /// above `first_seq`. Says how many messages went.
     ///
     /// # Errors
     /// I/O, or a poisoned store.

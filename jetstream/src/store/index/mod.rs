@@ -15,6 +15,49 @@ pub struct SubjectEntry {
     pub last_seq: u64,
 }
 
+/// How a walk over the index ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WalkEnd {
+    /// Every subject that matches was visited.
+    Done,
+    /// The visitor broke off.
+    Broke,
+    /// The budget was spent before the end.
+    Spent,
+}
+
+/// The sequences held under one subject.
+#[derive(Debug, Clone, Copy)]
+pub struct Seqs<'i> {
+    seqs: &'i [u64],
+}
+
+impl Seqs<'_> {
+    /// Count, first and last.
+    #[must_use]
+    pub fn entry(&self) -> SubjectEntry {
+        entry(self.seqs).unwrap_or(SubjectEntry { count: 0, first_seq: 0, last_seq: 0 })
+    }
+
+    /// The lowest sequence at or above `from_seq`.
+    #[must_use]
+    pub fn at_or_after(&self, from_seq: u64) -> Option<u64> {
+        self.seqs.get(self.seqs.partition_point(|seq| *seq < from_seq)).copied()
+    }
+
+    /// The highest sequence at or below `upto_seq`.
+    #[must_use]
+    pub fn at_or_before(&self, upto_seq: u64) -> Option<u64> {
+        self.seqs.get(self.seqs.partition_point(|seq| *seq <= upto_seq).checked_sub(1)?).copied()
+    }
+
+    /// How many sequences are at or above `from_seq`.
+    #[must_use]
+    pub fn count_from(&self, from_seq: u64) -> u64 {
+        (self.seqs.len() - self.seqs.partition_point(|seq| *seq < from_seq)) as u64
+    }
+}
+
 /// An ordered index from subject to the exact sequences held under it.
 #[derive(Debug, Default)]
 pub struct SubjectIndex {
@@ -78,6 +121,38 @@ impl SubjectIndex {
                 return;
             }
         }
+    }
+
+    /// Visits every subject that matches, in byte order, until `visit` breaks or more than `budget` steps were taken.
+    pub fn walk_within(
+        &self,
+        filter: &Filter,
+        budget: usize,
+        mut visit: impl FnMut(&[u8], Seqs<'_>) -> ControlFlow<()>,
+    ) -> WalkEnd {
+        let mut left = budget;
+        for (subject, seqs) in &self.subjects {
+            if left == 0 {
+                return WalkEnd::Spent;
+            }
+            left -= 1;
+            if filter.matches(subject) && visit(subject, Seqs { seqs }).is_break() {
+                return WalkEnd::Broke;
+            }
+        }
+        WalkEnd::Done
+    }
+
+    /// Whether it is plain, without a walk, that the filter matches every subject recorded. `false` promises nothing.
+    #[must_use]
+    pub fn is_covered_by(&self, filter: &Filter) -> bool {
+        *filter == Filter::All
+    }
+
+    /// Bytes of memory held, without the allocator's own.
+    #[must_use]
+    pub fn memory_bytes(&self) -> usize {
+        self.subjects.iter().map(|(subject, seqs)| 48 + subject.len() + seqs.capacity() * 8).sum()
     }
 
     /// Number of distinct subjects.

@@ -1,0 +1,203 @@
+//! Questions that every store answers in the same way: which message is the next or the previous one that matches,
+//! and how many there are.
+//!
+//! There are two ways to an answer. Walking the index costs what the filter matches; looking at the messages in
+//! the order of their sequences costs the distance to the answer. Neither is known beforehand, so the two take
+//! turns with doubling budgets: the cost is at most a small multiple of the cheaper way's.
+//!
+//! A store implements [`Sequences`] and calls [`next_seq`], [`previous_seq`] and [`pending`].
+
+use super::index::{SubjectIndex, WalkEnd};
+use super::{Pending, StoreError, StoreState};
+use crate::filter::Filter;
+use std::ops::ControlFlow;
+
+/// Messages, or nodes of the index, that the first turn looks at.
+const FIRST_BUDGET: usize = 32;
+
+/// How a look at messages in sequence order ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scan {
+    /// The visitor broke off.
+    Broke,
+    /// There are no more messages in this direction.
+    End,
+    /// The budget is spent; the look goes on at this sequence.
+    More(u64),
+}
+
+/// Called for a message with the store's index, the sequence and the subject.
+pub type Visit<'v> = dyn FnMut(&SubjectIndex, u64, &[u8]) -> ControlFlow<()> + 'v;
+
+/// A store as these queries see it: an index of subjects, and messages in the order of sequences.
+pub trait Sequences {
+    /// The index of subjects.
+    fn index(&self) -> &SubjectIndex;
+    /// Counters.
+    fn state(&self) -> StoreState;
+    /// How many messages are held at or after `from_seq`.
+    fn count_from(&self, from_seq: u64) -> u64;
+    /// Visits the messages held at or after `from_seq` in ascending order, at most `budget` of them.
+    ///
+    /// # Errors
+    /// Those of reading a message.
+    fn scan_up(&mut self, from_seq: u64, budget: usize, visit: &mut Visit<'_>) -> Result<Scan, StoreError>;
+    /// Visits the messages held at or before `upto_seq` in descending order, at most `budget` of them.
+    ///
+    /// # Errors
+    /// Those of reading a message.
+    fn scan_down(&mut self, upto_seq: u64, budget: usize, visit: &mut Visit<'_>) -> Result<Scan, StoreError>;
+}
+
+/// The lowest sequence at or above `from_seq` that holds a message whose subject matches.
+///
+/// # Errors
+/// Those of reading a message.
+pub fn next_seq<S: Sequences + ?Sized>(
+    store: &mut S,
+    filter: &Filter,
+    from_seq: u64,
+) -> Result<Option<u64>, StoreError> {
+    seek(store, filter, from_seq, Direction::Up)
+}
+
+/// The highest sequence at or below `upto_seq` that holds a message whose subject matches.
+///
+/// # Errors
+/// Those of reading a message.
+pub fn previous_seq<S: Sequences + ?Sized>(
+    store: &mut S,
+    filter: &Filter,
+    upto_seq: u64,
+) -> Result<Option<u64>, StoreError> {
+    seek(store, filter, upto_seq, Direction::Down)
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Direction {
+    Up,
+    Down,
+}
+
+fn seek<S: Sequences + ?Sized>(
+    store: &mut S,
+    filter: &Filter,
+    seq: u64,
+    direction: Direction,
+) -> Result<Option<u64>, StoreError> {
+    let state = store.state();
+    let outside = match direction {
+        Direction::Up => seq > state.last_seq,
+        Direction::Down => seq < state.first_seq,
+    };
+    if state.msgs == 0 || outside {
+        return Ok(None);
+    }
+    if let Filter::Literal(subject) = filter {
+        return Ok(match direction {
+            Direction::Up => store.index().at_or_after(subject, seq),
+            Direction::Down => store.index().at_or_before(subject, seq),
+        });
+    }
+    let all = store.index().is_covered_by(filter);
+    let mut budget = if all { usize::MAX } else { FIRST_BUDGET };
+    let mut at = seq;
+    loop {
+        let mut found = None;
+        let mut visit = |_: &SubjectIndex, seq: u64, subject: &[u8]| {
+            if all || filter.matches(subject) {
+                found = Some(seq);
+                return ControlFlow::Break(());
+            }
+            ControlFlow::Continue(())
+        };
+        let scan = match direction {
+            Direction::Up => store.scan_up(at, budget, &mut visit)?,
+            Direction::Down => store.scan_down(at, budget, &mut visit)?,
+        };
+        match scan {
+            Scan::Broke | Scan::End => return Ok(found),
+            Scan::More(next) => at = next,
+        }
+        if let Some(answer) = seek_in_index(store.index(), filter, at, budget, direction) {
+            return Ok(answer);
+        }
+        budget = budget.saturating_mul(2);
+    }
+}
+
+/// The answer from the index alone, unless that takes more than `budget` nodes.
+fn seek_in_index(
+    index: &SubjectIndex,
+    filter: &Filter,
+    seq: u64,
+    budget: usize,
+    direction: Direction,
+) -> Option<Option<u64>> {
+    let mut best: Option<u64> = None;
+    let end = index.walk_within(filter, budget, |_, seqs| {
+        match direction {
+            Direction::Up => {
+                if let Some(found) = seqs.at_or_after(seq) {
+                    best = Some(best.map_or(found, |best| best.min(found)));
+                }
+            }
+            Direction::Down => best = best.max(seqs.at_or_before(seq)),
+        }
+        ControlFlow::Continue(())
+    });
+    (end == WalkEnd::Done).then_some(best)
+}
+
+/// How many messages match at or after `from_seq`; with `last_per_subject`, how many of them are the last of their
+/// subject.
+///
+/// # Errors
+/// Those of reading a message.
+pub fn pending<S: Sequences + ?Sized>(
+    store: &mut S,
+    filter: &Filter,
+    from_seq: u64,
+    last_per_subject: bool,
+) -> Result<Pending, StoreError> {
+    let state = store.state();
+    let through_seq = state.last_seq;
+    let from_seq = from_seq.max(state.first_seq);
+    if state.msgs == 0 || from_seq > through_seq {
+        return Ok(Pending { count: 0, through_seq });
+    }
+    if let Filter::Literal(subject) = filter {
+        let count = store.index().count_from(subject, from_seq);
+        let count = if last_per_subject { count.min(1) } else { count };
+        return Ok(Pending { count, through_seq });
+    }
+    let all = store.index().is_covered_by(filter);
+    if all && !last_per_subject {
+        return Ok(Pending { count: store.count_from(from_seq), through_seq });
+    }
+    if all && from_seq == state.first_seq {
+        return Ok(Pending { count: store.index().len() as u64, through_seq });
+    }
+    let messages = store.count_from(from_seq);
+    let budget = usize::try_from(messages).unwrap_or(usize::MAX).max(FIRST_BUDGET);
+    let mut count = 0_u64;
+    let end = store.index().walk_within(filter, budget, |_, seqs| {
+        count += if last_per_subject {
+            u64::from(seqs.entry().last_seq >= from_seq)
+        } else {
+            seqs.count_from(from_seq)
+        };
+        ControlFlow::Continue(())
+    });
+    if end == WalkEnd::Done {
+        return Ok(Pending { count, through_seq });
+    }
+    count = 0;
+    store.scan_up(from_seq, usize::MAX, &mut |index, seq, subject| {
+        let counts = (all || filter.matches(subject))
+            && (!last_per_subject || index.get(subject).is_some_and(|entry| entry.last_seq == seq));
+        count += u64::from(counts);
+        ControlFlow::Continue(())
+    })?;
+    Ok(Pending { count, through_seq })
+}
