@@ -4,18 +4,24 @@
 //! [`Clock`], files from a [`Disk`], and whatever must leave the engine is handed to a [`Host`]. The same code
 //! therefore runs inside the server, inside a Rust test, and inside a simulation that crashes it.
 
+pub mod api;
 pub mod clock;
 pub mod config;
 pub mod consumer;
 pub mod disk;
+pub mod engine;
 pub mod filter;
 pub mod host;
+pub mod json;
 pub mod outbox;
 pub mod store;
 pub mod stream;
 
+pub use api::{ApiError, ApiOutcome, ApiRequest, ClientInfo};
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use disk::{Disk, DiskFile};
+pub use engine::{AccountLimits, Engine, EngineConfig, EngineError, RecoveryReport, SyncPolicy};
 pub use filter::Filter;
 pub use host::{AccountId, Delivery, Host, OutMsg};
 pub use outbox::Outbox;
+pub use stream::{Inbound, Stream};

@@ -2,4 +2,4 @@
 
 pub mod stream;
 
-pub use stream::StreamConfig;
+pub use stream::{Compression, ConsumerLimits, Discard, PersistMode, Retention, StorageType, StreamConfig};

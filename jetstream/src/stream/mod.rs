@@ -23,6 +23,36 @@ impl Stream {
     pub fn name(&self) -> &str {
         &self.name
     }
+
+    /// Takes a message that was published on one of the stream's subjects. The acknowledgement, deliveries and
+    /// whatever else follows leave with the next [`Stream::commit`]; the caller publishes all that it has, then
+    /// commits once.
+    pub fn publish(&self, msg: &Inbound<'_>) {
+        let _ = msg;
+    }
+
+    /// Makes what was published as durable as configured, then lets everything that waited for it leave, in order.
+    pub fn commit(&self, host: &dyn Host) {
+        let _ = host;
+    }
+
+    /// Goes on delivering to consumers that lag. Includes a commit.
+    pub fn pump(&self, host: &dyn Host) {
+        let _ = host;
+    }
+}
+
+/// A message published to a stream.
+#[derive(Debug, Clone, Copy)]
+pub struct Inbound<'a> {
+    /// Subject.
+    pub subject: &'a [u8],
+    /// Where the acknowledgement goes, empty for nowhere.
+    pub reply: &'a [u8],
+    /// Raw header block with its `NATS/1.0` line and closing empty line, empty for none.
+    pub headers: &'a [u8],
+    /// Payload.
+    pub payload: &'a [u8],
 }
 
 /// What a consumer works with, lent to it for the length of one call under its stream's lock.

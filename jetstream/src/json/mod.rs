@@ -1,0 +1,14 @@
+//! JSON as Go's `encoding/json` reads and writes it, which is what clients of nats-server see: field names match
+//! without regard to case, a value of the wrong type is reported while the rest is still taken, and the error texts
+//! stand in API responses.
+
+mod decode;
+mod encode;
+mod scan;
+mod time;
+
+pub use decode::{Decode, Decoder, GoStruct, decode_lenient, decode_strict};
+pub(crate) use decode::{Duration, Int, decode_alone, go_struct};
+pub use encode::{go_quote, to_vec, write_string};
+pub use scan::Value;
+pub use time::{GoTime, write_time};

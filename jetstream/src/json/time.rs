@@ -1,0 +1,216 @@
+//! Times as Go reads and prints them.
+
+use serde::{Serialize, Serializer};
+use std::io::Write as _;
+
+/// A moment with the offset from UTC that it was written with. The default is Go's zero time, the year 1.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct GoTime {
+    /// Nanoseconds since 1970; Go's years 1 to 9999 fit.
+    ns: i128,
+    offset_secs: i32,
+}
+
+const NS: i128 = 1_000_000_000;
+const ZERO_NS: i128 = -62_135_596_800 * NS;
+const LAYOUT: &str = "2006-01-02T15:04:05Z07:00";
+
+impl Default for GoTime {
+    fn default() -> Self {
+        Self { ns: ZERO_NS, offset_secs: 0 }
+    }
+}
+
+impl GoTime {
+    /// A moment in UTC, from nanoseconds since 1970.
+    #[must_use]
+    pub fn from_ns(ns: i64) -> Self {
+        Self { ns: i128::from(ns), offset_secs: 0 }
+    }
+
+    /// Nanoseconds since 1970, clamped to what fits.
+    #[must_use]
+    pub fn ns(self) -> i64 {
+        i64::try_from(self.ns).unwrap_or(if self.ns < 0 { i64::MIN } else { i64::MAX })
+    }
+
+    /// Whether it is Go's zero time.
+    #[must_use]
+    pub fn is_zero(self) -> bool {
+        self.ns == ZERO_NS
+    }
+
+    /// Reads RFC 3339.
+    ///
+    /// # Errors
+    /// Go's text.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let mut parser = Parser { text, rest: text };
+        let year = parser.number(4, "2006")?;
+        parser.literal("-")?;
+        let month = parser.number(2, "01")?;
+        parser.literal("-")?;
+        let day = parser.number(2, "02")?;
+        parser.literal("T")?;
+        let hour = parser.number(2, "15")?;
+        parser.literal(":")?;
+        let minute = parser.number(2, "04")?;
+        parser.literal(":")?;
+        let second = parser.number(2, "05")?;
+        let fraction_ns = parser.fraction();
+        let offset_secs = parser.offset()?;
+        for (bad, name) in [
+            (!(1..=12).contains(&month), "month"),
+            (day < 1 || day > days_in_month(year, month), "day"),
+            (hour > 23, "hour"),
+            (minute > 59, "minute"),
+            (second > 59, "second"),
+        ] {
+            if bad {
+                return Err(format!("parsing time {}: {name} out of range", quote(text)));
+            }
+        }
+        let secs = days_from_civil(year, month, day) * 86_400 + hour * 3600 + minute * 60 + second;
+        Ok(Self { ns: i128::from(secs - i64::from(offset_secs)) * NS + i128::from(fraction_ns), offset_secs })
+    }
+
+    /// Appends it as Go's RFC3339Nano.
+    pub fn write(self, out: &mut Vec<u8>) {
+        let local = self.ns + i128::from(self.offset_secs) * NS;
+        let (secs, fraction) = (local.div_euclid(NS), local.rem_euclid(NS));
+        let secs = i64::try_from(secs).unwrap_or_default();
+        let (days, of_day) = (secs.div_euclid(86_400), secs.rem_euclid(86_400));
+        let (year, month, day) = civil_from_days(days);
+        let (hour, minute, second) = (of_day / 3600, of_day / 60 % 60, of_day % 60);
+        let _ = write!(out, "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}");
+        if fraction != 0 {
+            let _ = write!(out, ".{fraction:09}");
+            while out.last() == Some(&b'0') {
+                out.pop();
+            }
+        }
+        if self.offset_secs == 0 {
+            out.push(b'Z');
+        } else {
+            let minutes = self.offset_secs.abs() / 60;
+            let sign = if self.offset_secs < 0 { '-' } else { '+' };
+            let _ = write!(out, "{sign}{:02}:{:02}", minutes / 60, minutes % 60);
+        }
+    }
+}
+
+/// Appends the moment `ns` (nanoseconds since 1970) as Go's RFC3339Nano in UTC.
+pub fn write_time(ns: i64, out: &mut Vec<u8>) {
+    GoTime::from_ns(ns).write(out);
+}
+
+impl Serialize for GoTime {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut text = Vec::with_capacity(35);
+        self.write(&mut text);
+        serializer.serialize_str(std::str::from_utf8(&text).unwrap_or_default())
+    }
+}
+
+struct Parser<'a> {
+    text: &'a str,
+    rest: &'a str,
+}
+
+impl Parser<'_> {
+    fn error(&self, element: &str) -> String {
+        let (text, rest) = (quote(self.text), quote(self.rest));
+        format!("parsing time {text} as {}: cannot parse {rest} as {}", quote(LAYOUT), quote(element))
+    }
+
+    fn number(&mut self, digits: usize, element: &str) -> Result<i64, String> {
+        let head = self.rest.get(..digits).filter(|head| head.bytes().all(|byte| byte.is_ascii_digit()));
+        let number = head.and_then(|head| head.parse().ok()).ok_or_else(|| self.error(element))?;
+        self.rest = self.rest.get(digits..).unwrap_or_default();
+        Ok(number)
+    }
+
+    fn literal(&mut self, literal: &str) -> Result<(), String> {
+        self.rest = self.rest.strip_prefix(literal).ok_or_else(|| self.error(literal))?;
+        Ok(())
+    }
+
+    fn fraction(&mut self) -> i64 {
+        let Some(tail) = self.rest.strip_prefix('.') else { return 0 };
+        let digits = tail.bytes().take_while(u8::is_ascii_digit).count();
+        if digits == 0 {
+            return 0;
+        }
+        self.rest = tail.get(digits..).unwrap_or_default();
+        tail.bytes()
+            .take(digits)
+            .chain(std::iter::repeat(b'0'))
+            .take(9)
+            .fold(0, |ns, digit| ns * 10 + i64::from(digit - b'0'))
+    }
+
+    fn offset(&mut self) -> Result<i32, String> {
+        const ELEMENT: &str = "Z07:00";
+        if let Some(rest) = self.rest.strip_prefix('Z') {
+            return if rest.is_empty() { Ok(0) } else { Err(self.extra(rest)) };
+        }
+        let sign = match self.rest.bytes().next() {
+            Some(b'+') => 1,
+            Some(b'-') => -1,
+            _ => return Err(self.error(ELEMENT)),
+        };
+        let digits = |at: usize| {
+            let two = self.rest.get(at..at + 2).filter(|two| two.bytes().all(|byte| byte.is_ascii_digit()));
+            two.and_then(|two| two.parse::<i32>().ok())
+        };
+        match (digits(1), self.rest.as_bytes().get(3), digits(4)) {
+            (Some(hours @ 0..=23), Some(b':'), Some(minutes @ 0..=59)) => match self.rest.get(6..) {
+                Some("") => Ok(sign * (hours * 3600 + minutes * 60)),
+                rest => Err(self.extra(rest.unwrap_or_default())),
+            },
+            _ => Err(self.error(ELEMENT)),
+        }
+    }
+
+    fn extra(&self, rest: &str) -> String {
+        format!("parsing time {}: extra text: {}", quote(self.text), quote(rest))
+    }
+}
+
+fn quote(text: &str) -> String {
+    super::go_quote(text.as_bytes())
+}
+
+fn is_leap(year: i64) -> bool {
+    year % 4 == 0 && (year % 100 != 0 || year % 400 == 0)
+}
+
+fn days_in_month(year: i64, month: i64) -> i64 {
+    match month {
+        2 if is_leap(year) => 29,
+        2 => 28,
+        4 | 6 | 9 | 11 => 30,
+        _ => 31,
+    }
+}
+
+/// Days since 1970-01-01 of a date of the Gregorian calendar; years begin in March in the arithmetic.
+fn days_from_civil(year: i64, month: i64, day: i64) -> i64 {
+    let year = if month <= 2 { year - 1 } else { year };
+    let era = year.div_euclid(400);
+    let of_era = year.rem_euclid(400);
+    let of_year = (153 * ((month + 9) % 12) + 2) / 5 + day - 1;
+    era * 146_097 + of_era * 365 + of_era / 4 - of_era / 100 + of_year - 719_468
+}
+
+fn civil_from_days(days: i64) -> (i64, i64, i64) {
+    let days = days + 719_468;
+    let era = days.div_euclid(146_097);
+    let of_era = days.rem_euclid(146_097);
+    let year_of_era = (of_era - of_era / 1460 + of_era / 36_524 - of_era / 146_096) / 365;
+    let of_year = of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let shifted = (5 * of_year + 2) / 153;
+    let day = of_year - (153 * shifted + 2) / 5 + 1;
+    let month = if shifted < 10 { shifted + 3 } else { shifted - 9 };
+    (year_of_era + era * 400 + i64::from(month <= 2), month, day)
+}
