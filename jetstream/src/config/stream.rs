@@ -247,6 +247,7 @@ macro_rules! json_enum {
         }
     };
 }
+#[allow(unused_imports, reason = "one of several users")]
 pub(crate) use json_enum;
 
 json_enum! {

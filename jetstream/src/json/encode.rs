@@ -55,7 +55,7 @@ pub fn to_vec<T: Serialize + ?Sized>(value: &T) -> Vec<u8> {
 }
 
 /// Appends `value` to `out` as Go would write it.
-pub fn write<T: Serialize + ?Sized>(value: &T, out: &mut Vec<u8>) {
+pub(crate) fn write<T: Serialize + ?Sized>(value: &T, out: &mut Vec<u8>) {
     let mut serializer = serde_json::Serializer::with_formatter(out, GoFormatter);
     // Writing to memory cannot fail, and the types of the API have string keys only.
     let result = value.serialize(&mut serializer);
