@@ -200,11 +200,11 @@ pub struct RePublish {
     pub headers_only: bool,
 }
 
-fn is_false(value: &bool) -> bool {
+pub(super) fn is_false(value: &bool) -> bool {
     !*value
 }
 
-fn is_zero<T: Default + PartialEq>(value: &T) -> bool {
+pub(super) fn is_zero<T: Default + PartialEq>(value: &T) -> bool {
     *value == T::default()
 }
 

@@ -1,0 +1,208 @@
+//! Finds the consumers that want a subject.
+
+use hashbrown::HashMap;
+use jetkv_protocol::subject::{has_wildcard, tokens};
+use smallvec::SmallVec;
+
+/// A consumer's place in its stream's table.
+pub(super) type Slot = u32;
+
+/// Slots that share one pattern; nearly always one.
+type Slots = SmallVec<[Slot; 2]>;
+
+/// Maps patterns to consumers. A literal pattern costs a lookup in one table however many there are, so ten thousand
+/// watchers of other keys cost a publish nothing.
+#[derive(Debug, Default)]
+pub(super) struct FilterTrie {
+    everything: Slots,
+    literals: HashMap<Box<[u8]>, Slots>,
+    wild: Node,
+}
+
+#[derive(Debug, Default)]
+struct Node {
+    children: HashMap<Box<[u8]>, Node>,
+    any: Option<Box<Node>>,
+    /// Patterns that end here.
+    exact: Slots,
+    /// Patterns that end here with `>`.
+    rest: Slots,
+}
+
+impl FilterTrie {
+    pub(super) fn insert(&mut self, pattern: Option<&[u8]>, slot: Slot) {
+        match pattern {
+            None | Some(b">") => push(&mut self.everything, slot),
+            Some(pattern) if has_wildcard(pattern) => self.wild.insert(pattern, slot),
+            Some(literal) => push(self.literals.entry_ref(literal).or_default(), slot),
+        }
+    }
+
+    pub(super) fn remove(&mut self, pattern: Option<&[u8]>, slot: Slot) {
+        match pattern {
+            None | Some(b">") => self.everything.retain(|held| *held != slot),
+            Some(pattern) if has_wildcard(pattern) => {
+                self.wild.remove(&mut tokens(pattern), slot);
+            }
+            Some(literal) => {
+                let Some(slots) = self.literals.get_mut(literal) else { return };
+                slots.retain(|held| *held != slot);
+                if slots.is_empty() {
+                    self.literals.remove(literal);
+                }
+            }
+        }
+    }
+
+    /// Appends the consumers that want `subject`, each once, in order of slot.
+    pub(super) fn find(&self, subject: &[u8], found: &mut Vec<Slot>) {
+        let start = found.len();
+        found.extend_from_slice(&self.everything);
+        if let Some(slots) = self.literals.get(subject) {
+            found.extend_from_slice(slots);
+        }
+        if !self.wild.is_empty() {
+            self.wild.find(Some(subject), found);
+        }
+        // Patterns of one consumer may meet in a subject; it is still one consumer.
+        if found.len() > start + 1 {
+            let mut tail: SmallVec<[Slot; 16]> = found.drain(start..).collect();
+            tail.sort_unstable();
+            tail.dedup();
+            found.extend_from_slice(&tail);
+        }
+    }
+
+    /// Whether anyone wants `subject`.
+    pub(super) fn has(&self, subject: &[u8]) -> bool {
+        !self.everything.is_empty()
+            || self.literals.contains_key(subject)
+            || (!self.wild.is_empty() && {
+                let mut found = Vec::new();
+                self.wild.find(Some(subject), &mut found);
+                !found.is_empty()
+            })
+    }
+}
+
+fn push(slots: &mut Slots, slot: Slot) {
+    if !slots.contains(&slot) {
+        slots.push(slot);
+    }
+}
+
+/// The first token of a subject and what follows its dot.
+fn split(subject: &[u8]) -> (&[u8], Option<&[u8]>) {
+    match memchr::memchr(b'.', subject) {
+        Some(dot) => (subject.get(..dot).unwrap_or_default(), subject.get(dot + 1..)),
+        None => (subject, None),
+    }
+}
+
+impl Node {
+    fn is_empty(&self) -> bool {
+        self.children.is_empty() && self.any.is_none() && self.exact.is_empty() && self.rest.is_empty()
+    }
+
+    fn insert(&mut self, pattern: &[u8], slot: Slot) {
+        let mut node = self;
+        for token in tokens(pattern) {
+            match token {
+                b">" => return push(&mut node.rest, slot),
+                b"*" => node = node.any.get_or_insert_with(Box::default),
+                _ => node = node.children.entry_ref(token).or_default(),
+            }
+        }
+        push(&mut node.exact, slot);
+    }
+
+    /// Removes and prunes; says whether nothing is left here.
+    fn remove<'a>(&mut self, rest: &mut impl Iterator<Item = &'a [u8]>, slot: Slot) -> bool {
+        match rest.next() {
+            None => self.exact.retain(|held| *held != slot),
+            Some(b">") => self.rest.retain(|held| *held != slot),
+            Some(b"*") => {
+                if self.any.as_mut().is_some_and(|any| any.remove(rest, slot)) {
+                    self.any = None;
+                }
+            }
+            Some(token) => {
+                if self.children.get_mut(token).is_some_and(|child| child.remove(rest, slot)) {
+                    self.children.remove(token);
+                }
+            }
+        }
+        self.is_empty()
+    }
+
+    fn find(&self, subject: Option<&[u8]>, found: &mut Vec<Slot>) {
+        let Some(subject) = subject else {
+            found.extend_from_slice(&self.exact);
+            return;
+        };
+        found.extend_from_slice(&self.rest);
+        let (token, rest) = split(subject);
+        if let Some(child) = self.children.get(token) {
+            child.find(rest, found);
+        }
+        if let Some(any) = &self.any {
+            any.find(rest, found);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use jetkv_protocol::subject;
+    use proptest::prelude::*;
+
+    fn found(trie: &FilterTrie, subject: &[u8]) -> Vec<Slot> {
+        let mut found = Vec::new();
+        trie.find(subject, &mut found);
+        found
+    }
+
+    proptest! {
+        #[test]
+        fn finds_exactly_the_patterns_that_match(
+            patterns in proptest::collection::vec("([ab*]\\.){0,2}[ab*>]", 1..12),
+            removed in proptest::collection::vec(any::<bool>(), 12),
+            subject in "([ab]\\.){0,3}[ab]",
+        ) {
+            let mut trie = FilterTrie::default();
+            for (slot, pattern) in patterns.iter().enumerate() {
+                trie.insert(Some(pattern.as_bytes()), slot as Slot);
+            }
+            let mut wanted = Vec::new();
+            for (slot, pattern) in patterns.iter().enumerate() {
+                if removed[slot] {
+                    trie.remove(Some(pattern.as_bytes()), slot as Slot);
+                } else if subject::matches(subject.as_bytes(), pattern.as_bytes()) {
+                    wanted.push(slot as Slot);
+                }
+            }
+            prop_assert_eq!(found(&trie, subject.as_bytes()), wanted.clone());
+            prop_assert_eq!(trie.has(subject.as_bytes()), !wanted.is_empty());
+        }
+    }
+
+    #[test]
+    fn a_consumer_with_patterns_that_meet_is_found_once() {
+        let mut trie = FilterTrie::default();
+        trie.insert(Some(b"a.*.c"), 3);
+        trie.insert(Some(b"a.b.*"), 3);
+        trie.insert(None, 1);
+        assert_eq!(found(&trie, b"a.b.c"), [1, 3]);
+    }
+
+    #[test]
+    fn removal_leaves_no_node_behind() {
+        let mut trie = FilterTrie::default();
+        for pattern in [&b"a.*.c"[..], b"a.b.>", b"x.y"] {
+            trie.insert(Some(pattern), 1);
+            trie.remove(Some(pattern), 1);
+        }
+        assert!(trie.wild.is_empty() && trie.literals.is_empty());
+    }
+}
