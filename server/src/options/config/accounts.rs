@@ -1,0 +1,197 @@
+//! The `accounts` block.
+
+use std::collections::HashSet;
+
+use super::auth::{apply_default_permissions, users};
+use super::report::{Checked, Problem, Report};
+use super::typed::integer;
+use super::{Draft, permissions};
+use crate::options::auth_model::{AccountJetStreamLimits, AccountLimits, AccountOptions};
+use crate::options::defaults;
+use crate::options::duration::quoted;
+use crate::options::grammar::{Map, Node, Value};
+
+/// Reads the `accounts` block: names only, or maps by name.
+pub(super) fn read(node: &Node, draft: &mut Draft, report: &mut Report) -> Checked<()> {
+    match &node.value {
+        Value::Array(names) => {
+            for element in names {
+                match name_only(element, &draft.options.accounts) {
+                    Ok(name) => draft.options.accounts.push(AccountOptions::new(name)),
+                    Err(problem) => report.error(problem),
+                }
+            }
+        }
+        Value::Map(accounts) => {
+            // Names of users are unique among all accounts.
+            let mut names: HashSet<String> =
+                draft.options.auth.users.iter().map(|user| user.username.clone()).collect();
+            for (name, value) in accounts.iter() {
+                if !value.is_used_variable() {
+                    let read = account(name, value, draft, &mut names, report);
+                    report.check(read);
+                }
+            }
+        }
+        _ => {}
+    }
+    Ok(())
+}
+
+fn reserved(node: &Node, name: &str) -> Checked<()> {
+    if name == defaults::GLOBAL_ACCOUNT {
+        return Err(Problem::at(node, format!("{} is a Reserved Account", quoted(name))));
+    }
+    Ok(())
+}
+
+fn name_only(node: &Node, known: &[AccountOptions]) -> Checked<String> {
+    let name = super::typed::string(node)?;
+    reserved(node, name)?;
+    if known.iter().any(|account| account.name == name) {
+        return Err(Problem::at(node, format!("Duplicate Account Entry: {name}")));
+    }
+    Ok(name.to_owned())
+}
+
+fn account(
+    name: &str,
+    node: &Node,
+    draft: &mut Draft,
+    names: &mut HashSet<String>,
+    report: &mut Report,
+) -> Checked<()> {
+    let Value::Map(entries) = &node.value else {
+        return Err(Problem::at(node, "Expected map entries for accounts"));
+    };
+    reserved(node, name)?;
+    let mut account = AccountOptions::new(name);
+    let mut account_users = Vec::new();
+    let mut users_node = node;
+    let mut default_permissions = None;
+    for (key, value) in entries.iter() {
+        match key.to_ascii_lowercase().as_str() {
+            "users" => {
+                users_node = value;
+                account_users = report.attempt(|report| users(value, report)).unwrap_or_default();
+            }
+            "default_permissions" => {
+                default_permissions = report.attempt(|report| permissions::read(value, report));
+            }
+            "jetstream" => {
+                if let Some(limits) = report.attempt(|report| jetstream(value, report)) {
+                    account.jetstream = limits;
+                }
+            }
+            "limits" => {
+                if let Some(limits) = report.attempt(|report| limits(value, report)) {
+                    account.limits = limits;
+                }
+            }
+            "nkey" | "imports" | "exports" | "mappings" | "maps" | "msg_trace" | "trace_dest" => {
+                report.error(Problem::unsupported(value, key));
+            }
+            _ if value.is_used_variable() => {}
+            _ => report.error(Problem::unknown_field(value, key)),
+        }
+    }
+    draft.options.accounts.push(account);
+    if !account_users.is_empty() {
+        if draft.options.auth.username.is_some() {
+            return Err(Problem::at(users_node, "Can not have a single user/pass and accounts"));
+        }
+        if draft.options.auth.token.is_some() {
+            return Err(Problem::at(users_node, "Can not have a token and accounts"));
+        }
+    }
+    apply_default_permissions(&mut account_users, default_permissions.as_ref());
+    for mut user in account_users {
+        if names.insert(user.username.clone()) {
+            user.account = Some(name.to_owned());
+            draft.options.auth.users.push(user);
+        } else {
+            let text = format!("Duplicate user {} detected", quoted(&user.username));
+            report.error(Problem::at(users_node, text));
+        }
+    }
+    Ok(())
+}
+
+fn limits(node: &Node, report: &mut Report) -> Checked<AccountLimits> {
+    let Value::Map(entries) = &node.value else {
+        let text = format!("Expected account limits to be a map/struct, got {}", node.value);
+        return Err(Problem::at(node, text));
+    };
+    let mut limits = AccountLimits::default();
+    for (key, value) in entries.iter() {
+        match key.to_ascii_lowercase().as_str() {
+            "max_connections" | "max_conn" => limits.max_connections = integer(value)?,
+            "max_subscriptions" | "max_subs" => limits.max_subscriptions = integer(value)?,
+            "max_payload" | "max_pay" => limits.max_payload_bytes = integer(value)?,
+            "max_leafnodes" | "max_leafs" => limits.max_leafnodes = integer(value)?,
+            _ if value.is_used_variable() => {}
+            _ => {
+                let text = format!("Unknown field {} parsing account limits", quoted(key));
+                report.error(Problem::at(value, text));
+            }
+        }
+    }
+    Ok(limits)
+}
+
+/// JetStream of an account: on, off, or on with limits.
+fn jetstream(node: &Node, report: &mut Report) -> Checked<Option<AccountJetStreamLimits>> {
+    let unlimited = AccountJetStreamLimits::default();
+    match &node.value {
+        Value::Bool(on) => Ok(on.then_some(unlimited)),
+        Value::String(word) => match word.to_ascii_lowercase().as_str() {
+            "enabled" | "enable" => Ok(Some(unlimited)),
+            "disabled" | "disable" => Ok(None),
+            _ => {
+                let text = format!("Expected 'enabled' or 'disabled' for string value, got '{word}'");
+                Err(Problem::at(node, text))
+            }
+        },
+        Value::Map(entries) => jetstream_limits(entries, report).map(Some),
+        other => {
+            let text = format!("Expected map, bool or string to define JetStream, got {}", other.kind());
+            Err(Problem::at(node, text))
+        }
+    }
+}
+
+fn jetstream_limits(entries: &Map, report: &mut Report) -> Checked<AccountJetStreamLimits> {
+    let mut limits = AccountJetStreamLimits::default();
+    for (key, node) in entries.iter() {
+        let size = || match node.value {
+            Value::Integer(value) => Ok(value),
+            _ => Err(expected("a parseable size", key, node)),
+        };
+        match key.to_ascii_lowercase().as_str() {
+            "max_memory" | "max_mem" | "mem" | "memory" => limits.max_memory_bytes = size()?,
+            "max_store" | "max_file" | "max_disk" | "store" | "disk" => limits.max_store_bytes = size()?,
+            "max_streams" | "streams" => limits.max_streams = size()?,
+            "max_consumers" | "consumers" => limits.max_consumers = size()?,
+            "max_bytes_required" | "max_stream_bytes" | "max_bytes" => match node.value {
+                Value::Bool(value) => limits.max_bytes_required = value,
+                _ => return Err(expected("a parseable bool", key, node)),
+            },
+            "mem_max_stream_bytes" | "memory_max_stream_bytes" => limits.memory_max_stream_bytes = size()?,
+            "disk_max_stream_bytes" | "store_max_stream_bytes" => limits.store_max_stream_bytes = size()?,
+            "max_ack_pending" => limits.max_ack_pending = size()?,
+            // Which account carries the traffic between servers: there is only one server.
+            "cluster_traffic" => match &node.value {
+                Value::String(word) if matches!(word.as_str(), "" | "system" | "owner") => {}
+                Value::String(_) => return Err(expected("'system' or 'owner' string value", key, node)),
+                _ => return Err(expected("either 'system' or 'owner' string value", key, node)),
+            },
+            _ if node.is_used_variable() => {}
+            _ => report.error(Problem::unknown_field(node, key)),
+        }
+    }
+    Ok(limits)
+}
+
+fn expected(what: &str, key: &str, node: &Node) -> Problem {
+    Problem::at(node, format!("Expected {what} for {}, got {}", quoted(key), node.value))
+}

@@ -1,0 +1,186 @@
+//! The `authorization` block and lists of users.
+
+use std::collections::{BTreeSet, HashSet};
+use std::time::Duration;
+
+use super::report::{Checked, Problem, Report};
+use super::typed::{boolean, map, string, strings, text};
+use super::{Draft, permissions};
+use crate::options::auth_model::{ConnectionType, Permissions, UserOptions};
+use crate::options::defaults;
+use crate::options::duration::{GoDuration, quoted};
+use crate::options::grammar::{Node, Value};
+
+/// Seconds above which an authorization timeout is probably a mistake.
+const TIMEOUT_WARN_S: f64 = 60.0;
+
+/// What the block says, before it is compared with the rest of the configuration.
+#[derive(Default)]
+struct Block {
+    username: Option<String>,
+    password: Option<String>,
+    token: Option<String>,
+    users: Option<Vec<UserOptions>>,
+    default_permissions: Option<Permissions>,
+}
+
+/// Reads the `authorization` block.
+pub(super) fn read(node: &Node, draft: &mut Draft, report: &mut Report) -> Checked<()> {
+    let mut block = Block::default();
+    for (key, value) in map(node)?.iter() {
+        match key.to_ascii_lowercase().as_str() {
+            "user" | "username" => block.username = text(value)?,
+            "pass" | "password" => block.password = text(value)?,
+            "token" => block.token = text(value)?,
+            "timeout" => draft.options.auth.timeout = timeout(key, value, report)?,
+            "users" => block.users = Some(users(value, report)?),
+            "default_permission" | "default_permissions" | "permissions" => {
+                block.default_permissions = report.attempt(|report| permissions::read(value, report));
+            }
+            "auth_callout" | "auth_hook" => return Err(Problem::unsupported(value, key)),
+            "proxy_required" if boolean(value)? => return Err(Problem::unsupported(value, key)),
+            "proxy_required" => {}
+            _ if value.is_used_variable() => {}
+            _ => report.error(Problem::unknown_field(value, key)),
+        }
+    }
+    apply(node, block, draft)
+}
+
+fn apply(node: &Node, block: Block, draft: &mut Draft) -> Checked<()> {
+    let auth = &mut draft.options.auth;
+    let is_single = block.username.is_some() || block.password.is_some();
+    if is_single && block.token.is_some() {
+        return Err(Problem::at(node, "Cannot have a user/pass and token"));
+    }
+    let has_users = block.users.is_some() || !auth.users.is_empty();
+    if has_users && block.username.is_some() {
+        return Err(Problem::at(node, "Can not have a single user/pass and a users array"));
+    }
+    if has_users && block.token.is_some() {
+        return Err(Problem::at(node, "Can not have a token and a users array"));
+    }
+    let mut names: HashSet<String> = auth.users.iter().map(|user| user.username.clone()).collect();
+    let mut users = block.users.unwrap_or_default();
+    for user in &users {
+        if !names.insert(user.username.clone()) {
+            let text = format!("Duplicate user {} detected", quoted(&user.username));
+            return Err(Problem::at(node, text));
+        }
+    }
+    apply_default_permissions(&mut users, block.default_permissions.as_ref());
+    auth.username = block.username;
+    auth.password = block.password;
+    auth.token = block.token;
+    auth.users.append(&mut users);
+    draft.has_authorization = true;
+    Ok(())
+}
+
+/// Users without permissions of their own get those of their block.
+pub(super) fn apply_default_permissions(users: &mut [UserOptions], defaults: Option<&Permissions>) {
+    for user in users {
+        if user.permissions.is_none() {
+            user.permissions = defaults.cloned();
+        }
+    }
+}
+
+/// Seconds, or a length of time as a string.
+fn timeout(key: &str, node: &Node, report: &mut Report) -> Checked<Duration> {
+    #[allow(clippy::cast_precision_loss)]
+    let seconds = match &node.value {
+        Value::Integer(value) => *value as f64,
+        Value::Float(value) => *value,
+        Value::String(text) => {
+            let value = GoDuration::parse(text).map_err(|error| {
+                Problem::at(node, format!("error parsing authorization config, 'timeout' {error}"))
+            })?;
+            value.0 as f64 / 1e9
+        }
+        _ => return Err(Problem::at(node, "error parsing authorization config, 'timeout' wrong type")),
+    };
+    if seconds > TIMEOUT_WARN_S {
+        report.warning(Problem::at(
+            node,
+            format!(
+                "invalid use of field {}: timeout of {} ({seconds:.6} seconds) is high, consider keeping it under \
+                 60 seconds. possibly caused by unquoted duration; use '1m' instead of 1m, for example",
+                quoted(key),
+                node.value,
+            ),
+        ));
+    }
+    if seconds == 0.0 {
+        return Ok(defaults::AUTH_TIMEOUT);
+    }
+    Ok(Duration::try_from_secs_f64(seconds.max(0.0)).unwrap_or(Duration::MAX))
+}
+
+/// Reads a `users` array.
+pub(super) fn users(node: &Node, report: &mut Report) -> Checked<Vec<UserOptions>> {
+    let Value::Array(elements) = &node.value else {
+        let text = format!("Expected users field to be an array, got {}", node.value);
+        return Err(Problem::at(node, text));
+    };
+    let mut users = Vec::with_capacity(elements.len());
+    for element in elements {
+        if let Value::Map(_) = element.value {
+            users.push(user(element, report)?);
+        } else {
+            let text = format!("Expected user entry to be a map/struct, got {}", element.value);
+            report.error(Problem::at(element, text));
+        }
+    }
+    Ok(users)
+}
+
+fn user(node: &Node, report: &mut Report) -> Checked<UserOptions> {
+    let mut user = UserOptions {
+        username: String::new(),
+        password: String::new(),
+        account: None,
+        permissions: None,
+        allowed_connection_types: None,
+    };
+    let mut last = node;
+    for (key, value) in map(node)?.iter() {
+        last = value;
+        match key.to_ascii_lowercase().as_str() {
+            "nkey" => return Err(Problem::unsupported(value, key)),
+            "user" | "username" => string(value)?.clone_into(&mut user.username),
+            "pass" | "password" => string(value)?.clone_into(&mut user.password),
+            "permission" | "permissions" | "authorization" => {
+                user.permissions = report.attempt(|report| permissions::read(value, report));
+            }
+            "allowed_connection_types" | "connection_types" | "clients" => {
+                user.allowed_connection_types = connection_types(value, report)?;
+            }
+            "proxy_required" if boolean(value)? => return Err(Problem::unsupported(value, key)),
+            "proxy_required" => {}
+            _ if value.is_used_variable() => {}
+            _ => report.error(Problem::unknown_field(value, key)),
+        }
+    }
+    if user.username.is_empty() {
+        return Err(Problem::at(last, "User entry requires a user"));
+    }
+    Ok(user)
+}
+
+/// `None`: all kinds.
+fn connection_types(node: &Node, report: &mut Report) -> Checked<Option<BTreeSet<ConnectionType>>> {
+    let mut kinds = BTreeSet::new();
+    let mut unknown = Vec::new();
+    for name in strings(node, "allowed connection types", report)? {
+        match ConnectionType::from_name(&name) {
+            Some(kind) => drop(kinds.insert(kind)),
+            None => unknown.push(quoted(&name.to_uppercase())),
+        }
+    }
+    if !unknown.is_empty() {
+        let text = format!("invalid connection types [{}]", unknown.join(" "));
+        report.error(Problem::at(node, text));
+    }
+    Ok((!kinds.is_empty()).then_some(kinds))
+}

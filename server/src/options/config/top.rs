@@ -1,0 +1,381 @@
+//! The keys of the top level, except for the large blocks.
+
+use super::report::{Checked, Problem, Report};
+use super::typed::{boolean, duration, duration_string, integer, listen, string, strings, text};
+use super::{Draft, accounts, auth, jetstream};
+use crate::options::defaults;
+use crate::options::duration::quoted;
+use crate::options::grammar::{Map, Node, Value};
+use crate::options::model::WriteTimeout;
+
+/// Whether a group of keys has the key. A wrong value is a known key all the same.
+type Known = Checked<bool>;
+
+/// Keys of nats-server's features that this server lacks, whatever their value.
+const UNSUPPORTED: [&str; 26] = [
+    "accounts_resolver",
+    "account_resolver",
+    "cluster",
+    "default_sentinel",
+    "gateway",
+    "https",
+    "leaf",
+    "leafnodes",
+    "mappings",
+    "maps",
+    "mqtt",
+    "operator",
+    "operators",
+    "proxies",
+    "remote_syslog",
+    "resolver",
+    "resolver_pinned_accounts",
+    "resolver_preload",
+    "resolver_tls",
+    "root",
+    "root_operator",
+    "root_operators",
+    "roots",
+    "tls",
+    "trusted",
+    "trusted_keys",
+];
+
+/// The same for keys that change nothing while they are false, zero or empty.
+const UNSUPPORTED_UNLESS_OFF: [&str; 10] = [
+    "allow_non_tls",
+    "https_port",
+    "ocsp",
+    "ocsp_cache",
+    "prof_block_rate",
+    "prof_port",
+    "proxy_protocol",
+    "syslog",
+    "websocket",
+    "ws",
+];
+
+/// Reads the top level. Blocks that look at others come last, so that the order in the file does not matter.
+pub(super) fn read(map: &Map, draft: &mut Draft, report: &mut Report) {
+    for key in ["system", "system_account"] {
+        if let Some(node) = map.get(key) {
+            match string(node) {
+                Ok(name) => draft.options.system_account = (!name.is_empty()).then(|| name.to_owned()),
+                Err(_) => report.error(Problem::at(node, "system account name must be a string")),
+            }
+        }
+    }
+    let rank = |key: &str| match key {
+        "accounts" => 1,
+        "authorization" => 2,
+        _ => 0,
+    };
+    let mut entries: Vec<_> = map.iter().map(|(key, node)| (key.to_ascii_lowercase(), key, node)).collect();
+    entries.sort_by_key(|(lower, _, _)| rank(lower));
+    for (lower, key, node) in entries {
+        if let Err(problem) = entry(&lower, key, node, draft, report) {
+            report.error(problem);
+        }
+    }
+}
+
+fn entry(lower: &str, key: &str, node: &Node, draft: &mut Draft, report: &mut Report) -> Checked<()> {
+    if network(lower, node, draft)?
+        || logging(lower, node, draft)?
+        || limits(lower, key, node, draft)?
+        || times(lower, node, draft, report)?
+        || files(lower, node, draft)?
+        || accounts_and_blocks(lower, node, draft, report)?
+        || about_server(lower, node, draft)?
+    {
+        return Ok(());
+    }
+    if UNSUPPORTED.contains(&lower) || (UNSUPPORTED_UNLESS_OFF.contains(&lower) && !is_off(&node.value)) {
+        return Err(Problem::unsupported(node, key));
+    }
+    if UNSUPPORTED_UNLESS_OFF.contains(&lower) || node.is_used_variable() {
+        return Ok(());
+    }
+    Err(Problem::unknown_field(node, key))
+}
+
+fn is_off(value: &Value) -> bool {
+    match value {
+        Value::Bool(value) => !value,
+        Value::Integer(value) => *value == 0,
+        Value::String(value) => value.is_empty(),
+        _ => false,
+    }
+}
+
+fn network(key: &str, node: &Node, draft: &mut Draft) -> Known {
+    match key {
+        "listen" => {
+            let (host, port) = listen(node)?;
+            set_host(draft, &host);
+            draft.port = port;
+        }
+        "client_advertise" => draft.options.client_advertise = text(node)?,
+        "port" => draft.port = integer(node)?,
+        "host" | "net" => set_host(draft, string(node)?),
+        "http" => {
+            let (host, port) = listen(node)?;
+            draft.http_host = (!host.is_empty()).then_some(host);
+            draft.http_port = port;
+        }
+        "http_port" | "monitor_port" => draft.http_port = integer(node)?,
+        "http_base_path" => draft.options.monitor.base_path = string(node)?.to_owned(),
+        _ => return Ok(false),
+    }
+    Ok(true)
+}
+
+fn set_host(draft: &mut Draft, host: &str) {
+    draft.options.host = if host.is_empty() { defaults::HOST } else { host }.to_owned();
+}
+
+fn logging(key: &str, node: &Node, draft: &mut Draft) -> Known {
+    let log = &mut draft.options.log;
+    let in_config = &mut draft.options.origin.in_config;
+    match key {
+        "debug" => {
+            log.debug = boolean(node)?;
+            in_config.insert("Debug", log.debug);
+        }
+        "trace" => {
+            log.trace = boolean(node)?;
+            in_config.insert("Trace", log.trace);
+        }
+        "trace_verbose" => {
+            log.trace_verbose = boolean(node)?;
+            log.trace = log.trace_verbose;
+            in_config.insert("TraceVerbose", log.trace);
+            in_config.insert("Trace", log.trace);
+        }
+        "trace_headers" => {
+            log.trace_headers = boolean(node)?;
+            log.trace = log.trace_headers;
+            in_config.insert("TraceHeaders", log.trace);
+            in_config.insert("Trace", log.trace);
+        }
+        "logtime" => {
+            log.time = boolean(node)?;
+            in_config.insert("Logtime", log.time);
+        }
+        "logtime_utc" => {
+            log.time_utc = boolean(node)?;
+            in_config.insert("LogtimeUTC", log.time_utc);
+        }
+        "logfile" | "log_file" => log.file = text(node)?.map(Into::into),
+        "logfile_size_limit" | "log_size_limit" => {
+            log.file_size_limit_bytes = u64::try_from(integer(node)?).unwrap_or(0);
+        }
+        "logfile_max_num" | "log_max_num" => log.file_max_num = u64::try_from(integer(node)?).unwrap_or(0),
+        "max_traced_msg_len" => log.max_traced_msg_len = usize::try_from(integer(node)?).unwrap_or(0),
+        _ => return Ok(false),
+    }
+    Ok(true)
+}
+
+/// A number that means its default when it is zero.
+fn or_default(value: i64, default: i64) -> i64 {
+    if value == 0 { default } else { value }
+}
+
+/// A size in bytes that fits 31 bits; not positive means nothing may pass, as on nats-server.
+fn small_size(key: &str, node: &Node, default: usize) -> Checked<usize> {
+    let value = integer(node)?;
+    if value > i64::from(i32::MAX) {
+        return Err(Problem::at(node, format!("{key} value is too big")));
+    }
+    Ok(if value == 0 { default } else { usize::try_from(value).unwrap_or(0) })
+}
+
+fn limits(lower: &str, key: &str, node: &Node, draft: &mut Draft) -> Known {
+    let limits = &mut draft.options.limits;
+    match lower {
+        "max_control_line" => {
+            limits.max_control_line_bytes = small_size(key, node, defaults::MAX_CONTROL_LINE_BYTES)?;
+        }
+        "max_payload" => limits.max_payload_bytes = small_size(key, node, defaults::MAX_PAYLOAD_BYTES)?,
+        "max_pending" => {
+            limits.max_pending_bytes = or_default(integer(node)?, defaults::MAX_PENDING_BYTES);
+        }
+        // Zero means no limit here, unlike elsewhere.
+        "max_connections" | "max_conn" => limits.max_connections = or_default(integer(node)?, -1),
+        "max_subscriptions" | "max_subs" => limits.max_subscriptions = integer(node)?,
+        "max_sub_tokens" | "max_subscription_tokens" => {
+            let value = integer(node)?;
+            if value <= 0 {
+                return Err(Problem::at(node, format!("{key} value can not be negative")));
+            }
+            limits.max_subscription_tokens =
+                u8::try_from(value).map_err(|_| Problem::at(node, format!("{key} value is too big")))?;
+        }
+        "max_closed_clients" => {
+            limits.max_closed_clients = or_default(integer(node)?, defaults::MAX_CLOSED_CLIENTS);
+        }
+        "ping_max" => limits.ping_max = or_default(integer(node)?, defaults::PING_MAX),
+        "no_fast_producer_stall" => limits.no_fast_producer_stall = boolean(node)?,
+        "connect_error_reports" => {
+            draft.options.connect_error_reports = or_default(integer(node)?, defaults::CONNECT_ERROR_REPORTS);
+        }
+        "reconnect_error_reports" => {
+            draft.options.reconnect_error_reports =
+                or_default(integer(node)?, defaults::RECONNECT_ERROR_REPORTS);
+        }
+        _ => return Ok(false),
+    }
+    Ok(true)
+}
+
+fn times(key: &str, node: &Node, draft: &mut Draft, report: &mut Report) -> Known {
+    let options = &mut draft.options;
+    match key {
+        "ping_interval" => {
+            let value = duration(node, "ping_interval", report)?.as_duration();
+            options.limits.ping_interval = if value.is_zero() { defaults::PING_INTERVAL } else { value };
+        }
+        "write_deadline" => {
+            let value = duration(node, "write_deadline", report)?.as_duration();
+            options.limits.write_deadline = if value.is_zero() { defaults::WRITE_DEADLINE } else { value };
+        }
+        "write_timeout" => {
+            options.limits.write_timeout = match string(node)? {
+                "default" => WriteTimeout::Default,
+                "close" => WriteTimeout::Close,
+                "retry" => WriteTimeout::Retry,
+                _ => {
+                    let text = "write_timeout must be 'default', 'close' or 'retry'";
+                    return Err(Problem::at(node, text));
+                }
+            };
+        }
+        "lame_duck_duration" => {
+            let value = duration_string(node, key)?;
+            if value.as_duration().as_secs() < 30 {
+                return Err(Problem::at(
+                    node,
+                    format!("invalid lame_duck_duration of {value}, minimum is 30 seconds"),
+                ));
+            }
+            options.lame_duck_duration = value.as_duration();
+        }
+        "lame_duck_grace_period" => {
+            let value = duration_string(node, key)?;
+            if value.0 < 0 {
+                return Err(Problem::at(node, "invalid lame_duck_grace_period, needs to be positive"));
+            }
+            options.lame_duck_grace_period =
+                if value.0 == 0 { defaults::LAME_DUCK_GRACE_PERIOD } else { value.as_duration() };
+        }
+        _ => return Ok(false),
+    }
+    Ok(true)
+}
+
+fn files(key: &str, node: &Node, draft: &mut Draft) -> Known {
+    match key {
+        "pidfile" | "pid_file" => draft.options.pid_file = text(node)?.map(Into::into),
+        "ports_file_dir" => draft.options.ports_file_dir = text(node)?.map(Into::into),
+        "store_dir" | "storedir" => {
+            if draft.options.jetstream.store_dir.is_some() {
+                return Err(Problem::at(node, "Duplicate 'store_dir' configuration"));
+            }
+            draft.options.jetstream.store_dir = text(node)?.map(Into::into);
+        }
+        _ => return Ok(false),
+    }
+    Ok(true)
+}
+
+fn accounts_and_blocks(key: &str, node: &Node, draft: &mut Draft, report: &mut Report) -> Known {
+    match key {
+        "accounts" => accounts::read(node, draft, report)?,
+        "authorization" => auth::read(node, draft, report)?,
+        "jetstream" => jetstream::read(node, draft, report)?,
+        "no_auth_user" => draft.options.auth.no_auth_user = text(node)?,
+        // Read before everything else.
+        "system" | "system_account" => {}
+        "no_system_account" | "no_system" | "no_sys_acc" => {
+            draft.options.no_system_account = boolean(node)?;
+        }
+        _ => return Ok(false),
+    }
+    Ok(true)
+}
+
+fn about_server(key: &str, node: &Node, draft: &mut Draft) -> Known {
+    let options = &mut draft.options;
+    match key {
+        "server_name" => {
+            let name = string(node)?;
+            if name.contains(' ') {
+                return Err(Problem::at(node, "server name cannot contain spaces"));
+            }
+            options.server_name = (!name.is_empty()).then(|| name.to_owned());
+        }
+        "server_tags" => add_tags(node, &mut options.tags)?,
+        "server_metadata" => {
+            let Value::Map(map) = &node.value else {
+                let kind = node.value.kind();
+                return Err(Problem::at(node, format!("error parsing metadata: unsupported type {kind}")));
+            };
+            for (name, value) in map.iter() {
+                options.metadata.insert(name.to_owned(), string(value)?.to_owned());
+            }
+        }
+        "feature_flags" => {
+            let Value::Map(map) = &node.value else {
+                let kind = node.value.kind();
+                return Err(Problem::at(
+                    node,
+                    format!("error parsing feature flags: unsupported type {kind}"),
+                ));
+            };
+            for (name, value) in map.iter() {
+                let Value::Bool(value) = value.value else {
+                    let (name, kind) = (quoted(name), value.value.kind());
+                    let text = format!("error parsing feature flag {name}: expected bool, got {kind}");
+                    return Err(Problem::at(value, text));
+                };
+                options.feature_flags.insert(name.to_owned(), value);
+            }
+        }
+        "default_js_domain" => {
+            let Value::Map(map) = &node.value else {
+                let kind = node.value.kind();
+                return Err(Problem::at(
+                    node,
+                    format!("error default_js_domain config: unsupported type {kind}"),
+                ));
+            };
+            for (account, domain) in map.iter() {
+                options.default_js_domain.insert(account.to_owned(), string(domain)?.to_owned());
+            }
+        }
+        "disable_sublist_cache" | "no_sublist_cache" => options.no_sublist_cache = boolean(node)?,
+        "no_header_support" => options.no_header_support = boolean(node)?,
+        _ => return Ok(false),
+    }
+    Ok(true)
+}
+
+/// Tags are lower case, trimmed, and each is there once.
+fn add_tags(node: &Node, tags: &mut Vec<String>) -> Checked<()> {
+    let mut wrong_elements = Report::default();
+    let given = strings(node, "tags", &mut wrong_elements)?;
+    if wrong_elements.has_errors() {
+        return Err(Problem::at(
+            node,
+            "error parsing tags: unsupported type *conf.token where string is expected",
+        ));
+    }
+    for tag in given {
+        let tag = tag.trim().to_lowercase();
+        if !tag.is_empty() && !tags.contains(&tag) {
+            tags.push(tag);
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,143 @@
+//! The tree that a configuration text means.
+
+use std::cell::Cell;
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::Arc;
+
+use super::item::Place;
+
+/// A value of the configuration.
+#[derive(Clone, Debug)]
+pub(crate) enum Value {
+    Bool(bool),
+    Integer(i64),
+    Float(f64),
+    /// RFC 3339, as in the text.
+    Datetime(String),
+    String(String),
+    Array(Vec<Node>),
+    Map(Map),
+}
+
+/// A value and where it stands.
+#[derive(Clone, Debug)]
+pub(crate) struct Node {
+    pub(crate) value: Value,
+    /// File as it was named, and place of the key (of the value itself within an array).
+    pub(crate) location: Location,
+    /// A variable refers to it, so that an unknown key is none.
+    used: Cell<bool>,
+}
+
+/// Where something stands: `FILE:LINE:COLUMN`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Location {
+    pub(crate) file: Arc<str>,
+    pub(crate) place: Place,
+}
+
+/// A map whose keys keep the order in which they first came.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Map {
+    entries: Vec<(String, Node)>,
+    index: HashMap<String, usize>,
+}
+
+impl Value {
+    /// The kind by the name that error texts of nats-server use for it.
+    pub(crate) fn kind(&self) -> &'static str {
+        match self {
+            Self::Bool(_) => "bool",
+            Self::Integer(_) => "int64",
+            Self::Float(_) => "float64",
+            Self::Datetime(_) => "time.Time",
+            Self::String(_) => "string",
+            Self::Array(_) => "[]interface {}",
+            Self::Map(_) => "map[string]interface {}",
+        }
+    }
+}
+
+/// As error texts show values.
+impl fmt::Display for Value {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Bool(value) => write!(out, "{value}"),
+            Self::Integer(value) => write!(out, "{value}"),
+            Self::Float(value) => write!(out, "{value}"),
+            Self::Datetime(value) | Self::String(value) => out.write_str(value),
+            Self::Array(values) => {
+                out.write_str("[")?;
+                for (at, node) in values.iter().enumerate() {
+                    let blank = if at == 0 { "" } else { " " };
+                    write!(out, "{blank}{}", node.value)?;
+                }
+                out.write_str("]")
+            }
+            Self::Map(map) => {
+                out.write_str("map[")?;
+                let mut entries: Vec<_> = map.iter().collect();
+                entries.sort_by_key(|(key, _)| *key);
+                for (at, (key, node)) in entries.into_iter().enumerate() {
+                    let blank = if at == 0 { "" } else { " " };
+                    write!(out, "{blank}{key}:{}", node.value)?;
+                }
+                out.write_str("]")
+            }
+        }
+    }
+}
+
+impl Node {
+    pub(crate) fn new(value: Value, location: Location) -> Self {
+        Self { value, location, used: Cell::new(false) }
+    }
+
+    pub(crate) fn mark_used(&self) {
+        self.used.set(true);
+    }
+
+    pub(crate) fn is_used_variable(&self) -> bool {
+        self.used.get()
+    }
+}
+
+impl fmt::Display for Location {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "{}:{}:{}", self.file, self.place.line, self.place.column)
+    }
+}
+
+impl Map {
+    /// Sets a key, in place of an earlier value of the same key.
+    pub(crate) fn set(&mut self, key: String, node: Node) {
+        match self.index.get(&key).and_then(|at| self.entries.get_mut(*at)) {
+            Some(entry) => entry.1 = node,
+            None => {
+                self.index.insert(key.clone(), self.entries.len());
+                self.entries.push((key, node));
+            }
+        }
+    }
+
+    pub(crate) fn get(&self, key: &str) -> Option<&Node> {
+        self.index.get(key).and_then(|at| self.entries.get(*at)).map(|(_, node)| node)
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&str, &Node)> {
+        self.entries.iter().map(|(key, node)| (key.as_str(), node))
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    pub(super) fn into_entries(self) -> Vec<(String, Node)> {
+        self.entries
+    }
+}
