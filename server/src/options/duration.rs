@@ -5,6 +5,8 @@
 use std::fmt;
 use std::time::Duration;
 
+use super::quoted;
+
 const NS_PER_US: i64 = 1_000;
 const NS_PER_MS: i64 = 1_000_000;
 const NS_PER_S: i64 = 1_000_000_000;
@@ -127,34 +129,9 @@ impl fmt::Display for GoDuration {
     }
 }
 
-/// Text between double quotes, as Go's `%q` shows it.
-pub(crate) fn quoted(text: &str) -> String {
-    use fmt::Write;
-    let mut out = String::with_capacity(text.len() + 2);
-    out.push('"');
-    for c in text.chars() {
-        match c {
-            '"' => out.push_str("\\\""),
-            '\\' => out.push_str("\\\\"),
-            '\n' => out.push_str("\\n"),
-            '\r' => out.push_str("\\r"),
-            '\t' => out.push_str("\\t"),
-            '\u{7}' => out.push_str("\\a"),
-            '\u{8}' => out.push_str("\\b"),
-            '\u{b}' => out.push_str("\\v"),
-            '\u{c}' => out.push_str("\\f"),
-            c if c.is_ascii_control() => drop(write!(out, "\\x{:02x}", u32::from(c))),
-            c if c.is_control() => drop(write!(out, "\\u{:04x}", u32::from(c))),
-            c => out.push(c),
-        }
-    }
-    out.push('"');
-    out
-}
-
 #[cfg(test)]
 mod tests {
-    use super::{GoDuration, quoted};
+    use super::GoDuration;
 
     #[test]
     fn reads_and_shows_what_go_does() {
@@ -188,10 +165,5 @@ mod tests {
         ] {
             assert_eq!(GoDuration::parse(text), Err(error.to_owned()), "{text}");
         }
-    }
-
-    #[test]
-    fn quotes_like_go() {
-        assert_eq!(quoted("a\"b\\c\nd\u{1}"), r#""a\"b\\c\nd\x01""#);
     }
 }

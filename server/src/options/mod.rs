@@ -1,19 +1,31 @@
 //! What a server is told to do: by flags, by a configuration file, by defaults.
 
 mod auth_model;
+mod command_line;
 mod config;
 pub mod defaults;
 mod duration;
+mod flags;
 mod grammar;
 mod jetstream_model;
 mod model;
+mod signal_request;
+mod usage;
+mod validate;
 
 pub use auth_model::{
     AccountJetStreamLimits, AccountLimits, AccountOptions, AuthOptions, ConnectionType, Permissions,
     ResponsePermission, SubjectPermission, UserOptions,
 };
+pub use command_line::{Command, CommandLine, Message, NATS_VERSION, OptionsError};
 pub use config::{ConfigError, Report};
 pub use duration::GoDuration;
 pub use grammar::ParseError;
 pub use jetstream_model::{JetStreamLimits, JetStreamOptions};
 pub use model::{LimitOptions, LogOptions, MonitorOptions, Options, Origin, WriteTimeout};
+pub use signal_request::SignalRequest;
+
+/// Text between double quotes, as error texts and log lines of nats-server show it.
+pub(crate) fn quoted(text: &str) -> String {
+    jetkv_protocol::quoted(text.as_bytes())
+}

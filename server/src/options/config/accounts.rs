@@ -8,8 +8,8 @@ use super::typed::integer;
 use super::{Draft, permissions};
 use crate::options::auth_model::{AccountJetStreamLimits, AccountLimits, AccountOptions};
 use crate::options::defaults;
-use crate::options::duration::quoted;
 use crate::options::grammar::{Map, Node, Value};
+use crate::options::quoted;
 
 /// Reads the `accounts` block: names only, or maps by name.
 pub(super) fn read(node: &Node, draft: &mut Draft, report: &mut Report) -> Checked<()> {

@@ -8,8 +8,9 @@ use super::typed::{boolean, map, string, strings, text};
 use super::{Draft, permissions};
 use crate::options::auth_model::{ConnectionType, Permissions, UserOptions};
 use crate::options::defaults;
-use crate::options::duration::{GoDuration, quoted};
+use crate::options::duration::GoDuration;
 use crate::options::grammar::{Node, Value};
+use crate::options::quoted;
 
 /// Seconds above which an authorization timeout is probably a mistake.
 const TIMEOUT_WARN_S: f64 = 60.0;

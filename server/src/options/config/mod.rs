@@ -5,13 +5,10 @@ mod auth;
 mod jetstream;
 mod permissions;
 mod report;
-#[cfg(test)]
-mod tests;
 mod top;
 mod typed;
 
 pub use report::Report;
-pub(crate) use typed::split_host_port;
 
 use super::grammar::{self, Map, ParseError};
 use super::model::Options;

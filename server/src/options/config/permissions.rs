@@ -1,10 +1,13 @@
 //! What users may publish and subscribe.
 
+use jetkv_protocol::subject::is_valid;
+
 use super::report::{Checked, Problem, Report};
 use super::typed::{integer, map};
 use crate::options::auth_model::{Permissions, ResponsePermission, SubjectPermission};
-use crate::options::duration::{GoDuration, quoted};
+use crate::options::duration::GoDuration;
 use crate::options::grammar::{Node, Value};
+use crate::options::quoted;
 
 /// Reads a `permissions` block.
 pub(super) fn read(node: &Node, report: &mut Report) -> Checked<Permissions> {
@@ -99,7 +102,7 @@ fn subjects(node: &Node, with_queue: bool) -> Checked<Option<Vec<String>>> {
 
 /// A subject, where allowed followed by a blank and a queue's name.
 fn check_subject(text: &str, with_queue: bool) -> Result<(), String> {
-    if is_valid_subject(text) {
+    if is_valid(text.as_bytes()) {
         return Ok(());
     }
     let invalid = |subject: &str| format!("subject {} is not a valid subject", quoted(subject));
@@ -109,9 +112,9 @@ fn check_subject(text: &str, with_queue: bool) -> Result<(), String> {
     let mut parts = text.split_whitespace();
     match (parts.next(), parts.next(), parts.next()) {
         (Some(subject), Some(queue), None) => {
-            if !is_valid_subject(subject) {
+            if !is_valid(subject.as_bytes()) {
                 Err(invalid(subject))
-            } else if !is_valid_subject(queue) {
+            } else if !is_valid(queue.as_bytes()) {
                 Err(format!("queue {} is not a valid queue", quoted(queue)))
             } else {
                 Ok(())
@@ -119,19 +122,6 @@ fn check_subject(text: &str, with_queue: bool) -> Result<(), String> {
         }
         _ => Err(invalid(text)),
     }
-}
-
-/// Tokens are not empty and hold no white space; `>` is the last one.
-pub(crate) fn is_valid_subject(subject: &str) -> bool {
-    let mut tokens = subject.split('.').peekable();
-    while let Some(token) = tokens.next() {
-        let is_last = tokens.peek().is_none();
-        if token.is_empty() || token.contains([' ', '\t', '\n', '\r', '\u{c}']) || (token == ">" && !is_last)
-        {
-            return false;
-        }
-    }
-    true
 }
 
 /// `true`, or a map with the number and age of replies.

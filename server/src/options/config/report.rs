@@ -2,8 +2,8 @@
 
 use std::fmt;
 
-use crate::options::duration::quoted;
 use crate::options::grammar::{Location, Node};
+use crate::options::quoted;
 
 /// One thing that is wrong, and where.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -4,9 +4,9 @@ use super::report::{Checked, Problem, Report};
 use super::typed::{boolean, duration, duration_string, integer, listen, string, strings, text};
 use super::{Draft, accounts, auth, jetstream};
 use crate::options::defaults;
-use crate::options::duration::quoted;
 use crate::options::grammar::{Map, Node, Value};
 use crate::options::model::WriteTimeout;
+use crate::options::quoted;
 
 /// Whether a group of keys has the key. A wrong value is a known key all the same.
 type Known = Checked<bool>;
@@ -182,13 +182,13 @@ fn or_default(value: i64, default: i64) -> i64 {
     if value == 0 { default } else { value }
 }
 
-/// A size in bytes that fits 31 bits; not positive means nothing may pass, as on nats-server.
+/// A size in bytes that fits 31 bits. Negative is no limit, which here is the largest that can be said.
 fn small_size(key: &str, node: &Node, default: usize) -> Checked<usize> {
     let value = integer(node)?;
     if value > i64::from(i32::MAX) {
         return Err(Problem::at(node, format!("{key} value is too big")));
     }
-    Ok(if value == 0 { default } else { usize::try_from(value).unwrap_or(0) })
+    Ok(if value == 0 { default } else { usize::try_from(value).unwrap_or(i32::MAX as usize) })
 }
 
 fn limits(lower: &str, key: &str, node: &Node, draft: &mut Draft) -> Known {

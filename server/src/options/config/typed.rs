@@ -1,8 +1,9 @@
 //! Values as the type that a key wants, or nats-server's words for why not.
 
 use super::report::{Checked, Problem, Report};
-use crate::options::duration::{GoDuration, quoted};
+use crate::options::duration::GoDuration;
 use crate::options::grammar::{Map, Node, Value};
+use crate::options::quoted;
 
 fn wrong_type(node: &Node, wanted: &str) -> Problem {
     Problem::at(node, format!("interface conversion: interface {{}} is {}, not {wanted}", node.value.kind()))
@@ -78,7 +79,7 @@ pub(super) fn listen(node: &Node) -> Checked<(String, i64)> {
 }
 
 /// Splits `host:port` and `[IPv6]:port`. `None`: there is no port, or too many colons.
-pub(crate) fn split_host_port(text: &str) -> Option<(&str, &str)> {
+fn split_host_port(text: &str) -> Option<(&str, &str)> {
     if let Some(rest) = text.strip_prefix('[') {
         let (host, after) = rest.split_once(']')?;
         let port = after.strip_prefix(':')?;

@@ -5,8 +5,6 @@ mod digest;
 mod item;
 mod lex;
 mod scalar;
-#[cfg(test)]
-mod tests;
 mod value;
 
 pub(crate) use value::{Location, Map, Node, Value};

@@ -129,10 +129,6 @@ impl Map {
         self.entries.iter().map(|(key, node)| (key.as_str(), node))
     }
 
-    pub(crate) fn len(&self) -> usize {
-        self.entries.len()
-    }
-
     pub(crate) fn is_empty(&self) -> bool {
         self.entries.is_empty()
     }

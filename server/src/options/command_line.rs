@@ -1,0 +1,345 @@
+//! The command line as a whole: what the program is asked to do, and with which options.
+
+use super::config::{ConfigError, Draft};
+use super::defaults;
+use super::flags::{self, Flag, FlagValue, Given};
+use super::model::Options;
+use super::signal_request::SignalRequest;
+use super::usage;
+use super::{quoted, validate};
+
+/// Version of nats-server whose behaviour this program has, and which it gives as its own where clients look.
+pub const NATS_VERSION: &str = "2.15.2";
+
+/// Name in messages of the command line; tools look for it.
+const PROGRAM: &str = "nats-server";
+
+/// What a command line asks for.
+#[derive(Debug)]
+pub enum Command {
+    /// Run a server.
+    Run(Box<CommandLine>),
+    /// Send a signal to a running server.
+    Signal(SignalRequest),
+    /// Print something and end.
+    Print(Message),
+}
+
+/// What to print, where, and how to end.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Message {
+    /// For standard output. Empty: nothing.
+    pub stdout: String,
+    /// For standard error. Empty: nothing.
+    pub stderr: String,
+    /// The program's exit code.
+    pub exit_code: u8,
+}
+
+/// A command line that runs a server: its options, and what is needed to read them again.
+#[derive(Debug)]
+pub struct CommandLine {
+    /// Options from flags, file and defaults.
+    pub options: Options,
+    /// Warnings about the configuration file, for standard error, every line ended.
+    pub warnings: String,
+    given: Vec<Given>,
+}
+
+/// Why options cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum OptionsError {
+    /// The configuration file is wrong.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// Options contradict each other.
+    #[error("{0}")]
+    Invalid(String),
+    /// The server was started without a configuration file.
+    #[error("can only reload config when a file is provided using -c or --config")]
+    NoFile,
+}
+
+impl Command {
+    /// Understands arguments (without the program's own name).
+    pub fn from_arguments(arguments: &[String]) -> Self {
+        let (given, rest) = match flags::parse(arguments) {
+            Ok(parsed) => parsed,
+            // As nats-server does: the flags are shown and nothing counts as failed.
+            Err(line) => {
+                return Self::Print(Message {
+                    stdout: usage::TEXT.to_owned(),
+                    stderr: format!("{line}\n"),
+                    exit_code: 0,
+                });
+            }
+        };
+        let is_on = |flag| last(&given, flag) == Some(&FlagValue::Switch(true));
+        if is_on(Flag::Version) {
+            return Self::version();
+        }
+        if is_on(Flag::Help) {
+            return Self::out(usage::TEXT);
+        }
+        if is_on(Flag::HelpTls) {
+            return Self::failure("option --help_tls is not supported by JetKV yet");
+        }
+        match rest.first().map(|word| (word, word.to_lowercase())) {
+            Some((_, word)) if word == "version" => return Self::version(),
+            Some((_, word)) if word == "help" => return Self::out(usage::TEXT),
+            Some((word, _)) => return Self::failure(&format!("unrecognized command: {}", quoted(word))),
+            None => {}
+        }
+        if let Some(FlagValue::Text(text)) = last(&given, Flag::Signal)
+            && !text.is_empty()
+        {
+            return match SignalRequest::parse(text) {
+                Ok(request) => Self::Signal(request),
+                Err(error) => Self::failure(&error),
+            };
+        }
+        if let Some(name) = unsupported(&given) {
+            let dashes = if name.len() == 1 { "-" } else { "--" };
+            return Self::failure(&format!("option {dashes}{name} is not supported by JetKV yet"));
+        }
+        let check_only = is_on(Flag::CheckConfig);
+        Self::run(given, check_only)
+    }
+
+    fn run(given: Vec<Given>, check_only: bool) -> Self {
+        let config_file = config_file(&given).map(str::to_owned);
+        if check_only && config_file.is_none() {
+            return Self::failure("must specify [-c, --config] option to check configuration file syntax");
+        }
+        match CommandLine::load(given, config_file.as_deref()) {
+            Ok(line) if check_only => {
+                let (file, digest) = (&line.options.config_file, &line.options.config_digest);
+                if !line.warnings.is_empty() {
+                    return Self::failure(&line.warnings);
+                }
+                Self::Print(Message {
+                    stdout: String::new(),
+                    stderr: format!(
+                        "{PROGRAM}: configuration file {} is valid ({})\n",
+                        file.as_deref().unwrap_or_default(),
+                        digest.as_deref().unwrap_or_default(),
+                    ),
+                    exit_code: 0,
+                })
+            }
+            // Contradictions between options are not looked for when only the file is checked.
+            Err(OptionsError::Invalid(_)) if check_only => Self::checked(config_file.as_deref()),
+            Ok(line) => Self::Run(Box::new(line)),
+            Err(error) => Self::failure(&error.to_string()),
+        }
+    }
+
+    fn checked(file: Option<&str>) -> Self {
+        let file = file.unwrap_or_default();
+        let mut draft = Draft::default();
+        match draft.read_file(file) {
+            Ok(_) => Self::Print(Message {
+                stdout: String::new(),
+                stderr: format!(
+                    "{PROGRAM}: configuration file {file} is valid ({})\n",
+                    draft.options.config_digest.as_deref().unwrap_or_default(),
+                ),
+                exit_code: 0,
+            }),
+            Err(error) => Self::failure(&error.to_string()),
+        }
+    }
+
+    fn version() -> Self {
+        Self::out(&format!("{PROGRAM}: v{NATS_VERSION}\n"))
+    }
+
+    fn out(text: &str) -> Self {
+        Self::Print(Message { stdout: text.to_owned(), stderr: String::new(), exit_code: 0 })
+    }
+
+    fn failure(text: &str) -> Self {
+        Self::Print(Message { stdout: String::new(), stderr: format!("{PROGRAM}: {text}\n"), exit_code: 1 })
+    }
+}
+
+impl CommandLine {
+    fn load(given: Vec<Given>, config_file: Option<&str>) -> Result<Self, OptionsError> {
+        let mut draft = Draft::default();
+        // The file is compared with the flags (two storage directories are one too many), then the flags win.
+        apply(&given, &mut draft);
+        let mut warnings = String::new();
+        if let Some(path) = config_file {
+            let report = draft.read_file(path)?;
+            warnings = report.to_string();
+            apply(&given, &mut draft);
+        }
+        Ok(Self { options: finish(draft)?, warnings, given })
+    }
+
+    /// Reads the configuration file again, for a reload.
+    pub fn reload(&self) -> Result<Options, OptionsError> {
+        let Some(path) = &self.options.config_file else { return Err(OptionsError::NoFile) };
+        let mut draft = Draft::default();
+        draft.read_file(path)?;
+        apply(&self.given, &mut draft);
+        finish(draft)
+    }
+}
+
+impl Options {
+    /// Options from a configuration text, for servers within a program.
+    pub fn from_config_text(text: &str) -> Result<Self, OptionsError> {
+        let mut draft = Draft::default();
+        draft.read_text(text)?;
+        finish(draft)
+    }
+}
+
+fn last(given: &[Given], flag: Flag) -> Option<&FlagValue> {
+    given.iter().rev().find(|one| one.flag == flag).map(|one| &one.value)
+}
+
+fn config_file(given: &[Given]) -> Option<&str> {
+    match last(given, Flag::ConfigFile) {
+        Some(FlagValue::Text(path)) if !path.is_empty() => Some(path),
+        _ => None,
+    }
+}
+
+/// Name of a flag whose feature is not there, unless its value turns it off.
+fn unsupported(given: &[Given]) -> Option<&'static str> {
+    let is_off = |value: &FlagValue| match value {
+        FlagValue::Switch(on) => !on,
+        FlagValue::Number(number) => *number == 0,
+        FlagValue::Text(text) => text.is_empty(),
+    };
+    given.iter().find(|one| one.flag == Flag::Unsupported && !is_off(&one.value)).map(|one| one.name)
+}
+
+/// Lets flags win over what the draft holds.
+fn apply(given: &[Given], draft: &mut Draft) {
+    // Switches for several things at once win over those for one.
+    let is_combined = |flag| matches!(flag, Flag::DebugTrace | Flag::DebugTraceVerbose | Flag::TraceVerbose);
+    for one in given.iter().filter(|one| !is_combined(one.flag)) {
+        match &one.value {
+            FlagValue::Switch(on) => apply_switch(one.flag, *on, draft),
+            FlagValue::Number(number) => apply_number(one.flag, *number, draft),
+            FlagValue::Text(text) => apply_text(one.flag, text, draft),
+        }
+    }
+    for flag in [Flag::DebugTrace, Flag::DebugTraceVerbose, Flag::TraceVerbose] {
+        if let Some(FlagValue::Switch(on)) = last(given, flag) {
+            apply_switch(flag, *on, draft);
+        }
+    }
+}
+
+fn apply_switch(flag: Flag, on: bool, draft: &mut Draft) {
+    let log = &mut draft.options.log;
+    let names: &[&'static str] = match flag {
+        Flag::Debug => &["Debug"],
+        Flag::Trace => &["Trace"],
+        Flag::DebugTrace => &["Debug", "Trace"],
+        Flag::TraceVerbose => &["Trace", "TraceVerbose"],
+        Flag::DebugTraceVerbose => &["Debug", "Trace", "TraceVerbose"],
+        Flag::LogTime => &["Logtime"],
+        Flag::LogTimeUtc => &["LogtimeUTC"],
+        Flag::JetStream => &["JetStream"],
+        _ => &[],
+    };
+    for name in names {
+        match *name {
+            "Debug" => log.debug = on,
+            "Trace" => log.trace = on,
+            "TraceVerbose" => log.trace_verbose = on,
+            "Logtime" => log.time = on,
+            "LogtimeUTC" => log.time_utc = on,
+            _ => draft.options.jetstream.enabled = on,
+        }
+        draft.options.origin.in_command_line.insert(name, on);
+    }
+}
+
+fn apply_number(flag: Flag, number: i64, draft: &mut Draft) {
+    match flag {
+        Flag::Port => draft.port = number,
+        Flag::HttpPort => draft.http_port = number,
+        Flag::LogSizeLimit => {
+            draft.options.log.file_size_limit_bytes = u64::try_from(number).unwrap_or(0);
+        }
+        Flag::MaxTracedMsgLen => {
+            draft.options.log.max_traced_msg_len = usize::try_from(number).unwrap_or(0);
+        }
+        _ => {}
+    }
+}
+
+fn apply_text(flag: Flag, text: &str, draft: &mut Draft) {
+    let options = &mut draft.options;
+    let given = (!text.is_empty()).then(|| text.to_owned());
+    match flag {
+        Flag::Host => options.host = given.unwrap_or_else(|| defaults::HOST.to_owned()),
+        Flag::ServerName => options.server_name = given,
+        Flag::ClientAdvertise => options.client_advertise = given,
+        Flag::LogFile => options.log.file = given.map(Into::into),
+        Flag::PidFile => options.pid_file = given.map(Into::into),
+        Flag::PortsFileDir => options.ports_file_dir = given.map(Into::into),
+        Flag::StoreDir => options.jetstream.store_dir = given.map(Into::into),
+        Flag::User => options.auth.username = given,
+        Flag::Pass => options.auth.password = given,
+        Flag::Auth => options.auth.token = given,
+        _ => {}
+    }
+}
+
+/// A port as given: -1 is any free one, 0 the default.
+fn port(given: i64, default: u16) -> Result<u16, String> {
+    match given {
+        -1 => Ok(0),
+        0 => Ok(default),
+        _ => u16::try_from(given).map_err(|_| format!("listen tcp: address {given}: invalid port")),
+    }
+}
+
+fn finish(draft: Draft) -> Result<Options, OptionsError> {
+    let mut options = draft.options;
+    options.port = port(draft.port, defaults::PORT).map_err(|error| {
+        let (host, port) = (&options.host, draft.port);
+        OptionsError::Invalid(format!("Error listening on port: {host}:{port}, \"{error}\""))
+    })?;
+    options.monitor.host = draft.http_host.unwrap_or_else(|| options.host.clone());
+    options.monitor.port = match draft.http_port {
+        0 => None,
+        given => Some(port(given, 0).map_err(|error| {
+            OptionsError::Invalid(format!(
+                "Can't start monitoring: can't listen to the monitor port: {error}"
+            ))
+        })?),
+    };
+    options.monitor.base_path = clean_path(&options.monitor.base_path);
+    if options.jetstream.info_queue_limit == 0 {
+        options.jetstream.info_queue_limit = options.jetstream.request_queue_limit;
+    }
+    // An account by the reserved name is the system account without being called so.
+    if options.system_account.is_none()
+        && options.accounts.iter().any(|account| account.name == defaults::SYSTEM_ACCOUNT)
+    {
+        options.system_account = Some(defaults::SYSTEM_ACCOUNT.to_owned());
+    }
+    validate::check(&options).map_err(OptionsError::Invalid)?;
+    Ok(options)
+}
+
+/// A path with a leading slash and without empty, `.` and `..` parts.
+fn clean_path(path: &str) -> String {
+    let mut parts: Vec<&str> = Vec::new();
+    for part in path.split('/') {
+        match part {
+            "" | "." => {}
+            ".." => drop(parts.pop()),
+            part => parts.push(part),
+        }
+    }
+    format!("/{}", parts.join("/"))
+}
