@@ -184,3 +184,73 @@ impl<'de> Deserialize<'de> for SubjectPermission {
         Ok(permission)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(json: &str) -> ConnectOptions {
+        ConnectOptions::from_json(json.as_bytes()).unwrap()
+    }
+
+    #[test]
+    fn what_is_missing_or_null_keeps_its_default() {
+        assert_eq!(read("{}"), ConnectOptions::default());
+        assert_eq!(read("null"), ConnectOptions::default());
+        assert_eq!(read(r#"{"verbose":null,"name":null,"import":null}"#), ConnectOptions::default());
+        let options = ConnectOptions::default();
+        assert!(options.echo && options.verbose && options.pedantic && !options.headers);
+    }
+
+    #[test]
+    fn every_field_is_read_and_written_back() {
+        let json = concat!(
+            r#"{"echo":false,"verbose":false,"pedantic":false,"tls_required":true,"nkey":"U","jwt":"j","#,
+            r#""sig":"s","auth_token":"t","user":"u","pass":"p","name":"n","lang":"l","version":"v","#,
+            r#""protocol":1,"account":"a","new_account":true,"headers":true,"no_responders":true,"#,
+            r#""import":{"allow":["a"]},"export":{"deny":["b"]},"remote_account":"r","proxy_sig":"x"}"#
+        );
+        assert_eq!(read(json).to_json().unwrap(), json);
+    }
+
+    #[test]
+    fn names_match_in_any_case_and_the_last_value_counts() {
+        assert!(!read(r#"{"VERBOSE":true,"Verbo\u017fe":false}"#).verbose);
+        assert_eq!(read("{\"N\u{212a}ey\":\"x\"}").nkey, "x");
+    }
+
+    #[test]
+    fn wrong_types_and_broken_json_are_refused() {
+        for json in [
+            "",
+            "1",
+            "[]",
+            "\"\"",
+            "{",
+            "{} x",
+            r#"{"verbose":1}"#,
+            r#"{"verbose":"true"}"#,
+            r#"{"name":1}"#,
+            r#"{"protocol":1.0}"#,
+            r#"{"protocol":"1"}"#,
+            r#"{"import":[]}"#,
+            r#"{"import":{"allow":"a"}}"#,
+            r#"{"user":"a","user":1}"#,
+        ] {
+            assert!(ConnectOptions::from_json(json.as_bytes()).is_err(), "{json}");
+        }
+    }
+
+    #[test]
+    fn a_further_connect_changes_what_it_names() {
+        let mut options = read(r#"{"verbose":false,"user":"u","headers":true}"#);
+        options.merge(br#"{"user":"v"}"#).unwrap();
+        assert_eq!((options.verbose, options.user.as_str(), options.headers), (false, "v", true));
+    }
+
+    #[test]
+    fn text_that_is_not_unicode_is_replaced() {
+        assert_eq!(ConnectOptions::from_json(b"{\"name\":\"a\xffb\"}").unwrap().name, "a\u{fffd}b");
+        assert_eq!(read(r#"{"name":"\ud83d\ude00\udc00\ud800x\\ud800"}"#).name, "😀\u{fffd}\u{fffd}x\\ud800");
+    }
+}

@@ -161,3 +161,35 @@ pub fn unsub(out: &mut impl BufMut, sid: &[u8], max: Option<u64>) {
     }
     out.put_slice(CRLF);
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn written(write: impl FnOnce(&mut Vec<u8>)) -> String {
+        let mut out = Vec::new();
+        write(&mut out);
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn numbers_are_decimal() {
+        for number in [0, 1, 9, 10, 99, 100, 1_048_576, u64::MAX] {
+            assert_eq!(written(|out| decimal(out, number)), number.to_string());
+        }
+    }
+
+    #[test]
+    fn operations_have_the_servers_form() {
+        assert_eq!(written(|out| msg(out, b"a", b"1", None, b"", b"hi")), "MSG a 1 2\r\nhi\r\n");
+        assert_eq!(
+            written(|out| msg(out, b"a", b"1", Some(b"r"), b"NATS/1.0\r\n\r\n", b"hi")),
+            "HMSG a 1 r 12 14\r\nNATS/1.0\r\n\r\nhi\r\n"
+        );
+        assert_eq!(written(|out| info(out, b"{}")), "INFO {} \r\n");
+        assert_eq!(written(|out| err(out, "Stale Connection")), "-ERR 'Stale Connection'\r\n");
+        assert_eq!(written(|out| publish(out, b"a", Some(b"r"), b"", b"")), "PUB a r 0\r\n\r\n");
+        assert_eq!(written(|out| sub(out, b"a.*", Some(b"q"), b"7")), "SUB a.* q 7\r\n");
+        assert_eq!(written(|out| unsub(out, b"7", Some(3))), "UNSUB 7 3\r\n");
+    }
+}

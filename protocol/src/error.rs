@@ -195,3 +195,46 @@ impl Rejection<'_> {
         )
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn permission_errors_name_the_subject_in_quotes() {
+        let text = |rejection: Rejection<'_>| rejection.wire_text().into_owned();
+        assert_eq!(
+            text(Rejection::PublishPermission(b"a\"b")),
+            r#"Permissions Violation for Publish to "a\"b""#
+        );
+        assert_eq!(
+            text(Rejection::SubscribePermission(b"foo", None)),
+            r#"Permissions Violation for Subscription to "foo""#
+        );
+        assert_eq!(
+            text(Rejection::SubscribePermission(b"foo", Some(b"q"))),
+            r#"Permissions Violation for Subscription to "foo" using queue "q""#
+        );
+        assert_eq!(
+            text(Rejection::ReplyPermission(b"_R_.x")),
+            r#"Permissions Violation for Publish with Reply of "_R_.x""#
+        );
+        assert_eq!(
+            text(Rejection::TooManySubjectTokens(b"a.b")),
+            r#"Permissions Violation for Subscription to "a.b", too many tokens"#
+        );
+    }
+
+    #[test]
+    fn only_what_concerns_one_operation_leaves_the_connection_open() {
+        assert!(!Rejection::InvalidSubject.closes() && !Rejection::PublishPermission(b"a").closes());
+        assert!(Rejection::StaleConnection.closes() && Rejection::TooManyConnections.closes());
+    }
+
+    #[test]
+    fn arguments_are_quoted_for_the_log() {
+        let error = ProtocolError::from(BadArguments::new("processSub Parse Error", b"a\tb"));
+        assert_eq!(error.to_string(), r#"processSub Parse Error: "a\tb""#);
+        assert_eq!(error.wire_text(), None);
+    }
+}

@@ -132,20 +132,16 @@ struct KeyLine {
     value: Range<usize>,
 }
 
-/// Finds the first line with `key` at or after `from`, by nats-server's rule.
-///
-/// The key must follow CR LF, with a colon right behind it. A candidate that does not qualify is
-/// passed over, but the search gives up when the next one starts within two bytes behind it.
+/// Finds the first line with `key` at or after `from`: the key must follow CR LF, with a colon right behind it.
 fn find_line(bytes: &[u8], key: &[u8], from: usize) -> Option<KeyLine> {
     if key.is_empty() {
         return None;
     }
     let mut offset = from;
     loop {
-        let at = memmem::find(bytes.get(offset..)?, key).filter(|at| *at >= 2)?;
-        let start = offset + at;
+        let start = offset + memmem::find(bytes.get(offset..)?, key)?;
         let after = start + key.len();
-        let preceded = bytes.get(start - 2..start) == Some(CRLF);
+        let preceded = bytes.get(..start)?.ends_with(CRLF);
         if preceded && *bytes.get(after)? == b':' {
             return Some(KeyLine { start, value: value_range(bytes, after + 1) });
         }
@@ -159,4 +155,54 @@ fn value_range(bytes: &[u8], from: usize) -> Range<usize> {
     let start = from + blanks;
     let length = rest.get(blanks..).map_or(0, |value| memmem::find(value, CRLF).unwrap_or(value.len()));
     start..start + length
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const BLOCK: Headers<'_> = Headers { bytes: b"NATS/1.0\r\nA:  one\r\na:two\r\nA: three \r\nAB:\r\n\r\n" };
+
+    #[test]
+    fn keys_match_exactly_and_in_order() {
+        assert_eq!(BLOCK.get(b"A"), Some(b"one".as_slice()));
+        assert_eq!(BLOCK.get(b"a"), Some(b"two".as_slice()));
+        assert_eq!(BLOCK.get(b"AB"), Some(b"".as_slice()));
+        assert_eq!(BLOCK.get(b"B"), None);
+        assert_eq!(BLOCK.get_all(b"A").collect::<Vec<_>>(), [b"one".as_slice(), b"three "]);
+        assert!(!Headers::new(b"").contains(b"A") && !BLOCK.contains(b""));
+    }
+
+    #[test]
+    fn a_key_needs_a_line_of_its_own_and_its_colon_at_once() {
+        let headers = Headers::new(b"NATS/1.0\r\nX: Key: 1\r\nKey : 2\r\nKeyed: 3\r\nKey: 4\r\n\r\n");
+        assert_eq!(headers.get(b"Key"), Some(b"4".as_slice()));
+        assert_eq!(Headers::new(b"Key: 1\r\n").get(b"Key"), None);
+        assert_eq!(Headers::new(b"NATS/1.0\r\nKey").get(b"Key"), None);
+        assert_eq!(Headers::new(b"NATS/1.0\r\nKey: a\rb").get(b"Key"), Some(b"a\rb".as_slice()));
+    }
+
+    #[test]
+    fn lines_are_listed_as_they_are_written() {
+        let expected: [(&[u8], &[u8]); 4] = [(b"A", b"one"), (b"a", b"two"), (b"A", b"three "), (b"AB", b"")];
+        assert_eq!(BLOCK.iter().collect::<Vec<_>>(), expected);
+        assert_eq!(Headers::new(b"").iter().count(), 0);
+        assert_eq!(
+            Headers::new(b"junk\r\nno colon\r\nk:v").iter().collect::<Vec<_>>(),
+            [(b"k".as_slice(), b"v".as_slice())]
+        );
+    }
+
+    #[test]
+    fn a_status_has_a_code_and_may_have_a_description() {
+        let status = |bytes: &'static [u8]| Headers::new(bytes).status();
+        assert_eq!(status(b"NATS/1.0 503\r\n\r\n"), Some(Status { code: 503, description: b"" }));
+        assert_eq!(
+            status(b"NATS/1.0 100 Idle Heartbeat\r\nA: b\r\n\r\n"),
+            Some(Status { code: 100, description: b"Idle Heartbeat" })
+        );
+        assert_eq!(BLOCK.status(), None);
+        assert_eq!(status(b"NATS/1.0 abc\r\n\r\n"), None);
+        assert_eq!(status(b""), None);
+    }
 }

@@ -224,3 +224,42 @@ impl ServerInfo {
         Ok(info)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::ServerInfo;
+
+    /// What nats-server v2.15.2 sent in answer to a CONNECT, with shorter keys.
+    const OBSERVED: &str = concat!(
+        r#"{"server_id":"NC4U","server_name":"a\u003cb\u003e\u0026\u2028é","version":"2.15.2","proto":1,"#,
+        r#""go":"go1.26.8","host":"127.0.0.1","port":44207,"headers":true,"auth_required":true,"#,
+        r#""max_payload":1048576,"jetstream":true,"client_id":5,"client_ip":"127.0.0.1","connect_info":true,"#,
+        r#""remote_account":"$G","api_lvl":5,"xkey":"XCNM"}"#
+    );
+
+    #[test]
+    fn an_info_of_nats_server_comes_out_as_it_went_in() {
+        let info = ServerInfo::from_json(OBSERVED.as_bytes()).unwrap();
+        assert_eq!(info.server_name, "a<b>&\u{2028}é");
+        assert_eq!(info.port, 44207);
+        assert_eq!(info.to_json().unwrap(), OBSERVED);
+    }
+
+    #[test]
+    fn fields_without_a_value_are_left_out_except_for_the_nine_that_never_are() {
+        let json = ServerInfo::default().to_json().unwrap();
+        let expected = concat!(
+            r#"{"server_id":"","server_name":"","version":"","proto":0,"go":"","host":"","port":0,"#,
+            r#""headers":false,"max_payload":0}"#
+        );
+        assert_eq!(json, expected);
+    }
+
+    #[test]
+    fn a_number_out_of_range_is_refused() {
+        assert!(ServerInfo::from_json(br#"{"max_payload":2147483647,"gossip_mode":255}"#).is_ok());
+        assert!(ServerInfo::from_json(br#"{"max_payload":2147483648}"#).is_err());
+        assert!(ServerInfo::from_json(br#"{"gossip_mode":256}"#).is_err());
+        assert!(ServerInfo::from_json(br#"{"client_id":-1}"#).is_err());
+    }
+}

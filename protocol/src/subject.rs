@@ -169,3 +169,123 @@ pub fn collide(a: &[u8], b: &[u8]) -> bool {
         _ => false,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn what_is_a_subject() {
+        for good in ["a", "a.b", "*", ">", "a.*.b", "a.>", "f*o.b>r", "$KV.b.k", "a.é"] {
+            assert!(is_valid(good.as_bytes()), "{good}");
+            assert!(is_valid_text(good.as_bytes()), "{good}");
+        }
+        for bad in ["", ".", "a.", ".a", "a..b", ">.a", "a.>.b", "a b", " ", "a.\t", "a\r", "a\n", "a.\u{c}b"]
+        {
+            assert!(!is_valid(bad.as_bytes()), "{bad:?}");
+        }
+        assert!(is_valid(b"a\x00\xff") && !is_valid_text(b"a\x00") && !is_valid_text(b"a\xff"));
+        assert!(!is_valid_text("a\u{fffd}".as_bytes()));
+        assert!(is_valid_for_subscription(b"a\x0cb") && !is_valid_for_subscription(b">.a"));
+        assert!(is_valid_literal(b"a b") && !is_valid_literal(b"a.*") && !is_valid_literal(b"a..b"));
+        assert!(is_valid_publish(b"a.*b") && !is_valid_publish(b"a.*") && !is_valid_publish(b"a b"));
+    }
+
+    #[test]
+    fn tokens_are_counted_and_found() {
+        assert_eq!((token_count(b""), token_count(b"a"), token_count(b"a.b.")), (0, 1, 3));
+        assert_eq!(token_at(b"a.bc.d", 1), Some(b"bc".as_slice()));
+        assert_eq!(token_at(b"a.bc.d", 3), None);
+        assert_eq!(tokens(b"a..b").collect::<Vec<_>>(), [b"a".as_slice(), b"", b"b"]);
+    }
+
+    #[test]
+    fn the_literal_prefix_ends_before_the_first_wildcard() {
+        for (pattern, prefix) in [
+            ("a.b", "a.b"),
+            ("a.*.c", "a."),
+            ("a.b.>", "a.b."),
+            (">", ""),
+            ("*", ""),
+            ("a.b*", "a.b*"),
+            ("", ""),
+        ] {
+            assert_eq!(literal_prefix(pattern.as_bytes()), prefix.as_bytes(), "{pattern}");
+        }
+    }
+
+    #[test]
+    fn no_wildcard_stands_for_nothing() {
+        assert!(!matches(b"a", b"a.>"));
+        assert!(!matches(b"a.", b"a.>"));
+        assert!(!matches(b"a.", b"a.*"));
+        assert!(!matches(b"", b">"));
+        assert!(matches(b"a.b.c", b"a.>"));
+        assert!(!matches(b"a.b", b"a.>.c"));
+    }
+
+    /// Patterns over so few letters that they often meet.
+    fn pattern() -> impl Strategy<Value = String> {
+        let token = prop_oneof![3 => "[ab]", 1 => Just("*".to_owned())];
+        (proptest::collection::vec(token, 1..5), any::<bool>()).prop_map(|(tokens, rest)| {
+            let mut subject = tokens.join(".");
+            if rest {
+                subject.push_str(".>");
+            }
+            subject
+        })
+    }
+
+    fn naive_matches(literal: &[&str], pattern: &[&str]) -> bool {
+        match (literal, pattern) {
+            ([], []) => true,
+            ([_, ..], [">"]) => true,
+            ([have, literal @ ..], [want, pattern @ ..]) => {
+                (want == &"*" || have == want) && naive_matches(literal, pattern)
+            }
+            _ => false,
+        }
+    }
+
+    /// Every literal of up to six tokens over a, b and one letter that no pattern names.
+    fn literals() -> Vec<String> {
+        let mut all = Vec::new();
+        let mut layer = vec![String::new()];
+        for _ in 0..6 {
+            layer = layer
+                .iter()
+                .flat_map(|head| {
+                    ["a", "b", "c"].map(|token| {
+                        if head.is_empty() { token.to_owned() } else { format!("{head}.{token}") }
+                    })
+                })
+                .collect();
+            all.extend(layer.iter().cloned());
+        }
+        all
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+
+        #[test]
+        fn relations_between_patterns_agree_with_the_literals_they_match(a in pattern(), b in pattern()) {
+            let (mut both, mut only_a) = (false, false);
+            for literal in literals() {
+                let tokens: Vec<_> = literal.split('.').collect();
+                let expected = naive_matches(&tokens, &a.split('.').collect::<Vec<_>>());
+                prop_assert_eq!(matches(literal.as_bytes(), a.as_bytes()), expected, "{} {}", literal, a);
+                if expected {
+                    prop_assert!(literal.as_bytes().starts_with(literal_prefix(a.as_bytes())));
+                }
+                let in_b = matches(literal.as_bytes(), b.as_bytes());
+                both |= expected && in_b;
+                only_a |= expected && !in_b;
+            }
+            prop_assert_eq!(collide(a.as_bytes(), b.as_bytes()), both);
+            prop_assert_eq!(is_subset(a.as_bytes(), b.as_bytes()), !only_a);
+        }
+    }
+}

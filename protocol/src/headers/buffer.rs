@@ -199,3 +199,69 @@ fn is_field_name(key: &str) -> bool {
     !key.is_empty()
         && key.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::HeaderBuf;
+
+    fn text(headers: &HeaderBuf) -> &str {
+        std::str::from_utf8(headers.as_bytes()).unwrap()
+    }
+
+    #[test]
+    fn lines_are_added_at_the_end() {
+        let mut headers = HeaderBuf::new();
+        headers.append("Nats-Stream", b"KV_a");
+        headers.append_number("Nats-Sequence", 18_446_744_073_709_551_615);
+        headers.append("X", b" two\r\nlines\n");
+        let expected =
+            "NATS/1.0\r\nNats-Stream: KV_a\r\nNats-Sequence: 18446744073709551615\r\nX: two  lines\r\n\r\n";
+        assert_eq!(text(&headers), expected);
+        headers.append("not a key", b"x");
+        assert_eq!(text(&headers), expected);
+    }
+
+    #[test]
+    fn a_status_line_stands_alone() {
+        assert_eq!(text(&HeaderBuf::with_status(503, "")), "NATS/1.0 503\r\n\r\n");
+        let mut headers = HeaderBuf::with_status(404, "No Messages");
+        assert_eq!(text(&headers), "NATS/1.0 404 No Messages\r\n\r\n");
+        headers.append("A", b"b");
+        assert_eq!(text(&headers), "NATS/1.0 404 No Messages\r\nA: b\r\n\r\n");
+        headers.remove_status();
+        assert_eq!(text(&headers), "NATS/1.0\r\nA: b\r\n\r\n");
+        let mut alone = HeaderBuf::with_status(404, "x");
+        alone.remove_status();
+        assert!(alone.is_empty());
+    }
+
+    #[test]
+    fn setting_replaces_the_first_value_and_nothing_else() {
+        let mut headers = HeaderBuf::from(b"NATS/1.0\r\nA:1\r\nB: 22\r\nA: 3\r\n\r\n".as_slice());
+        headers.set("A", b"long");
+        headers.set("B", b"");
+        headers.set("C", b"4");
+        assert_eq!(text(&headers), "NATS/1.0\r\nA:long\r\nB: \r\nA: 3\r\nC: 4\r\n\r\n");
+    }
+
+    #[test]
+    fn removing_takes_every_line_and_leaves_the_rest() {
+        let block = b"NATS/1.0\r\nNats-A: 1\r\nX:  y\r\nNats-A:2\r\nNats-B: 3\r\n\r\n".as_slice();
+        let mut headers = HeaderBuf::from(block);
+        headers.remove("Nats-A");
+        assert_eq!(text(&headers), "NATS/1.0\r\nX:  y\r\nNats-B: 3\r\n\r\n");
+        let mut headers = HeaderBuf::from(block);
+        headers.remove_prefix("Nats-");
+        assert_eq!(text(&headers), "NATS/1.0\r\nX:  y\r\n\r\n");
+        headers.remove("nothing");
+        headers.remove("X");
+        assert!(headers.is_empty());
+    }
+
+    #[test]
+    fn a_prefix_within_a_value_stays() {
+        let mut headers = HeaderBuf::from(b"NATS/1.0\r\nX: Nats-A\r\nNats-A: Nats-\r\n\r\n".as_slice());
+        headers.remove_prefix("Nats-");
+        assert_eq!(text(&headers), "NATS/1.0\r\nX: Nats-A\r\n\r\n");
+    }
+}
