@@ -346,7 +346,7 @@ fn run(subject: &mut dyn Subject, ops: &[Op]) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn a_memory_store_answers_as_a_plain_map_does(ops in prop::collection::vec(ops(), 1..400)) {

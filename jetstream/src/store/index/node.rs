@@ -1,0 +1,260 @@
+//! The two kinds of node, as they stand in their cells.
+//!
+//! An inner node is a flag, the number of its children, the bytes that all keys below share from here on, perhaps
+//! the leaf of the key that ends here, and its children: their key bytes in order, then their references, each in
+//! as many places as the cell has room for. A leaf is the form of its sequences, the bytes of the key that no
+//! inner node spelled, and the sequences.
+
+use super::arena::{Arena, REF_BYTES, Ref, cell_bytes};
+use super::long_list::LongList;
+use super::seqs::{FewSeqs, Form, Seqs, put_few, put_varint, take_few, take_varint, varint_len};
+
+/// Flag, and two bytes of the number of children.
+const COUNTS_BYTES: usize = 3;
+const HAS_VALUE: u8 = 1;
+/// A child's key byte and reference.
+const CHILD_BYTES: usize = 1 + REF_BYTES;
+
+const LEAF_ONE: u8 = 0;
+const LEAF_FEW: u8 = 1;
+const LEAF_LONG: u8 = 2;
+
+/// A leaf, read.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Leaf<'c> {
+    kind: u8,
+    pub(super) suffix: &'c [u8],
+    body: &'c [u8],
+}
+
+impl<'c> Leaf<'c> {
+    pub(super) fn read(cell: &'c [u8]) -> Option<Self> {
+        let (kind, mut rest) = cell.split_first()?;
+        let suffix_len = usize::try_from(take_varint(&mut rest)?).ok()?;
+        let (suffix, body) = rest.split_at_checked(suffix_len)?;
+        Some(Self { kind: *kind, suffix, body })
+    }
+
+    /// The sequences; long lists are looked up in `lists`.
+    pub(super) fn seqs<'i>(&self, lists: &'i [LongList]) -> Option<Seqs<'i>>
+    where
+        'c: 'i,
+    {
+        let mut body: &'i [u8] = self.body;
+        Some(Seqs(match self.kind {
+            LEAF_ONE => Form::One(take_varint(&mut body)?),
+            LEAF_FEW => take_few(&mut body)?,
+            _ => Form::Long(lists.get(self.list()?)?),
+        }))
+    }
+
+    /// Which long list holds the sequences, if one does.
+    pub(super) fn list(&self) -> Option<usize> {
+        let mut body = self.body;
+        (self.kind == LEAF_LONG).then(|| take_varint(&mut body))?.and_then(|list| usize::try_from(list).ok())
+    }
+
+    /// The sequences of a leaf that holds them itself.
+    pub(super) fn few(&self) -> FewSeqs {
+        self.seqs(&[]).map(|seqs| seqs.iter().collect()).unwrap_or_default()
+    }
+
+    /// Writes this leaf with another suffix, made of parts.
+    pub(super) fn write_with_suffix(&self, out: &mut Vec<u8>, suffix: [&[u8]; 3]) {
+        start_leaf(out, self.kind, suffix);
+        out.extend_from_slice(self.body);
+    }
+}
+
+fn start_leaf(out: &mut Vec<u8>, kind: u8, suffix: [&[u8]; 3]) {
+    out.clear();
+    out.push(kind);
+    put_varint(out, suffix.iter().map(|part| part.len() as u64).sum());
+    suffix.iter().for_each(|part| out.extend_from_slice(part));
+}
+
+/// Writes a leaf that holds `seqs` itself.
+pub(super) fn write_leaf(out: &mut Vec<u8>, suffix: &[u8], seqs: &[u64]) {
+    let kind = if seqs.len() == 1 { LEAF_ONE } else { LEAF_FEW };
+    start_leaf(out, kind, [suffix, b"", b""]);
+    put_few(out, seqs);
+}
+
+/// Writes a leaf whose sequences are in the long list `list`.
+pub(super) fn write_long_leaf(out: &mut Vec<u8>, suffix: &[u8], list: usize) {
+    start_leaf(out, LEAF_LONG, [suffix, b"", b""]);
+    put_varint(out, list as u64);
+}
+
+/// An inner node, read.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Inner<'c> {
+    cell: &'c [u8],
+    pub(super) prefix: &'c [u8],
+    pub(super) value: Option<Ref>,
+    pub(super) count: usize,
+    keys_at: usize,
+}
+
+impl<'c> Inner<'c> {
+    pub(super) fn read(cell: &'c [u8]) -> Option<Self> {
+        let ([flags, low, high], mut rest) = cell.split_first_chunk::<COUNTS_BYTES>()?;
+        let prefix_len = usize::try_from(take_varint(&mut rest)?).ok()?;
+        let (prefix, mut rest) = rest.split_at_checked(prefix_len)?;
+        let mut value = None;
+        if flags & HAS_VALUE != 0 {
+            let (bytes, after) = rest.split_first_chunk::<REF_BYTES>()?;
+            value = Some(Ref::from_bytes(*bytes));
+            rest = after;
+        }
+        let count = usize::from(u16::from_le_bytes([*low, *high]));
+        Some(Self { cell, prefix, value, count, keys_at: cell.len() - rest.len() })
+    }
+
+    fn capacity(&self) -> usize {
+        ((self.cell.len() - self.keys_at) / CHILD_BYTES).min(256)
+    }
+
+    pub(super) fn keys(&self) -> &'c [u8] {
+        self.cell.get(self.keys_at..self.keys_at + self.count).unwrap_or_default()
+    }
+
+    /// Where the child for `byte` stands.
+    pub(super) fn position(&self, byte: u8) -> Option<usize> {
+        memchr::memchr(byte, self.keys())
+    }
+
+    pub(super) fn child_at(&self, position: usize) -> Option<Ref> {
+        self.cell.get(self.ref_at(position)..)?.first_chunk().map(|bytes| Ref::from_bytes(*bytes))
+    }
+
+    fn ref_at(&self, position: usize) -> usize {
+        self.keys_at + self.capacity() + position * REF_BYTES
+    }
+}
+
+/// An inner node, taken out of its cell for a change of its shape.
+#[derive(Debug, Clone)]
+pub(super) struct Shape {
+    pub(super) prefix: Vec<u8>,
+    pub(super) value: Option<Ref>,
+    pub(super) children: Vec<(u8, Ref)>,
+}
+
+impl Shape {
+    pub(super) fn of(inner: &Inner<'_>) -> Self {
+        let keys = inner.keys().iter().enumerate();
+        Self {
+            prefix: inner.prefix.to_vec(),
+            value: inner.value,
+            children: keys.filter_map(|(at, key)| Some((*key, inner.child_at(at)?))).collect(),
+        }
+    }
+
+    fn head_bytes(&self) -> usize {
+        let prefix = varint_len(self.prefix.len() as u64) + self.prefix.len();
+        COUNTS_BYTES + prefix + self.value.map_or(0, |_| REF_BYTES)
+    }
+
+    pub(super) fn store(&self, arena: &mut Arena) -> Ref {
+        let head = self.head_bytes();
+        let needed = head + self.children.len() * CHILD_BYTES;
+        let capacity = ((cell_bytes(needed) - head) / CHILD_BYTES).min(256);
+        let mut out = Vec::with_capacity(head + capacity * CHILD_BYTES);
+        out.push(if self.value.is_some() { HAS_VALUE } else { 0 });
+        out.extend_from_slice(&(self.children.len() as u16).to_le_bytes());
+        put_varint(&mut out, self.prefix.len() as u64);
+        out.extend_from_slice(&self.prefix);
+        if let Some(value) = self.value {
+            out.extend_from_slice(&value.to_bytes());
+        }
+        out.extend(self.children.iter().map(|(key, _)| *key));
+        out.resize(head + capacity, 0);
+        out.extend(self.children.iter().flat_map(|(_, child)| child.to_bytes()));
+        let cell = arena.alloc(false, needed);
+        if let Some(bytes) = arena.get_mut(cell).get_mut(..out.len()) {
+            bytes.copy_from_slice(&out);
+        }
+        cell
+    }
+
+    /// Puts the shape in place of what `cell` held, in another cell.
+    pub(super) fn replace(&self, arena: &mut Arena, cell: Ref) -> Ref {
+        arena.free(cell);
+        self.store(arena)
+    }
+}
+
+/// Where a reference to a node stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Slot {
+    Root,
+    Value(Ref),
+    Child(Ref, usize),
+}
+
+/// Points the slot of an inner node at another cell.
+pub(super) fn set_slot(arena: &mut Arena, slot: Slot, to: Ref) {
+    let (parent, at) = match slot {
+        Slot::Root => return,
+        Slot::Value(parent) => {
+            let Some(inner) = Inner::read(arena.get(parent)) else { return };
+            (parent, inner.keys_at - REF_BYTES)
+        }
+        Slot::Child(parent, position) => {
+            let Some(inner) = Inner::read(arena.get(parent)) else { return };
+            (parent, inner.ref_at(position))
+        }
+    };
+    if let Some(bytes) = arena.get_mut(parent).get_mut(at..at + REF_BYTES) {
+        bytes.copy_from_slice(&to.to_bytes());
+    }
+}
+
+/// Adds a child; the node moves if its cell is full.
+pub(super) fn add_child(arena: &mut Arena, cell: Ref, byte: u8, child: Ref) -> Ref {
+    let Some(inner) = Inner::read(arena.get(cell)) else { return cell };
+    let at = inner.keys().partition_point(|key| *key < byte);
+    let count = inner.count;
+    if count == inner.capacity() {
+        let mut shape = Shape::of(&inner);
+        shape.children.insert(at, (byte, child));
+        return shape.replace(arena, cell);
+    }
+    let (keys_at, ref_at, ref_end) = (inner.keys_at, inner.ref_at(at), inner.ref_at(count));
+    let bytes = arena.get_mut(cell);
+    bytes.copy_within(keys_at + at..keys_at + count, keys_at + at + 1);
+    bytes.copy_within(ref_at..ref_end, ref_at + REF_BYTES);
+    if let Some(key) = bytes.get_mut(keys_at + at) {
+        *key = byte;
+    }
+    if let Some(place) = bytes.get_mut(ref_at..ref_at + REF_BYTES) {
+        place.copy_from_slice(&child.to_bytes());
+    }
+    set_count(bytes, count + 1);
+    cell
+}
+
+/// Takes a child away; the node moves if a much smaller cell is enough for what is left.
+pub(super) fn remove_child(arena: &mut Arena, cell: Ref, position: usize) -> Ref {
+    let Some(inner) = Inner::read(arena.get(cell)) else { return cell };
+    let count = inner.count;
+    let needed = inner.keys_at + (count - 1) * CHILD_BYTES;
+    if cell_bytes(needed) * 4 <= inner.cell.len() * 3 {
+        let mut shape = Shape::of(&inner);
+        shape.children.remove(position);
+        return shape.replace(arena, cell);
+    }
+    let (keys_at, ref_at, ref_end) = (inner.keys_at, inner.ref_at(position), inner.ref_at(count));
+    let bytes = arena.get_mut(cell);
+    bytes.copy_within(keys_at + position + 1..keys_at + count, keys_at + position);
+    bytes.copy_within(ref_at + REF_BYTES..ref_end, ref_at);
+    set_count(bytes, count - 1);
+    cell
+}
+
+fn set_count(bytes: &mut [u8], count: usize) {
+    if let Some(place) = bytes.get_mut(1..COUNTS_BYTES) {
+        place.copy_from_slice(&(count as u16).to_le_bytes());
+    }
+}

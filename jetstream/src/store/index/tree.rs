@@ -1,0 +1,297 @@
+//! The tree: finding, adding and removing one subject.
+
+use super::arena::{Arena, Ref};
+use super::long_list::LongList;
+use super::node::{self, Inner, Leaf, Shape, Slot, add_child, remove_child, set_slot};
+use super::seqs::{FEW_MAX, Seqs};
+
+/// A long list that shrinks to this length moves back into its leaf.
+const LONG_MIN: u64 = FEW_MAX as u64 / 2;
+
+/// A radix tree from subject to sequences whose nodes are as large as their content.
+#[derive(Debug, Default)]
+pub(super) struct Tree {
+    pub(super) arena: Arena,
+    pub(super) root: Option<Ref>,
+    pub(super) lists: Vec<LongList>,
+    /// Places in `lists` that are free.
+    free_lists: Vec<usize>,
+    /// Subjects recorded.
+    pub(super) len: usize,
+    /// Where a leaf is put together before it is stored.
+    scratch: Vec<u8>,
+}
+
+/// The way to a leaf.
+struct Path {
+    /// Where the reference to the leaf stands.
+    slot: Slot,
+    /// Where the reference to the leaf's parent stands.
+    parent_slot: Slot,
+    leaf: Ref,
+}
+
+impl Tree {
+    pub(super) fn seqs(&self, subject: &[u8]) -> Option<Seqs<'_>> {
+        let leaf = self.find(subject)?.leaf;
+        Leaf::read(self.arena.get(leaf))?.seqs(&self.lists)
+    }
+
+    fn find(&self, subject: &[u8]) -> Option<Path> {
+        let (mut at, mut rest) = (self.root?, subject);
+        let (mut slot, mut parent_slot) = (Slot::Root, Slot::Root);
+        loop {
+            let cell = self.arena.get(at);
+            if at.is_leaf() {
+                return (Leaf::read(cell)?.suffix == rest).then_some(Path { slot, parent_slot, leaf: at });
+            }
+            let inner = Inner::read(cell)?;
+            rest = rest.strip_prefix(inner.prefix)?;
+            parent_slot = slot;
+            if let Some((byte, after)) = rest.split_first() {
+                let position = inner.position(*byte)?;
+                (slot, at, rest) = (Slot::Child(at, position), inner.child_at(position)?, after);
+            } else {
+                (slot, at) = (Slot::Value(at), inner.value?);
+            }
+        }
+    }
+
+    /// Records a sequence above all others of its subject.
+    pub(super) fn record(&mut self, subject: &[u8], seq: u64) {
+        let Some(mut at) = self.root else {
+            self.root = Some(self.new_leaf(subject, seq));
+            return;
+        };
+        let (mut slot, mut rest) = (Slot::Root, subject);
+        loop {
+            let cell = self.arena.get(at);
+            if at.is_leaf() {
+                let Some(leaf) = Leaf::read(cell) else { return };
+                if leaf.suffix == rest {
+                    return self.push(slot, at, seq);
+                }
+                return self.split_leaf(slot, at, rest, seq);
+            }
+            let Some(inner) = Inner::read(cell) else { return };
+            let common = common_len(inner.prefix, rest);
+            if common < inner.prefix.len() {
+                return self.split_inner(slot, at, common, rest, seq);
+            }
+            let Some((byte, after)) = rest.get(common..).and_then(<[u8]>::split_first) else {
+                let Some(value) = inner.value else { return self.add_value(slot, at, seq) };
+                (slot, at, rest) = (Slot::Value(at), value, &[]);
+                continue;
+            };
+            rest = after;
+            let child =
+                inner.position(*byte).and_then(|position| Some((position, inner.child_at(position)?)));
+            let Some((position, child)) = child else {
+                let leaf = self.new_leaf(rest, seq);
+                let moved = add_child(&mut self.arena, at, *byte, leaf);
+                return self.point(slot, at, moved);
+            };
+            (slot, at) = (Slot::Child(at, position), child);
+        }
+    }
+
+    /// Forgets a sequence; says whether it was recorded under `subject`.
+    pub(super) fn forget(&mut self, subject: &[u8], seq: u64) -> bool {
+        let Some(path) = self.find(subject) else { return false };
+        let Some(leaf) = Leaf::read(self.arena.get(path.leaf)) else { return false };
+        if let Some(number) = leaf.list() {
+            return self.forget_in_list(&path, number, seq);
+        }
+        let mut seqs = leaf.few();
+        let Ok(at) = seqs.binary_search(&seq) else { return false };
+        seqs.remove(at);
+        if seqs.is_empty() {
+            self.remove_leaf(&path);
+            return true;
+        }
+        node::write_leaf(&mut self.scratch, leaf.suffix, &seqs);
+        let moved = self.arena.replace(path.leaf, &self.scratch);
+        self.point(path.slot, path.leaf, moved);
+        true
+    }
+
+    fn forget_in_list(&mut self, path: &Path, number: usize, seq: u64) -> bool {
+        let Some(list) = self.lists.get_mut(number) else { return false };
+        if !list.remove(seq) {
+            return false;
+        }
+        if list.len() > LONG_MIN {
+            return true;
+        }
+        let seqs: Vec<u64> = std::mem::take(list).iter().collect();
+        self.free_lists.push(number);
+        if let Some(leaf) = Leaf::read(self.arena.get(path.leaf)) {
+            node::write_leaf(&mut self.scratch, leaf.suffix, &seqs);
+            let moved = self.arena.replace(path.leaf, &self.scratch);
+            self.point(path.slot, path.leaf, moved);
+        }
+        true
+    }
+
+    /// Appends to the sequences of a leaf.
+    fn push(&mut self, slot: Slot, at: Ref, seq: u64) {
+        let Some(leaf) = Leaf::read(self.arena.get(at)) else { return };
+        if let Some(list) = leaf.list() {
+            if let Some(list) = self.lists.get_mut(list) {
+                list.push(seq);
+            }
+            return;
+        }
+        let mut seqs = leaf.few();
+        seqs.push(seq);
+        if seqs.len() > FEW_MAX {
+            let list = LongList::of(&seqs);
+            let number = self.free_lists.pop().unwrap_or(self.lists.len());
+            node::write_long_leaf(&mut self.scratch, leaf.suffix, number);
+            match self.lists.get_mut(number) {
+                Some(free) => *free = list,
+                None => self.lists.push(list),
+            }
+        } else {
+            node::write_leaf(&mut self.scratch, leaf.suffix, &seqs);
+        }
+        let moved = self.arena.replace(at, &self.scratch);
+        self.point(slot, at, moved);
+    }
+
+    fn new_leaf(&mut self, suffix: &[u8], seq: u64) -> Ref {
+        self.len += 1;
+        node::write_leaf(&mut self.scratch, suffix, &[seq]);
+        self.arena.store(true, &self.scratch)
+    }
+
+    /// Puts an inner node above a leaf whose subject differs from here on.
+    fn split_leaf(&mut self, slot: Slot, at: Ref, rest: &[u8], seq: u64) {
+        let Some(leaf) = Leaf::read(self.arena.get(at)) else { return };
+        let common = common_len(leaf.suffix, rest);
+        let mut shape = Shape {
+            prefix: rest.get(..common).unwrap_or_default().to_vec(),
+            value: None,
+            children: Vec::new(),
+        };
+        let edge = leaf.suffix.get(common).copied();
+        let suffix = leaf.suffix.get(common + 1..).unwrap_or_default();
+        leaf.write_with_suffix(&mut self.scratch, [suffix, b"", b""]);
+        let old = self.arena.replace(at, &self.scratch);
+        match edge {
+            None => shape.value = Some(old),
+            Some(byte) => shape.children.push((byte, old)),
+        }
+        self.add_to_shape(&mut shape, rest.get(common..).unwrap_or_default(), seq);
+        let inner = shape.store(&mut self.arena);
+        self.set(slot, inner);
+    }
+
+    /// Puts an inner node above one whose prefix differs from `rest` after `common` bytes.
+    fn split_inner(&mut self, slot: Slot, at: Ref, common: usize, rest: &[u8], seq: u64) {
+        let Some(inner) = Inner::read(self.arena.get(at)) else { return };
+        let mut lower = Shape::of(&inner);
+        let mut tail = lower.prefix.split_off(common);
+        let Some(edge) = tail.first().copied() else { return };
+        tail.remove(0);
+        let prefix = std::mem::replace(&mut lower.prefix, tail);
+        let lower = lower.replace(&mut self.arena, at);
+        let mut shape = Shape { prefix, value: None, children: vec![(edge, lower)] };
+        self.add_to_shape(&mut shape, rest.get(common..).unwrap_or_default(), seq);
+        let upper = shape.store(&mut self.arena);
+        self.set(slot, upper);
+    }
+
+    fn add_to_shape(&mut self, shape: &mut Shape, rest: &[u8], seq: u64) {
+        let leaf = self.new_leaf(rest.get(1..).unwrap_or_default(), seq);
+        let Some(byte) = rest.first() else {
+            shape.value = Some(leaf);
+            return;
+        };
+        let at = shape.children.partition_point(|(key, _)| key < byte);
+        shape.children.insert(at, (*byte, leaf));
+    }
+
+    fn add_value(&mut self, slot: Slot, at: Ref, seq: u64) {
+        let leaf = self.new_leaf(b"", seq);
+        let Some(inner) = Inner::read(self.arena.get(at)) else { return };
+        let mut shape = Shape::of(&inner);
+        shape.value = Some(leaf);
+        let moved = shape.replace(&mut self.arena, at);
+        self.point(slot, at, moved);
+    }
+
+    fn remove_leaf(&mut self, path: &Path) {
+        self.len -= 1;
+        self.arena.free(path.leaf);
+        let (parent, moved) = match path.slot {
+            Slot::Root => {
+                self.root = None;
+                return;
+            }
+            Slot::Child(parent, position) => (parent, remove_child(&mut self.arena, parent, position)),
+            Slot::Value(parent) => {
+                let Some(inner) = Inner::read(self.arena.get(parent)) else { return };
+                let mut shape = Shape::of(&inner);
+                shape.value = None;
+                (parent, shape.replace(&mut self.arena, parent))
+            }
+        };
+        self.point(path.parent_slot, parent, moved);
+        self.merge(path.parent_slot, moved);
+    }
+
+    /// Joins an inner node with the one node that is left below it.
+    fn merge(&mut self, slot: Slot, at: Ref) {
+        let Some(inner) = Inner::read(self.arena.get(at)) else { return };
+        let (edge, below) = match (inner.value, inner.count) {
+            (Some(value), 0) => (None, value),
+            (None, 1) => match inner.child_at(0) {
+                Some(child) => (inner.keys().first().copied(), child),
+                None => return,
+            },
+            _ => return,
+        };
+        let prefix = inner.prefix.to_vec();
+        self.arena.free(at);
+        let edge = edge.as_slice();
+        let cell = self.arena.get(below);
+        let merged = if below.is_leaf() {
+            let Some(leaf) = Leaf::read(cell) else { return };
+            leaf.write_with_suffix(&mut self.scratch, [&prefix, edge, leaf.suffix]);
+            self.arena.replace(below, &self.scratch)
+        } else {
+            let Some(inner) = Inner::read(cell) else { return };
+            let mut shape = Shape::of(&inner);
+            shape.prefix = [&prefix, edge, inner.prefix].concat();
+            shape.replace(&mut self.arena, below)
+        };
+        self.set(slot, merged);
+    }
+
+    /// Points `slot` at `to` if that is not where it points already.
+    fn point(&mut self, slot: Slot, from: Ref, to: Ref) {
+        if from != to {
+            self.set(slot, to);
+        }
+    }
+
+    fn set(&mut self, slot: Slot, to: Ref) {
+        if slot == Slot::Root {
+            self.root = Some(to);
+        } else {
+            set_slot(&mut self.arena, slot, to);
+        }
+    }
+
+    pub(super) fn memory_bytes(&self) -> usize {
+        self.arena.memory_bytes()
+            + self.lists.iter().map(LongList::memory_bytes).sum::<usize>()
+            + self.free_lists.capacity() * size_of::<usize>()
+            + self.scratch.capacity()
+    }
+}
+
+fn common_len(a: &[u8], b: &[u8]) -> usize {
+    a.iter().zip(b).take_while(|(a, b)| a == b).count()
+}

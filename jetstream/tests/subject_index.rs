@@ -1,0 +1,203 @@
+//! The subject index answers as a sorted map does, in little memory.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
+
+use jetkv_jetstream::Filter;
+use jetkv_jetstream::store::index::{SubjectIndex, WalkEnd};
+use proptest::prelude::*;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::ControlFlow;
+
+type Model = BTreeMap<Vec<u8>, BTreeSet<u64>>;
+
+#[derive(Debug, Clone)]
+enum Op {
+    Record { subject: Vec<u8>, times: u64, gap: u64 },
+    ForgetOne { subject: prop::sample::Index, seq: prop::sample::Index },
+    ForgetFirst { subject: prop::sample::Index, times: usize },
+    ForgetSubject { subject: prop::sample::Index },
+    ForgetUnknown { subject: Vec<u8>, seq: u64 },
+    Walk { filter: Filter, after: Option<Vec<u8>>, budget: usize },
+    Seqs { subject: prop::sample::Index, near: prop::sample::Index },
+}
+
+fn subject() -> impl Strategy<Value = Vec<u8>> {
+    let token = prop_oneof![
+        6 => prop::sample::select(vec!["a", "b", "ab", "abc", "x1", "x2", "key"]).prop_map(str::to_owned),
+        2 => "[a-e0-9]{1,3}",
+        1 => prop::sample::select(vec!["a-very-long-token-that-leaves-do-not-like", "é"]).prop_map(str::to_owned),
+    ];
+    prop::collection::vec(token, 1..5).prop_map(|tokens| tokens.join(".").into_bytes())
+}
+
+fn filter() -> impl Strategy<Value = Filter> {
+    let token = prop::sample::select(vec!["a", "b", "ab", "abc", "x1", "*", "*", "*", ">"]);
+    let pattern = prop::collection::vec(token, 1..5).prop_map(|tokens| {
+        let end = tokens.iter().position(|token| *token == ">").map_or(tokens.len(), |at| at + 1);
+        tokens[..end].join(".")
+    });
+    prop::collection::vec(pattern, 1..4).prop_map(Filter::new)
+}
+
+fn op() -> impl Strategy<Value = Op> {
+    let pick = any::<prop::sample::Index>;
+    prop_oneof![
+        8 => (subject(), prop_oneof![9 => 1..3_u64, 1 => 50..200_u64], 1..300_u64)
+            .prop_map(|(subject, times, gap)| Op::Record { subject, times, gap }),
+        4 => (pick(), pick()).prop_map(|(subject, seq)| Op::ForgetOne { subject, seq }),
+        2 => (pick(), 1..100_usize).prop_map(|(subject, times)| Op::ForgetFirst { subject, times }),
+        3 => pick().prop_map(|subject| Op::ForgetSubject { subject }),
+        1 => (subject(), 0..500_u64).prop_map(|(subject, seq)| Op::ForgetUnknown { subject, seq }),
+        4 => (filter(), prop::option::of(subject()), prop_oneof![Just(usize::MAX), 0..40_usize])
+            .prop_map(|(filter, after, budget)| Op::Walk { filter, after, budget }),
+        2 => (pick(), pick()).prop_map(|(subject, near)| Op::Seqs { subject, near }),
+    ]
+}
+
+fn pick_subject(model: &Model, pick: &prop::sample::Index) -> Option<Vec<u8>> {
+    (!model.is_empty()).then(|| model.keys().nth(pick.index(model.len())).unwrap().clone())
+}
+
+fn forget(index: &mut SubjectIndex, model: &mut Model, subject: &[u8], seq: u64) {
+    let seqs = model.get_mut(subject);
+    let known = seqs.is_some_and(|seqs| seqs.remove(&seq));
+    if model.get(subject).is_some_and(BTreeSet::is_empty) {
+        model.remove(subject);
+    }
+    assert_eq!(index.forget(subject, seq), known);
+}
+
+fn check_walk(index: &SubjectIndex, model: &Model, filter: &Filter, after: Option<&[u8]>, budget: usize) {
+    let wanted: Vec<_> = model
+        .iter()
+        .filter(|(subject, _)| filter.matches(subject) && after.is_none_or(|after| &subject[..] > after))
+        .map(|(subject, seqs)| (subject.clone(), seqs.iter().copied().collect::<Vec<_>>()))
+        .collect();
+    let mut found = Vec::new();
+    let end = index.walk_after(filter, after, |subject, seqs| {
+        found.push((subject.to_vec(), seqs.iter().collect::<Vec<_>>()));
+        ControlFlow::Continue(())
+    });
+    assert_eq!((end, &found), (WalkEnd::Done, &wanted), "{filter:?} after {after:?}");
+    if index.is_covered_by(filter) {
+        assert!(model.keys().all(|subject| filter.matches(subject)));
+    }
+    let mut count = 0;
+    let end = index.walk_within(filter, budget, |_, _| {
+        count += 1;
+        ControlFlow::Continue(())
+    });
+    let all = model.keys().filter(|subject| filter.matches(subject)).count();
+    assert!(if end == WalkEnd::Done { count == all } else { count <= budget });
+}
+
+fn apply(index: &mut SubjectIndex, model: &mut Model, next_seq: &mut u64, op: &Op) {
+    match op {
+        Op::Record { subject, times, gap } => {
+            for _ in 0..*times {
+                *next_seq += gap;
+                index.record(subject, *next_seq);
+                model.entry(subject.clone()).or_default().insert(*next_seq);
+            }
+        }
+        Op::ForgetOne { subject, seq } => {
+            let Some(subject) = pick_subject(model, subject) else { return };
+            let seqs = &model[&subject];
+            let seq = *seqs.iter().nth(seq.index(seqs.len())).unwrap();
+            forget(index, model, &subject, seq);
+        }
+        Op::ForgetFirst { subject, times } => {
+            let Some(subject) = pick_subject(model, subject) else { return };
+            for seq in model[&subject].iter().take(*times).copied().collect::<Vec<_>>() {
+                forget(index, model, &subject, seq);
+            }
+        }
+        Op::ForgetSubject { subject } => {
+            let Some(subject) = pick_subject(model, subject) else { return };
+            for seq in model[&subject].iter().rev().copied().collect::<Vec<_>>() {
+                forget(index, model, &subject, seq);
+            }
+        }
+        Op::ForgetUnknown { subject, seq } => forget(index, model, subject, *seq),
+        Op::Walk { filter, after, budget } => check_walk(index, model, filter, after.as_deref(), *budget),
+        Op::Seqs { subject, near } => {
+            let Some(subject) = pick_subject(model, subject) else { return };
+            let seqs = &model[&subject];
+            let near = (seqs.first().unwrap() - 1) + near.index(seqs.len() * 300) as u64;
+            assert_eq!(index.at_or_after(&subject, near), seqs.range(near..).next().copied());
+            assert_eq!(index.at_or_before(&subject, near), seqs.range(..=near).next_back().copied());
+            assert_eq!(index.count_from(&subject, near), seqs.range(near..).count() as u64);
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn the_index_answers_as_a_sorted_map_does(ops in prop::collection::vec(op(), 1..150)) {
+        let (mut index, mut model, mut next_seq) = (SubjectIndex::default(), Model::new(), 0);
+        for op in &ops {
+            apply(&mut index, &mut model, &mut next_seq, op);
+            prop_assert_eq!(index.len(), model.len());
+        }
+        check_walk(&index, &model, &Filter::All, None, 10);
+        for (subject, seqs) in &model {
+            let entry = index.get(subject).unwrap();
+            let wanted = (seqs.len() as u64, *seqs.first().unwrap(), *seqs.last().unwrap());
+            prop_assert_eq!((entry.count, entry.first_seq, entry.last_seq), wanted);
+        }
+        for (subject, seqs) in std::mem::take(&mut model) {
+            for seq in seqs {
+                prop_assert!(index.forget(&subject, seq));
+            }
+        }
+        prop_assert!(index.is_empty());
+    }
+}
+
+#[test]
+fn subjects_with_one_message_take_a_few_dozen_bytes() {
+    const KEYS: u64 = 100_000;
+    type Shape = (&'static str, fn(u64) -> String);
+    let shapes: [Shape; 3] = [
+        ("sequential", |n| format!("$KV.bucket.user.{n}")),
+        ("random hex", |n| format!("$KV.bucket.{:016x}", n.wrapping_mul(0x9e37_79b9_7f4a_7c15))),
+        ("uuid-like tokens", |n| {
+            let hash = n.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+            format!("$KV.bucket.{:08x}.{:04x}.profile.settings", hash >> 32, hash & 0xffff)
+        }),
+    ];
+    for (name, subject) in shapes {
+        let mut index = SubjectIndex::default();
+        let mut subject_bytes = 0;
+        for n in 0..KEYS {
+            let subject = subject(n);
+            subject_bytes += subject.len();
+            index.record(subject.as_bytes(), 1_000_000 + n);
+        }
+        let per_key = index.memory_bytes() as f64 / KEYS as f64;
+        let subject_bytes = subject_bytes as f64 / KEYS as f64;
+        println!("{name}: {per_key:.1} bytes a key in all, of which the subject has {subject_bytes:.1}");
+        assert!(per_key < subject_bytes + 60.0);
+    }
+}
+
+#[test]
+fn subjects_that_nest_byte_by_byte_are_walked_without_recursion() {
+    let mut index = SubjectIndex::default();
+    let long = vec![b'a'; 3_000];
+    for len in 1..=long.len() {
+        index.record(&long[..len], len as u64);
+    }
+    let mut last = 0;
+    index.for_each(&Filter::All, |subject, entry| {
+        assert_eq!(subject.len() as u64, entry.first_seq);
+        last = entry.first_seq;
+        ControlFlow::Continue(())
+    });
+    assert_eq!(last, 3_000);
+    for len in 1..=long.len() {
+        assert!(index.forget(&long[..len], len as u64));
+    }
+    assert!(index.is_empty());
+}
