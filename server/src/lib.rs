@@ -1,3 +1,4 @@
 //! The JetKV server.
 
+pub mod log;
 pub mod options;

@@ -21,6 +21,7 @@ pub use command_line::{Command, CommandLine, Message, NATS_VERSION, OptionsError
 pub use config::{ConfigError, Report};
 pub use duration::GoDuration;
 pub use grammar::ParseError;
+pub(crate) use grammar::os_text;
 pub use jetstream_model::{JetStreamLimits, JetStreamOptions};
 pub use model::{LimitOptions, LogOptions, MonitorOptions, Options, Origin, WriteTimeout};
 pub use signal_request::SignalRequest;
