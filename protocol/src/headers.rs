@@ -10,7 +10,7 @@ pub use buffer::HeaderBuf;
 
 use std::ops::Range;
 
-use memchr::memmem;
+use memchr::{memchr, memchr_iter};
 
 /// What every header block starts with.
 pub const VERSION: &[u8] = b"NATS/1.0";
@@ -83,11 +83,11 @@ impl<'a> Headers<'a> {
     /// colon is skipped.
     pub fn iter(&self) -> impl Iterator<Item = (&'a [u8], &'a [u8])> + use<'a> {
         let bytes = self.bytes;
-        let mut at = memmem::find(bytes, CRLF).map_or(bytes.len(), |end| end + CRLF.len());
+        let mut at = line_length(bytes) + CRLF.len();
         std::iter::from_fn(move || {
             loop {
                 let rest = bytes.get(at..).filter(|rest| !rest.is_empty())?;
-                let end = memmem::find(rest, CRLF).unwrap_or(rest.len());
+                let end = line_length(rest);
                 let line = rest.get(..end)?;
                 at += end + CRLF.len();
                 if let Some(colon) = line.iter().position(|byte| *byte == b':') {
@@ -100,8 +100,7 @@ impl<'a> Headers<'a> {
     /// The status in the first line.
     #[must_use]
     pub fn status(&self) -> Option<Status<'a>> {
-        let end = memmem::find(self.bytes, CRLF).unwrap_or(self.bytes.len());
-        let text = self.bytes.get(..end)?.strip_prefix(VERSION)?;
+        let text = self.bytes.get(..line_length(self.bytes))?.strip_prefix(VERSION)?;
         let (digits, description) = trim_blanks(text).split_at_checked(3)?;
         if !digits.iter().all(u8::is_ascii_digit) {
             return None;
@@ -124,6 +123,11 @@ fn trim_blanks(mut value: &[u8]) -> &[u8] {
     value
 }
 
+/// Bytes before the first CR LF, or all when there is none.
+fn line_length(bytes: &[u8]) -> usize {
+    memchr_iter(b'\r', bytes).find(|at| bytes.get(at + 1) == Some(&b'\n')).unwrap_or(bytes.len())
+}
+
 /// Where a key's line is.
 struct KeyLine {
     /// First byte of the key.
@@ -134,26 +138,26 @@ struct KeyLine {
 
 /// Finds the first line with `key` at or after `from`: the key must follow CR LF, with a colon right behind it.
 fn find_line(bytes: &[u8], key: &[u8], from: usize) -> Option<KeyLine> {
-    if key.is_empty() {
-        return None;
-    }
-    let mut offset = from;
-    loop {
-        let start = offset + memmem::find(bytes.get(offset..)?, key)?;
-        let after = start + key.len();
-        let preceded = bytes.get(..start)?.ends_with(CRLF);
-        if preceded && *bytes.get(after)? == b':' {
-            return Some(KeyLine { start, value: value_range(bytes, after + 1) });
+    let mut at = from;
+    while let Some(feed) = memchr(b'\n', bytes.get(at..)?) {
+        let start = at + feed + 1;
+        let (before, line) = bytes.split_at_checked(start)?;
+        if before.ends_with(CRLF)
+            && let Some([b':', ..]) = line.strip_prefix(key)
+            && !key.is_empty()
+        {
+            return Some(KeyLine { start, value: value_range(bytes, start + key.len() + 1) });
         }
-        offset = after;
+        at = start;
     }
+    None
 }
 
 fn value_range(bytes: &[u8], from: usize) -> Range<usize> {
     let rest = bytes.get(from..).unwrap_or_default();
     let blanks = rest.iter().take_while(|byte| **byte == b' ').count();
     let start = from + blanks;
-    let length = rest.get(blanks..).map_or(0, |value| memmem::find(value, CRLF).unwrap_or(value.len()));
+    let length = rest.get(blanks..).map_or(0, line_length);
     start..start + length
 }
 

@@ -2,13 +2,15 @@
 
 mod line;
 mod message;
+mod quick;
 mod server;
 
 pub use server::ServerParser;
 
+use crate::encode;
 use crate::error::{BadArguments, ProtocolError};
 use crate::op::{ClientOp, Publish, ServerOp};
-use line::{LineReader, Verb, client_verb, is_blank, is_space, size, split_arguments, split_pair};
+use line::{LineReader, Separators, Verb, client_verb, size};
 use message::{Message, Pending};
 
 /// nats-server's default for the longest argument line of a client, in bytes.
@@ -112,6 +114,19 @@ impl Parser {
     /// See [`ProtocolError`]. The connection is to be closed; parsing on has no meaning.
     #[inline]
     pub fn parse<'a>(&mut self, buf: &'a [u8]) -> Result<Parsed<'a>, ProtocolError> {
+        if self.pending.is_none() && self.line.is_fresh() && !self.limits.connect_first {
+            let Limits { max_control_line, max_payload, headers, .. } = self.limits;
+            if let Some(step) = quick::publish(buf, headers, max_control_line, max_payload) {
+                return Ok(publish_step(step));
+            }
+            if buf.starts_with(encode::PING) {
+                return Ok(Step::Op { op: ClientOp::Ping, consumed: encode::PING.len() });
+            }
+        }
+        self.parse_any(buf)
+    }
+
+    fn parse_any<'a>(&mut self, buf: &'a [u8]) -> Result<Parsed<'a>, ProtocolError> {
         if let Some(pending) = &self.pending {
             let step = pending.resume(buf)?;
             if matches!(step, Step::Op { .. }) {
@@ -191,7 +206,7 @@ fn publish_step(step: Step<message::Whole<'_>>) -> Parsed<'_> {
 
 /// `PUB <subject> [reply] <size>`
 fn publish_arguments(arguments: &[u8]) -> Result<Message<'_>, BadArguments> {
-    let (subject, reply, digits) = match split_arguments(arguments, is_blank) {
+    let (subject, reply, digits) = match Separators::Blanks.split(arguments) {
         Some((subject, digits, None, None)) => (subject, None, digits),
         Some((subject, reply, Some(digits), None)) => (subject, Some(reply), digits),
         _ => return Err(BadArguments::new("processPub Parse Error", arguments)),
@@ -204,7 +219,7 @@ fn publish_arguments(arguments: &[u8]) -> Result<Message<'_>, BadArguments> {
 /// `HPUB <subject> [reply] <header size> <total size>`
 fn header_publish_arguments(arguments: &[u8]) -> Result<Message<'_>, BadArguments> {
     let bad = |complaint| BadArguments::new(complaint, arguments);
-    let (subject, reply, header_digits, total_digits) = match split_arguments(arguments, is_blank) {
+    let (subject, reply, header_digits, total_digits) = match Separators::Blanks.split(arguments) {
         Some((subject, headers, Some(total), None)) => (subject, None, headers, total),
         Some((subject, reply, Some(headers), Some(total))) => (subject, Some(reply), headers, total),
         _ => return Err(bad("processHeaderPub Parse Error")),
@@ -220,7 +235,7 @@ fn header_publish_arguments(arguments: &[u8]) -> Result<Message<'_>, BadArgument
 
 /// `SUB <subject> [queue] <sid>`
 fn subscribe(arguments: &[u8]) -> Result<ClientOp<'_>, BadArguments> {
-    match split_arguments(arguments, is_space) {
+    match Separators::Spaces.split(arguments) {
         Some((subject, sid, None, None)) => Ok(ClientOp::Sub { subject, queue: None, sid }),
         Some((subject, queue, Some(sid), None)) => Ok(ClientOp::Sub { subject, queue: Some(queue), sid }),
         _ => Err(BadArguments::new("processSub Parse Error", arguments)),
@@ -229,7 +244,8 @@ fn subscribe(arguments: &[u8]) -> Result<ClientOp<'_>, BadArguments> {
 
 /// `UNSUB <sid> [max]`
 fn unsubscribe(arguments: &[u8]) -> Result<ClientOp<'_>, BadArguments> {
-    let (sid, max) = split_pair(arguments, is_space)
+    let (sid, max) = Separators::Spaces
+        .split_pair(arguments)
         .ok_or_else(|| BadArguments::new("processUnsub Parse Error", arguments))?;
     let max = max.and_then(size).filter(|max| *max > 0).map(|max| max as u64);
     Ok(ClientOp::Unsub { sid, max })

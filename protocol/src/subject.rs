@@ -103,15 +103,24 @@ pub fn literal_prefix(pattern: &[u8]) -> &[u8] {
 /// Whether the literal subject is one that the pattern stands for. A wildcard stands for no empty token.
 #[must_use]
 pub fn matches(literal: &[u8], pattern: &[u8]) -> bool {
-    let mut subject = tokens(literal);
-    let mut wanted = tokens(pattern);
+    let (mut have, mut want) = (literal, pattern);
+    let mut starts_token = true;
     loop {
-        match (subject.next(), wanted.next()) {
-            (None, None) => return true,
-            (Some(have), Some(want)) if have == want => {}
-            (Some([]), Some(_)) => return false,
-            (Some(_), Some(ANY_TOKEN)) => {}
-            (Some(_), Some(REST)) => return wanted.next().is_none(),
+        match (have, want) {
+            ([], []) => return true,
+            ([first, ..], b">") if starts_token => return *first != SEPARATOR,
+            (_, [b'*', rest @ ..]) if starts_token && matches!(rest, [] | [SEPARATOR, ..]) => {
+                let length = memchr(SEPARATOR, have).unwrap_or(have.len());
+                match have.split_at_checked(length) {
+                    Some(([_, ..], after)) => (have, want) = (after, rest),
+                    _ => return false,
+                }
+                starts_token = false;
+            }
+            ([first, rest @ ..], [wanted, rest_wanted @ ..]) if first == wanted => {
+                starts_token = *first == SEPARATOR;
+                (have, want) = (rest, rest_wanted);
+            }
             _ => return false,
         }
     }

@@ -1,8 +1,8 @@
 //! Control lines: where one ends, what verb it starts with, and its arguments.
 
-use memchr::memchr;
+use memchr::{memchr, memchr2};
 use nom::branch::alt;
-use nom::bytes::complete::{take_till1, take_while, take_while1};
+use nom::bytes::complete::{take_while, take_while1};
 use nom::bytes::streaming::tag_no_case;
 use nom::combinator::{eof, opt, value};
 use nom::sequence::{preceded, terminated};
@@ -87,12 +87,6 @@ impl From<Parse<'_, Verb>> for VerbMatch {
 /// The verbs that a server takes from a client. HMSG is among them because nats-server's parser lets it
 /// through; MSG is not.
 pub(super) fn client_verb(input: &[u8]) -> VerbMatch {
-    match input {
-        [b'P', b'U', b'B', ..] => return VerbMatch::Found(Verb::Pub),
-        [b'H', b'P', b'U', b'B', ..] => return VerbMatch::Found(Verb::Hpub),
-        [b'P', b'I', b'N', b'G', ..] => return VerbMatch::Found(Verb::Ping),
-        _ => {}
-    }
     alt((
         word(Verb::Pub, "PUB"),
         word(Verb::Hpub, "HPUB"),
@@ -141,6 +135,12 @@ pub(super) struct LineReader {
 }
 
 impl LineReader {
+    /// Whether the next line has not been looked at yet.
+    #[inline]
+    pub(super) fn is_fresh(&self) -> bool {
+        self.verb.is_none()
+    }
+
     /// The verb and arguments of the line at the front of `buf`, or `None` while it has no end.
     #[inline]
     pub(super) fn next<'a>(
@@ -264,35 +264,78 @@ fn skip_blanks(buf: &[u8], from: usize) -> Option<usize> {
     buf.get(from..)?.iter().position(|byte| !is_blank(*byte)).map(|at| from + at)
 }
 
-/// What separates arguments of PUB and HPUB.
+/// Blank or tab.
+#[inline]
 pub(super) fn is_blank(byte: u8) -> bool {
     byte == b' ' || byte == b'\t'
-}
-
-/// What separates arguments of SUB and UNSUB.
-pub(super) fn is_space(byte: u8) -> bool {
-    matches!(byte, b' ' | b'\t' | b'\r' | b'\n')
 }
 
 /// Two to four arguments, the ones in the middle optional: `a b`, `a b c` or `a b c d`.
 pub(super) type Arguments<'a> = (&'a [u8], &'a [u8], Option<&'a [u8]>, Option<&'a [u8]>);
 
-/// Splits two to four arguments; any other number is no match.
-pub(super) fn split_arguments(input: &[u8], separates: fn(u8) -> bool) -> Option<Arguments<'_>> {
-    let blank = || take_while(separates);
-    let token = || take_till1::<_, _, ()>(separates);
-    let next = || preceded(take_while1(separates), token());
-    let mut line = terminated((preceded(blank(), token()), next(), opt(next()), opt(next())), (blank(), eof));
-    line.parse_complete(input).ok().map(|(_, arguments)| arguments)
+/// What separates the arguments of a verb.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Separators {
+    /// Blank and tab, of PUB and HPUB.
+    Blanks,
+    /// Carriage return and line feed too, of SUB and UNSUB.
+    Spaces,
 }
 
-/// Splits one or two arguments.
-pub(super) fn split_pair(input: &[u8], separates: fn(u8) -> bool) -> Option<(&[u8], Option<&[u8]>)> {
-    let blank = || take_while(separates);
-    let token = || take_till1::<_, _, ()>(separates);
-    let next = preceded(take_while1(separates), token());
-    let mut line = terminated((preceded(blank(), token()), opt(next)), (blank(), eof));
-    line.parse_complete(input).ok().map(|(_, pair)| pair)
+impl Separators {
+    #[inline]
+    fn include(self, byte: u8) -> bool {
+        is_blank(byte) || (self == Self::Spaces && matches!(byte, b'\r' | b'\n'))
+    }
+
+    /// One argument, which is not empty.
+    #[inline]
+    fn argument(self, input: &[u8]) -> Parse<'_, &[u8]> {
+        let mut end = memchr2(b' ', b'\t', input).unwrap_or(input.len());
+        if self == Self::Spaces
+            && let Some(head) = input.get(..end)
+        {
+            end = memchr2(b'\r', b'\n', head).unwrap_or(end);
+        }
+        match input.split_at_checked(end) {
+            Some((argument @ [_, ..], rest)) => Ok((rest, argument)),
+            _ => Err(nom::Err::Error(())),
+        }
+    }
+
+    /// One argument with at least one separator before it.
+    #[inline]
+    fn next(self, input: &[u8]) -> Parse<'_, &[u8]> {
+        preceded(take_while1(move |byte| self.include(byte)), move |rest| self.argument(rest)).parse(input)
+    }
+
+    /// Separators or nothing, up to the end.
+    #[inline]
+    fn end(self, input: &[u8]) -> Parse<'_, &[u8]> {
+        preceded(take_while(move |byte| self.include(byte)), eof).parse(input)
+    }
+
+    #[inline]
+    fn first(self, input: &[u8]) -> Parse<'_, &[u8]> {
+        preceded(take_while(move |byte| self.include(byte)), move |rest| self.argument(rest)).parse(input)
+    }
+
+    /// Splits two to four arguments; any other number is no match.
+    #[inline]
+    pub(super) fn split(self, input: &[u8]) -> Option<Arguments<'_>> {
+        let next = || move |rest| self.next(rest);
+        let arguments = (move |rest| self.first(rest), next(), opt(next()), opt(next()));
+        let mut line = terminated(arguments, move |rest| self.end(rest));
+        line.parse(input).ok().map(|(_, arguments)| arguments)
+    }
+
+    /// Splits one or two arguments.
+    #[inline]
+    pub(super) fn split_pair(self, input: &[u8]) -> Option<(&[u8], Option<&[u8]>)> {
+        let pair = (move |rest| self.first(rest), opt(move |rest| self.next(rest)));
+        let mut line = terminated(pair, move |rest| self.end(rest));
+        line.parse(input).ok().map(|(_, pair)| pair)
+    }
 }
 
 /// Reads a size: one to nine decimal digits and nothing else.

@@ -1,6 +1,6 @@
 //! Incremental parsing of what a server sends.
 
-use super::line::{LineReader, Verb, is_blank, server_verb, size, split_arguments};
+use super::line::{LineReader, Separators, Verb, is_blank, server_verb, size};
 use super::message::{Message, Pending, Whole};
 use super::{ServerParsed, Step};
 use crate::error::{BadArguments, ProtocolError};
@@ -87,7 +87,7 @@ fn message_step(step: Step<Whole<'_>>) -> ServerParsed<'_> {
 /// `MSG <subject> <sid> [reply] <size>`
 fn message_arguments(arguments: &[u8]) -> Result<Message<'_>, BadArguments> {
     let bad = || BadArguments::new("malformed MSG", arguments);
-    let (subject, sid, reply, digits) = match split_arguments(arguments, is_blank) {
+    let (subject, sid, reply, digits) = match Separators::Blanks.split(arguments) {
         Some((subject, sid, Some(digits), None)) => (subject, sid, None, digits),
         Some((subject, sid, Some(reply), Some(digits))) => (subject, sid, Some(reply), digits),
         _ => return Err(bad()),
