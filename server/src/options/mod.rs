@@ -9,6 +9,7 @@ mod flags;
 mod grammar;
 mod jetstream_model;
 mod model;
+mod reload;
 mod signal_request;
 mod usage;
 mod validate;
@@ -24,6 +25,7 @@ pub use grammar::ParseError;
 pub(crate) use grammar::os_text;
 pub use jetstream_model::{JetStreamLimits, JetStreamOptions};
 pub use model::{LimitOptions, LogOptions, MonitorOptions, Options, Origin, WriteTimeout};
+pub use reload::{Action, Change, ReloadError, diff, friendly_bytes};
 pub use signal_request::SignalRequest;
 
 /// Text between double quotes, as error texts and log lines of nats-server show it.
