@@ -1,10 +1,45 @@
 //! Consumers of a stream: who gets which message, in what order, and what became of it.
 //!
 //! A stream holds one [`Consumers`] behind its own lock and calls it with a [`StreamCtx`]; whatever must leave is
-//! queued in the context's outbox.
+//! queued in the context's outbox. A consumer that is caught up is fed from the publish itself; one that lags reads
+//! the store in bounded turns. Both go through the same delivery in `deliver`.
 
-use crate::store::Msg;
+mod ack;
+mod advisory;
+mod deliver;
+mod flow;
+mod info;
+mod lifecycle;
+mod next;
+mod persist;
+mod pull;
+mod push;
+mod redelivery;
+mod set;
+mod start;
+mod state;
+#[cfg(test)]
+mod tests;
+mod timers;
+mod trie;
+
+pub use info::{ConsumerInfo, PriorityGroupState, SequenceInfo};
+pub use persist::ConsumerStore;
+pub use set::Consumers;
+
+use crate::config::{ConsumerConfig, Retention, StreamConfig};
+use crate::filter::Filter;
+use crate::host::{AccountId, Host};
+use crate::outbox::Outbox;
+use crate::store::Store;
 use crate::stream::StreamCtx;
+use flow::{FlowControl, RateLimit, Replay};
+use pull::{Pin, Requests};
+use redelivery::Redelivery;
+use start::SkipList;
+use state::PendingAcks;
+use timers::Armed;
+use trie::Slot;
 
 /// What surrounds the consumers of a stream: names and limits of its account and server.
 #[derive(Debug, Clone, Default)]
@@ -29,102 +64,114 @@ pub struct ConsumerSettings {
     pub seed: u64,
 }
 
-/// The consumers of one stream.
-#[derive(Debug, Default)]
-pub struct Consumers {
-    settings: ConsumerSettings,
-    removable: Vec<u64>,
+/// A pair of positions: the consumer's own count of deliveries, and the sequence in the stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+struct Position {
+    dseq: u64,
+    sseq: u64,
 }
 
-impl Consumers {
-    /// No consumers.
-    #[must_use]
-    pub fn new(settings: ConsumerSettings) -> Self {
-        Self { settings, removable: Vec::new() }
+/// One consumer.
+#[derive(Debug)]
+struct Consumer {
+    slot: Slot,
+    name: Box<str>,
+    created_ns: i64,
+    config: ConsumerConfig,
+    filter: Filter,
+    /// The stream sequence at which the search for the next message begins.
+    next_sseq: u64,
+    /// The consumer sequence of the next delivery.
+    next_dseq: u64,
+    /// The last delivery.
+    delivered: Position,
+    /// Everything up to here is acknowledged.
+    floor: Position,
+    /// Messages that match and were never delivered.
+    num_pending: u64,
+    /// What a consumer of the last message of each subject begins with.
+    skip: Option<SkipList>,
+    pending: PendingAcks,
+    redelivery: Redelivery,
+    /// Whether someone listens on the deliver subject.
+    active: bool,
+    flow: Option<FlowControl>,
+    rate: Option<RateLimit>,
+    replay: Option<Replay>,
+    requests: Requests,
+    pin: Option<Pin>,
+    /// `$JS.ACK.<stream>.<consumer>.`
+    ack_prefix: Box<[u8]>,
+    last_delivered_ns: Option<u64>,
+    last_acked_ns: Option<u64>,
+    /// When the receiver of a push consumer last heard of it.
+    heard_ns: u64,
+    /// Idle time after which it goes, jitter included; 0 for never.
+    inactive_ns: u64,
+    armed: Armed,
+    /// Whether it stands in the queue of those that have more to deliver.
+    queued: bool,
+    /// Whether its state is newer than what was saved.
+    dirty: bool,
+    saved_ns: u64,
+}
+
+/// The part of a [`StreamCtx`] that remains while a message is borrowed from its store.
+struct Out<'a> {
+    account: AccountId,
+    config: &'a StreamConfig,
+    outbox: &'a mut Outbox,
+    host: &'a dyn Host,
+    now_ns: u64,
+}
+
+impl Out<'_> {
+    fn now_i64(&self) -> i64 {
+        i64::try_from(self.now_ns).unwrap_or(i64::MAX)
     }
 
-    /// What surrounds the consumers.
-    #[must_use]
-    pub fn settings(&self) -> &ConsumerSettings {
-        &self.settings
+    fn has_interest(&self, subject: &[u8]) -> bool {
+        self.host.has_interest(self.account, subject, None)
     }
 
-    /// A message was stored; `msg` may still point into the publisher's buffer. Consumers that are caught up get it
-    /// from there.
-    pub fn on_stored(&mut self, _ctx: &mut StreamCtx<'_>, _msg: &Msg<'_>) {}
+    /// Whether the stream removes what was acknowledged.
+    fn removes_acked(&self) -> bool {
+        self.config.retention != Retention::Limits
+    }
+}
 
-    /// A message was removed, for whatever reason but a purge.
-    pub fn on_removed(&mut self, _ctx: &mut StreamCtx<'_>, _seq: u64, _subject: &[u8]) {}
+/// Parts a context, so that a message borrowed from the store can be queued.
+fn part<'s>(ctx: &'s mut StreamCtx<'_>) -> (&'s mut dyn Store, Out<'s>) {
+    let out = Out {
+        account: ctx.account,
+        config: ctx.config,
+        outbox: &mut *ctx.outbox,
+        host: ctx.host,
+        now_ns: ctx.now_ns,
+    };
+    (&mut *ctx.store, out)
+}
 
-    /// The stream was purged, of `subject` (which may hold wildcards) or of everything.
-    pub fn on_purged(&mut self, _ctx: &mut StreamCtx<'_>, _subject: Option<&[u8]>) {}
-
-    /// Whether some consumer has yet to acknowledge the message at `seq`. Asked of interest and workqueue streams.
-    #[must_use]
-    pub fn retains(&self, _seq: u64, _subject: &[u8]) -> bool {
-        false
+impl Consumer {
+    fn is_push(&self) -> bool {
+        self.config.is_push()
     }
 
-    /// Whether some consumer would get a message on `subject`. An interest stream keeps nothing else.
-    #[must_use]
-    pub fn interested(&self, _subject: &[u8]) -> bool {
-        false
+    /// Whether internal: neither listed nor counted.
+    fn is_internal(&self) -> bool {
+        self.config.direct || self.config.sourcing
     }
 
-    /// When [`Consumers::tick`] has something to do, nanoseconds since 1970.
-    #[must_use]
-    pub fn next_deadline(&self) -> Option<u64> {
-        None
+    fn max_ack_pending(&self) -> usize {
+        usize::try_from(self.config.max_ack_pending).ok().filter(|max| *max > 0).unwrap_or(usize::MAX)
     }
 
-    /// Does what is due: redeliveries, heartbeats, expiries.
-    pub fn tick(&mut self, _ctx: &mut StreamCtx<'_>) {}
-
-    /// Feeds consumers that lag, at most about `budget` messages. Says whether there is more to do.
-    pub fn pump(&mut self, _ctx: &mut StreamCtx<'_>, _budget: usize) -> bool {
-        self.wants_pump()
+    /// Whether as many messages await their acknowledgement as may.
+    fn is_at_max_ack_pending(&self) -> bool {
+        self.pending.len() >= self.max_ack_pending()
     }
 
-    /// Whether [`Consumers::pump`] has something to do. Ask after every other call and have the host pump.
-    #[must_use]
-    pub fn wants_pump(&self) -> bool {
-        false
-    }
-
-    /// Interest in a deliver subject (in `queue`, if some) came or went.
-    pub fn interest_changed(
-        &mut self,
-        _ctx: &mut StreamCtx<'_>,
-        _subject: &[u8],
-        _queue: Option<&[u8]>,
-        _present: bool,
-    ) {
-    }
-
-    /// A queued message addressed to `to` with `reply` reached nobody.
-    pub fn not_delivered(&mut self, _ctx: &mut StreamCtx<'_>, _to: &[u8], _reply: &[u8]) {}
-
-    /// A message on one of the consumers' own subjects: `$JS.ACK.…`, `$JS.FC.…` or
-    /// `$JS.API.CONSUMER.MSG.NEXT.…`. Says whether it was for a consumer of this stream.
-    pub fn control(
-        &mut self,
-        _ctx: &mut StreamCtx<'_>,
-        _subject: &[u8],
-        _reply: &[u8],
-        _headers: &[u8],
-        _payload: &[u8],
-    ) -> bool {
-        false
-    }
-
-    /// Sequences that no consumer retains any longer and that the stream (interest or workqueue) may remove; take
-    /// them after every call until there is none.
-    pub fn take_removable(&mut self) -> Option<u64> {
-        self.removable.pop()
-    }
-
-    /// Deliver subjects and queue groups whose interest the engine must watch.
-    pub fn deliver_subjects(&self) -> impl Iterator<Item = (&[u8], Option<&[u8]>)> {
-        std::iter::empty()
+    fn is_paused(&self, now_ns: u64) -> bool {
+        self.config.paused_until_ns(now_ns).is_some()
     }
 }

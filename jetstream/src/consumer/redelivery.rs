@@ -1,9 +1,8 @@
 //! Messages that are to be delivered again, and how often each one was.
 
-use super::Consumer;
 use super::set::Shared;
 use super::timers::Kind;
-use crate::stream::StreamCtx;
+use super::{Consumer, Out};
 use hashbrown::{HashMap, HashSet};
 use std::collections::VecDeque;
 
@@ -54,11 +53,6 @@ impl Redelivery {
     pub(super) fn clear_queue(&mut self) {
         self.queue.clear();
         self.queued.clear();
-    }
-
-    pub(super) fn keep_queued(&mut self, keep: impl Fn(u64) -> bool) {
-        self.queue.retain(|sseq| keep(*sseq));
-        self.queued.retain(|sseq| keep(*sseq));
     }
 
     /// How often the message was delivered again.
@@ -144,14 +138,14 @@ impl Consumer {
     }
 
     /// Queues for another delivery what was not acknowledged in time.
-    pub(super) fn expire_acks(&mut self, shared: &mut Shared, ctx: &mut StreamCtx<'_>) {
+    pub(super) fn expire_acks(&mut self, shared: &mut Shared, out: &mut Out<'_>) {
         let mut expired = Vec::new();
-        while let Some(pending) = self.pending.pop_due(ctx.now_ns) {
+        while let Some(pending) = self.pending.pop_due(out.now_ns) {
             let due_ns = u64::try_from(pending.ts_ns).unwrap_or(0).saturating_add(self.wait_ns(pending.sseq));
             if self.redelivery.contains(pending.sseq) {
                 continue;
             }
-            if due_ns > ctx.now_ns {
+            if due_ns > out.now_ns {
                 // A sign of progress moved it.
                 self.pending.arm(pending.sseq, due_ns);
             } else {
@@ -160,13 +154,12 @@ impl Consumer {
         }
         expired.sort_unstable();
         for sseq in expired {
-            if !self.reached_max_deliver(shared, ctx, sseq) {
+            if !self.reached_max_deliver(shared, out, sseq) {
                 self.redelivery.push(sseq);
             }
         }
         if self.pending.is_empty() {
             self.redelivery.clear_queue();
-            self.ack_floor_to_delivered();
         }
         match self.pending.next_due() {
             Some(due_ns) => shared.timers.arm(&mut self.armed, self.slot, Kind::AckWait, due_ns),
@@ -175,24 +168,24 @@ impl Consumer {
     }
 
     /// Whether the message was delivered as often as allowed; it is then given up, with an advisory.
-    fn reached_max_deliver(&mut self, shared: &mut Shared, ctx: &mut StreamCtx<'_>, sseq: u64) -> bool {
+    fn reached_max_deliver(&mut self, shared: &mut Shared, out: &mut Out<'_>, sseq: u64) -> bool {
         let deliveries = self.redelivery.deliveries(sseq);
         if self.max_deliver() == 0 || deliveries < self.max_deliver() {
             return false;
         }
-        self.advise_max_deliver(shared, ctx, sseq, self.redelivery.count(sseq) + 1);
-        self.give_up(ctx, sseq);
+        self.advise_max_deliver(shared, out, sseq, self.redelivery.count(sseq) + 1);
+        self.give_up(out, sseq);
         // nats-server leaves the count behind, as a mark that the message went unacknowledged.
         self.redelivery.set_count(sseq, deliveries);
-        self.mark_dirty(shared, ctx.now_ns);
+        self.mark_dirty(shared, out.now_ns);
         true
     }
 
     /// Stops waiting for the message without an acknowledgement.
-    pub(super) fn give_up(&mut self, ctx: &StreamCtx<'_>, sseq: u64) {
-        if let Some(pending) = self.pending.remove(sseq) {
-            self.last_delivered_ns = Some(ctx.now_ns);
-            self.move_ack_floor(pending.dseq, sseq);
+    pub(super) fn give_up(&mut self, out: &Out<'_>, sseq: u64) {
+        // The ack floor stays until a later acknowledgement moves it past, as nats-server reports it.
+        if self.pending.remove(sseq).is_some() {
+            self.last_delivered_ns = Some(out.now_ns);
         }
     }
 
@@ -202,12 +195,12 @@ impl Consumer {
     }
 
     /// Queues everything that waits for another delivery at once.
-    pub(super) fn redeliver_everything(&mut self, shared: &mut Shared, ctx: &mut StreamCtx<'_>) {
+    pub(super) fn redeliver_everything(&mut self, shared: &mut Shared, out: &mut Out<'_>) {
         let waiting: Vec<u64> = self.pending.iter().map(|pending| pending.sseq).collect();
         for sseq in waiting {
-            if !self.redelivery.contains(sseq) && !self.reached_max_deliver(shared, ctx, sseq) {
+            if !self.redelivery.contains(sseq) && !self.reached_max_deliver(shared, out, sseq) {
                 self.redelivery.push(sseq);
-                self.pending.touch(sseq, i64::try_from(ctx.now_ns).unwrap_or(i64::MAX));
+                self.pending.touch(sseq, out.now_i64());
             }
         }
     }

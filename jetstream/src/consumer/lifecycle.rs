@@ -1,0 +1,554 @@
+//! How consumers come, change and go.
+
+use super::info::ConsumerInfo;
+use super::set::{Consumers, Shared};
+use super::timers::{Armed, Kind};
+use super::trie::Slot;
+use super::{Consumer, Position, part};
+use crate::api::ApiError;
+use crate::api::catalogue as errors;
+use crate::config::consumer_rules as rules;
+use crate::config::{AckPolicy, ConsumerAction, ConsumerConfig, DeliverPolicy, Retention, StreamConfig};
+use crate::json::GoTime;
+use crate::store::consumer_state::ConsumerState;
+use crate::stream::StreamCtx;
+use jetkv_protocol::subject;
+
+/// Length of a generated name.
+const NAME_LEN: usize = 8;
+
+impl Consumers {
+    /// Creates a consumer, or changes the one of that name.
+    ///
+    /// # Errors
+    /// What nats-server would say.
+    pub fn create(
+        &mut self,
+        ctx: &mut StreamCtx<'_>,
+        mut config: ConsumerConfig,
+        action: ConsumerAction,
+        pedantic: bool,
+    ) -> Result<ConsumerInfo, ApiError> {
+        let named = if config.is_durable() { &config.durable } else { &config.name };
+        let existing = self.names.get(named.as_str()).copied();
+        if let Some(old) = existing.and_then(|slot| self.get(slot)) {
+            // A pause is changed by its own request only.
+            config.pause_until = old.config.pause_until;
+        }
+        rules::stamp_metadata(&mut config);
+        rules::set_defaults(&mut config, ctx.config, &self.shared.settings, pedantic)?;
+        rules::check(&config, ctx.config, &self.shared.settings)?;
+        let slot = match existing {
+            Some(slot) => {
+                self.change(ctx, slot, config, action)?;
+                slot
+            }
+            None if action == ConsumerAction::Update => return Err(errors::CONSUMER_DOES_NOT_EXIST.error()),
+            None => self.add_new(ctx, config)?,
+        };
+        self.info(ctx, slot).ok_or_else(|| errors::CONSUMER_NOT_FOUND.error())
+    }
+
+    /// What there is to say of a consumer.
+    pub fn info_by_name(&mut self, ctx: &mut StreamCtx<'_>, name: &str) -> Option<ConsumerInfo> {
+        let slot = self.names.get(name).copied()?;
+        self.info(ctx, slot)
+    }
+
+    fn info(&mut self, ctx: &mut StreamCtx<'_>, slot: Slot) -> Option<ConsumerInfo> {
+        let (_, mut out) = part(ctx);
+        self.with(slot, |consumer, shared| consumer.info(shared, &mut out))
+    }
+
+    /// Whether there is a consumer of that name.
+    #[must_use]
+    pub fn contains(&self, name: &str) -> bool {
+        self.names.contains_key(name)
+    }
+
+    /// A consumer's configuration.
+    #[must_use]
+    pub fn config(&self, name: &str) -> Option<&ConsumerConfig> {
+        self.get(*self.names.get(name)?).map(|consumer| &consumer.config)
+    }
+
+    /// Names in order, internal consumers left out.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.names
+            .iter()
+            .filter(|(_, slot)| self.get(**slot).is_some_and(|consumer| !consumer.is_internal()))
+            .map(|(name, _)| &**name)
+    }
+
+    /// Deletes a consumer; `false` where there is none.
+    pub fn delete(&mut self, ctx: &mut StreamCtx<'_>, name: &str) -> bool {
+        let Some(slot) = self.names.get(name).copied() else { return false };
+        self.remove(ctx, slot, true);
+        self.settle(ctx);
+        true
+    }
+
+    /// Deletes every consumer because the stream is deleted; their requests are answered, no advisory is sent.
+    pub fn delete_all(&mut self, ctx: &mut StreamCtx<'_>) {
+        let slots: Vec<Slot> = self.names.values().copied().collect();
+        for slot in slots {
+            self.remove(ctx, slot, false);
+        }
+        self.shared.acked.clear();
+    }
+
+    /// Pauses a consumer until then, or lets it go on with `None`. `Ok(false)` where there is none.
+    ///
+    /// # Errors
+    /// The change cannot be written.
+    pub fn pause(
+        &mut self,
+        ctx: &mut StreamCtx<'_>,
+        name: &str,
+        until: Option<GoTime>,
+    ) -> Result<bool, ApiError> {
+        let Some(slot) = self.names.get(name).copied() else { return Ok(false) };
+        let Some(old) = self.get(slot) else { return Ok(false) };
+        let mut config = old.config.clone();
+        config.pause_until = until.filter(|until| !until.is_zero());
+        rules::stamp_metadata(&mut config);
+        self.apply(ctx, slot, config)?;
+        Ok(true)
+    }
+
+    /// Takes the pin from a group's client. `None` where there is no such consumer.
+    ///
+    /// # Errors
+    /// The consumer has no such group.
+    pub fn unpin(
+        &mut self,
+        ctx: &mut StreamCtx<'_>,
+        name: &str,
+        group: &str,
+    ) -> Option<Result<(), ApiError>> {
+        let slot = self.names.get(name).copied()?;
+        let outcome = self.with(slot, |consumer, shared| {
+            if !consumer.config.priority_groups.iter().any(|held| held == group) {
+                return Err(errors::CONSUMER_INVALID_PRIORITY_GROUP.error());
+            }
+            consumer.unpin(shared);
+            let (_, mut out) = part(ctx);
+            consumer.advise_unpinned(shared, &mut out, group, "admin");
+            consumer.queue_for_pump(shared);
+            Ok(())
+        });
+        self.settle(ctx);
+        outcome
+    }
+
+    /// Sets a consumer back to `seq`, or to its ack floor with 0, and forgets all deliveries. Returns the sequence
+    /// that it goes on at; `None` where there is no such consumer.
+    ///
+    /// # Errors
+    /// The deliver policy does not allow that sequence.
+    pub fn reset(
+        &mut self,
+        ctx: &mut StreamCtx<'_>,
+        name: &str,
+        seq: u64,
+    ) -> Option<Result<(u64, ConsumerInfo), ApiError>> {
+        let slot = self.names.get(name).copied()?;
+        let (store, mut out) = part(ctx);
+        let outcome = self.with(slot, |consumer, shared| {
+            let refuse = |reason: &str| Err(errors::CONSUMER_INVALID_RESET.because(reason));
+            let config = &consumer.config;
+            let seq = match config.deliver_policy {
+                _ if seq == 0 => consumer.floor.sseq + 1,
+                DeliverPolicy::All => seq,
+                DeliverPolicy::ByStartSequence if seq < config.opt_start_seq => {
+                    return refuse("below start seq");
+                }
+                DeliverPolicy::ByStartSequence => seq,
+                DeliverPolicy::ByStartTime => {
+                    let time_ns = config.opt_start_time.map_or(0, GoTime::ns);
+                    if seq < store.seq_at_time(time_ns).unwrap_or(0) {
+                        return refuse("below start time");
+                    }
+                    seq
+                }
+                _ => return refuse("not allowed"),
+            };
+            consumer.skip = None;
+            consumer.begin_at(seq);
+            shared.timers.disarm(&mut consumer.armed, slot, Kind::AckWait);
+            consumer.last_delivered_ns = None;
+            consumer.last_acked_ns = None;
+            if let Err(error) = consumer.count_pending(store) {
+                return refuse(&error.to_string());
+            }
+            consumer.mark_dirty(shared, out.now_ns);
+            consumer.queue_for_pump(shared);
+            Ok((seq, consumer.info(shared, &mut out)))
+        });
+        outcome
+    }
+
+    /// Brings back a consumer that was kept.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub fn restore(
+        &mut self,
+        ctx: &mut StreamCtx<'_>,
+        name: &str,
+        created_ns: i64,
+        config: ConsumerConfig,
+        state: Option<&ConsumerState>,
+    ) -> Result<(), ApiError> {
+        let mut consumer = Consumer::new(Slot::MAX, name, created_ns, config, ctx.config);
+        let (store, out) = part(ctx);
+        let failed = |error: crate::store::StoreError| errors::CONSUMER_STORE_FAILED.because(error);
+        match state {
+            Some(state) => {
+                consumer.restore(state, store.state().last_seq);
+                consumer.count_pending(store).map_err(failed)?;
+                let first_seq = store.state().first_seq;
+                let gone: Vec<u64> = consumer.pending.iter().map(|pending| pending.sseq).collect();
+                for sseq in gone.into_iter().filter(|sseq| *sseq < first_seq) {
+                    if let Some(pending) = consumer.pending.remove(sseq) {
+                        consumer.move_floor(Position { dseq: pending.dseq, sseq });
+                    }
+                    consumer.redelivery.forget_count(sseq);
+                }
+            }
+            None => consumer.start(store, out.config).map_err(failed)?,
+        }
+        consumer.slot = self.next_slot();
+        self.install(ctx, consumer);
+        Ok(())
+    }
+
+    fn next_slot(&mut self) -> Slot {
+        self.free.pop().unwrap_or_else(|| {
+            self.table.push(None);
+            Slot::try_from(self.table.len() - 1).unwrap_or(Slot::MAX)
+        })
+    }
+
+    fn add_new(&mut self, ctx: &mut StreamCtx<'_>, config: ConsumerConfig) -> Result<Slot, ApiError> {
+        self.check_room(ctx.config, &config)?;
+        self.check_workqueue(ctx.config, &config)?;
+        let name = if config.is_durable() {
+            config.durable.clone()
+        } else if config.name.is_empty() {
+            loop {
+                let name = self.shared.random_name(NAME_LEN);
+                if !self.contains(&name) {
+                    break name;
+                }
+            }
+        } else {
+            config.name.clone()
+        };
+        let slot = self.next_slot();
+        let created_ns = i64::try_from(ctx.now_ns).unwrap_or(i64::MAX);
+        let mut consumer = Consumer::new(slot, &name, created_ns, config, ctx.config);
+        let (store, mut out) = part(ctx);
+        consumer.set_inactive_threshold(&mut self.shared);
+        let begun = consumer
+            .start(store, out.config)
+            .and_then(|()| consumer.save_config(&mut self.shared, out.now_ns));
+        if let Err(error) = begun {
+            self.free.push(slot);
+            tracing::warn!(consumer = %name, %error, "cannot create consumer");
+            return Err(errors::CONSUMER_CREATE.because("error creating store for consumer"));
+        }
+        consumer.advise_created(&mut self.shared, &mut out);
+        self.install(ctx, consumer);
+        Ok(slot)
+    }
+
+    fn check_room(&self, stream: &StreamConfig, config: &ConsumerConfig) -> Result<(), ApiError> {
+        if config.direct || config.sourcing {
+            return Ok(());
+        }
+        let settings = &self.shared.settings;
+        let mut max = stream.max_consumers;
+        if max <= 0 || (settings.account_max_consumers > 0 && settings.account_max_consumers < max) {
+            max = settings.account_max_consumers;
+        }
+        if max <= 0 {
+            max = settings.default_max_consumers;
+        }
+        let have = i64::try_from(self.public_len()).unwrap_or(i64::MAX);
+        if max > 0 && have >= max {
+            return Err(errors::MAXIMUM_CONSUMERS_LIMIT.error());
+        }
+        Ok(())
+    }
+
+    fn check_workqueue(&self, stream: &StreamConfig, config: &ConsumerConfig) -> Result<(), ApiError> {
+        if stream.retention != Retention::WorkQueue || config.direct || config.sourcing {
+            return Ok(());
+        }
+        if !matches!(config.ack_policy, AckPolicy::Explicit | AckPolicy::FlowControl) {
+            return Err(errors::CONSUMER_WQ_REQUIRES_EXPLICIT_ACK.error());
+        }
+        if config.deliver_policy != DeliverPolicy::All {
+            return Err(errors::CONSUMER_WQ_CONSUMER_NOT_DELIVER_ALL.error());
+        }
+        if self.public_len() > 0 {
+            if config.filters().next().is_none() {
+                return Err(errors::CONSUMER_WQ_MULTIPLE_UNFILTERED.error());
+            }
+            self.check_partition(config, None)?;
+        }
+        Ok(())
+    }
+
+    /// Refuses filters that meet those of another consumer: a message of a workqueue has one taker.
+    fn check_partition(&self, config: &ConsumerConfig, except: Option<Slot>) -> Result<(), ApiError> {
+        let others =
+            self.table.iter().flatten().filter(|other| Some(other.slot) != except && !other.is_internal());
+        for other in others {
+            let meets = config.filters().any(|filter| {
+                other.config.filters().next().is_none()
+                    || other.config.filters().any(|held| subject::collide(filter.as_bytes(), held.as_bytes()))
+            });
+            if meets {
+                return Err(errors::CONSUMER_WQ_CONSUMER_NOT_UNIQUE.error());
+            }
+        }
+        Ok(())
+    }
+
+    /// Puts a consumer where deliveries, timers and interest find it. It delivers with the next pump.
+    fn install(&mut self, ctx: &mut StreamCtx<'_>, mut consumer: Consumer) {
+        let slot = consumer.slot;
+        let (store, out) = part(ctx);
+        let shared = &mut self.shared;
+        if consumer.inactive_ns == 0 {
+            consumer.set_inactive_threshold(shared);
+        }
+        let payload_max = shared.settings.max_payload_bytes;
+        consumer.slow_down(out.config.max_msg_size, payload_max, out.now_ns, store.state().last_seq);
+        consumer.heard_ns = out.now_ns;
+        consumer.requests.used_ns = out.now_ns;
+        if consumer.is_push() {
+            let deliver = consumer.config.deliver_subject.as_bytes();
+            let group = Some(consumer.config.deliver_group.as_bytes()).filter(|group| !group.is_empty());
+            consumer.active = out.host.has_interest(out.account, deliver, group);
+            self.deliver.entry_ref(deliver).or_default().push(slot);
+        }
+        if !consumer.is_push() || !consumer.active {
+            consumer.arm_inactive(shared, out.now_ns);
+        }
+        if let Ok(interval_ns @ 1..) = u64::try_from(consumer.config.idle_heartbeat_ns) {
+            shared.timers.arm(&mut consumer.armed, slot, Kind::Heartbeat, out.now_ns + interval_ns);
+        }
+        consumer.arm_acks(shared);
+        consumer.arm_unpause(shared, out.now_ns);
+        consumer.queue_for_pump(shared);
+        for_each_pattern(&consumer.config, |pattern| self.trie.insert(pattern, slot));
+        self.names.insert(consumer.name.clone(), slot);
+        if let Some(place) = self.table.get_mut(slot as usize) {
+            *place = Some(Box::new(consumer));
+        }
+    }
+
+    /// Takes a consumer out of everything.
+    pub(super) fn remove(&mut self, ctx: &mut StreamCtx<'_>, slot: Slot, advise: bool) {
+        let Some(mut consumer) = self.table.get_mut(slot as usize).and_then(Option::take) else { return };
+        self.shared.timers.disarm_all(&mut consumer.armed, slot);
+        self.shared.ready.retain(|ready| *ready != slot);
+        self.strays.retain(|stray| *stray != slot);
+        for_each_pattern(&consumer.config, |pattern| self.trie.remove(pattern, slot));
+        self.forget_deliver(consumer.config.deliver_subject.as_bytes(), slot);
+        self.names.remove(&consumer.name);
+        self.free.push(slot);
+        let (store, mut out) = part(ctx);
+        if advise {
+            consumer.advise_deleted(&mut self.shared, &mut out);
+        }
+        consumer.release_requests(&mut out);
+        if let Some(kept) = &mut self.shared.store
+            && !consumer.config.direct
+            && let Err(error) = kept.remove(&consumer.name)
+        {
+            tracing::warn!(consumer = %consumer.name, %error, "cannot remove consumer");
+        }
+        if out.config.retention == Retention::Interest {
+            // Whatever only this consumer waited for has no interest left.
+            self.shared.acked.extend(wanted(&consumer, store));
+        }
+    }
+
+    fn forget_deliver(&mut self, deliver: &[u8], slot: Slot) {
+        if let Some(slots) = self.deliver.get_mut(deliver) {
+            slots.retain(|held| *held != slot);
+            if slots.is_empty() {
+                self.deliver.remove(deliver);
+            }
+        }
+    }
+
+    fn change(
+        &mut self,
+        ctx: &mut StreamCtx<'_>,
+        slot: Slot,
+        mut config: ConsumerConfig,
+        action: ConsumerAction,
+    ) -> Result<(), ApiError> {
+        if let Some(old) = self.get(slot)
+            && action == ConsumerAction::Create
+        {
+            rules::copy_stamp(&mut config, &old.config);
+            if config != old.config {
+                return Err(errors::CONSUMER_ALREADY_EXISTS.error());
+            }
+        }
+        if ctx.config.retention == Retention::WorkQueue {
+            self.check_partition(&config, Some(slot))?;
+        }
+        self.apply(ctx, slot, config)
+    }
+
+    /// Gives a consumer a configuration that was checked.
+    fn apply(&mut self, ctx: &mut StreamCtx<'_>, slot: Slot, config: ConsumerConfig) -> Result<(), ApiError> {
+        let Some(old) = self.get(slot).map(|consumer| consumer.config.clone()) else { return Ok(()) };
+        let bound = old.is_push() && ctx.host.has_interest(ctx.account, old.deliver_subject.as_bytes(), None);
+        rules::check_update(&old, &config, bound)?;
+        let refiltered = !old.filters().eq(config.filters());
+        if refiltered {
+            for_each_pattern(&old, |pattern| self.trie.remove(pattern, slot));
+            for_each_pattern(&config, |pattern| self.trie.insert(pattern, slot));
+        }
+        if old.deliver_subject != config.deliver_subject {
+            self.forget_deliver(old.deliver_subject.as_bytes(), slot);
+            self.deliver.entry_ref(config.deliver_subject.as_bytes()).or_default().push(slot);
+        }
+        let stray = self.with(slot, |consumer, shared| {
+            consumer.config = config;
+            consumer.save_config(shared, ctx.now_ns)?;
+            consumer.changed(shared, ctx, &old, refiltered)?;
+            Ok::<_, crate::store::StoreError>(refiltered && !consumer.pending.is_empty())
+        });
+        match stray {
+            Some(Ok(true)) if !self.strays.contains(&slot) => self.strays.push(slot),
+            Some(Err(error)) => return Err(errors::CONSUMER_STORE_FAILED.because(error)),
+            _ => {}
+        }
+        if refiltered && ctx.config.retention == Retention::Interest {
+            let first_seq = ctx.store.state().first_seq;
+            let last_seq = ctx.store.state().last_seq;
+            self.shared.acked.extend(first_seq..=last_seq);
+        }
+        self.settle(ctx);
+        Ok(())
+    }
+}
+
+/// Messages that the consumer still waited for.
+fn wanted(consumer: &Consumer, store: &mut dyn crate::store::Store) -> Vec<u64> {
+    let mut seqs: Vec<u64> = consumer.pending.iter().map(|pending| pending.sseq).collect();
+    seqs.extend(consumer.redelivery.counts().map(|(sseq, _)| sseq));
+    let mut from = (consumer.floor.sseq + 1).max(store.state().first_seq);
+    while let Ok(Some(msg)) = store.next(&consumer.filter, from) {
+        from = msg.seq + 1;
+        seqs.push(msg.seq);
+    }
+    seqs.sort_unstable();
+    seqs.dedup();
+    seqs
+}
+
+fn for_each_pattern(config: &ConsumerConfig, mut act: impl FnMut(Option<&[u8]>)) {
+    let mut any = false;
+    for filter in config.filters() {
+        any = true;
+        act(Some(filter.as_bytes()));
+    }
+    if !any {
+        act(None);
+    }
+}
+
+impl Consumer {
+    fn new(slot: Slot, name: &str, created_ns: i64, config: ConsumerConfig, stream: &StreamConfig) -> Self {
+        Self {
+            slot,
+            name: name.into(),
+            created_ns,
+            filter: config.filter(),
+            config,
+            next_sseq: 1,
+            next_dseq: 1,
+            delivered: Position::default(),
+            floor: Position::default(),
+            num_pending: 0,
+            skip: None,
+            pending: super::PendingAcks::default(),
+            redelivery: super::Redelivery::default(),
+            active: false,
+            flow: None,
+            rate: None,
+            replay: None,
+            requests: super::Requests::default(),
+            pin: None,
+            ack_prefix: format!("$JS.ACK.{}.{name}.", stream.name).into_bytes().into(),
+            last_delivered_ns: None,
+            last_acked_ns: None,
+            heard_ns: 0,
+            inactive_ns: 0,
+            armed: Armed::default(),
+            queued: false,
+            dirty: false,
+            saved_ns: 0,
+        }
+    }
+
+    fn arm_unpause(&mut self, shared: &mut Shared, now_ns: u64) {
+        match self.config.paused_until_ns(now_ns) {
+            Some(until_ns) => shared.timers.arm(&mut self.armed, self.slot, Kind::Unpause, until_ns),
+            None => shared.timers.disarm(&mut self.armed, self.slot, Kind::Unpause),
+        }
+    }
+
+    /// Follows a change of configuration.
+    fn changed(
+        &mut self,
+        shared: &mut Shared,
+        ctx: &mut StreamCtx<'_>,
+        old: &ConsumerConfig,
+        refiltered: bool,
+    ) -> Result<(), crate::store::StoreError> {
+        let (store, mut out) = part(ctx);
+        if old.deliver_subject != self.config.deliver_subject {
+            self.redeliver_everything(shared, &mut out);
+            let deliver = self.config.deliver_subject.as_bytes();
+            let group = Some(self.config.deliver_group.as_bytes()).filter(|group| !group.is_empty());
+            self.active = out.host.has_interest(out.account, deliver, group);
+            if !self.active {
+                self.arm_inactive(shared, out.now_ns);
+            }
+        }
+        if old.ack_wait_ns != self.config.ack_wait_ns || old.backoff_ns != self.config.backoff_ns {
+            self.arm_acks(shared);
+        }
+        if old.rate_limit_bps != self.config.rate_limit_bps {
+            let payload_max = shared.settings.max_payload_bytes;
+            self.set_rate(out.config.max_msg_size, payload_max, out.now_ns);
+        }
+        if old.inactive_threshold_ns != self.config.inactive_threshold_ns {
+            self.set_inactive_threshold(shared);
+            shared.timers.disarm(&mut self.armed, self.slot, Kind::Inactive);
+            self.arm_inactive(shared, out.now_ns);
+        }
+        let pause = |config: &ConsumerConfig| config.pause_until.map(GoTime::ns);
+        if pause(old) != pause(&self.config) {
+            self.arm_unpause(shared, out.now_ns);
+            self.advise_paused(shared, &mut out);
+        }
+        if refiltered {
+            self.filter = self.config.filter();
+            self.count_pending(store)?;
+        }
+        self.queue_for_pump(shared);
+        Ok(())
+    }
+}

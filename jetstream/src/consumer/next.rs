@@ -1,0 +1,256 @@
+//! What a consumer delivers next, and when it must wait.
+
+use super::deliver::Sent;
+use super::set::Shared;
+use super::timers::Kind;
+use super::{Consumer, Out, part};
+use crate::store::{Msg, Store};
+use crate::stream::StreamCtx;
+
+/// Messages that a consumer delivers in one turn before others get theirs.
+pub(super) const TURN_MSGS: usize = 256;
+/// Bytes after which a turn ends, so that large values do not fill the outbox.
+const TURN_BYTES: usize = 1 << 20;
+
+/// Why a consumer stopped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stop {
+    /// It may not deliver now: paused, nobody there, or the window is full.
+    Blocked,
+    /// Nothing is left to deliver.
+    End,
+    /// Too many acknowledgements are awaited.
+    AcksPending,
+    /// No pull request takes the next message.
+    NoRequest,
+    /// The next message must wait.
+    Held(u64),
+}
+
+enum Step {
+    Sent,
+    Skipped,
+    Stop(Stop),
+}
+
+impl Consumer {
+    /// Whether deliveries may leave now.
+    fn may_deliver(&self, now_ns: u64) -> bool {
+        if self.is_paused(now_ns) {
+            return false;
+        }
+        if self.is_push() {
+            self.active && !self.flow.as_ref().is_some_and(|flow| flow.is_stalled())
+        } else {
+            !self.requests.is_empty()
+        }
+    }
+
+    /// Delivers what is due, one turn of it; the rest waits for [`super::Consumers::pump`].
+    pub(super) fn feed(&mut self, shared: &mut Shared, ctx: &mut StreamCtx<'_>) {
+        self.turn_of(shared, ctx, TURN_MSGS);
+    }
+
+    /// Delivers at most `budget` messages; says how many. With more to deliver it queues for another turn.
+    pub(super) fn turn_of(&mut self, shared: &mut Shared, ctx: &mut StreamCtx<'_>, budget: usize) -> usize {
+        let (store, mut out) = part(ctx);
+        let mut sent = 0;
+        let queued_bytes = out.outbox.size_bytes();
+        let stop = loop {
+            if !self.may_deliver(out.now_ns) {
+                break Some(Stop::Blocked);
+            }
+            if sent >= budget || out.outbox.size_bytes() - queued_bytes >= TURN_BYTES {
+                break None;
+            }
+            match self.step(shared, store, &mut out) {
+                Step::Sent => sent += 1,
+                Step::Skipped => {}
+                Step::Stop(stop) => break Some(stop),
+            }
+        };
+        match stop {
+            Some(stop) => self.wait(shared, &mut out, stop),
+            None => self.queue_for_pump(shared),
+        }
+        sent
+    }
+
+    pub(super) fn queue_for_pump(&mut self, shared: &mut Shared) {
+        if !self.queued {
+            self.queued = true;
+            shared.ready.push_back(self.slot);
+        }
+    }
+
+    /// Settles in until something happens.
+    fn wait(&mut self, shared: &mut Shared, out: &mut Out<'_>, stop: Stop) {
+        if self.replay.as_ref().is_some_and(|replay| self.next_sseq > replay.until_seq) {
+            self.replay = None;
+        }
+        if let Stop::Held(until_ns) = stop {
+            shared.timers.arm(&mut self.armed, self.slot, Kind::Resume, until_ns);
+        } else if !self.is_push() {
+            // Requests that do not wait go on waiting while acknowledgements are all that is missing.
+            self.sweep_requests(shared, out, stop != Stop::AcksPending);
+        }
+    }
+
+    fn step(&mut self, shared: &mut Shared, store: &mut dyn Store, out: &mut Out<'_>) -> Step {
+        if let Some(sseq) = self.redelivery.peek() {
+            return self.redeliver(shared, store, out, sseq);
+        }
+        if self.is_at_max_ack_pending() {
+            return Step::Stop(Stop::AcksPending);
+        }
+        if self.skip.is_some() {
+            return self.deliver_last_of_each(shared, store, out);
+        }
+        let next = match store.next(&self.filter, self.next_sseq) {
+            Ok(next) => next,
+            Err(error) => return self.unreadable(error),
+        };
+        let Some(msg) = next else {
+            let end_seq = store.state().last_seq + 1;
+            if end_seq >= self.next_sseq {
+                self.next_sseq = end_seq;
+                self.num_pending = 0;
+            }
+            return Step::Stop(Stop::End);
+        };
+        let sseq = msg.seq;
+        match self.send(shared, out, &msg, 1) {
+            Sent::Yes => {
+                self.next_sseq = sseq + 1;
+                Step::Sent
+            }
+            other => Step::Stop(stop_of(other)),
+        }
+    }
+
+    /// A record that cannot be read: a damaged one is passed over, so that it does not hold up what follows.
+    fn unreadable(&mut self, error: crate::store::StoreError) -> Step {
+        if let crate::store::StoreError::Damaged { seq, .. } = &error {
+            tracing::error!(consumer = %self.name, %error, "skipping a message that cannot be read");
+            if *seq >= self.next_sseq {
+                self.next_sseq = seq + 1;
+                return Step::Skipped;
+            }
+        } else {
+            tracing::error!(consumer = %self.name, %error, "cannot read the stream");
+        }
+        Step::Stop(Stop::End)
+    }
+
+    fn redeliver(
+        &mut self,
+        shared: &mut Shared,
+        store: &mut dyn Store,
+        out: &mut Out<'_>,
+        sseq: u64,
+    ) -> Step {
+        let deliveries = self.redelivery.count(sseq) + 2;
+        if self.max_deliver() > 0 && deliveries > self.max_deliver() {
+            self.redelivery.pop();
+            self.redelivery.set_count(sseq, deliveries - 1);
+            self.advise_max_deliver(shared, out, sseq, deliveries - 1);
+            self.give_up(out, sseq);
+            self.mark_dirty(shared, out.now_ns);
+            return Step::Skipped;
+        }
+        match store.load(sseq) {
+            Ok(Some(msg)) => match self.send(shared, out, &msg, deliveries) {
+                Sent::Yes => {
+                    self.redelivery.dequeue(sseq);
+                    Step::Sent
+                }
+                other => Step::Stop(stop_of(other)),
+            },
+            Ok(None) => {
+                self.redelivery.pop();
+                if let Some(pending) = self.pending.get(sseq).copied() {
+                    let acked = super::ack::Acked { sseq, dseq: pending.dseq, deliveries: deliveries - 1 };
+                    self.terminate(shared, store, out, acked, super::ack::REMOVED_UNACKED);
+                }
+                Step::Skipped
+            }
+            Err(error) => {
+                self.redelivery.pop();
+                tracing::error!(consumer = %self.name, %error, "cannot deliver a message again");
+                Step::Skipped
+            }
+        }
+    }
+
+    fn deliver_last_of_each(
+        &mut self,
+        shared: &mut Shared,
+        store: &mut dyn Store,
+        out: &mut Out<'_>,
+    ) -> Step {
+        let Some(skip) = &self.skip else { return Step::Skipped };
+        let Some(sseq) = skip.seqs.front().copied() else {
+            self.next_sseq = skip.resume;
+            self.skip = None;
+            return Step::Skipped;
+        };
+        let outcome = match store.load(sseq) {
+            Ok(Some(msg)) => self.send(shared, out, &msg, 1),
+            Ok(None) => Sent::Yes,
+            Err(error) => {
+                tracing::error!(consumer = %self.name, %error, "skipping a message that cannot be read");
+                Sent::Yes
+            }
+        };
+        if outcome != Sent::Yes {
+            return Step::Stop(stop_of(outcome));
+        }
+        if let Some(skip) = &mut self.skip {
+            skip.seqs.pop_front();
+            self.next_sseq = if skip.seqs.is_empty() { skip.resume } else { sseq + 1 };
+            if skip.seqs.is_empty() {
+                self.skip = None;
+            }
+        }
+        Step::Sent
+    }
+
+    /// A message that this consumer wants was stored. A consumer that is caught up gets it at once, from the
+    /// publisher's bytes.
+    pub(super) fn on_stored(&mut self, shared: &mut Shared, ctx: &mut StreamCtx<'_>, msg: &Msg<'_>) {
+        if msg.seq < self.next_sseq {
+            return;
+        }
+        let caught_up = self.num_pending == 0 && self.skip.is_none() && self.redelivery.is_empty();
+        self.num_pending += 1;
+        if !self.may_deliver(ctx.now_ns) || self.queued {
+            return;
+        }
+        if !caught_up || self.is_at_max_ack_pending() {
+            // Held back by acknowledgements or a limit; unless by neither, whatever frees it feeds it.
+            if self.armed.get(Kind::Resume).is_none() && !self.is_at_max_ack_pending() {
+                self.queue_for_pump(shared);
+            }
+            return;
+        }
+        let (_, mut out) = part(ctx);
+        let stop = match self.send(shared, &mut out, msg, 1) {
+            Sent::Yes => {
+                self.next_sseq = msg.seq + 1;
+                if self.is_push() || !self.requests.has_no_wait() {
+                    return;
+                }
+                Stop::End
+            }
+            other => stop_of(other),
+        };
+        self.wait(shared, &mut out, stop);
+    }
+}
+
+fn stop_of(sent: Sent) -> Stop {
+    match sent {
+        Sent::HeldUntil(until_ns) => Stop::Held(until_ns),
+        Sent::Yes | Sent::NoRequest => Stop::NoRequest,
+    }
+}

@@ -1,0 +1,122 @@
+//! What outlives the process: a consumer's configuration and state.
+
+use super::set::Shared;
+use super::timers::Kind;
+use super::{Consumer, Position};
+use crate::config::ConsumerConfig;
+use crate::store::StoreError;
+use crate::store::consumer_state::{ConsumerState, PendingAck, SequencePair};
+
+/// Where the consumers of a stream are kept. A stream in memory has none.
+pub trait ConsumerStore: Send {
+    /// Keeps the configuration of a consumer that is new or was changed.
+    ///
+    /// # Errors
+    /// I/O.
+    fn save_config(&mut self, name: &str, created_ns: i64, config: &ConsumerConfig)
+    -> Result<(), StoreError>;
+    /// Keeps the state of a consumer, replacing what was kept before.
+    ///
+    /// # Errors
+    /// I/O.
+    fn save_state(&mut self, name: &str, state: &ConsumerState) -> Result<(), StoreError>;
+    /// Forgets a consumer.
+    ///
+    /// # Errors
+    /// I/O.
+    fn remove(&mut self, name: &str) -> Result<(), StoreError>;
+}
+
+/// State is written at most this often.
+const SAVE_NS: u64 = 100_000_000;
+
+impl Consumer {
+    /// Notes that the state changed; it is written soon, many changes at once.
+    pub(super) fn mark_dirty(&mut self, shared: &mut Shared, now_ns: u64) {
+        if self.dirty || shared.store.is_none() || self.config.direct {
+            return;
+        }
+        self.dirty = true;
+        let at_ns = self.saved_ns.saturating_add(SAVE_NS).max(now_ns);
+        shared.timers.arm(&mut self.armed, self.slot, Kind::Save, at_ns);
+    }
+
+    /// Writes the state if it changed.
+    pub(super) fn save(&mut self, shared: &mut Shared, now_ns: u64) {
+        if !self.dirty {
+            return;
+        }
+        let Some(store) = &mut shared.store else { return };
+        match store.save_state(&self.name, &self.state()) {
+            Ok(()) => self.dirty = false,
+            // It stays dirty: the next change or the shutdown tries again.
+            Err(error) => tracing::warn!(consumer = %self.name, %error, "cannot write consumer state"),
+        }
+        self.saved_ns = now_ns;
+        if self.dirty {
+            shared.timers.arm(&mut self.armed, self.slot, Kind::Save, now_ns.saturating_add(10 * SAVE_NS));
+        }
+    }
+
+    /// Writes the configuration, and the state that goes with it.
+    pub(super) fn save_config(&mut self, shared: &mut Shared, now_ns: u64) -> Result<(), StoreError> {
+        if self.config.direct {
+            return Ok(());
+        }
+        if let Some(store) = &mut shared.store {
+            store.save_config(&self.name, self.created_ns, &self.config)?;
+            self.dirty = true;
+            self.save(shared, now_ns);
+        }
+        Ok(())
+    }
+
+    /// The state as it is kept.
+    pub(super) fn state(&self) -> ConsumerState {
+        let pair =
+            |position: Position| SequencePair { consumer_seq: position.dseq, stream_seq: position.sseq };
+        ConsumerState {
+            delivered: pair(self.delivered),
+            ack_floor: pair(self.floor),
+            pending: self
+                .pending
+                .iter()
+                .map(|pending| {
+                    (pending.sseq, PendingAck { consumer_seq: pending.dseq, ts_ns: pending.ts_ns })
+                })
+                .collect(),
+            redelivered: self.redelivery.counts().collect(),
+        }
+    }
+
+    /// Takes up a state that was kept. State that is ahead of a stream which lost messages is cut back, so that new
+    /// messages are not passed over.
+    pub(super) fn restore(&mut self, state: &ConsumerState, stream_last_seq: u64) {
+        let position = |pair: SequencePair| Position { dseq: pair.consumer_seq, sseq: pair.stream_seq };
+        self.delivered = position(state.delivered);
+        self.floor = position(state.ack_floor);
+        let ahead = self.delivered.sseq > stream_last_seq;
+        let keep = |sseq: u64| sseq <= stream_last_seq;
+        let floor_ahead = self.floor.sseq > stream_last_seq;
+        if floor_ahead {
+            self.floor = Position { dseq: self.delivered.dseq, sseq: stream_last_seq };
+        }
+        for (sseq, pending) in state.pending.iter().filter(|(sseq, _)| keep(**sseq) && !floor_ahead) {
+            self.pending.track(*sseq, pending.consumer_seq.max(1), pending.ts_ns);
+        }
+        for (sseq, count) in state.redelivered.iter().filter(|(sseq, _)| keep(**sseq) && !floor_ahead) {
+            self.redelivery.set_count(*sseq, *count);
+        }
+        if ahead {
+            self.delivered = match self.pending.iter().next_back() {
+                Some(last) => Position {
+                    dseq: self.pending.iter().map(|pending| pending.dseq).max().unwrap_or(0),
+                    sseq: last.sseq,
+                },
+                None => self.floor,
+            };
+        }
+        self.next_sseq = self.delivered.sseq + 1;
+        self.next_dseq = self.delivered.dseq + 1;
+    }
+}

@@ -1,0 +1,132 @@
+//! Push consumers: whether someone listens, signs of life, and going when nobody does.
+
+use super::set::Shared;
+use super::timers::Kind;
+use super::{Consumer, Out};
+use crate::config::AckPolicy;
+use crate::host::OutMsg;
+use crate::stream::StreamCtx;
+use rand::Rng as _;
+use std::io::Write as _;
+
+/// Idle time after which an ephemeral consumer goes that does not say otherwise.
+const INACTIVE_NS: i64 = 5_000_000_000;
+const JITTER_NS_MIN: u64 = 100_000_000;
+const JITTER_NS_MAX: u64 = 1_000_000_000;
+
+impl Consumer {
+    /// Works out after which idle time the consumer goes.
+    pub(super) fn set_inactive_threshold(&mut self, shared: &mut Shared) {
+        let mut jitter_ns = || shared.rng.random_range(JITTER_NS_MIN..JITTER_NS_MAX);
+        let configured_ns = u64::try_from(self.config.inactive_threshold_ns).unwrap_or(0);
+        self.inactive_ns = if configured_ns > 0 {
+            configured_ns + if self.is_push() { 0 } else { jitter_ns() }
+        } else if self.config.is_durable() {
+            0
+        } else {
+            self.config.inactive_threshold_ns = INACTIVE_NS;
+            INACTIVE_NS.unsigned_abs() + jitter_ns()
+        };
+    }
+
+    /// Begins to count idle time, where the consumer goes after some.
+    pub(super) fn arm_inactive(&mut self, shared: &mut Shared, now_ns: u64) {
+        if self.inactive_ns > 0 {
+            let at_ns = now_ns.saturating_add(self.inactive_ns);
+            shared.timers.arm(&mut self.armed, self.slot, Kind::Inactive, at_ns);
+        }
+    }
+
+    /// Whether someone listens on the deliver subject changed.
+    pub(super) fn set_active(&mut self, shared: &mut Shared, ctx: &mut StreamCtx<'_>, active: bool) {
+        if !self.is_push() {
+            return;
+        }
+        let came = active && !self.active;
+        self.active = active;
+        if active {
+            shared.timers.disarm(&mut self.armed, self.slot, Kind::Inactive);
+        } else if self.armed.get(Kind::Inactive).is_none() {
+            self.arm_inactive(shared, ctx.now_ns);
+        }
+        if came {
+            self.feed(shared, ctx);
+        }
+    }
+
+    /// Notes an acknowledgement as use of the consumer.
+    pub(super) fn used(&mut self, shared: &mut Shared, now_ns: u64) {
+        if self.is_push() {
+            if self.armed.get(Kind::Inactive).is_some() {
+                self.arm_inactive(shared, now_ns);
+            }
+        } else {
+            // The deadline finds out by itself that there was use since it was armed.
+            self.requests.used_ns = now_ns;
+        }
+    }
+
+    /// Whether the consumer is to go. Otherwise idle time counts on.
+    pub(super) fn is_abandoned(&mut self, shared: &mut Shared, ctx: &mut StreamCtx<'_>) -> bool {
+        if self.is_push() {
+            return !self.active;
+        }
+        let (_, mut out) = super::part(ctx);
+        self.sweep_requests(shared, &mut out, true);
+        let now_ns = ctx.now_ns;
+        if !self.requests.is_empty() {
+            self.arm_inactive(shared, now_ns);
+            return false;
+        }
+        // Messages may still be worked on for as long as their acknowledgement is awaited.
+        let waits = self.pending.iter().map(|pending| {
+            u64::try_from(pending.ts_ns).unwrap_or(0).saturating_add(self.wait_ns(pending.sseq))
+        });
+        let idle_since_ns = waits.max().unwrap_or(0).max(self.requests.used_ns);
+        let goes_ns = idle_since_ns.saturating_add(self.inactive_ns);
+        if goes_ns > now_ns {
+            shared.timers.arm(&mut self.armed, self.slot, Kind::Inactive, goes_ns);
+            return false;
+        }
+        true
+    }
+
+    /// Shows `to` that the consumer lives and where it stands.
+    pub(super) fn send_heartbeat(&self, out: &mut Out<'_>, to: &[u8]) {
+        let mut headers = Vec::with_capacity(128);
+        let _ = write!(
+            headers,
+            "NATS/1.0 100 Idle Heartbeat\r\nNats-Last-Consumer: {}\r\nNats-Last-Stream: {}\r\n",
+            self.next_dseq - 1,
+            self.next_sseq - 1,
+        );
+        if let Some(asked) = self.flow.as_ref().and_then(|flow| flow.asked()) {
+            headers.extend_from_slice(b"Nats-Consumer-Stalled: ");
+            headers.extend_from_slice(asked);
+            headers.extend_from_slice(b"\r\n");
+        }
+        headers.extend_from_slice(b"\r\n");
+        out.outbox.push(OutMsg { to, subject: to, reply: b"", headers: &headers, payload: b"" });
+    }
+
+    /// The heartbeat fell due; a delivery since then puts it off.
+    pub(super) fn heartbeat_due(&mut self, shared: &mut Shared, ctx: &mut StreamCtx<'_>) {
+        let interval_ns = u64::try_from(self.config.idle_heartbeat_ns).unwrap_or(0);
+        if interval_ns == 0 {
+            return;
+        }
+        if self.heard_ns.saturating_add(interval_ns) <= ctx.now_ns {
+            let (_, mut out) = super::part(ctx);
+            if self.active {
+                self.send_heartbeat(&mut out, self.config.deliver_subject.as_bytes());
+                let asked = self.flow.as_ref().is_some_and(|flow| flow.asked().is_some());
+                if self.config.ack_policy == AckPolicy::FlowControl && !self.pending.is_empty() && !asked {
+                    self.ask_flow_control(shared, &mut out);
+                }
+            }
+            self.heard_ns = ctx.now_ns;
+        }
+        let at_ns = self.heard_ns.saturating_add(interval_ns);
+        shared.timers.arm(&mut self.armed, self.slot, Kind::Heartbeat, at_ns);
+    }
+}

@@ -1,0 +1,478 @@
+//! All consumers of a stream, and what the stream tells them.
+
+use super::ack::{Acked, Control, REMOVED_UNACKED};
+use super::deliver::Scratch;
+use super::persist::ConsumerStore;
+use super::timers::{Kind, Timers};
+use super::trie::{FilterTrie, Slot};
+use super::{Consumer, ConsumerSettings, Position, part};
+use crate::store::Msg;
+use crate::stream::StreamCtx;
+use hashbrown::HashMap;
+use jetkv_protocol::subject;
+use rand::rngs::SmallRng;
+use rand::{Rng as _, SeedableRng as _};
+use smallvec::SmallVec;
+use std::collections::{BTreeMap, VecDeque};
+
+/// Bytes queued at which a pump ends, whatever its budget of messages.
+const PUMP_BYTES: usize = 4 << 20;
+
+/// What the consumers of a stream have in common.
+pub(super) struct Shared {
+    pub(super) settings: ConsumerSettings,
+    pub(super) timers: Timers,
+    pub(super) rng: SmallRng,
+    pub(super) scratch: Scratch,
+    /// Consumers with more to deliver, in the order of their turns.
+    pub(super) ready: VecDeque<Slot>,
+    /// Messages that a consumer has done with, in a stream that removes such.
+    pub(super) acked: Vec<u64>,
+    pub(super) store: Option<Box<dyn ConsumerStore>>,
+}
+
+impl Shared {
+    /// An identifier as nats-server makes them: 22 characters.
+    pub(super) fn nuid(&mut self) -> String {
+        self.random_name(22)
+    }
+
+    pub(super) fn random_name(&mut self, len: usize) -> String {
+        (0..len).map(|_| char::from(self.rng.sample(rand::distr::Alphanumeric))).collect()
+    }
+}
+
+/// The consumers of one stream.
+pub struct Consumers {
+    pub(super) table: Vec<Option<Box<Consumer>>>,
+    pub(super) free: Vec<Slot>,
+    pub(super) names: BTreeMap<Box<str>, Slot>,
+    pub(super) trie: FilterTrie,
+    /// Push consumers by deliver subject.
+    pub(super) deliver: HashMap<Box<[u8]>, SmallVec<[Slot; 1]>>,
+    /// Consumers with deliveries outstanding that their present filter does not match.
+    pub(super) strays: SmallVec<[Slot; 2]>,
+    pub(super) shared: Shared,
+    removable: Vec<u64>,
+    found: Vec<Slot>,
+}
+
+impl std::fmt::Debug for Consumers {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_list().entries(self.names.keys()).finish()
+    }
+}
+
+impl Default for Consumers {
+    fn default() -> Self {
+        Self::new(ConsumerSettings::default())
+    }
+}
+
+impl Consumers {
+    /// No consumers.
+    #[must_use]
+    pub fn new(settings: ConsumerSettings) -> Self {
+        let shared = Shared {
+            timers: Timers::default(),
+            rng: SmallRng::seed_from_u64(settings.seed),
+            settings,
+            scratch: Scratch::default(),
+            ready: VecDeque::new(),
+            acked: Vec::new(),
+            store: None,
+        };
+        Self {
+            table: Vec::new(),
+            free: Vec::new(),
+            names: BTreeMap::new(),
+            trie: FilterTrie::default(),
+            deliver: HashMap::new(),
+            strays: SmallVec::new(),
+            shared,
+            removable: Vec::new(),
+            found: Vec::new(),
+        }
+    }
+
+    /// Keeps consumers that come, and changes of those that are there, in `store` from now on. Restore those that it
+    /// holds first.
+    pub fn keep_in(&mut self, store: Box<dyn ConsumerStore>) {
+        self.shared.store = Some(store);
+    }
+
+    /// What surrounds the consumers.
+    #[must_use]
+    pub fn settings(&self) -> &ConsumerSettings {
+        &self.shared.settings
+    }
+
+    /// Changes what surrounds the consumers; those that exist keep what they have.
+    pub fn set_settings(&mut self, settings: ConsumerSettings) {
+        self.shared.settings = settings;
+    }
+
+    /// How many there are, internal ones included.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.names.len()
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.names.is_empty()
+    }
+
+    /// How many there are that are listed and counted.
+    #[must_use]
+    pub fn public_len(&self) -> usize {
+        self.table.iter().flatten().filter(|consumer| !consumer.is_internal()).count()
+    }
+
+    pub(super) fn get(&self, slot: Slot) -> Option<&Consumer> {
+        self.table.get(slot as usize)?.as_deref()
+    }
+
+    pub(super) fn by_name(&self, name: &[u8]) -> Option<Slot> {
+        self.names.get(std::str::from_utf8(name).ok()?).copied()
+    }
+
+    /// Calls `act` with a consumer and what it shares with the others.
+    pub(super) fn with<R>(
+        &mut self,
+        slot: Slot,
+        act: impl FnOnce(&mut Consumer, &mut Shared) -> R,
+    ) -> Option<R> {
+        let consumer = self.table.get_mut(slot as usize)?.as_deref_mut()?;
+        Some(act(consumer, &mut self.shared))
+    }
+
+    /// Calls `act` with every consumer that wants `subject`.
+    fn with_matching(&mut self, subject: &[u8], mut act: impl FnMut(&mut Consumer, &mut Shared)) {
+        let mut found = std::mem::take(&mut self.found);
+        found.clear();
+        self.trie.find(subject, &mut found);
+        for slot in &found {
+            self.with(*slot, &mut act);
+        }
+        self.found = found;
+    }
+
+    /// A message was stored; `msg` may still point into the publisher's buffer. Consumers that are caught up get it
+    /// from there.
+    pub fn on_stored(&mut self, ctx: &mut StreamCtx<'_>, msg: &Msg<'_>) {
+        if self.names.is_empty() {
+            return;
+        }
+        self.with_matching(msg.subject, |consumer, shared| consumer.on_stored(shared, ctx, msg));
+        self.settle(ctx);
+    }
+
+    /// A message was removed, for whatever reason but a purge.
+    pub fn on_removed(&mut self, ctx: &mut StreamCtx<'_>, seq: u64, subject: &[u8]) {
+        if self.names.is_empty() {
+            return;
+        }
+        let (store, mut out) = part(ctx);
+        self.with_matching(subject, |consumer, shared| {
+            consumer.on_removed(shared, store, &mut out, seq, true);
+        });
+        if !self.strays.is_empty() {
+            let strays = std::mem::take(&mut self.strays);
+            for slot in &strays {
+                self.with(*slot, |consumer, shared| {
+                    consumer.on_removed(shared, store, &mut out, seq, consumer.filter.matches(subject));
+                });
+            }
+            self.strays = strays;
+            let table = &self.table;
+            self.strays.retain(|slot| {
+                let consumer = table.get(*slot as usize).and_then(Option::as_deref);
+                consumer.is_some_and(|consumer| !consumer.pending.is_empty())
+            });
+        }
+        // The message is gone; what is left to settle are others that an acknowledgement of it covered.
+        self.shared.acked.retain(|acked| *acked != seq);
+        self.settle(ctx);
+    }
+
+    /// The stream was purged, of `subject` (which may hold wildcards) or of everything. The store has been purged.
+    pub fn on_purged(&mut self, ctx: &mut StreamCtx<'_>, subject: Option<&[u8]>) {
+        let (store, mut out) = part(ctx);
+        for consumer in self.table.iter_mut().flatten() {
+            consumer.on_purged(&mut self.shared, store, &mut out, subject);
+        }
+        self.shared.acked.clear();
+    }
+
+    /// Whether some consumer has yet to acknowledge the message at `seq`. Asked of interest and workqueue streams.
+    #[must_use]
+    pub fn retains(&self, seq: u64, subject: &[u8]) -> bool {
+        let mut found = Vec::new();
+        self.trie.find(subject, &mut found);
+        found.iter().filter_map(|slot| self.get(*slot)).any(|consumer| consumer.needs(seq))
+    }
+
+    /// Whether some consumer would get a message on `subject`. An interest stream keeps nothing else.
+    #[must_use]
+    pub fn interested(&self, subject: &[u8]) -> bool {
+        self.trie.has(subject)
+    }
+
+    /// When [`Consumers::tick`] has something to do, nanoseconds since 1970.
+    #[must_use]
+    pub fn next_deadline(&self) -> Option<u64> {
+        self.shared.timers.next()
+    }
+
+    /// Does what is due: redeliveries, heartbeats, expiries.
+    pub fn tick(&mut self, ctx: &mut StreamCtx<'_>) {
+        while let Some((slot, kind)) = self.shared.timers.due(ctx.now_ns) {
+            let goes = self.with(slot, |consumer, shared| {
+                shared.timers.disarm(&mut consumer.armed, slot, kind);
+                consumer.due(shared, ctx, kind)
+            });
+            if goes == Some(true) {
+                self.remove(ctx, slot, true);
+            }
+        }
+        self.settle(ctx);
+    }
+
+    /// Feeds consumers that lag, at most about `budget` messages. Says whether there is more to do.
+    pub fn pump(&mut self, ctx: &mut StreamCtx<'_>, budget: usize) -> bool {
+        let mut left = budget;
+        while left > 0 && ctx.outbox.size_bytes() < PUMP_BYTES {
+            let Some(slot) = self.shared.ready.pop_front() else { break };
+            let sent = self.with(slot, |consumer, shared| {
+                consumer.queued = false;
+                consumer.turn_of(shared, ctx, left.min(super::next::TURN_MSGS))
+            });
+            left = left.saturating_sub(sent.unwrap_or(0).max(1));
+        }
+        self.settle(ctx);
+        self.wants_pump()
+    }
+
+    /// Whether [`Consumers::pump`] has something to do. Ask after every other call and have the host pump.
+    #[must_use]
+    pub fn wants_pump(&self) -> bool {
+        !self.shared.ready.is_empty()
+    }
+
+    /// Interest in a deliver subject (in `queue`, if some) came or went.
+    pub fn interest_changed(
+        &mut self,
+        ctx: &mut StreamCtx<'_>,
+        subject: &[u8],
+        queue: Option<&[u8]>,
+        present: bool,
+    ) {
+        let Some(slots) = self.deliver.get(subject).cloned() else { return };
+        for slot in slots {
+            self.with(slot, |consumer, shared| {
+                let group = consumer.config.deliver_group.as_bytes();
+                let wanted = queue.unwrap_or_default() == group;
+                let active = (wanted && present)
+                    || ctx.host.has_interest(ctx.account, subject, Some(group).filter(|g| !g.is_empty()));
+                consumer.set_active(shared, ctx, active);
+            });
+        }
+        self.settle(ctx);
+    }
+
+    /// A queued message addressed to `to` with `reply` reached nobody.
+    pub fn not_delivered(&mut self, ctx: &mut StreamCtx<'_>, to: &[u8], reply: &[u8]) {
+        let Some(Control::Ack { consumer, acked }) = Control::parse(reply) else { return };
+        let Some(slot) = self.by_name(consumer) else { return };
+        self.with(slot, |consumer, shared| {
+            if consumer.is_push() {
+                consumer.redelivery.take_back(acked.sseq);
+                let active = ctx.host.has_interest(ctx.account, to, None);
+                consumer.set_active(shared, ctx, active);
+            } else {
+                consumer.request_missed(shared, ctx, to, acked.sseq);
+            }
+        });
+        self.settle(ctx);
+    }
+
+    /// A message on one of the consumers' own subjects: `$JS.ACK.…`, `$JS.FC.…` or
+    /// `$JS.API.CONSUMER.MSG.NEXT.…`. Says whether it was for a consumer of this stream.
+    pub fn control(
+        &mut self,
+        ctx: &mut StreamCtx<'_>,
+        subject: &[u8],
+        reply: &[u8],
+        headers: &[u8],
+        payload: &[u8],
+    ) -> bool {
+        let Some(control) = Control::parse(subject) else { return false };
+        let (Control::Ack { consumer, .. } | Control::Flow { consumer } | Control::Next { consumer }) =
+            control;
+        let Some(slot) = self.by_name(consumer) else { return false };
+        self.with(slot, |consumer, shared| match control {
+            Control::Ack { acked, .. } => consumer.on_ack(shared, ctx, acked, reply, payload),
+            Control::Flow { .. } => consumer.flow_answered(shared, ctx, subject, headers),
+            Control::Next { .. } if reply.is_empty() => {}
+            Control::Next { .. } => consumer.request(shared, ctx, reply, payload),
+        });
+        self.settle(ctx);
+        true
+    }
+
+    /// Sequences that no consumer retains any longer and that the stream (interest or workqueue) may remove; take
+    /// them after every call until there is none.
+    pub fn take_removable(&mut self) -> Option<u64> {
+        self.removable.pop()
+    }
+
+    /// Deliver subjects and queue groups whose interest the engine must watch.
+    pub fn deliver_subjects(&self) -> impl Iterator<Item = (&[u8], Option<&[u8]>)> {
+        self.table.iter().flatten().filter(|consumer| consumer.is_push()).map(|consumer| {
+            let group = Some(consumer.config.deliver_group.as_bytes()).filter(|group| !group.is_empty());
+            (consumer.config.deliver_subject.as_bytes(), group)
+        })
+    }
+
+    /// Finds out which messages that were acknowledged no other consumer waits for.
+    pub(super) fn settle(&mut self, ctx: &mut StreamCtx<'_>) {
+        if self.shared.acked.is_empty() {
+            return;
+        }
+        let mut acked = std::mem::take(&mut self.shared.acked);
+        for seq in acked.drain(..) {
+            if let Ok(Some(msg)) = ctx.store.load(seq)
+                && !self.retains(seq, msg.subject)
+            {
+                self.removable.push(seq);
+            }
+        }
+        self.shared.acked = acked;
+    }
+
+    /// Writes all state that changed: before the stream closes.
+    pub fn save_all(&mut self, now_ns: u64) {
+        for consumer in self.table.iter_mut().flatten() {
+            consumer.save(&mut self.shared, now_ns);
+        }
+    }
+}
+
+impl Consumer {
+    /// Does what is due. Says whether the consumer is to go.
+    fn due(&mut self, shared: &mut Shared, ctx: &mut StreamCtx<'_>, kind: Kind) -> bool {
+        match kind {
+            Kind::AckWait => {
+                let (_, mut out) = part(ctx);
+                self.expire_acks(shared, &mut out);
+                self.feed(shared, ctx);
+            }
+            Kind::Inactive => return self.is_abandoned(shared, ctx),
+            Kind::Heartbeat => self.heartbeat_due(shared, ctx),
+            Kind::Requests => {
+                let (_, mut out) = part(ctx);
+                self.sweep_requests(shared, &mut out, true);
+                self.feed(shared, ctx);
+            }
+            Kind::Unpause => {
+                let (_, mut out) = part(ctx);
+                self.advise_paused(shared, &mut out);
+                self.feed(shared, ctx);
+            }
+            Kind::Resume => self.feed(shared, ctx),
+            Kind::Pin => self.pin_expired(shared, ctx),
+            Kind::Save => self.save(shared, ctx.now_ns),
+        }
+        false
+    }
+
+    /// A message was removed; `matches` says whether it is one that this consumer wants.
+    fn on_removed(
+        &mut self,
+        shared: &mut Shared,
+        store: &mut dyn crate::store::Store,
+        out: &mut super::Out<'_>,
+        seq: u64,
+        matches: bool,
+    ) {
+        if matches && seq >= self.next_sseq {
+            let counted = match &mut self.skip {
+                Some(skip) if seq < skip.resume => match skip.seqs.binary_search(&seq) {
+                    Ok(at) => skip.seqs.remove(at).is_some(),
+                    Err(_) => false,
+                },
+                _ => true,
+            };
+            self.num_pending = self.num_pending.saturating_sub(u64::from(counted));
+        }
+        if let Some(pending) = self.pending.get(seq) {
+            let deliveries = self.redelivery.deliveries(seq);
+            let acked = Acked { sseq: seq, dseq: pending.dseq, deliveries };
+            self.terminate(shared, store, out, acked, REMOVED_UNACKED);
+        } else if self.redelivery.forget_count(seq) {
+            self.mark_dirty(shared, out.now_ns);
+        }
+    }
+
+    /// The stream was purged of `subject`, or of everything.
+    fn on_purged(
+        &mut self,
+        shared: &mut Shared,
+        store: &mut dyn crate::store::Store,
+        out: &mut super::Out<'_>,
+        subject: Option<&[u8]>,
+    ) {
+        let touched = subject.is_none_or(|purged| {
+            self.config.filters().next().is_none()
+                || self.config.filters().any(|filter| subject::collide(filter.as_bytes(), purged))
+        });
+        if !touched {
+            return;
+        }
+        let first_seq = store.state().first_seq;
+        let gone: Vec<(u64, u64)> = self
+            .pending
+            .iter()
+            .map(|pending| (pending.sseq, pending.dseq))
+            .filter(|(sseq, _)| *sseq < first_seq || matches!(store.load(*sseq), Ok(None)))
+            .collect();
+        for (sseq, dseq) in gone {
+            self.pending.remove(sseq);
+            self.redelivery.dequeue(sseq);
+            self.floor.dseq = self.floor.dseq.max(if sseq < first_seq { dseq } else { 0 });
+        }
+        let counted: Vec<u64> = self.redelivery.counts().map(|(sseq, _)| sseq).collect();
+        for sseq in counted {
+            if sseq < first_seq || matches!(store.load(sseq), Ok(None)) {
+                self.redelivery.forget_count(sseq);
+            }
+        }
+        if let Some(skip) = &mut self.skip {
+            skip.seqs.retain(|sseq| matches!(store.load(*sseq), Ok(Some(_))));
+        }
+        let before = Position { dseq: self.next_dseq - 1, sseq: self.skip_purged(store, first_seq) - 1 };
+        self.delivered = before;
+        self.floor.sseq = self.floor.sseq.max(first_seq.saturating_sub(1).min(before.sseq));
+        if self.pending.is_empty() {
+            self.floor = before;
+        }
+        if let Err(error) = self.count_pending(store) {
+            tracing::error!(consumer = %self.name, %error, "cannot count what is pending");
+        }
+        self.mark_dirty(shared, out.now_ns);
+    }
+
+    /// Moves on to the first message that the purge left for this consumer; returns the next sequence.
+    fn skip_purged(&mut self, store: &mut dyn crate::store::Store, first_seq: u64) -> u64 {
+        let next = match store.next(&self.filter, first_seq.max(1)) {
+            Ok(Some(msg)) => msg.seq,
+            Ok(None) => store.state().last_seq + 1,
+            Err(_) => first_seq,
+        };
+        let floor = if self.config.filters().next().is_none() { first_seq } else { next };
+        self.next_sseq = self.next_sseq.max(floor).max(1);
+        self.next_sseq
+    }
+}
