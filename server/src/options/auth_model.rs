@@ -143,6 +143,24 @@ impl Default for AuthOptions {
     }
 }
 
+impl AuthOptions {
+    /// Whether some password is configured as it is, instead of as a bcrypt hash.
+    pub fn has_plain_password(&self) -> bool {
+        self.password.as_deref().is_some_and(|password| !is_bcrypt(password))
+            || self.users.iter().any(|user| !is_bcrypt(&user.password))
+    }
+}
+
+/// Whether a configured password is a bcrypt hash: `$2a$10$...`, also with b, x or y.
+pub fn is_bcrypt(password: &str) -> bool {
+    match password.as_bytes() {
+        [b'$', b'2', b'a' | b'b' | b'x' | b'y', b'$', tens, ones, b'$', ..] => {
+            tens.is_ascii_digit() && ones.is_ascii_digit()
+        }
+        _ => false,
+    }
+}
+
 impl AccountOptions {
     /// An account without JetStream and without limits, as `accounts { NAME {} }` makes it.
     pub fn new(name: impl Into<String>) -> Self {

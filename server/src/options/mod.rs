@@ -16,7 +16,7 @@ mod validate;
 
 pub use auth_model::{
     AccountJetStreamLimits, AccountLimits, AccountOptions, AuthOptions, ConnectionType, Permissions,
-    ResponsePermission, SubjectPermission, UserOptions,
+    ResponsePermission, SubjectPermission, UserOptions, is_bcrypt,
 };
 pub use command_line::{Command, CommandLine, Message, NATS_VERSION, OptionsError};
 pub use config::{ConfigError, Report};

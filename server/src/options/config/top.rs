@@ -334,12 +334,16 @@ fn about_server(key: &str, node: &Node, draft: &mut Draft) -> Known {
                 ));
             };
             for (name, value) in map.iter() {
-                let Value::Bool(value) = value.value else {
+                let Value::Bool(on) = value.value else {
                     let (name, kind) = (quoted(name), value.value.kind());
                     let text = format!("error parsing feature flag {name}: expected bool, got {kind}");
                     return Err(Problem::at(value, text));
                 };
-                options.feature_flags.insert(name.to_owned(), value);
+                // The other flags concern clusters and mirrors; this one changes what clients see.
+                if name == "js_ack_fc_v2" && on {
+                    return Err(Problem::unsupported(value, name));
+                }
+                options.feature_flags.insert(name.to_owned(), on);
             }
         }
         "default_js_domain" => {

@@ -1,0 +1,141 @@
+//! The lines that a server logs while it starts. Tools read them, so their wording is nats-server's.
+
+use std::path::Path;
+use std::time::Duration;
+
+use sha2::{Digest, Sha256};
+
+use crate::interfaces::host_port;
+use crate::options::{GoDuration, NATS_VERSION, Options, defaults, friendly_bytes};
+
+/// Digits of node names.
+const NODE_DIGITS: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
+const NODE_LEN: usize = 8;
+
+/// Level of the JetStream API, as `nats account info` shows it.
+pub const API_LEVEL: u32 = 5;
+
+/// Features by name, and whether they are on unless configured otherwise.
+const FEATURES: [(&str, bool); 4] = [
+    ("js_ack_fc_v2", false),
+    ("js_api_reply_v2", false),
+    ("js_raft_delete_range", true),
+    ("js_snapshot_sources", false),
+];
+
+/// Name of a server within a cluster's state, derived from its name.
+pub fn node_name(server_name: &str) -> String {
+    let digest = Sha256::digest(server_name.as_bytes());
+    let digit = |byte: &u8| NODE_DIGITS.get(usize::from(*byte) % NODE_DIGITS.len()).copied().unwrap_or(b'0');
+    digest.iter().take(NODE_LEN).map(|byte| char::from(digit(byte))).collect()
+}
+
+/// Who starts, and with which configuration. Comes first.
+pub fn log_identity(name: &str, id: &str, options: &Options) {
+    tracing::info!("Starting nats-server");
+    tracing::info!("  Version:  {NATS_VERSION}");
+    tracing::info!("  Git:      [not set]");
+    tracing::info!("  JetKV:    {}", env!("CARGO_PKG_VERSION"));
+    tracing::info!("  Name:     {name}");
+    if options.jetstream.enabled {
+        tracing::info!("  Node:     {}", node_name(name));
+    }
+    tracing::info!("  ID:       {id}");
+    log_features(options);
+    if options.auth.has_plain_password() {
+        tracing::warn!("Plaintext passwords detected, use nkeys or bcrypt");
+    }
+    if let Some(file) = &options.config_file {
+        let digest = options.config_digest.as_ref().map(|digest| format!("({digest})"));
+        tracing::info!("Using configuration file: {file} {}", digest.unwrap_or_default());
+    }
+    if options.limits.max_payload_bytes > defaults::MAX_PAYLOAD_WARN_BYTES {
+        tracing::warn!(
+            "Maximum payloads over 8.00 MB are generally discouraged and could lead to poor performance"
+        );
+    }
+    if !options.default_js_domain.is_empty() {
+        tracing::warn!(
+            "The option `default_js_domain` is a temporary backwards compatibility measure and will be removed"
+        );
+    }
+}
+
+fn log_features(options: &Options) {
+    if options.feature_flags.is_empty() {
+        return;
+    }
+    let mut configured = Vec::new();
+    let mut unknown = Vec::new();
+    for (name, on) in &options.feature_flags {
+        let state = match (FEATURES.iter().find(|(known, _)| known == name), on) {
+            (None, _) => {
+                unknown.push(name.as_str());
+                continue;
+            }
+            (Some((_, true)), true) => "enabled",
+            (Some((_, true)), false) => "opt-out",
+            (Some((_, false)), true) => "opt-in",
+            (Some((_, false)), false) => "disabled",
+        };
+        configured.push(format!("{name} ({state})"));
+    }
+    let configured = if configured.is_empty() { "none".to_owned() } else { configured.join(", ") };
+    tracing::info!("  Feature flags:");
+    tracing::info!("    Configured:    {configured}");
+    if !unknown.is_empty() {
+        tracing::info!("    Unsupported:   {}", unknown.join(", "));
+    }
+}
+
+/// JetStream begins to start.
+pub fn log_jetstream_start(is_temporary: bool) {
+    tracing::info!("Starting JetStream");
+    if is_temporary {
+        tracing::warn!("Temporary storage directory used, data could be lost on system reboot");
+    }
+}
+
+/// What JetStream runs with. `store_dir` is the engine's own directory, sizes are in bytes.
+pub fn log_jetstream(options: &Options, max_memory_bytes: i64, max_store_bytes: i64, store_dir: &Path) {
+    tracing::info!("---------------- JETSTREAM ----------------");
+    if options.jetstream.strict {
+        tracing::info!("  Strict:          true");
+    }
+    tracing::info!("  Max Memory:      {}", friendly_bytes(max_memory_bytes));
+    tracing::info!("  Max Storage:     {}", friendly_bytes(max_store_bytes));
+    tracing::info!("  Store Directory: \"{}\"", store_dir.display());
+    if let Some(domain) = &options.jetstream.domain {
+        tracing::info!("  Domain:          {domain}");
+    }
+    tracing::info!("  API Level:       {API_LEVEL}");
+    tracing::info!("-------------------------------------------");
+}
+
+/// JetStream has recovered its streams.
+pub fn log_jetstream_ready(took: Duration) {
+    tracing::info!("Took {} to start JetStream", GoDuration::from(took));
+}
+
+/// The monitoring pages are served.
+pub fn log_monitoring(host: &str, port: u16) {
+    tracing::info!("Starting http monitor on {}", host_port(host, port));
+}
+
+/// Clients may connect.
+pub fn log_listening(host: &str, port: u16) {
+    tracing::info!("Listening for client connections on {}", host_port(host, port));
+}
+
+/// Everything is recovered, bound and served. Comes last.
+pub fn log_ready() {
+    tracing::info!("Server is ready");
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn node_names_are_those_of_nats_server() {
+        assert_eq!(super::node_name("foo"), "icujg7CJ");
+    }
+}

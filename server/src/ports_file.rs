@@ -1,0 +1,103 @@
+//! The ports file: where the server listens, for tests and tools that let it choose free ports.
+
+use std::io::{self, Write};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+
+use crate::interfaces::reachable;
+use crate::options::os_text;
+
+/// The addresses that a server listens on, as URLs.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Ports {
+    /// For clients.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub nats: Vec<String>,
+    /// For the monitoring pages.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub monitoring: Vec<String>,
+}
+
+impl Ports {
+    /// The URLs of listeners that are bound.
+    pub fn new(clients: Option<SocketAddr>, monitoring: Option<SocketAddr>) -> Self {
+        let urls = |scheme: &str, bound: Option<SocketAddr>| {
+            let addresses = bound.map(reachable).unwrap_or_default();
+            addresses.into_iter().map(|address| format!("{scheme}://{address}")).collect()
+        };
+        Self { nats: urls("nats", clients), monitoring: urls("http", monitoring) }
+    }
+}
+
+/// A ports file that was written.
+#[derive(Debug)]
+pub struct PortsFile {
+    path: PathBuf,
+}
+
+impl PortsFile {
+    /// Writes `<executable>_<pid>.ports`, so that it appears whole. A failure is logged and leaves no file.
+    pub fn write(directory: &Path, ports: &Ports) -> Option<Self> {
+        let path = directory.join(file_name());
+        match write_whole(directory, &path, ports) {
+            Ok(()) => Some(Self { path }),
+            Err(error) => {
+                let (path, reason) = (path.display(), os_text(&error));
+                tracing::error!("Error writing ports file ({path}): open {path}: {reason}");
+                None
+            }
+        }
+    }
+
+    /// Removes the file, when the server ends or the directory changes.
+    pub fn remove(self) {
+        if let Err(error) = std::fs::remove_file(&self.path) {
+            let (path, reason) = (self.path.display(), os_text(&error));
+            tracing::error!("Error cleaning up ports file {path}: remove {path}: {reason}");
+        }
+    }
+}
+
+/// The name that the program was called by decides, so that a link named `nats-server` is that here too.
+fn file_name() -> String {
+    let called = std::env::args_os().next().unwrap_or_default();
+    let executable = Path::new(&called).file_name().unwrap_or_default().to_string_lossy();
+    format!("{executable}_{}.ports", std::process::id())
+}
+
+fn write_whole(directory: &Path, path: &Path, ports: &Ports) -> io::Result<()> {
+    let json = serde_json::to_vec(ports)?;
+    let unfinished = directory.join(format!(".{}.tmp", file_name()));
+    let written = std::fs::File::create(&unfinished)
+        .and_then(|mut file| file.write_all(&json))
+        .and_then(|()| std::fs::rename(&unfinished, path));
+    if written.is_err() {
+        // Perhaps it was never created.
+        let _ = std::fs::remove_file(&unfinished);
+    }
+    written
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Ports, PortsFile, file_name};
+
+    #[test]
+    fn the_file_appears_whole_and_goes_away() {
+        let directory = tempfile::tempdir().unwrap();
+        let ports = Ports::new(Some("127.0.0.1:4333".parse().unwrap()), None);
+        let file = PortsFile::write(directory.path(), &ports).unwrap();
+        let text = std::fs::read_to_string(directory.path().join(file_name())).unwrap();
+        assert_eq!(text, r#"{"nats":["nats://127.0.0.1:4333"]}"#);
+        file.remove();
+        assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn a_directory_that_is_not_there_leaves_nothing() {
+        let directory = tempfile::tempdir().unwrap();
+        assert!(PortsFile::write(&directory.path().join("none"), &Ports::default()).is_none());
+    }
+}
