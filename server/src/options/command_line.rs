@@ -343,3 +343,75 @@ fn clean_path(path: &str) -> String {
     }
     format!("/{}", parts.join("/"))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{Command, CommandLine};
+
+    /// Options of a command line that runs a server with this configuration file.
+    fn line(config: &str, flags: &str) -> CommandLine {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), config).unwrap();
+        let mut arguments = vec!["-c".to_owned(), file.path().display().to_string()];
+        arguments.extend(flags.split_whitespace().map(str::to_owned));
+        match Command::from_arguments(&arguments) {
+            Command::Run(line) => *line,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn flags_win_over_the_file_and_the_file_over_defaults() {
+        let options = line("port: 1\nhttp: 2\ndebug: true\nhost: a\nmax_payload: 5", "-p 3 -D=false").options;
+        assert_eq!((options.port, options.monitor.port), (3, Some(2)));
+        assert_eq!((options.host.as_str(), options.monitor.host.as_str()), ("a", "a"));
+        assert!(!options.log.debug);
+        assert_eq!((options.limits.max_payload_bytes, options.limits.max_control_line_bytes), (5, 4096));
+    }
+
+    #[test]
+    fn ports_are_free_ones_or_defaults_by_their_sign() {
+        let options = line("port: -1\nhttp_port: -1", "").options;
+        assert_eq!((options.port, options.monitor.port), (0, Some(0)));
+        let options = line("port: 7", "-p 0").options;
+        assert_eq!((options.port, options.monitor.port), (4222, None));
+    }
+
+    #[test]
+    fn combined_switches_win_over_single_ones() {
+        let log = line("logtime: false", "-DV -D=false").options.log;
+        assert!(log.debug && log.trace && !log.trace_verbose && !log.time);
+        let log = line("", "-DVV -T=false").options.log;
+        assert!(log.debug && log.trace && log.trace_verbose && !log.time);
+    }
+
+    #[test]
+    fn zero_means_the_default_except_for_connections() {
+        let options =
+            line("max_connections: 0\nmax_pending: 0\nping_max: 0\nping_interval: \"0s\"", "").options;
+        assert_eq!(options.limits.max_connections, -1);
+        assert_eq!(options.limits.max_pending_bytes, 64 * 1024 * 1024);
+        assert_eq!((options.limits.ping_max, options.limits.ping_interval.as_secs()), (2, 120));
+    }
+
+    #[test]
+    fn a_reload_takes_the_file_anew_and_the_flags_again() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let path = file.path().display().to_string();
+        std::fs::write(file.path(), "max_payload: 5").unwrap();
+        let arguments: Vec<String> = ["-c", &path, "-n", "x", "-js", "-sd", "/y"].map(str::to_owned).into();
+        let Command::Run(line) = Command::from_arguments(&arguments) else { panic!() };
+        std::fs::write(file.path(), "max_payload: 6\njetstream {}").unwrap();
+        let options = line.reload().unwrap();
+        assert_eq!(options.limits.max_payload_bytes, 6);
+        assert_eq!(options.server_name.as_deref(), Some("x"));
+        assert_eq!(options.jetstream.store_dir.as_deref(), Some("/y".as_ref()));
+    }
+
+    #[test]
+    fn base_paths_are_cleaned() {
+        for (given, clean) in [("", "/"), ("a", "/a"), ("/a/", "/a"), ("//a/../b/./c", "/b/c")] {
+            assert_eq!(super::clean_path(given), clean, "{given}");
+        }
+    }
+}
