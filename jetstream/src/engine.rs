@@ -1,11 +1,20 @@
 //! The engine: accounts, their streams, and the JetStream API.
 
-use crate::api::{ApiOutcome, ApiRequest};
+pub(crate) mod account;
+mod streams;
+
+use crate::api::{self, ApiOutcome, ApiRequest};
 use crate::clock::Clock;
 use crate::disk::Disk;
 use crate::host::{AccountId, Host};
+use crate::json::GoTime;
 use crate::outbox::Outbox;
 use crate::stream::Stream;
+use crate::timers::Timers;
+use crate::world::{AccountShare, Ids, Usage, Watches, World};
+use account::Account;
+use hashbrown::HashMap;
+use parking_lot::RwLock;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -28,8 +37,43 @@ pub struct EngineConfig {
     pub server_name: String,
     /// Identity of the server.
     pub server_id: String,
+    /// Largest message that the server accepts, bytes.
+    pub max_payload_bytes: u64,
+    /// Most bytes that one answer to a direct get may bring when the request sets no bound.
+    pub max_pending_bytes: u64,
+    /// Longest dedupe window that a stream may ask for, nanoseconds; 0 for any.
+    pub duplicates_max_ns: i64,
+    /// Consumers that a stream may have where neither it nor its account says; 0 for any number.
+    pub max_consumers_per_stream: i64,
+    /// Outstanding acknowledgements that a consumer may have; 0 or less for any number.
+    pub max_ack_pending: i64,
+    /// Largest batch of a pull request; 0 for any.
+    pub max_request_batch: i64,
     /// Seed of all randomness (ids of advisories, names of ephemeral consumers).
     pub seed: u64,
+}
+
+impl Default for EngineConfig {
+    /// nats-server's defaults, in memory only.
+    fn default() -> Self {
+        Self {
+            store_dir: None,
+            domain: String::new(),
+            strict: true,
+            max_memory_bytes: -1,
+            max_file_bytes: -1,
+            sync: SyncPolicy::EveryNs(120_000_000_000),
+            server_name: String::new(),
+            server_id: String::new(),
+            max_payload_bytes: 1 << 20,
+            max_pending_bytes: 64 << 20,
+            duplicates_max_ns: 0,
+            max_consumers_per_stream: 1000,
+            max_ack_pending: 0,
+            max_request_batch: 0,
+            seed: 0,
+        }
+    }
 }
 
 /// When file streams are made durable.
@@ -109,10 +153,8 @@ pub enum EngineError {
 
 /// A JetStream engine. All methods may be called from any thread.
 pub struct Engine {
-    config: EngineConfig,
-    clock: Arc<dyn Clock>,
-    disk: Arc<dyn Disk>,
-    host: Arc<dyn Host>,
+    world: Arc<World>,
+    accounts: RwLock<HashMap<AccountId, Arc<Account>>>,
 }
 
 impl Engine {
@@ -126,23 +168,45 @@ impl Engine {
         disk: Arc<dyn Disk>,
         host: Arc<dyn Host>,
     ) -> Result<Arc<Self>, EngineError> {
-        Ok(Arc::new(Self { config, clock, disk, host }))
+        if let Some(dir) = &config.store_dir {
+            disk.create_dir_all(dir)
+                .map_err(|source| EngineError::StoreDir { what: dir.display().to_string(), source })?;
+        }
+        let world = World {
+            ids: Ids::new(config.seed),
+            config,
+            clock,
+            disk,
+            host,
+            timers: Timers::default(),
+            usage: Usage::default(),
+            reserved: Usage::default(),
+        };
+        Ok(Arc::new(Self { world: Arc::new(world), accounts: RwLock::default() }))
     }
 
     /// What the engine was started with.
     #[must_use]
     pub fn config(&self) -> &EngineConfig {
-        &self.config
+        &self.world.config
     }
 
     /// The host.
     #[must_use]
     pub fn host(&self) -> &Arc<dyn Host> {
-        &self.host
+        &self.world.host
+    }
+
+    pub(crate) fn world(&self) -> &Arc<World> {
+        &self.world
+    }
+
+    pub(crate) fn account(&self, id: AccountId) -> Option<Arc<Account>> {
+        self.accounts.read().get(&id).cloned()
     }
 
     /// Gives an account JetStream: recovers its streams and consumers and announces every stream's subjects to the
-    /// host. `name` names the directory.
+    /// host. `name` names the directory. An account that is enabled already gets the new limits.
     ///
     /// # Errors
     /// The directory cannot be read; what cannot be recovered inside it is in the report instead.
@@ -152,8 +216,21 @@ impl Engine {
         name: &str,
         limits: AccountLimits,
     ) -> Result<RecoveryReport, EngineError> {
-        let _ = (id, name, limits, &self.clock, &self.disk);
-        Ok(RecoveryReport::default())
+        if let Some(account) = self.account(id) {
+            *account.share.limits.write() = limits;
+            return Ok(RecoveryReport::default());
+        }
+        let share = AccountShare {
+            id,
+            name: name.to_owned(),
+            limits: RwLock::new(limits),
+            usage: Usage::default(),
+            watches: Watches::default(),
+        };
+        let account = Arc::new(Account::new(share));
+        let report = self.recover(&account)?;
+        self.accounts.write().insert(id, account);
+        Ok(report)
     }
 
     /// Changes what an account may use.
@@ -161,13 +238,17 @@ impl Engine {
     /// # Errors
     /// The account is not enabled.
     pub fn update_account_limits(&self, id: AccountId, limits: AccountLimits) -> Result<(), EngineError> {
-        let _ = (id, limits);
-        Err(EngineError::NotEnabled)
+        let account = self.account(id).ok_or(EngineError::NotEnabled)?;
+        *account.share.limits.write() = limits;
+        Ok(())
     }
 
     /// Takes JetStream from an account: closes its streams, which stay on disk.
     pub fn disable_account(&self, id: AccountId) {
-        let _ = id;
+        let Some(account) = self.accounts.write().remove(&id) else { return };
+        for stream in account.streams() {
+            self.close_stream(&account, &stream);
+        }
     }
 
     /// Serves a request on `$JS.API.>` or `$JS.<domain>.API.>`. Answers and advisories go into `out`.
@@ -176,8 +257,7 @@ impl Engine {
     /// `out`, and then does what the outcome says. It also calls this for accounts without JetStream, which get the
     /// answer that says so.
     pub fn api(&self, req: &ApiRequest<'_>, out: &mut Outbox) -> ApiOutcome {
-        let _ = (req, out);
-        ApiOutcome::default()
+        api::serve(self, req, out)
     }
 
     /// Takes a message on `$JS.ACK.>` or `$JS.FC.>` (a domain prefix as in nats-server's nine-token form included).
@@ -190,28 +270,69 @@ impl Engine {
         headers: &[u8],
         payload: &[u8],
     ) -> Option<Arc<Stream>> {
-        let _ = (account, subject, reply, headers, payload);
-        None
+        let stream = self.stream(account, stream_of_control(subject)?)?;
+        let mut inner = stream.lock();
+        let (consumers, mut ctx) = inner.parts();
+        let taken = consumers.control(&mut ctx, subject, reply, headers, payload);
+        drop(inner);
+        taken.then_some(stream)
     }
 
     /// Tells that someone now listens (`present`) or nobody listens any more on a literal `subject`. Cheap where no
     /// consumer delivers there.
     pub fn interest_changed(&self, account: AccountId, subject: &[u8], queue: Option<&[u8]>, present: bool) {
-        let _ = (account, subject, queue, present);
+        let Some(account) = self.account(account) else { return };
+        for stream in account.share.watches.streams(subject) {
+            let mut inner = stream.lock();
+            let (consumers, mut ctx) = inner.parts();
+            consumers.interest_changed(&mut ctx, subject, queue, present);
+            drop(inner);
+            stream.commit(&*self.world.host);
+        }
     }
 
     /// A stream by name.
     #[must_use]
     pub fn stream(&self, account: AccountId, name: &str) -> Option<Arc<Stream>> {
-        let _ = (account, name);
-        None
+        self.account(account)?.stream(name)
+    }
+
+    /// The names of an account's streams, in order.
+    #[must_use]
+    pub fn stream_names(&self, account: AccountId) -> Vec<String> {
+        let streams = self.account(account).map(|account| account.streams()).unwrap_or_default();
+        streams.iter().map(|stream| stream.name().to_owned()).collect()
     }
 
     /// Fires the timers that are due, and says when the next one is (nanoseconds since 1970).
     pub fn tick(&self) -> Option<u64> {
-        None
+        let now_ns = self.world.clock.now_ns();
+        while let Some(stream) = self.world.timers.take_due(now_ns) {
+            stream.tick(&*self.world.host);
+        }
+        self.world.timers.next_ns()
     }
 
     /// Writes and closes every store. Later publishes are answered with an error.
-    pub fn shutdown(&self) {}
+    pub fn shutdown(&self) {
+        let accounts: Vec<AccountId> = self.accounts.read().keys().copied().collect();
+        for id in accounts {
+            self.disable_account(id);
+        }
+    }
+}
+
+impl World {
+    pub(crate) fn now_time(&self) -> GoTime {
+        GoTime::from_ns(i64::try_from(self.clock.now_ns()).unwrap_or(i64::MAX))
+    }
+}
+
+/// The stream that an acknowledgement or flow control reply is for: the third token, or the fifth where domain and
+/// account stand before it (nine tokens or more of `$JS.ACK`, ADR-15).
+fn stream_of_control(subject: &[u8]) -> Option<&str> {
+    let tokens = jetkv_protocol::subject::token_count(subject);
+    let is_ack = subject.starts_with(b"$JS.ACK.");
+    let at = if is_ack && tokens >= 11 || !is_ack && tokens >= 7 { 4 } else { 2 };
+    std::str::from_utf8(jetkv_protocol::subject::token_at(subject, at)?).ok()
 }

@@ -16,6 +16,9 @@ pub mod json;
 pub mod outbox;
 pub mod store;
 pub mod stream;
+pub mod testing;
+mod timers;
+mod world;
 
 pub use api::{ApiError, ApiOutcome, ApiRequest, ClientInfo};
 pub use clock::{Clock, ManualClock, SystemClock};

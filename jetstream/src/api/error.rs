@@ -1,6 +1,5 @@
 //! Errors of the JetStream API as clients see them.
 
-use crate::json::go_struct;
 use serde::Serialize;
 use std::borrow::Cow;
 use std::fmt::Display;
@@ -70,15 +69,6 @@ impl From<ErrorDef> for ApiError {
 fn is_zero(number: &u16) -> bool {
     *number == 0
 }
-
-/// The request of a paged listing.
-#[derive(Debug, Clone, Default)]
-pub struct Paged {
-    /// How many entries to skip.
-    pub offset: i64,
-}
-
-go_struct! { Paged as "ApiPagedRequest" { "offset" => offset as Int, } }
 
 #[cfg(test)]
 mod tests {

@@ -1,11 +1,23 @@
 //! The JetStream API: requests on `$JS.API.>` and their answers.
 
+mod account;
 pub mod catalogue;
+mod consumer;
+mod direct;
 pub mod error;
+mod listing;
+mod message;
+mod reply;
+mod stream;
+mod unserved;
 
+use crate::engine::Engine;
+use crate::engine::account::Account;
 use crate::host::AccountId;
+use crate::outbox::Outbox;
 use crate::stream::Stream;
 pub use error::{ApiError, ErrorDef};
+use smallvec::SmallVec;
 use std::sync::Arc;
 
 /// A request on an API subject.
@@ -34,6 +46,89 @@ pub struct ApiRequest<'a> {
 pub struct ApiOutcome {
     /// The stream to commit.
     pub stream: Option<Arc<Stream>>,
+    /// Nobody serves this subject: the requester is told "no responders". A direct get from a stream that does not
+    /// exist, or does not allow it, ends so.
+    pub no_responders: bool,
+}
+
+impl ApiOutcome {
+    /// Nothing more to do.
+    pub(crate) fn done() -> Self {
+        Self::default()
+    }
+
+    pub(crate) fn commit(stream: Arc<Stream>) -> Self {
+        Self { stream: Some(stream), no_responders: false }
+    }
+
+    pub(crate) fn no_responders() -> Self {
+        Self { stream: None, no_responders: true }
+    }
+}
+
+/// A request on its way to its handler.
+pub(crate) struct Call<'a> {
+    pub(crate) engine: &'a Engine,
+    pub(crate) req: &'a ApiRequest<'a>,
+    /// The subject without a domain.
+    pub(crate) subject: &'a str,
+    /// The account, where it has JetStream.
+    pub(crate) account: Option<Arc<Account>>,
+    pub(crate) out: &'a mut Outbox,
+}
+
+/// Serves a request. An API subject that nobody serves is not answered at all, as in nats-server.
+pub(crate) fn serve(engine: &Engine, req: &ApiRequest<'_>, out: &mut Outbox) -> ApiOutcome {
+    let Some(subject) = std::str::from_utf8(req.subject).ok().and_then(|s| without_domain(s, engine)) else {
+        return ApiOutcome::done();
+    };
+    let tokens: SmallVec<[&str; 8]> = subject.split('.').skip(2).collect();
+    let account = engine.account(req.account);
+    let mut call = Call { engine, req, subject: &subject, account, out };
+    match tokens.as_slice() {
+        ["DIRECT", "GET", name] => direct::get(&mut call, name, ""),
+        ["DIRECT", "GET", name, ..] => {
+            let key_at = "$JS.API.DIRECT.GET.".len() + name.len() + 1;
+            direct::get(&mut call, name, subject.get(key_at..).unwrap_or_default())
+        }
+        ["DIRECT", ..] => ApiOutcome::no_responders(),
+        ["INFO"] => account::info(&mut call),
+        ["STREAM", "CREATE", name] => stream::create(&mut call, name),
+        ["STREAM", "UPDATE", name] => stream::update(&mut call, name),
+        ["STREAM", "DELETE", name] => stream::delete(&mut call, name),
+        ["STREAM", "PURGE", name] => stream::purge(&mut call, name),
+        ["STREAM", "INFO", name] => listing::info(&mut call, name),
+        ["STREAM", "NAMES"] => listing::names(&mut call),
+        ["STREAM", "LIST"] => listing::list(&mut call),
+        ["STREAM", "MSG", "GET", name] => message::get(&mut call, name),
+        ["STREAM", "MSG", "DELETE", name] => message::delete(&mut call, name),
+        ["CONSUMER", "MSG", "NEXT", name, _] => next(&call, name),
+        ["CONSUMER", rest @ ..] if !unserved::is_consumer_cluster(&tokens) => {
+            consumer::serve(&mut call, rest)
+        }
+        _ => unserved::answer(&mut call, &tokens),
+    }
+}
+
+/// The subject as it is without a domain prefix; `None` where the domain is not this server's.
+fn without_domain<'s>(subject: &'s str, engine: &Engine) -> Option<std::borrow::Cow<'s, str>> {
+    if subject.starts_with("$JS.API.") {
+        return Some(subject.into());
+    }
+    let (domain, rest) = subject.strip_prefix("$JS.")?.split_once(".API.")?;
+    let ours = &engine.config().domain;
+    (!ours.is_empty() && domain == ours).then(|| format!("$JS.API.{rest}").into())
+}
+
+/// A pull request: the consumer itself takes it.
+fn next(call: &Call<'_>, name: &str) -> ApiOutcome {
+    let Some(stream) = call.stream(name) else { return ApiOutcome::no_responders() };
+    let req = call.req;
+    let mut inner = stream.lock();
+    let (consumers, mut ctx) = inner.parts();
+    let taken = consumers.control(&mut ctx, call.subject.as_bytes(), req.reply, req.headers, req.payload);
+    drop(inner);
+    if taken { ApiOutcome::commit(stream) } else { ApiOutcome::no_responders() }
 }
 
 /// A client as advisories and `$SYS` show it.

@@ -1,9 +1,14 @@
 //! Stream and consumer configuration: the JSON shapes of the JetStream API, their defaults and their rules.
 
+pub mod check;
 pub mod consumer;
 pub mod consumer_rules;
 pub mod duration;
+pub mod metadata;
 pub mod stream;
 
+pub use check::{ConfigLimits, check, check_update, is_valid_asset_name};
 pub use consumer::{AckPolicy, ConsumerAction, ConsumerConfig, DeliverPolicy, PriorityPolicy, ReplayPolicy};
-pub use stream::{Compression, ConsumerLimits, Discard, PersistMode, Retention, StorageType, StreamConfig};
+pub use stream::{
+    Compression, ConsumerLimits, Discard, PersistMode, Placement, Retention, StorageType, StreamConfig,
+};

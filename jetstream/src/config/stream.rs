@@ -3,7 +3,7 @@
 //! Field order, names and which fields are left out when empty are those of nats-server v2.15.2 (observed), so that
 //! both servers print the same bytes for the same configuration.
 
-use crate::json::{Decode, Decoder, Value, go_struct};
+use crate::json::{Decode, Decoder, Kind, Value, go_struct};
 use serde::{Serialize, Serializer};
 use std::collections::BTreeMap;
 
@@ -302,12 +302,12 @@ impl Decode for Compression {
     }
 
     fn decode(&mut self, value: Value<'_>, decoder: &mut Decoder) {
-        let mut name = String::new();
-        if let Err(error) = crate::json::decode_alone(value, &mut name) {
-            decoder.fail(error);
+        if !matches!(value.kind(), Kind::String | Kind::Null) {
+            decoder.fail_mismatch(value, "string");
             return;
         }
-        match name.as_str() {
+        let name = value.string();
+        match &*name {
             "s2" => *self = Self::S2,
             "none" => *self = Self::None,
             _ => decoder.fail("unknown compression algorithm".into()),

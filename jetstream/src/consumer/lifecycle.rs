@@ -334,6 +334,7 @@ impl Consumers {
             let group = Some(consumer.config.deliver_group.as_bytes()).filter(|group| !group.is_empty());
             consumer.active = out.host.has_interest(out.account, deliver, group);
             self.deliver.entry_ref(deliver).or_default().push(slot);
+            self.deliver_changes.push((deliver.into(), true));
         }
         if !consumer.is_push() || !consumer.active {
             consumer.arm_inactive(shared, out.now_ns);
@@ -383,6 +384,7 @@ impl Consumers {
             slots.retain(|held| *held != slot);
             if slots.is_empty() {
                 self.deliver.remove(deliver);
+                self.deliver_changes.push((deliver.into(), false));
             }
         }
     }
@@ -421,6 +423,7 @@ impl Consumers {
         if old.deliver_subject != config.deliver_subject {
             self.forget_deliver(old.deliver_subject.as_bytes(), slot);
             self.deliver.entry_ref(config.deliver_subject.as_bytes()).or_default().push(slot);
+            self.deliver_changes.push((config.deliver_subject.as_bytes().into(), true));
         }
         let stray = self.with(slot, |consumer, shared| {
             consumer.config = config;

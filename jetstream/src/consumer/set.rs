@@ -50,6 +50,8 @@ pub struct Consumers {
     pub(super) trie: FilterTrie,
     /// Push consumers by deliver subject.
     pub(super) deliver: HashMap<Box<[u8]>, SmallVec<[Slot; 1]>>,
+    /// Deliver subjects that came (`true`) or went since the engine last asked.
+    pub(super) deliver_changes: Vec<(Box<[u8]>, bool)>,
     /// Consumers with deliveries outstanding that their present filter does not match.
     pub(super) strays: SmallVec<[Slot; 2]>,
     pub(super) shared: Shared,
@@ -88,6 +90,7 @@ impl Consumers {
             names: BTreeMap::new(),
             trie: FilterTrie::default(),
             deliver: HashMap::new(),
+            deliver_changes: Vec::new(),
             strays: SmallVec::new(),
             shared,
             removable: Vec::new(),
@@ -326,6 +329,11 @@ impl Consumers {
     /// them after every call until there is none.
     pub fn take_removable(&mut self) -> Option<u64> {
         self.removable.pop()
+    }
+
+    /// Deliver subjects whose interest the engine must begin (`true`) or may cease to watch, in order.
+    pub fn take_deliver_changes(&mut self) -> Vec<(Box<[u8]>, bool)> {
+        std::mem::take(&mut self.deliver_changes)
     }
 
     /// Deliver subjects and queue groups whose interest the engine must watch.

@@ -43,26 +43,32 @@ impl Decoder {
         self.saved.get_or_insert(error);
     }
 
+    /// Ends the decoding because `value` is not of `go_type`.
+    pub fn fail_mismatch(&mut self, value: Value<'_>, go_type: &str) {
+        let error = self.mismatch_text(kind_name(value), go_type);
+        self.fail(error);
+    }
+
     /// Notes that `what` does not fit `go_type`.
     pub fn mismatch(&mut self, what: &str, go_type: &str) {
-        let error = if self.path.is_empty() {
+        let error = self.mismatch_text(what, go_type);
+        self.save(error);
+    }
+
+    fn mismatch_text(&self, what: &str, go_type: &str) -> String {
+        if self.path.is_empty() {
             format!("json: cannot unmarshal {what} into Go value of type {go_type}")
         } else {
             let (within, path) = (self.within, self.path.join("."));
             format!("json: cannot unmarshal {what} into Go struct field {within}.{path} of type {go_type}")
-        };
-        self.save(error);
+        }
     }
 
     fn mismatch_value(&mut self, value: Value<'_>, go_type: &str) {
-        let what = match value.kind() {
-            Kind::Null => return,
-            Kind::Bool => "bool",
-            Kind::Number => "number",
-            Kind::String => "string",
-            Kind::Array => "array",
-            Kind::Object => "object",
-        };
+        if value.kind() == Kind::Null {
+            return;
+        }
+        let what = kind_name(value);
         self.mismatch(what, go_type);
     }
 
@@ -107,6 +113,17 @@ impl Decoder {
     }
 }
 
+fn kind_name(value: Value<'_>) -> &'static str {
+    match value.kind() {
+        Kind::Null => "null",
+        Kind::Bool => "bool",
+        Kind::Number => "number",
+        Kind::String => "string",
+        Kind::Array => "array",
+        Kind::Object => "object",
+    }
+}
+
 /// Decodes like Go's `json.Unmarshal`.
 ///
 /// # Errors
@@ -116,11 +133,6 @@ pub fn decode_lenient<T: Decode>(data: &[u8], target: &mut T) -> Result<(), Stri
         ScanError::End => "unexpected end of JSON input".to_owned(),
         ScanError::Syntax { text, .. } => text,
     })?;
-    decode_alone(value, target)
-}
-
-/// Decodes a well-formed value on its own, without the surroundings in errors.
-pub(crate) fn decode_alone<T: Decode>(value: Value<'_>, target: &mut T) -> Result<(), String> {
     let mut decoder = Decoder::default();
     target.decode(value, &mut decoder);
     decoder.finish()

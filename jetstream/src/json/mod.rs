@@ -8,8 +8,9 @@ mod scan;
 mod time;
 
 pub use decode::{Decode, Decoder, GoStruct, decode_lenient, decode_strict};
-pub(crate) use decode::{Duration, Int, decode_alone, go_struct};
+pub(crate) use decode::{Duration, Int, go_struct};
 pub(crate) use encode::write;
 pub use encode::{go_quote, to_vec, write_string};
-pub use scan::Value;
+pub(crate) use scan::whole_value;
+pub use scan::{Kind, Value};
 pub use time::{GoTime, write_time};

@@ -12,7 +12,7 @@ pub struct Value<'a> {
 
 /// Why a text is not JSON.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum ScanError {
+pub(crate) enum ScanError {
     /// The text ends before the value does.
     End,
     /// A byte that cannot stand where it stands; `offset` counts the bytes up to and with it.
@@ -48,7 +48,7 @@ pub(super) fn next_value(data: &[u8], from: usize) -> Result<Option<(Value<'_>, 
 }
 
 /// The one value that `data` holds.
-pub(super) fn whole_value(data: &[u8]) -> Result<Value<'_>, ScanError> {
+pub(crate) fn whole_value(data: &[u8]) -> Result<Value<'_>, ScanError> {
     let Some((value, end)) = next_value(data, 0)? else { return Err(ScanError::End) };
     match skip_space(data, end) {
         None => Ok(value),

@@ -1,21 +1,82 @@
 //! A stream: one lock around one struct.
+//!
+//! Whatever a stream emits (acknowledgements, deliveries, advisories) is queued in its outbox in order, and leaves
+//! with [`Stream::commit`], after the store was flushed. A second lock, the gate, is taken before the first is
+//! released, so that what was queued in order also leaves in order.
+
+mod ack;
+mod aging;
+mod checks;
+mod dedupe;
+mod expiry;
+mod headers;
+mod info;
+mod inner;
+mod limits;
+mod publish;
+mod purge;
+mod update;
+
+pub(crate) use ack::push_number;
+pub(crate) use headers::header;
+pub use info::StreamState;
+pub(crate) use inner::Inner;
+pub(crate) use purge::PurgeRequest;
 
 use crate::config::StreamConfig;
-use crate::host::{AccountId, Host};
+use crate::host::{AccountId, Delivery, Host, OutMsg};
 use crate::outbox::Outbox;
 use crate::store::Store;
+use crate::world::{AccountShare, World};
+use parking_lot::{Mutex, MutexGuard};
+use std::sync::{Arc, Weak};
+
+/// How many messages consumers that lag may get in one turn.
+const PUMP_BUDGET: usize = 512;
 
 /// A stream. Cheap to share; all state is behind one lock.
 pub struct Stream {
-    account: AccountId,
+    account: Arc<AccountShare>,
+    world: Arc<World>,
     name: String,
+    me: Weak<Stream>,
+    inner: Mutex<Inner>,
+    gate: Mutex<Gate>,
+}
+
+/// Held while messages leave.
+#[derive(Default)]
+struct Gate {
+    outbox: Outbox,
+    /// Deliveries that reached nobody: where to, and the reply.
+    lost: Vec<(Vec<u8>, Vec<u8>)>,
 }
 
 impl Stream {
+    pub(crate) fn new(
+        world: Arc<World>,
+        account: Arc<AccountShare>,
+        config: StreamConfig,
+        created_ns: i64,
+        store: Box<dyn Store>,
+    ) -> Arc<Self> {
+        Arc::new_cyclic(|me: &Weak<Self>| {
+            let timer = world.timers.register(me.clone());
+            Self {
+                name: config.name.clone(),
+                me: me.clone(),
+                inner: Mutex::new(Inner::new(&world, &account, config, created_ns, store, timer)),
+                gate: Mutex::default(),
+                account,
+                world,
+            }
+        })
+    }
+
     /// The account that the stream belongs to.
     #[must_use]
     pub fn account(&self) -> AccountId {
-        self.account
+        self.account.id
     }
 
     /// The stream's name.
@@ -24,21 +85,140 @@ impl Stream {
         &self.name
     }
 
+    /// The stream's configuration.
+    #[must_use]
+    pub fn config(&self) -> Arc<StreamConfig> {
+        self.inner.lock().config.clone()
+    }
+
     /// Takes a message that was published on one of the stream's subjects. The acknowledgement, deliveries and
     /// whatever else follows leave with the next [`Stream::commit`]; the caller publishes all that it has, then
     /// commits once.
     pub fn publish(&self, msg: &Inbound<'_>) {
-        let _ = msg;
+        self.lock().publish(msg);
     }
 
     /// Makes what was published as durable as configured, then lets everything that waited for it leave, in order.
     pub fn commit(&self, host: &dyn Host) {
-        let _ = host;
+        let inner = self.inner.lock();
+        self.release(inner, host);
     }
 
     /// Goes on delivering to consumers that lag. Includes a commit.
     pub fn pump(&self, host: &dyn Host) {
-        let _ = host;
+        let mut inner = self.lock().into_inner();
+        inner.pump(PUMP_BUDGET);
+        self.release(inner, host);
+    }
+
+    /// Fires the timers that are due. Includes a commit.
+    pub(crate) fn tick(&self, host: &dyn Host) {
+        let mut inner = self.lock().into_inner();
+        inner.tick();
+        self.release(inner, host);
+    }
+
+    /// The stream's state, locked, with the clock read.
+    pub(crate) fn lock(&self) -> Locked<'_> {
+        let mut inner = self.inner.lock();
+        inner.now_ns = self.world.clock.now_ns();
+        Locked { inner: Some(inner) }
+    }
+
+    /// Flushes, and routes what is queued. Consumers that lag are pumped later.
+    fn release(&self, mut inner: MutexGuard<'_, Inner>, host: &dyn Host) {
+        inner.flush();
+        inner.arm();
+        for (subject, came) in inner.consumers.take_deliver_changes() {
+            if came {
+                self.account.watches.add(subject, &self.me);
+            } else {
+                self.account.watches.remove(&subject, &self.me);
+            }
+        }
+        let wants_pump = inner.consumers.wants_pump();
+        if !inner.outbox.is_empty() {
+            let mut gate = self.gate.lock();
+            inner.swap_outbox(&mut gate.outbox);
+            drop(inner);
+            let lost = gate.route(self.account.id, host);
+            drop(gate);
+            if !lost.is_empty() {
+                self.give_back(lost);
+            }
+        } else {
+            drop(inner);
+        }
+        if wants_pump && let Some(me) = self.me.upgrade() {
+            host.pump_later(&me);
+        }
+    }
+
+    fn give_back(&self, lost: Vec<(Vec<u8>, Vec<u8>)>) {
+        let mut inner = self.lock();
+        let (consumers, mut ctx) = inner.parts();
+        for (to, reply) in &lost {
+            consumers.not_delivered(&mut ctx, to, reply);
+        }
+    }
+}
+
+impl Gate {
+    fn route(&mut self, account: AccountId, host: &dyn Host) -> Vec<(Vec<u8>, Vec<u8>)> {
+        for msg in self.outbox.iter() {
+            let delivery = host.deliver(account, msg);
+            if delivery == Delivery::NoInterest && is_consumer_delivery(&msg) {
+                self.lost.push((msg.to.to_vec(), msg.reply.to_vec()));
+            }
+        }
+        self.outbox.clear();
+        std::mem::take(&mut self.lost)
+    }
+}
+
+fn is_consumer_delivery(msg: &OutMsg<'_>) -> bool {
+    msg.reply.starts_with(b"$JS.ACK.")
+}
+
+/// A locked stream. When it is released, consequences for consumers, accounts and timers are drawn.
+pub(crate) struct Locked<'a> {
+    inner: Option<MutexGuard<'a, Inner>>,
+}
+
+impl<'a> Locked<'a> {
+    fn into_inner(mut self) -> MutexGuard<'a, Inner> {
+        match self.inner.take() {
+            Some(inner) => inner,
+            None => unreachable!("the guard is only taken here, by value"),
+        }
+    }
+}
+
+impl std::ops::Deref for Locked<'_> {
+    type Target = Inner;
+
+    fn deref(&self) -> &Inner {
+        match &self.inner {
+            Some(inner) => inner,
+            None => unreachable!("the guard is only taken by value"),
+        }
+    }
+}
+
+impl std::ops::DerefMut for Locked<'_> {
+    fn deref_mut(&mut self) -> &mut Inner {
+        match &mut self.inner {
+            Some(inner) => inner,
+            None => unreachable!("the guard is only taken by value"),
+        }
+    }
+}
+
+impl Drop for Locked<'_> {
+    fn drop(&mut self) {
+        if let Some(inner) = &mut self.inner {
+            inner.settle();
+        }
     }
 }
 

@@ -1,0 +1,81 @@
+//! `$JS.API.INFO`: what the account uses and may use.
+
+use super::{ApiOutcome, Call};
+use crate::config::StorageType;
+use crate::config::metadata::API_LEVEL;
+use crate::engine::account::Account;
+use serde::Serialize;
+use std::sync::atomic::Ordering;
+
+const KIND: &str = "account_info_response";
+
+#[derive(Serialize)]
+struct Info {
+    memory: i64,
+    storage: i64,
+    reserved_memory: i64,
+    reserved_storage: i64,
+    streams: usize,
+    consumers: usize,
+    limits: Limits,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    domain: String,
+    api: Stats,
+}
+
+#[derive(Serialize)]
+struct Limits {
+    max_memory: i64,
+    max_storage: i64,
+    max_streams: i64,
+    max_consumers: i64,
+    max_ack_pending: i64,
+    memory_max_stream_bytes: i64,
+    storage_max_stream_bytes: i64,
+    max_bytes_required: bool,
+}
+
+#[derive(Serialize)]
+struct Stats {
+    level: i64,
+    total: u64,
+    errors: u64,
+}
+
+pub(super) fn info(call: &mut Call<'_>) -> ApiOutcome {
+    let account = match call.admit() {
+        Ok(account) => account,
+        Err(error) => return call.fail(KIND, &error),
+    };
+    let info = account_info(&account, &call.engine.config().domain);
+    call.respond(KIND, info)
+}
+
+fn account_info(account: &Account, domain: &str) -> Info {
+    let limits = account.share.limits.read().clone();
+    let streams = account.streams();
+    Info {
+        memory: account.share.usage.get(StorageType::Memory),
+        storage: account.share.usage.get(StorageType::File),
+        reserved_memory: account.reserved(StorageType::Memory, None),
+        reserved_storage: account.reserved(StorageType::File, None),
+        streams: streams.len(),
+        consumers: streams.iter().map(|stream| stream.lock().consumers.len()).sum(),
+        limits: Limits {
+            max_memory: limits.max_memory_bytes,
+            max_storage: limits.max_store_bytes,
+            max_streams: limits.max_streams,
+            max_consumers: limits.max_consumers,
+            max_ack_pending: limits.max_ack_pending,
+            memory_max_stream_bytes: limits.memory_max_stream_bytes,
+            storage_max_stream_bytes: limits.store_max_stream_bytes,
+            max_bytes_required: limits.max_bytes_required,
+        },
+        domain: domain.to_owned(),
+        api: Stats {
+            level: API_LEVEL,
+            total: account.api_total.load(Ordering::Relaxed),
+            errors: account.api_errors.load(Ordering::Relaxed),
+        },
+    }
+}

@@ -1,0 +1,205 @@
+//! `STREAM.NAMES`, `STREAM.LIST` and `STREAM.INFO`.
+
+use super::catalogue as errors;
+use super::reply::Page;
+use super::{ApiError, ApiOutcome, Call};
+use crate::config::StreamConfig;
+use crate::config::metadata::with_server;
+use crate::json::{GoTime, go_struct};
+use crate::stream::{Inner, Stream, StreamState, header};
+use jetkv_protocol::subject;
+use serde::Serialize;
+use std::sync::Arc;
+
+const NAMES_LIMIT: usize = 1024;
+const LIST_LIMIT: usize = 256;
+const SUBJECTS_LIMIT: usize = 100_000;
+
+/// The request of a paged listing.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Paged {
+    /// How many entries to skip.
+    pub(crate) offset: i64,
+}
+
+go_struct! { Paged as "ApiPagedRequest" { "offset" => offset as Int, } }
+
+#[derive(Default)]
+struct NamesRequest {
+    paged: Paged,
+    subject: String,
+}
+
+go_struct! { NamesRequest as "JSApiStreamNamesRequest" {
+    embed "ApiPagedRequest" => paged: Paged, "subject" => subject,
+} }
+
+#[derive(Default)]
+struct ListRequest {
+    paged: Paged,
+    subject: String,
+}
+
+go_struct! { ListRequest as "JSApiStreamListRequest" {
+    embed "ApiPagedRequest" => paged: Paged, "subject" => subject,
+} }
+
+#[derive(Default)]
+struct InfoRequest {
+    paged: Paged,
+    deleted_details: bool,
+    subjects_filter: String,
+}
+
+go_struct! { InfoRequest as "JSApiStreamInfoRequest" {
+    embed "ApiPagedRequest" => paged: Paged,
+    "deleted_details" => deleted_details, "subjects_filter" => subjects_filter,
+} }
+
+/// A page of something.
+#[derive(Serialize)]
+struct Paging<T> {
+    #[serde(flatten)]
+    page: Page,
+    #[serde(flatten)]
+    content: T,
+}
+
+#[derive(Serialize)]
+struct Names {
+    streams: Option<Vec<String>>,
+}
+
+#[derive(Serialize)]
+struct List {
+    streams: Vec<StreamInfo>,
+}
+
+/// Stream information as responses show it.
+#[derive(Serialize)]
+pub(super) struct StreamInfo {
+    pub(super) config: StreamConfig,
+    pub(super) created: GoTime,
+    pub(super) state: StreamState,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub(super) domain: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) cluster: Option<ClusterInfo>,
+    pub(super) ts: GoTime,
+}
+
+/// A lone server names itself as the leader.
+#[derive(Serialize)]
+pub(super) struct ClusterInfo {
+    leader: String,
+}
+
+impl StreamInfo {
+    pub(super) fn new(call: &Call<'_>, inner: &Inner, details: bool) -> Self {
+        Self {
+            config: (*inner.config).clone(),
+            created: GoTime::from_ns(inner.created_ns),
+            state: inner.state(details),
+            domain: call.engine.config().domain.clone(),
+            cluster: None,
+            ts: call.engine.world().now_time(),
+        }
+    }
+
+    /// Adds what responses about one stream show of the server.
+    pub(super) fn with_server(mut self) -> Self {
+        self.config.metadata = with_server(&self.config.metadata);
+        self
+    }
+}
+
+fn offset(paged: &Paged) -> usize {
+    usize::try_from(paged.offset).unwrap_or_default()
+}
+
+fn captures(stream: &Stream, filter: &str) -> bool {
+    let config = stream.config();
+    filter.is_empty() || config.subjects.iter().any(|own| subject::collide(filter.as_bytes(), own.as_bytes()))
+}
+
+/// The streams that match, in order of name.
+fn matching(call: &Call<'_>, filter: &str) -> Vec<Arc<Stream>> {
+    let mut streams = call.account.as_ref().map(|account| account.streams()).unwrap_or_default();
+    streams.retain(|stream| captures(stream, filter));
+    streams
+}
+
+pub(super) fn names(call: &mut Call<'_>) -> ApiOutcome {
+    const KIND: &str = "stream_names_response";
+    let mut req = NamesRequest::default();
+    let admitted = call.admit().map(|_| ());
+    let read = admitted.and_then(|()| if call.has_body() { call.decode(&mut req) } else { Ok(()) });
+    if let Err(error) = read {
+        let body = Paging { page: Page::default(), content: Names { streams: None } };
+        return call.fail_with(KIND, &error, body);
+    }
+    let streams = matching(call, &req.subject);
+    let offset = offset(&req.paged).min(streams.len());
+    let names: Vec<String> =
+        streams.iter().skip(offset).take(NAMES_LIMIT).map(|stream| stream.name().to_owned()).collect();
+    let page = Page { total: streams.len(), offset, limit: NAMES_LIMIT };
+    let content = Names { streams: Some(names).filter(|names| !names.is_empty()) };
+    call.respond(KIND, Paging { page, content })
+}
+
+pub(super) fn list(call: &mut Call<'_>) -> ApiOutcome {
+    const KIND: &str = "stream_list_response";
+    let mut req = ListRequest::default();
+    let admitted = call.admit().map(|_| ());
+    let read = admitted.and_then(|()| if call.has_body() { call.decode(&mut req) } else { Ok(()) });
+    if let Err(error) = read {
+        let body = Paging { page: Page::default(), content: List { streams: Vec::new() } };
+        return call.fail_with(KIND, &error, body);
+    }
+    let found = matching(call, &req.subject);
+    let offset = offset(&req.paged).min(found.len());
+    let mut streams = Vec::new();
+    for stream in found.iter().skip(offset).take(LIST_LIMIT) {
+        let mut inner = stream.lock();
+        inner.flush();
+        streams.push(StreamInfo::new(call, &inner, false));
+    }
+    let page = Page { total: found.len(), offset, limit: LIST_LIMIT };
+    call.respond(KIND, Paging { page, content: List { streams } })
+}
+
+pub(super) fn info(call: &mut Call<'_>, name: &str) -> ApiOutcome {
+    let asked = header(call.req.headers, b"Nats-Response-Type") == Some(b"create");
+    let kind = if asked { "stream_create_response" } else { "stream_info_response" };
+    match stream_info(call, name) {
+        Ok(response) => call.respond(kind, response),
+        Err(error) => call.fail_with(kind, &error, Page::default()),
+    }
+}
+
+fn stream_info(call: &Call<'_>, name: &str) -> Result<Paging<StreamInfo>, ApiError> {
+    let account = call.admit()?;
+    let mut req = InfoRequest::default();
+    if call.has_body() {
+        call.decode(&mut req)?;
+    }
+    let stream = account.stream(name).ok_or(errors::STREAM_NOT_FOUND)?;
+    let mut inner = stream.lock();
+    inner.flush();
+    let mut info = StreamInfo::new(call, &inner, req.deleted_details).with_server();
+    info.cluster = Some(ClusterInfo { leader: call.engine.config().server_id.clone() });
+    let mut page = Page::default();
+    if !req.subjects_filter.is_empty() {
+        let wanted = offset(&req.paged);
+        let (subjects, total) = inner.subjects(req.subjects_filter.as_bytes(), wanted, SUBJECTS_LIMIT);
+        if total > 0 {
+            page = Page { total, offset: wanted.min(total), limit: SUBJECTS_LIMIT };
+            // nats-server shows the offset as asked unless it pages.
+            if wanted == 0 {
+                page.offset = 0;
+            }
+            info.state.subjects = subjects;
+        }
+    }
+    Ok(Paging { page, content: info })
+}

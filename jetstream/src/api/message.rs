@@ -1,0 +1,177 @@
+//! `STREAM.MSG.GET` and `STREAM.MSG.DELETE`.
+
+use super::catalogue as errors;
+use super::reply::Success;
+use super::{ApiError, ApiOutcome, Call};
+use crate::filter::Filter;
+use crate::json::{GoTime, go_struct};
+use crate::store::{Msg, StoreError};
+use crate::stream::{Inner, Stream};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde::Serialize;
+use std::sync::Arc;
+
+/// A request for stored messages, direct or not.
+#[derive(Debug, Clone, Default)]
+pub(super) struct GetRequest {
+    pub(super) seq: u64,
+    pub(super) last_by_subj: String,
+    pub(super) next_by_subj: String,
+    pub(super) batch: i64,
+    pub(super) max_bytes: i64,
+    pub(super) start_time: Option<GoTime>,
+    pub(super) multi_last: Vec<String>,
+    pub(super) up_to_seq: u64,
+    pub(super) up_to_time: Option<GoTime>,
+    pub(super) no_hdr: bool,
+}
+
+go_struct! { GetRequest as "JSApiMsgGetRequest" {
+    "seq" => seq, "last_by_subj" => last_by_subj, "next_by_subj" => next_by_subj, "batch" => batch as Int,
+    "max_bytes" => max_bytes as Int, "start_time" => start_time, "multi_last" => multi_last,
+    "up_to_seq" => up_to_seq, "up_to_time" => up_to_time, "no_hdr" => no_hdr,
+} }
+
+#[derive(Default)]
+struct DeleteRequest {
+    seq: u64,
+    no_erase: bool,
+}
+
+go_struct! { DeleteRequest as "JSApiMsgDeleteRequest" { "seq" => seq, "no_erase" => no_erase, } }
+
+#[derive(Serialize)]
+struct Got {
+    message: Stored,
+}
+
+#[derive(Serialize)]
+struct Stored {
+    subject: String,
+    seq: u64,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    hdrs: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    data: String,
+    time: GoTime,
+}
+
+impl Stored {
+    fn new(msg: &Msg<'_>, no_headers: bool) -> Self {
+        Self {
+            subject: String::from_utf8_lossy(msg.subject).into_owned(),
+            seq: msg.seq,
+            hdrs: if no_headers { String::new() } else { STANDARD.encode(msg.headers) },
+            data: STANDARD.encode(msg.payload),
+            time: GoTime::from_ns(msg.ts_ns),
+        }
+    }
+}
+
+pub(super) fn get(call: &mut Call<'_>, name: &str) -> ApiOutcome {
+    const KIND: &str = "stream_msg_get_response";
+    match find(call, name) {
+        Ok(message) => call.respond_quietly(KIND, Got { message }),
+        Err(error) => call.fail(KIND, &error),
+    }
+}
+
+fn find(call: &Call<'_>, name: &str) -> Result<Stored, ApiError> {
+    let account = call.admit()?;
+    if call.is_empty_body() {
+        return Err(errors::BAD_REQUEST.into());
+    }
+    let mut req = GetRequest::default();
+    call.decode(&mut req)?;
+    if req.batch > 0 || req.max_bytes > 0 || !is_one_question(&req) {
+        return Err(errors::BAD_REQUEST.into());
+    }
+    let stream = account.stream(name).ok_or(errors::STREAM_NOT_FOUND)?;
+    let mut inner = stream.lock();
+    inner.flush();
+    let found = match seek(&mut inner, &req) {
+        Ok(seq) => load(&mut inner, &req, seq),
+        Err(error) => Err(error),
+    };
+    match found {
+        Ok(Some(msg)) => Ok(Stored::new(&msg, req.no_hdr)),
+        Ok(None) => Err(errors::NO_MESSAGE_FOUND.into()),
+        Err(error) => {
+            tracing::error!(stream = name, %error, "cannot read a message");
+            Err(errors::NO_MESSAGE_FOUND.into())
+        }
+    }
+}
+
+fn is_one_question(req: &GetRequest) -> bool {
+    let (seq, last) = (req.seq > 0, !req.last_by_subj.is_empty());
+    let (next, time) = (!req.next_by_subj.is_empty(), req.start_time.is_some());
+    !((seq && last) || (!seq && !last && !next && !time) || (seq && time) || (time && last) || (last && next))
+}
+
+/// The sequence that a request starts at.
+pub(super) fn seek(inner: &mut Inner, req: &GetRequest) -> Result<u64, StoreError> {
+    match req.start_time {
+        Some(time) => inner.store.seq_at_time(time.ns()),
+        None => Ok(req.seq),
+    }
+}
+
+fn load<'i>(inner: &'i mut Inner, req: &GetRequest, seq: u64) -> Result<Option<Msg<'i>>, StoreError> {
+    if !req.next_by_subj.is_empty() {
+        inner.store.next(&Filter::new([&req.next_by_subj]), seq)
+    } else if seq > 0 {
+        inner.store.load(seq)
+    } else {
+        load_last(inner, req.last_by_subj.as_bytes())
+    }
+}
+
+/// The last message under a subject, which may hold wildcards.
+pub(super) fn load_last<'i>(inner: &'i mut Inner, subject: &[u8]) -> Result<Option<Msg<'i>>, StoreError> {
+    if jetkv_protocol::subject::has_wildcard(subject) {
+        return inner.store.previous(&Filter::new([subject]), u64::MAX);
+    }
+    match inner.store.index().get(subject) {
+        Some(entry) => inner.store.load(entry.last_seq),
+        None => Ok(None),
+    }
+}
+
+pub(super) fn delete(call: &mut Call<'_>, name: &str) -> ApiOutcome {
+    const KIND: &str = "stream_msg_delete_response";
+    match remove(call, name) {
+        Ok(stream) => {
+            let _ = call.respond(KIND, Success { success: true });
+            ApiOutcome::commit(stream)
+        }
+        Err(error) => call.fail(KIND, &error),
+    }
+}
+
+fn remove(call: &Call<'_>, name: &str) -> Result<Arc<Stream>, ApiError> {
+    let account = call.admit()?;
+    if call.is_empty_body() {
+        return Err(errors::BAD_REQUEST.into());
+    }
+    let mut req = DeleteRequest::default();
+    call.decode(&mut req)?;
+    let stream = account.stream(name).ok_or(errors::STREAM_NOT_FOUND)?;
+    let mut inner = stream.lock();
+    if inner.config.sealed {
+        return Err(errors::STREAM_SEALED.into());
+    }
+    if inner.config.deny_delete {
+        return Err(errors::STREAM_MSG_DELETE_FAILED.because("message delete not permitted"));
+    }
+    let removed = inner.remove_seq(req.seq, !req.no_erase);
+    // What was removed stays removed, from the answer on.
+    inner.flush();
+    drop(inner);
+    match removed {
+        Ok(true) => Ok(stream),
+        Ok(false) => Err(errors::SEQUENCE_NOT_FOUND.with("seq", req.seq)),
+        Err(error) => Err(errors::STREAM_MSG_DELETE_FAILED.because(error)),
+    }
+}

@@ -1,0 +1,177 @@
+//! Answers of the API, and the audit advisory that follows each.
+
+use super::catalogue as errors;
+use super::{ApiError, ApiOutcome, Call, ClientInfo};
+use crate::config::metadata::serves_level;
+use crate::engine::account::Account;
+use crate::host::OutMsg;
+use crate::json::{self, Decode, GoTime};
+use crate::stream::{Stream, header};
+use serde::Serialize;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+const AUDIT_SUBJECT: &[u8] = b"$JS.EVENT.ADVISORY.API";
+
+/// What every response begins with.
+#[derive(Serialize)]
+struct Response<'a, T> {
+    #[serde(rename = "type")]
+    kind: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<&'a ApiError>,
+    #[serde(flatten)]
+    body: T,
+}
+
+/// The body of a response that has none.
+#[derive(Serialize)]
+pub(crate) struct Empty {}
+
+/// Position in a paged listing; also stands in errors.
+#[derive(Debug, Clone, Copy, Default, Serialize)]
+pub(crate) struct Page {
+    pub(crate) total: usize,
+    pub(crate) offset: usize,
+    pub(crate) limit: usize,
+}
+
+/// Says that something was done.
+#[derive(Serialize)]
+pub(crate) struct Success {
+    pub(crate) success: bool,
+}
+
+#[derive(Serialize)]
+struct Audit<'a> {
+    #[serde(rename = "type")]
+    kind: &'a str,
+    id: String,
+    timestamp: GoTime,
+    server: &'a str,
+    client: Option<&'a ClientInfo>,
+    subject: &'a str,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    request: &'a str,
+    response: &'a str,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    domain: &'a str,
+}
+
+/// Prefix of the types of responses.
+pub(crate) const TYPE_PREFIX: &str = "io.nats.jetstream.api.v1.";
+
+impl Call<'_> {
+    /// A stream of the account.
+    pub(crate) fn stream(&self, name: &str) -> Option<Arc<Stream>> {
+        self.account.as_ref().and_then(|account| account.stream(name))
+    }
+
+    /// The account, or the error that every request begins with: an API level that this server does not have, or an
+    /// account without JetStream.
+    pub(crate) fn admit(&self) -> Result<Arc<Account>, ApiError> {
+        if !serves_level(header(self.req.headers, b"Nats-Required-Api-Level").unwrap_or_default()) {
+            return Err(errors::REQUIRED_API_LEVEL.into());
+        }
+        self.account.clone().ok_or_else(|| errors::NOT_ENABLED_FOR_ACCOUNT.into())
+    }
+
+    /// Reads the request's body.
+    ///
+    /// In strict mode unknown fields are errors; otherwise they are ignored.
+    pub(crate) fn decode<T: Decode>(&self, target: &mut T) -> Result<(), ApiError> {
+        let strict = json::decode_strict(self.req.payload, target);
+        let result = match strict {
+            Err(_) if !self.engine.config().strict => json::decode_lenient(self.req.payload, target),
+            result => result,
+        };
+        result.map_err(|error| errors::INVALID_JSON.because(error))
+    }
+
+    /// Whether the body is an object or array; anything else counts as no body in some requests.
+    pub(crate) fn has_body(&self) -> bool {
+        let first = self.req.payload.iter().find(|byte| !matches!(byte, b' ' | b'\t' | b'\n' | b'\r'));
+        matches!(first, Some(b'{' | b'['))
+    }
+
+    /// Whether the body is empty or an empty object.
+    pub(crate) fn is_empty_body(&self) -> bool {
+        if self.req.payload.is_empty() {
+            return true;
+        }
+        let Ok(value) = json::whole_value(self.req.payload) else { return false };
+        let mut fields = 0;
+        if value.kind() == json::Kind::Object {
+            value.for_each_field(|_, _| fields += 1);
+            return fields == 0;
+        }
+        false
+    }
+
+    /// Answers with an error. `kind` is the type without its common prefix; `body` is what stands beside the error.
+    pub(crate) fn fail_with<T: Serialize>(&mut self, kind: &str, error: &ApiError, body: T) -> ApiOutcome {
+        self.count(false);
+        let kind = format!("{TYPE_PREFIX}{kind}");
+        self.answer(&json::to_vec(&Response { kind: &kind, error: Some(error), body }));
+        ApiOutcome::done()
+    }
+
+    /// Answers with an error and nothing else.
+    pub(crate) fn fail(&mut self, kind: &str, error: &ApiError) -> ApiOutcome {
+        self.fail_with(kind, error, Empty {})
+    }
+
+    /// Answers.
+    pub(crate) fn respond<T: Serialize>(&mut self, kind: &str, body: T) -> ApiOutcome {
+        self.count(true);
+        let kind = format!("{TYPE_PREFIX}{kind}");
+        self.answer(&json::to_vec(&Response { kind: &kind, error: None, body }));
+        ApiOutcome::done()
+    }
+
+    /// Answers without counting the request and without an audit advisory.
+    pub(crate) fn respond_quietly<T: Serialize>(&mut self, kind: &str, body: T) -> ApiOutcome {
+        let kind = format!("{TYPE_PREFIX}{kind}");
+        let response = json::to_vec(&Response { kind: &kind, error: None, body });
+        if !self.req.reply.is_empty() {
+            self.out.push_with(self.req.reply, |out| out.extend_from_slice(&response));
+        }
+        ApiOutcome::done()
+    }
+
+    fn count(&self, succeeded: bool) {
+        if let Some(account) = &self.account {
+            account.api_total.fetch_add(1, Ordering::Relaxed);
+            if !succeeded {
+                account.api_errors.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+    }
+
+    fn answer(&mut self, response: &[u8]) {
+        if !self.req.reply.is_empty() {
+            self.out.push_with(self.req.reply, |out| out.extend_from_slice(response));
+        }
+        let world = self.engine.world();
+        if !world.host.has_interest(self.req.account, AUDIT_SUBJECT, None) {
+            return;
+        }
+        let audit = json::to_vec(&Audit {
+            kind: "io.nats.jetstream.advisory.v1.api_audit",
+            id: world.ids.next(),
+            timestamp: world.now_time(),
+            server: &world.config.server_name,
+            client: self.req.client,
+            subject: self.subject,
+            request: &String::from_utf8_lossy(self.req.payload),
+            response: &String::from_utf8_lossy(response),
+            domain: &world.config.domain,
+        });
+        self.advise(AUDIT_SUBJECT, &audit);
+    }
+
+    /// Queues an advisory.
+    pub(crate) fn advise(&mut self, subject: &[u8], payload: &[u8]) {
+        self.out.push(OutMsg { to: subject, subject, reply: b"", headers: b"", payload });
+    }
+}

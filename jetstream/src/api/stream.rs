@@ -1,0 +1,269 @@
+//! `STREAM.CREATE`, `STREAM.UPDATE`, `STREAM.DELETE` and `STREAM.PURGE`.
+
+use super::catalogue as errors;
+use super::listing::StreamInfo;
+use super::reply::Success;
+use super::{ApiError, ApiOutcome, Call};
+use crate::config::metadata::{align, set_required_level};
+use crate::config::{StreamConfig, check, check_update};
+use crate::engine::account::Account;
+use crate::json::{self, GoTime, go_struct};
+use crate::stream::{PurgeRequest, Stream};
+use serde::Serialize;
+use std::sync::Arc;
+
+#[derive(Default)]
+struct ConfigRequest {
+    config: StreamConfig,
+    pedantic: bool,
+}
+
+go_struct! { ConfigRequest as "StreamConfigRequest" {
+    embed "StreamConfig" => config: StreamConfig, "pedantic" => pedantic,
+} }
+
+#[derive(Default)]
+struct PurgeBody {
+    seq: u64,
+    filter: String,
+    keep: u64,
+}
+
+go_struct! { PurgeBody as "JSApiStreamPurgeRequest" { "seq" => seq, "filter" => filter, "keep" => keep, } }
+
+#[derive(Serialize)]
+struct Created {
+    #[serde(flatten)]
+    info: StreamInfo,
+    did_create: bool,
+}
+
+#[derive(Serialize)]
+struct Purged {
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    success: bool,
+    purged: u64,
+}
+
+#[derive(Serialize)]
+struct Action<'a> {
+    #[serde(rename = "type")]
+    kind: &'a str,
+    id: String,
+    timestamp: GoTime,
+    stream: &'a str,
+    action: &'a str,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    domain: &'a str,
+}
+
+/// Queues the advisory that something happened to a stream.
+fn advise(call: &mut Call<'_>, stream: &str, event: &str, action: &str) {
+    let world = call.engine.world();
+    let advisory = json::to_vec(&Action {
+        kind: "io.nats.jetstream.advisory.v1.stream_action",
+        id: world.ids.next(),
+        timestamp: world.now_time(),
+        stream,
+        action,
+        domain: &world.config.domain,
+    });
+    call.advise(format!("$JS.EVENT.ADVISORY.STREAM.{event}.{stream}").as_bytes(), &advisory);
+}
+
+fn invalid(text: &str) -> ApiError {
+    errors::STREAM_INVALID_CONFIG.because(text)
+}
+
+pub(super) fn create(call: &mut Call<'_>, name: &str) -> ApiOutcome {
+    const KIND: &str = "stream_create_response";
+    match try_create(call, name) {
+        Ok((stream, is_new)) => {
+            let mut info = StreamInfo::new(call, &stream.lock(), false).with_server();
+            info.domain.clear();
+            if is_new {
+                advise(call, name, "CREATED", "create");
+            }
+            call.respond(KIND, Created { info, did_create: true })
+        }
+        Err(error) => call.fail(KIND, &error),
+    }
+}
+
+fn try_create(call: &mut Call<'_>, name: &str) -> Result<(Arc<Stream>, bool), ApiError> {
+    let account = call.admit()?;
+    let mut req = ConfigRequest::default();
+    call.decode(&mut req)?;
+    let level = req.config.required_level();
+    set_required_level(&mut req.config.metadata, level);
+    if req.config.name != name {
+        return Err(errors::STREAM_MISMATCH.into());
+    }
+    if name.contains(['\\', '/']) {
+        return Err(errors::STREAM_NAME_CONTAINS_PATH_SEPARATORS.into());
+    }
+    if req.config.sealed {
+        return Err(invalid("stream configuration for create can not be sealed"));
+    }
+    if req.config.mirror_direct && req.config.mirror.is_none() {
+        return Err(invalid("stream has no mirror but does have mirror direct"));
+    }
+    let _changes = account.changes.lock();
+    let world = call.engine.world();
+    account.check_stream_count(name)?;
+    account.check_reservation(world, &req.config, 0)?;
+    let config = check(&req.config, &account.config_limits(&world.config), req.pedantic)?;
+    if config.num_replicas > 1 {
+        return Err(errors::STREAM_REPLICAS_NOT_SUPPORTED.into());
+    }
+    if let Some(stream) = account.stream(name) {
+        return if is_same(config, &stream.config()) {
+            Ok((stream, false))
+        } else {
+            Err(errors::STREAM_NAME_EXIST.into())
+        };
+    }
+    account.check_reservation(world, &config, 0)?;
+    check_overlap(&account, &config)?;
+    let stream = call.engine.create_stream(&account, config)?;
+    Ok((stream, true))
+}
+
+fn is_same(mut config: StreamConfig, other: &StreamConfig) -> bool {
+    align(&mut config.metadata, &other.metadata);
+    config == *other
+}
+
+/// No two streams of an account may capture the same subject.
+fn check_overlap(account: &Account, config: &StreamConfig) -> Result<(), ApiError> {
+    for stream in account.streams() {
+        let other = stream.config();
+        if other.name == config.name {
+            continue;
+        }
+        for (ours, theirs) in config.subjects.iter().flat_map(|s| other.subjects.iter().map(move |o| (s, o)))
+        {
+            if jetkv_protocol::subject::collide(ours.as_bytes(), theirs.as_bytes()) {
+                return Err(errors::STREAM_SUBJECT_OVERLAP.into());
+            }
+        }
+    }
+    Ok(())
+}
+
+pub(super) fn update(call: &mut Call<'_>, name: &str) -> ApiOutcome {
+    const KIND: &str = "stream_update_response";
+    match try_update(call, name) {
+        Ok(stream) => {
+            let info = StreamInfo::new(call, &stream.lock(), false).with_server();
+            advise(call, name, "UPDATED", "modify");
+            let _ = call.respond(KIND, info);
+            ApiOutcome::commit(stream)
+        }
+        Err(error) => call.fail(KIND, &error),
+    }
+}
+
+fn try_update(call: &Call<'_>, name: &str) -> Result<Arc<Stream>, ApiError> {
+    let account = call.admit()?;
+    let mut req = ConfigRequest::default();
+    call.decode(&mut req)?;
+    let _changes = account.changes.lock();
+    let world = call.engine.world();
+    let limits = account.config_limits(&world.config);
+    let mut config = check(&req.config, &limits, req.pedantic)?;
+    if config.name != name {
+        return Err(errors::STREAM_MISMATCH.into());
+    }
+    let stream = account.stream(name).ok_or(errors::STREAM_NOT_FOUND)?;
+    let level = config.required_level();
+    set_required_level(&mut config.metadata, level);
+    let old = stream.config();
+    let config = check_update(&old, &config, &limits, req.pedantic)?;
+    account.check_reservation(world, &config, old.max_bytes.max(0))?;
+    check_consumers(&stream, &old, &config)?;
+    check_overlap(&account, &config)?;
+    call.engine.update_stream(&stream, config)?;
+    Ok(stream)
+}
+
+/// A stream's bounds for consumers cannot be drawn tighter than consumers that exist.
+fn check_consumers(stream: &Stream, old: &StreamConfig, new: &StreamConfig) -> Result<(), ApiError> {
+    let (before, after) = (&old.consumer_limits, &new.consumer_limits);
+    let tighter_idle =
+        after.inactive_threshold_ns > 0 && after.inactive_threshold_ns != before.inactive_threshold_ns;
+    let tighter_pending = after.max_ack_pending > 0 && after.max_ack_pending != before.max_ack_pending;
+    if !tighter_idle && !tighter_pending {
+        return Ok(());
+    }
+    let inner = stream.lock();
+    let violates = |name: &&str| {
+        inner.consumers.config(name).is_some_and(|config| {
+            (tighter_idle && config.inactive_threshold_ns > after.inactive_threshold_ns)
+                || (tighter_pending && config.max_ack_pending > after.max_ack_pending)
+        })
+    };
+    let over: Vec<&str> = inner.consumers.names().filter(violates).collect();
+    if over.is_empty() {
+        return Ok(());
+    }
+    let names = over.join(", ");
+    Err(errors::STREAM_UPDATE.because(format_args!("change to limits violates consumers: {names}")))
+}
+
+pub(super) fn delete(call: &mut Call<'_>, name: &str) -> ApiOutcome {
+    const KIND: &str = "stream_delete_response";
+    match try_delete(call, name) {
+        Ok(()) => {
+            advise(call, name, "DELETED", "delete");
+            call.respond(KIND, Success { success: true })
+        }
+        Err(error) => call.fail(KIND, &error),
+    }
+}
+
+fn try_delete(call: &Call<'_>, name: &str) -> Result<(), ApiError> {
+    let account = call.admit()?;
+    if !call.is_empty_body() {
+        return Err(errors::NOT_EMPTY_REQUEST.into());
+    }
+    let _changes = account.changes.lock();
+    let stream = account.stream(name).ok_or(errors::STREAM_NOT_FOUND)?;
+    call.engine.delete_stream(&account, &stream)
+}
+
+pub(super) fn purge(call: &mut Call<'_>, name: &str) -> ApiOutcome {
+    const KIND: &str = "stream_purge_response";
+    match try_purge(call, name) {
+        Ok((stream, purged)) => {
+            let _ = call.respond(KIND, Purged { success: true, purged });
+            ApiOutcome::commit(stream)
+        }
+        Err(error) => call.fail_with(KIND, &error, Purged { success: false, purged: 0 }),
+    }
+}
+
+fn try_purge(call: &Call<'_>, name: &str) -> Result<(Arc<Stream>, u64), ApiError> {
+    let account = call.admit()?;
+    let mut req = PurgeBody::default();
+    if call.has_body() {
+        call.decode(&mut req)?;
+        if req.seq > 0 && req.keep > 0 {
+            return Err(errors::BAD_REQUEST.into());
+        }
+    }
+    let stream = account.stream(name).ok_or(errors::STREAM_NOT_FOUND)?;
+    let mut inner = stream.lock();
+    if inner.config.sealed {
+        return Err(errors::STREAM_SEALED.into());
+    }
+    if inner.config.deny_purge {
+        return Err(errors::STREAM_PURGE_FAILED.because("stream purge not permitted"));
+    }
+    let request = PurgeRequest { filter: req.filter.as_bytes(), seq: req.seq, keep: req.keep };
+    let purged = inner.purge(&request);
+    inner.flush();
+    drop(inner);
+    let purged = purged.map_err(|error| errors::STREAM_GENERAL_ERROR.because(error))?;
+    Ok((stream, purged))
+}

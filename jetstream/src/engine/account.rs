@@ -1,0 +1,114 @@
+//! An account's streams, and what it may use.
+
+use crate::api::ApiError;
+use crate::api::catalogue as errors;
+use crate::config::{ConfigLimits, StorageType, StreamConfig};
+use crate::engine::EngineConfig;
+use crate::stream::Stream;
+use crate::world::{AccountShare, World};
+use parking_lot::{Mutex, RwLock};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+
+/// An account with JetStream.
+pub(crate) struct Account {
+    pub(crate) share: Arc<AccountShare>,
+    streams: RwLock<BTreeMap<String, Arc<Stream>>>,
+    /// Held while streams come, change and go, so that what was checked still holds when it is done.
+    pub(crate) changes: Mutex<()>,
+    pub(crate) api_total: AtomicU64,
+    pub(crate) api_errors: AtomicU64,
+}
+
+impl Account {
+    pub(crate) fn new(share: AccountShare) -> Self {
+        Self {
+            share: Arc::new(share),
+            streams: RwLock::default(),
+            changes: Mutex::default(),
+            api_total: AtomicU64::new(0),
+            api_errors: AtomicU64::new(0),
+        }
+    }
+
+    pub(crate) fn stream(&self, name: &str) -> Option<Arc<Stream>> {
+        self.streams.read().get(name).cloned()
+    }
+
+    /// All streams, in order of name.
+    pub(crate) fn streams(&self) -> Vec<Arc<Stream>> {
+        self.streams.read().values().cloned().collect()
+    }
+
+    pub(crate) fn insert(&self, stream: &Arc<Stream>) {
+        self.streams.write().insert(stream.name().to_owned(), stream.clone());
+    }
+
+    pub(crate) fn remove(&self, name: &str) {
+        self.streams.write().remove(name);
+    }
+
+    /// Bytes promised to streams of a storage type, but for the stream `except`.
+    pub(crate) fn reserved(&self, storage: StorageType, except: Option<&str>) -> i64 {
+        let streams = self.streams();
+        let others = streams.iter().filter(|stream| except != Some(stream.name()));
+        others
+            .map(|stream| stream.config())
+            .filter(|config| config.storage == storage && config.max_bytes > 0)
+            .fold(0, |sum: i64, config| sum.saturating_add(config.max_bytes))
+    }
+
+    pub(crate) fn config_limits(&self, config: &EngineConfig) -> ConfigLimits {
+        let limits = self.share.limits.read();
+        ConfigLimits {
+            duplicates_max_ns: config.duplicates_max_ns,
+            max_bytes_required: limits.max_bytes_required,
+            memory_max_stream_bytes: limits.memory_max_stream_bytes,
+            store_max_stream_bytes: limits.store_max_stream_bytes,
+        }
+    }
+
+    pub(crate) fn check_stream_count(&self, name: &str) -> Result<(), ApiError> {
+        let most = self.share.limits.read().max_streams;
+        let others = self.streams().iter().filter(|stream| stream.name() != name).count();
+        if most > 0 && i64::try_from(others).is_ok_and(|others| others >= most) {
+            return Err(errors::MAXIMUM_STREAMS_LIMIT.into());
+        }
+        Ok(())
+    }
+
+    /// Whether account and server can promise `max_bytes`; `had_bytes` of it were promised before.
+    pub(crate) fn check_reservation(
+        &self,
+        world: &World,
+        config: &StreamConfig,
+        had_bytes: i64,
+    ) -> Result<(), ApiError> {
+        let limits = self.share.limits.read();
+        if config.max_consumers > 0 && limits.max_consumers > 0 && config.max_consumers > limits.max_consumers
+        {
+            return Err(errors::MAXIMUM_CONSUMERS_LIMIT.into());
+        }
+        let (account_most, server_most, error) = match config.storage {
+            StorageType::Memory => {
+                (limits.max_memory_bytes, world.config.max_memory_bytes, errors::MEMORY_RESOURCES_EXCEEDED)
+            }
+            StorageType::File => {
+                (limits.max_store_bytes, world.config.max_file_bytes, errors::STORAGE_RESOURCES_EXCEEDED)
+            }
+        };
+        // nats-server counts a stream without a bound as one byte.
+        let wanted = if config.max_bytes < 0 { 1 } else { config.max_bytes };
+        let reserved = self.reserved(config.storage, Some(&config.name));
+        if account_most >= 0 && reserved.saturating_add(wanted) > account_most {
+            return Err(error.into());
+        }
+        let server_reserved = world.reserved.get(config.storage);
+        let grown = (wanted - had_bytes).max(0);
+        if server_most >= 0 && server_reserved.saturating_add(grown) > server_most {
+            return Err(error.into());
+        }
+        Ok(())
+    }
+}

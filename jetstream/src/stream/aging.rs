@@ -1,0 +1,89 @@
+//! Removing what is too old, and leaving markers where a subject ends with it.
+
+use super::headers::{Ttl, header, parse_ttl};
+use super::{Inbound, Inner};
+use crate::config::duration::format_duration;
+use crate::filter::Filter;
+use crate::store::StoreError;
+
+/// When a store refused to remove what expired, it is asked again after this time.
+const RETRY_NS: i64 = 1_000_000_000;
+
+impl Inner {
+    /// Removes what `max_age` and TTLs say, with the markers that follow from it.
+    pub(super) fn expire(&mut self) {
+        let result = self.expire_by_age().and_then(|()| self.expire_by_ttl());
+        if let Err(error) = result {
+            tracing::error!(stream = %self.config.name, %error, "cannot remove expired messages");
+            self.expiry.set_age(0, Some(self.now().saturating_add(RETRY_NS)));
+        }
+    }
+
+    fn expire_by_age(&mut self) -> Result<(), StoreError> {
+        let max_age_ns = self.config.max_age_ns;
+        if max_age_ns <= 0 {
+            self.expiry.set_age(0, None);
+            return Ok(());
+        }
+        if self.expiry.age_due_ns().is_none_or(|due_ns| due_ns > self.now()) {
+            return Ok(());
+        }
+        let mut cursor = self.expiry.age_cursor();
+        loop {
+            let now_ns = self.now();
+            let Some(msg) = self.store.next(&Filter::All, cursor)? else {
+                self.expiry.set_age(cursor, None);
+                return Ok(());
+            };
+            let (seq, due_ns) = (msg.seq, msg.ts_ns.saturating_add(max_age_ns));
+            if due_ns > now_ns {
+                self.expiry.set_age(seq, Some(due_ns));
+                return Ok(());
+            }
+            let ttl = header(msg.headers, b"Nats-TTL").and_then(parse_ttl);
+            cursor = seq + 1;
+            if ttl == Some(Ttl::Never) {
+                continue;
+            }
+            self.expire_one(seq)?;
+        }
+    }
+
+    fn expire_by_ttl(&mut self) -> Result<(), StoreError> {
+        for seq in self.expiry.due(self.now()) {
+            self.expire_one(seq)?;
+            self.expiry.forget(seq);
+        }
+        Ok(())
+    }
+
+    /// Removes one message; or, where it is the last of its subject and the stream leaves markers, stores a marker
+    /// that replaces it.
+    fn expire_one(&mut self, seq: u64) -> Result<(), StoreError> {
+        let marker_secs = self.config.subject_delete_marker_ttl_ns / 1_000_000_000;
+        if marker_secs > 0 {
+            let Some(msg) = self.store.load(seq)? else { return Ok(()) };
+            let (subject, is_marker) = (msg.subject.to_vec(), is_marker(msg.headers));
+            let is_last = self.store.index().get(&subject).is_some_and(|entry| entry.count == 1);
+            if is_last && !is_marker && !self.config.sealed {
+                self.leave_marker(&subject, marker_secs);
+                // Where there was no room for a marker the message still has to go.
+            }
+        }
+        self.remove_seq(seq, false)?;
+        Ok(())
+    }
+
+    fn leave_marker(&mut self, subject: &[u8], ttl_secs: i64) {
+        let ttl = format_duration(ttl_secs.saturating_mul(1_000_000_000));
+        let headers =
+            format!("NATS/1.0\r\nNats-Marker-Reason: MaxAge\r\nNats-TTL: {ttl}\r\nNats-Rollup: sub\r\n\r\n");
+        self.publish(&Inbound { subject, reply: b"", headers: headers.as_bytes(), payload: b"" });
+    }
+}
+
+/// Whether a message itself says that its subject is gone: then no marker follows it.
+fn is_marker(headers: &[u8]) -> bool {
+    header(headers, b"Nats-Marker-Reason").is_some_and(|reason| !reason.is_empty())
+        || header(headers, b"KV-Operation") == Some(b"PURGE")
+}

@@ -1,0 +1,223 @@
+//! What a publish must satisfy before it is stored, in nats-server's order.
+
+use super::Inner;
+use super::headers::{PublishHeaders, Ttl, parse_int, parse_ttl};
+use crate::api::ApiError;
+use crate::api::catalogue as errors;
+use crate::config::Discard;
+use crate::filter::Filter;
+use crate::store::StoreError;
+
+/// Longest header block that a record can hold.
+const HEADERS_MAX_BYTES: usize = u16::MAX as usize;
+/// Largest record of a file stream.
+const FILE_RECORD_MAX_BYTES: u64 = 1 << 30;
+
+/// Which older messages a message replaces.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Rollup {
+    None,
+    Subject,
+    All,
+}
+
+/// Why a publish is not stored.
+#[derive(Debug)]
+pub(super) enum Refusal {
+    Error(ApiError),
+    /// The id was seen before, with this sequence.
+    Duplicate(u64),
+}
+
+impl<E: Into<ApiError>> From<E> for Refusal {
+    fn from(error: E) -> Self {
+        Self::Error(error.into())
+    }
+}
+
+impl Inner {
+    /// Checks of size, before any header is looked at.
+    pub(super) fn check_size(&self, subject: &[u8], headers: &[u8], payload: &[u8]) -> Result<(), Refusal> {
+        if !self.config.storage.is_memory()
+            && self.store.msg_size(subject.len(), headers.len(), payload.len()) > FILE_RECORD_MAX_BYTES
+        {
+            return Err(errors::STREAM_STORE_FAILED.because("message to large").into());
+        }
+        if self.config.sealed {
+            return Err(errors::STREAM_SEALED.into());
+        }
+        let limit = self.config.max_msg_size;
+        if usize::try_from(limit).is_ok_and(|limit| headers.len() + payload.len() > limit) {
+            return Err(errors::STREAM_MESSAGE_EXCEEDS_MAXIMUM.into());
+        }
+        if headers.len() > HEADERS_MAX_BYTES {
+            return Err(errors::STREAM_HEADER_EXCEEDS_MAXIMUM.into());
+        }
+        Ok(())
+    }
+
+    /// Checks of the headers of features that this stream does not have, and of the expected stream and TTL.
+    pub(super) fn check_features(&self, headers: &PublishHeaders<'_>) -> Result<(), Refusal> {
+        if !headers.batch_id.is_empty() {
+            return Err(errors::ATOMIC_PUBLISH_DISABLED.into());
+        }
+        if !headers.increment.is_empty() {
+            let digits = headers.increment.strip_prefix(b"-").unwrap_or(headers.increment);
+            let digits = digits.strip_prefix(b"+").unwrap_or(digits);
+            let is_number = !digits.is_empty() && digits.iter().all(u8::is_ascii_digit);
+            let error = if is_number { errors::MESSAGE_INCR_DISABLED } else { errors::MESSAGE_INCR_INVALID };
+            return Err(error.into());
+        }
+        if !headers.expected_stream.is_empty() && headers.expected_stream != self.config.name.as_bytes() {
+            return Err(errors::STREAM_NOT_MATCH.into());
+        }
+        let has_ttl = matches!(parse_ttl(headers.ttl), Some(Ttl::Secs(_) | Ttl::Never));
+        if has_ttl && !self.config.allow_msg_ttl {
+            return Err(errors::MESSAGE_TTL_DISABLED.into());
+        }
+        Ok(())
+    }
+
+    /// Checks of what the publisher expects to be last.
+    pub(super) fn check_expected(
+        &mut self,
+        subject: &[u8],
+        headers: &PublishHeaders<'_>,
+    ) -> Result<(), Refusal> {
+        if !headers.expected_last_subject_seq.is_empty() {
+            let other = headers.expected_last_subject;
+            let of = if other.is_empty() { subject } else { other };
+            let last = self.last_seq_of(of)?.unwrap_or(0);
+            if parse_int(headers.expected_last_subject_seq) != i64::try_from(last).unwrap_or(i64::MAX) {
+                return Err(errors::STREAM_WRONG_LAST_SEQUENCE.with("seq", last).into());
+            }
+        } else if !headers.expected_last_subject.is_empty() {
+            return Err(errors::STREAM_EXPECTED_LAST_SEQ_PER_SUBJECT_INVALID.into());
+        }
+        if !headers.expected_last_seq.is_empty() {
+            let last = self.store.state().last_seq;
+            if parse_int(headers.expected_last_seq) != i64::try_from(last).unwrap_or(i64::MAX) {
+                return Err(errors::STREAM_WRONG_LAST_SEQUENCE.with("seq", last).into());
+            }
+        }
+        if !headers.schedule.is_empty() || !headers.schedule_next.is_empty() {
+            return Err(errors::MESSAGE_SCHEDULES_DISABLED.into());
+        }
+        if !headers.scheduler.is_empty() {
+            return Err(errors::MESSAGE_SCHEDULES_SCHEDULER_INVALID.into());
+        }
+        if !headers.source.is_empty() {
+            return Err(errors::MESSAGE_SOURCE_HDR_NOT_ALLOWED.into());
+        }
+        Ok(())
+    }
+
+    /// The last sequence under a subject, which may hold wildcards.
+    pub(super) fn last_seq_of(&mut self, subject: &[u8]) -> Result<Option<u64>, Refusal> {
+        if !jetkv_protocol::subject::has_wildcard(subject) {
+            return Ok(self.store.index().get(subject).map(|entry| entry.last_seq));
+        }
+        let last = self.store.previous(&Filter::new([subject]), u64::MAX);
+        Ok(last.map_err(|error| super::inner::store_error(&error))?.map(|msg| msg.seq))
+    }
+
+    /// Checks of message ids: the one that the message carries, and the one that it expects to be last.
+    pub(super) fn check_ids(&mut self, headers: &PublishHeaders<'_>) -> Result<(), Refusal> {
+        if !headers.msg_id.is_empty()
+            && let Some(seq) = self.dedupe.find(headers.msg_id, self.now())
+        {
+            return Err(Refusal::Duplicate(seq));
+        }
+        let expected = headers.expected_last_msg_id;
+        if !expected.is_empty() && expected != self.last_msg_id {
+            let last = String::from_utf8_lossy(&self.last_msg_id).into_owned();
+            return Err(errors::STREAM_WRONG_LAST_MSG_ID.with("id", last).into());
+        }
+        Ok(())
+    }
+
+    pub(super) fn check_rollup(&self, headers: &PublishHeaders<'_>) -> Result<Rollup, Refusal> {
+        if headers.rollup.is_empty() {
+            return Ok(Rollup::None);
+        }
+        if !self.config.allow_rollup_hdrs || self.config.deny_purge {
+            return Err(errors::STREAM_ROLLUP_FAILED.because("rollup not permitted").into());
+        }
+        let value = String::from_utf8_lossy(headers.rollup).to_lowercase();
+        match value.as_str() {
+            "sub" => Ok(Rollup::Subject),
+            "all" => Ok(Rollup::All),
+            _ => {
+                let quoted = crate::json::go_quote(value.as_bytes());
+                Err(errors::STREAM_ROLLUP_FAILED
+                    .because(format_args!("rollup value invalid: {quoted}"))
+                    .into())
+            }
+        }
+    }
+
+    /// Checks of what server and account have room for.
+    pub(super) fn check_server(&self) -> Result<(), Refusal> {
+        let storage = self.config.storage;
+        let limit = if storage.is_memory() {
+            self.world.config.max_memory_bytes
+        } else {
+            self.world.config.max_file_bytes
+        };
+        if limit >= 0 && self.world.usage.get(storage) > limit {
+            return Err(errors::INSUFFICIENT_RESOURCES.into());
+        }
+        Ok(())
+    }
+
+    pub(super) fn check_account(&self, size_bytes: u64) -> Result<(), Refusal> {
+        let storage = self.config.storage;
+        let limits = self.account.limits.read();
+        let limit = if storage.is_memory() { limits.max_memory_bytes } else { limits.max_store_bytes };
+        let size = i64::try_from(size_bytes).unwrap_or(i64::MAX);
+        if limit >= 0 && self.account.usage.get(storage).saturating_add(size) > limit {
+            return Err(errors::ACCOUNT_RESOURCES_EXCEEDED.into());
+        }
+        Ok(())
+    }
+
+    /// With discard new: whether there is room. A message that replaces the oldest of its subject may come in.
+    pub(super) fn check_room(
+        &mut self,
+        subject: &[u8],
+        size_bytes: u64,
+        is_rollup: bool,
+    ) -> Result<(), Refusal> {
+        if self.config.discard != Discard::New {
+            return Ok(());
+        }
+        let full = |text: &str| Err(errors::STREAM_STORE_FAILED.because(text).into());
+        let state = self.store.state();
+        let limit = |value: i64| u64::try_from(value).ok().filter(|limit| *limit > 0);
+        let per_subject = limit(self.config.max_msgs_per_subject);
+        let entry = if per_subject.is_some() { self.store.index().get(subject) } else { None };
+        let replaced = entry.filter(|entry| per_subject.is_some_and(|most| entry.count >= most));
+        if replaced.is_some() && self.config.discard_new_per_subject && !is_rollup {
+            return full("maximum messages per subject exceeded");
+        }
+        if limit(self.config.max_msgs).is_some_and(|most| state.msgs >= most) && replaced.is_none() {
+            return full("maximum messages exceeded");
+        }
+        if limit(self.config.max_bytes).is_some_and(|most| state.bytes + size_bytes > most) {
+            let freed = match replaced {
+                None => 0,
+                Some(entry) => self.size_of(entry.first_seq).map_err(|e| super::inner::store_error(&e))?,
+            };
+            if freed < size_bytes {
+                return full("maximum bytes exceeded");
+            }
+        }
+        Ok(())
+    }
+
+    fn size_of(&mut self, seq: u64) -> Result<u64, StoreError> {
+        let Some(msg) = self.store.load(seq)? else { return Ok(0) };
+        let lens = (msg.subject.len(), msg.headers.len(), msg.payload.len());
+        Ok(self.store.msg_size(lens.0, lens.1, lens.2))
+    }
+}

@@ -1,0 +1,263 @@
+//! The headers of a publish that JetStream acts on.
+
+use memchr::memmem;
+
+/// Values of the headers that matter to a publish, borrowed from the header block.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct PublishHeaders<'a> {
+    pub(super) msg_id: &'a [u8],
+    pub(super) expected_stream: &'a [u8],
+    pub(super) expected_last_seq: &'a [u8],
+    pub(super) expected_last_subject_seq: &'a [u8],
+    pub(super) expected_last_subject: &'a [u8],
+    pub(super) expected_last_msg_id: &'a [u8],
+    pub(super) rollup: &'a [u8],
+    pub(super) ttl: &'a [u8],
+    pub(super) increment: &'a [u8],
+    pub(super) batch_id: &'a [u8],
+    pub(super) schedule: &'a [u8],
+    pub(super) schedule_next: &'a [u8],
+    pub(super) scheduler: &'a [u8],
+    pub(super) source: &'a [u8],
+    pub(super) request_info: bool,
+}
+
+impl<'a> PublishHeaders<'a> {
+    /// Goes over the block once. The first line of a key counts; keys are exact.
+    pub(super) fn scan(block: &'a [u8]) -> Self {
+        let mut found = Self::default();
+        for (key, value) in lines(block) {
+            let slot = match key {
+                b"Nats-Msg-Id" => &mut found.msg_id,
+                b"Nats-Expected-Stream" => &mut found.expected_stream,
+                b"Nats-Expected-Last-Sequence" => &mut found.expected_last_seq,
+                b"Nats-Expected-Last-Subject-Sequence" => &mut found.expected_last_subject_seq,
+                b"Nats-Expected-Last-Subject-Sequence-Subject" => &mut found.expected_last_subject,
+                b"Nats-Expected-Last-Msg-Id" => &mut found.expected_last_msg_id,
+                b"Nats-Rollup" => &mut found.rollup,
+                b"Nats-TTL" => &mut found.ttl,
+                b"Nats-Incr" => &mut found.increment,
+                b"Nats-Batch-Id" => &mut found.batch_id,
+                b"Nats-Schedule" => &mut found.schedule,
+                b"Nats-Schedule-Next" => &mut found.schedule_next,
+                b"Nats-Scheduler" => &mut found.scheduler,
+                b"Nats-Stream-Source" => &mut found.source,
+                b"Nats-Request-Info" => {
+                    found.request_info = true;
+                    continue;
+                }
+                _ => continue,
+            };
+            if slot.is_empty() {
+                *slot = value;
+            }
+        }
+        found
+    }
+}
+
+/// Key and value of every line after the first.
+fn lines(block: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
+    let mut rest = memmem::find(block, b"\r\n").and_then(|at| block.get(at + 2..)).unwrap_or_default();
+    std::iter::from_fn(move || {
+        loop {
+            let end = memmem::find(rest, b"\r\n")?;
+            let line = rest.get(..end)?;
+            rest = rest.get(end + 2..)?;
+            let Some(colon) = memchr::memchr(b':', line) else { continue };
+            let value = line.get(colon + 1..)?;
+            let blanks = value.iter().take_while(|byte| **byte == b' ').count();
+            return Some((line.get(..colon)?, value.get(blanks..)?));
+        }
+    })
+}
+
+/// The value of one header.
+pub(crate) fn header<'a>(block: &'a [u8], key: &[u8]) -> Option<&'a [u8]> {
+    lines(block).find(|(name, _)| *name == key).map(|(_, value)| value)
+}
+
+/// The block as it is stored: without a status, without the lines that the server adds on the way. `None` where it
+/// is to be stored as it came.
+pub(super) fn stored_block(block: &[u8], drop_request_info: bool) -> Option<Vec<u8>> {
+    const VERSION: &[u8] = b"NATS/1.0";
+    let first_line = memmem::find(block, b"\r\n")?;
+    let has_status = block.starts_with(VERSION) && first_line > VERSION.len();
+    if !has_status && !drop_request_info {
+        return None;
+    }
+    let mut kept = if has_status { VERSION.to_vec() } else { block.get(..first_line)?.to_vec() };
+    kept.extend_from_slice(b"\r\n");
+    let mut rest = block.get(first_line + 2..)?;
+    let mut lines_kept = 0;
+    while let Some(end) = memmem::find(rest, b"\r\n") {
+        let (line, tail) = rest.split_at(end + 2);
+        rest = tail;
+        if line == b"\r\n" {
+            break;
+        }
+        if !(drop_request_info && line.starts_with(b"Nats-Request-Info:")) {
+            kept.extend_from_slice(line);
+            lines_kept += 1;
+        }
+    }
+    if lines_kept == 0 {
+        return Some(Vec::new());
+    }
+    kept.extend_from_slice(b"\r\n");
+    Some(kept)
+}
+
+/// The block with one header taken out and put in again at the end with a new value.
+pub(super) fn with_header(block: &[u8], key: &str, value: &str) -> Vec<u8> {
+    let mut out = Vec::with_capacity(block.len() + key.len() + value.len() + 6);
+    let mut rest = block;
+    while let Some(end) = memmem::find(rest, b"\r\n") {
+        let (line, tail) = rest.split_at(end + 2);
+        rest = tail;
+        if line == b"\r\n" {
+            break;
+        }
+        let is_key = line.starts_with(key.as_bytes()) && line.get(key.len()) == Some(&b':');
+        if !is_key {
+            out.extend_from_slice(line);
+        }
+    }
+    out.extend_from_slice(key.as_bytes());
+    out.extend_from_slice(b": ");
+    out.extend_from_slice(value.as_bytes());
+    out.extend_from_slice(b"\r\n\r\n");
+    out
+}
+
+/// How long a message lives, by its own header.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Ttl {
+    /// Nothing is said, or zero.
+    Unset,
+    /// Exempt from the stream's age limit.
+    Never,
+    /// So many seconds.
+    Secs(i64),
+}
+
+/// Reads `Nats-TTL`: `never` in any case, a Go duration of at least a second (fractions of a second are cut), or
+/// plain seconds. `None` for anything else.
+pub(crate) fn parse_ttl(value: &[u8]) -> Option<Ttl> {
+    if value.is_empty() {
+        return Some(Ttl::Unset);
+    }
+    if value.eq_ignore_ascii_case(b"never") {
+        return Some(Ttl::Never);
+    }
+    if let Some(duration_ns) = parse_duration(value) {
+        return (duration_ns >= 1_000_000_000).then_some(Ttl::Secs(duration_ns / 1_000_000_000));
+    }
+    match parse_int(value) {
+        -1 => None,
+        0 => Some(Ttl::Unset),
+        secs => Some(Ttl::Secs(secs)),
+    }
+}
+
+/// A number as nats-server reads it from headers: digits only, -1 for anything else.
+pub(super) fn parse_int(digits: &[u8]) -> i64 {
+    if digits.is_empty() {
+        return -1;
+    }
+    let mut number: i64 = 0;
+    for digit in digits {
+        if !digit.is_ascii_digit() {
+            return -1;
+        }
+        let next = number.checked_mul(10).and_then(|tens| tens.checked_add(i64::from(digit - b'0')));
+        let Some(next) = next else { return -1 };
+        number = next;
+    }
+    number
+}
+
+/// Go's `time.ParseDuration`, in nanoseconds.
+fn parse_duration(text: &[u8]) -> Option<i64> {
+    let text = std::str::from_utf8(text).ok()?;
+    let (negative, mut rest) = match text.as_bytes().first()? {
+        b'-' => (true, text.get(1..)?),
+        b'+' => (false, text.get(1..)?),
+        _ => (false, text),
+    };
+    if rest == "0" {
+        return Some(0);
+    }
+    if rest.is_empty() {
+        return None;
+    }
+    let mut total: i128 = 0;
+    while !rest.is_empty() {
+        let number_len = rest.bytes().take_while(|byte| byte.is_ascii_digit() || *byte == b'.').count();
+        let (number, tail) = rest.split_at(number_len);
+        let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
+        if (whole.is_empty() && fraction.is_empty()) || fraction.contains('.') {
+            return None;
+        }
+        let unit_len = tail.bytes().take_while(|byte| !byte.is_ascii_digit() && *byte != b'.').count();
+        let (unit, tail) = tail.split_at(unit_len);
+        let unit_ns: i128 = match unit {
+            "ns" => 1,
+            "us" | "\u{b5}s" | "\u{3bc}s" => 1_000,
+            "ms" => 1_000_000,
+            "s" => 1_000_000_000,
+            "m" => 60_000_000_000,
+            "h" => 3_600_000_000_000,
+            _ => return None,
+        };
+        let whole: i128 = if whole.is_empty() { 0 } else { whole.parse().ok()? };
+        total = total.checked_add(whole.checked_mul(unit_ns)?)?;
+        let fraction = fraction.get(..fraction.len().min(18))?;
+        if !fraction.is_empty() {
+            let scale = 10_i128.checked_pow(u32::try_from(fraction.len()).ok()?)?;
+            total = total.checked_add(fraction.parse::<i128>().ok()? * unit_ns / scale)?;
+        }
+        rest = tail;
+    }
+    i64::try_from(if negative { -total } else { total }).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ttls_are_read_as_nats_server_reads_them() {
+        for (text, ttl) in [
+            ("", Some(Ttl::Unset)),
+            ("never", Some(Ttl::Never)),
+            ("Never", Some(Ttl::Never)),
+            ("0", None),
+            ("1", Some(Ttl::Secs(1))),
+            ("1s", Some(Ttl::Secs(1))),
+            ("1h1m1.9s", Some(Ttl::Secs(3661))),
+            ("999ms", None),
+            ("-1", None),
+            ("1x", None),
+        ] {
+            // A bare zero is Go's zero duration, which is below a second.
+            assert_eq!(parse_ttl(text.as_bytes()), ttl, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_header_counts_only_at_the_start_of_a_line_and_with_its_colon() {
+        let block = b"NATS/1.0\r\nX: Nats-Msg-Id: no\r\nNats-Msg-Idx: no\r\nNats-Msg-Id:  yes\r\nNats-Msg-Id: late\r\n\r\n";
+        assert_eq!(PublishHeaders::scan(block).msg_id, b"yes");
+    }
+
+    #[test]
+    fn status_and_request_info_are_not_stored() {
+        assert_eq!(stored_block(b"NATS/1.0 503\r\n\r\n", false), Some(Vec::new()));
+        assert_eq!(stored_block(b"NATS/1.0\r\nA: b\r\n\r\n", false), None);
+        assert_eq!(
+            stored_block(b"NATS/1.0 100 x\r\nNats-Request-Info: {}\r\nA: b\r\n\r\n", true).unwrap(),
+            b"NATS/1.0\r\nA: b\r\n\r\n"
+        );
+    }
+}

@@ -1,0 +1,84 @@
+//! What a stream tells of itself.
+
+use super::Inner;
+use crate::filter::Filter;
+use crate::json::GoTime;
+use serde::Serialize;
+use std::collections::BTreeMap;
+use std::ops::ControlFlow;
+
+/// The `state` of stream information, in nats-server's order of fields.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct StreamState {
+    /// Messages held.
+    pub messages: u64,
+    /// What they count for, bytes.
+    pub bytes: u64,
+    /// First sequence held.
+    pub first_seq: u64,
+    /// Time of the first message.
+    pub first_ts: GoTime,
+    /// Last sequence assigned.
+    pub last_seq: u64,
+    /// Time of the last message.
+    pub last_ts: GoTime,
+    /// Distinct subjects.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub num_subjects: u64,
+    /// Messages by subject, where asked for.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub subjects: BTreeMap<String, u64>,
+    /// Sequences missing between first and last.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub num_deleted: u64,
+    /// Which they are, where asked for.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub deleted: Vec<u64>,
+    /// Consumers.
+    pub consumer_count: usize,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands fields out by reference")]
+fn is_zero(number: &u64) -> bool {
+    *number == 0
+}
+
+impl Inner {
+    /// Counters, and with `details` the missing sequences.
+    pub(crate) fn state(&self, details: bool) -> StreamState {
+        let state = self.store.state();
+        let time = |ns: i64| if ns == 0 { GoTime::default() } else { GoTime::from_ns(ns) };
+        StreamState {
+            messages: state.msgs,
+            bytes: state.bytes,
+            first_seq: state.first_seq,
+            first_ts: time(state.first_ts_ns),
+            last_seq: state.last_seq,
+            last_ts: time(state.last_ts_ns),
+            num_subjects: state.subjects,
+            subjects: BTreeMap::new(),
+            num_deleted: self.store.num_deleted(),
+            deleted: if details { self.store.deleted() } else { Vec::new() },
+            consumer_count: self.consumers.public_len(),
+        }
+    }
+
+    /// A page of the subjects that match, with their counts, and how many match in all.
+    pub(crate) fn subjects(
+        &self,
+        filter: &[u8],
+        offset: usize,
+        limit: usize,
+    ) -> (BTreeMap<String, u64>, usize) {
+        let mut page = BTreeMap::new();
+        let mut total = 0;
+        self.store.index().for_each(&Filter::new([filter]), |subject, entry| {
+            if total >= offset && page.len() < limit {
+                page.insert(String::from_utf8_lossy(subject).into_owned(), entry.count);
+            }
+            total += 1;
+            ControlFlow::Continue(())
+        });
+        (page, total)
+    }
+}

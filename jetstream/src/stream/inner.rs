@@ -1,0 +1,311 @@
+//! What a stream's lock guards.
+
+use super::StreamCtx;
+use super::ack::Acks;
+use super::dedupe::Dedupe;
+use super::expiry::Expiry;
+use super::headers::{Ttl, header, parse_ttl};
+use crate::api::ApiError;
+use crate::api::catalogue::STREAM_STORE_FAILED;
+use crate::config::{Retention, StorageType, StreamConfig};
+use crate::consumer::{ConsumerSettings, Consumers};
+use crate::engine::SyncPolicy;
+use crate::outbox::Outbox;
+use crate::store::{Store, StoreError};
+use crate::timers::NEVER_NS;
+use crate::world::{AccountShare, World};
+use std::sync::Arc;
+
+/// The state of a stream.
+pub(crate) struct Inner {
+    pub(super) world: Arc<World>,
+    pub(super) account: Arc<AccountShare>,
+    pub(crate) config: Arc<StreamConfig>,
+    pub(crate) created_ns: i64,
+    pub(crate) store: Box<dyn Store>,
+    pub(crate) consumers: Consumers,
+    pub(crate) outbox: Outbox,
+    /// Nanoseconds since 1970, read when the lock was taken.
+    pub(crate) now_ns: u64,
+    pub(crate) closed: bool,
+    pub(super) acks: Acks,
+    pub(super) dedupe: Dedupe,
+    pub(super) expiry: Expiry,
+    /// The `Nats-Msg-Id` of the last message, empty where it had none.
+    pub(super) last_msg_id: Vec<u8>,
+    /// Subject of a message that is being removed; kept for its memory.
+    pub(super) scratch: Vec<u8>,
+    /// How many items were queued when the store was last flushed; `None` where nothing waits for a flush.
+    unflushed_from: Option<usize>,
+    /// Bytes that the account has been charged for.
+    charged_bytes: u64,
+    timer: u64,
+    armed_ns: u64,
+}
+
+impl Inner {
+    pub(super) fn new(
+        world: &Arc<World>,
+        account: &Arc<AccountShare>,
+        config: StreamConfig,
+        created_ns: i64,
+        store: Box<dyn Store>,
+        timer: u64,
+    ) -> Self {
+        let consumers = Consumers::new(consumer_settings(world, account));
+        let mut inner = Self {
+            acks: Acks::new(&config.name, &world.config.domain),
+            dedupe: Dedupe::new(config.duplicate_window_ns),
+            world: world.clone(),
+            account: account.clone(),
+            config: Arc::new(config),
+            created_ns,
+            store,
+            consumers,
+            outbox: Outbox::new(),
+            now_ns: world.clock.now_ns(),
+            closed: false,
+            expiry: Expiry::default(),
+            last_msg_id: Vec::new(),
+            scratch: Vec::new(),
+            unflushed_from: None,
+            charged_bytes: 0,
+            timer,
+            armed_ns: NEVER_NS,
+        };
+        inner.recover();
+        inner.settle();
+        inner.arm();
+        inner
+    }
+
+    /// Consumers, and the context that they work with.
+    pub(crate) fn parts(&mut self) -> (&mut Consumers, StreamCtx<'_>) {
+        let ctx = StreamCtx {
+            account: self.account.id,
+            config: &self.config,
+            store: &mut *self.store,
+            outbox: &mut self.outbox,
+            host: &*self.world.host,
+            now_ns: self.now_ns,
+        };
+        (&mut self.consumers, ctx)
+    }
+
+    pub(super) fn now(&self) -> i64 {
+        i64::try_from(self.now_ns).unwrap_or(i64::MAX)
+    }
+
+    /// Rebuilds from the stored messages what is not stored itself: ids in the dedupe window, TTLs, the age check.
+    fn recover(&mut self) {
+        for (seq, at_ns) in self.store.take_recovered_expiries() {
+            if self.config.allow_msg_ttl {
+                self.expiry.set(seq, at_ns);
+            }
+        }
+        let state = self.store.state();
+        if state.msgs > 0 {
+            self.expiry.may_age(state.first_ts_ns, self.config.max_age_ns);
+        }
+        if let Ok(Some(msg)) = self.store.load(state.last_seq) {
+            self.last_msg_id = header(msg.headers, b"Nats-Msg-Id").unwrap_or_default().to_vec();
+        }
+        if self.dedupe.window_ns() <= 0 {
+            return;
+        }
+        let window_start_ns = self.now().saturating_sub(self.dedupe.window_ns());
+        let Ok(first) = self.store.seq_at_time(window_start_ns) else { return };
+        for seq in first.max(1)..=state.last_seq {
+            // A damaged message is reported by whoever reads it; here it only means an id that is not known.
+            if let Ok(Some(msg)) = self.store.load(seq)
+                && let Some(id) = header(msg.headers, b"Nats-Msg-Id")
+            {
+                self.dedupe.remember(id, seq, msg.ts_ns);
+            }
+        }
+    }
+
+    /// Notes that the store holds what was not flushed yet.
+    pub(super) fn touch(&mut self) {
+        if self.unflushed_from.is_none() {
+            self.unflushed_from = Some(self.outbox.len());
+        }
+    }
+
+    /// Makes the store as durable as configured. Where that fails, answers that waited for it become errors.
+    pub(crate) fn flush(&mut self) {
+        let Some(from) = self.unflushed_from.take() else { return };
+        let durable = matches!(self.world.config.sync, SyncPolicy::Always);
+        let result = if durable { self.store.sync() } else { self.store.flush() };
+        if let Err(error) = result {
+            tracing::error!(stream = %self.config.name, %error, "a flush failed; publishes are answered with an error");
+            let kept = self.acks.after_failed_flush(&self.outbox, from, &store_error(&error));
+            self.outbox = kept;
+        }
+    }
+
+    /// Hands the queue over for an empty one.
+    pub(super) fn swap_outbox(&mut self, empty: &mut Outbox) {
+        debug_assert!(self.unflushed_from.is_none(), "nothing leaves before it is flushed");
+        std::mem::swap(&mut self.outbox, empty);
+        self.acks.clear();
+    }
+
+    /// Removes a message whose subject is known. Says whether it was there.
+    pub(super) fn remove(&mut self, seq: u64, subject: &[u8], erase: bool) -> Result<bool, StoreError> {
+        if self.store.remove(seq, Some(subject), erase)?.is_none() {
+            return Ok(false);
+        }
+        self.touch();
+        self.expiry.forget(seq);
+        let (consumers, mut ctx) = self.parts();
+        consumers.on_removed(&mut ctx, seq, subject);
+        Ok(true)
+    }
+
+    /// Removes a message. Says whether it was there.
+    pub(crate) fn remove_seq(&mut self, seq: u64, erase: bool) -> Result<bool, StoreError> {
+        let mut subject = std::mem::take(&mut self.scratch);
+        subject.clear();
+        let held = match self.store.load(seq) {
+            Ok(Some(msg)) => {
+                subject.extend_from_slice(msg.subject);
+                Ok(true)
+            }
+            Ok(None) => Ok(false),
+            Err(error) => Err(error),
+        };
+        let removed = match held {
+            Ok(true) => self.remove(seq, &subject, erase),
+            other => other,
+        };
+        self.scratch = subject;
+        removed
+    }
+
+    /// Draws the consequences of what was done: messages that no consumer retains go, the account is charged.
+    pub(super) fn settle(&mut self) {
+        while let Some(seq) = self.consumers.take_removable() {
+            if self.config.retention == Retention::Limits {
+                continue;
+            }
+            if let Err(error) = self.remove_seq(seq, false) {
+                tracing::error!(stream = %self.config.name, seq, %error, "cannot remove an acknowledged message");
+                break;
+            }
+        }
+        let bytes = self.store.state().bytes;
+        if bytes != self.charged_bytes {
+            self.charge(bytes);
+        }
+    }
+
+    fn charge(&mut self, bytes: u64) {
+        let delta = signed(bytes) - signed(self.charged_bytes);
+        self.account.usage.add(self.config.storage, delta);
+        self.world.usage.add(self.config.storage, delta);
+        self.charged_bytes = bytes;
+    }
+
+    /// Tells the timers when this stream next has something to do, where that changed.
+    pub(super) fn arm(&mut self) {
+        let deadlines =
+            [self.expiry.deadline_ns(), self.dedupe.deadline_ns(), self.consumers.next_deadline()];
+        let next_ns = deadlines.into_iter().flatten().min().unwrap_or(NEVER_NS);
+        // A later deadline than the armed one needs no arming: the tick at the armed one finds out.
+        if !self.closed && next_ns < self.armed_ns {
+            self.armed_ns = next_ns;
+            self.world.timers.arm(self.timer, next_ns, &*self.world.host);
+        }
+    }
+
+    /// Does what is due.
+    pub(super) fn tick(&mut self) {
+        if self.closed {
+            return;
+        }
+        // The timers forgot this stream when they called.
+        self.armed_ns = NEVER_NS;
+        self.expire();
+        self.dedupe.forget_old(self.now());
+        let (consumers, mut ctx) = self.parts();
+        consumers.tick(&mut ctx);
+        self.settle();
+    }
+
+    pub(super) fn pump(&mut self, budget: usize) {
+        let (consumers, mut ctx) = self.parts();
+        consumers.pump(&mut ctx, budget);
+        self.settle();
+    }
+
+    /// Ends the stream's work: it takes no messages and arms no timers from here on.
+    pub(crate) fn close(&mut self) {
+        self.flush();
+        self.closed = true;
+        self.world.timers.unregister(self.timer);
+        self.charge(0);
+    }
+
+    /// How many timers the stream's messages have armed.
+    #[cfg(test)]
+    pub(crate) fn expiries_armed(&self) -> usize {
+        self.expiry.armed()
+    }
+
+    /// Notes when a message with these headers goes, where it goes by its own TTL.
+    pub(super) fn set_expiry(&mut self, seq: u64, ts_ns: i64, ttl: Ttl) {
+        match ttl {
+            Ttl::Secs(secs) if self.config.allow_msg_ttl => {
+                self.expiry.set(seq, ts_ns.saturating_add(secs.saturating_mul(1_000_000_000)));
+            }
+            _ => {}
+        }
+        self.expiry.may_age(ts_ns, self.config.max_age_ns);
+    }
+
+    /// Reads the TTLs of all messages again: the stream begins to honour them.
+    pub(super) fn reload_ttls(&mut self) {
+        let mut from = 0;
+        while let Ok(Some(msg)) = self.store.next(&crate::filter::Filter::All, from) {
+            let (seq, ts_ns) = (msg.seq, msg.ts_ns);
+            from = seq + 1;
+            let ttl = header(msg.headers, b"Nats-TTL").and_then(parse_ttl).unwrap_or(Ttl::Unset);
+            if ttl != Ttl::Unset {
+                self.set_expiry(seq, ts_ns, ttl);
+            }
+        }
+    }
+}
+
+fn signed(bytes: u64) -> i64 {
+    i64::try_from(bytes).unwrap_or(i64::MAX)
+}
+
+/// What a client is told when the store refuses.
+pub(super) fn store_error(error: &StoreError) -> ApiError {
+    STREAM_STORE_FAILED.because(error)
+}
+
+fn consumer_settings(world: &World, account: &AccountShare) -> ConsumerSettings {
+    let limits = account.limits.read();
+    ConsumerSettings {
+        account_name: account.name.clone(),
+        domain: world.config.domain.clone(),
+        max_payload_bytes: world.config.max_payload_bytes,
+        default_max_consumers: world.config.max_consumers_per_stream,
+        account_max_consumers: limits.max_consumers,
+        server_max_ack_pending: world.config.max_ack_pending,
+        account_max_ack_pending: limits.max_ack_pending,
+        server_max_request_batch: world.config.max_request_batch,
+        seed: world.ids.seed(),
+    }
+}
+
+impl StorageType {
+    /// Whether it is memory.
+    #[must_use]
+    pub fn is_memory(self) -> bool {
+        self == Self::Memory
+    }
+}

@@ -1,0 +1,84 @@
+//! Removing many messages at once.
+
+use super::Inner;
+use crate::filter::Filter;
+use crate::store::StoreError;
+
+/// What to purge.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct PurgeRequest<'a> {
+    /// Subjects, empty for all.
+    pub(crate) filter: &'a [u8],
+    /// Up to, and not with, this sequence; 0 for all.
+    pub(crate) seq: u64,
+    /// How many of the newest stay.
+    pub(crate) keep: u64,
+}
+
+impl Inner {
+    /// Removes messages and says how many.
+    ///
+    /// As nats-server does: without a filter, `seq` makes `keep` meaningless, and moves the stream's first sequence
+    /// even beyond its last.
+    pub(crate) fn purge(&mut self, request: &PurgeRequest<'_>) -> Result<u64, StoreError> {
+        if request.seq == 1 {
+            return Ok(0);
+        }
+        let everything = request.filter.is_empty() || request.filter == b">";
+        let purged = if everything && request.keep == 0 && request.seq == 0 {
+            self.purge_below(self.store.state().last_seq + 1)?
+        } else if everything && request.seq > 1 {
+            self.purge_below(request.seq)?
+        } else {
+            self.purge_matching(request)?
+        };
+        if purged > 0 {
+            let filter = Some(request.filter).filter(|filter| !filter.is_empty());
+            let (consumers, mut ctx) = self.parts();
+            consumers.on_purged(&mut ctx, filter);
+        }
+        Ok(purged)
+    }
+
+    fn purge_below(&mut self, seq: u64) -> Result<u64, StoreError> {
+        self.touch();
+        let purged = self.store.compact(seq)?;
+        self.expiry.forget_below(seq);
+        Ok(purged)
+    }
+
+    fn purge_matching(&mut self, request: &PurgeRequest<'_>) -> Result<u64, StoreError> {
+        let filter = if request.filter.is_empty() { Filter::All } else { Filter::new([request.filter]) };
+        let mut left = match &filter {
+            Filter::Literal(literal) => self.store.index().get(literal).map_or(0, |entry| entry.count),
+            _ => self.store.pending(&filter, 0, false)?.count,
+        };
+        left = left.saturating_sub(request.keep);
+        let upto = request.seq.checked_sub(1).unwrap_or(u64::MAX);
+        let mut from = 0;
+        let mut purged = 0;
+        while left > 0 {
+            let Some(seq) = self.next_match(&filter, from)?.filter(|seq| *seq <= upto) else { break };
+            from = seq + 1;
+            left -= 1;
+            if self.purge_one(seq)? {
+                purged += 1;
+            }
+        }
+        Ok(purged)
+    }
+
+    fn next_match(&mut self, filter: &Filter, from: u64) -> Result<Option<u64>, StoreError> {
+        match filter {
+            Filter::Literal(literal) => Ok(self.store.index().at_or_after(literal, from)),
+            _ => Ok(self.store.next(filter, from)?.map(|msg| msg.seq)),
+        }
+    }
+
+    /// Removes without telling consumers message by message; they are told of the purge as a whole.
+    fn purge_one(&mut self, seq: u64) -> Result<bool, StoreError> {
+        self.touch();
+        self.expiry.forget(seq);
+        Ok(self.store.remove(seq, None, false)?.is_some())
+    }
+}

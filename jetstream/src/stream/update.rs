@@ -1,0 +1,29 @@
+//! Changing a stream's configuration.
+
+use super::Inner;
+use crate::config::StreamConfig;
+use crate::store::StoreError;
+use std::sync::Arc;
+
+impl Inner {
+    /// Takes a new configuration, which was checked against the old one, and holds the stream's content against it.
+    pub(crate) fn reconfigure(&mut self, config: StreamConfig) -> Result<(), StoreError> {
+        let old = std::mem::replace(&mut self.config, Arc::new(config));
+        if old.duplicate_window_ns != self.config.duplicate_window_ns {
+            self.dedupe.set_window(self.config.duplicate_window_ns);
+        }
+        if self.config.allow_msg_ttl && !old.allow_msg_ttl {
+            self.reload_ttls();
+        }
+        if old.max_age_ns != self.config.max_age_ns {
+            let first = self.store.state();
+            self.expiry.set_age(0, None);
+            if first.msgs > 0 {
+                self.expiry.may_age(first.first_ts_ns, self.config.max_age_ns);
+            }
+        }
+        self.enforce_all(&old)?;
+        self.expire();
+        Ok(())
+    }
+}

@@ -1,0 +1,261 @@
+//! Test doubles: a host that collects what leaves, and an engine on it whose clock stands still until it is moved.
+
+use crate::api::{ApiRequest, ClientInfo};
+use crate::clock::ManualClock;
+use crate::disk::RealDisk;
+use crate::engine::{AccountLimits, Engine, EngineConfig, EngineError};
+use crate::host::{AccountId, Delivery, Host, OutMsg};
+use crate::outbox::Outbox;
+use crate::stream::{Inbound, Stream};
+use parking_lot::Mutex;
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+/// A message that left the engine.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sent {
+    /// Whom it was addressed to.
+    pub to: String,
+    /// The subject that receivers see.
+    pub subject: String,
+    /// Its reply subject.
+    pub reply: String,
+    /// Its header block.
+    pub headers: String,
+    /// Its payload.
+    pub payload: String,
+}
+
+impl Sent {
+    fn new(msg: &OutMsg<'_>) -> Self {
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        Self {
+            to: text(msg.to),
+            subject: text(msg.subject),
+            reply: text(msg.reply),
+            headers: text(msg.headers),
+            payload: text(msg.payload),
+        }
+    }
+}
+
+/// A host that keeps what it is given. Interest is what tests declare; a subject without interest gets nothing.
+#[derive(Default)]
+pub struct CollectHost {
+    sent: Mutex<Vec<Sent>>,
+    interest: Mutex<BTreeSet<(Vec<u8>, Option<Vec<u8>>)>>,
+    listening: Mutex<Vec<(String, Arc<Stream>)>>,
+    wake_at: Mutex<Option<u64>>,
+    pumps: Mutex<Vec<Arc<Stream>>>,
+}
+
+impl CollectHost {
+    /// Declares that someone listens on `subject`, alone or in a queue group.
+    pub fn listen(&self, subject: &str, queue: Option<&str>) {
+        let queue = queue.map(|queue| queue.as_bytes().to_vec());
+        self.interest.lock().insert((subject.as_bytes().to_vec(), queue));
+    }
+
+    /// Takes the declaration back.
+    pub fn unlisten(&self, subject: &str, queue: Option<&str>) {
+        let queue = queue.map(|queue| queue.as_bytes().to_vec());
+        self.interest.lock().remove(&(subject.as_bytes().to_vec(), queue));
+    }
+
+    /// What was sent since this was last asked.
+    pub fn take(&self) -> Vec<Sent> {
+        std::mem::take(&mut self.sent.lock())
+    }
+
+    /// Patterns that streams listen on, in the order they came.
+    pub fn patterns(&self) -> Vec<String> {
+        self.listening.lock().iter().map(|(pattern, _)| pattern.clone()).collect()
+    }
+
+    /// When the engine asked to be woken, the last time it asked.
+    pub fn wake_at_ns(&self) -> Option<u64> {
+        *self.wake_at.lock()
+    }
+
+    /// Pumps the streams that asked for it until none asks any more.
+    pub fn pump_all(&self) {
+        loop {
+            let waiting = std::mem::take(&mut *self.pumps.lock());
+            if waiting.is_empty() {
+                return;
+            }
+            for stream in waiting {
+                stream.pump(self);
+            }
+        }
+    }
+
+    /// The streams that listen on what matches a literal subject.
+    fn streams(&self, subject: &[u8]) -> Vec<Arc<Stream>> {
+        let listening = self.listening.lock();
+        listening
+            .iter()
+            .filter(|(pattern, _)| jetkv_protocol::subject::matches(subject, pattern.as_bytes()))
+            .map(|(_, stream)| stream.clone())
+            .collect()
+    }
+}
+
+impl Host for CollectHost {
+    fn deliver(&self, account: AccountId, msg: OutMsg<'_>) -> Delivery {
+        self.sent.lock().push(Sent::new(&msg));
+        if self.has_interest(account, msg.to, None) { Delivery::Sent } else { Delivery::NoInterest }
+    }
+
+    fn has_interest(&self, _account: AccountId, subject: &[u8], queue: Option<&[u8]>) -> bool {
+        self.interest.lock().iter().any(|(pattern, group)| {
+            jetkv_protocol::subject::matches(subject, pattern)
+                && (queue.is_none() || queue == group.as_deref())
+        })
+    }
+
+    fn stream_subject(&self, stream: &Arc<Stream>, pattern: &[u8], listening: bool) {
+        let pattern = String::from_utf8_lossy(pattern).into_owned();
+        let mut all = self.listening.lock();
+        if listening {
+            all.push((pattern, stream.clone()));
+        } else {
+            all.retain(|(known, holder)| *known != pattern || !Arc::ptr_eq(holder, stream));
+        }
+    }
+
+    fn wake_at(&self, at_ns: u64) {
+        *self.wake_at.lock() = Some(at_ns);
+    }
+
+    fn pump_later(&self, stream: &Arc<Stream>) {
+        self.pumps.lock().push(stream.clone());
+    }
+}
+
+/// An engine with one account, `$G`, on a clock that a test moves.
+pub struct TestEngine {
+    /// The engine.
+    pub engine: Arc<Engine>,
+    /// Its host.
+    pub host: Arc<CollectHost>,
+    /// Its clock. It begins at 2023-11-14T22:13:20Z.
+    pub clock: Arc<ManualClock>,
+    /// Its account.
+    pub account: AccountId,
+}
+
+/// Where every API subject begins.
+const API: &str = "$JS.API.";
+/// Where the clock begins, nanoseconds since 1970.
+pub const START_NS: u64 = 1_700_000_000_000_000_000;
+
+impl TestEngine {
+    /// An engine with the default configuration, in memory.
+    ///
+    /// # Errors
+    /// Those of [`Engine::new`].
+    pub fn new() -> Result<Self, EngineError> {
+        Self::with(EngineConfig::default())
+    }
+
+    /// An engine with the given configuration.
+    ///
+    /// # Errors
+    /// Those of [`Engine::new`] and [`Engine::enable_account`].
+    pub fn with(config: EngineConfig) -> Result<Self, EngineError> {
+        Self::on(config, Arc::new(ManualClock::new(START_NS)))
+    }
+
+    /// An engine on a clock that exists: a restart.
+    ///
+    /// # Errors
+    /// Those of [`Engine::new`] and [`Engine::enable_account`].
+    pub fn on(config: EngineConfig, clock: Arc<ManualClock>) -> Result<Self, EngineError> {
+        let host = Arc::new(CollectHost::default());
+        let engine = Engine::new(config, clock.clone(), Arc::new(RealDisk), host.clone())?;
+        let account = AccountId(1);
+        engine.enable_account(account, "$G", AccountLimits::default())?;
+        Ok(Self { engine, host, clock, account })
+    }
+
+    /// Makes an API request (`subject` without `$JS.API.`) and gives the payload of the answer, empty for none.
+    pub fn request(&self, subject: &str, payload: &str) -> String {
+        self.request_all(subject, payload).first().map(|sent| sent.payload.clone()).unwrap_or_default()
+    }
+
+    /// Makes an API request and gives all messages that answer it.
+    pub fn request_all(&self, subject: &str, payload: &str) -> Vec<Sent> {
+        let mut out = Outbox::new();
+        let client = ClientInfo::default();
+        let subject = format!("{API}{subject}");
+        let outcome = self.engine.api(
+            &ApiRequest {
+                account: self.account,
+                subject: subject.as_bytes(),
+                reply: b"_INBOX.api",
+                headers: b"",
+                payload: payload.as_bytes(),
+                client: Some(&client),
+            },
+            &mut out,
+        );
+        let mut answers = Vec::new();
+        for msg in out.iter() {
+            if msg.to == b"_INBOX.api" {
+                answers.push(Sent::new(&msg));
+            } else {
+                self.host.sent.lock().push(Sent::new(&msg));
+            }
+        }
+        if outcome.no_responders {
+            let headers = "NATS/1.0 503\r\n\r\n".to_owned();
+            let to = "_INBOX.api".to_owned();
+            answers.push(Sent {
+                subject: to.clone(),
+                to,
+                reply: String::new(),
+                headers,
+                payload: String::new(),
+            });
+        }
+        if let Some(stream) = outcome.stream {
+            stream.commit(&*self.host);
+        }
+        answers
+    }
+
+    /// Publishes to the streams that listen and commits. Gives the answer, empty for none.
+    pub fn publish(&self, subject: &str, headers: &[(&str, &str)], payload: &str) -> String {
+        const REPLY: &str = "_INBOX.pub";
+        let mut block = String::new();
+        if !headers.is_empty() {
+            block.push_str("NATS/1.0\r\n");
+            for (key, value) in headers {
+                block.push_str(&format!("{key}: {value}\r\n"));
+            }
+            block.push_str("\r\n");
+        }
+        let streams = self.host.streams(subject.as_bytes());
+        for stream in &streams {
+            stream.publish(&Inbound {
+                subject: subject.as_bytes(),
+                reply: REPLY.as_bytes(),
+                headers: block.as_bytes(),
+                payload: payload.as_bytes(),
+            });
+        }
+        for stream in &streams {
+            stream.commit(&*self.host);
+        }
+        let mut sent = self.host.sent.lock();
+        let at = sent.iter().position(|msg| msg.to == REPLY);
+        at.map(|at| sent.remove(at).payload).unwrap_or_default()
+    }
+
+    /// Moves the clock and fires what became due.
+    pub fn advance_ns(&self, by_ns: u64) -> Option<u64> {
+        self.clock.advance_ns(by_ns);
+        self.engine.tick()
+    }
+}

@@ -1,0 +1,132 @@
+//! What all streams of an engine share.
+
+use crate::clock::Clock;
+use crate::config::StorageType;
+use crate::disk::Disk;
+use crate::engine::{AccountLimits, EngineConfig};
+use crate::host::{AccountId, Host};
+use crate::stream::Stream;
+use crate::timers::Timers;
+use hashbrown::HashMap;
+use parking_lot::{Mutex, RwLock};
+use rand::rngs::SmallRng;
+use rand::{Rng, SeedableRng};
+use smallvec::SmallVec;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, Weak};
+
+/// The world of an engine: time, files, the host, timers and totals.
+pub(crate) struct World {
+    pub(crate) config: EngineConfig,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) disk: Arc<dyn Disk>,
+    pub(crate) host: Arc<dyn Host>,
+    pub(crate) timers: Timers,
+    pub(crate) ids: Ids,
+    /// Held by all streams together.
+    pub(crate) usage: Usage,
+    /// Promised to streams by their `max_bytes`.
+    pub(crate) reserved: Usage,
+}
+
+/// What the streams of one account share.
+pub(crate) struct AccountShare {
+    pub(crate) id: AccountId,
+    pub(crate) name: String,
+    pub(crate) limits: RwLock<AccountLimits>,
+    pub(crate) usage: Usage,
+    pub(crate) watches: Watches,
+}
+
+/// Which streams have consumers that deliver to a subject.
+#[derive(Default)]
+pub(crate) struct Watches {
+    by_subject: RwLock<HashMap<Box<[u8]>, Watchers>>,
+}
+
+type Watchers = SmallVec<[Weak<Stream>; 1]>;
+
+impl Watches {
+    /// Watches a subject on behalf of a stream.
+    pub(crate) fn add(&self, subject: Box<[u8]>, stream: &Weak<Stream>) {
+        let mut by_subject = self.by_subject.write();
+        let watchers = by_subject.entry(subject).or_default();
+        watchers.retain(|watcher| watcher.strong_count() > 0);
+        if !watchers.iter().any(|watcher| watcher.ptr_eq(stream)) {
+            watchers.push(stream.clone());
+        }
+    }
+
+    /// Stops watching a subject on behalf of a stream.
+    pub(crate) fn remove(&self, subject: &[u8], stream: &Weak<Stream>) {
+        let mut by_subject = self.by_subject.write();
+        if let Some(watchers) = by_subject.get_mut(subject) {
+            watchers.retain(|watcher| watcher.strong_count() > 0 && !watcher.ptr_eq(stream));
+            if watchers.is_empty() {
+                by_subject.remove(subject);
+            }
+        }
+    }
+
+    /// The streams that watch a subject.
+    pub(crate) fn streams(&self, subject: &[u8]) -> SmallVec<[Arc<Stream>; 1]> {
+        let by_subject = self.by_subject.read();
+        by_subject
+            .get(subject)
+            .map(|found| found.iter().filter_map(Weak::upgrade).collect())
+            .unwrap_or_default()
+    }
+}
+
+/// Bytes by storage type.
+#[derive(Debug, Default)]
+pub(crate) struct Usage {
+    memory: AtomicI64,
+    file: AtomicI64,
+}
+
+impl Usage {
+    fn counter(&self, storage: StorageType) -> &AtomicI64 {
+        match storage {
+            StorageType::Memory => &self.memory,
+            StorageType::File => &self.file,
+        }
+    }
+
+    pub(crate) fn add(&self, storage: StorageType, bytes: i64) {
+        self.counter(storage).fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    pub(crate) fn get(&self, storage: StorageType) -> i64 {
+        self.counter(storage).load(Ordering::Relaxed)
+    }
+}
+
+/// Generates ids, all from one seed.
+pub(crate) struct Ids {
+    rng: Mutex<SmallRng>,
+}
+
+const ID_LEN: usize = 22;
+const ID_DIGITS: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
+
+impl Ids {
+    pub(crate) fn new(seed: u64) -> Self {
+        Self { rng: Mutex::new(SmallRng::seed_from_u64(seed)) }
+    }
+
+    /// A number for whoever needs randomness of its own.
+    pub(crate) fn seed(&self) -> u64 {
+        self.rng.lock().random()
+    }
+
+    /// An id of 22 digits to base 62, the shape of nats-server's.
+    pub(crate) fn next(&self) -> String {
+        let mut rng = self.rng.lock();
+        (0..ID_LEN)
+            .map(|_| {
+                ID_DIGITS.get(rng.random_range(0..ID_DIGITS.len())).map_or('0', |digit| char::from(*digit))
+            })
+            .collect()
+    }
+}
