@@ -154,7 +154,7 @@ impl Consumers {
     ) -> Option<Result<(u64, ConsumerInfo), ApiError>> {
         let slot = self.names.get(name).copied()?;
         let (store, mut out) = part(ctx);
-        let outcome = self.with(slot, |consumer, shared| {
+        self.with(slot, |consumer, shared| {
             let refuse = |reason: &str| Err(errors::CONSUMER_INVALID_RESET.because(reason));
             let config = &consumer.config;
             let seq = match config.deliver_policy {
@@ -184,8 +184,7 @@ impl Consumers {
             consumer.mark_dirty(shared, out.now_ns);
             consumer.queue_for_pump(shared);
             Ok((seq, consumer.info(shared, &mut out)))
-        });
-        outcome
+        })
     }
 
     /// Brings back a consumer that was kept.
@@ -347,6 +346,7 @@ impl Consumers {
         consumer.queue_for_pump(shared);
         for_each_pattern(&consumer.config, |pattern| self.trie.insert(pattern, slot));
         self.names.insert(consumer.name.clone(), slot);
+        self.internal += usize::from(consumer.is_internal());
         if let Some(place) = self.table.get_mut(slot as usize) {
             *place = Some(Box::new(consumer));
         }
@@ -361,6 +361,7 @@ impl Consumers {
         for_each_pattern(&consumer.config, |pattern| self.trie.remove(pattern, slot));
         self.forget_deliver(consumer.config.deliver_subject.as_bytes(), slot);
         self.names.remove(&consumer.name);
+        self.internal -= usize::from(consumer.is_internal());
         self.free.push(slot);
         let (store, mut out) = part(ctx);
         if advise {

@@ -47,6 +47,8 @@ pub struct Consumers {
     pub(super) table: Vec<Option<Box<Consumer>>>,
     pub(super) free: Vec<Slot>,
     pub(super) names: BTreeMap<Box<str>, Slot>,
+    /// How many are internal.
+    pub(super) internal: usize,
     pub(super) trie: FilterTrie,
     /// Push consumers by deliver subject.
     pub(super) deliver: HashMap<Box<[u8]>, SmallVec<[Slot; 1]>>,
@@ -88,6 +90,7 @@ impl Consumers {
             table: Vec::new(),
             free: Vec::new(),
             names: BTreeMap::new(),
+            internal: 0,
             trie: FilterTrie::default(),
             deliver: HashMap::new(),
             deliver_changes: Vec::new(),
@@ -130,7 +133,7 @@ impl Consumers {
     /// How many there are that are listed and counted.
     #[must_use]
     pub fn public_len(&self) -> usize {
-        self.table.iter().flatten().filter(|consumer| !consumer.is_internal()).count()
+        self.names.len() - self.internal
     }
 
     pub(super) fn get(&self, slot: Slot) -> Option<&Consumer> {

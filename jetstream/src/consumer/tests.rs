@@ -1,1 +1,7 @@
+//! Behaviour of consumers over a memory store and a clock that stands still.
 
+mod acks;
+mod bench;
+mod life;
+mod pull;
+mod push;

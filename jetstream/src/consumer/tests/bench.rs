@@ -1,0 +1,230 @@
+//! A stream reduced to what its consumers see of it.
+
+use crate::api::ApiError;
+use crate::config::{ConsumerAction, ConsumerConfig, Retention, StreamConfig};
+use crate::consumer::{ConsumerInfo, ConsumerSettings, Consumers};
+use crate::host::{AccountId, Delivery, Host, OutMsg};
+use crate::outbox::Outbox;
+use crate::store::memory::MemoryStore;
+use crate::store::{Msg, Store};
+use crate::stream::{Stream, StreamCtx};
+use parking_lot::Mutex;
+use std::collections::HashSet;
+use std::sync::Arc;
+
+pub(super) const SECOND: u64 = 1_000_000_000;
+
+/// Somebody listens on the subjects that it holds; with `$all`, on all.
+#[derive(Default)]
+pub(super) struct Listeners(Mutex<HashSet<Vec<u8>>>);
+
+impl Host for Listeners {
+    fn deliver(&self, _: AccountId, _: OutMsg<'_>) -> Delivery {
+        Delivery::Sent
+    }
+
+    fn has_interest(&self, _: AccountId, subject: &[u8], _: Option<&[u8]>) -> bool {
+        let held = self.0.lock();
+        held.contains(subject) || (subject.starts_with(b"$JS.EVENT") && held.contains(&b"$events"[..]))
+    }
+
+    fn stream_subject(&self, _: &Arc<Stream>, _: &[u8], _: bool) {}
+
+    fn wake_at(&self, _: u64) {}
+
+    fn pump_later(&self, _: &Arc<Stream>) {}
+}
+
+/// A message that left.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Left {
+    pub(super) to: String,
+    pub(super) subject: String,
+    pub(super) reply: String,
+    pub(super) headers: String,
+    pub(super) payload: String,
+}
+
+impl Left {
+    /// The first line of the headers.
+    pub(super) fn status(&self) -> &str {
+        self.headers.split("\r\n").next().unwrap().trim_start_matches("NATS/1.0").trim()
+    }
+
+    pub(super) fn header(&self, name: &str) -> Option<&str> {
+        self.headers.split("\r\n").find_map(|line| line.strip_prefix(name)?.strip_prefix(": "))
+    }
+
+    /// Deliveries, stream sequence, consumer sequence and pending count of a delivery.
+    pub(super) fn meta(&self) -> (u64, u64, u64, u64) {
+        let parts: Vec<u64> = self.reply.split('.').skip(4).map(|part| part.parse().unwrap()).collect();
+        (parts[0], parts[1], parts[2], parts[4])
+    }
+}
+
+pub(super) struct Bench {
+    pub(super) consumers: Consumers,
+    pub(super) store: MemoryStore,
+    pub(super) outbox: Outbox,
+    pub(super) listeners: Listeners,
+    pub(super) config: StreamConfig,
+    pub(super) now_ns: u64,
+}
+
+impl Bench {
+    pub(super) fn new() -> Self {
+        let config = StreamConfig {
+            name: "S".into(),
+            subjects: vec!["s.>".into()],
+            max_consumers: -1,
+            max_msgs_per_subject: -1,
+            num_replicas: 1,
+            ..StreamConfig::default()
+        };
+        let settings = ConsumerSettings {
+            account_name: "$G".into(),
+            max_payload_bytes: 1 << 20,
+            default_max_consumers: 1000,
+            ..ConsumerSettings::default()
+        };
+        Self {
+            consumers: Consumers::new(settings),
+            store: MemoryStore::default(),
+            outbox: Outbox::new(),
+            listeners: Listeners::default(),
+            config,
+            now_ns: 1_700_000_000 * SECOND,
+        }
+    }
+
+    pub(super) fn with_retention(retention: Retention) -> Self {
+        let mut bench = Self::new();
+        bench.config.retention = retention;
+        bench
+    }
+
+    pub(super) fn with<R>(&mut self, act: impl FnOnce(&mut Consumers, &mut StreamCtx<'_>) -> R) -> R {
+        let mut ctx = StreamCtx {
+            account: AccountId(1),
+            config: &self.config,
+            store: &mut self.store,
+            outbox: &mut self.outbox,
+            host: &self.listeners,
+            now_ns: self.now_ns,
+        };
+        act(&mut self.consumers, &mut ctx)
+    }
+
+    pub(super) fn listen(&mut self, subject: &str) {
+        self.listeners.0.lock().insert(subject.as_bytes().to_vec());
+        self.with(|consumers, ctx| consumers.interest_changed(ctx, subject.as_bytes(), None, true));
+    }
+
+    pub(super) fn unlisten(&mut self, subject: &str) {
+        self.listeners.0.lock().remove(subject.as_bytes());
+        self.with(|consumers, ctx| consumers.interest_changed(ctx, subject.as_bytes(), None, false));
+    }
+
+    pub(super) fn create(&mut self, json: &str) -> Result<ConsumerInfo, ApiError> {
+        self.create_as(json, ConsumerAction::CreateOrUpdate)
+    }
+
+    pub(super) fn create_as(&mut self, json: &str, action: ConsumerAction) -> Result<ConsumerInfo, ApiError> {
+        let mut config = ConsumerConfig::default();
+        crate::json::decode_strict(json.as_bytes(), &mut config).unwrap();
+        let info = self.with(|consumers, ctx| consumers.create(ctx, config, action, false))?;
+        self.pump();
+        Ok(info)
+    }
+
+    pub(super) fn info(&mut self, name: &str) -> ConsumerInfo {
+        self.with(|consumers, ctx| consumers.info_by_name(ctx, name)).unwrap()
+    }
+
+    pub(super) fn pump(&mut self) {
+        while self.with(|consumers, ctx| consumers.pump(ctx, 100)) {}
+        self.remove_acked();
+    }
+
+    pub(super) fn publish(&mut self, subject: &str, payload: &str) -> u64 {
+        self.publish_with(subject, "", payload)
+    }
+
+    pub(super) fn publish_with(&mut self, subject: &str, headers: &str, payload: &str) -> u64 {
+        let msg = Msg {
+            seq: self.store.state().last_seq + 1,
+            ts_ns: self.now_ns as i64,
+            subject: subject.as_bytes(),
+            headers: headers.as_bytes(),
+            payload: payload.as_bytes(),
+        };
+        self.store.append(&msg).unwrap();
+        self.with(|consumers, ctx| consumers.on_stored(ctx, &msg));
+        self.pump();
+        msg.seq
+    }
+
+    pub(super) fn remove(&mut self, seq: u64) {
+        let subject = self.store.load(seq).unwrap().unwrap().subject.to_vec();
+        self.store.remove(seq, None, false).unwrap();
+        self.with(|consumers, ctx| consumers.on_removed(ctx, seq, &subject));
+    }
+
+    fn remove_acked(&mut self) {
+        while let Some(seq) = self.consumers.take_removable() {
+            if self.store.load(seq).unwrap().is_some() {
+                self.remove(seq);
+            }
+        }
+    }
+
+    pub(super) fn control(&mut self, subject: &str, reply: &str, payload: &str) {
+        self.with(|consumers, ctx| {
+            consumers.control(ctx, subject.as_bytes(), reply.as_bytes(), b"", payload.as_bytes())
+        });
+        self.pump();
+    }
+
+    /// Asks for messages; somebody listens on `inbox` from then on.
+    pub(super) fn next(&mut self, consumer: &str, inbox: &str, payload: &str) {
+        self.listeners.0.lock().insert(inbox.as_bytes().to_vec());
+        self.control(&format!("$JS.API.CONSUMER.MSG.NEXT.S.{consumer}"), inbox, payload);
+    }
+
+    pub(super) fn advance(&mut self, by_ns: u64) {
+        let until_ns = self.now_ns + by_ns;
+        while let Some(at_ns) = self.consumers.next_deadline().filter(|at_ns| *at_ns <= until_ns) {
+            self.now_ns = self.now_ns.max(at_ns);
+            self.with(|consumers, ctx| consumers.tick(ctx));
+            self.pump();
+        }
+        self.now_ns = until_ns;
+    }
+
+    /// What left since the last call.
+    pub(super) fn left(&mut self) -> Vec<Left> {
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        let left = self
+            .outbox
+            .iter()
+            .map(|msg| Left {
+                to: text(msg.to),
+                subject: text(msg.subject),
+                reply: text(msg.reply),
+                headers: text(msg.headers),
+                payload: text(msg.payload),
+            })
+            .collect();
+        self.outbox.clear();
+        left
+    }
+
+    /// Payloads that left since the last call.
+    pub(super) fn payloads(&mut self) -> Vec<String> {
+        self.left().into_iter().map(|msg| msg.payload).collect()
+    }
+
+    pub(super) fn statuses(&mut self) -> Vec<String> {
+        self.left().iter().map(|msg| msg.status().to_owned()).collect()
+    }
+}
