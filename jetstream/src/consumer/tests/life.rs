@@ -179,7 +179,8 @@ fn ten_thousand_watchers_of_other_keys_are_not_visited_by_a_publish() {
 fn no_more_timers_are_armed_than_things_can_expire() {
     let mut bench = Bench::new();
     bench.listen("d");
-    let config = r#"{"durable_name":"C","deliver_subject":"d","ack_policy":"explicit","idle_heartbeat":1000000000}"#;
+    let config =
+        r#"{"durable_name":"C","deliver_subject":"d","ack_policy":"explicit","idle_heartbeat":1000000000}"#;
     bench.create(config).unwrap();
     for _ in 0..500 {
         bench.publish("s.a", "x");
