@@ -1,0 +1,121 @@
+//! The buckets of an account.
+
+use crate::answer::request;
+use crate::name::{bucket_of, stream_of};
+use crate::{Bucket, BucketConfig, BucketStatus, Error};
+use jetkv_jetstream::{AccountId, Engine, json};
+use serde_json::Value;
+use std::sync::Arc;
+
+const STREAM_NOT_FOUND: u16 = 10059;
+const STREAM_NAME_EXISTS: u16 = 10058;
+
+/// Creates, finds and deletes the buckets of one account. Cheap to clone.
+#[derive(Clone)]
+pub struct Buckets {
+    engine: Arc<Engine>,
+    account: AccountId,
+}
+
+impl Buckets {
+    /// The buckets of `account`, which must have JetStream.
+    #[must_use]
+    pub fn new(engine: Arc<Engine>, account: AccountId) -> Self {
+        Self { engine, account }
+    }
+
+    /// Creates a bucket, or finds it where it exists with the same settings.
+    ///
+    /// # Errors
+    /// Settings that make no sense, [`Error::BucketExists`], or the engine's refusal.
+    pub fn create(&self, config: &BucketConfig) -> Result<Bucket, Error> {
+        let stream = config.to_stream()?;
+        let what = format!("STREAM.CREATE.{}", stream.name);
+        match request(&self.engine, self.account, &what, &json::to_vec(&stream)) {
+            Ok(_) => self.bind(&config.bucket),
+            Err(Error::Refused(error)) if error.err_code == STREAM_NAME_EXISTS => {
+                Err(Error::BucketExists(config.bucket.clone()))
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Changes a bucket's settings.
+    ///
+    /// # Errors
+    /// Settings that make no sense, [`Error::BucketNotFound`], or the engine's refusal.
+    pub fn update(&self, config: &BucketConfig) -> Result<Bucket, Error> {
+        let stream = config.to_stream()?;
+        let what = format!("STREAM.UPDATE.{}", stream.name);
+        request(&self.engine, self.account, &what, &json::to_vec(&stream)).map_err(not_found)?;
+        self.bind(&config.bucket)
+    }
+
+    /// A bucket that exists.
+    ///
+    /// # Errors
+    /// [`Error::InvalidBucketName`], [`Error::BucketNotFound`], [`Error::BadBucket`].
+    pub fn bind(&self, bucket: &str) -> Result<Bucket, Error> {
+        let name = stream_of(bucket)?;
+        let stream = self.engine.stream(self.account, &name).ok_or(Error::BucketNotFound)?;
+        Bucket::new(self.engine.clone(), self.account, stream)
+    }
+
+    /// Deletes a bucket with everything in it.
+    ///
+    /// # Errors
+    /// [`Error::InvalidBucketName`], [`Error::BucketNotFound`], or the engine's refusal.
+    pub fn delete(&self, bucket: &str) -> Result<(), Error> {
+        let what = format!("STREAM.DELETE.{}", stream_of(bucket)?);
+        request(&self.engine, self.account, &what, b"").map_err(not_found)?;
+        Ok(())
+    }
+
+    /// The names of all buckets, in order.
+    ///
+    /// # Errors
+    /// The engine's refusal.
+    pub fn names(&self) -> Result<Vec<String>, Error> {
+        let (mut names, mut offset) = (Vec::new(), 0);
+        loop {
+            let page = request(
+                &self.engine,
+                self.account,
+                "STREAM.NAMES",
+                format!("{{\"offset\":{offset}}}").as_bytes(),
+            )?;
+            let streams =
+                page.get("streams").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+            names.extend(streams.iter().filter_map(Value::as_str).filter_map(bucket_of).map(str::to_owned));
+            offset += streams.len();
+            let total = page.get("total").and_then(Value::as_u64).unwrap_or_default();
+            if streams.is_empty() || offset as u64 >= total {
+                names.sort_unstable();
+                return Ok(names);
+            }
+        }
+    }
+
+    /// Settings and counters of all buckets, in order of their names. A bucket that goes meanwhile is left out.
+    ///
+    /// # Errors
+    /// The engine's refusal.
+    pub fn statuses(&self) -> Result<Vec<BucketStatus>, Error> {
+        let mut statuses = Vec::new();
+        for name in self.names()? {
+            match self.bind(&name).and_then(|bucket| bucket.status()) {
+                Ok(status) => statuses.push(status),
+                Err(Error::BucketNotFound | Error::BadBucket) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(statuses)
+    }
+}
+
+fn not_found(error: Error) -> Error {
+    match error {
+        Error::Refused(error) if error.err_code == STREAM_NOT_FOUND => Error::BucketNotFound,
+        other => other,
+    }
+}

@@ -1,0 +1,246 @@
+//! Watching keys: what is there, then what changes, in the order of revisions.
+//!
+//! A watch reads the stream from its own position, so it holds no queue that could overflow, and nothing is lost
+//! between its start and the first change. Where it lags, it sees of each key what the bucket still holds: with a
+//! history of one, the last value alone.
+
+use crate::{Entry, Error};
+use jetkv_jetstream::store::{Store, StoreError};
+use jetkv_jetstream::{Filter, Stream};
+use std::collections::VecDeque;
+use std::ops::ControlFlow;
+use std::sync::Arc;
+use std::task::{Context, Poll, Wake, Waker};
+use std::thread::Thread;
+use std::time::{Duration, Instant};
+
+/// Entries read while the stream is locked once.
+const BATCH: usize = 64;
+
+/// What a watch shows. All fields off: the last value of each key, then every change.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct WatchOptions {
+    /// Begin with all revisions that are there, not the last of each key alone.
+    pub include_history: bool,
+    /// Begin with nothing; there is no [`Event::InitialDone`] then.
+    pub updates_only: bool,
+    /// Leave out markers of deleted and purged keys.
+    pub ignore_deletes: bool,
+    /// Leave out values.
+    pub meta_only: bool,
+    /// Begin with all revisions from this one on.
+    pub resume_from_revision: Option<u64>,
+}
+
+/// What a watch yields.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Event {
+    /// A revision of a key.
+    Entry(Entry),
+    /// Everything that was there when the watch began has been shown. Comes once.
+    InitialDone,
+}
+
+#[derive(Debug)]
+enum Phase {
+    /// Shows these sequences, last first.
+    Listed(Vec<u64>),
+    /// Shows everything up to this sequence.
+    Through(u64),
+    /// Shows what comes.
+    Live,
+}
+
+/// A watch over keys. It yields events without end, or an error once the bucket is deleted.
+pub struct Watch {
+    stream: Arc<Stream>,
+    filter: Filter,
+    prefix_len: usize,
+    options: WatchOptions,
+    phase: Phase,
+    next_seq: u64,
+    /// Matching messages after the position, as last counted.
+    behind: u64,
+    ready: VecDeque<Event>,
+}
+
+impl Watch {
+    pub(crate) fn new(stream: Arc<Stream>, filter: Filter, prefix_len: usize, options: WatchOptions) -> Self {
+        let (phase, next_seq, behind) = stream.with_store(|store| begin(store, &filter, options));
+        Self { stream, filter, prefix_len, options, phase, next_seq, behind, ready: VecDeque::new() }
+    }
+
+    /// The next event, if there is one now.
+    ///
+    /// # Errors
+    /// A damaged message, which is passed over; [`Error::BucketNotFound`] once the stream is closed.
+    pub fn try_next(&mut self) -> Result<Option<Event>, Error> {
+        if let Some(event) = self.ready.pop_front() {
+            return Ok(Some(event));
+        }
+        if self.stream.is_closed() {
+            return Err(Error::BucketNotFound);
+        }
+        let stream = self.stream.clone();
+        let result = stream.with_store(|store| self.fill(store));
+        match (self.ready.pop_front(), result) {
+            (Some(event), _) => Ok(Some(event)),
+            (None, Err(error)) => Err(error.into()),
+            (None, Ok(())) => Ok(None),
+        }
+    }
+
+    /// As [`Watch::try_next`], for a task: where there is no event, the task is woken after the next change.
+    ///
+    /// # Errors
+    /// As for [`Watch::try_next`].
+    pub fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Result<Event, Error>> {
+        match self.try_next() {
+            Ok(None) => {}
+            other => return Poll::Ready(other.map(|event| event.unwrap_or(Event::InitialDone))),
+        }
+        // Registered before the second look, so that no change falls in between.
+        self.stream.wake_on_change(cx.waker());
+        match self.try_next() {
+            Ok(None) => Poll::Pending,
+            other => Poll::Ready(other.map(|event| event.unwrap_or(Event::InitialDone))),
+        }
+    }
+
+    /// Waits for the next event; needs no particular runtime.
+    ///
+    /// # Errors
+    /// As for [`Watch::try_next`].
+    pub async fn next(&mut self) -> Result<Event, Error> {
+        std::future::poll_fn(|cx| self.poll_next(cx)).await
+    }
+
+    /// Blocks the thread until there is an event, or for `timeout`.
+    ///
+    /// # Errors
+    /// As for [`Watch::try_next`].
+    pub fn next_timeout(&mut self, timeout: Duration) -> Result<Option<Event>, Error> {
+        let deadline = Instant::now().checked_add(timeout);
+        let waker = Waker::from(Arc::new(Unpark(std::thread::current())));
+        let mut cx = Context::from_waker(&waker);
+        loop {
+            if let Poll::Ready(event) = self.poll_next(&mut cx) {
+                return event.map(Some);
+            }
+            match deadline.map(|deadline| deadline.saturating_duration_since(Instant::now())) {
+                None => std::thread::park(),
+                Some(left) if left.is_zero() => return Ok(None),
+                Some(left) => std::thread::park_timeout(left),
+            }
+        }
+    }
+
+    /// All entries up to [`Event::InitialDone`]; none for a watch of updates only.
+    ///
+    /// # Errors
+    /// As for [`Watch::try_next`].
+    pub fn initial(&mut self) -> Result<Vec<Entry>, Error> {
+        let mut entries = Vec::new();
+        if self.options.updates_only {
+            return Ok(entries);
+        }
+        while let Some(Event::Entry(entry)) = self.try_next()? {
+            entries.push(entry);
+        }
+        Ok(entries)
+    }
+
+    /// Reads on until some events are ready or there is nothing more.
+    fn fill(&mut self, store: &mut dyn Store) -> Result<(), StoreError> {
+        while self.ready.len() < BATCH {
+            let seq = match &mut self.phase {
+                Phase::Listed(seqs) => {
+                    let seq = seqs.pop();
+                    self.behind = seqs.len() as u64;
+                    seq
+                }
+                Phase::Through(last) => {
+                    let last = *last;
+                    next_seq(store, &self.filter, &mut self.next_seq, last)?
+                }
+                Phase::Live => {
+                    let Some(seq) = next_seq(store, &self.filter, &mut self.next_seq, u64::MAX)? else {
+                        return Ok(());
+                    };
+                    Some(seq)
+                }
+            };
+            let Some(seq) = seq else {
+                self.phase = Phase::Live;
+                self.ready.push_back(Event::InitialDone);
+                continue;
+            };
+            if !matches!(self.phase, Phase::Listed(_)) {
+                self.behind = match self.behind.checked_sub(1) {
+                    Some(behind) => behind,
+                    None => store.pending(&self.filter, seq + 1, false)?.count,
+                };
+            }
+            let Some(msg) = store.load(seq)? else { continue };
+            let entry = Entry::of(&msg, self.prefix_len, self.behind, !self.options.meta_only);
+            if entry.is_value() || !self.options.ignore_deletes {
+                self.ready.push_back(Event::Entry(entry));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Where a watch begins: its first phase, its position, and how much it has to show.
+fn begin(store: &mut dyn Store, filter: &Filter, options: WatchOptions) -> (Phase, u64, u64) {
+    let state = store.state();
+    let after_last = state.last_seq.saturating_add(1);
+    if options.updates_only {
+        return (Phase::Live, after_last, 0);
+    }
+    let from = if options.include_history { Some(0) } else { None };
+    if let Some(from) = options.resume_from_revision.or(from) {
+        // Where nothing can be counted, the first message is counted for itself.
+        let behind = store.pending(filter, from, false).map_or(0, |pending| pending.count);
+        return (Phase::Through(state.last_seq), from, behind);
+    }
+    let mut seqs = Vec::new();
+    store.index().for_each(filter, |_, entry| {
+        seqs.push(entry.last_seq);
+        ControlFlow::Continue(())
+    });
+    seqs.sort_unstable_by(|a, b| b.cmp(a));
+    (Phase::Listed(seqs), after_last, 0)
+}
+
+/// The next sequence that matches, no higher than `last`; the position moves behind it, and behind one that is
+/// damaged.
+fn next_seq(
+    store: &mut dyn Store,
+    filter: &Filter,
+    position: &mut u64,
+    last: u64,
+) -> Result<Option<u64>, StoreError> {
+    let seq = match store.next(filter, *position) {
+        Ok(msg) => msg.map(|msg| msg.seq).filter(|seq| *seq <= last),
+        Err(error) => {
+            if let StoreError::Damaged { seq, .. } = &error {
+                *position = seq.saturating_add(1);
+            }
+            return Err(error);
+        }
+    };
+    if let Some(seq) = seq {
+        *position = seq.saturating_add(1);
+    }
+    Ok(seq)
+}
+
+/// Wakes a thread that is parked.
+struct Unpark(Thread);
+
+impl Wake for Unpark {
+    fn wake(self: Arc<Self>) {
+        self.0.unpark();
+    }
+}
