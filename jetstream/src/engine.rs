@@ -197,6 +197,12 @@ impl Engine {
         &self.world.host
     }
 
+    /// The clock that all of the engine's time comes from.
+    #[must_use]
+    pub fn clock(&self) -> &Arc<dyn Clock> {
+        &self.world.clock
+    }
+
     pub(crate) fn world(&self) -> &Arc<World> {
         &self.world
     }

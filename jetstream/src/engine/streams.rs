@@ -81,6 +81,8 @@ impl Engine {
         if let Err(error) = inner.store.close() {
             tracing::error!(stream = stream.name(), %error, "cannot close the store");
         }
+        drop(inner);
+        stream.wake_watchers();
     }
 
     /// Recovers the streams of an account from its directory.

@@ -10,6 +10,7 @@ mod checks;
 mod dedupe;
 mod expiry;
 mod headers;
+mod in_process;
 mod info;
 mod inner;
 mod limits;
@@ -42,6 +43,7 @@ pub struct Stream {
     me: Weak<Stream>,
     inner: Mutex<Inner>,
     gate: Mutex<Gate>,
+    watchers: in_process::Watchers,
 }
 
 /// Held while messages leave.
@@ -67,6 +69,7 @@ impl Stream {
                 me: me.clone(),
                 inner: Mutex::new(Inner::new(&world, &account, config, created_ns, store, timer)),
                 gate: Mutex::default(),
+                watchers: in_process::Watchers::default(),
                 account,
                 world,
             }
@@ -152,6 +155,7 @@ impl Stream {
         if wants_pump && let Some(me) = self.me.upgrade() {
             host.pump_later(&me);
         }
+        self.watchers.wake();
     }
 
     fn give_back(&self, lost: Vec<(Vec<u8>, Vec<u8>)>) {
