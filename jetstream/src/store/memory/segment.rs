@@ -105,14 +105,20 @@ impl Segment {
             bytes.fill(0);
         }
         self.live -= 1;
-        self.dead_bytes += length + size_of::<Slot>();
+        self.dead_bytes += length;
         while self.slots.get(self.front).is_some_and(|slot| slot.offset == GONE) {
             self.front += 1;
         }
-        if self.dead_bytes > COMPACT_BYTES_MIN && self.dead_bytes * 3 > self.buffer.len() {
+        if self.is_wasteful() {
             self.compact();
         }
         true
+    }
+
+    /// Whether a third of what is held is of no use any more.
+    fn is_wasteful(&self) -> bool {
+        let dead = self.dead_bytes + (self.slots.len() - self.live) * size_of::<Slot>();
+        dead > COMPACT_BYTES_MIN && dead * 3 > self.buffer.len() + self.slots.len() * size_of::<Slot>()
     }
 
     /// Live messages at or after `from_seq`, ascending.
