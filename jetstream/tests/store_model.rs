@@ -4,9 +4,13 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
 use jetkv_jetstream::Filter;
+use jetkv_jetstream::disk::SimDisk;
+use jetkv_jetstream::store::file::{FileOptions, Storage};
 use jetkv_jetstream::store::{MemoryStore, Msg, Pending, Store, StoreState};
 use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::sync::Arc;
 
 /// A kind of store under test.
 trait Subject {
@@ -26,6 +30,31 @@ impl Subject for Memory {
 
     fn reopen(&mut self, store: Box<dyn Store>) -> Box<dyn Store> {
         store
+    }
+}
+
+/// A file store on a disk that works, with blocks so small that everything about blocks happens.
+struct File {
+    storage: Storage,
+    options: FileOptions,
+}
+
+impl File {
+    fn new(compress: bool) -> Self {
+        let disk = Arc::new(SimDisk::new(1));
+        let storage = Storage::open(disk, Path::new("/store"), false).unwrap();
+        Self { storage, options: FileOptions { block_size_bytes: 600, compress } }
+    }
+}
+
+impl Subject for File {
+    fn open(&mut self) -> Box<dyn Store> {
+        Box::new(self.storage.create_stream("$G", "KV_b", b"{}", self.options).unwrap())
+    }
+
+    fn reopen(&mut self, mut store: Box<dyn Store>) -> Box<dyn Store> {
+        store.close().unwrap();
+        Box::new(self.storage.open_stream("$G", "KV_b", self.options).unwrap())
     }
 }
 
@@ -351,5 +380,19 @@ proptest! {
     #[test]
     fn a_memory_store_answers_as_a_plain_map_does(ops in prop::collection::vec(ops(), 1..400)) {
         run(&mut Memory, &ops);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 100, ..ProptestConfig::default() })]
+
+    #[test]
+    fn a_file_store_answers_as_a_plain_map_does(ops in prop::collection::vec(ops(), 1..400)) {
+        run(&mut File::new(false), &ops);
+    }
+
+    #[test]
+    fn a_compressing_file_store_answers_as_a_plain_map_does(ops in prop::collection::vec(ops(), 1..400)) {
+        run(&mut File::new(true), &ops);
     }
 }

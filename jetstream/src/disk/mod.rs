@@ -2,8 +2,10 @@
 //! what the real disk would have kept.
 
 mod real;
+pub mod sim;
 
 pub use real::RealDisk;
+pub use sim::SimDisk;
 
 use std::io;
 use std::path::{Path, PathBuf};

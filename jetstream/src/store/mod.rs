@@ -5,12 +5,14 @@
 //! what to remove and when, once, for both implementations. A store is called under its stream's lock.
 
 pub mod consumer_state;
+pub mod file;
 pub mod index;
 pub mod memory;
 pub mod query;
 mod varint;
 
 pub use consumer_state::{ConsumerState, PendingAck, SequencePair};
+pub use file::FileStore;
 pub use memory::MemoryStore;
 
 use crate::filter::Filter;
@@ -114,6 +116,9 @@ pub enum StoreError {
         /// File and offset.
         place: String,
     },
+    /// The directory holds what this server cannot read, such as an encrypted stream.
+    #[error("not supported: {0}")]
+    Unsupported(String),
     /// A subject or message too long for the record format.
     #[error("message too large for the store")]
     TooLarge,

@@ -1,0 +1,66 @@
+//! The directory of a stream.
+
+use crate::disk::Disk;
+use crate::store::StoreError;
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// Where a stream's files are, and the disk that holds them.
+#[derive(Clone)]
+pub(super) struct StreamFiles {
+    pub(super) disk: Arc<dyn Disk>,
+    /// The stream's name, from which the checksum keys are made.
+    pub(super) name: String,
+    pub(super) dir: PathBuf,
+    pub(super) msgs_dir: PathBuf,
+}
+
+impl fmt::Debug for StreamFiles {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "StreamFiles({})", self.dir.display())
+    }
+}
+
+impl StreamFiles {
+    pub(super) fn new(disk: Arc<dyn Disk>, name: &str, dir: PathBuf) -> Self {
+        Self { disk, name: name.to_owned(), msgs_dir: dir.join("msgs"), dir }
+    }
+
+    pub(super) fn block_path(&self, index: u32) -> PathBuf {
+        self.msgs_dir.join(format!("{index}.blk"))
+    }
+
+    /// Keeps bytes that cannot be read under `quarantine/<block>-<offset>.bad`, and reports them.
+    pub(super) fn quarantine(
+        &self,
+        index: u32,
+        offset: u64,
+        seq: Option<u64>,
+        bytes: &[u8],
+    ) -> io::Result<()> {
+        let dir = self.dir.join("quarantine");
+        let path = dir.join(format!("{index}-{offset}.bad"));
+        tracing::error!(
+            stream = self.name,
+            block = index,
+            offset,
+            len = bytes.len(),
+            seq,
+            "damaged record: skipped, bytes kept in {}",
+            path.display()
+        );
+        let known = self.disk.list(&dir)?;
+        if known.iter().any(|entry| entry.path == path && entry.size_bytes == bytes.len() as u64) {
+            return Ok(());
+        }
+        self.disk.create_dir_all(&dir)?;
+        self.disk.replace(&path, bytes, true)
+    }
+}
+
+/// An I/O error with what was attempted.
+pub(super) fn io_error(what: &str, path: &Path, source: io::Error) -> StoreError {
+    StoreError::Io { what: format!("{what} {}", path.display()), source }
+}

@@ -1,0 +1,222 @@
+//! The store that keeps its messages in files, in nats-server's format. `docs/format.md` states every byte and rule.
+//!
+//! All changes, removals included, are records at the end of the last block, in order. A batch is one write at
+//! [`Store::flush`]. What cannot be undone (deleting a block, rewriting it without its dead records) is done only
+//! after the records that justify it are durable, so a crash at any point leaves what was acknowledged.
+
+mod block;
+mod close;
+mod compress;
+mod files;
+mod housekeeping;
+mod index_db;
+mod log;
+mod lookup;
+mod options;
+mod read;
+mod record;
+mod recover;
+mod remove;
+mod scan;
+mod seqset;
+mod storage;
+mod table;
+mod ttl;
+mod write;
+
+pub use options::{FileOptions, StreamLimits};
+pub use storage::{Storage, StoredConsumer, StoredStream};
+
+use self::block::Block;
+use self::files::StreamFiles;
+use self::log::Log;
+use self::read::Reader;
+use super::index::SubjectIndex;
+use super::query;
+use super::{Msg, Pending, Removed, Store, StoreError, StoreState, msg_size_file};
+use crate::filter::Filter;
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+/// A store over one stream's directory.
+pub struct FileStore {
+    files: StreamFiles,
+    options: FileOptions,
+    /// By number, ascending; sequences do not overlap. Only the last is appended to.
+    blocks: Vec<Block>,
+    index: SubjectIndex,
+    /// Counters; `subjects` and `first_ts_ns` are found on demand.
+    totals: StoreState,
+    first_ts_ns: Cell<Option<i64>>,
+    log: Log,
+    reader: RefCell<Reader>,
+    /// Records that could not be read, by sequence, and where they are.
+    damaged: BTreeMap<u64, String>,
+    /// Found when the store was opened: sequence and moment of expiry.
+    expiries: Vec<(u64, i64)>,
+    durability: Durability,
+    /// Blocks, by number, that may be worth a rewrite or have become empty.
+    chores: Vec<u32>,
+    /// Files from which nats-server would take what is no longer true; removed before the first change.
+    outdated: Vec<PathBuf>,
+    /// Whether `index.db` says what is true now.
+    index_db_is_true: bool,
+}
+
+/// What has been written and is not yet durable, and why nothing can be written, if so.
+#[derive(Debug, Default)]
+struct Durability {
+    /// Blocks written to since they were last synced, and the offset of the first byte written.
+    unsynced: Vec<(u32, u64)>,
+    /// Whether files were created, renamed or removed since the directory was last synced.
+    dir_unsynced: bool,
+    /// The error that made the store read-only.
+    poison: Option<String>,
+    /// Whether a sync failed: the operating system may have dropped what it held, so that all of it is written
+    /// again before the next sync is believed.
+    rewrite: bool,
+}
+
+impl FileStore {
+    /// Records found damaged, by sequence, with file and offset.
+    #[must_use]
+    pub fn damaged(&self) -> &BTreeMap<u64, String> {
+        &self.damaged
+    }
+
+    /// Bytes of memory that tables, index and buffers hold, without the allocator's own.
+    #[must_use]
+    pub fn memory_bytes(&self) -> usize {
+        let tables: usize =
+            self.blocks.iter().map(|block| size_of::<Block>() + block.table.memory_bytes()).sum();
+        tables + self.index.memory_bytes() + self.log.buf.capacity() + self.reader.borrow().chunk.capacity()
+    }
+
+    /// The number of block files.
+    #[must_use]
+    pub fn num_blocks(&self) -> usize {
+        self.blocks.len()
+    }
+}
+
+impl Store for FileStore {
+    fn state(&self) -> StoreState {
+        StoreState {
+            subjects: self.index.len() as u64,
+            first_ts_ns: if self.totals.msgs == 0 { 0 } else { self.first_ts_ns() },
+            ..self.totals
+        }
+    }
+
+    fn index(&self) -> &SubjectIndex {
+        &self.index
+    }
+
+    fn msg_size(&self, subject_len: usize, headers_len: usize, payload_len: usize) -> u64 {
+        msg_size_file(subject_len, headers_len, payload_len)
+    }
+
+    fn append(&mut self, msg: &Msg<'_>) -> Result<(), StoreError> {
+        self.append_message(msg)
+    }
+
+    fn skip_to(&mut self, seq: u64, ts_ns: i64) -> Result<(), StoreError> {
+        self.skip(seq, ts_ns)
+    }
+
+    fn load(&mut self, seq: u64) -> Result<Option<Msg<'_>>, StoreError> {
+        let spot = self.spot(seq)?;
+        Ok(spot.and_then(|spot| self.view(&spot)))
+    }
+
+    fn next(&mut self, filter: &Filter, from_seq: u64) -> Result<Option<Msg<'_>>, StoreError> {
+        let mut from_seq = from_seq;
+        while let Some(seq) = query::next_seq(self, filter, from_seq)? {
+            match self.spot(seq) {
+                Ok(spot) => return Ok(spot.and_then(|spot| self.view(&spot))),
+                Err(StoreError::Damaged { .. }) => from_seq = seq.saturating_add(1),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(None)
+    }
+
+    fn previous(&mut self, filter: &Filter, upto_seq: u64) -> Result<Option<Msg<'_>>, StoreError> {
+        let mut upto_seq = upto_seq;
+        while let Some(seq) = query::previous_seq(self, filter, upto_seq)? {
+            match self.spot(seq) {
+                Ok(spot) => return Ok(spot.and_then(|spot| self.view(&spot))),
+                Err(StoreError::Damaged { .. }) => upto_seq = seq.saturating_sub(1),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(None)
+    }
+
+    fn seq_at_time(&mut self, ts_ns: i64) -> Result<u64, StoreError> {
+        self.find_time(ts_ns)
+    }
+
+    fn pending(
+        &mut self,
+        filter: &Filter,
+        from_seq: u64,
+        last_per_subject: bool,
+    ) -> Result<Pending, StoreError> {
+        query::pending(self, filter, from_seq, last_per_subject)
+    }
+
+    fn remove(
+        &mut self,
+        seq: u64,
+        subject: Option<&[u8]>,
+        erase: bool,
+    ) -> Result<Option<Removed>, StoreError> {
+        self.remove_message(seq, subject, erase)
+    }
+
+    fn compact(&mut self, seq: u64) -> Result<u64, StoreError> {
+        self.remove_below(seq)
+    }
+
+    fn deleted(&self) -> Vec<u64> {
+        let mut deleted = Vec::new();
+        if self.totals.msgs > 0 {
+            let mut expected = self.totals.first_seq;
+            for (seq, _) in self.blocks.iter().flat_map(|block| block.table.up(0)) {
+                deleted.extend(expected..seq);
+                expected = seq + 1;
+            }
+            deleted.extend(expected..=self.totals.last_seq);
+        }
+        deleted
+    }
+
+    fn num_deleted(&self) -> u64 {
+        match self.totals.msgs {
+            0 => 0,
+            msgs => self.totals.last_seq - self.totals.first_seq + 1 - msgs,
+        }
+    }
+
+    fn take_recovered_expiries(&mut self) -> Vec<(u64, i64)> {
+        std::mem::take(&mut self.expiries)
+    }
+
+    fn flush(&mut self) -> Result<(), StoreError> {
+        self.write_pending()?;
+        self.urgent_chores();
+        Ok(())
+    }
+
+    fn sync(&mut self) -> Result<(), StoreError> {
+        self.sync_files()?;
+        self.all_chores();
+        Ok(())
+    }
+
+    fn close(&mut self) -> Result<(), StoreError> {
+        self.finish()
+    }
+}

@@ -1,0 +1,126 @@
+//! Reading blocks: open handles, and the stretch that was read last.
+#![warn(clippy::indexing_slicing)]
+
+use super::block::Block;
+use super::compress;
+use super::files::StreamFiles;
+use super::record::parse;
+use super::table::Place;
+use crate::disk::DiskFile;
+use std::io;
+use std::ops::Range;
+
+/// Block files that one store keeps open.
+const HANDLES_MAX: usize = 4;
+/// Read at once by a reader that goes through a block in order.
+const READ_AHEAD_BYTES: u64 = 128 << 10;
+/// A read that begins at most this far behind the one before goes through the block in order.
+const NEAR_BYTES: u64 = 16 << 10;
+
+/// Reads records of blocks. Holds a few open files and one stretch of one block.
+#[derive(Default)]
+pub(super) struct Reader {
+    /// Most recently used last.
+    handles: Vec<(u32, Box<dyn DiskFile>)>,
+    pub(super) chunk: Vec<u8>,
+    /// Block and offset of `chunk`.
+    chunk_at: Option<(u32, u64)>,
+    /// Block and offset where the last read ended.
+    last_end: (u32, u64),
+}
+
+impl Reader {
+    /// The open file of a block; created where `create` is set and it does not exist.
+    pub(super) fn handle(
+        &mut self,
+        files: &StreamFiles,
+        index: u32,
+        create: bool,
+    ) -> io::Result<&dyn DiskFile> {
+        if let Some(at) = self.handles.iter().position(|(known, _)| *known == index) {
+            if at + 1 != self.handles.len() {
+                let handle = self.handles.remove(at);
+                self.handles.push(handle);
+            }
+        } else {
+            let file = files.disk.open(&files.block_path(index), create)?;
+            if self.handles.len() >= HANDLES_MAX {
+                self.handles.remove(0);
+            }
+            self.handles.push((index, file));
+        }
+        let last = self.handles.last().ok_or(io::ErrorKind::NotFound)?;
+        Ok(&*last.1)
+    }
+
+    /// Forgets a block whose file is about to be replaced or removed.
+    pub(super) fn forget(&mut self, index: u32) {
+        self.handles.retain(|(known, _)| *known != index);
+        if self.chunk_at.is_some_and(|(known, _)| known == index) {
+            self.release();
+        }
+    }
+
+    /// Gives the memory back.
+    pub(super) fn release(&mut self) {
+        self.chunk_at = None;
+        self.chunk = Vec::new();
+    }
+
+    /// Makes the record at `place` available in `chunk`. `None` where the file is too short or cannot be
+    /// decompressed: the record is damaged.
+    pub(super) fn record(
+        &mut self,
+        files: &StreamFiles,
+        block: &Block,
+        place: Place,
+    ) -> io::Result<Option<Range<usize>>> {
+        let (offset, len) = (u64::from(place.offset), u64::from(place.len));
+        let near = self.last_end.0 == block.index
+            && offset.checked_sub(self.last_end.1).is_some_and(|gap| gap <= NEAR_BYTES);
+        self.last_end = (block.index, offset + len);
+        if let Some(range) = self.find(block.index, offset, len) {
+            return Ok(Some(range));
+        }
+        if block.compressed {
+            self.chunk_at = None;
+            let Some((content, _)) = content(files, block.index)? else { return Ok(None) };
+            self.chunk = content;
+            self.chunk_at = Some((block.index, 0));
+            return Ok(self.find(block.index, offset, len));
+        }
+        let wanted = if near { len.max(READ_AHEAD_BYTES) } else { len };
+        let wanted = usize::try_from(wanted.min(block.len.saturating_sub(offset))).unwrap_or(usize::MAX);
+        self.chunk_at = None;
+        let mut chunk = std::mem::take(&mut self.chunk);
+        chunk.resize(wanted, 0);
+        if chunk.capacity() > 4 * wanted.max(usize::try_from(READ_AHEAD_BYTES).unwrap_or(0)) {
+            chunk.shrink_to_fit();
+        }
+        let got = self.handle(files, block.index, false)?.read_at(&mut chunk, offset)?;
+        chunk.truncate(got);
+        self.chunk = chunk;
+        self.chunk_at = Some((block.index, offset));
+        Ok(self.find(block.index, offset, len))
+    }
+
+    fn find(&self, index: u32, offset: u64, len: u64) -> Option<Range<usize>> {
+        let (chunk_index, chunk_start) = self.chunk_at?;
+        let start = usize::try_from(offset.checked_sub(chunk_start)?).ok()?;
+        let end = start.checked_add(usize::try_from(len).ok()?)?;
+        (chunk_index == index && end <= self.chunk.len()).then_some(start..end)
+    }
+}
+
+/// The content of a block, uncompressed, and whether the file is compressed; `None` where that is damaged.
+pub(super) fn content(files: &StreamFiles, index: u32) -> io::Result<Option<(Vec<u8>, bool)>> {
+    let file = files.disk.read(&files.block_path(index))?;
+    if !compress::is_compressed(&file) {
+        return Ok(Some((file, false)));
+    }
+    Ok(match compress::decompress(&file) {
+        Some(content) => Some((content, true)),
+        // A plain block may begin with these very bytes, if its first record has one certain, huge length.
+        None => parse(&file).is_some().then_some((file, false)),
+    })
+}

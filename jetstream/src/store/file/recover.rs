@@ -1,0 +1,371 @@
+//! Opening a stream's directory: reading every block, and finding out what is held.
+//!
+//! Blocks are read from the newest to the oldest, so that every removal is known before the record it is about.
+//! Nothing is changed on disk but the end of the last block, where a write did not get to its end.
+#![warn(clippy::indexing_slicing)]
+
+use super::block::Block;
+use super::files::{StreamFiles, io_error};
+use super::index_db::{self, IndexDb};
+use super::log::Log;
+use super::read::{Reader, content};
+use super::record::{CHECKSUM_LEN, ChecksumKey, Kind, Record};
+use super::scan::{Damage, Found, Scan};
+use super::seqset::SeqSet;
+use super::{Durability, FileOptions, FileStore, ttl};
+use crate::disk::DirEntry;
+use crate::store::index::SubjectIndex;
+use crate::store::{StoreError, StoreState};
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::io;
+use std::path::PathBuf;
+
+/// Files from which nats-server would take timers that later changes made wrong; it makes them anew from the blocks.
+const DERIVED_FILES: [&str; 2] = ["thw.db", "sched.db"];
+
+/// A damaged record at the end of the last block is believed to be of a sequence at most this far up.
+const CLAIM_MAX: u64 = 64 << 10;
+
+/// What reading the blocks brings.
+struct Recovery {
+    files: StreamFiles,
+    index_db: Option<IndexDb>,
+    /// Sequences that tombstones in later blocks, or in the one being read, removed.
+    removed: SeqSet,
+    /// First sequence of the block after; records at or above it are out of order.
+    ceiling: u64,
+    /// Newest first.
+    blocks: Vec<Block>,
+    /// Subjects of the messages held, one list for each block, newest first.
+    subjects: Vec<Subjects>,
+    damaged: BTreeMap<u64, String>,
+    expiries: Vec<(u64, i64)>,
+    /// The highest sequence that anything speaks of, and its time.
+    newest: (u64, i64),
+    /// The highest sequence that nats-server will find in the blocks.
+    told_seq: u64,
+    /// Where the last block must be cut.
+    cut: Option<u64>,
+}
+
+/// Subjects of the messages held in one block.
+#[derive(Default)]
+struct Subjects {
+    bytes: Vec<u8>,
+    /// Sequence, and where its subject ends; it begins where the one before ends.
+    ends: Vec<(u64, usize)>,
+}
+
+impl FileStore {
+    /// Opens a stream's messages. The directory need not exist.
+    pub(super) fn open(files: StreamFiles, options: FileOptions) -> Result<Self, StoreError> {
+        finish_purge(&files)?;
+        let entries = files
+            .disk
+            .list(&files.msgs_dir)
+            .map_err(|error| io_error("could not list", &files.msgs_dir, error))?;
+        if let Some(key) = entries.iter().find(|entry| entry.name.ends_with(".key")) {
+            return Err(StoreError::Unsupported(format!("{} is encrypted", key.path.display())));
+        }
+        let mut indices: Vec<u32> = entries.iter().filter_map(|entry| block_index(&entry.name)).collect();
+        indices.sort_unstable();
+        let mut recovery = Recovery {
+            index_db: read_index_db(&files, &entries),
+            files,
+            removed: SeqSet::default(),
+            ceiling: u64::MAX,
+            blocks: Vec::with_capacity(indices.len()),
+            subjects: Vec::with_capacity(indices.len()),
+            damaged: BTreeMap::new(),
+            expiries: Vec::new(),
+            newest: (0, 0),
+            told_seq: 0,
+            cut: None,
+        };
+        for (age, index) in indices.into_iter().rev().enumerate() {
+            recovery.read_block(index, age == 0)?;
+        }
+        recovery.build(options, leftovers(&entries))
+    }
+}
+
+impl Recovery {
+    fn read_block(&mut self, index: u32, is_last: bool) -> Result<(), StoreError> {
+        let path = self.files.block_path(index);
+        let file_is_compressed;
+        let content =
+            match content(&self.files, index).map_err(|error| io_error("could not read", &path, error))? {
+                Some((content, compressed)) => {
+                    file_is_compressed = compressed;
+                    content
+                }
+                None => {
+                    tracing::error!(
+                        stream = self.files.name,
+                        block = index,
+                        "damaged compressed block {}: its messages cannot be read, the file is kept",
+                        path.display()
+                    );
+                    let mut block = Block::new(&self.files.name, index, 0, 0);
+                    (block.damaged, block.compressed) = (true, true);
+                    self.blocks.push(block);
+                    self.subjects.push(Subjects::default());
+                    return Ok(());
+                }
+            };
+        let mut block = Block::new(&self.files.name, index, 0, 0);
+        block.compressed = file_is_compressed;
+        let found: Vec<Found<'_>> = Scan::new(&content, block.key).collect();
+        let tombstones = found.iter().filter_map(|found| match found {
+            Found::Record(_, record) if record.kind == Kind::Tombstone => Some(record.seq),
+            _ => None,
+        });
+        let mut tombstone_max = 0;
+        for seq in tombstones {
+            self.removed.insert(seq);
+            tombstone_max = tombstone_max.max(seq);
+        }
+        let mut subjects = Subjects::default();
+        for found in &found {
+            match found {
+                Found::Record(at, record) => self.take_record(&mut block, &mut subjects, *at, record),
+                Found::Damage(damage) => {
+                    let is_end = is_last && !block.compressed && damage.range.end == content.len();
+                    self.take_damage(&mut block, damage, &content, is_end);
+                }
+            }
+        }
+        let told = if block.records > 0 { block.last_seq } else { tombstone_max };
+        self.told_seq = self.told_seq.max(told);
+        if block.records > 0 {
+            self.ceiling = block.first_seq;
+        }
+        let end = content
+            .get(..usize::try_from(block.len).unwrap_or(0))
+            .and_then(<[u8]>::last_chunk::<CHECKSUM_LEN>);
+        block.last_checksum = end.copied().unwrap_or_default();
+        block.table.close();
+        self.blocks.push(block);
+        self.subjects.push(subjects);
+        Ok(())
+    }
+
+    fn take_record(&mut self, block: &mut Block, subjects: &mut Subjects, at: usize, record: &Record<'_>) {
+        let seq = record.seq;
+        if seq > self.newest.0 || (seq == self.newest.0 && record.kind != Kind::Tombstone) {
+            self.newest = (seq, record.ts_ns);
+        }
+        let in_order = (block.records == 0 || seq > block.last_seq) && seq < self.ceiling && seq != 0;
+        if record.kind != Kind::Tombstone && !in_order {
+            block.len = (at + record.len) as u64;
+            return;
+        }
+        let held = record.kind == Kind::Message
+            && !self.removed.contains(seq)
+            && !self.index_db.as_ref().is_some_and(|index| index.removed(block.index, seq));
+        block.note(at as u64, record, held);
+        if held {
+            subjects.bytes.extend_from_slice(record.subject);
+            subjects.ends.push((seq, subjects.bytes.len()));
+            self.expiries.extend(ttl::expiry_ns(record.headers, record.ts_ns).map(|at_ns| (seq, at_ns)));
+        }
+    }
+
+    /// `is_end` says that nothing comes after it in the stream: it is cut off, so that appending can go on.
+    fn take_damage(&mut self, block: &mut Block, damage: &Damage, content: &[u8], is_end: bool) {
+        let offset = damage.range.start as u64;
+        if is_end {
+            self.cut = Some(offset);
+        }
+        if is_end && damage.torn {
+            tracing::warn!(
+                stream = self.files.name,
+                block = block.index,
+                offset,
+                len = damage.range.len(),
+                "cut back an unfinished write"
+            );
+            return;
+        }
+        let bytes = content.get(damage.range.clone()).unwrap_or_default();
+        if let Err(error) = self.files.quarantine(block.index, offset, damage.claimed_seq, bytes) {
+            tracing::error!(stream = self.files.name, "could not keep damaged bytes: {error}");
+            // What could not be copied must stay where it is; a new block takes what comes.
+            self.cut = None;
+        }
+        if self.cut.is_none() {
+            block.damaged = true;
+            block.len = damage.range.end as u64;
+        }
+        if let Some(seq) = damage.claimed_seq {
+            let place = format!("{} at offset {offset}", self.files.block_path(block.index).display());
+            self.damaged.insert(seq, place);
+            if is_end && seq - self.newest.0.min(seq) <= CLAIM_MAX {
+                self.newest = (seq.max(self.newest.0), self.newest.1);
+            }
+        }
+    }
+
+    fn build(mut self, options: FileOptions, leftovers: Leftovers) -> Result<FileStore, StoreError> {
+        self.blocks.reverse();
+        let mut before = (0, 0);
+        for block in &mut self.blocks {
+            if block.records == 0 {
+                (block.first_seq, block.last_seq, block.last_ts_ns) = (before.0 + 1, before.0, before.1);
+            }
+            before = (block.last_seq, block.last_ts_ns);
+        }
+        let mut index = SubjectIndex::default();
+        for subjects in self.subjects.iter().rev() {
+            let mut start = 0;
+            for (seq, end) in &subjects.ends {
+                index.record(subjects.bytes.get(start..*end).unwrap_or_default(), *seq);
+                start = *end;
+            }
+        }
+        if let Some(index_db) = &self.index_db
+            && index_db.totals.last_seq > self.newest.0
+        {
+            self.newest = (index_db.totals.last_seq, index_db.totals.last_ts_ns);
+        }
+        let totals = self.totals();
+        self.damaged.retain(|seq, _| !self.removed.contains(*seq));
+        self.expiries.sort_unstable();
+        let index_db_is_true = self.index_db_is_true(&totals);
+        let mut store = FileStore {
+            log: Log::at(self.blocks.last().map_or(0, |block| block.len)),
+            files: self.files,
+            options,
+            blocks: self.blocks,
+            index,
+            totals,
+            first_ts_ns: Cell::new(None),
+            reader: RefCell::new(Reader::default()),
+            damaged: self.damaged,
+            expiries: self.expiries,
+            durability: Durability::default(),
+            chores: Vec::new(),
+            outdated: leftovers.outdated,
+            index_db_is_true,
+        };
+        store.settle(self.cut, self.told_seq, &leftovers.unfinished)?;
+        Ok(store)
+    }
+
+    fn totals(&self) -> StoreState {
+        let (last_seq, last_ts_ns) = self.newest;
+        let first = self.blocks.iter().find_map(|block| block.table.up(0).next());
+        StoreState {
+            msgs: self.blocks.iter().map(Block::live).sum(),
+            bytes: self.blocks.iter().map(|block| block.live_bytes).sum(),
+            first_seq: match first {
+                Some((seq, _)) => seq,
+                None if last_seq == 0 && self.blocks.iter().all(|block| block.len == 0) => 0,
+                None => last_seq + 1,
+            },
+            last_seq,
+            last_ts_ns,
+            ..StoreState::default()
+        }
+    }
+
+    fn index_db_is_true(&self, totals: &StoreState) -> bool {
+        let (Some(index_db), Some(last)) = (&self.index_db, self.blocks.last()) else { return false };
+        let current = index_db.last_block == last.index && index_db.last_checksum == last.last_checksum;
+        if current && index_db.totals.msgs != totals.msgs {
+            tracing::error!(
+                stream = self.files.name,
+                expected = index_db.totals.msgs,
+                found = totals.msgs,
+                "the blocks do not hold all messages that {} counts",
+                index_db::FILE
+            );
+        }
+        current && index_db.totals.msgs == totals.msgs && index_db.totals.last_seq == totals.last_seq
+    }
+}
+
+impl FileStore {
+    /// What opening changes on disk.
+    fn settle(&mut self, cut: Option<u64>, told_seq: u64, unfinished: &[PathBuf]) -> Result<(), StoreError> {
+        for path in unfinished {
+            // The file that it was to replace is there.
+            if let Err(error) = self.files.disk.remove_file(path) {
+                tracing::warn!(stream = self.files.name, "could not remove {}: {error}", path.display());
+            }
+        }
+        if let (Some(len), Some(last)) = (cut, self.blocks.last()) {
+            let path = self.files.block_path(last.index);
+            let handle = self.reader.get_mut().handle(&self.files, last.index, false);
+            handle
+                .and_then(|file| file.set_len(len))
+                .map_err(|error| io_error("could not cut", &path, error))?;
+            self.durability.unsynced.push((last.index, len));
+        }
+        if self.totals.last_seq > told_seq {
+            self.put_mark(Kind::Erased, self.totals.last_seq, self.totals.last_ts_ns)?;
+        }
+        let sealed = self.blocks.len().saturating_sub(1);
+        self.chores = self
+            .blocks
+            .iter()
+            .take(sealed)
+            .filter(|block| block.is_mostly_dead() && !block.damaged)
+            .map(|block| block.index)
+            .collect();
+        Ok(())
+    }
+}
+
+/// Files beside the blocks that are of no use any more.
+struct Leftovers {
+    /// Right until the first change.
+    outdated: Vec<PathBuf>,
+    /// Of rewrites that did not come to their end.
+    unfinished: Vec<PathBuf>,
+}
+
+fn leftovers(entries: &[DirEntry]) -> Leftovers {
+    let paths = |wanted: &dyn Fn(&str) -> bool| {
+        entries.iter().filter(|entry| wanted(&entry.name)).map(|entry| entry.path.clone()).collect()
+    };
+    Leftovers {
+        outdated: paths(&|name| DERIVED_FILES.contains(&name)),
+        unfinished: paths(&|name| name.ends_with(".blk.tmp") || name.ends_with(".new")),
+    }
+}
+
+fn block_index(name: &str) -> Option<u32> {
+    name.strip_suffix(".blk").and_then(|number| number.parse().ok())
+}
+
+fn read_index_db(files: &StreamFiles, entries: &[DirEntry]) -> Option<IndexDb> {
+    let entry = entries.iter().find(|entry| entry.name == index_db::FILE)?;
+    let index = files.disk.read(&entry.path).ok().and_then(|file| {
+        let key = ChecksumKey::name(&files.name);
+        IndexDb::decode(&file, &key)
+    });
+    if index.is_none() {
+        tracing::warn!(stream = files.name, "{} is damaged, its content is found anew", entry.path.display());
+    }
+    index
+}
+
+/// Completes, or takes back, a purge in which nats-server was interrupted: it moves the block with the last sequence
+/// to `__new_msgs__`, the rest to `__msgs__`, and the former back.
+fn finish_purge(files: &StreamFiles) -> Result<(), StoreError> {
+    let new_dir = files.dir.join("__new_msgs__");
+    let old_dir = files.dir.join("__msgs__");
+    let attempt = || -> io::Result<()> {
+        let moved = files.disk.list(&new_dir)?;
+        if moved.iter().any(|entry| block_index(&entry.name).is_some()) {
+            files.disk.remove_dir_all(&files.msgs_dir)?;
+            files.disk.rename(&new_dir, &files.msgs_dir)?;
+        } else {
+            files.disk.remove_dir_all(&new_dir)?;
+        }
+        files.disk.remove_dir_all(&old_dir)
+    };
+    attempt().map_err(|error| io_error("could not complete the purge in", &files.dir, error))
+}

@@ -1,0 +1,122 @@
+//! Removing messages: one, or all below a sequence.
+
+use super::FileStore;
+use super::record::Kind;
+use crate::store::{Removed, StoreError};
+
+impl FileStore {
+    pub(super) fn remove_message(
+        &mut self,
+        seq: u64,
+        subject: Option<&[u8]>,
+        erase: bool,
+    ) -> Result<Option<Removed>, StoreError> {
+        let position = self.position(seq);
+        let Some(block) = self.blocks.get(position) else { return Ok(None) };
+        let index = block.index;
+        if block.table.get(seq).is_none() {
+            return Ok(None);
+        }
+        let found;
+        let subject = match subject {
+            Some(subject) => subject,
+            None => {
+                let spot = self.spot(seq)?;
+                found = spot.and_then(|spot| self.view(&spot)).map(|msg| msg.subject.to_vec());
+                found.as_deref().unwrap_or_default()
+            }
+        };
+        // The time of a tombstone counts only where it stands for the last sequence.
+        self.put_mark(Kind::Tombstone, seq, self.totals.last_ts_ns)?;
+        let Some(bytes) = self.take_out(position, seq, subject) else { return Ok(None) };
+        if erase {
+            self.rewrite_now(index)?;
+        }
+        Ok(Some(Removed { seq, bytes }))
+    }
+
+    /// Takes a message out of table, index and counters; its removal is already in the log.
+    fn take_out(&mut self, position: usize, seq: u64, subject: &[u8]) -> Option<u64> {
+        let last = position + 1 == self.blocks.len();
+        let block = self.blocks.get_mut(position)?;
+        let bytes = block.forget(seq)?;
+        let chore = !last && (block.live() == 0 || block.is_mostly_dead());
+        if chore && !self.chores.contains(&block.index) {
+            self.chores.push(block.index);
+        }
+        self.index.forget(subject, seq);
+        self.count_removed(seq, bytes);
+        Some(bytes)
+    }
+
+    pub(super) fn remove_below(&mut self, seq: u64) -> Result<u64, StoreError> {
+        let before = self.totals.msgs;
+        if seq <= self.totals.first_seq && !(before == 0 && seq > self.totals.last_seq.saturating_add(1)) {
+            return Ok(0);
+        }
+        if seq > self.totals.last_seq {
+            self.remove_all(seq - 1)?;
+            return Ok(before);
+        }
+        let whole = self.blocks.iter().take_while(|block| block.last_seq < seq).count();
+        self.remove_blocks(whole.min(self.blocks.len().saturating_sub(1)))?;
+        while self.totals.msgs > 0 && self.totals.first_seq < seq {
+            match self.remove_message(self.totals.first_seq, None, false) {
+                // It is not held any more.
+                Ok(_) | Err(StoreError::Damaged { .. }) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(before - self.totals.msgs)
+    }
+
+    /// Deletes the first `count` blocks with all that they hold. Needs no room on the disk, so that a purge helps
+    /// where the disk is full.
+    fn remove_blocks(&mut self, count: usize) -> Result<(), StoreError> {
+        if count == 0 {
+            return Ok(());
+        }
+        if self.durability.poison.is_none() {
+            self.sync_files()?;
+        }
+        for _ in 0..count {
+            let Some(first) = self.blocks.first() else { break };
+            let held: Vec<u64> = first.table.up(0).map(|(seq, _)| seq).collect();
+            for seq in held {
+                match self.spot(seq) {
+                    Ok(Some(spot)) => {
+                        let subject = self.view(&spot).map(|msg| msg.subject.to_vec()).unwrap_or_default();
+                        self.take_out(0, seq, &subject);
+                    }
+                    Ok(None) | Err(StoreError::Damaged { .. }) => {}
+                    Err(error) => return Err(error),
+                }
+            }
+            self.delete_block(0)?;
+        }
+        Ok(())
+    }
+
+    /// Removes every message and makes `last_seq` the last sequence assigned.
+    fn remove_all(&mut self, last_seq: u64) -> Result<(), StoreError> {
+        if self.durability.poison.is_some() && self.check_writable().is_err() {
+            // A full disk: what goes anyway makes room for the record that says so.
+            self.remove_blocks(self.blocks.len().saturating_sub(1))?;
+        }
+        self.check_writable()?;
+        self.begin_block()?;
+        let last_seq = last_seq.max(self.totals.last_seq);
+        self.put_mark(Kind::Erased, last_seq, self.totals.last_ts_ns)?;
+        self.totals.last_seq = last_seq;
+        self.sync_files()?;
+        self.index.clear();
+        self.damaged.clear();
+        (self.totals.msgs, self.totals.bytes) = (0, 0);
+        self.totals.first_seq = last_seq.saturating_add(1);
+        self.first_ts_ns.set(None);
+        while self.blocks.len() > 1 {
+            self.delete_block(0)?;
+        }
+        Ok(())
+    }
+}

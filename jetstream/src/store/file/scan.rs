@@ -1,0 +1,160 @@
+//! Reading all records of a block in order, past damage.
+#![warn(clippy::indexing_slicing)]
+
+use super::record::{ChecksumKey, EMPTY_LEN, Record, claimed_len, parse};
+use std::ops::Range;
+
+/// While looking for the end of damage, a record whose sequence is this far above the one before is not believed.
+const SEQ_JUMP_MAX: u64 = 1 << 32;
+
+/// What stands at a place in a block.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Found<'a> {
+    /// A whole record with the right checksum, and where it begins.
+    Record(usize, Record<'a>),
+    /// Bytes that are no record.
+    Damage(Damage),
+}
+
+/// A stretch of a block that is no record.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Damage {
+    /// Offsets in the (uncompressed) content.
+    pub(super) range: Range<usize>,
+    /// The sequence that its first bytes claim, if they look like the begin of a message's record.
+    pub(super) claimed_seq: Option<u64>,
+    /// Whether it is what a write leaves that did not get to its end: too short for the record that it begins with,
+    /// or zeros to the end.
+    pub(super) torn: bool,
+}
+
+/// Everything in the content of a block, in order.
+pub(super) struct Scan<'a> {
+    content: &'a [u8],
+    key: ChecksumKey,
+    at: usize,
+    last_seq: u64,
+}
+
+impl<'a> Scan<'a> {
+    pub(super) fn new(content: &'a [u8], key: ChecksumKey) -> Self {
+        Self { content, key, at: 0, last_seq: 0 }
+    }
+
+    fn valid_at(&self, offset: usize) -> Option<Record<'a>> {
+        let bytes = self.content.get(offset..)?;
+        parse(bytes).filter(|record| self.key.verifies(record, bytes))
+    }
+
+    /// Where the first record after damage at `start` begins, or the end of the block.
+    fn end_of_damage(&self, start: usize) -> usize {
+        let end = self.content.len();
+        let claimed = self.content.get(start..).and_then(claimed_len).map(|len| start + len);
+        if let Some(next) = claimed.filter(|next| *next == end || self.valid_at(*next).is_some()) {
+            return next;
+        }
+        // Candidates are judged by their fields before the checksum is computed: most offsets fail at once.
+        let last_start = end.saturating_sub(EMPTY_LEN);
+        (start + 1..=last_start)
+            .find(|offset| {
+                let plausible = self.content.get(*offset..).and_then(parse).is_some_and(|record| {
+                    record.seq <= self.last_seq.saturating_add(SEQ_JUMP_MAX) && record.seq != 0
+                });
+                plausible && self.valid_at(*offset).is_some()
+            })
+            .unwrap_or(end)
+    }
+}
+
+impl<'a> Iterator for Scan<'a> {
+    type Item = Found<'a>;
+
+    fn next(&mut self) -> Option<Found<'a>> {
+        let start = self.at;
+        let bytes = self.content.get(start..).filter(|bytes| !bytes.is_empty())?;
+        if let Some(record) = self.valid_at(start) {
+            self.at += record.len;
+            self.last_seq = self.last_seq.max(record.seq);
+            return Some(Found::Record(start, record));
+        }
+        let end = self.end_of_damage(start);
+        self.at = end;
+        let short = bytes.len() < EMPTY_LEN || claimed_len(bytes).is_some_and(|len| len > bytes.len());
+        let torn = end == self.content.len() && (short || bytes.iter().all(|byte| *byte == 0));
+        let claimed_seq = bytes
+            .get(4..12)
+            .and_then(|seq| Some(u64::from_le_bytes(seq.try_into().ok()?)))
+            .filter(|seq| *seq > self.last_seq && *seq <= self.last_seq.saturating_add(SEQ_JUMP_MAX));
+        Some(Found::Damage(Damage { range: start..end, claimed_seq, torn }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::record::{Kind, put_marker, put_message, record_len};
+    use super::*;
+    use crate::store::Msg;
+
+    fn block() -> (ChecksumKey, Vec<u8>, Vec<usize>) {
+        let key = ChecksumKey::block("S", 1);
+        let mut content = Vec::new();
+        let mut starts = Vec::new();
+        for seq in 1..=5 {
+            starts.push(content.len());
+            let msg = Msg { seq, ts_ns: 1, subject: b"s", headers: b"", payload: b"payload" };
+            put_message(&mut content, &key, record_len(1, 0, 7).unwrap(), &msg);
+        }
+        starts.push(content.len());
+        put_marker(&mut content, &key, Kind::Tombstone, 2, 1);
+        (key, content, starts)
+    }
+
+    fn seqs(content: &[u8], key: ChecksumKey) -> (Vec<u64>, Vec<Damage>) {
+        let (mut seqs, mut damage) = (Vec::new(), Vec::new());
+        for found in Scan::new(content, key) {
+            match found {
+                Found::Record(_, record) => seqs.push(record.seq),
+                Found::Damage(found) => damage.push(found),
+            }
+        }
+        (seqs, damage)
+    }
+
+    #[test]
+    fn a_flipped_bit_anywhere_costs_no_record_but_its_own() {
+        let (key, content, starts) = block();
+        for bit in 0..content.len() * 8 {
+            let mut damaged = content.clone();
+            damaged[bit / 8] ^= 1 << (bit % 8);
+            let hit = starts.iter().rposition(|start| *start <= bit / 8).unwrap();
+            let mut expected = vec![1, 2, 3, 4, 5, 2];
+            let all = expected.clone();
+            expected.remove(hit);
+            let (found, damage) = seqs(&damaged, key);
+            if found != all {
+                assert_eq!(found, expected, "bit {bit}");
+                assert_eq!(damage.len(), 1);
+                assert_eq!(damage[0].range.start, starts[hit]);
+            }
+        }
+    }
+
+    #[test]
+    fn a_cut_block_ends_in_a_torn_record() {
+        let (key, content, starts) = block();
+        for len in 0..content.len() {
+            let (found, damage) = seqs(&content[..len], key);
+            let whole = starts.iter().filter(|start| **start <= len).count() - 1;
+            assert_eq!(found.len(), whole, "cut at {len}");
+            if starts.contains(&len) {
+                assert!(damage.is_empty());
+            } else {
+                assert!(damage[0].torn, "cut at {len}");
+            }
+        }
+        let mut padded = content.clone();
+        padded.extend_from_slice(&[0; 4096]);
+        let (found, damage) = seqs(&padded, key);
+        assert!(found.len() == 6 && damage[0].torn);
+    }
+}

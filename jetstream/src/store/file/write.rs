@@ -1,0 +1,226 @@
+//! Appending, flushing, syncing, and getting over failed writes.
+
+use super::FileStore;
+use super::block::Block;
+use super::files::io_error;
+use super::log::Log;
+use super::record::{CHECKSUM_LEN, EMPTY_LEN, Kind, Record, put_marker, put_message, record_len};
+use super::scan::{Found, Scan};
+use crate::disk::DiskFile;
+use crate::store::{Msg, StoreError};
+use std::io;
+
+/// A larger gap in the sequences begins a new block: nats-server notes every sequence of a gap within a block.
+const GAP_MAX: u64 = 64 << 10;
+
+impl FileStore {
+    pub(super) fn append_message(&mut self, msg: &Msg<'_>) -> Result<(), StoreError> {
+        let len = record_len(msg.subject.len(), msg.headers.len(), msg.payload.len());
+        let len = len.ok_or(StoreError::TooLarge)?;
+        debug_assert!(msg.seq > self.totals.last_seq, "sequences only rise");
+        self.make_room(len, Some(msg.seq))?;
+        let Some(block) = self.blocks.last_mut() else { return Ok(()) };
+        put_message(&mut self.log.buf, &block.key, len, msg);
+        let record = Record {
+            kind: Kind::Message,
+            seq: msg.seq,
+            ts_ns: msg.ts_ns,
+            subject: msg.subject,
+            headers: msg.headers,
+            payload: msg.payload,
+            len,
+        };
+        block.note(block.len, &record, true);
+        self.index.record(msg.subject, msg.seq);
+        if self.totals.msgs == 0 {
+            self.totals.first_seq = msg.seq;
+            self.first_ts_ns.set(Some(msg.ts_ns));
+        }
+        self.totals.msgs += 1;
+        self.totals.bytes += len as u64;
+        (self.totals.last_seq, self.totals.last_ts_ns) = (msg.seq, msg.ts_ns);
+        Ok(())
+    }
+
+    pub(super) fn skip(&mut self, seq: u64, ts_ns: i64) -> Result<(), StoreError> {
+        if seq <= self.totals.last_seq {
+            return Ok(());
+        }
+        let ts_ns = if ts_ns == 0 { self.totals.last_ts_ns } else { ts_ns };
+        self.put_mark(Kind::Erased, seq, ts_ns)?;
+        (self.totals.last_seq, self.totals.last_ts_ns) = (seq, ts_ns);
+        if self.totals.msgs == 0 {
+            self.totals.first_seq = seq.saturating_add(1);
+        }
+        Ok(())
+    }
+
+    /// Appends a tombstone, or a mark that `seq` was assigned.
+    pub(super) fn put_mark(&mut self, kind: Kind, seq: u64, ts_ns: i64) -> Result<(), StoreError> {
+        self.make_room(EMPTY_LEN, (kind == Kind::Erased).then_some(seq))?;
+        let Some(block) = self.blocks.last_mut() else { return Ok(()) };
+        put_marker(&mut self.log.buf, &block.key, kind, seq, ts_ns);
+        let record = Record { kind, seq, ts_ns, subject: b"", headers: b"", payload: b"", len: EMPTY_LEN };
+        block.note(block.len, &record, false);
+        Ok(())
+    }
+
+    /// Makes the last block one that takes a record of `len` bytes, for a new sequence `seq` if that is given.
+    fn make_room(&mut self, len: usize, seq: Option<u64>) -> Result<(), StoreError> {
+        self.check_writable()?;
+        let fits = self.blocks.last().is_some_and(|last| {
+            let full = last.len > 0 && last.len + len as u64 > self.options.block_size_bytes;
+            let jumps = last.records > 0 && seq.is_some_and(|seq| seq - last.last_seq > GAP_MAX);
+            !full && !jumps && !last.compressed && !last.damaged
+        });
+        if fits { Ok(()) } else { self.begin_block() }
+    }
+
+    /// Begins a new block; what is pending for the one before is written first.
+    pub(super) fn begin_block(&mut self) -> Result<(), StoreError> {
+        self.write_pending()?;
+        self.log = Log::at(0);
+        let mut index = 1;
+        if let Some(last) = self.blocks.last_mut() {
+            last.table.close();
+            index = last.index + 1;
+            if self.options.compress || last.is_mostly_dead() {
+                self.chores.push(last.index);
+            }
+        }
+        self.blocks.push(Block::new(&self.files.name, index, self.totals.last_seq, self.totals.last_ts_ns));
+        Ok(())
+    }
+
+    /// An error while the store is read-only; tries first to get over what made it so.
+    pub(super) fn check_writable(&mut self) -> Result<(), StoreError> {
+        match &self.durability.poison {
+            None => Ok(()),
+            Some(reason) => {
+                let reason = reason.clone();
+                let healed = if self.durability.rewrite { self.sync_files() } else { self.write_pending() };
+                healed.map_err(|_| StoreError::Poisoned(reason))
+            }
+        }
+    }
+
+    /// Writes what was appended and not yet written.
+    pub(super) fn write_pending(&mut self) -> Result<(), StoreError> {
+        if !self.log.has_pending() {
+            return Ok(());
+        }
+        match self.try_write_pending() {
+            Ok(()) => {
+                if !self.durability.rewrite {
+                    self.heal();
+                }
+                Ok(())
+            }
+            Err(error) => Err(self.poison(error)),
+        }
+    }
+
+    fn try_write_pending(&mut self) -> Result<(), StoreError> {
+        let Some(block) = self.blocks.last_mut() else { return Ok(()) };
+        for path in self.outdated.drain(..) {
+            match self.files.disk.remove_file(&path) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                    tracing::warn!(stream = self.files.name, "could not remove {}: {error}", path.display());
+                }
+                _ => self.durability.dir_unsynced = true,
+            }
+        }
+        self.index_db_is_true = false;
+        let (offset, bytes) = self.log.pending();
+        let path = self.files.block_path(block.index);
+        let handle = self.reader.get_mut().handle(&self.files, block.index, true);
+        handle
+            .and_then(|handle| handle.write_at(bytes, offset))
+            .map_err(|error| io_error("could not write", &path, error))?;
+        if let Some(checksum) = bytes.last_chunk::<CHECKSUM_LEN>() {
+            block.last_checksum = *checksum;
+        }
+        self.durability.dir_unsynced |= offset == 0;
+        if !self.durability.unsynced.iter().any(|(index, _)| *index == block.index) {
+            self.durability.unsynced.push((block.index, offset));
+        }
+        self.log.mark_written();
+        Ok(())
+    }
+
+    /// Writes what is pending and makes all that was written durable.
+    pub(super) fn sync_files(&mut self) -> Result<(), StoreError> {
+        self.write_pending()?;
+        match self.try_sync() {
+            Ok(()) => {
+                self.heal();
+                Ok(())
+            }
+            Err(error) => {
+                self.durability.rewrite = true;
+                Err(self.poison(error))
+            }
+        }
+    }
+
+    fn try_sync(&mut self) -> Result<(), StoreError> {
+        let reader = self.reader.get_mut();
+        let last = self.blocks.last().map(|block| block.index);
+        for (index, from) in &self.durability.unsynced {
+            let Some(block) = self.blocks.iter().find(|block| block.index == *index) else { continue };
+            let path = self.files.block_path(*index);
+            let result = reader.handle(&self.files, *index, false).and_then(|file| {
+                if self.durability.rewrite {
+                    write_again(file, *from, block, (Some(*index) == last).then_some(&self.log))?;
+                }
+                file.sync()
+            });
+            result.map_err(|error| io_error("could not sync", &path, error))?;
+        }
+        if self.durability.dir_unsynced {
+            let dir = &self.files.msgs_dir;
+            self.files.disk.sync_dir(dir).map_err(|error| io_error("could not sync", dir, error))?;
+        }
+        self.durability.unsynced.clear();
+        self.durability.dir_unsynced = false;
+        self.durability.rewrite = false;
+        Ok(())
+    }
+
+    fn poison(&mut self, error: StoreError) -> StoreError {
+        let reason = match &error {
+            StoreError::Io { what, source } => format!("{what}: {source}"),
+            other => other.to_string(),
+        };
+        if self.durability.poison.is_none() {
+            tracing::error!(stream = self.files.name, "store is read-only: {reason}");
+        }
+        self.durability.poison = Some(reason);
+        error
+    }
+
+    fn heal(&mut self) {
+        if self.durability.poison.take().is_some() {
+            tracing::info!(stream = self.files.name, "store is writable again");
+        }
+    }
+}
+
+/// Writes what the file of a block holds from `from` over itself, so that all of it waits for the next sync again.
+/// What is still in memory is taken from there; all of it must prove to be whole.
+fn write_again(file: &dyn DiskFile, from: u64, block: &Block, log: Option<&Log>) -> io::Result<()> {
+    let gone =
+        || io::Error::new(io::ErrorKind::UnexpectedEof, "what was written before the failed sync is gone");
+    let len = usize::try_from(block.len.saturating_sub(from)).map_err(|_| gone())?;
+    let mut content = vec![0; len];
+    let got = file.read_at(&mut content, from)?;
+    if let Some(log) = log {
+        log.overlay(&mut content, from);
+    } else if got < len {
+        return Err(gone());
+    }
+    if Scan::new(&content, block.key).any(|found| matches!(found, Found::Damage(_))) {
+        return Err(gone());
+    }
+    file.write_at(&content, from)
+}
