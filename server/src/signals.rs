@@ -7,8 +7,7 @@ use std::sync::Arc;
 use tokio::signal::unix::{self, SignalKind};
 
 use crate::log::Log;
-use crate::options::{Action, Change, CommandLine, Options, diff};
-use crate::pid_file;
+use crate::options::{Action, Change, CommandLine, Options, ReloadError};
 
 /// A signal that the program acts on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,14 +74,11 @@ impl Signals {
 
 /// A server as signals see it.
 pub trait Controlled {
-    /// The options it runs with; the port is the bound one.
+    /// The options it runs with.
     fn options(&self) -> Arc<Options>;
 
-    /// Whether JetStream runs.
-    fn jetstream_runs(&self) -> bool;
-
-    /// Takes new options and does what the changes ask for, except for the log and the process id's file.
-    fn apply(&self, options: Options, changes: &[Change]);
+    /// Puts other options in force, all but those of the log, and logs what changes.
+    fn reload(&self, options: Options) -> Result<Vec<Change>, ReloadError>;
 
     /// Enters lame duck mode, which ends with the server's end. Returns at once.
     fn lame_duck(&self);
@@ -90,8 +86,8 @@ pub trait Controlled {
     /// Whether lame duck mode has been entered.
     fn is_lame_duck(&self) -> bool;
 
-    /// Ends the server. Returns at once.
-    fn shut_down(&self);
+    /// Begins to end the server. Returns at once.
+    fn begin_shutdown(&self);
 
     /// Returns when the server has ended.
     fn ended(&self) -> impl Future<Output = ()>;
@@ -99,9 +95,11 @@ pub trait Controlled {
 
 /// Acts on signals until the server has ended.
 pub async fn serve(server: &impl Controlled, signals: &mut Signals, command_line: &CommandLine, log: &Log) {
+    let ended = server.ended();
+    let mut ended = std::pin::pin!(ended);
     loop {
         let signal = tokio::select! {
-            () = server.ended() => return,
+            () = &mut ended => return,
             signal = signals.next() => signal,
         };
         handle(signal, server, command_line, log);
@@ -111,9 +109,9 @@ pub async fn serve(server: &impl Controlled, signals: &mut Signals, command_line
 fn handle(signal: Signal, server: &impl Controlled, command_line: &CommandLine, log: &Log) {
     tracing::info!("Trapped \"{}\" signal", signal.name());
     match signal {
-        Signal::Interrupt => server.shut_down(),
+        Signal::Interrupt => server.begin_shutdown(),
         Signal::Terminate if server.is_lame_duck() => {}
-        Signal::Terminate => server.shut_down(),
+        Signal::Terminate => server.begin_shutdown(),
         Signal::Hangup => {
             if let Err(error) = reload(server, command_line, log) {
                 tracing::error!("Failed to reload server configuration: {error}");
@@ -125,21 +123,11 @@ fn handle(signal: Signal, server: &impl Controlled, command_line: &CommandLine, 
 }
 
 fn reload(server: &impl Controlled, command_line: &CommandLine, log: &Log) -> Result<(), String> {
-    let mut new = command_line.reload().map_err(|error| error.to_string())?;
-    let old = server.options();
-    let changes = diff(&old, &mut new, server.jetstream_runs()).map_err(|error| error.to_string())?;
-    let (log_options, pid_file, digest) = (new.log.clone(), new.pid_file.clone(), new.config_digest.clone());
-    for change in &changes {
-        tracing::info!("{}", change.line);
-    }
-    server.apply(new, &changes);
-    let asks_for = |action| changes.iter().any(|change| change.action == action);
-    if let Some(path) = pid_file.filter(|_| asks_for(Action::PidFile))
-        && let Err(reason) = pid_file::write(&path)
-    {
-        tracing::error!("Failed to write pidfile: {reason}");
-    }
-    if (asks_for(Action::Log) || asks_for(Action::Trace))
+    let options = command_line.reload().map_err(|error| error.to_string())?;
+    let (log_options, digest) = (options.log.clone(), options.config_digest.clone());
+    let changes = server.reload(options).map_err(|error| error.to_string())?;
+    let is_about_log = |change: &Change| matches!(change.action, Action::Log | Action::Trace);
+    if changes.iter().any(is_about_log)
         && let Err(error) = log.reconfigure(&log_options)
     {
         tracing::error!("{error}");
