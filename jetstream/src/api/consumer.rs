@@ -1,8 +1,361 @@
 //! `$JS.API.CONSUMER.>`: requests about consumers.
 
-use super::{ApiOutcome, Call};
+use super::catalogue as errors;
+use super::listing::Paged;
+use super::reply::{Empty, Page, Success};
+use super::{ApiError, ApiOutcome, Call};
+use crate::config::consumer::CreateConsumerRequest;
+use crate::config::consumer_rules::is_valid_group;
+use crate::config::metadata::with_server;
+use crate::consumer::ConsumerInfo;
+use crate::json::{GoTime, decode_lenient, go_struct};
+use crate::stream::Stream;
+use serde::Serialize;
+use std::sync::Arc;
+
+const NAMES_LIMIT: usize = 1024;
+const LIST_LIMIT: usize = 256;
+/// Tokens of `$JS.API.CONSUMER.CREATE.<stream>.<consumer>`; what follows is a filter.
+const CREATE_TOKENS: usize = 6;
 
 /// Serves a request; `tokens` are those after `CONSUMER`. A subject that nobody serves is not answered.
-pub(super) fn serve(_call: &mut Call<'_>, _tokens: &[&str]) -> ApiOutcome {
-    ApiOutcome::done()
+pub(super) fn serve(call: &mut Call<'_>, tokens: &[&str]) -> ApiOutcome {
+    match tokens {
+        ["CREATE", stream] => create(call, Form::Ephemeral, stream, ""),
+        ["CREATE", stream, name, ..] => create(call, Form::Named, stream, name),
+        ["DURABLE", "CREATE", stream, name] => create(call, Form::Durable, stream, name),
+        ["INFO", stream, name] => info(call, stream, name),
+        ["DELETE", stream, name] => delete(call, stream, name),
+        ["NAMES", stream] => names(call, stream),
+        ["LIST", stream] => list(call, stream),
+        ["PAUSE", stream, name] => pause(call, stream, name),
+        ["UNPIN", stream, name] => unpin(call, stream, name),
+        ["RESET", stream, name] => reset(call, stream, name),
+        _ => ApiOutcome::done(),
+    }
+}
+
+/// The forms of a create request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Form {
+    /// `CREATE.<stream>`: an ephemeral consumer.
+    Ephemeral,
+    /// `CREATE.<stream>.<name>[.<filter>]`: any consumer.
+    Named,
+    /// `DURABLE.CREATE.<stream>.<name>`: a durable consumer.
+    Durable,
+}
+
+impl Call<'_> {
+    fn find_stream(&self, name: &str) -> Result<Arc<Stream>, ApiError> {
+        self.admit()?.stream(name).ok_or_else(|| errors::STREAM_NOT_FOUND.error())
+    }
+}
+
+fn shown(mut info: ConsumerInfo) -> ConsumerInfo {
+    info.config.metadata = with_server(&info.config.metadata);
+    info
+}
+
+fn create(call: &mut Call<'_>, form: Form, stream: &str, name: &str) -> ApiOutcome {
+    const KIND: &str = "consumer_create_response";
+    match create_consumer(call, form, stream, name) {
+        Ok((stream, info)) => {
+            let _ = call.respond(KIND, info);
+            ApiOutcome::commit(stream)
+        }
+        Err(error) => call.fail(KIND, &error),
+    }
+}
+
+fn create_consumer(
+    call: &Call<'_>,
+    form: Form,
+    stream: &str,
+    name: &str,
+) -> Result<(Arc<Stream>, ConsumerInfo), ApiError> {
+    let mut request = CreateConsumerRequest::default();
+    call.decode(&mut request)?;
+    call.admit()?;
+    check_create(call, form, stream, name, &mut request)?;
+    let stream = call.find_stream(stream)?;
+    let mut inner = stream.lock();
+    let (consumers, mut ctx) = inner.parts();
+    let info = consumers.create(&mut ctx, request.config, request.action, request.pedantic)?;
+    drop(inner);
+    Ok((stream, shown(info)))
+}
+
+/// Whether subject and body of a create request say the same; takes the name from the subject.
+fn check_create(
+    call: &Call<'_>,
+    form: Form,
+    stream: &str,
+    name: &str,
+    request: &mut CreateConsumerRequest,
+) -> Result<(), ApiError> {
+    if stream != request.stream {
+        return Err(errors::STREAM_MISMATCH.error());
+    }
+    let config = &mut request.config;
+    let effective = if form == Form::Ephemeral { config.name.as_str() } else { name };
+    if effective.contains(['\\', '/']) {
+        return Err(errors::CONSUMER_NAME_CONTAINS_PATH_SEPARATORS.error());
+    }
+    match form {
+        Form::Durable if config.durable.is_empty() => {
+            return Err(errors::CONSUMER_DURABLE_NAME_NOT_SET.error());
+        }
+        Form::Durable | Form::Named if config.is_durable() && config.durable != name => {
+            return Err(errors::CONSUMER_DURABLE_NAME_NOT_MATCH_SUBJECT.error());
+        }
+        Form::Durable | Form::Named => name.clone_into(&mut config.name),
+        Form::Ephemeral if config.is_durable() => {
+            return Err(errors::CONSUMER_EPHEMERAL_WITH_DURABLE_NAME.error());
+        }
+        Form::Ephemeral => {}
+    }
+    if form == Form::Named {
+        let filter = call.subject.splitn(CREATE_TOKENS + 1, '.').nth(CREATE_TOKENS).unwrap_or_default();
+        if !filter.is_empty() && !config.filter_subjects.is_empty() {
+            return Err(errors::CONSUMER_MULTIPLE_FILTERS_NOT_ALLOWED.error());
+        }
+        if !filter.is_empty() && config.filter_subject != filter {
+            return Err(errors::CONSUMER_CREATE_FILTER_SUBJECT_MISMATCH.error());
+        }
+    }
+    if config.num_replicas > 1 {
+        return Err(errors::STREAM_REPLICAS_NOT_SUPPORTED.error());
+    }
+    Ok(())
+}
+
+fn info(call: &mut Call<'_>, stream: &str, name: &str) -> ApiOutcome {
+    const KIND: &str = "consumer_info_response";
+    let found = check_empty(call).and_then(|()| call.find_stream(stream)).and_then(|stream| {
+        let mut inner = stream.lock();
+        let (consumers, mut ctx) = inner.parts();
+        let info = consumers.info_by_name(&mut ctx, name).ok_or(errors::CONSUMER_NOT_FOUND)?;
+        drop(inner);
+        Ok((stream, shown(info)))
+    });
+    match found {
+        Ok((stream, info)) => {
+            let _ = call.respond(KIND, info);
+            ApiOutcome::commit(stream)
+        }
+        Err(error) => call.fail(KIND, &error),
+    }
+}
+
+fn check_empty(call: &Call<'_>) -> Result<(), ApiError> {
+    if call.is_empty_body() { Ok(()) } else { Err(errors::NOT_EMPTY_REQUEST.error()) }
+}
+
+fn delete(call: &mut Call<'_>, stream: &str, name: &str) -> ApiOutcome {
+    const KIND: &str = "consumer_delete_response";
+    let deleted =
+        call.admit().and_then(|_| check_empty(call)).and_then(|()| call.find_stream(stream)).and_then(
+            |stream| {
+                let mut inner = stream.lock();
+                let (consumers, mut ctx) = inner.parts();
+                let existed = consumers.delete(&mut ctx, name);
+                drop(inner);
+                if existed { Ok(stream) } else { Err(errors::CONSUMER_NOT_FOUND.error()) }
+            },
+        );
+    match deleted {
+        Ok(stream) => {
+            let _ = call.respond(KIND, Success { success: true });
+            ApiOutcome::commit(stream)
+        }
+        Err(error) => call.fail(KIND, &error),
+    }
+}
+
+/// A page of something about consumers.
+#[derive(Serialize)]
+struct Consumers<T> {
+    #[serde(flatten)]
+    page: Page,
+    consumers: Vec<T>,
+}
+
+impl<T> Consumers<T> {
+    fn none() -> Self {
+        Self { page: Page::default(), consumers: Vec::new() }
+    }
+}
+
+/// The stream of a listing, and how many entries to skip.
+fn listing(call: &Call<'_>, stream: &str) -> Result<(Arc<Stream>, usize), ApiError> {
+    call.admit()?;
+    let mut request = Paged::default();
+    if call.has_body() {
+        call.decode(&mut request)?;
+    }
+    Ok((call.find_stream(stream)?, usize::try_from(request.offset).unwrap_or(0)))
+}
+
+fn names(call: &mut Call<'_>, stream: &str) -> ApiOutcome {
+    const KIND: &str = "consumer_names_response";
+    let (stream, offset) = match listing(call, stream) {
+        Ok(found) => found,
+        Err(error) => return call.fail_with(KIND, &error, Consumers::<String>::none()),
+    };
+    let inner = stream.lock();
+    let total = inner.consumers.public_len();
+    let offset = offset.min(total);
+    let consumers = inner.consumers.names().skip(offset).take(NAMES_LIMIT).map(str::to_owned).collect();
+    drop(inner);
+    call.respond(KIND, Consumers { page: Page { total, offset, limit: NAMES_LIMIT }, consumers })
+}
+
+fn list(call: &mut Call<'_>, stream: &str) -> ApiOutcome {
+    const KIND: &str = "consumer_list_response";
+    let (stream, offset) = match listing(call, stream) {
+        Ok(found) => found,
+        Err(error) => return call.fail_with(KIND, &error, Consumers::<ConsumerInfo>::none()),
+    };
+    let mut inner = stream.lock();
+    let (all, mut ctx) = inner.parts();
+    let total = all.public_len();
+    let offset = offset.min(total);
+    let names: Vec<String> = all.names().skip(offset).take(LIST_LIMIT).map(str::to_owned).collect();
+    let consumers = names.iter().filter_map(|name| all.info_by_name(&mut ctx, name)).collect();
+    drop(inner);
+    let page = Page { total, offset, limit: LIST_LIMIT };
+    let _ = call.respond(KIND, Consumers { page, consumers });
+    ApiOutcome::commit(stream)
+}
+
+#[derive(Default)]
+struct PauseRequest {
+    pause_until: GoTime,
+}
+
+go_struct! { PauseRequest as "JSApiConsumerPauseRequest" { "pause_until" => pause_until, } }
+
+/// How a consumer is paused; also stands in errors.
+#[derive(Default, Serialize)]
+struct Paused {
+    paused: bool,
+    pause_until: GoTime,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pause_remaining: Option<u64>,
+}
+
+fn pause(call: &mut Call<'_>, stream: &str, name: &str) -> ApiOutcome {
+    const KIND: &str = "consumer_pause_response";
+    match pause_consumer(call, stream, name) {
+        Ok((stream, paused)) => {
+            let _ = call.respond(KIND, paused);
+            ApiOutcome::commit(stream)
+        }
+        Err(error) => call.fail_with(KIND, &error, Paused::default()),
+    }
+}
+
+fn pause_consumer(call: &Call<'_>, stream: &str, name: &str) -> Result<(Arc<Stream>, Paused), ApiError> {
+    let mut request = PauseRequest::default();
+    if call.has_body() {
+        call.decode(&mut request)?;
+    }
+    let stream = call.find_stream(stream)?;
+    let mut inner = stream.lock();
+    let (consumers, mut ctx) = inner.parts();
+    // It is kept and shown in UTC, whatever offset it was asked with.
+    let until = request.pause_until.utc();
+    if !consumers.pause(&mut ctx, name, Some(until))? {
+        return Err(errors::CONSUMER_NOT_FOUND.error());
+    }
+    let until_ns = consumers.config(name).and_then(|config| config.paused_until_ns(ctx.now_ns));
+    let pause_remaining = until_ns.map(|until_ns| until_ns - ctx.now_ns);
+    drop(inner);
+    Ok((stream, Paused { paused: pause_remaining.is_some(), pause_until: until, pause_remaining }))
+}
+
+#[derive(Default)]
+struct UnpinRequest {
+    group: String,
+}
+
+go_struct! { UnpinRequest as "JSApiConsumerUnpinRequest" { "group" => group, } }
+
+fn unpin(call: &mut Call<'_>, stream: &str, name: &str) -> ApiOutcome {
+    const KIND: &str = "consumer_unpin_response";
+    match unpin_consumer(call, stream, name) {
+        Ok(stream) => {
+            let _ = call.respond(KIND, Empty {});
+            ApiOutcome::commit(stream)
+        }
+        Err(error) => call.fail(KIND, &error),
+    }
+}
+
+fn unpin_consumer(call: &Call<'_>, stream: &str, name: &str) -> Result<Arc<Stream>, ApiError> {
+    let mut request = UnpinRequest::default();
+    decode_lenient(call.req.payload, &mut request).map_err(|error| errors::INVALID_JSON.because(error))?;
+    if request.group.is_empty() {
+        return Err(errors::INVALID_JSON.because("consumer group not specified"));
+    }
+    if !is_valid_group(&request.group) {
+        return Err(errors::CONSUMER_INVALID_GROUP_NAME.error());
+    }
+    let stream = call.find_stream(stream)?;
+    let mut inner = stream.lock();
+    let (consumers, mut ctx) = inner.parts();
+    consumers.unpin(&mut ctx, name, &request.group).unwrap_or(Err(errors::CONSUMER_NOT_FOUND.error()))?;
+    drop(inner);
+    Ok(stream)
+}
+
+#[derive(Default)]
+struct ResetRequest {
+    seq: u64,
+}
+
+go_struct! { ResetRequest as "JSApiConsumerResetRequest" { "seq" => seq, } }
+
+#[derive(Serialize)]
+struct Reset {
+    #[serde(flatten)]
+    info: ConsumerInfo,
+    reset_seq: u64,
+}
+
+/// What stands beside the error of a reset.
+#[derive(Serialize)]
+struct NotReset {
+    reset_seq: u64,
+}
+
+/// Sets a consumer back. A consumer that does not exist does not answer, as it is the consumer itself that is asked.
+fn reset(call: &mut Call<'_>, stream: &str, name: &str) -> ApiOutcome {
+    const KIND: &str = "consumer_reset_response";
+    let Some(stream) = call.stream(stream) else { return ApiOutcome::done() };
+    if call.req.reply.is_empty() || !stream.lock().consumers.contains(name) {
+        return ApiOutcome::done();
+    }
+    match reset_consumer(call, &stream, name) {
+        Ok(reset) => {
+            let _ = call.respond_quietly(KIND, reset);
+            ApiOutcome::commit(stream)
+        }
+        Err(error) => call.fail_quietly(KIND, &error, NotReset { reset_seq: 0 }),
+    }
+}
+
+fn reset_consumer(call: &Call<'_>, stream: &Stream, name: &str) -> Result<Reset, ApiError> {
+    call.admit()?;
+    let mut request = ResetRequest::default();
+    if !call.req.payload.is_empty() {
+        decode_lenient(call.req.payload, &mut request)
+            .map_err(|error| errors::INVALID_JSON.because(error))?;
+    }
+    let mut inner = stream.lock();
+    let (consumers, mut ctx) = inner.parts();
+    let outcome = consumers.reset(&mut ctx, name, request.seq);
+    let (reset_seq, info) = outcome.unwrap_or(Err(errors::CONSUMER_NOT_FOUND.error()))?;
+    Ok(Reset { info: shown(info), reset_seq })
 }

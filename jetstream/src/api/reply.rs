@@ -129,10 +129,19 @@ impl Call<'_> {
         ApiOutcome::done()
     }
 
+    /// Answers with an error, without counting the request and without an audit advisory.
+    pub(crate) fn fail_quietly<T: Serialize>(&mut self, kind: &str, error: &ApiError, body: T) -> ApiOutcome {
+        self.answer_quietly(kind, Some(error), body)
+    }
+
     /// Answers without counting the request and without an audit advisory.
     pub(crate) fn respond_quietly<T: Serialize>(&mut self, kind: &str, body: T) -> ApiOutcome {
+        self.answer_quietly(kind, None, body)
+    }
+
+    fn answer_quietly<T: Serialize>(&mut self, kind: &str, error: Option<&ApiError>, body: T) -> ApiOutcome {
         let kind = format!("{TYPE_PREFIX}{kind}");
-        let response = json::to_vec(&Response { kind: &kind, error: None, body });
+        let response = json::to_vec(&Response { kind: &kind, error, body });
         if !self.req.reply.is_empty() {
             self.out.push_with(self.req.reply, |out| out.extend_from_slice(&response));
         }

@@ -125,7 +125,8 @@ impl Consumer {
             }
             _ => {}
         }
-        if answer && !reply.is_empty() {
+        let says_ack = matches!(payload, b"" | b"+ACK" | b"+OK");
+        if answer && !reply.is_empty() && (acked.sseq > 0 || says_ack) {
             out.outbox.push(OutMsg { to: reply, subject: reply, reply: b"", headers: b"", payload: b"" });
         }
         if let Some(request) = next {

@@ -34,6 +34,12 @@ impl GoTime {
         i64::try_from(self.ns).unwrap_or(if self.ns < 0 { i64::MIN } else { i64::MAX })
     }
 
+    /// The same moment in UTC.
+    #[must_use]
+    pub fn utc(self) -> Self {
+        Self { offset_secs: 0, ..self }
+    }
+
     /// Whether it is Go's zero time.
     #[must_use]
     pub fn is_zero(self) -> bool {
