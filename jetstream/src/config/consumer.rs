@@ -250,7 +250,7 @@ impl Decode for PriorityPolicy {
 go_struct! { ConsumerConfig as "ConsumerConfig" {
     "durable_name" => durable, "name" => name, "description" => description, "deliver_policy" => deliver_policy,
     "opt_start_seq" => opt_start_seq, "opt_start_time" => opt_start_time, "ack_policy" => ack_policy,
-    "ack_wait" => ack_wait_ns as Duration, "max_deliver" => max_deliver as Int, "backoff" => backoff_ns,
+    "ack_wait" => ack_wait_ns as Duration, "max_deliver" => max_deliver as Int, "backoff" => backoff_ns as Durations,
     "filter_subject" => filter_subject, "filter_subjects" => filter_subjects, "replay_policy" => replay_policy,
     "rate_limit_bps" => rate_limit_bps, "sample_freq" => sample_frequency, "max_waiting" => max_waiting as Int,
     "max_ack_pending" => max_ack_pending as Int, "flow_control" => flow_control, "headers_only" => headers_only,

@@ -236,6 +236,27 @@ impl Duration {
     }
 }
 
+/// Decodes a list of Go's `time.Duration`, nanoseconds.
+#[derive(Debug)]
+pub(crate) struct Durations;
+
+impl Durations {
+    pub(crate) fn decode(target: &mut Vec<i64>, value: Value<'_>, decoder: &mut Decoder) {
+        match value.kind() {
+            Kind::Null => target.clear(),
+            Kind::Array => {
+                target.clear();
+                value.for_each_element(|element| {
+                    let mut item = 0;
+                    Duration::decode(&mut item, element, decoder);
+                    target.push(item);
+                });
+            }
+            _ => decoder.mismatch_value(value, "[]time.Duration"),
+        }
+    }
+}
+
 impl<T: Decode + Default> Decode for Option<T> {
     fn go_type() -> &'static str {
         T::go_type()

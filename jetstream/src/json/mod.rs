@@ -8,7 +8,7 @@ mod scan;
 mod time;
 
 pub use decode::{Decode, Decoder, GoStruct, decode_lenient, decode_strict};
-pub(crate) use decode::{Duration, Int, go_struct};
+pub(crate) use decode::{Duration, Durations, Int, go_struct};
 pub(crate) use encode::write;
 pub use encode::{go_quote, to_vec, write_string};
 pub(crate) use scan::whole_value;
