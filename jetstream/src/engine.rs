@@ -1,6 +1,7 @@
 //! The engine: accounts, their streams, and the JetStream API.
 
 pub(crate) mod account;
+mod persist;
 mod streams;
 
 use crate::api::{self, ApiOutcome, ApiRequest};
@@ -9,6 +10,8 @@ use crate::disk::Disk;
 use crate::host::{AccountId, Host};
 use crate::json::GoTime;
 use crate::outbox::Outbox;
+use crate::store::StoreError;
+use crate::store::file::Storage;
 use crate::stream::Stream;
 use crate::timers::Timers;
 use crate::world::{AccountShare, Ids, Usage, Watches, World};
@@ -138,14 +141,8 @@ pub struct RecoveryReport {
 #[derive(Debug, thiserror::Error)]
 pub enum EngineError {
     /// The store directory cannot be used.
-    #[error("{what}: {source}")]
-    StoreDir {
-        /// The directory and what was tried.
-        what: String,
-        /// The operating system's error.
-        #[source]
-        source: std::io::Error,
-    },
+    #[error(transparent)]
+    Store(StoreError),
     /// No such account is enabled.
     #[error("JetStream not enabled for account")]
     NotEnabled,
@@ -154,6 +151,8 @@ pub enum EngineError {
 /// A JetStream engine. All methods may be called from any thread.
 pub struct Engine {
     world: Arc<World>,
+    /// Where file streams are; without a store directory there are none.
+    storage: Option<Storage>,
     accounts: RwLock<HashMap<AccountId, Arc<Account>>>,
 }
 
@@ -168,21 +167,21 @@ impl Engine {
         disk: Arc<dyn Disk>,
         host: Arc<dyn Host>,
     ) -> Result<Arc<Self>, EngineError> {
-        if let Some(dir) = &config.store_dir {
-            disk.create_dir_all(dir)
-                .map_err(|source| EngineError::StoreDir { what: dir.display().to_string(), source })?;
-        }
+        let always = config.sync == SyncPolicy::Always;
+        let storage = match &config.store_dir {
+            Some(dir) => Some(Storage::open(disk, dir, always).map_err(EngineError::Store)?),
+            None => None,
+        };
         let world = World {
             ids: Ids::new(config.seed),
             config,
             clock,
-            disk,
             host,
             timers: Timers::default(),
             usage: Usage::default(),
             reserved: Usage::default(),
         };
-        Ok(Arc::new(Self { world: Arc::new(world), accounts: RwLock::default() }))
+        Ok(Arc::new(Self { world: Arc::new(world), storage, accounts: RwLock::default() }))
     }
 
     /// What the engine was started with.

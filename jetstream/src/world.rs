@@ -2,7 +2,6 @@
 
 use crate::clock::Clock;
 use crate::config::StorageType;
-use crate::disk::Disk;
 use crate::engine::{AccountLimits, EngineConfig};
 use crate::host::{AccountId, Host};
 use crate::stream::Stream;
@@ -15,11 +14,10 @@ use smallvec::SmallVec;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Weak};
 
-/// The world of an engine: time, files, the host, timers and totals.
+/// The world of an engine: time, the host, timers and totals.
 pub(crate) struct World {
     pub(crate) config: EngineConfig,
     pub(crate) clock: Arc<dyn Clock>,
-    pub(crate) disk: Arc<dyn Disk>,
     pub(crate) host: Arc<dyn Host>,
     pub(crate) timers: Timers,
     pub(crate) ids: Ids,

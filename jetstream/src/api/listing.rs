@@ -193,11 +193,7 @@ fn stream_info(call: &Call<'_>, name: &str) -> Result<Paging<StreamInfo>, ApiErr
         let wanted = offset(&req.paged);
         let (subjects, total) = inner.subjects(req.subjects_filter.as_bytes(), wanted, SUBJECTS_LIMIT);
         if total > 0 {
-            page = Page { total, offset: wanted.min(total), limit: SUBJECTS_LIMIT };
-            // nats-server shows the offset as asked unless it pages.
-            if wanted == 0 {
-                page.offset = 0;
-            }
+            page = Page { total, offset: wanted, limit: SUBJECTS_LIMIT };
             info.state.subjects = subjects;
         }
     }

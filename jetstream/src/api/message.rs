@@ -165,12 +165,21 @@ fn remove(call: &Call<'_>, name: &str) -> Result<Arc<Stream>, ApiError> {
     if inner.config.deny_delete {
         return Err(errors::STREAM_MSG_DELETE_FAILED.because("message delete not permitted"));
     }
+    let state = inner.store.state();
+    let in_files = !inner.config.storage.is_memory();
     let removed = inner.remove_seq(req.seq, !req.no_erase);
     // What was removed stays removed, from the answer on.
     inner.flush();
     drop(inner);
     match removed {
         Ok(true) => Ok(stream),
+        // nats-server's file store has words of its own for what is out of range.
+        Ok(false) if in_files && req.seq > state.last_seq => {
+            Err(errors::STREAM_MSG_DELETE_FAILED.because("stream store EOF"))
+        }
+        Ok(false) if in_files && req.seq < state.first_seq => {
+            Err(errors::STREAM_MSG_DELETE_FAILED.because("no message found"))
+        }
         Ok(false) => Err(errors::SEQUENCE_NOT_FOUND.with("seq", req.seq)),
         Err(error) => Err(errors::STREAM_MSG_DELETE_FAILED.because(error)),
     }

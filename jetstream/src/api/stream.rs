@@ -183,7 +183,7 @@ fn try_update(call: &Call<'_>, name: &str) -> Result<Arc<Stream>, ApiError> {
     account.check_reservation(world, &config, old.max_bytes.max(0))?;
     check_consumers(&stream, &old, &config)?;
     check_overlap(&account, &config)?;
-    call.engine.update_stream(&stream, config)?;
+    call.engine.update_stream(&account, &stream, config)?;
     Ok(stream)
 }
 

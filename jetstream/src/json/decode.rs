@@ -29,6 +29,8 @@ pub struct Decoder {
     fatal: Option<String>,
     saved: Option<String>,
     within: &'static str,
+    /// The struct that embeds the one whose field comes next.
+    embedded_in: Option<&'static str>,
     path: Vec<&'static str>,
 }
 
@@ -74,6 +76,7 @@ impl Decoder {
 
     /// Decodes one field of a struct called `within`.
     pub fn field(&mut self, within: &'static str, name: &'static str, decode: impl FnOnce(&mut Self)) {
+        let within = self.embedded_in.take().unwrap_or(within);
         let outer = std::mem::replace(&mut self.within, within);
         self.path.push(name);
         decode(self);
@@ -82,10 +85,12 @@ impl Decoder {
     }
 
     /// Decodes an embedded struct's field, which Go reports under the outer struct.
-    pub fn embedded(&mut self, name: &'static str, decode: impl FnOnce(&mut Self)) {
+    pub fn embedded(&mut self, within: &'static str, name: &'static str, decode: impl FnOnce(&mut Self)) {
+        self.embedded_in = Some(within);
         self.path.push(name);
         decode(self);
         self.path.pop();
+        self.embedded_in = None;
     }
 
     /// Decodes an object into a struct.
@@ -364,7 +369,7 @@ macro_rules! go_struct {
                     $($key => decoder.field($go, $key, |decoder| {
                         $crate::json::go_struct!(@decode self, $field, value, decoder $(, $codec)?);
                     }),)*
-                    _ => { $(decoder.embedded($embed, |decoder| {
+                    _ => { $(decoder.embedded($go, $embed, |decoder| {
                         $crate::json::GoStruct::set(&mut self.$inner, field, value, decoder);
                     }))? }
                 }

@@ -7,7 +7,7 @@ use super::expiry::Expiry;
 use super::headers::{Ttl, header, parse_ttl};
 use crate::api::ApiError;
 use crate::api::catalogue::STREAM_STORE_FAILED;
-use crate::config::{Retention, StorageType, StreamConfig};
+use crate::config::{PersistMode, Retention, StorageType, StreamConfig};
 use crate::consumer::{ConsumerSettings, Consumers};
 use crate::engine::SyncPolicy;
 use crate::outbox::Outbox;
@@ -37,6 +37,8 @@ pub(crate) struct Inner {
     pub(super) scratch: Vec<u8>,
     /// How many items were queued when the store was last flushed; `None` where nothing waits for a flush.
     unflushed_from: Option<usize>,
+    /// When what was flushed is to be made durable.
+    sync_due_ns: Option<u64>,
     /// Bytes that the account has been charged for.
     charged_bytes: u64,
     timer: u64,
@@ -69,6 +71,7 @@ impl Inner {
             last_msg_id: Vec::new(),
             scratch: Vec::new(),
             unflushed_from: None,
+            sync_due_ns: None,
             charged_bytes: 0,
             timer,
             armed_ns: NEVER_NS,
@@ -135,8 +138,15 @@ impl Inner {
     /// Makes the store as durable as configured. Where that fails, answers that waited for it become errors.
     pub(crate) fn flush(&mut self) {
         let Some(from) = self.unflushed_from.take() else { return };
-        let durable = matches!(self.world.config.sync, SyncPolicy::Always);
-        let result = if durable { self.store.sync() } else { self.store.flush() };
+        let result = match self.world.config.sync {
+            _ if self.config.storage.is_memory() => self.store.flush(),
+            SyncPolicy::Always if self.config.persist_mode == PersistMode::Default => self.store.sync(),
+            SyncPolicy::Always => self.store.flush(),
+            SyncPolicy::EveryNs(interval_ns) => {
+                self.sync_due_ns.get_or_insert(self.now_ns.saturating_add(interval_ns));
+                self.store.flush()
+            }
+        };
         if let Err(error) = result {
             tracing::error!(stream = %self.config.name, %error, "a flush failed; publishes are answered with an error");
             let kept = self.acks.after_failed_flush(&self.outbox, from, &store_error(&error));
@@ -185,6 +195,9 @@ impl Inner {
 
     /// Draws the consequences of what was done: messages that no consumer retains go, the account is charged.
     pub(super) fn settle(&mut self) {
+        if self.closed {
+            return;
+        }
         while let Some(seq) = self.consumers.take_removable() {
             if self.config.retention == Retention::Limits {
                 continue;
@@ -209,8 +222,12 @@ impl Inner {
 
     /// Tells the timers when this stream next has something to do, where that changed.
     pub(super) fn arm(&mut self) {
-        let deadlines =
-            [self.expiry.deadline_ns(), self.dedupe.deadline_ns(), self.consumers.next_deadline()];
+        let deadlines = [
+            self.expiry.deadline_ns(),
+            self.dedupe.deadline_ns(),
+            self.consumers.next_deadline(),
+            self.sync_due_ns,
+        ];
         let next_ns = deadlines.into_iter().flatten().min().unwrap_or(NEVER_NS);
         // A later deadline than the armed one needs no arming: the tick at the armed one finds out.
         if !self.closed && next_ns < self.armed_ns {
@@ -228,9 +245,21 @@ impl Inner {
         self.armed_ns = NEVER_NS;
         self.expire();
         self.dedupe.forget_old(self.now());
+        self.sync_if_due();
         let (consumers, mut ctx) = self.parts();
         consumers.tick(&mut ctx);
         self.settle();
+    }
+
+    fn sync_if_due(&mut self) {
+        if self.sync_due_ns.is_none_or(|due_ns| due_ns > self.now_ns) {
+            return;
+        }
+        self.sync_due_ns = None;
+        self.flush();
+        if let Err(error) = self.store.sync() {
+            tracing::error!(stream = %self.config.name, %error, "cannot make the store durable");
+        }
     }
 
     pub(super) fn pump(&mut self, budget: usize) {

@@ -1,7 +1,8 @@
 //! Changing a stream's configuration.
 
 use super::Inner;
-use crate::config::StreamConfig;
+use crate::config::{Retention, StreamConfig};
+use crate::filter::Filter;
 use crate::store::StoreError;
 use std::sync::Arc;
 
@@ -23,7 +24,23 @@ impl Inner {
             }
         }
         self.enforce_all(&old)?;
+        if old.retention != self.config.retention && self.config.retention == Retention::Interest {
+            self.drop_unwanted()?;
+        }
         self.expire();
+        Ok(())
+    }
+
+    /// Removes what no consumer waits for: the stream begins to keep by interest.
+    fn drop_unwanted(&mut self) -> Result<(), StoreError> {
+        let mut from = 0;
+        while let Some(msg) = self.store.next(&Filter::All, from)? {
+            let seq = msg.seq;
+            from = seq + 1;
+            if !self.consumers.retains(seq, msg.subject) {
+                self.remove_seq(seq, false)?;
+            }
+        }
         Ok(())
     }
 }
