@@ -39,11 +39,14 @@ impl Sent {
     }
 }
 
+/// A subject and a queue group.
+type Listener = (Vec<u8>, Option<Vec<u8>>);
+
 /// A host that keeps what it is given. Interest is what tests declare; a subject without interest gets nothing.
 #[derive(Default)]
 pub struct CollectHost {
     sent: Mutex<Vec<Sent>>,
-    interest: Mutex<BTreeSet<(Vec<u8>, Option<Vec<u8>>)>>,
+    interest: Mutex<BTreeSet<Listener>>,
     listening: Mutex<Vec<(String, Arc<Stream>)>>,
     wake_at: Mutex<Option<u64>>,
     pumps: Mutex<Vec<Arc<Stream>>>,

@@ -78,12 +78,8 @@ fn read(headers: &[u8], payload: &[u8], key: &str) -> Result<GetRequest, &'stati
     if !(seq || last || next || multi || time) {
         return Err("408 Empty Request");
     }
-    let contradicts = (seq && last)
-        || (seq && time)
-        || (time && last)
-        || (last && next)
-        || (last && get.batch > 0)
-        || (last && multi)
+    let contradicts = (seq && (last || time))
+        || (last && (time || next || multi || get.batch > 0))
         || (next && multi)
         || (get.up_to_seq > 0 && get.up_to_time.is_some());
     if contradicts { Err("408 Bad Request") } else { Ok(get) }

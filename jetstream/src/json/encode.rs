@@ -18,9 +18,8 @@ impl Formatter for GoFormatter {
             let (plain, tail) = rest.split_at(at);
             writer.write_all(plain.as_bytes())?;
             let mut characters = tail.chars();
-            match characters.next() {
-                Some(special) => write!(writer, "\\u{:04x}", u32::from(special))?,
-                None => {}
+            if let Some(special) = characters.next() {
+                write!(writer, "\\u{:04x}", u32::from(special))?;
             }
             rest = characters.as_str();
         }

@@ -360,11 +360,11 @@ fn unicode_escape(rest: &[u8]) -> (char, usize) {
             .and_then(|digits| u32::from_str_radix(digits, 16).ok())
     };
     let Some(first) = unit(rest.get(..4)) else { return (char::REPLACEMENT_CHARACTER, 4) };
-    if (0xd800..0xdc00).contains(&first) && rest.get(4..6) == Some(b"\\u") {
-        if let Some(second) = unit(rest.get(6..10)).filter(|second| (0xdc00..0xe000).contains(second)) {
-            let code = 0x10000 + ((first - 0xd800) << 10) + (second - 0xdc00);
-            return (char::from_u32(code).unwrap_or(char::REPLACEMENT_CHARACTER), 10);
-        }
+    let is_first_half = (0xd800..0xdc00).contains(&first) && rest.get(4..6) == Some(b"\\u");
+    let second = if is_first_half { unit(rest.get(6..10)) } else { None };
+    if let Some(second) = second.filter(|second| (0xdc00..0xe000).contains(second)) {
+        let code = 0x10000 + ((first - 0xd800) << 10) + (second - 0xdc00);
+        return (char::from_u32(code).unwrap_or(char::REPLACEMENT_CHARACTER), 10);
     }
     (char::from_u32(first).unwrap_or(char::REPLACEMENT_CHARACTER), 4)
 }

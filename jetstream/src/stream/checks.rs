@@ -118,8 +118,11 @@ impl Inner {
         }
         let names_scheduler = scheduler != subject && jetkv_protocol::subject::is_valid_publish(scheduler);
         let sound = next == b"purge" && names_scheduler;
-        let error =
-            if sound { errors::MESSAGE_SCHEDULES_DISABLED } else { errors::MESSAGE_SCHEDULES_SCHEDULER_INVALID };
+        let error = if sound {
+            errors::MESSAGE_SCHEDULES_DISABLED
+        } else {
+            errors::MESSAGE_SCHEDULES_SCHEDULER_INVALID
+        };
         Err(error.into())
     }
 

@@ -338,3 +338,26 @@ impl StorageType {
         self == Self::Memory
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::testing::TestEngine;
+
+    #[test]
+    fn a_timer_goes_with_its_message() {
+        let engine = TestEngine::new().unwrap();
+        let config = r#"{"name":"S","subjects":["s.>"],"storage":"memory","allow_msg_ttl":true,
+            "max_msgs_per_subject":1}"#;
+        engine.request("STREAM.CREATE.S", config);
+        let armed = || engine.engine.stream(engine.account, "S").unwrap().lock().expiries_armed();
+        for _ in 0..10 {
+            engine.publish("s.a", &[("Nats-TTL", "60")], "x");
+        }
+        engine.publish("s.b", &[("Nats-TTL", "60")], "x");
+        assert_eq!(armed(), 2, "replaced messages have no timers");
+        engine.request("STREAM.MSG.DELETE.S", r#"{"seq":11}"#);
+        assert_eq!(armed(), 1);
+        engine.request("STREAM.PURGE.S", "");
+        assert_eq!(armed(), 0);
+    }
+}
