@@ -384,7 +384,7 @@ proptest! {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 100, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 100, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn a_file_store_answers_as_a_plain_map_does(ops in prop::collection::vec(ops(), 1..400)) {
@@ -394,5 +394,20 @@ proptest! {
     #[test]
     fn a_compressing_file_store_answers_as_a_plain_map_does(ops in prop::collection::vec(ops(), 1..400)) {
         run(&mut File::new(true), &ops);
+    }
+}
+
+proptest! {
+    // Few but long runs, which fill more than one segment or block.
+    #![proptest_config(ProptestConfig { cases: 2, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn a_long_lived_memory_store_answers_as_a_plain_map_does(ops in prop::collection::vec(ops(), 5_000)) {
+        run(&mut Memory, &ops);
+    }
+
+    #[test]
+    fn a_long_lived_file_store_answers_as_a_plain_map_does(ops in prop::collection::vec(ops(), 2_000)) {
+        run(&mut File::new(false), &ops);
     }
 }

@@ -15,7 +15,36 @@ const ANSWER_TO: &[u8] = b"in process";
 /// Keeps the answer for itself and passes everything else on.
 struct Waiting<'h> {
     host: &'h dyn Host,
-    answer: Mutex<Option<Vec<u8>>>,
+    answer: Mutex<Option<Answer>>,
+}
+
+enum Answer {
+    /// A message was stored as this sequence.
+    Stored(u64),
+    /// Anything else, as it came.
+    Json(Vec<u8>),
+}
+
+impl Answer {
+    fn of(payload: &[u8]) -> Self {
+        stored_seq(payload).map_or_else(|| Self::Json(payload.to_vec()), Self::Stored)
+    }
+
+    fn json(&self) -> Option<Value> {
+        match self {
+            Self::Stored(_) => None,
+            Self::Json(json) => serde_json::from_slice(json).ok(),
+        }
+    }
+}
+
+/// The sequence in an acknowledgement of the usual form, `{"stream":"...","seq":1}`; a put needs no JSON parser.
+fn stored_seq(payload: &[u8]) -> Option<u64> {
+    let body = payload.strip_prefix(b"{\"stream\":\"")?.strip_suffix(b"}")?;
+    let digits = body.len() - body.iter().rev().take_while(|byte| byte.is_ascii_digit()).count();
+    let (before, digits) = body.split_at_checked(digits)?;
+    before.ends_with(b"\",\"seq\":").then_some(())?;
+    std::str::from_utf8(digits).ok()?.parse().ok()
 }
 
 impl Host for Waiting<'_> {
@@ -23,7 +52,7 @@ impl Host for Waiting<'_> {
         if msg.to != ANSWER_TO {
             return self.host.deliver(account, msg);
         }
-        *self.answer.lock() = Some(msg.payload.to_vec());
+        *self.answer.lock() = Some(Answer::of(msg.payload));
         Delivery::Sent
     }
 
@@ -54,10 +83,12 @@ pub(crate) fn publish(
 ) -> Result<u64, Error> {
     let waiting = Waiting { host: &**engine.host(), answer: Mutex::new(None) };
     stream.publish_and_commit(&Inbound { subject, reply: ANSWER_TO, headers, payload }, &waiting);
-    let answer = waiting.answer.into_inner();
     let no_answer = || Error::NoAnswer(stream.name().to_owned());
-    let answer: Value =
-        answer.and_then(|answer| serde_json::from_slice(&answer).ok()).ok_or_else(no_answer)?;
+    let answer = waiting.answer.into_inner().ok_or_else(no_answer)?;
+    if let Answer::Stored(seq) = answer {
+        return Ok(seq);
+    }
+    let answer = answer.json().ok_or_else(no_answer)?;
     refusal(&answer)?;
     answer.get("seq").and_then(Value::as_u64).ok_or_else(no_answer)
 }
@@ -87,8 +118,8 @@ pub(crate) fn request(
     if let Some(stream) = outcome.stream {
         stream.commit(&**engine.host());
     }
-    let answer = waiting.answer.into_inner().and_then(|answer| serde_json::from_slice(&answer).ok());
-    let answer: Value = answer.ok_or(Error::NoAnswer(subject))?;
+    let answer = waiting.answer.into_inner().and_then(|answer| answer.json());
+    let answer = answer.ok_or(Error::NoAnswer(subject))?;
     refusal(&answer)?;
     Ok(answer)
 }
@@ -102,4 +133,18 @@ fn refusal(answer: &Value) -> Result<(), ApiError> {
         err_code: number("err_code").unwrap_or_default(),
         description: Cow::Owned(text.to_owned()),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::stored_seq;
+
+    #[test]
+    fn only_an_acknowledgement_of_the_usual_form_is_read_without_a_parser() {
+        assert_eq!(stored_seq(br#"{"stream":"KV_b","seq":12}"#), Some(12));
+        assert_eq!(stored_seq(br#"{"stream":"KV_b","domain":"hub","seq":7}"#), Some(7));
+        assert_eq!(stored_seq(br#"{"stream":"KV_b","seq":12,"duplicate": true}"#), None);
+        assert_eq!(stored_seq(br#"{"error":{"code":400},"stream":"KV_b","seq":0}"#), None);
+        assert_eq!(stored_seq(br#"{"stream":"KV_b","seq":}"#), None);
+    }
 }

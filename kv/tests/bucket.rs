@@ -242,3 +242,28 @@ fn buckets_are_created_found_changed_and_deleted() {
     bench.test.request("STREAM.CREATE.KV_x", r#"{"name":"KV_x","subjects":["x"],"storage":"memory"}"#);
     assert!(matches!(bench.buckets.bind("x"), Err(Error::BadBucket)));
 }
+
+/// What nats-server v2.15.2 shows of a bucket that the official CLI created with these settings.
+#[test]
+fn a_bucket_is_the_stream_that_the_official_cli_creates() {
+    let bench = Bench::new();
+    bench.bucket(|config| {
+        config.history = 7;
+        config.ttl = Some(Duration::from_secs(9));
+        config.limit_marker_ttl = Some(Duration::from_secs(3));
+        config.max_bytes = Some(1 << 20);
+        config.compression = true;
+    });
+    let observed = r#"{"name": "KV_b", "subjects": ["$KV.b.>"], "retention": "limits", "max_consumers": -1,
+        "max_msgs_per_subject": 7, "max_msgs": -1, "max_bytes": 1048576, "max_age": 9000000000, "max_msg_size": -1,
+        "storage": "memory", "discard": "new", "num_replicas": 1, "duplicate_window": 9000000000,
+        "compression": "s2", "sealed": false, "deny_delete": true, "deny_purge": false, "allow_rollup_hdrs": true,
+        "allow_direct": true, "mirror_direct": false, "allow_msg_ttl": true,
+        "metadata": {"_nats.level": "5", "_nats.req.level": "1", "_nats.ver": "2.15.2"},
+        "subject_delete_marker_ttl": 3000000000, "consumer_limits": {}}"#;
+    let observed: serde_json::Value = serde_json::from_str(observed).unwrap();
+    let info: serde_json::Value = serde_json::from_str(&bench.test.request("STREAM.INFO.KV_b", "")).unwrap();
+    for (field, value) in observed.as_object().unwrap() {
+        assert_eq!(&info["config"][field], value, "{field}");
+    }
+}

@@ -201,3 +201,101 @@ pub fn pending<S: Sequences + ?Sized>(
     })?;
     Ok(Pending { count, through_seq })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::{MemoryStore, Msg, Store};
+
+    /// A store that counts the messages that queries look at.
+    struct Counting {
+        store: MemoryStore,
+        seen: usize,
+    }
+
+    impl Counting {
+        fn visit(
+            &mut self,
+            up: bool,
+            seq: u64,
+            budget: usize,
+            visit: &mut Visit<'_>,
+        ) -> Result<Scan, StoreError> {
+            let seen = &mut self.seen;
+            let mut count = |index: &SubjectIndex, seq: u64, subject: &[u8]| {
+                *seen += 1;
+                visit(index, seq, subject)
+            };
+            if up {
+                self.store.scan_up(seq, budget, &mut count)
+            } else {
+                self.store.scan_down(seq, budget, &mut count)
+            }
+        }
+    }
+
+    impl Sequences for Counting {
+        fn index(&self) -> &SubjectIndex {
+            Store::index(&self.store)
+        }
+
+        fn state(&self) -> StoreState {
+            Store::state(&self.store)
+        }
+
+        fn count_from(&self, from_seq: u64) -> u64 {
+            self.store.count_from(from_seq)
+        }
+
+        fn scan_up(&mut self, seq: u64, budget: usize, visit: &mut Visit<'_>) -> Result<Scan, StoreError> {
+            self.visit(true, seq, budget, visit)
+        }
+
+        fn scan_down(&mut self, seq: u64, budget: usize, visit: &mut Visit<'_>) -> Result<Scan, StoreError> {
+            self.visit(false, seq, budget, visit)
+        }
+    }
+
+    /// 30,000 messages under as many subjects; every ten-thousandth is under `rare`.
+    fn counting() -> Counting {
+        let mut store = MemoryStore::new();
+        for seq in 1..=30_000_u64 {
+            let prefix = if seq % 10_000 == 0 { "rare" } else { "often" };
+            let subject = format!("kv.{prefix}.{seq}");
+            let msg = Msg { seq, ts_ns: 1, subject: subject.as_bytes(), headers: b"", payload: b"" };
+            store.append(&msg).unwrap();
+        }
+        Counting { store, seen: 0 }
+    }
+
+    #[test]
+    fn what_matches_few_of_many_subjects_is_found_without_looking_at_the_others() {
+        let (mut store, rare) = (counting(), Filter::new(["kv.rare.>", "none.*.x"]));
+        assert_eq!(next_seq(&mut store, &rare, 1).unwrap(), Some(10_000));
+        assert_eq!(next_seq(&mut store, &rare, 20_001).unwrap(), Some(30_000));
+        assert_eq!(previous_seq(&mut store, &rare, 9_999).unwrap(), None);
+        assert_eq!(previous_seq(&mut store, &rare, 29_999).unwrap(), Some(20_000));
+        assert_eq!(pending(&mut store, &rare, 5, false).unwrap().count, 3);
+        assert!(store.seen < 1_000, "{} messages", store.seen);
+    }
+
+    #[test]
+    fn what_matches_many_subjects_is_found_next_to_where_the_search_begins() {
+        let (mut store, often) = (counting(), Filter::new(["kv.often.*"]));
+        for seq in (1..30_000).step_by(1_000) {
+            assert_eq!(next_seq(&mut store, &often, seq).unwrap(), Some(seq));
+            assert_eq!(previous_seq(&mut store, &often, seq).unwrap(), Some(seq));
+        }
+        assert_eq!(pending(&mut store, &often, 29_000, true).unwrap().count, 1_000);
+        assert!(store.seen < 2_000, "{} messages", store.seen);
+    }
+
+    #[test]
+    fn a_filter_that_covers_every_subject_costs_no_more_than_none() {
+        let (mut store, all) = (counting(), Filter::new(["kv.>"]));
+        assert_eq!(next_seq(&mut store, &all, 5).unwrap(), Some(5));
+        assert_eq!(pending(&mut store, &all, 101, false).unwrap().count, 29_900);
+        assert_eq!(pending(&mut store, &all, 0, true).unwrap().count, 30_000);
+        assert_eq!(store.seen, 1);
+    }
+}

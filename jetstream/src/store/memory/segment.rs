@@ -8,6 +8,8 @@ pub(super) const SPAN: u64 = 1024;
 const FULL_BYTES: usize = 256 << 10;
 /// Dead bytes below this are not worth a compaction.
 const COMPACT_BYTES_MIN: usize = 512;
+/// The same while messages still come: a key that is written all the time does not make the allocator work.
+const COMPACT_OPEN_BYTES_MIN: usize = 16 << 10;
 /// Offset of a message that was removed.
 const GONE: u32 = u32::MAX;
 /// Time, three lengths of up to five bytes.
@@ -34,12 +36,14 @@ pub(super) struct Segment {
     front: usize,
     /// No message here is younger.
     ts_max_ns: i64,
+    /// Whether messages still come.
+    open: bool,
 }
 
 impl Segment {
     pub(super) fn new(base: u64) -> Self {
         let (slots, buffer) = (Vec::new(), Vec::new());
-        Self { base, slots, buffer, live: 0, dead_bytes: 0, front: 0, ts_max_ns: i64::MIN }
+        Self { base, slots, buffer, live: 0, dead_bytes: 0, front: 0, ts_max_ns: i64::MIN, open: true }
     }
 
     pub(super) fn live(&self) -> usize {
@@ -62,8 +66,13 @@ impl Segment {
 
     /// Gives back what was reserved for messages that will not come any more.
     pub(super) fn close(&mut self) {
-        self.slots.shrink_to_fit();
-        self.buffer.shrink_to_fit();
+        self.open = false;
+        if self.is_wasteful() {
+            self.compact();
+        } else {
+            self.slots.shrink_to_fit();
+            self.buffer.shrink_to_fit();
+        }
     }
 
     pub(super) fn append(&mut self, msg: &Msg<'_>) {
@@ -118,7 +127,8 @@ impl Segment {
     /// Whether a third of what is held is of no use any more.
     fn is_wasteful(&self) -> bool {
         let dead = self.dead_bytes + (self.slots.len() - self.live) * size_of::<Slot>();
-        dead > COMPACT_BYTES_MIN && dead * 3 > self.buffer.len() + self.slots.len() * size_of::<Slot>()
+        let least = if self.open { COMPACT_OPEN_BYTES_MIN } else { COMPACT_BYTES_MIN };
+        dead > least && dead * 3 > self.buffer.len() + self.slots.len() * size_of::<Slot>()
     }
 
     /// Live messages at or after `from_seq`, ascending.
