@@ -60,6 +60,8 @@ pub struct FileStore {
     chores: Vec<u32>,
     /// Files from which nats-server would take what is no longer true; removed before the first change.
     outdated: Vec<PathBuf>,
+    /// Removed according to `index.db` alone, which is out of date with the first change: what is written first.
+    unlogged: Vec<u64>,
     /// Whether `index.db` says what is true now.
     index_db_is_true: bool,
 }

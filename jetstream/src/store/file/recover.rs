@@ -35,6 +35,8 @@ struct Recovery {
     removed: SeqSet,
     /// First sequence of the block after; records at or above it are out of order.
     ceiling: u64,
+    /// Removed according to `index.db` alone.
+    unlogged: Vec<u64>,
     /// Newest first.
     blocks: Vec<Block>,
     /// Subjects of the messages held, one list for each block, newest first.
@@ -75,6 +77,7 @@ impl FileStore {
             files,
             removed: SeqSet::default(),
             ceiling: u64::MAX,
+            unlogged: Vec::new(),
             blocks: Vec::with_capacity(indices.len()),
             subjects: Vec::with_capacity(indices.len()),
             damaged: BTreeMap::new(),
@@ -161,9 +164,11 @@ impl Recovery {
             block.len = (at + record.len) as u64;
             return;
         }
-        let held = record.kind == Kind::Message
-            && !self.removed.contains(seq)
-            && !self.index_db.as_ref().is_some_and(|index| index.removed(block.index, seq));
+        let mut held = record.kind == Kind::Message && !self.removed.contains(seq);
+        if held && self.index_db.as_ref().is_some_and(|index| index.removed(block.index, seq)) {
+            self.unlogged.push(seq);
+            held = false;
+        }
         block.note(at as u64, record, held);
         if held {
             subjects.bytes.extend_from_slice(record.subject);
@@ -247,6 +252,7 @@ impl Recovery {
             durability: Durability::default(),
             chores: Vec::new(),
             outdated: leftovers.outdated,
+            unlogged: self.unlogged,
             index_db_is_true,
         };
         store.settle(self.cut, self.told_seq, &leftovers.unfinished)?;

@@ -104,6 +104,7 @@ impl FileStore {
             self.remove_blocks(self.blocks.len().saturating_sub(1))?;
         }
         self.check_writable()?;
+        self.unlogged.clear();
         self.begin_block()?;
         let last_seq = last_seq.max(self.totals.last_seq);
         self.put_mark(Kind::Erased, last_seq, self.totals.last_ts_ns)?;

@@ -68,6 +68,15 @@ impl FileStore {
     /// Makes the last block one that takes a record of `len` bytes, for a new sequence `seq` if that is given.
     fn make_room(&mut self, len: usize, seq: Option<u64>) -> Result<(), StoreError> {
         self.check_writable()?;
+        // Each of these comes here again, and finds the list empty.
+        let mut unlogged = std::mem::take(&mut self.unlogged);
+        while let Some(seq) = unlogged.pop() {
+            if let Err(error) = self.put_mark(Kind::Tombstone, seq, self.totals.last_ts_ns) {
+                unlogged.push(seq);
+                self.unlogged = unlogged;
+                return Err(error);
+            }
+        }
         let fits = self.blocks.last().is_some_and(|last| {
             let full = last.len > 0 && last.len + len as u64 > self.options.block_size_bytes;
             let jumps = last.records > 0 && seq.is_some_and(|seq| seq - last.last_seq > GAP_MAX);
