@@ -1,9 +1,22 @@
 //! The JetKV server.
 
+mod auth;
 pub mod banner;
+mod events;
 pub mod interfaces;
+mod jetstream;
+mod lifecycle;
 pub mod log;
+pub mod net;
 pub mod options;
 pub mod pid_file;
 pub mod ports_file;
+pub mod router;
 pub mod signals;
+mod snapshot;
+mod state;
+pub mod traffic;
+
+pub use lifecycle::{Ports, ReloadError, Server, StartError};
+pub use snapshot::{MonitorSource, ProcessUsage, ServerCounts};
+pub use state::ClosedClient;

@@ -1,0 +1,9 @@
+//! Who may connect, and what they may publish and subscribe.
+
+mod authenticator;
+mod password;
+mod permissions;
+mod replies;
+
+pub(crate) use authenticator::{Admitted, Authenticator, Check, Credentials};
+pub(crate) use permissions::DeliveryRules;

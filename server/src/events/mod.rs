@@ -1,0 +1,36 @@
+//! The system account: advisories about connections, and questions about the server.
+
+mod advisories;
+mod model;
+mod requests;
+
+pub(crate) use advisories::{connected, disconnected, refused};
+pub(crate) use model::client_info;
+pub(crate) use requests::{is_request, serve};
+
+use jetkv_jetstream::OutMsg;
+use serde::Serialize;
+
+use crate::router::{Account, Origin, RouteCache, route};
+use crate::state::Shared;
+
+/// Sends a message of the server itself within an account. Streams may capture it.
+fn send(shared: &Shared, account: &Account, subject: &[u8], payload: &[u8]) {
+    let msg = OutMsg { to: subject, subject, reply: b"", headers: b"", payload };
+    let mut cache = RouteCache::default();
+    let jetstream = shared.jetstream();
+    let routed = route(cache.matches(account, subject), Origin::Server, msg, |stream| {
+        if let Some(jetstream) = &jetstream {
+            jetstream.defer(stream, msg);
+        }
+    });
+    let bytes = routed.sent_msgs * payload.len() as u64;
+    account.traffic.sent(routed.sent_msgs, bytes);
+    shared.counters.traffic.sent(routed.sent_msgs, bytes);
+}
+
+fn send_json(shared: &Shared, account: &Account, subject: &[u8], value: &impl Serialize) {
+    if let Ok(json) = serde_json::to_vec(value) {
+        send(shared, account, subject, &json);
+    }
+}

@@ -1,0 +1,466 @@
+//! The world of the stream engine: messages in, messages out, time.
+
+use std::cell::RefCell;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use hashbrown::HashMap;
+use jetkv_jetstream::disk::RealDisk;
+use jetkv_jetstream::stream::{Inbound, Stream};
+use jetkv_jetstream::{
+    AccountId, AccountLimits, ApiRequest, Delivery, Engine, EngineConfig, EngineError, Host, OutMsg, Outbox,
+    SyncPolicy,
+};
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+
+use crate::net::{Client, settle, touch};
+use crate::options::{AccountJetStreamLimits, JetStreamOptions};
+use crate::router::{Account, Origin, RouteCache, Subscription, Target, route};
+use crate::state::{Phase, Shared};
+
+/// Rounds of messages from stream to stream that one turn of work takes before other work gets its turn.
+const CHAINED_ROUNDS_MAX: usize = 8;
+
+/// Longest time between two looks at the wall clock while a timer is armed: the clock may be set.
+const CLOCK_LOOK: Duration = Duration::from_secs(10);
+
+thread_local! {
+    static TURN: RefCell<Turn> = const { RefCell::new(Turn::new()) };
+}
+
+/// What a thread needs while the engine hands it messages.
+struct Turn {
+    cache: Option<RouteCache>,
+    /// The stream whose messages are being delivered.
+    source: Option<Arc<Stream>>,
+    /// Messages that the engine delivered on subjects that streams capture. They enter those streams once no
+    /// engine lock is held.
+    deferred: Deferred,
+}
+
+/// Messages on their way into streams.
+struct Deferred {
+    streams: Vec<Arc<Stream>>,
+    messages: Outbox,
+}
+
+impl Turn {
+    const fn new() -> Self {
+        Self { cache: None, source: None, deferred: Deferred::new() }
+    }
+}
+
+impl Deferred {
+    const fn new() -> Self {
+        Self { streams: Vec::new(), messages: Outbox::new() }
+    }
+
+    fn push(&mut self, stream: &Arc<Stream>, msg: OutMsg<'_>) {
+        self.streams.push(Arc::clone(stream));
+        self.messages.push(msg);
+    }
+
+    fn append(&mut self, other: &Self) {
+        for (stream, msg) in other.streams.iter().zip(other.messages.iter()) {
+            self.push(stream, msg);
+        }
+    }
+}
+
+/// A subject that belongs to the engine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum ControlSubject {
+    /// A request of the JetStream API.
+    Api,
+    /// An acknowledgement or an answer to flow control.
+    Control,
+}
+
+/// The engine and what it needs of the server.
+pub(crate) struct JetStream {
+    engine: Arc<Engine>,
+    host: Arc<EngineHost>,
+    /// `$JS.<domain>.API.`, or empty.
+    domain_api: Vec<u8>,
+}
+
+impl JetStream {
+    /// Starts the engine, recovers the streams of all accounts that have JetStream, and starts its timers on the
+    /// current runtime.
+    ///
+    /// # Errors
+    /// The store directory cannot be used.
+    pub(crate) fn start(shared: &Arc<Shared>) -> Result<Arc<Self>, EngineError> {
+        let options = shared.options();
+        let host = Arc::new(EngineHost::new(shared));
+        let config = engine_config(shared, &options.jetstream);
+        let clock = Arc::clone(&shared.clock);
+        let engine = Engine::new(config, clock, Arc::new(RealDisk), Arc::clone(&host) as Arc<dyn Host>)?;
+        let domain = options.jetstream.domain.as_deref().unwrap_or_default();
+        let domain_api = if domain.is_empty() { String::new() } else { format!("$JS.{domain}.API.") };
+        let jetstream = Arc::new(Self { engine, host, domain_api: domain_api.into_bytes() });
+        for account in shared.accounts.all() {
+            jetstream.enable(&account)?;
+        }
+        shared.set_jetstream(Some(Arc::clone(&jetstream)));
+        // What recovery delivered went nowhere, but what it deferred has to be stored.
+        settle(shared);
+        tokio::spawn(pump_task(Arc::clone(shared), Arc::clone(&jetstream)));
+        tokio::spawn(timer_task(Arc::clone(shared), Arc::clone(&jetstream)));
+        Ok(jetstream)
+    }
+
+    /// Gives an account its streams, if it has JetStream.
+    fn enable(&self, account: &Account) -> Result<(), EngineError> {
+        let Some(limits) = account.jetstream() else { return Ok(()) };
+        let report = self.engine.enable_account(account.id(), account.name(), engine_limits(&limits))?;
+        for problem in &report.problems {
+            tracing::warn!("{problem}");
+        }
+        if report.streams > 0 {
+            tracing::info!(
+                "  Restored {} streams, {} consumers and {} messages for account {:?}",
+                report.streams,
+                report.consumers,
+                report.msgs,
+                account.name()
+            );
+        }
+        tracing::debug!("Enabled JetStream for account {:?}", account.name());
+        Ok(())
+    }
+
+    /// Brings the accounts in line with options that a reload changed.
+    pub(crate) fn apply(&self, shared: &Shared) {
+        for account in shared.accounts.all() {
+            match account.jetstream() {
+                Some(limits) => {
+                    if self.engine.update_account_limits(account.id(), engine_limits(&limits)).is_err()
+                        && let Err(error) = self.enable(&account)
+                    {
+                        tracing::error!("Error enabling jetstream on account {:?}: {error}", account.name());
+                    }
+                }
+                None => self.engine.disable_account(account.id()),
+            }
+        }
+        settle(shared);
+    }
+
+    /// The engine.
+    pub(crate) fn engine(&self) -> &Engine {
+        &self.engine
+    }
+
+    /// The engine, to keep.
+    pub(crate) fn engine_handle(&self) -> Arc<Engine> {
+        Arc::clone(&self.engine)
+    }
+
+    /// What of the engine a subject addresses.
+    pub(crate) fn control_subject(&self, subject: &[u8]) -> Option<ControlSubject> {
+        let rest = subject.strip_prefix(b"$JS.")?;
+        if rest.starts_with(b"API.") {
+            return Some(ControlSubject::Api);
+        }
+        if rest.starts_with(b"ACK.") || rest.starts_with(b"FC.") {
+            return Some(ControlSubject::Control);
+        }
+        let in_domain = !self.domain_api.is_empty() && subject.starts_with(&self.domain_api);
+        in_domain.then_some(ControlSubject::Api)
+    }
+
+    /// Commits what was published to a stream, and delivers what waited for that.
+    pub(crate) fn commit(&self, stream: &Arc<Stream>) {
+        self.while_delivering(stream, || stream.commit(&*self.host));
+    }
+
+    fn pump(&self, stream: &Arc<Stream>) {
+        self.while_delivering(stream, || stream.pump(&*self.host));
+    }
+
+    fn while_delivering(&self, stream: &Arc<Stream>, work: impl FnOnce()) {
+        TURN.with_borrow_mut(|turn| turn.source = Some(Arc::clone(stream)));
+        work();
+        TURN.with_borrow_mut(|turn| turn.source = None);
+    }
+
+    /// Serves a request of the JetStream API. `answers` is only lent, and empty before and after.
+    pub(crate) fn serve(&self, request: &ApiRequest<'_>, answers: &mut Outbox) {
+        let outcome = self.engine.api(request, answers);
+        for answer in answers.iter() {
+            self.host.deliver(request.account, answer);
+        }
+        answers.clear();
+        if let Some(stream) = &outcome.stream {
+            self.commit(stream);
+        }
+    }
+
+    /// Stores what the engine delivered on subjects of streams; tells whether there was any.
+    pub(crate) fn publish_deferred(&self) -> bool {
+        for _ in 0..CHAINED_ROUNDS_MAX {
+            let deferred =
+                TURN.with_borrow_mut(|turn| std::mem::replace(&mut turn.deferred, Deferred::new()));
+            if deferred.streams.is_empty() {
+                return false;
+            }
+            self.store(&deferred);
+        }
+        // Streams that feed each other must not keep a thread for ever.
+        let deferred = TURN.with_borrow_mut(|turn| std::mem::replace(&mut turn.deferred, Deferred::new()));
+        if !deferred.streams.is_empty() {
+            self.host.later.lock().append(&deferred);
+            self.host.work.notify_one();
+        }
+        false
+    }
+
+    fn store(&self, deferred: &Deferred) {
+        let mut streams = Vec::new();
+        for (stream, msg) in deferred.streams.iter().zip(deferred.messages.iter()) {
+            stream.publish(&Inbound {
+                subject: msg.subject,
+                reply: msg.reply,
+                headers: msg.headers,
+                payload: msg.payload,
+            });
+            touch(&mut streams, stream);
+        }
+        for stream in &streams {
+            self.commit(stream);
+        }
+    }
+
+    /// Has a message enter a stream at the end of the current turn.
+    pub(crate) fn defer(&self, stream: &Arc<Stream>, msg: OutMsg<'_>) {
+        TURN.with_borrow_mut(|turn| turn.deferred.push(stream, msg));
+    }
+
+    /// Lets the streams that waited for room at a connection go on.
+    pub(crate) fn feed_again(&self, client: &Client) {
+        for stream in client.take_starved() {
+            self.host.pump_later(&stream);
+        }
+    }
+
+    /// Writes and closes every store.
+    pub(crate) fn stop(&self, shared: &Shared) {
+        self.engine.shutdown();
+        settle(shared);
+    }
+
+    /// Fires the timers that are due. For a host whose clock is moved by hand.
+    pub(crate) fn tick(&self, shared: &Shared) {
+        if let Some(at_ns) = self.engine.tick() {
+            self.host.wake_at(at_ns);
+        }
+        settle(shared);
+    }
+}
+
+/// The router as the engine sees it.
+struct EngineHost {
+    /// The server keeps the engine, which keeps this, until it stops.
+    shared: Arc<Shared>,
+    /// What streams capture.
+    captures: Mutex<HashMap<CaptureKey, Arc<Subscription>>>,
+    /// Streams with more to deliver than fitted one turn.
+    pumps: Mutex<Vec<Arc<Stream>>>,
+    /// Messages between streams that wait for a turn of their own.
+    later: Mutex<Deferred>,
+    work: Notify,
+    /// When the engine wants to be woken, nanoseconds since 1970; `u64::MAX` for never.
+    wake_at_ns: AtomicU64,
+    alarm: Notify,
+}
+
+/// A stream, by its address, and a pattern.
+type CaptureKey = (usize, Box<[u8]>);
+
+impl EngineHost {
+    fn new(shared: &Arc<Shared>) -> Self {
+        Self {
+            shared: Arc::clone(shared),
+            captures: Mutex::new(HashMap::new()),
+            pumps: Mutex::new(Vec::new()),
+            later: Mutex::new(Deferred::new()),
+            work: Notify::new(),
+            wake_at_ns: AtomicU64::new(u64::MAX),
+            alarm: Notify::new(),
+        }
+    }
+}
+
+impl Host for EngineHost {
+    fn deliver(&self, account: AccountId, msg: OutMsg<'_>) -> Delivery {
+        let Some(account) = self.shared.accounts.get(account) else { return Delivery::NoInterest };
+        let (routed, source) = TURN.with_borrow_mut(|turn| {
+            let matches = turn.cache.get_or_insert_default().matches(&account, msg.to);
+            let deferred = &mut turn.deferred;
+            let routed = route(matches, Origin::Server, msg, |stream| deferred.push(stream, msg));
+            let source = turn.source.clone().filter(|_| routed.pressured.is_some());
+            (routed, source)
+        });
+        if routed.sent_msgs > 0 {
+            let bytes = routed.sent_msgs * (msg.headers.len() + msg.payload.len()) as u64;
+            account.traffic.sent(routed.sent_msgs, bytes);
+            self.shared.counters.traffic.sent(routed.sent_msgs, bytes);
+        }
+        match (&routed.pressured, source) {
+            (Some(client), Some(stream)) => {
+                client.starve(&stream);
+                Delivery::Pressured
+            }
+            _ if routed.delivered => Delivery::Sent,
+            _ => Delivery::NoInterest,
+        }
+    }
+
+    fn has_interest(&self, account: AccountId, subject: &[u8], queue: Option<&[u8]>) -> bool {
+        self.shared.accounts.get(account).is_some_and(|account| account.has_interest(subject, queue))
+    }
+
+    fn stream_subject(&self, stream: &Arc<Stream>, pattern: &[u8], listening: bool) {
+        let Some(account) = self.shared.accounts.get(stream.account()) else { return };
+        let key = (Arc::as_ptr(stream).addr(), pattern.into());
+        let mut captures = self.captures.lock();
+        if !listening {
+            if let Some(sub) = captures.remove(&key) {
+                account.unsubscribe(&sub);
+            }
+            return;
+        }
+        if captures.contains_key(&key) {
+            return;
+        }
+        let sub = Arc::new(Subscription::new(Target::Stream(Arc::clone(stream)), pattern, b"", b""));
+        if account.subscribe(Arc::clone(&sub)).is_ok() {
+            captures.insert(key, sub);
+        }
+    }
+
+    fn wake_at(&self, at_ns: u64) {
+        if self.wake_at_ns.fetch_min(at_ns, Ordering::AcqRel) > at_ns {
+            self.alarm.notify_one();
+        }
+    }
+
+    fn pump_later(&self, stream: &Arc<Stream>) {
+        touch(&mut self.pumps.lock(), stream);
+        self.work.notify_one();
+    }
+}
+
+/// Goes on with what did not fit one turn, a little of each stream at a time.
+async fn pump_task(shared: Arc<Shared>, jetstream: Arc<JetStream>) {
+    let mut phase = shared.phase();
+    let host = Arc::clone(&jetstream.host);
+    while *phase.borrow_and_update() < Phase::Stopping {
+        tokio::select! {
+            () = host.work.notified() => {}
+            _ = phase.changed() => continue,
+        }
+        loop {
+            let streams = std::mem::take(&mut *host.pumps.lock());
+            let later = std::mem::replace(&mut *host.later.lock(), Deferred::new());
+            if streams.is_empty() && later.streams.is_empty() {
+                break;
+            }
+            jetstream.store(&later);
+            for stream in streams {
+                jetstream.pump(&stream);
+                settle(&shared);
+                tokio::task::yield_now().await;
+            }
+            settle(&shared);
+            tokio::task::yield_now().await;
+        }
+    }
+}
+
+/// Wakes the engine when its timers are due.
+async fn timer_task(shared: Arc<Shared>, jetstream: Arc<JetStream>) {
+    let mut phase = shared.phase();
+    let host = Arc::clone(&jetstream.host);
+    while *phase.borrow_and_update() < Phase::Stopping {
+        let now_ns = shared.clock.now_ns();
+        let due_in = Duration::from_nanos(host.wake_at_ns.load(Ordering::Acquire).saturating_sub(now_ns));
+        if due_in.is_zero() {
+            host.wake_at_ns.store(u64::MAX, Ordering::Release);
+            jetstream.tick(&shared);
+            tokio::task::yield_now().await;
+            continue;
+        }
+        tokio::select! {
+            () = tokio::time::sleep(due_in.min(CLOCK_LOOK)) => {}
+            () = host.alarm.notified() => {}
+            _ = phase.changed() => {}
+        }
+    }
+}
+
+fn engine_config(shared: &Shared, options: &JetStreamOptions) -> EngineConfig {
+    let store_dir = options.store_dir.clone().unwrap_or_else(default_store_dir);
+    EngineConfig {
+        domain: options.domain.clone().unwrap_or_default(),
+        strict: options.strict,
+        max_memory_bytes: memory_limit_bytes(options),
+        max_file_bytes: disk_limit_bytes(options, &store_dir),
+        store_dir: Some(store_dir),
+        sync: if options.sync_always {
+            SyncPolicy::Always
+        } else {
+            SyncPolicy::EveryNs(u64::try_from(options.sync_interval.as_nanos()).unwrap_or(u64::MAX))
+        },
+        server_name: shared.identity.name.clone(),
+        server_id: shared.identity.id.clone(),
+        seed: rand::random(),
+    }
+}
+
+/// What is configured, else three quarters of the machine's memory.
+fn memory_limit_bytes(options: &JetStreamOptions) -> i64 {
+    if options.max_memory_bytes >= 0 {
+        return options.max_memory_bytes;
+    }
+    let info = rustix::system::sysinfo();
+    #[expect(clippy::useless_conversion, reason = "the width of the field differs between platforms")]
+    let total = u64::from(info.totalram).saturating_mul(u64::from(info.mem_unit));
+    three_quarters(total)
+}
+
+/// What is configured, else three quarters of what is free where streams are kept.
+fn disk_limit_bytes(options: &JetStreamOptions, store_dir: &Path) -> i64 {
+    if options.max_store_bytes >= 0 {
+        return options.max_store_bytes;
+    }
+    // The directory need not exist yet; the first one above it that does is on the same disk.
+    let free = store_dir.ancestors().find_map(|dir| rustix::fs::statvfs(dir).ok());
+    three_quarters(free.map_or(0, |free| free.f_bavail.saturating_mul(free.f_frsize)))
+}
+
+fn three_quarters(bytes: u64) -> i64 {
+    i64::try_from(bytes / 4 * 3).unwrap_or(i64::MAX)
+}
+
+/// Where streams are kept when nothing else is configured: `nats` in the system's temporary directory.
+pub(crate) fn default_store_dir() -> PathBuf {
+    std::env::temp_dir().join("nats")
+}
+
+fn engine_limits(limits: &AccountJetStreamLimits) -> AccountLimits {
+    AccountLimits {
+        max_memory_bytes: limits.max_memory_bytes,
+        max_store_bytes: limits.max_store_bytes,
+        max_streams: limits.max_streams,
+        max_consumers: limits.max_consumers,
+        max_ack_pending: limits.max_ack_pending,
+        memory_max_stream_bytes: limits.memory_max_stream_bytes,
+        store_max_stream_bytes: limits.store_max_stream_bytes,
+        max_bytes_required: limits.max_bytes_required,
+    }
+}

@@ -1,0 +1,77 @@
+//! The threads that serve connections.
+
+use std::io;
+use std::sync::mpsc;
+use std::thread::JoinHandle;
+
+use parking_lot::Mutex;
+use tokio::runtime::{Builder, Handle};
+use tokio::sync::watch;
+
+/// One thread for each processor, each with a runtime of its own: a connection stays on its thread, and nothing that
+/// belongs to a batch of its messages ever moves to another.
+pub(super) struct Threads {
+    handles: Vec<Handle>,
+    joins: Mutex<Vec<JoinHandle<()>>>,
+    stop: watch::Sender<bool>,
+}
+
+impl Threads {
+    /// Starts them.
+    pub(super) fn start() -> io::Result<Self> {
+        let count = std::thread::available_parallelism().map_or(1, Into::into);
+        let stop = watch::Sender::new(false);
+        let mut threads = Self { handles: Vec::with_capacity(count), joins: Mutex::new(Vec::new()), stop };
+        for number in 0..count {
+            threads.add(number)?;
+        }
+        Ok(threads)
+    }
+
+    fn add(&mut self, number: usize) -> io::Result<()> {
+        let runtime = Builder::new_current_thread().enable_all().build()?;
+        self.handles.push(runtime.handle().clone());
+        let mut stop = self.stop.subscribe();
+        let (started, running) = mpsc::channel();
+        let join = std::thread::Builder::new().name(format!("jetkv-{number}")).spawn(move || {
+            let _ = started.send(());
+            // An error means that the sender is gone, which is as good a reason to stop.
+            let _ = runtime.block_on(stop.wait_for(|stop| *stop));
+            runtime.shutdown_background();
+        })?;
+        let _ = running.recv();
+        self.joins.lock().push(join);
+        Ok(())
+    }
+
+    /// The runtimes.
+    pub(super) fn handles(&self) -> Vec<Handle> {
+        self.handles.clone()
+    }
+
+    /// The first one, which also accepts connections and runs the timers of the engine.
+    pub(super) fn first(&self) -> Handle {
+        self.handles.first().cloned().unwrap_or_else(Handle::current)
+    }
+
+    /// The last one, which has the least to do beside its connections.
+    pub(super) fn last(&self) -> Handle {
+        self.handles.last().cloned().unwrap_or_else(Handle::current)
+    }
+
+    /// Stops them, and waits for those other than the caller.
+    pub(super) fn stop(&self) {
+        self.stop.send_replace(true);
+        for join in self.joins.lock().drain(..) {
+            if join.thread().id() != std::thread::current().id() {
+                let _ = join.join();
+            }
+        }
+    }
+}
+
+impl Drop for Threads {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}

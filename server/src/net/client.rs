@@ -1,0 +1,328 @@
+//! A connection as the rest of the server sees it.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use std::task::{Context, Poll};
+use std::time::Instant;
+
+use hashbrown::HashMap;
+use jetkv_jetstream::OutMsg;
+use jetkv_jetstream::stream::Stream;
+use jetkv_protocol::encode;
+use parking_lot::{Mutex, RwLock};
+
+use super::closing::CloseReason;
+use super::outbound::{Outbound, OutboundLimits, Queued, Turn};
+use super::touched;
+use crate::auth::DeliveryRules;
+use crate::router::{Account, Admission, Listed, Subscription};
+use crate::traffic::Traffic;
+
+/// Who is at the other end.
+#[derive(Debug, Clone)]
+pub struct Identity {
+    /// The account; `$G` until CONNECT says otherwise.
+    pub account: Arc<Account>,
+    /// User name, or empty.
+    pub user: String,
+    /// The user or token as logs may show it, or empty.
+    pub user_label: String,
+    /// What the client calls itself.
+    pub name: String,
+    /// Language of the client library.
+    pub lang: String,
+    /// Version of the client library.
+    pub version: String,
+    /// Address and number, and after CONNECT the client and user, as log lines begin.
+    pub label: String,
+    /// Client protocol, 0 or 1.
+    pub protocol: i64,
+}
+
+/// A client connection.
+pub struct Client {
+    id: u64,
+    peer: SocketAddr,
+    started_ns: u64,
+    started: Instant,
+    out: Outbound,
+    subs: Mutex<HashMap<Box<[u8]>, Arc<Subscription>>>,
+    identity: RwLock<Identity>,
+    echo: AtomicBool,
+    headers: AtomicBool,
+    rules: RwLock<Option<Arc<DeliveryRules>>>,
+    has_rules: AtomicBool,
+    reload: AtomicBool,
+    /// What went through the connection.
+    pub traffic: Traffic,
+    last_active_ns: AtomicU64,
+    rtt_ns: AtomicI64,
+    stalls: AtomicU64,
+    /// Streams that stopped feeding the connection until it has room.
+    starved: Mutex<Vec<Arc<Stream>>>,
+}
+
+impl Client {
+    pub(super) fn new(id: u64, peer: SocketAddr, out: Outbound, account: Arc<Account>, now_ns: u64) -> Self {
+        let label = format!("{peer} - cid:{id}");
+        Self {
+            id,
+            peer,
+            started_ns: now_ns,
+            started: Instant::now(),
+            out,
+            subs: Mutex::new(HashMap::new()),
+            identity: RwLock::new(Identity {
+                account,
+                user: String::new(),
+                user_label: String::new(),
+                name: String::new(),
+                lang: String::new(),
+                version: String::new(),
+                label,
+                protocol: 0,
+            }),
+            echo: AtomicBool::new(true),
+            headers: AtomicBool::new(false),
+            rules: RwLock::new(None),
+            has_rules: AtomicBool::new(false),
+            reload: AtomicBool::new(false),
+            traffic: Traffic::default(),
+            last_active_ns: AtomicU64::new(now_ns),
+            rtt_ns: AtomicI64::new(0),
+            stalls: AtomicU64::new(0),
+            starved: Mutex::new(Vec::new()),
+        }
+    }
+
+    /// Its number, from 1, never used twice by one server.
+    pub fn id(&self) -> u64 {
+        self.id
+    }
+
+    /// Its address.
+    pub fn peer(&self) -> SocketAddr {
+        self.peer
+    }
+
+    /// When it connected, nanoseconds since 1970.
+    pub fn started_ns(&self) -> u64 {
+        self.started_ns
+    }
+
+    /// When it connected.
+    pub fn started(&self) -> Instant {
+        self.started
+    }
+
+    /// Who it is.
+    pub fn identity(&self) -> Identity {
+        self.identity.read().clone()
+    }
+
+    /// Its account.
+    pub fn account(&self) -> Arc<Account> {
+        Arc::clone(&self.identity.read().account)
+    }
+
+    /// How log lines about it begin.
+    pub fn label(&self) -> String {
+        self.identity.read().label.clone()
+    }
+
+    pub(super) fn set_identity(&self, identity: Identity) {
+        *self.identity.write() = identity;
+    }
+
+    /// Round trip, nanoseconds; 0 as long as it is unknown.
+    pub fn rtt_ns(&self) -> i64 {
+        self.rtt_ns.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn set_rtt_ns(&self, rtt_ns: i64) {
+        self.rtt_ns.store(rtt_ns.max(1), Ordering::Relaxed);
+    }
+
+    /// When it last sent or received a message or changed a subscription, nanoseconds since 1970.
+    pub fn last_active_ns(&self) -> u64 {
+        self.last_active_ns.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_active(&self, now_ns: u64) {
+        self.last_active_ns.store(now_ns, Ordering::Relaxed);
+    }
+
+    /// Times that a producer waited for this connection.
+    pub fn stalls(&self) -> u64 {
+        self.stalls.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn count_stall(&self) {
+        self.stalls.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn echoes(&self) -> bool {
+        self.echo.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn set_echo(&self, echo: bool) {
+        self.echo.store(echo, Ordering::Relaxed);
+    }
+
+    /// Whether it takes and sends headers.
+    pub fn has_headers(&self) -> bool {
+        self.headers.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn set_headers(&self, headers: bool) {
+        self.headers.store(headers, Ordering::Relaxed);
+    }
+
+    pub(crate) fn set_rules(&self, rules: Option<Arc<DeliveryRules>>) {
+        self.has_rules.store(rules.is_some(), Ordering::Release);
+        *self.rules.write() = rules;
+    }
+
+    /// Bytes that wait to be sent.
+    pub fn pending_bytes(&self) -> usize {
+        self.out.pending_bytes()
+    }
+
+    /// Number of subscriptions.
+    pub fn subscription_count(&self) -> usize {
+        self.subs.lock().len()
+    }
+
+    /// Its subscriptions.
+    pub fn subscriptions(&self) -> Vec<Arc<Subscription>> {
+        self.subs.lock().values().cloned().collect()
+    }
+
+    pub(super) fn subscription(&self, sid: &[u8]) -> Option<Arc<Subscription>> {
+        self.subs.lock().get(sid).cloned()
+    }
+
+    pub(super) fn add_subscription(&self, sub: Arc<Subscription>) {
+        self.subs.lock().insert(sub.sid().into(), sub);
+    }
+
+    pub(crate) fn remove_subscription(&self, sub: &Arc<Subscription>) {
+        let mut subs = self.subs.lock();
+        if subs.get(sub.sid()).is_some_and(|listed| Arc::ptr_eq(listed, sub)) {
+            subs.remove(sub.sid());
+        }
+    }
+
+    pub(super) fn take_subscriptions(&self) -> HashMap<Box<[u8]>, Arc<Subscription>> {
+        std::mem::take(&mut *self.subs.lock())
+    }
+
+    /// Queues a message for one of its subscriptions.
+    #[inline]
+    pub(crate) fn deliver(self: &Arc<Self>, sub: &Arc<Subscription>, msg: OutMsg<'_>) -> Queued {
+        let mut rules = None;
+        if self.has_rules.load(Ordering::Acquire) {
+            rules.clone_from(&*self.rules.read());
+            if rules.as_ref().is_some_and(|rules| rules.denies(msg.subject, sub.queue())) {
+                return Queued::Closed;
+            }
+        }
+        let admission = sub.admit();
+        if admission == Admission::No {
+            return Queued::Closed;
+        }
+        let headers = if self.has_headers() { msg.headers } else { &[] };
+        let reply = (!msg.reply.is_empty()).then_some(msg.reply);
+        let queued = self.queue(|out| encode::msg(out, msg.subject, sub.sid(), reply, headers, msg.payload));
+        if queued != Queued::Closed && queued != Queued::Overflowed {
+            self.traffic.sent(1, (headers.len() + msg.payload.len()) as u64);
+            if let (Some(rules), Some(reply)) = (rules, reply) {
+                rules.expect_reply(reply);
+            }
+        }
+        if admission == Admission::Last {
+            touched::end(sub);
+        }
+        queued
+    }
+
+    /// Queues protocol bytes; they leave at the end of the current batch.
+    #[inline]
+    pub(crate) fn queue(self: &Arc<Self>, write: impl FnOnce(&mut Vec<u8>)) -> Queued {
+        let (queued, marked) = self.out.push(touched::thread(), write);
+        if !marked {
+            touched::mark(self);
+        }
+        queued
+    }
+
+    /// Writes what the socket takes. Tells whether the stream engine may feed the connection again.
+    pub(crate) fn flush(&self) -> bool {
+        self.out.flush()
+    }
+
+    /// Begins to close the connection; its task does the rest.
+    pub(crate) fn close(&self, reason: CloseReason) {
+        self.out.close(reason);
+    }
+
+    /// Has the connection's task look at its options again.
+    pub(crate) fn ask_reload(&self) {
+        self.reload.store(true, Ordering::Release);
+        self.out.wake();
+    }
+
+    pub(super) fn take_reload(&self) -> bool {
+        self.reload.swap(false, Ordering::AcqRel)
+    }
+
+    pub(crate) fn set_outbound_limits(&self, limits: OutboundLimits) {
+        self.out.set_limits(limits);
+    }
+
+    pub(crate) fn is_stalling(&self) -> bool {
+        self.out.is_stalling()
+    }
+
+    pub(super) fn closing(&self) -> Option<CloseReason> {
+        self.out.closing()
+    }
+
+    pub(super) fn poll_turn(&self, context: &mut Context<'_>) -> Turn {
+        self.out.poll_turn(context)
+    }
+
+    pub(super) fn poll_drained(&self, context: &mut Context<'_>) -> Poll<()> {
+        self.out.poll_drained(context)
+    }
+
+    pub(super) fn blocked_size(&self) -> (usize, usize) {
+        self.out.blocked_size()
+    }
+
+    pub(super) fn release(&self) {
+        self.out.release();
+        self.starved.lock().clear();
+    }
+
+    /// Remembers that `stream` waits until the connection has room.
+    pub(crate) fn starve(&self, stream: &Arc<Stream>) {
+        let mut starved = self.starved.lock();
+        if !starved.iter().any(|known| Arc::ptr_eq(known, stream)) {
+            starved.push(Arc::clone(stream));
+        }
+    }
+
+    /// The streams that wait for room.
+    pub(crate) fn take_starved(&self) -> Vec<Arc<Stream>> {
+        std::mem::take(&mut *self.starved.lock())
+    }
+}
+
+impl fmt::Debug for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Client({} cid:{})", self.peer, self.id)
+    }
+}

@@ -1,0 +1,93 @@
+//! Why a connection ended.
+
+use std::fmt;
+
+/// Why a connection ended; `Display` is nats-server's wording in logs, advisories and `/connz`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CloseReason {
+    /// The client closed it.
+    ClientClosed,
+    /// No CONNECT within the authentication timeout.
+    AuthenticationTimeout,
+    /// Wrong credentials, or none.
+    AuthenticationViolation,
+    /// More than `max_pending` bytes were waiting.
+    SlowConsumerPendingBytes,
+    /// A write took longer than `write_deadline`.
+    SlowConsumerWriteDeadline,
+    /// The socket refused a write.
+    WriteError,
+    /// The socket failed in a read.
+    ReadError,
+    /// PINGs stayed unanswered.
+    StaleConnection,
+    /// Bytes that are not the protocol.
+    ProtocolViolation,
+    /// CONNECT asked for a protocol that does not exist.
+    BadClientProtocolVersion,
+    /// The account has all the connections it may have.
+    MaxAccountConnectionsExceeded,
+    /// The server has all the connections it may have.
+    MaxConnectionsExceeded,
+    /// A message larger than `max_payload`.
+    MaxPayloadExceeded,
+    /// A line longer than `max_control_line`.
+    MaxControlLineExceeded,
+    /// More subscriptions than a reload left allowed.
+    MaxSubscriptionsExceeded,
+    /// The server stops.
+    ServerShutdown,
+    /// The account is gone after a reload.
+    MissingAccount,
+    /// The credentials are gone after a reload.
+    Revocation,
+    /// No-responders answers without headers.
+    NoRespondersRequiresHeaders,
+    /// An operator asked for it.
+    Kicked,
+}
+
+impl CloseReason {
+    /// Whether what is queued is dropped: the peer cannot or does not take it.
+    pub fn drops_pending(self) -> bool {
+        matches!(
+            self,
+            Self::ReadError
+                | Self::WriteError
+                | Self::SlowConsumerPendingBytes
+                | Self::SlowConsumerWriteDeadline
+        )
+    }
+
+    /// The wording.
+    pub fn text(self) -> &'static str {
+        match self {
+            Self::ClientClosed => "Client Closed",
+            Self::AuthenticationTimeout => "Authentication Timeout",
+            Self::AuthenticationViolation => "Authentication Failure",
+            Self::SlowConsumerPendingBytes => "Slow Consumer (Pending Bytes)",
+            Self::SlowConsumerWriteDeadline => "Slow Consumer (Write Deadline)",
+            Self::WriteError => "Write Error",
+            Self::ReadError => "Read Error",
+            Self::StaleConnection => "Stale Connection",
+            Self::ProtocolViolation => "Protocol Violation",
+            Self::BadClientProtocolVersion => "Bad Client Protocol Version",
+            Self::MaxAccountConnectionsExceeded => "Maximum Account Connections Exceeded",
+            Self::MaxConnectionsExceeded => "Maximum Connections Exceeded",
+            Self::MaxPayloadExceeded => "Maximum Message Payload Exceeded",
+            Self::MaxControlLineExceeded => "Maximum Control Line Exceeded",
+            Self::MaxSubscriptionsExceeded => "Maximum Subscriptions Exceeded",
+            Self::ServerShutdown => "Server Shutdown",
+            Self::MissingAccount => "Missing Account",
+            Self::Revocation => "Credentials Revoked",
+            Self::NoRespondersRequiresHeaders => "No Responders Requires Headers",
+            Self::Kicked => "Kicked",
+        }
+    }
+}
+
+impl fmt::Display for CloseReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.text())
+    }
+}

@@ -1,0 +1,201 @@
+//! CONNECT, PING and PONG.
+
+use std::sync::Arc;
+
+use jetkv_protocol::connect::PROTOCOL_INFO;
+use jetkv_protocol::{Rejection, encode};
+
+use super::closing::CloseReason;
+use super::connection::Connection;
+use super::operations::Stopped;
+use crate::auth::{Admitted, Check, Credentials, DeliveryRules};
+use crate::events;
+use crate::router::Account;
+
+impl Connection {
+    /// Reads CONNECT and decides who this is.
+    pub(super) fn connect(&mut self, json: &[u8]) -> Option<Stopped> {
+        self.keepalive.connected();
+        if self.client.rtt_ns() == 0 {
+            self.client.set_rtt_ns(nanos(self.client.started().elapsed()));
+        }
+        if let Err(error) = self.options.merge(json) {
+            tracing::error!("{} - {error}", self.client.label());
+            return self.stop(CloseReason::ProtocolViolation);
+        }
+        if self.connected {
+            // The client may come back as somebody else, and must not keep what it subscribed to before.
+            self.drop_subscriptions();
+        }
+        self.connected = true;
+        self.auth_deadline = None;
+        let headers = self.options.headers && !self.shared.options().no_header_support;
+        self.client.set_headers(headers);
+        self.parser.set_headers(headers);
+        self.client.set_echo(self.options.echo);
+        self.verbose = self.options.verbose;
+        self.pedantic = self.options.pedantic;
+        self.auth = self.shared.auth();
+        match self.auth.check(&Credentials::of(&self.options)) {
+            Check::Admitted(admitted) => self.admit(&admitted, true),
+            Check::Refused => self.refuse(),
+            slow @ Check::Slow(_) => Some(Stopped::Authenticating(Box::new(slow))),
+        }
+    }
+
+    /// Lets the client in, unless what it asks for is impossible. `announced` tells whether it sent CONNECT.
+    pub(super) fn admit(&mut self, admitted: &Admitted, announced: bool) -> Option<Stopped> {
+        if self.options.new_account || !self.options.account.is_empty() {
+            return self.refuse();
+        }
+        let account = self.shared.accounts.by_name(&admitted.account);
+        let account = account.unwrap_or_else(|| Arc::clone(self.shared.accounts.global()));
+        if !self.join(account) {
+            return Some(Stopped::Closing);
+        }
+        let rules = admitted.permissions.clone().map(|permissions| Arc::new(DeliveryRules::new(permissions)));
+        self.client.set_rules(rules.clone());
+        self.rules = rules;
+        self.user.clone_from(&admitted.user);
+        self.describe();
+        if !(0..=PROTOCOL_INFO).contains(&self.options.protocol) {
+            self.reject(&Rejection::BadClientProtocol);
+            tracing::error!("{} - invalid client protocol", self.client.label());
+            return self.stop(CloseReason::BadClientProtocolVersion);
+        }
+        if self.options.no_responders && !self.client.has_headers() {
+            self.reject(&Rejection::NoRespondersRequiresHeaders);
+            tracing::error!("{} - no responders requires headers support", self.client.label());
+            return self.stop(CloseReason::NoRespondersRequiresHeaders);
+        }
+        self.no_responders = self.options.no_responders;
+        // Coming in without CONNECT is not an operation to confirm.
+        if self.verbose && announced {
+            self.send_ok();
+        }
+        events::connected(&self.shared, &self.client);
+        None
+    }
+
+    /// Sends the client away.
+    pub(super) fn refuse(&mut self) -> Option<Stopped> {
+        let user = match (&*self.options.user, &*self.options.auth_token) {
+            ("", "") => String::new(),
+            ("", _) => " - Token \"[REDACTED]\"".to_owned(),
+            (user, _) => format!(" - User {}", jetkv_protocol::quoted(user.as_bytes())),
+        };
+        tracing::error!("{} - authentication error{user}", self.client.label());
+        self.reject(&Rejection::AuthorizationViolation);
+        events::refused(&self.shared, &self.client, CloseReason::AuthenticationViolation);
+        self.stop(CloseReason::AuthenticationViolation)
+    }
+
+    /// Whether the client may stay now that other users are in force.
+    pub(super) fn still_admitted(&mut self) -> bool {
+        let auth = self.shared.auth();
+        let before = std::mem::replace(&mut self.auth, Arc::clone(&auth));
+        if auth.keeps(&before, &self.user) {
+            return true;
+        }
+        let admitted = match auth.check(&Credentials::of(&self.options)) {
+            Check::Admitted(admitted) => Some(admitted),
+            Check::Slow(check) => check.run(),
+            Check::Refused => None,
+        };
+        admitted.is_some_and(|admitted| admitted.account == self.account.name())
+    }
+
+    /// Lets a client in that starts without CONNECT, when there is a user for such clients.
+    pub(super) fn admit_without_connect(&mut self) -> bool {
+        let auth = self.shared.auth();
+        let Check::Admitted(admitted) = auth.check(&Credentials::default()) else { return false };
+        self.parser.limits_mut().connect_first = false;
+        self.connected = true;
+        self.auth_deadline = None;
+        self.admit(&admitted, false).is_none()
+    }
+
+    /// Moves the connection into an account.
+    pub(super) fn join(&mut self, account: Arc<Account>) -> bool {
+        if !Arc::ptr_eq(&account, &self.account) {
+            self.account.remove_client(self.client.id());
+            self.account = account;
+            let full = self.account.add_client(&self.client).is_err();
+            self.apply_limits();
+            if full {
+                self.reject(&Rejection::TooManyAccountConnections);
+                tracing::error!("{} - maximum account active connections exceeded", self.client.label());
+                self.client.close(CloseReason::MaxAccountConnectionsExceeded);
+                return false;
+            }
+        }
+        true
+    }
+
+    /// Writes down who this is, for logs, pages and events.
+    pub(super) fn describe(&mut self) {
+        let options = &self.options;
+        let mut identity = self.client.identity();
+        identity.account = Arc::clone(&self.account);
+        let user = if self.user.is_empty() { &options.user } else { &self.user };
+        identity.user.clone_from(user);
+        identity.user_label = match (&**user, &*options.auth_token) {
+            ("", "") => String::new(),
+            ("", _) => "token".to_owned(),
+            (user, _) => format!("user:{user}"),
+        };
+        identity.name.clone_from(&options.name);
+        identity.lang.clone_from(&options.lang);
+        identity.version.clone_from(&options.version);
+        identity.protocol = options.protocol;
+        let mut label = format!("{} - cid:{}", self.client.peer(), self.client.id());
+        let version = (!options.version.is_empty()).then(|| format!("v{}", options.version));
+        let parts: Vec<&str> = [version.as_deref().unwrap_or_default(), &options.lang, &options.name]
+            .into_iter()
+            .filter(|part| !part.is_empty())
+            .collect();
+        if !parts.is_empty() {
+            label.push_str(&format!(" - {}", jetkv_protocol::quoted(parts.join(":").as_bytes())));
+        }
+        if !identity.user_label.is_empty() {
+            let who = format!("{}/{}", self.account.name(), identity.user_label);
+            label.push_str(&format!(" - {}", jetkv_protocol::quoted(who.as_bytes())));
+        }
+        identity.label = label;
+        self.client.set_identity(identity);
+        self.client_info = None;
+    }
+
+    pub(super) fn ping(&mut self) {
+        if self.shared.is_tracing() {
+            self.trace_out("PONG", "");
+        }
+        self.client.queue(|out| encode::pong(out));
+        self.heard();
+        // The first PING after CONNECT shows that the client is ready for what CONNECT led to.
+        if self.connected
+            && !std::mem::replace(&mut self.first_pong_sent, true)
+            && self.options.protocol >= PROTOCOL_INFO
+        {
+            self.send_info();
+        }
+    }
+
+    /// Sends INFO with what CONNECT led to.
+    pub(super) fn send_info(&mut self) {
+        let info = self.shared.info(&self.client, true);
+        if let Ok(json) = info.to_json() {
+            self.client.queue(|out| encode::info(out, json.as_bytes()));
+        }
+    }
+
+    pub(super) fn pong(&mut self) {
+        if let Some(rtt) = self.keepalive.answered() {
+            self.client.set_rtt_ns(nanos(rtt));
+        }
+    }
+}
+
+fn nanos(duration: std::time::Duration) -> i64 {
+    i64::try_from(duration.as_nanos()).unwrap_or(i64::MAX)
+}

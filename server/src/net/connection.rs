@@ -1,0 +1,495 @@
+//! The task of one connection: it reads, and it writes when the socket was full.
+
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use jetkv_jetstream::ClientInfo;
+use jetkv_protocol::{ConnectOptions, Parser, Rejection, encode};
+use tokio::io::AsyncReadExt;
+use tokio::net::TcpStream;
+use tokio::net::tcp::OwnedReadHalf;
+use tokio::time::Sleep;
+
+use super::batch::{settle_with, tell_interest_gone};
+use super::buffers::{self, READ_BUFFER_BYTES};
+use super::client::Client;
+use super::closing::CloseReason;
+use super::keepalive::{Beat, Keepalive};
+use super::operations::Stopped;
+use super::outbound::{Outbound, OutboundLimits, Turn};
+use crate::auth::{Authenticator, Check, DeliveryRules};
+use crate::events;
+use crate::jetstream::JetStream;
+use crate::options::LimitOptions;
+use crate::router::Account;
+use crate::state::{ClosedClient, Shared};
+
+/// Reads that fill the buffer after which other connections of the thread get their turn.
+const FULL_READS_MAX: u32 = 4;
+/// Longest time that a producer waits for a connection that is filling up, per read.
+const STALL_MAX: Duration = Duration::from_millis(10);
+/// Time between two looks at a connection that a producer waits for.
+const STALL_LOOK: Duration = Duration::from_millis(2);
+
+/// What the task of a connection works with. Other threads see only its [`Client`].
+pub(super) struct Connection {
+    pub shared: Arc<Shared>,
+    pub client: Arc<Client>,
+    pub jetstream: Option<Arc<JetStream>>,
+    pub account: Arc<Account>,
+    pub parser: Parser,
+    pub limits: LimitOptions,
+    pub max_subscriptions: Option<usize>,
+    pub options: ConnectOptions,
+    pub connected: bool,
+    pub verbose: bool,
+    pub pedantic: bool,
+    pub no_responders: bool,
+    pub user: String,
+    /// The users that were in force when this one was let in.
+    pub auth: Arc<Authenticator>,
+    pub rules: Option<Arc<DeliveryRules>>,
+    pub keepalive: Keepalive,
+    pub first_pong_sent: bool,
+    pub auth_deadline: Option<Instant>,
+    /// A receiver that is so full that this producer should wait.
+    pub stalling: Option<Arc<Client>>,
+    /// Made when first needed.
+    pub client_info: Option<ClientInfo>,
+    read_half: OwnedReadHalf,
+    /// Bytes of an operation that is not complete.
+    partial: Vec<u8>,
+    /// Bytes that `partial` must hold before another look is worth it.
+    need: usize,
+    stalled_until: Option<Instant>,
+    full_reads: u32,
+    timer: Pin<Box<Sleep>>,
+}
+
+/// What woke the task.
+enum Event {
+    /// Bytes, in the thread's buffer; none at the end of the stream.
+    Read(Vec<u8>),
+    /// Bytes behind the incomplete operation; how many.
+    ReadMore(usize),
+    ReadError(io::Error),
+    Writable,
+    Overdue,
+    Timer,
+    Reload,
+    Close(CloseReason),
+}
+
+/// Serves a client until it or the server closes the connection.
+pub(super) async fn serve(shared: Arc<Shared>, socket: TcpStream, peer: SocketAddr) {
+    let mut connection = Connection::new(&shared, socket, peer);
+    tracing::debug!("{} - Client connection created", connection.client.label());
+    connection.send_first_info();
+    shared.counters.count_connection();
+    let reason = if shared.add_client(&connection.client) {
+        connection.run().await
+    } else {
+        connection.reject(&Rejection::TooManyConnections);
+        tracing::error!("{} - maximum connections exceeded", connection.client.label());
+        CloseReason::MaxConnectionsExceeded
+    };
+    connection.finish(reason).await;
+}
+
+impl Connection {
+    fn new(shared: &Arc<Shared>, socket: TcpStream, peer: SocketAddr) -> Self {
+        let options = shared.options();
+        let limits = options.limits.clone();
+        let now = Instant::now();
+        let account = Arc::clone(shared.accounts.global());
+        let (read_half, write_half) = socket.into_split();
+        let out = Outbound::new(write_half, OutboundLimits::new(&limits));
+        let client = Arc::new(Client::new(
+            shared.next_client_id(),
+            peer,
+            out,
+            Arc::clone(&account),
+            shared.clock.now_ns(),
+        ));
+        let auth = shared.auth();
+        let auth_deadline = auth.required().then(|| now + options.auth.timeout);
+        let keepalive = Keepalive::new(&limits, now);
+        let timer = Box::pin(tokio::time::sleep_until(keepalive.due_at().into()));
+        let _ = account.add_client(&client);
+        let mut connection = Self {
+            shared: Arc::clone(shared),
+            jetstream: shared.jetstream(),
+            account,
+            parser: Parser::default(),
+            limits,
+            max_subscriptions: None,
+            options: ConnectOptions::default(),
+            connected: false,
+            verbose: true,
+            pedantic: true,
+            no_responders: false,
+            user: String::new(),
+            auth: Arc::clone(&auth),
+            rules: None,
+            keepalive,
+            first_pong_sent: false,
+            auth_deadline,
+            stalling: None,
+            client_info: None,
+            read_half,
+            partial: Vec::new(),
+            need: 0,
+            stalled_until: None,
+            full_reads: 0,
+            timer,
+            client,
+        };
+        connection.apply_limits();
+        // Whether a client may start without CONNECT is decided when it does so.
+        connection.parser.limits_mut().connect_first = auth.required();
+        connection
+    }
+
+    /// Brings limits in line with the options and the account.
+    pub(super) fn apply_limits(&mut self) {
+        let account = self.account.limits();
+        let limits = &self.limits;
+        let smaller = |server: Option<usize>, account: i64| match (server, usize::try_from(account).ok()) {
+            (Some(server), Some(account)) => Some(server.min(account)),
+            (server, account) => server.or(account),
+        };
+        let server_subscriptions = usize::try_from(limits.max_subscriptions).ok().filter(|max| *max > 0);
+        self.max_subscriptions = smaller(server_subscriptions, account.max_subscriptions);
+        let payload = smaller(Some(limits.max_payload_bytes), account.max_payload_bytes);
+        let parser = self.parser.limits_mut();
+        parser.max_control_line = limits.max_control_line_bytes;
+        parser.max_payload = payload.unwrap_or(usize::MAX);
+    }
+
+    fn send_first_info(&self) {
+        if let Ok(json) = self.shared.info(&self.client, false).to_json() {
+            self.client.queue(|out| encode::info(out, json.as_bytes()));
+        }
+        self.client.flush();
+        settle_with(self.jetstream.as_deref());
+    }
+
+    /// The client sent something.
+    pub(super) fn heard(&mut self) {
+        self.keepalive.heard();
+    }
+
+    /// The client as the engine shows it in advisories.
+    pub(super) fn client_info(&mut self) -> &ClientInfo {
+        let (shared, client) = (&self.shared, &self.client);
+        self.client_info.get_or_insert_with(|| events::client_info(shared, client))
+    }
+
+    async fn run(&mut self) -> CloseReason {
+        loop {
+            let event = std::future::poll_fn(|context| self.poll_event(context)).await;
+            match event {
+                Event::Read(bytes) if bytes.is_empty() => return CloseReason::ClientClosed,
+                Event::Read(bytes) => {
+                    self.full_reads = if bytes.len() < READ_BUFFER_BYTES { 0 } else { self.full_reads + 1 };
+                    let slow = self.received(&bytes);
+                    buffers::give_read(bytes);
+                    self.after_read(slow).await;
+                }
+                Event::ReadMore(0) => return CloseReason::ClientClosed,
+                Event::ReadMore(_) => {
+                    self.full_reads += 1;
+                    let slow = self.received_more();
+                    self.after_read(slow).await;
+                }
+                Event::ReadError(error) => {
+                    tracing::debug!("{} - read error: {error}", self.client.label());
+                    return CloseReason::ReadError;
+                }
+                Event::Writable => {
+                    if self.client.flush()
+                        && let Some(jetstream) = &self.jetstream
+                    {
+                        jetstream.feed_again(&self.client);
+                    }
+                }
+                Event::Overdue => return self.cut_slow(),
+                Event::Timer => self.timer_fired(),
+                Event::Reload => self.reload(),
+                Event::Close(reason) => return reason,
+            }
+        }
+    }
+
+    fn poll_event(&mut self, context: &mut Context<'_>) -> Poll<Event> {
+        let mut wake_at = self.next_deadline();
+        match self.client.poll_turn(context) {
+            Turn::Close(reason) => return Poll::Ready(Event::Close(reason)),
+            Turn::Writable => return Poll::Ready(Event::Writable),
+            Turn::Overdue => return Poll::Ready(Event::Overdue),
+            Turn::Blocked(overdue_at) => wake_at = wake_at.min(overdue_at),
+            Turn::Idle => {}
+        }
+        if self.client.take_reload() {
+            return Poll::Ready(Event::Reload);
+        }
+        let stalled = self.is_stalled();
+        if stalled {
+            wake_at = wake_at.min(Instant::now() + STALL_LOOK);
+        }
+        // Resetting a timer costs more than polling one, so it is left alone when it fires early enough.
+        if self.timer.deadline().into_std() > wake_at {
+            self.timer.as_mut().reset(wake_at.into());
+        }
+        if self.timer.as_mut().poll(context).is_ready() {
+            let next = self.next_deadline();
+            self.timer.as_mut().reset(next.into());
+            return Poll::Ready(Event::Timer);
+        }
+        if stalled {
+            return Poll::Pending;
+        }
+        self.poll_read(context)
+    }
+
+    fn poll_read(&mut self, context: &mut Context<'_>) -> Poll<Event> {
+        if !self.partial.is_empty() {
+            let missing = self.need.saturating_sub(self.partial.len());
+            self.partial.reserve(missing.max(READ_BUFFER_BYTES));
+            let read = pin!(self.read_half.read_buf(&mut self.partial));
+            return read.poll(context).map(|result| result.map_or_else(Event::ReadError, Event::ReadMore));
+        }
+        let mut bytes = buffers::take_read();
+        let polled = pin!(self.read_half.read_buf(&mut bytes)).poll(context);
+        match polled {
+            Poll::Ready(Ok(_)) => Poll::Ready(Event::Read(bytes)),
+            Poll::Ready(Err(error)) => {
+                buffers::give_read(bytes);
+                Poll::Ready(Event::ReadError(error))
+            }
+            Poll::Pending => {
+                buffers::give_read(bytes);
+                Poll::Pending
+            }
+        }
+    }
+
+    /// Handles bytes that came while nothing was left over.
+    fn received(&mut self, bytes: &[u8]) -> Option<Box<Check>> {
+        let batch = self.handle(bytes);
+        self.need = batch.need;
+        match batch.stopped {
+            Some(Stopped::Closing) => return None,
+            Some(Stopped::Authenticating(check)) => {
+                self.partial.extend_from_slice(bytes.get(batch.consumed..).unwrap_or_default());
+                return Some(check);
+            }
+            None => {}
+        }
+        self.partial.extend_from_slice(bytes.get(batch.consumed..).unwrap_or_default());
+        None
+    }
+
+    /// Handles what is left over and what came behind it.
+    fn received_more(&mut self) -> Option<Box<Check>> {
+        if self.partial.len() < self.need {
+            return None;
+        }
+        let bytes = std::mem::take(&mut self.partial);
+        let batch = self.handle(&bytes);
+        self.need = batch.need;
+        let mut bytes = bytes;
+        if batch.consumed < bytes.len() {
+            bytes.drain(..batch.consumed);
+            self.partial = bytes;
+        }
+        match batch.stopped {
+            Some(Stopped::Authenticating(check)) => Some(check),
+            _ => None,
+        }
+    }
+
+    async fn after_read(&mut self, mut slow: Option<Box<Check>>) {
+        while let Some(check) = slow.take() {
+            let Check::Slow(check) = *check else { break };
+            // A panic in the comparison counts as a wrong password.
+            let admitted = tokio::task::spawn_blocking(move || check.run()).await.unwrap_or(None);
+            let stopped = match admitted {
+                Some(admitted) => self.admit(&admitted, true),
+                None => self.refuse(),
+            };
+            self.client.flush();
+            settle_with(self.jetstream.as_deref());
+            if stopped.is_none() && !self.partial.is_empty() {
+                self.need = 0;
+                slow = self.received_more();
+            }
+        }
+        if let Some(receiver) = &self.stalling {
+            receiver.count_stall();
+            self.shared.counters.count_stall();
+            self.stalled_until = Some(Instant::now() + STALL_MAX);
+        }
+        if self.full_reads >= FULL_READS_MAX {
+            self.full_reads = 0;
+            tokio::task::yield_now().await;
+        }
+    }
+
+    /// Whether reading has to wait for a receiver.
+    fn is_stalled(&mut self) -> bool {
+        let (Some(until), Some(receiver)) = (self.stalled_until, &self.stalling) else { return false };
+        if Instant::now() < until && receiver.is_stalling() {
+            return true;
+        }
+        self.stalled_until = None;
+        self.stalling = None;
+        false
+    }
+
+    fn next_deadline(&self) -> Instant {
+        let due_at = self.keepalive.due_at();
+        self.auth_deadline.map_or(due_at, |deadline| deadline.min(due_at))
+    }
+
+    fn timer_fired(&mut self) {
+        let now = Instant::now();
+        if self.auth_deadline.is_some_and(|deadline| now >= deadline) {
+            self.auth_deadline = None;
+            self.reject(&Rejection::AuthenticationTimeout);
+            tracing::debug!("{} - Authentication Timeout", self.client.label());
+            return self.client.close(CloseReason::AuthenticationTimeout);
+        }
+        if now < self.keepalive.due_at() {
+            return;
+        }
+        tracing::debug!("{} - Client Ping Timer", self.client.label());
+        match self.keepalive.beat(now) {
+            Beat::Wait => {}
+            Beat::Ping => {
+                self.client.queue(|out| encode::ping(out));
+                settle_with(self.jetstream.as_deref());
+            }
+            Beat::Stale => {
+                tracing::debug!("{} - Stale Client Connection - Closing", self.client.label());
+                self.reject(&Rejection::StaleConnection);
+                self.shared.counters.count_stale();
+                self.client.close(CloseReason::StaleConnection);
+            }
+        }
+    }
+
+    fn cut_slow(&mut self) -> CloseReason {
+        let (bytes, chunks) = self.client.blocked_size();
+        self.shared.counters.count_slow_consumer();
+        self.account.count_slow_consumer();
+        tracing::info!(
+            "{} - Slow Consumer Detected: WriteDeadline of {:?} exceeded with {chunks} chunks of {bytes} total bytes.",
+            self.client.label(),
+            self.limits.write_deadline
+        );
+        self.client.close(CloseReason::SlowConsumerWriteDeadline);
+        CloseReason::SlowConsumerWriteDeadline
+    }
+
+    /// Takes over options that a reload changed.
+    fn reload(&mut self) {
+        let options = self.shared.options();
+        self.limits = options.limits.clone();
+        self.keepalive.set_limits(&self.limits);
+        self.client.set_outbound_limits(OutboundLimits::new(&self.limits));
+        self.apply_limits();
+        if self.connected && !self.still_admitted() {
+            self.refuse();
+            return;
+        }
+        let permissions = self.shared.auth().permissions(&self.user);
+        let known = self.rules.as_ref().map(|rules| rules.permissions().configured());
+        if permissions.as_ref().map(|now| now.configured()) != known {
+            self.rules = permissions.map(|permissions| Arc::new(DeliveryRules::new(permissions)));
+            self.client.set_rules(self.rules.clone());
+            self.end_denied_subscriptions();
+        }
+        if self.connected {
+            self.send_info();
+        }
+        self.client.flush();
+        settle_with(self.jetstream.as_deref());
+    }
+
+    fn end_denied_subscriptions(&mut self) {
+        use crate::router::Listed;
+        let Some(rules) = self.rules.clone() else { return };
+        for sub in self.client.subscriptions() {
+            if !rules.may_subscribe(sub.subject(), sub.queue()) {
+                let group = (!sub.queue().is_empty()).then_some(sub.queue());
+                self.reject(&Rejection::SubscribePermission(sub.subject(), group));
+                self.client.remove_subscription(&sub);
+                self.account.unsubscribe(&sub);
+                tell_interest_gone(self.jetstream.as_deref(), &self.account, &sub);
+            }
+        }
+    }
+
+    /// Ends all subscriptions.
+    pub(super) fn drop_subscriptions(&mut self) -> Vec<Arc<crate::router::Subscription>> {
+        let subs: Vec<_> = self.client.take_subscriptions().into_values().collect();
+        if !subs.is_empty() {
+            self.account.unsubscribe_all(subs.iter());
+            for sub in &subs {
+                tell_interest_gone(self.jetstream.as_deref(), &self.account, sub);
+            }
+        }
+        subs
+    }
+
+    async fn finish(mut self, reason: CloseReason) {
+        self.client.close(reason);
+        // Somebody else may have begun to close it for another reason.
+        let reason = self.client.closing().unwrap_or(reason);
+        if reason == CloseReason::SlowConsumerPendingBytes {
+            self.shared.counters.count_slow_consumer();
+            self.account.count_slow_consumer();
+            tracing::info!(
+                "{} - Slow Consumer Detected: MaxPending of {} Exceeded",
+                self.client.label(),
+                self.limits.max_pending_bytes
+            );
+        }
+        tracing::debug!("{} - Client connection closed: {reason}", self.client.label());
+        let subscriptions = self.drop_subscriptions();
+        self.account.remove_client(self.client.id());
+        self.remember(reason, subscriptions);
+        settle_with(self.jetstream.as_deref());
+        if !reason.drops_pending() {
+            let client = &self.client;
+            let drained = std::future::poll_fn(|context| client.poll_drained(context));
+            // A peer that does not take its last bytes in time goes without them.
+            let _ = tokio::time::timeout(self.limits.write_deadline, drained).await;
+        }
+        self.client.release();
+        self.shared.remove_client(self.client.id());
+    }
+
+    fn remember(&self, reason: CloseReason, subscriptions: Vec<Arc<crate::router::Subscription>>) {
+        let stopped_ns = self.shared.clock.now_ns();
+        events::disconnected(&self.shared, &self.client, reason, stopped_ns);
+        self.shared.closed.push(ClosedClient {
+            id: self.client.id(),
+            peer: self.client.peer(),
+            identity: self.client.identity(),
+            started_ns: self.client.started_ns(),
+            stopped_ns,
+            last_active_ns: self.client.last_active_ns(),
+            rtt_ns: self.client.rtt_ns(),
+            reason,
+            traffic: self.client.traffic.counts(),
+            subscriptions,
+        });
+    }
+}

@@ -1,0 +1,85 @@
+//! Accepting connections and spreading them over the threads.
+
+use std::io;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr, ToSocketAddrs};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::runtime::Handle;
+
+use super::connection;
+use crate::state::Shared;
+
+/// Connections that may wait to be accepted.
+const BACKLOG: u32 = 4096;
+/// Pause after a failed accept, which doubles up to the longest.
+const PAUSE_MIN: Duration = Duration::from_millis(10);
+const PAUSE_MAX: Duration = Duration::from_secs(1);
+
+/// Opens the port that clients connect to. Has to be called within a runtime.
+///
+/// An unspecified IPv4 address takes IPv6 connections too where the system can do that, as nats-server does.
+pub(crate) fn bind(host: &str, port: u16) -> io::Result<TcpListener> {
+    let mut error = io::Error::new(io::ErrorKind::AddrNotAvailable, "no such host");
+    for address in (host, port).to_socket_addrs()? {
+        let every = match address.ip() {
+            IpAddr::V4(ip) if ip.is_unspecified() => {
+                Some(SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), port))
+            }
+            _ => None,
+        };
+        for address in every.into_iter().chain([address]) {
+            match bind_address(address) {
+                Ok(listener) => return Ok(listener),
+                Err(failed) => error = failed,
+            }
+        }
+    }
+    Err(error)
+}
+
+fn bind_address(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
+}
+
+/// Accepts connections until the server stops or enters lame duck mode; each is served by one of `threads`.
+pub(crate) async fn listen(shared: Arc<Shared>, listener: TcpListener, threads: Vec<Handle>) {
+    let mut phase = shared.phase();
+    let mut next = threads.iter().cycle();
+    let mut pause = PAUSE_MIN;
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            _ = phase.changed() => return,
+        };
+        match (accepted, next.next()) {
+            (Ok((socket, peer)), Some(thread)) => {
+                pause = PAUSE_MIN;
+                hand_over(&shared, socket, peer, thread);
+            }
+            (Err(error), _) => {
+                // Most likely there are no file descriptors left; closing connections give some back.
+                tracing::error!("Temporary Client Accept Error ({error}), sleeping {}ms", pause.as_millis());
+                tokio::time::sleep(pause).await;
+                pause = (pause * 2).min(PAUSE_MAX);
+            }
+            (Ok(_), None) => return,
+        }
+    }
+}
+
+/// Moves a socket to the thread that serves it for as long as it is open.
+fn hand_over(shared: &Arc<Shared>, socket: TcpStream, peer: SocketAddr, thread: &Handle) {
+    let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
+    let Ok(socket) = socket.set_nodelay(true).and_then(|()| socket.into_std()) else { return };
+    let shared = Arc::clone(shared);
+    thread.spawn(async move {
+        if let Ok(socket) = TcpStream::from_std(socket) {
+            connection::serve(shared, socket, peer).await;
+        }
+    });
+}

@@ -1,0 +1,22 @@
+//! Connections: listening, reading, writing, closing.
+
+mod batch;
+mod buffers;
+mod client;
+mod closing;
+mod connect;
+mod connection;
+mod keepalive;
+mod listener;
+mod operations;
+mod outbound;
+mod publish;
+mod subscribe;
+pub(crate) mod touched;
+mod trace;
+
+pub(crate) use batch::{settle, touch};
+pub use client::{Client, Identity};
+pub use closing::CloseReason;
+pub(crate) use listener::{bind, listen};
+pub(crate) use outbound::Queued;

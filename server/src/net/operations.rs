@@ -1,0 +1,163 @@
+//! One operation after the other.
+
+use jetkv_protocol::{ClientOp, ProtocolError, Rejection, Step, encode};
+
+use super::batch::{Bench, settle_with};
+use super::closing::CloseReason;
+use super::connection::Connection;
+use crate::auth::Check;
+
+/// How far a batch got.
+pub(super) struct Batch {
+    /// Bytes that were handled.
+    pub consumed: usize,
+    /// Bytes that the next operation needs from its first one, when it is not complete.
+    pub need: usize,
+    /// Why handling stopped before the end.
+    pub stopped: Option<Stopped>,
+}
+
+/// Why handling of a batch stopped.
+pub(super) enum Stopped {
+    /// The connection closes.
+    Closing,
+    /// A password has to be compared elsewhere; what follows CONNECT waits.
+    Authenticating(Box<Check>),
+}
+
+impl Connection {
+    /// Handles the whole operations in `bytes`, commits what they brought to streams, and flushes every connection
+    /// that got something: all on this thread, without waiting for anyone.
+    pub(super) fn handle(&mut self, bytes: &[u8]) -> Batch {
+        let mut bench = Bench::take();
+        let batch = self.operations(&mut bench, bytes);
+        self.finish_batch(&mut bench);
+        bench.give();
+        batch
+    }
+
+    fn operations(&mut self, bench: &mut Bench, bytes: &[u8]) -> Batch {
+        let mut batch = Batch { consumed: 0, need: 0, stopped: None };
+        while batch.stopped.is_none() {
+            let rest = bytes.get(batch.consumed..).unwrap_or_default();
+            if rest.is_empty() {
+                break;
+            }
+            match self.parser.parse(rest) {
+                Ok(Step::Incomplete { need }) => {
+                    batch.need = need;
+                    break;
+                }
+                Ok(Step::Op { op, consumed }) => {
+                    batch.consumed += consumed;
+                    batch.stopped = self.operation(bench, op);
+                }
+                Err(ProtocolError::ConnectExpected) if self.admit_without_connect() => {}
+                Err(error) => {
+                    self.protocol_error(&error, rest);
+                    batch.stopped = Some(Stopped::Closing);
+                }
+            }
+        }
+        batch
+    }
+
+    fn operation(&mut self, bench: &mut Bench, op: ClientOp<'_>) -> Option<Stopped> {
+        if self.shared.is_tracing() {
+            self.trace_in(&op);
+        }
+        match op {
+            ClientOp::Pub(publish) => self.publish(bench, publish),
+            ClientOp::Sub { subject, queue, sid } => {
+                bench.tally.subscriptions += 1;
+                self.subscribe(subject, queue.unwrap_or_default(), sid);
+            }
+            ClientOp::Unsub { sid, max } => {
+                bench.tally.subscriptions += 1;
+                self.unsubscribe(sid, max);
+            }
+            ClientOp::Ping => self.ping(),
+            ClientOp::Pong => self.pong(),
+            ClientOp::Connect(json) => {
+                // What follows belongs to another user; the engine must not see it mixed with what came before.
+                bench.commit(self.jetstream.as_deref());
+                return self.connect(json);
+            }
+            ClientOp::Ok => {}
+            ClientOp::Info(json) => {
+                if let Err(error) = jetkv_protocol::ServerInfo::from_json(json) {
+                    tracing::error!("{} - {error}", self.client.label());
+                    return self.stop(CloseReason::ProtocolViolation);
+                }
+            }
+            ClientOp::Err(text) => {
+                tracing::error!("{} - Client Error {}", self.client.label(), String::from_utf8_lossy(text));
+                return self.stop(CloseReason::ClientClosed);
+            }
+        }
+        None
+    }
+
+    /// The end of a batch: one commit for each stream, then one write for each connection, this one first.
+    fn finish_batch(&mut self, bench: &mut Bench) {
+        bench.commit(self.jetstream.as_deref());
+        if bench.tally.in_msgs > 0 || bench.tally.subscriptions > 0 {
+            let now_ns = self.shared.clock.now_ns();
+            self.client.set_active(now_ns);
+            self.heard();
+        }
+        bench.count(&self.shared, &self.account, &self.client);
+        self.stalling = bench.stalling.take();
+        self.client.flush();
+        settle_with(self.jetstream.as_deref());
+    }
+
+    fn protocol_error(&mut self, error: &ProtocolError, rest: &[u8]) {
+        if let Some(text) = error.wire_text() {
+            self.send_err(text);
+        }
+        let label = self.client.label();
+        let reason = match error {
+            ProtocolError::PayloadTooLarge { .. } => CloseReason::MaxPayloadExceeded,
+            ProtocolError::ControlLineTooLong => CloseReason::MaxControlLineExceeded,
+            ProtocolError::ConnectExpected => CloseReason::AuthenticationViolation,
+            _ => CloseReason::ProtocolViolation,
+        };
+        if *error == ProtocolError::UnknownOperation {
+            let snippet = rest.get(..32.min(rest.len())).unwrap_or_default();
+            tracing::error!(
+                "{label} - Client parser ERROR, state=0, i=0: proto='{}...'",
+                jetkv_protocol::quoted(snippet)
+            );
+        } else {
+            tracing::error!("{label} - {error}");
+        }
+        self.client.close(reason);
+    }
+
+    /// Says no, and closes when the refusal is one that closes.
+    pub(super) fn reject(&mut self, rejection: &Rejection<'_>) {
+        self.send_err(&rejection.wire_text());
+    }
+
+    pub(super) fn send_err(&mut self, text: &str) {
+        if self.shared.is_tracing() {
+            self.trace_out("-ERR", text);
+        }
+        self.client.queue(|out| encode::err(out, text));
+    }
+
+    pub(super) fn send_ok(&mut self) {
+        if self.shared.is_tracing() {
+            self.trace_out("OK", "");
+        }
+        self.client.queue(|out| encode::ok(out));
+    }
+
+    /// Begins to close the connection.
+    #[expect(clippy::unnecessary_wraps, reason = "the result of an operation that ends the connection")]
+    pub(super) fn stop(&mut self, reason: CloseReason) -> Option<Stopped> {
+        self.client.close(reason);
+        Some(Stopped::Closing)
+    }
+}

@@ -1,0 +1,344 @@
+//! What waits to be sent on one connection.
+//!
+//! Whoever has something for a connection appends it under a short lock and marks the connection; at the end of
+//! its batch it writes the buffer to the socket on its own thread. Only when the socket takes no more does the
+//! connection's own task carry on, once the socket is writable again.
+
+use std::io;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+use tokio::net::tcp::OwnedWriteHalf;
+
+use super::buffers;
+use super::closing::CloseReason;
+use crate::options::LimitOptions;
+
+/// Pending bytes from which the stream engine is told to stop feeding the connection.
+const PRESSURE_BYTES: usize = 1 << 20;
+
+/// Limits on what may wait.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct OutboundLimits {
+    /// Bytes beyond which the connection is cut.
+    pub max_pending_bytes: usize,
+    /// Time that one write may take.
+    pub write_deadline: Duration,
+    /// Messages for a connection that is filling up are dropped instead of slowing producers down.
+    pub drops_when_stalling: bool,
+}
+
+/// What became of something that was queued.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Queued {
+    /// The connection is closed or closing; nothing was queued.
+    Closed,
+    /// It waits for the next flush.
+    Waiting,
+    /// As `Waiting`, and so much waits already that the stream engine should pause.
+    Pressured,
+    /// As `Pressured`, and three quarters of `max_pending` are used: producers should slow down.
+    Stalling,
+    /// It would have exceeded `max_pending`; the connection is closing.
+    Overflowed,
+}
+
+/// What the connection's task has to do next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Turn {
+    /// Nothing for now.
+    Idle,
+    /// The socket is full; the write is overdue at that time.
+    Blocked(Instant),
+    /// Close the connection.
+    Close(CloseReason),
+    /// The socket takes bytes again.
+    Writable,
+    /// A write took longer than the deadline.
+    Overdue,
+}
+
+/// The outbound side of a connection, shared by all that send to it.
+#[derive(Debug)]
+pub(crate) struct Outbound {
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    limits: OutboundLimits,
+    socket: Option<Arc<OwnedWriteHalf>>,
+    /// Appended to by senders.
+    queue: Vec<u8>,
+    /// Being written; the first `written` bytes are gone. Not here while `busy`.
+    chunk: Vec<u8>,
+    written: usize,
+    /// Bytes in `queue` and `chunk` that are not written yet.
+    pending: usize,
+    /// Somebody is in the middle of a write.
+    busy: bool,
+    /// The socket takes no more; the connection's task waits for it.
+    blocked: bool,
+    /// When the socket first took no more of the current chunk.
+    chunk_blocked_at: Option<Instant>,
+    /// The engine was told to pause.
+    pressured: bool,
+    closing: Option<CloseReason>,
+    /// The connection's task.
+    waker: Option<Waker>,
+    /// The thread that last marked this connection to be flushed, 0 for none.
+    marked_by: u32,
+}
+
+impl OutboundLimits {
+    /// What the options say.
+    pub(crate) fn new(limits: &LimitOptions) -> Self {
+        Self {
+            max_pending_bytes: usize::try_from(limits.max_pending_bytes).unwrap_or(usize::MAX),
+            write_deadline: limits.write_deadline,
+            drops_when_stalling: limits.no_fast_producer_stall,
+        }
+    }
+}
+
+impl Outbound {
+    pub(crate) fn new(socket: OwnedWriteHalf, limits: OutboundLimits) -> Self {
+        Self {
+            state: Mutex::new(State {
+                limits,
+                socket: Some(Arc::new(socket)),
+                queue: Vec::new(),
+                chunk: Vec::new(),
+                written: 0,
+                pending: 0,
+                busy: false,
+                blocked: false,
+                chunk_blocked_at: None,
+                pressured: false,
+                closing: None,
+                waker: None,
+                marked_by: 0,
+            }),
+        }
+    }
+
+    /// Changes the limits, on a reload.
+    pub(crate) fn set_limits(&self, limits: OutboundLimits) {
+        self.state.lock().limits = limits;
+    }
+
+    /// Appends what `write` writes. `marked` tells whether the connection was already marked by `thread`.
+    #[inline]
+    pub(crate) fn push(&self, thread: u32, write: impl FnOnce(&mut Vec<u8>)) -> (Queued, bool) {
+        let mut state = self.state.lock();
+        if state.closing.is_some() || (state.limits.drops_when_stalling && state.is_stalling()) {
+            return (Queued::Closed, true);
+        }
+        if state.queue.capacity() == 0 {
+            state.queue = buffers::take_outbound();
+        }
+        let before = state.queue.len();
+        write(&mut state.queue);
+        state.pending += state.queue.len() - before;
+        if state.pending > state.limits.max_pending_bytes {
+            state.pending -= state.queue.len() - before;
+            state.queue.truncate(before);
+            state.close(CloseReason::SlowConsumerPendingBytes);
+            return (Queued::Overflowed, true);
+        }
+        let marked = state.marked_by == thread;
+        state.marked_by = thread;
+        if state.pending < PRESSURE_BYTES.min(state.limits.max_pending_bytes / 4) {
+            return (Queued::Waiting, marked);
+        }
+        state.pressured = true;
+        (if state.is_stalling() { Queued::Stalling } else { Queued::Pressured }, marked)
+    }
+
+    /// Whether producers should still wait for this connection.
+    pub(crate) fn is_stalling(&self) -> bool {
+        let state = self.state.lock();
+        state.closing.is_none() && state.is_stalling()
+    }
+
+    /// Bytes that wait.
+    pub(crate) fn pending_bytes(&self) -> usize {
+        self.state.lock().pending
+    }
+
+    /// Writes what the socket takes. Tells whether the engine, told to pause before, may go on.
+    pub(crate) fn flush(&self) -> bool {
+        let mut state = self.state.lock();
+        state.marked_by = 0;
+        while let Some((chunk, socket)) = state.begin_write() {
+            let from = state.written;
+            drop(state);
+            let result = socket.try_write(chunk.get(from..).unwrap_or_default());
+            state = self.state.lock();
+            state.end_write(chunk, result);
+        }
+        let relieved = state.pressured && state.pending < PRESSURE_BYTES / 2;
+        state.pressured &= !relieved;
+        relieved
+    }
+
+    /// Begins to close: nothing more is queued, and the connection's task is told. The first reason stays.
+    pub(crate) fn close(&self, reason: CloseReason) {
+        self.state.lock().close(reason);
+    }
+
+    /// Has the connection's task look around.
+    pub(crate) fn wake(&self) {
+        self.state.lock().wake();
+    }
+
+    /// The reason, once the connection is closing.
+    pub(crate) fn closing(&self) -> Option<CloseReason> {
+        self.state.lock().closing
+    }
+
+    /// For the connection's task: what to do next. The task is woken when that changes.
+    pub(crate) fn poll_turn(&self, context: &mut Context<'_>) -> Turn {
+        let mut state = self.state.lock();
+        match &mut state.waker {
+            Some(waker) => waker.clone_from(context.waker()),
+            slot => *slot = Some(context.waker().clone()),
+        }
+        if let Some(reason) = state.closing {
+            return Turn::Close(reason);
+        }
+        state.poll_blocked(context)
+    }
+
+    /// For the connection's task while it closes: whether everything is written, or can no longer be.
+    pub(crate) fn poll_drained(&self, context: &mut Context<'_>) -> Poll<()> {
+        loop {
+            self.flush();
+            let mut state = self.state.lock();
+            if state.socket.is_none() || state.pending == 0 {
+                return Poll::Ready(());
+            }
+            if state.busy {
+                // Whoever writes wakes nobody; look again after other work.
+                context.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+            match state.poll_blocked(context) {
+                Turn::Writable => {}
+                Turn::Overdue => return Poll::Ready(()),
+                _ => return Poll::Pending,
+            }
+        }
+    }
+
+    /// Size of the write that does not get done, in bytes and in pieces of 64 KB.
+    pub(crate) fn blocked_size(&self) -> (usize, usize) {
+        let state = self.state.lock();
+        (state.chunk.len(), state.chunk.len().div_ceil(buffers::READ_BUFFER_BYTES))
+    }
+
+    /// Lets the socket go and drops what waits.
+    pub(crate) fn release(&self) {
+        let mut state = self.state.lock();
+        state.socket = None;
+        state.queue = Vec::new();
+        state.chunk = Vec::new();
+        state.pending = 0;
+        state.waker = None;
+        if state.closing.is_none() {
+            state.closing = Some(CloseReason::ClientClosed);
+        }
+    }
+}
+
+impl State {
+    fn is_stalling(&self) -> bool {
+        self.pending > self.limits.max_pending_bytes / 4 * 3
+    }
+
+    fn close(&mut self, reason: CloseReason) {
+        if self.closing.is_some() {
+            return;
+        }
+        self.closing = Some(reason);
+        if reason.drops_pending() {
+            self.queue = Vec::new();
+            self.pending = self.chunk.len().saturating_sub(self.written);
+        }
+        self.wake();
+    }
+
+    fn wake(&self) {
+        if let Some(waker) = &self.waker {
+            waker.wake_by_ref();
+        }
+    }
+
+    fn begin_write(&mut self) -> Option<(Vec<u8>, Arc<OwnedWriteHalf>)> {
+        if self.busy || self.blocked {
+            return None;
+        }
+        let socket = Arc::clone(self.socket.as_ref()?);
+        if self.chunk.is_empty() {
+            if self.queue.is_empty() {
+                return None;
+            }
+            std::mem::swap(&mut self.chunk, &mut self.queue);
+            self.written = 0;
+            self.chunk_blocked_at = None;
+        }
+        self.busy = true;
+        Some((std::mem::take(&mut self.chunk), socket))
+    }
+
+    fn end_write(&mut self, chunk: Vec<u8>, result: io::Result<usize>) {
+        self.busy = false;
+        match result {
+            Ok(count) => {
+                self.written += count;
+                self.pending = self.pending.saturating_sub(count);
+                if self.written < chunk.len() {
+                    self.chunk = chunk;
+                } else {
+                    self.chunk_blocked_at = None;
+                    if self.queue.capacity() == 0 && self.pressured {
+                        self.queue = recycled(chunk);
+                    } else {
+                        buffers::give_outbound(chunk);
+                    }
+                }
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                self.chunk = chunk;
+                self.blocked = true;
+                self.chunk_blocked_at.get_or_insert_with(Instant::now);
+                self.wake();
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => self.chunk = chunk,
+            Err(error) => {
+                tracing::debug!("Error flushing: {error}");
+                self.pending = 0;
+                self.socket = None;
+                self.close(CloseReason::WriteError);
+            }
+        }
+    }
+
+    fn poll_blocked(&mut self, context: &mut Context<'_>) -> Turn {
+        let (true, Some(socket)) = (self.blocked, &self.socket) else { return Turn::Idle };
+        if socket.as_ref().as_ref().poll_write_ready(context).is_ready() {
+            self.blocked = false;
+            return Turn::Writable;
+        }
+        let Some(since) = self.chunk_blocked_at else { return Turn::Idle };
+        let overdue_at = since + self.limits.write_deadline;
+        if Instant::now() >= overdue_at { Turn::Overdue } else { Turn::Blocked(overdue_at) }
+    }
+}
+
+fn recycled(mut chunk: Vec<u8>) -> Vec<u8> {
+    chunk.clear();
+    chunk
+}

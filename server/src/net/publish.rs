@@ -1,0 +1,143 @@
+//! PUB and HPUB.
+
+use jetkv_jetstream::stream::Inbound;
+use jetkv_jetstream::{ApiRequest, OutMsg};
+use jetkv_protocol::{Publish, Rejection, encode, quoted, subject};
+
+use super::batch::Bench;
+use super::connection::Connection;
+use crate::events;
+use crate::jetstream::ControlSubject;
+use crate::router::{Origin, route};
+
+/// Prefixes that a client may not publish on.
+const GATEWAY_REPLY: [&[u8]; 2] = [b"_GR_.", b"$GR."];
+/// Prefix of the subjects between the servers of a replicated stream.
+const REPLICATION: &[u8] = b"$NRG.";
+/// Prefixes that a client may not use as a reply subject: answers of services, and acknowledgements.
+const RESERVED_REPLY: [&[u8]; 4] = [b"_R_.", b"$JS.ACK.", b"_GR_.", b"$GR."];
+
+impl Connection {
+    /// Routes a message to whoever listens, into streams, and to the services of the server.
+    pub(super) fn publish(&mut self, bench: &mut Bench, publish: Publish<'_>) {
+        let reply = publish.reply.unwrap_or_default();
+        bench.tally.in_msgs += 1;
+        bench.tally.in_bytes += publish.size_bytes() as u64;
+        if self.pedantic && !subject::is_valid_literal(publish.subject) {
+            self.reject(&Rejection::InvalidPublishSubject);
+        }
+        if !self.may_publish(publish.subject, reply) {
+            return;
+        }
+        if self.verbose {
+            self.send_ok();
+        }
+        let msg = OutMsg {
+            to: publish.subject,
+            subject: publish.subject,
+            reply,
+            headers: publish.headers,
+            payload: publish.payload,
+        };
+        let mut delivered = self.route(bench, msg);
+        if publish.subject.first() == Some(&b'$') {
+            delivered |= self.serve(bench, msg);
+        }
+        if !delivered && self.no_responders && !reply.is_empty() {
+            self.answer_no_responders(publish.subject, reply);
+        }
+    }
+
+    fn may_publish(&mut self, subject: &[u8], reply: &[u8]) -> bool {
+        let reserved = match subject.first() {
+            Some(b'_' | b'$') => {
+                GATEWAY_REPLY.iter().any(|prefix| subject.starts_with(prefix))
+                    || (subject.starts_with(REPLICATION)
+                        && !self.shared.accounts.is_system(self.account.id()))
+            }
+            _ => false,
+        };
+        if reserved || self.rules.as_ref().is_some_and(|rules| !rules.may_publish(subject)) {
+            self.reject(&Rejection::PublishPermission(subject));
+            tracing::error!("{} - Publish Violation - Subject {}", self.client.label(), quoted(subject));
+            return false;
+        }
+        if matches!(reply.first(), Some(b'_' | b'$'))
+            && RESERVED_REPLY.iter().any(|prefix| reply.len() > prefix.len() && reply.starts_with(prefix))
+        {
+            self.reject(&Rejection::ReplyPermission(reply));
+            tracing::error!("{} - Publish Violation - Reply {}", self.client.label(), quoted(reply));
+            return false;
+        }
+        true
+    }
+
+    fn route(&mut self, bench: &mut Bench, msg: OutMsg<'_>) -> bool {
+        let Bench { cache, streams, tally, stalling, .. } = bench;
+        let matches = cache.matches(&self.account, msg.to);
+        if matches.is_empty() {
+            return false;
+        }
+        let inbound =
+            Inbound { subject: msg.subject, reply: msg.reply, headers: msg.headers, payload: msg.payload };
+        let routed = route(matches, Origin::Client(&self.client), msg, |stream| {
+            stream.publish(&inbound);
+            super::batch::touch(streams, stream);
+        });
+        tally.out_msgs += routed.sent_msgs;
+        tally.out_bytes += routed.sent_msgs * (msg.headers.len() + msg.payload.len()) as u64;
+        if routed.stalling {
+            *stalling = routed.pressured;
+        }
+        routed.delivered
+    }
+
+    /// Hands a message to the service of the server that its subject belongs to, if there is one.
+    fn serve(&mut self, bench: &mut Bench, msg: OutMsg<'_>) -> bool {
+        if let Some(jetstream) = self.jetstream.clone().filter(|_| self.account.has_jetstream()) {
+            match jetstream.control_subject(msg.to) {
+                Some(ControlSubject::Api) => {
+                    bench.commit(Some(&jetstream));
+                    let request = ApiRequest {
+                        account: self.account.id(),
+                        subject: msg.to,
+                        reply: msg.reply,
+                        headers: msg.headers,
+                        payload: msg.payload,
+                        client: Some(self.client_info()),
+                    };
+                    jetstream.serve(&request, &mut bench.answers);
+                    return true;
+                }
+                Some(ControlSubject::Control) => {
+                    let account = self.account.id();
+                    let stream =
+                        jetstream.engine().js_control(account, msg.to, msg.reply, msg.headers, msg.payload);
+                    if let Some(stream) = &stream {
+                        bench.touch(stream);
+                    }
+                    return stream.is_some();
+                }
+                None => {}
+            }
+        }
+        events::is_request(msg.to) && events::serve(&self.shared, &self.client, msg)
+    }
+
+    /// Tells a client that asked for it that nobody got its request. Only a plain subscription of its own to the
+    /// reply subject is told.
+    fn answer_no_responders(&mut self, subject: &[u8], reply: &[u8]) {
+        const STATUS: &[u8] = b"NATS/1.0 503\r\nNats-Subject: ";
+        const END: &[u8] = b"\r\n\r\n";
+        let size_bytes = STATUS.len() + subject.len() + END.len();
+        let client = &self.client;
+        self.account.sid_of(client.id(), reply, &mut |sid| {
+            client.queue(|out| {
+                encode::msg_line(out, reply, sid, None, size_bytes, size_bytes);
+                for part in [STATUS, subject, END, b"\r\n"] {
+                    out.extend_from_slice(part);
+                }
+            });
+        });
+    }
+}

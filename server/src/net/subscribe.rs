@@ -1,0 +1,86 @@
+//! SUB and UNSUB.
+
+use std::sync::Arc;
+
+use jetkv_protocol::{Rejection, quoted, subject};
+
+use super::batch::{tell_interest, tell_interest_gone};
+use super::connection::Connection;
+use crate::router::{Subscription, Target};
+
+/// Queue group that servers use among themselves.
+const SYSTEM_GROUP: &[u8] = b"_sys_";
+
+impl Connection {
+    /// Adds a subscription. A sid that is in use keeps its subscription, and the client hears nothing of it.
+    pub(super) fn subscribe(&mut self, subject: &[u8], queue: &[u8], sid: &[u8]) {
+        if !self.may_subscribe(subject, queue, sid) {
+            return;
+        }
+        if self.client.subscription(sid).is_none() {
+            let target = Target::Client(Arc::clone(&self.client));
+            let sub = Arc::new(Subscription::new(target, subject, queue, sid));
+            // It is listed at the connection first, so that one that ends after its first message is found there.
+            self.client.add_subscription(Arc::clone(&sub));
+            if self.account.subscribe(Arc::clone(&sub)).is_err() {
+                self.client.remove_subscription(&sub);
+                return self.reject(&Rejection::InvalidSubject);
+            }
+            if let Some(jetstream) = self.jetstream.as_ref().filter(|_| self.account.has_jetstream()) {
+                tell_interest(jetstream, self.account.id(), &sub, true);
+            }
+        }
+        if self.verbose {
+            self.send_ok();
+        }
+    }
+
+    fn may_subscribe(&mut self, subject: &[u8], queue: &[u8], sid: &[u8]) -> bool {
+        let denied = self.rules.as_ref().is_some_and(|rules| !rules.may_subscribe(subject, queue));
+        if denied || queue == SYSTEM_GROUP {
+            let group = (!queue.is_empty()).then_some(queue);
+            self.reject(&Rejection::SubscribePermission(subject, group));
+            let group = group.map(|queue| format!(", Queue: {}", quoted(queue))).unwrap_or_default();
+            tracing::error!(
+                "{} - Subscription Violation - Subject {}{group}, SID {}",
+                self.client.label(),
+                quoted(subject),
+                String::from_utf8_lossy(sid)
+            );
+            return false;
+        }
+        let max_tokens = usize::from(self.limits.max_subscription_tokens);
+        if max_tokens > 0 && subject::token_count(subject) > max_tokens {
+            self.reject(&Rejection::TooManySubjectTokens(subject));
+            tracing::error!(
+                "{} - Subscription Violation Too Many Tokens - Subject {}, SID {}",
+                self.client.label(),
+                quoted(subject),
+                String::from_utf8_lossy(sid)
+            );
+            return false;
+        }
+        if self.max_subscriptions.is_some_and(|max| self.client.subscription_count() >= max) {
+            self.reject(&Rejection::TooManySubscriptions);
+            tracing::error!("{} - maximum subscriptions exceeded", self.client.label());
+            return false;
+        }
+        true
+    }
+
+    /// Ends a subscription, now or after `max` messages since it began.
+    pub(super) fn unsubscribe(&mut self, sid: &[u8], max: Option<u64>) {
+        if let Some(sub) = self.client.subscription(sid) {
+            let done = max.is_none_or(|max| sub.set_max(max));
+            if done {
+                sub.set_max(0);
+                self.client.remove_subscription(&sub);
+                self.account.unsubscribe(&sub);
+                tell_interest_gone(self.jetstream.as_deref(), &self.account, &sub);
+            }
+        }
+        if self.verbose {
+            self.send_ok();
+        }
+    }
+}

@@ -1,0 +1,195 @@
+//! An account: a subject space of its own.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+
+use hashbrown::HashMap;
+use jetkv_jetstream::AccountId;
+use parking_lot::{Mutex, RwLock};
+
+use super::sublist::{InvalidSubject, Listed, Matches, Sublist};
+use super::subscription::{Subscription, Target};
+use crate::net::Client;
+use crate::options::{AccountJetStreamLimits, AccountLimits};
+use crate::traffic::Traffic;
+
+/// Source of [`Account::generation`]: no two accounts ever have the same, so that a match that is kept can tell.
+static GENERATION: AtomicU64 = AtomicU64::new(1);
+
+/// An account. Subscriptions, streams and connections of one account never meet those of another.
+#[derive(Debug)]
+pub struct Account {
+    id: AccountId,
+    name: String,
+    subs: RwLock<Sublist<Subscription>>,
+    /// Moves with every change of `subs`, so that whoever keeps a match knows when it is stale.
+    generation: AtomicU64,
+    clients: Mutex<HashMap<u64, Arc<Client>>>,
+    limits: RwLock<AccountLimits>,
+    jetstream: RwLock<Option<AccountJetStreamLimits>>,
+    jetstream_enabled: AtomicBool,
+    /// What went through the account.
+    pub traffic: Traffic,
+    slow_consumers: AtomicI64,
+}
+
+/// The account has as many connections as it may.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct AccountFull;
+
+impl Account {
+    /// An account without subscriptions and connections.
+    pub(crate) fn new(id: AccountId, name: &str) -> Self {
+        Self {
+            id,
+            name: name.to_owned(),
+            subs: RwLock::new(Sublist::new()),
+            generation: AtomicU64::new(GENERATION.fetch_add(1, Ordering::Relaxed)),
+            clients: Mutex::new(HashMap::new()),
+            limits: RwLock::new(AccountLimits::default()),
+            jetstream: RwLock::new(None),
+            jetstream_enabled: AtomicBool::new(false),
+            traffic: Traffic::default(),
+            slow_consumers: AtomicI64::new(0),
+        }
+    }
+
+    /// Its number.
+    pub fn id(&self) -> AccountId {
+        self.id
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Limits of its connections.
+    pub fn limits(&self) -> AccountLimits {
+        *self.limits.read()
+    }
+
+    pub(crate) fn set_limits(&self, limits: AccountLimits) {
+        *self.limits.write() = limits;
+    }
+
+    /// Its JetStream limits; `None` when it has no JetStream.
+    pub fn jetstream(&self) -> Option<AccountJetStreamLimits> {
+        *self.jetstream.read()
+    }
+
+    /// Whether it has JetStream.
+    pub fn has_jetstream(&self) -> bool {
+        self.jetstream_enabled.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_jetstream(&self, limits: Option<AccountJetStreamLimits>) {
+        self.jetstream_enabled.store(limits.is_some(), Ordering::Relaxed);
+        *self.jetstream.write() = limits;
+    }
+
+    /// Number of the current state of the subscriptions.
+    pub(crate) fn generation(&self) -> u64 {
+        self.generation.load(Ordering::Acquire)
+    }
+
+    /// Makes kept matches stale; to be called under the lock of `subs`.
+    fn renew(&self) {
+        self.generation.store(GENERATION.fetch_add(1, Ordering::Relaxed), Ordering::Release);
+    }
+
+    /// Adds a subscription.
+    ///
+    /// # Errors
+    /// [`InvalidSubject`].
+    pub(crate) fn subscribe(&self, sub: Arc<Subscription>) -> Result<(), InvalidSubject> {
+        let mut subs = self.subs.write();
+        subs.insert(sub)?;
+        self.renew();
+        Ok(())
+    }
+
+    /// Ends a subscription.
+    pub(crate) fn unsubscribe(&self, sub: &Arc<Subscription>) {
+        sub.close();
+        let mut subs = self.subs.write();
+        subs.remove(sub);
+        self.renew();
+    }
+
+    /// Ends many subscriptions under one lock.
+    pub(crate) fn unsubscribe_all<'s>(&self, ended: impl Iterator<Item = &'s Arc<Subscription>>) {
+        let mut subs = self.subs.write();
+        for sub in ended {
+            sub.close();
+            subs.remove(sub);
+        }
+        self.renew();
+    }
+
+    /// Puts what `subject` reaches into `matches`.
+    pub(crate) fn matching(&self, subject: &[u8], matches: &mut Matches<Subscription>) {
+        self.subs.read().matching(subject, matches);
+    }
+
+    /// Whether a message on `subject` would reach anyone; with `queue`, anyone in that queue group.
+    pub fn has_interest(&self, subject: &[u8], queue: Option<&[u8]>) -> bool {
+        self.subs.read().any_match(subject, |sub| queue.is_none_or(|queue| sub.queue() == queue))
+    }
+
+    /// The sid of a plain subscription of `client` that `subject` reaches.
+    pub(crate) fn sid_of(&self, client: u64, subject: &[u8], use_sid: &mut impl FnMut(&[u8])) -> bool {
+        self.subs.read().any_match(subject, |sub| {
+            let own = matches!(sub.target(), Target::Client(owner) if owner.id() == client);
+            if own && sub.queue().is_empty() {
+                use_sid(sub.sid());
+                return true;
+            }
+            false
+        })
+    }
+
+    /// Number of subscriptions, those of streams included.
+    pub fn subscription_count(&self) -> usize {
+        self.subs.read().len()
+    }
+
+    /// Shows every subscription.
+    pub fn for_each_subscription(&self, visit: impl FnMut(&Arc<Subscription>)) {
+        self.subs.read().for_each(visit);
+    }
+
+    /// Takes a connection in.
+    pub(crate) fn add_client(&self, client: &Arc<Client>) -> Result<(), AccountFull> {
+        let max = self.limits.read().max_connections;
+        let mut clients = self.clients.lock();
+        if usize::try_from(max).is_ok_and(|max| clients.len() >= max) {
+            return Err(AccountFull);
+        }
+        clients.insert(client.id(), Arc::clone(client));
+        Ok(())
+    }
+
+    pub(crate) fn remove_client(&self, id: u64) {
+        self.clients.lock().remove(&id);
+    }
+
+    /// Number of its connections.
+    pub fn client_count(&self) -> usize {
+        self.clients.lock().len()
+    }
+
+    /// Its connections.
+    pub fn clients(&self) -> Vec<Arc<Client>> {
+        self.clients.lock().values().cloned().collect()
+    }
+
+    pub(crate) fn count_slow_consumer(&self) {
+        self.slow_consumers.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Connections that were cut because they did not read fast enough.
+    pub fn slow_consumers(&self) -> i64 {
+        self.slow_consumers.load(Ordering::Relaxed)
+    }
+}

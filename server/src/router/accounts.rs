@@ -1,0 +1,89 @@
+//! All accounts of the server.
+
+use std::sync::Arc;
+
+use jetkv_jetstream::AccountId;
+use parking_lot::RwLock;
+
+use super::account::Account;
+use crate::options::{AccountJetStreamLimits, Options, defaults};
+
+/// All accounts, by number and by name. Accounts are only ever added: one that a reload took away has no
+/// connections and no users left, but keeps its number.
+#[derive(Debug)]
+pub struct Accounts {
+    list: RwLock<Vec<Arc<Account>>>,
+    system: RwLock<Option<Arc<Account>>>,
+    global: Arc<Account>,
+}
+
+impl Accounts {
+    /// The accounts that `options` ask for.
+    pub(crate) fn new(options: &Options) -> Self {
+        let global = Arc::new(Account::new(AccountId(0), defaults::GLOBAL_ACCOUNT));
+        let accounts =
+            Self { list: RwLock::new(vec![Arc::clone(&global)]), system: RwLock::new(None), global };
+        accounts.apply(options);
+        accounts
+    }
+
+    /// Brings names, limits and JetStream of all accounts in line with `options`.
+    pub(crate) fn apply(&self, options: &Options) {
+        // The global account has JetStream when it is alone with the system account; else each account asks for it.
+        let system_name = options.system_account_name();
+        let only_global = options
+            .accounts
+            .iter()
+            .all(|account| account.name == defaults::GLOBAL_ACCOUNT || Some(&*account.name) == system_name);
+        let global_limits = (options.jetstream.enabled && only_global).then(AccountJetStreamLimits::default);
+        self.global.set_jetstream(global_limits);
+        for configured in &options.accounts {
+            let account = self.register(&configured.name);
+            account.set_limits(configured.limits);
+            account.set_jetstream(configured.jetstream.filter(|_| options.jetstream.enabled));
+        }
+        let system = system_name.map(|name| self.register(name));
+        *self.system.write() = system;
+    }
+
+    /// The account with this number.
+    pub fn get(&self, id: AccountId) -> Option<Arc<Account>> {
+        self.list.read().get(id.0 as usize).cloned()
+    }
+
+    /// The account with this name.
+    pub fn by_name(&self, name: &str) -> Option<Arc<Account>> {
+        self.list.read().iter().find(|account| account.name() == name).cloned()
+    }
+
+    /// `$G`.
+    pub fn global(&self) -> &Arc<Account> {
+        &self.global
+    }
+
+    /// The system account, if there is one.
+    pub fn system(&self) -> Option<Arc<Account>> {
+        self.system.read().clone()
+    }
+
+    /// Whether this is the system account.
+    pub fn is_system(&self, id: AccountId) -> bool {
+        self.system.read().as_ref().is_some_and(|system| system.id() == id)
+    }
+
+    /// All accounts.
+    pub fn all(&self) -> Vec<Arc<Account>> {
+        self.list.read().clone()
+    }
+
+    fn register(&self, name: &str) -> Arc<Account> {
+        if let Some(known) = self.by_name(name) {
+            return known;
+        }
+        let mut list = self.list.write();
+        let id = AccountId(u32::try_from(list.len()).unwrap_or(u32::MAX));
+        let account = Arc::new(Account::new(id, name));
+        list.push(Arc::clone(&account));
+        account
+    }
+}

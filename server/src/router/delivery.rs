@@ -1,0 +1,118 @@
+//! From a message to its receivers.
+
+use std::sync::Arc;
+
+use jetkv_jetstream::OutMsg;
+use jetkv_jetstream::stream::Stream;
+use rand::Rng;
+
+use super::account::Account;
+use super::sublist::Matches;
+use super::subscription::{Subscription, Target};
+use crate::net::{Client, Queued};
+
+/// Who sends a message.
+#[derive(Clone, Copy)]
+pub(crate) enum Origin<'a> {
+    /// A connection; it gets its own message only if it asked for echo.
+    Client(&'a Arc<Client>),
+    /// The server itself.
+    Server,
+}
+
+/// What became of a message.
+#[derive(Default)]
+pub(crate) struct Routed {
+    /// Somebody got it, or a stream takes it.
+    pub delivered: bool,
+    /// A receiver that is filling up.
+    pub pressured: Option<Arc<Client>>,
+    /// It is so full that whoever sends should wait.
+    pub stalling: bool,
+    /// Messages that connections got.
+    pub sent_msgs: u64,
+}
+
+/// The receivers of the last subject, kept until the account's subscriptions change. Publishing to one subject
+/// again and again looks it up once.
+#[derive(Debug, Default)]
+pub(crate) struct RouteCache {
+    /// The account's generation, which no other account shares; 0 at first.
+    generation: u64,
+    subject: Vec<u8>,
+    matches: Matches<Subscription>,
+}
+
+impl RouteCache {
+    /// What `subject` reaches in `account`.
+    #[inline]
+    pub(crate) fn matches(&mut self, account: &Account, subject: &[u8]) -> &Matches<Subscription> {
+        let generation = account.generation();
+        if self.generation != generation || self.subject != subject {
+            self.generation = generation;
+            self.subject.clear();
+            self.subject.extend_from_slice(subject);
+            account.matching(subject, &mut self.matches);
+        }
+        &self.matches
+    }
+}
+
+/// Gives `msg` to everything in `matches`. Streams are left to `capture`, because a message may enter a stream
+/// only when no engine lock is held.
+pub(crate) fn route(
+    matches: &Matches<Subscription>,
+    origin: Origin<'_>,
+    msg: OutMsg<'_>,
+    mut capture: impl FnMut(&Arc<Stream>),
+) -> Routed {
+    let mut routed = Routed::default();
+    for sub in matches.plain() {
+        give(sub, origin, msg, &mut capture, &mut routed);
+    }
+    for queue in matches.queues() {
+        let start = if queue.len() > 1 { rand::rng().random_range(0..queue.len()) } else { 0 };
+        // The next member is tried when one cannot take the message.
+        for sub in queue.members_from(start) {
+            if give(sub, origin, msg, &mut capture, &mut routed) {
+                break;
+            }
+        }
+    }
+    routed
+}
+
+fn give(
+    sub: &Arc<Subscription>,
+    origin: Origin<'_>,
+    msg: OutMsg<'_>,
+    capture: &mut impl FnMut(&Arc<Stream>),
+    routed: &mut Routed,
+) -> bool {
+    let client = match sub.target() {
+        Target::Stream(stream) => {
+            capture(stream);
+            routed.delivered = true;
+            return true;
+        }
+        Target::Client(client) => client,
+    };
+    if let Origin::Client(sender) = origin
+        && Arc::ptr_eq(sender, client)
+        && !client.echoes()
+    {
+        return false;
+    }
+    let queued = client.deliver(sub, msg);
+    match queued {
+        Queued::Closed | Queued::Overflowed => return false,
+        Queued::Waiting => {}
+        Queued::Pressured | Queued::Stalling => {
+            routed.stalling |= queued == Queued::Stalling;
+            routed.pressured = Some(Arc::clone(client));
+        }
+    }
+    routed.delivered = true;
+    routed.sent_msgs += 1;
+    true
+}

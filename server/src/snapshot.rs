@@ -1,0 +1,197 @@
+//! The state of a server as monitoring pages show it.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+
+use crate::net::Client;
+use crate::options::Options;
+use crate::router::Account;
+use crate::state::{ClosedClient, Shared};
+use crate::traffic::TrafficCounts;
+
+/// Clock ticks per second in `/proc/self/stat`; fixed by Linux for user space.
+const TICKS_PER_SECOND: f64 = 100.0;
+/// The share of a processor is measured over at least this long.
+const CPU_WINDOW: Duration = Duration::from_millis(500);
+
+/// A view of a running server, cheap to copy and safe to keep: numbers are read when asked for.
+#[derive(Clone)]
+pub struct MonitorSource {
+    shared: Arc<Shared>,
+    address: SocketAddr,
+}
+
+/// Numbers of the whole server.
+#[derive(Debug, Clone, Copy)]
+pub struct ServerCounts {
+    /// Messages and bytes since the start.
+    pub traffic: TrafficCounts,
+    /// Connections now.
+    pub connections: usize,
+    /// Connections since the start.
+    pub total_connections: u64,
+    /// Subscriptions now, those of streams included.
+    pub subscriptions: usize,
+    /// Connections that were cut because they did not read fast enough.
+    pub slow_consumers: u64,
+    /// Connections that were cut because they did not answer PING.
+    pub stale_connections: u64,
+    /// Times that a producer had to wait for a receiver.
+    pub stalls: u64,
+    /// What the process uses.
+    pub usage: ProcessUsage,
+}
+
+/// What the process uses of the machine.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct ProcessUsage {
+    /// Resident memory.
+    pub memory_bytes: u64,
+    /// Share of one processor over the last half second or more, in percent.
+    pub cpu_percent: f64,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct CpuReading {
+    at: Instant,
+    ticks: u64,
+    percent: f64,
+}
+
+static CPU: Mutex<Option<CpuReading>> = Mutex::new(None);
+
+impl ProcessUsage {
+    /// Reads it from the system; zeros where that cannot be done.
+    pub fn now() -> Self {
+        Self { memory_bytes: memory_bytes().unwrap_or(0), cpu_percent: cpu_percent() }
+    }
+}
+
+fn memory_bytes() -> Option<u64> {
+    let text = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = text.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    let kilobytes: u64 = line.split_ascii_whitespace().next()?.parse().ok()?;
+    Some(kilobytes * 1024)
+}
+
+fn cpu_percent() -> f64 {
+    let Some(ticks) = cpu_ticks() else { return 0.0 };
+    let now = Instant::now();
+    let mut last = CPU.lock();
+    let percent = match *last {
+        Some(reading) if now.duration_since(reading.at) < CPU_WINDOW => return reading.percent,
+        Some(reading) => {
+            let seconds = now.duration_since(reading.at).as_secs_f64();
+            (ticks.saturating_sub(reading.ticks) as f64 / TICKS_PER_SECOND / seconds * 100.0).round()
+        }
+        None => 0.0,
+    };
+    *last = Some(CpuReading { at: now, ticks, percent });
+    percent
+}
+
+fn cpu_ticks() -> Option<u64> {
+    let text = std::fs::read_to_string("/proc/self/stat").ok()?;
+    // The name in parentheses may hold blanks; user and system time are the 12th and 13th fields behind it.
+    let mut fields = text.rsplit_once(')')?.1.split_ascii_whitespace().skip(11);
+    Some(fields.next()?.parse::<u64>().ok()? + fields.next()?.parse::<u64>().ok()?)
+}
+
+impl MonitorSource {
+    pub(crate) fn new(shared: Arc<Shared>, address: SocketAddr) -> Self {
+        Self { shared, address }
+    }
+
+    /// The server's id.
+    pub fn server_id(&self) -> &str {
+        &self.shared.identity.id
+    }
+
+    /// The server's name.
+    pub fn server_name(&self) -> &str {
+        &self.shared.identity.name
+    }
+
+    /// The server's public key for sealed requests.
+    pub fn xkey(&self) -> &str {
+        &self.shared.identity.xkey
+    }
+
+    /// When it started, nanoseconds since 1970.
+    pub fn started_ns(&self) -> u64 {
+        self.shared.identity.started_ns
+    }
+
+    /// How long it runs.
+    pub fn uptime(&self) -> Duration {
+        self.shared.identity.started.elapsed()
+    }
+
+    /// Now by the server's clock, nanoseconds since 1970.
+    pub fn now_ns(&self) -> u64 {
+        self.shared.clock.now_ns()
+    }
+
+    /// Address that clients connect to.
+    pub fn client_address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// The options in force.
+    pub fn options(&self) -> Arc<Options> {
+        self.shared.options()
+    }
+
+    /// Whether clients need credentials.
+    pub fn auth_required(&self) -> bool {
+        self.shared.auth().required()
+    }
+
+    /// The numbers of the whole server.
+    pub fn counts(&self) -> ServerCounts {
+        let counters = &self.shared.counters;
+        ServerCounts {
+            traffic: counters.traffic.counts(),
+            connections: self.shared.client_count(),
+            total_connections: counters.total_connections(),
+            subscriptions: self.accounts().iter().map(|account| account.subscription_count()).sum(),
+            slow_consumers: counters.slow_consumers(),
+            stale_connections: counters.stale_connections(),
+            stalls: counters.stalls(),
+            usage: ProcessUsage::now(),
+        }
+    }
+
+    /// The connections now.
+    pub fn clients(&self) -> Vec<Arc<Client>> {
+        self.shared.clients()
+    }
+
+    /// The last connections that ended, oldest first, and how many ever ended.
+    pub fn closed_clients(&self) -> (Vec<ClosedClient>, u64) {
+        self.shared.closed.all()
+    }
+
+    /// All accounts.
+    pub fn accounts(&self) -> Vec<Arc<Account>> {
+        self.shared.accounts.all()
+    }
+
+    /// The system account.
+    pub fn system_account(&self) -> Option<Arc<Account>> {
+        self.shared.accounts.system()
+    }
+
+    /// The stream engine; `None` when JetStream is off.
+    pub fn engine(&self) -> Option<Arc<jetkv_jetstream::Engine>> {
+        self.shared.jetstream().map(|jetstream| jetstream.engine_handle())
+    }
+
+    /// Whether the server takes connections and is not about to stop.
+    pub fn is_healthy(&self) -> bool {
+        self.shared.is_running()
+    }
+}

@@ -1,0 +1,191 @@
+//! What all parts of a running server share.
+
+mod closed;
+mod counters;
+mod identity;
+mod info;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use hashbrown::HashMap;
+use jetkv_jetstream::Clock;
+use parking_lot::{Condvar, Mutex, RwLock};
+use tokio::sync::watch;
+
+pub use closed::ClosedClient;
+pub(crate) use closed::ClosedClients;
+pub(crate) use counters::Counters;
+pub(crate) use identity::{ServerIdentity, random_id};
+pub(crate) use info::{JETSTREAM_API_LEVEL, VERSION};
+
+use crate::auth::Authenticator;
+use crate::jetstream::JetStream;
+use crate::net::Client;
+use crate::options::Options;
+use crate::router::Accounts;
+
+/// What a server is up to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Phase {
+    /// It serves.
+    Running,
+    /// It takes no new connections and closes the others one by one.
+    LameDuck,
+    /// It stops.
+    Stopping,
+    /// It has stopped.
+    Stopped,
+}
+
+/// What all parts of a running server share.
+pub(crate) struct Shared {
+    options: RwLock<Arc<Options>>,
+    auth: RwLock<Arc<Authenticator>>,
+    pub identity: ServerIdentity,
+    pub accounts: Accounts,
+    clients: Mutex<HashMap<u64, Arc<Client>>>,
+    clients_gone: Condvar,
+    next_client: AtomicU64,
+    pub counters: Counters,
+    pub clock: Arc<dyn Clock>,
+    jetstream: RwLock<Option<Arc<JetStream>>>,
+    pub closed: ClosedClients,
+    /// Host and port that INFO names.
+    listening: RwLock<(String, u16)>,
+    tracing: AtomicBool,
+    phase: watch::Sender<Phase>,
+    event_seq: AtomicU64,
+}
+
+impl Shared {
+    pub(crate) fn new(options: Options, clock: Arc<dyn Clock>) -> Self {
+        let identity = ServerIdentity::new(options.server_name.as_deref(), clock.now_ns());
+        let limit = usize::try_from(options.limits.max_closed_clients).unwrap_or(0);
+        Self {
+            auth: RwLock::new(Arc::new(Authenticator::new(&options))),
+            identity,
+            accounts: Accounts::new(&options),
+            clients: Mutex::new(HashMap::new()),
+            clients_gone: Condvar::new(),
+            next_client: AtomicU64::new(0),
+            counters: Counters::default(),
+            clock,
+            jetstream: RwLock::new(None),
+            closed: ClosedClients::new(limit),
+            listening: RwLock::new((options.host.clone(), options.port)),
+            tracing: AtomicBool::new(options.log.trace),
+            phase: watch::Sender::new(Phase::Running),
+            event_seq: AtomicU64::new(0),
+            options: RwLock::new(Arc::new(options)),
+        }
+    }
+
+    /// The options in force.
+    pub(crate) fn options(&self) -> Arc<Options> {
+        Arc::clone(&self.options.read())
+    }
+
+    /// The users in force.
+    pub(crate) fn auth(&self) -> Arc<Authenticator> {
+        Arc::clone(&self.auth.read())
+    }
+
+    /// Puts new options and users in force; returns the users before.
+    pub(crate) fn replace_options(&self, options: Options) -> Arc<Authenticator> {
+        self.tracing.store(options.log.trace, Ordering::Relaxed);
+        let auth = Arc::new(Authenticator::new(&options));
+        self.accounts.apply(&options);
+        *self.options.write() = Arc::new(options);
+        std::mem::replace(&mut *self.auth.write(), auth)
+    }
+
+    /// Whether the protocol of connections is logged.
+    pub(crate) fn is_tracing(&self) -> bool {
+        self.tracing.load(Ordering::Relaxed)
+    }
+
+    /// The stream engine, if JetStream is enabled.
+    pub(crate) fn jetstream(&self) -> Option<Arc<JetStream>> {
+        self.jetstream.read().clone()
+    }
+
+    pub(crate) fn set_jetstream(&self, jetstream: Option<Arc<JetStream>>) {
+        *self.jetstream.write() = jetstream;
+    }
+
+    /// A number for a new connection.
+    pub(crate) fn next_client_id(&self) -> u64 {
+        self.next_client.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    /// Takes a connection in, unless there are as many as there may be.
+    pub(crate) fn add_client(&self, client: &Arc<Client>) -> bool {
+        let max = self.options.read().limits.max_connections;
+        let mut clients = self.clients.lock();
+        if max < 0 || (max > 0 && clients.len() as u64 >= max.unsigned_abs()) {
+            return false;
+        }
+        clients.insert(client.id(), Arc::clone(client));
+        true
+    }
+
+    pub(crate) fn remove_client(&self, id: u64) {
+        let mut clients = self.clients.lock();
+        clients.remove(&id);
+        if clients.is_empty() {
+            self.clients_gone.notify_all();
+        }
+    }
+
+    /// Waits until there are no connections any more, but not for ever.
+    pub(crate) fn wait_for_clients(&self, time: Duration) {
+        let until = Instant::now() + time;
+        let mut clients = self.clients.lock();
+        while !clients.is_empty() && !self.clients_gone.wait_until(&mut clients, until).timed_out() {}
+    }
+
+    /// The connections.
+    pub(crate) fn clients(&self) -> Vec<Arc<Client>> {
+        self.clients.lock().values().cloned().collect()
+    }
+
+    /// Number of connections.
+    pub(crate) fn client_count(&self) -> usize {
+        self.clients.lock().len()
+    }
+
+    pub(crate) fn set_listening(&self, host: String, port: u16) {
+        *self.listening.write() = (host, port);
+    }
+
+    /// Host and port that INFO names.
+    pub(crate) fn listening(&self) -> (String, u16) {
+        self.listening.read().clone()
+    }
+
+    /// What the server is up to, and its changes.
+    pub(crate) fn phase(&self) -> watch::Receiver<Phase> {
+        self.phase.subscribe()
+    }
+
+    /// Enters a later phase; tells whether it was not reached before.
+    pub(crate) fn enter(&self, phase: Phase) -> bool {
+        self.phase.send_if_modified(|now| {
+            let later = phase > *now;
+            *now = phase.max(*now);
+            later
+        })
+    }
+
+    /// Whether the server serves, without being about to stop.
+    pub(crate) fn is_running(&self) -> bool {
+        *self.phase.borrow() == Phase::Running
+    }
+
+    /// Number of the next event of the system account.
+    pub(crate) fn next_event_seq(&self) -> u64 {
+        self.event_seq.fetch_add(1, Ordering::Relaxed) + 1
+    }
+}

@@ -1,0 +1,137 @@
+//! A server in this process, and clients that speak literal bytes.
+
+#![allow(dead_code, unreachable_pub, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::TcpStream;
+use std::time::{Duration, Instant};
+
+use jetkv::Server;
+use jetkv::options::Options;
+
+/// Longest time that a test waits for something that has to come.
+const WAIT_MAX: Duration = Duration::from_secs(10);
+
+/// Options of a server on loopback, on a port of its own.
+pub fn options() -> Options {
+    Options { host: "127.0.0.1".to_owned(), port: 0, ..Options::default() }
+}
+
+/// A server that stops at the end of the test.
+pub fn start(options: Options) -> Server {
+    Server::start(options).expect("the server starts")
+}
+
+/// A connection.
+pub struct Wire {
+    socket: TcpStream,
+    received: Vec<u8>,
+}
+
+impl Wire {
+    /// Connects, and takes INFO off.
+    pub fn connect(server: &Server) -> Self {
+        let mut wire = Self::open(server);
+        let info = wire.line();
+        assert!(info.starts_with("INFO {") && info.ends_with("} "), "{info}");
+        wire
+    }
+
+    /// Connects and leaves INFO to be read.
+    pub fn open(server: &Server) -> Self {
+        let socket = TcpStream::connect(server.client_address()).unwrap();
+        socket.set_nodelay(true).unwrap();
+        Self { socket, received: Vec::new() }
+    }
+
+    /// Connects without verbose and pedantic, with headers and no-responders, and waits until the server answers.
+    pub fn client(server: &Server) -> Self {
+        Self::client_with(server, "")
+    }
+
+    /// As [`client`](Self::client), with more fields in CONNECT, such as `,"user":"a"`.
+    pub fn client_with(server: &Server, fields: &str) -> Self {
+        let mut wire = Self::connect(server);
+        wire.send(&format!(
+            "CONNECT {{\"verbose\":false,\"pedantic\":false,\"headers\":true,\"no_responders\":true{fields}}}\r\nPING\r\n"
+        ));
+        wire.expect("PONG\r\n");
+        wire
+    }
+
+    pub fn send(&mut self, text: &str) {
+        self.send_bytes(text.as_bytes());
+    }
+
+    pub fn send_bytes(&mut self, bytes: &[u8]) {
+        self.socket.write_all(bytes).unwrap();
+    }
+
+    /// The next bytes have to be exactly these.
+    pub fn expect(&mut self, text: &str) {
+        self.fill(|received| received.len() >= text.len() || !text.as_bytes().starts_with(received));
+        let length = text.len().min(self.received.len());
+        let got: Vec<u8> = self.received.drain(..length).collect();
+        let rest = String::from_utf8_lossy(&self.received).into_owned();
+        assert_eq!(String::from_utf8_lossy(&got), text, "and then {rest:?}");
+    }
+
+    /// Nothing may have come until the server answers a PING.
+    pub fn expect_nothing(&mut self) {
+        self.send("PING\r\n");
+        self.expect("PONG\r\n");
+    }
+
+    /// The next bytes have to be exactly these, and then the server closes.
+    pub fn expect_then_close(&mut self, text: &str) {
+        self.expect(text);
+        self.expect_close();
+    }
+
+    /// The server closes without another word.
+    pub fn expect_close(&mut self) {
+        assert!(!self.fill(|received| !received.is_empty()), "{}", self.received.escape_ascii());
+    }
+
+    /// The next line, without its end.
+    pub fn line(&mut self) -> String {
+        assert!(self.fill(|received| received.contains(&b'\n')), "closed: {}", self.received.escape_ascii());
+        let end = self.received.iter().position(|byte| *byte == b'\n').unwrap();
+        let line: Vec<u8> = self.received.drain(..=end).collect();
+        String::from_utf8(line).unwrap().trim_end_matches(['\r', '\n']).to_owned()
+    }
+
+    /// Exactly so many bytes.
+    pub fn take(&mut self, count: usize) -> Vec<u8> {
+        assert!(self.fill(|received| received.len() >= count));
+        self.received.drain(..count).collect()
+    }
+
+    /// Reads until `enough` holds; false when the server closed before.
+    fn fill(&mut self, enough: impl Fn(&[u8]) -> bool) -> bool {
+        let until = Instant::now() + WAIT_MAX;
+        while !enough(&self.received) {
+            let left = until.saturating_duration_since(Instant::now());
+            assert!(!left.is_zero(), "waited too long; so far: {}", self.received.escape_ascii());
+            self.socket.set_read_timeout(Some(left)).unwrap();
+            let mut chunk = [0; 65536];
+            match self.socket.read(&mut chunk) {
+                Ok(0) => return false,
+                Ok(count) => self.received.extend_from_slice(&chunk[..count]),
+                Err(error) if error.kind() == ErrorKind::ConnectionReset => return false,
+                Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {}
+                Err(error) => panic!("{error}"),
+            }
+        }
+        true
+    }
+}
+
+/// Waits until `holds`; for states that no message announces.
+pub fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
+    let until = Instant::now() + WAIT_MAX;
+    while !holds() {
+        assert!(Instant::now() < until, "{what}");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
