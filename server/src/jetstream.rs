@@ -17,7 +17,7 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use crate::net::{Client, settle, touch};
-use crate::options::{AccountJetStreamLimits, JetStreamOptions};
+use crate::options::{AccountJetStreamLimits, JetStreamOptions, Options};
 use crate::router::{Account, Origin, RouteCache, Subscription, Target, route};
 use crate::state::{Phase, Shared};
 
@@ -96,7 +96,7 @@ impl JetStream {
     pub(crate) fn start(shared: &Arc<Shared>) -> Result<Arc<Self>, EngineError> {
         let options = shared.options();
         let host = Arc::new(EngineHost::new(shared));
-        let config = engine_config(shared, &options.jetstream);
+        let config = engine_config(shared, &options);
         let clock = Arc::clone(&shared.clock);
         let engine = Engine::new(config, clock, Arc::new(RealDisk), Arc::clone(&host) as Arc<dyn Host>)?;
         let domain = options.jetstream.domain.as_deref().unwrap_or_default();
@@ -403,7 +403,8 @@ async fn timer_task(shared: Arc<Shared>, jetstream: Arc<JetStream>) {
     }
 }
 
-fn engine_config(shared: &Shared, options: &JetStreamOptions) -> EngineConfig {
+fn engine_config(shared: &Shared, all: &Options) -> EngineConfig {
+    let options = &all.jetstream;
     let store_dir = options.store_dir.clone().unwrap_or_else(default_store_dir);
     EngineConfig {
         domain: options.domain.clone().unwrap_or_default(),
@@ -418,6 +419,12 @@ fn engine_config(shared: &Shared, options: &JetStreamOptions) -> EngineConfig {
         },
         server_name: shared.identity.name.clone(),
         server_id: shared.identity.id.clone(),
+        max_payload_bytes: all.limits.max_payload_bytes as u64,
+        max_pending_bytes: u64::try_from(all.limits.max_pending_bytes).unwrap_or(u64::MAX),
+        duplicates_max_ns: i64::try_from(options.limits.duplicate_window.as_nanos()).unwrap_or(i64::MAX),
+        max_consumers_per_stream: options.limits.default_max_consumers,
+        max_ack_pending: options.limits.max_ack_pending,
+        max_request_batch: options.limits.max_request_batch,
         seed: rand::random(),
     }
 }

@@ -17,6 +17,6 @@ mod snapshot;
 mod state;
 pub mod traffic;
 
-pub use lifecycle::{Ports, ReloadError, Server, StartError};
+pub use lifecycle::{Server, StartError};
 pub use snapshot::{MonitorSource, ProcessUsage, ServerCounts};
 pub use state::ClosedClient;

@@ -5,7 +5,7 @@
 mod common;
 
 use common::{Wire, options, start};
-use jetkv::{Ports, Server};
+use jetkv::Server;
 use std::time::Duration;
 
 #[test]
@@ -52,7 +52,7 @@ fn the_ports_file_is_there_while_the_server_runs() {
     let mut with_file = options();
     with_file.ports_file_dir = Some(directory.path().to_owned());
     let server = start(with_file);
-    server.ready(&Ports::default());
+    server.ready(None);
     let file = std::fs::read_dir(directory.path()).unwrap().next().unwrap().unwrap().path();
     let ports: serde_json::Value = serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
     assert_eq!(ports["nats"][0], server.client_url());

@@ -115,13 +115,6 @@ impl Authenticator {
         self.required() && self.no_auth_user.is_none()
     }
 
-    /// Whether some password stands in the configuration as it is.
-    pub(crate) fn has_plain_passwords(&self) -> bool {
-        let plain = |password: &str| !password::is_bcrypt(password);
-        self.single.as_ref().is_some_and(|(_, password)| !password.is_empty() && plain(password))
-            || self.users.values().any(|user| plain(&user.password))
-    }
-
     /// Whether connections of this user may stay after a reload: the user exists with the same password.
     pub(crate) fn keeps(&self, other: &Self, user: &str) -> bool {
         if user.is_empty() {

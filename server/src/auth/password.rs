@@ -1,13 +1,6 @@
 //! Comparing passwords.
 
-/// Whether a configured password is a bcrypt hash.
-pub(super) fn is_bcrypt(configured: &str) -> bool {
-    let mut bytes = configured.bytes();
-    bytes.next() == Some(b'$')
-        && bytes.next() == Some(b'2')
-        && bytes.next().is_some_and(|version| matches!(version, b'a' | b'b' | b'x' | b'y'))
-        && bytes.next() == Some(b'$')
-}
+pub(super) use crate::options::is_bcrypt;
 
 /// Compares a plain password in a time that depends on its length alone.
 pub(super) fn matches_plain(configured: &str, given: &str) -> bool {

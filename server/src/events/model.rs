@@ -7,8 +7,8 @@ use jetkv_jetstream::json::GoTime;
 use serde::Serialize;
 
 use crate::net::Client;
-use crate::options::{Permissions, SubjectPermission};
-use crate::state::{Shared, VERSION};
+use crate::options::{NATS_VERSION, Permissions, SubjectPermission};
+use crate::state::Shared;
 use crate::traffic::TrafficCounts;
 
 /// JetStream, binary snapshots and replication traffic in the asset's account.
@@ -53,7 +53,7 @@ impl ServerPart {
             host: shared.listening().0,
             id: shared.identity.id.clone(),
             domain: options.jetstream.domain.clone().filter(|_| jetstream).unwrap_or_default(),
-            ver: VERSION,
+            ver: NATS_VERSION,
             tags: options.tags.clone(),
             metadata: options.metadata.clone(),
             feature_flags,

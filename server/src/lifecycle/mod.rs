@@ -2,13 +2,11 @@
 
 mod announce;
 mod lame_duck;
-mod ports_file;
 mod reload;
 mod threads;
 
 use std::io;
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,13 +14,15 @@ use jetkv_jetstream::{Clock, EngineError, SystemClock};
 use parking_lot::{Condvar, Mutex};
 use tokio::runtime::Handle;
 
-use crate::jetstream::JetStream;
+use crate::banner;
+use crate::interfaces;
 use crate::net::{self, CloseReason};
-use crate::options::Options;
+use crate::options::{Change, Options, ReloadError, os_text};
+use crate::pid_file;
+use crate::ports_file::PortsFile;
+use crate::signals::Controlled;
 use crate::snapshot::MonitorSource;
 use crate::state::{Phase, Shared};
-pub use ports_file::Ports;
-pub use reload::ReloadError;
 use threads::Threads;
 
 /// Time that connections get at shutdown to take what is queued for them.
@@ -38,7 +38,9 @@ struct Inner {
     shared: Arc<Shared>,
     threads: Threads,
     address: SocketAddr,
-    ports_file: Mutex<Option<PathBuf>>,
+    /// Where the monitoring pages are served, once they are.
+    monitor_address: Mutex<Option<SocketAddr>>,
+    ports_file: Mutex<Option<PortsFile>>,
     stopped: Mutex<Stop>,
     stopped_changed: Condvar,
 }
@@ -54,7 +56,7 @@ enum Stop {
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// The port that clients connect to cannot be opened.
-    #[error("Error listening on port: {address}, \"listen tcp {address}: bind: {}\"", bind_text(source))]
+    #[error("Error listening on port: {address}, \"listen tcp {address}: bind: {}\"", os_text(source))]
     Listen {
         /// Host and port.
         address: String,
@@ -69,23 +71,8 @@ pub enum StartError {
     #[error("cannot start a thread: {0}")]
     Thread(#[source] io::Error),
     /// The pid file cannot be written.
-    #[error("Could not write pidfile: {path}: {source}")]
-    PidFile {
-        /// The file.
-        path: String,
-        /// The operating system's error.
-        #[source]
-        source: io::Error,
-    },
-}
-
-fn bind_text(error: &io::Error) -> String {
-    match error.kind() {
-        io::ErrorKind::AddrInUse => "address already in use".to_owned(),
-        io::ErrorKind::PermissionDenied => "permission denied".to_owned(),
-        io::ErrorKind::AddrNotAvailable => "cannot assign requested address".to_owned(),
-        _ => error.to_string(),
-    }
+    #[error("Could not write pidfile: {0}")]
+    PidFile(String),
 }
 
 impl Server {
@@ -104,56 +91,52 @@ impl Server {
     /// # Errors
     /// See [`StartError`].
     pub fn start_with_clock(options: Options, clock: Arc<dyn Clock>) -> Result<Self, StartError> {
-        let (host, port) = (options.host.clone(), options.port);
         let shared = Arc::new(Shared::new(options, clock));
-        announce::starting(&shared);
-        if let Some(path) = &shared.options().pid_file {
-            std::fs::write(path, std::process::id().to_string())
-                .map_err(|source| StartError::PidFile { path: path.display().to_string(), source })?;
+        let options = shared.options();
+        banner::log_identity(&shared.identity.name, &shared.identity.id, &options);
+        if let Some(path) = &options.pid_file {
+            pid_file::write(path).map_err(StartError::PidFile)?;
         }
         let threads = Threads::start().map_err(StartError::Thread)?;
         let first = threads.first();
         let _context = first.enter();
-        if shared.options().jetstream.enabled {
-            announce::jetstream(&shared, || JetStream::start(&shared))?;
+        if options.jetstream.enabled {
+            announce::start_jetstream(&shared)?;
         }
-        let listener = net::bind(&host, port);
+        let listener = net::bind(&options.host, options.port);
         let bound = listener.and_then(|listener| Ok((listener.local_addr()?, listener)));
-        let (address, listener) = match bound {
-            Ok(bound) => bound,
-            Err(source) => {
-                if let Some(jetstream) = shared.jetstream() {
-                    jetstream.stop(&shared);
-                    shared.set_jetstream(None);
-                }
-                return Err(StartError::Listen { address: announce::host_port(&host, port), source });
+        let (address, listener) = bound.map_err(|source| {
+            if let Some(jetstream) = shared.jetstream() {
+                jetstream.stop(&shared);
+                shared.set_jetstream(None);
             }
-        };
-        announce::listening(&shared, &host, address.port());
+            StartError::Listen { address: interfaces::host_port(&options.host, options.port), source }
+        })?;
+        shared.set_bound_port(address.port());
+        let (host, port) = announce::advertised(&shared.options());
+        shared.set_listening(host, port);
+        banner::log_listening(&options.host, address.port());
         first.spawn(net::listen(Arc::clone(&shared), listener, threads.handles()));
-        let server = Self {
-            inner: Arc::new(Inner {
-                shared,
-                threads,
-                address,
-                ports_file: Mutex::new(None),
-                stopped: Mutex::new(Stop::NotYet),
-                stopped_changed: Condvar::new(),
-            }),
+        let inner = Inner {
+            shared,
+            threads,
+            address,
+            monitor_address: Mutex::new(None),
+            ports_file: Mutex::new(None),
+            stopped: Mutex::new(Stop::NotYet),
+            stopped_changed: Condvar::new(),
         };
-        Ok(server)
+        Ok(Self { inner: Arc::new(inner) })
     }
 
     /// Tells the world that the server is ready: writes the ports file, and logs the line that tools wait for. To be
-    /// called once, after everything else that listens has been started.
-    pub fn ready(&self, others: &Ports) {
+    /// called once, after everything else that listens has been started; `monitoring` is where the pages are.
+    pub fn ready(&self, monitoring: Option<SocketAddr>) {
+        *self.inner.monitor_address.lock() = monitoring;
         if let Some(directory) = &self.inner.shared.options().ports_file_dir {
-            match ports_file::write(directory, self.inner.address, others) {
-                Ok(path) => *self.inner.ports_file.lock() = Some(path),
-                Err(error) => tracing::error!("Error writing ports file ({}): {error}", directory.display()),
-            }
+            *self.inner.ports_file.lock() = PortsFile::write(directory, &self.inner.ports());
         }
-        tracing::info!("Server is ready");
+        banner::log_ready();
     }
 
     /// Address that clients connect to, with the port that was chosen if any was asked for.
@@ -163,7 +146,11 @@ impl Server {
 
     /// URL for a client on the same machine.
     pub fn client_url(&self) -> String {
-        format!("nats://{}", ports_file::reachable(self.inner.address))
+        let mut address = self.inner.address;
+        if address.ip().is_unspecified() {
+            address.set_ip(std::net::Ipv4Addr::LOCALHOST.into());
+        }
+        format!("nats://{address}")
     }
 
     /// What monitoring pages show.
@@ -180,8 +167,8 @@ impl Server {
     ///
     /// # Errors
     /// An option changed that cannot change while the server runs; then nothing was changed.
-    pub fn reload(&self, options: Options) -> Result<(), ReloadError> {
-        reload::reload(&self.inner.shared, options)
+    pub fn reload(&self, options: Options) -> Result<Vec<Change>, ReloadError> {
+        self.inner.reload(options)
     }
 
     /// Fires the timers that are due by the server's clock.
@@ -237,10 +224,8 @@ impl Inner {
         self.shared.wait_for_clients(DRAIN_MAX);
         self.shared.set_jetstream(None);
         self.threads.stop();
-        if let Some(path) = self.ports_file.lock().take()
-            && let Err(error) = std::fs::remove_file(&path)
-        {
-            tracing::error!("Error cleaning up ports file {}: {error}", path.display());
+        if let Some(file) = self.ports_file.lock().take() {
+            file.remove();
         }
         self.shared.enter(Phase::Stopped);
         tracing::info!("Server Exiting..");
@@ -253,6 +238,35 @@ impl Inner {
         while *stopped != Stop::Done {
             self.stopped_changed.wait(&mut stopped);
         }
+    }
+}
+
+impl Controlled for Server {
+    fn options(&self) -> Arc<Options> {
+        self.inner.shared.options()
+    }
+
+    fn reload(&self, options: Options) -> Result<Vec<Change>, ReloadError> {
+        self.inner.reload(options)
+    }
+
+    fn lame_duck(&self) {
+        Self::lame_duck(self);
+    }
+
+    fn is_lame_duck(&self) -> bool {
+        *self.inner.shared.phase().borrow() == Phase::LameDuck
+    }
+
+    fn begin_shutdown(&self) {
+        let inner = Arc::clone(&self.inner);
+        std::thread::spawn(move || inner.stop());
+    }
+
+    async fn ended(&self) {
+        let mut phase = self.inner.shared.phase();
+        // The sender lives as long as this handle does.
+        let _ = phase.wait_for(|phase| *phase >= Phase::Stopped).await;
     }
 }
 

@@ -1,68 +1,86 @@
 //! Putting other options in force while the server runs.
 
-use std::sync::Arc;
-
+use super::{Inner, announce};
 use crate::net::CloseReason;
-use crate::options::Options;
-use crate::state::Shared;
+use crate::options::{Action, Change, Options, ReloadError, diff};
+use crate::pid_file;
+use crate::ports_file::{Ports, PortsFile};
 
-/// An option that cannot change while the server runs.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("config reload not supported for {option}: old={old}, new={new}")]
-pub struct ReloadError {
-    option: &'static str,
-    old: String,
-    new: String,
-}
-
-pub(super) fn reload(shared: &Arc<Shared>, mut options: Options) -> Result<(), ReloadError> {
-    let before = shared.options();
-    if options.port == 0 {
-        options.port = before.port;
-    }
-    check(&before, &options)?;
-    let max = options.limits.max_connections;
-    shared.replace_options(options);
-    if let Some(jetstream) = shared.jetstream() {
-        jetstream.apply(shared);
-    }
-    let mut clients = shared.clients();
-    clients.sort_unstable_by_key(|client| client.id());
-    let keep = if max > 0 { usize::try_from(max).unwrap_or(usize::MAX) } else { usize::MAX };
-    for (at, client) in clients.iter().enumerate() {
-        if at < keep {
+impl Inner {
+    /// Puts other options in force, and logs what changes.
+    pub(super) fn reload(&self, mut options: Options) -> Result<Vec<Change>, ReloadError> {
+        let shared = &self.shared;
+        let changes = diff(&shared.options(), &mut options, shared.jetstream().is_some())?;
+        shared.replace_options(options);
+        for change in &changes {
+            tracing::info!("{}", change.line);
+            self.carry_out(change.action);
+        }
+        if let Some(jetstream) = shared.jetstream() {
+            jetstream.apply(shared);
+        }
+        for client in shared.clients() {
             client.ask_reload();
-        } else {
+        }
+        Ok(changes)
+    }
+
+    fn carry_out(&self, action: Action) {
+        let options = self.shared.options();
+        match action {
+            Action::MaxConnections => self.close_surplus(options.limits.max_connections),
+            Action::ClientAdvertise => {
+                let (host, port) = announce::advertised(&options);
+                self.shared.set_listening(host, port);
+            }
+            Action::PidFile => {
+                if let Some(Err(error)) = options.pid_file.as_deref().map(pid_file::write) {
+                    tracing::error!("Could not write pidfile: {error}");
+                }
+            }
+            Action::PortsFile => {
+                let mut file = self.ports_file.lock();
+                if let Some(old) = file.take() {
+                    old.remove();
+                }
+                if let Some(directory) = &options.ports_file_dir {
+                    *file = PortsFile::write(directory, &self.ports());
+                }
+            }
+            Action::JetStream => self.switch_jetstream(options.jetstream.enabled),
+            // Connections and the engine take the new options over as a whole.
+            _ => {}
+        }
+    }
+
+    /// Where the server listens, for the ports file.
+    pub(super) fn ports(&self) -> Ports {
+        Ports::new(Some(self.address), *self.monitor_address.lock())
+    }
+
+    fn switch_jetstream(&self, on: bool) {
+        let _context = self.threads.first().enter();
+        match (on, self.shared.jetstream()) {
+            (true, None) => {
+                if let Err(error) = announce::start_jetstream(&self.shared) {
+                    tracing::error!("Can't start JetStream: {error}");
+                }
+            }
+            (false, Some(jetstream)) => {
+                self.shared.set_jetstream(None);
+                jetstream.stop(&self.shared);
+            }
+            _ => {}
+        }
+    }
+
+    /// Closes the youngest connections beyond `max`.
+    fn close_surplus(&self, max: i64) {
+        let Some(max) = usize::try_from(max).ok().filter(|max| *max > 0) else { return };
+        let mut clients = self.shared.clients();
+        clients.sort_unstable_by_key(|client| client.id());
+        for client in clients.iter().skip(max) {
             client.close(CloseReason::MaxConnectionsExceeded);
         }
     }
-    tracing::info!("Reloaded server configuration");
-    Ok(())
-}
-
-fn check(before: &Options, after: &Options) -> Result<(), ReloadError> {
-    let text = |value: &Option<String>| value.clone().unwrap_or_default();
-    let path = |options: &Options| {
-        options.jetstream.store_dir.as_ref().map(|path| path.display().to_string()).unwrap_or_default()
-    };
-    let fixed = [
-        ("Host", before.host.clone(), after.host.clone()),
-        ("Port", before.port.to_string(), after.port.to_string()),
-        ("ServerName", text(&before.server_name), text(&after.server_name)),
-        ("SystemAccount", text(&before.system_account), text(&after.system_account)),
-        ("JetStream", before.jetstream.enabled.to_string(), after.jetstream.enabled.to_string()),
-        ("StoreDir", path(before), path(after)),
-        ("JetStreamDomain", text(&before.jetstream.domain), text(&after.jetstream.domain)),
-        (
-            "MaxControlLine",
-            before.limits.max_control_line_bytes.to_string(),
-            after.limits.max_control_line_bytes.to_string(),
-        ),
-    ];
-    for (option, old, new) in fixed {
-        if old != new {
-            return Err(ReloadError { option, old, new });
-        }
-    }
-    Ok(())
 }

@@ -170,7 +170,7 @@ impl Connection {
         if self.shared.is_tracing() {
             self.trace_out("PONG", "");
         }
-        self.client.queue(|out| encode::pong(out));
+        self.client.queue(encode::pong);
         self.heard();
         // The first PING after CONNECT shows that the client is ready for what CONNECT led to.
         if self.connected

@@ -372,7 +372,7 @@ impl Connection {
         match self.keepalive.beat(now) {
             Beat::Wait => {}
             Beat::Ping => {
-                self.client.queue(|out| encode::ping(out));
+                self.client.queue(encode::ping);
                 settle_with(self.jetstream.as_deref());
             }
             Beat::Stale => {
@@ -399,6 +399,7 @@ impl Connection {
 
     /// Takes over options that a reload changed.
     fn reload(&mut self) {
+        self.jetstream = self.shared.jetstream();
         let options = self.shared.options();
         self.limits = options.limits.clone();
         self.keepalive.set_limits(&self.limits);

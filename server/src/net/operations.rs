@@ -151,7 +151,7 @@ impl Connection {
         if self.shared.is_tracing() {
             self.trace_out("OK", "");
         }
-        self.client.queue(|out| encode::ok(out));
+        self.client.queue(encode::ok);
     }
 
     /// Begins to close the connection.

@@ -3,16 +3,12 @@
 use jetkv_protocol::ServerInfo;
 
 use super::Shared;
+use crate::banner::API_LEVEL;
 use crate::net::Client;
-
-/// The version of nats-server whose behaviour this server has; clients choose their features by it.
-pub(crate) const VERSION: &str = "2.15.2";
+use crate::options::NATS_VERSION;
 
 /// Stands in INFO where nats-server names its Go version.
 const RUNTIME: &str = concat!("jetkv-", env!("CARGO_PKG_VERSION"));
-
-/// Level of the JetStream API that is served.
-pub(crate) const JETSTREAM_API_LEVEL: i64 = 5;
 
 /// Newest client protocol.
 const PROTOCOL: i64 = 1;
@@ -26,7 +22,7 @@ impl Shared {
         let mut info = ServerInfo {
             server_id: self.identity.id.clone(),
             server_name: self.identity.name.clone(),
-            version: VERSION.to_owned(),
+            version: NATS_VERSION.to_owned(),
             proto: PROTOCOL,
             go: RUNTIME.to_owned(),
             host,
@@ -37,7 +33,7 @@ impl Shared {
             jetstream,
             client_id: client.id(),
             client_ip: client.peer().ip().to_canonical().to_string(),
-            api_lvl: JETSTREAM_API_LEVEL,
+            api_lvl: i64::from(API_LEVEL),
             domain: options.jetstream.domain.clone().filter(|_| jetstream).unwrap_or_default(),
             xkey: self.identity.xkey.clone(),
             ..ServerInfo::default()

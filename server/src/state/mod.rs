@@ -18,7 +18,6 @@ pub use closed::ClosedClient;
 pub(crate) use closed::ClosedClients;
 pub(crate) use counters::Counters;
 pub(crate) use identity::{ServerIdentity, random_id};
-pub(crate) use info::{JETSTREAM_API_LEVEL, VERSION};
 
 use crate::auth::Authenticator;
 use crate::jetstream::JetStream;
@@ -99,6 +98,11 @@ impl Shared {
         self.accounts.apply(&options);
         *self.options.write() = Arc::new(options);
         std::mem::replace(&mut *self.auth.write(), auth)
+    }
+
+    /// Writes down which port was bound, which the options need not say.
+    pub(crate) fn set_bound_port(&self, port: u16) {
+        Arc::make_mut(&mut *self.options.write()).port = port;
     }
 
     /// Whether the protocol of connections is logged.
