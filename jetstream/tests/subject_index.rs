@@ -131,7 +131,7 @@ fn apply(index: &mut SubjectIndex, model: &mut Model, next_seq: &mut u64, op: &O
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn the_index_answers_as_a_sorted_map_does(ops in prop::collection::vec(op(), 1..150)) {
