@@ -14,7 +14,7 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::thread::Thread;
 use std::time::{Duration, Instant};
 
-/// Entries read while the stream is locked once.
+/// Messages looked at while the stream is locked once.
 const BATCH: usize = 64;
 
 /// What a watch shows. All fields off: the last value of each key, then every change.
@@ -61,7 +61,7 @@ pub struct Watch {
     next_seq: u64,
     /// Matching messages after the position, as last counted.
     behind: u64,
-    ready: VecDeque<Event>,
+    ready: VecDeque<Result<Event, StoreError>>,
 }
 
 impl Watch {
@@ -75,18 +75,17 @@ impl Watch {
     /// # Errors
     /// A damaged message, which is passed over; [`Error::BucketNotFound`] once the stream is closed.
     pub fn try_next(&mut self) -> Result<Option<Event>, Error> {
-        if let Some(event) = self.ready.pop_front() {
-            return Ok(Some(event));
-        }
-        if self.stream.is_closed() {
-            return Err(Error::BucketNotFound);
-        }
-        let stream = self.stream.clone();
-        let result = stream.with_store(|store| self.fill(store));
-        match (self.ready.pop_front(), result) {
-            (Some(event), _) => Ok(Some(event)),
-            (None, Err(error)) => Err(error.into()),
-            (None, Ok(())) => Ok(None),
+        loop {
+            if let Some(event) = self.ready.pop_front() {
+                return Ok(Some(event?));
+            }
+            if self.stream.is_closed() {
+                return Err(Error::BucketNotFound);
+            }
+            let stream = self.stream.clone();
+            if !stream.with_store(|store| self.fill(store)) {
+                return Ok(self.ready.pop_front().transpose()?);
+            }
         }
     }
 
@@ -150,45 +149,60 @@ impl Watch {
         Ok(entries)
     }
 
-    /// Reads on until some events are ready or there is nothing more.
-    fn fill(&mut self, store: &mut dyn Store) -> Result<(), StoreError> {
-        while self.ready.len() < BATCH {
-            let seq = match &mut self.phase {
-                Phase::Listed(seqs) => {
-                    let seq = seqs.pop();
-                    self.behind = seqs.len() as u64;
-                    seq
+    /// Looks at the next messages. Says whether there may be more.
+    fn fill(&mut self, store: &mut dyn Store) -> bool {
+        for _ in 0..BATCH {
+            match self.advance(store) {
+                Ok(Step::Show(event)) => self.ready.push_back(Ok(event)),
+                Ok(Step::Pass) => {}
+                Ok(Step::Wait) => return false,
+                Err(error) => {
+                    self.ready.push_back(Err(error));
+                    return true;
                 }
-                Phase::Through(last) => {
-                    let last = *last;
-                    next_seq(store, &self.filter, &mut self.next_seq, last)?
-                }
-                Phase::Live => {
-                    let Some(seq) = next_seq(store, &self.filter, &mut self.next_seq, u64::MAX)? else {
-                        return Ok(());
-                    };
-                    Some(seq)
-                }
-            };
-            let Some(seq) = seq else {
-                self.phase = Phase::Live;
-                self.ready.push_back(Event::InitialDone);
-                continue;
-            };
-            if !matches!(self.phase, Phase::Listed(_)) {
-                self.behind = match self.behind.checked_sub(1) {
-                    Some(behind) => behind,
-                    None => store.pending(&self.filter, seq + 1, false)?.count,
-                };
-            }
-            let Some(msg) = store.load(seq)? else { continue };
-            let entry = Entry::of(&msg, self.prefix_len, self.behind, !self.options.meta_only);
-            if entry.is_value() || !self.options.ignore_deletes {
-                self.ready.push_back(Event::Entry(entry));
             }
         }
-        Ok(())
+        true
     }
+
+    /// Looks at the next message.
+    fn advance(&mut self, store: &mut dyn Store) -> Result<Step, StoreError> {
+        let seq = match &mut self.phase {
+            Phase::Listed(seqs) => {
+                let seq = seqs.pop();
+                self.behind = seqs.len() as u64;
+                seq
+            }
+            Phase::Through(last) => next_seq(store, &self.filter, &mut self.next_seq, *last)?,
+            Phase::Live => match next_seq(store, &self.filter, &mut self.next_seq, u64::MAX)? {
+                None => return Ok(Step::Wait),
+                seq => seq,
+            },
+        };
+        let Some(seq) = seq else {
+            self.phase = Phase::Live;
+            return Ok(Step::Show(Event::InitialDone));
+        };
+        if !matches!(self.phase, Phase::Listed(_)) {
+            self.behind = match self.behind.checked_sub(1) {
+                Some(behind) => behind,
+                None => store.pending(&self.filter, seq.saturating_add(1), false)?.count,
+            };
+        }
+        let Some(msg) = store.load(seq)? else { return Ok(Step::Pass) };
+        let entry = Entry::of(&msg, self.prefix_len, self.behind, !self.options.meta_only);
+        let shown = entry.is_value() || !self.options.ignore_deletes;
+        Ok(if shown { Step::Show(Event::Entry(entry)) } else { Step::Pass })
+    }
+}
+
+/// What came of looking at the next message.
+enum Step {
+    Show(Event),
+    /// It is gone, or left out.
+    Pass,
+    /// There is none yet.
+    Wait,
 }
 
 /// Where a watch begins: its first phase, its position, and how much it has to show.

@@ -84,6 +84,17 @@ fn options_choose_what_is_shown() {
 }
 
 #[test]
+fn a_watch_that_leaves_out_many_markers_still_shows_what_follows_them() {
+    let (_test, _buckets, bucket) = buckets(1);
+    for n in 0..500 {
+        bucket.delete(&format!("k{n}"), Remove::default()).unwrap();
+    }
+    bucket.put("z", b"1").unwrap();
+    let mut watch = bucket.watch(&[], WatchOptions { ignore_deletes: true, ..NONE }).unwrap();
+    assert_eq!(drain(&mut watch), ["z=1@501-0", "done"]);
+}
+
+#[test]
 fn filters_choose_keys_and_an_empty_start_is_done_at_once() {
     let (_test, _buckets, bucket) = buckets(1);
     let mut watch = bucket.watch(&["a.*", "x"], NONE).unwrap();
