@@ -318,7 +318,7 @@ impl Engine {
         self.world.timers.next_ns()
     }
 
-    /// Writes and closes every store. Later publishes are answered with an error.
+    /// Writes and closes every store. Later publishes go unanswered, as on a nats-server that is going down.
     pub fn shutdown(&self) {
         let accounts: Vec<AccountId> = self.accounts.read().keys().copied().collect();
         for id in accounts {

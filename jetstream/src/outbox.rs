@@ -50,6 +50,16 @@ impl Outbox {
         self.items.push(Item { subject: to.clone(), to, reply: 0..0, headers: 0..0, payload });
     }
 
+    /// Queues a message whose header block is written in place by `write`.
+    pub fn push_with_headers(&mut self, to: &[u8], payload: &[u8], write: impl FnOnce(&mut Vec<u8>)) {
+        let to = self.copy(to);
+        let start = self.arena.len();
+        write(&mut self.arena);
+        let headers = start..self.arena.len();
+        let payload = self.copy(payload);
+        self.items.push(Item { subject: to.clone(), to, reply: 0..0, headers, payload });
+    }
+
     /// The queued messages, oldest first.
     pub fn iter(&self) -> impl Iterator<Item = OutMsg<'_>> {
         self.items.iter().map(|item| OutMsg {

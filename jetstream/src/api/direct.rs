@@ -16,26 +16,45 @@ const MULTI_MAX: usize = 1024;
 
 /// Serves a direct get. `key` is the subject at the end of the request's subject, empty for none.
 pub(super) fn get(call: &mut Call<'_>, name: &str, key: &str) -> ApiOutcome {
-    let Some(stream) = call.stream(name).filter(|stream| stream.config().allow_direct) else {
-        return ApiOutcome::no_responders();
-    };
+    let Some(stream) = call.stream(name) else { return ApiOutcome::no_responders() };
     let req = call.req;
+    let mut inner = stream.lock();
+    if !inner.config.allow_direct {
+        return ApiOutcome::no_responders();
+    }
     if req.reply.is_empty() {
         return ApiOutcome::done();
+    }
+    // Nothing is shown that a crash could still take back.
+    inner.flush();
+    if !key.is_empty() && req.payload.is_empty() && req.headers.is_empty() {
+        return last(call, &mut inner, name, key);
     }
     let get = match read(req.headers, req.payload, key) {
         Ok(get) => get,
         Err(status) => return refuse(call, status),
     };
-    let mut inner = stream.lock();
-    // Nothing is shown that a crash could still take back.
-    inner.flush();
     let mut reader = Reader { inner: &mut inner, name, out: call.out, reply: req.reply, get: &get };
     let result = reader.serve(call.engine.config().max_pending_bytes);
     drop(inner);
     match result {
         Ok(Ok(())) => ApiOutcome::done(),
         Ok(Err(status)) => refuse(call, status),
+        Err(error) => {
+            tracing::error!(stream = name, %error, "cannot read a message");
+            refuse(call, "404 Message Not Found")
+        }
+    }
+}
+
+/// The get of a key-value client: the last message of one subject. Allocates nothing.
+fn last(call: &mut Call<'_>, inner: &mut Inner, name: &str, key: &str) -> ApiOutcome {
+    match load_last(inner, key.as_bytes()) {
+        Ok(Some(msg)) => {
+            push_message(call.out, call.req.reply, name, &msg, None, false);
+            ApiOutcome::done()
+        }
+        Ok(None) => refuse(call, "404 Message Not Found"),
         Err(error) => {
             tracing::error!(stream = name, %error, "cannot read a message");
             refuse(call, "404 Message Not Found")
@@ -228,27 +247,31 @@ fn push_message(
     progress: Option<Progress>,
     no_headers: bool,
 ) {
-    let mut headers = Vec::with_capacity(msg.headers.len() + stream.len() + msg.subject.len() + 128);
-    if !no_headers {
-        match msg.headers.len().checked_sub(2).and_then(|end| msg.headers.get(..end)) {
-            Some(own) if !own.is_empty() => headers.extend_from_slice(own),
-            _ => headers.extend_from_slice(b"NATS/1.0\r\n"),
+    out.push_with_headers(reply, msg.payload, |headers| {
+        if !no_headers {
+            write_headers(stream, msg, progress, headers);
         }
-        headers.extend_from_slice(b"Nats-Stream: ");
-        headers.extend_from_slice(stream.as_bytes());
-        headers.extend_from_slice(b"\r\nNats-Subject: ");
-        headers.extend_from_slice(msg.subject);
-        headers.extend_from_slice(b"\r\nNats-Sequence: ");
-        push_number(&mut headers, msg.seq);
-        headers.extend_from_slice(b"\r\nNats-Time-Stamp: ");
-        write_time(msg.ts_ns, &mut headers);
-        if let Some(progress) = progress {
-            headers.extend_from_slice(b"\r\nNats-Num-Pending: ");
-            push_number(&mut headers, progress.pending);
-            headers.extend_from_slice(b"\r\nNats-Last-Sequence: ");
-            push_number(&mut headers, progress.last_seq);
-        }
-        headers.extend_from_slice(b"\r\n\r\n");
+    });
+}
+
+fn write_headers(stream: &str, msg: &Msg<'_>, progress: Option<Progress>, out: &mut Vec<u8>) {
+    match msg.headers.len().checked_sub(2).and_then(|end| msg.headers.get(..end)) {
+        Some(own) if !own.is_empty() => out.extend_from_slice(own),
+        _ => out.extend_from_slice(b"NATS/1.0\r\n"),
     }
-    out.push(OutMsg { to: reply, subject: reply, reply: b"", headers: &headers, payload: msg.payload });
+    out.extend_from_slice(b"Nats-Stream: ");
+    out.extend_from_slice(stream.as_bytes());
+    out.extend_from_slice(b"\r\nNats-Subject: ");
+    out.extend_from_slice(msg.subject);
+    out.extend_from_slice(b"\r\nNats-Sequence: ");
+    push_number(out, msg.seq);
+    out.extend_from_slice(b"\r\nNats-Time-Stamp: ");
+    write_time(msg.ts_ns, out);
+    if let Some(progress) = progress {
+        out.extend_from_slice(b"\r\nNats-Num-Pending: ");
+        push_number(out, progress.pending);
+        out.extend_from_slice(b"\r\nNats-Last-Sequence: ");
+        push_number(out, progress.last_seq);
+    }
+    out.extend_from_slice(b"\r\n\r\n");
 }

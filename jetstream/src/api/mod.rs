@@ -82,7 +82,7 @@ pub(crate) fn serve(engine: &Engine, req: &ApiRequest<'_>, out: &mut Outbox) -> 
     let Some(subject) = std::str::from_utf8(req.subject).ok().and_then(|s| without_domain(s, engine)) else {
         return ApiOutcome::done();
     };
-    let tokens: SmallVec<[&str; 8]> = subject.split('.').skip(2).collect();
+    let tokens: SmallVec<[&str; 16]> = subject.split('.').skip(2).collect();
     let account = engine.account(req.account);
     let mut call = Call { engine, req, subject: &subject, account, out };
     match tokens.as_slice() {

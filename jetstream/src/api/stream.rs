@@ -156,8 +156,8 @@ pub(super) fn update(call: &mut Call<'_>, name: &str) -> ApiOutcome {
     match try_update(call, name) {
         Ok(stream) => {
             let info = StreamInfo::new(call, &stream.lock(), false).with_server();
-            advise(call, name, "UPDATED", "modify");
             let _ = call.respond(KIND, info);
+            advise(call, name, "UPDATED", "modify");
             ApiOutcome::commit(stream)
         }
         Err(error) => call.fail(KIND, &error),

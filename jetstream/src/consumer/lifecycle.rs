@@ -88,11 +88,11 @@ impl Consumers {
         true
     }
 
-    /// Deletes every consumer because the stream is deleted; their requests are answered, no advisory is sent.
+    /// Deletes every consumer because the stream is deleted; their requests are answered, and advisories are sent.
     pub fn delete_all(&mut self, ctx: &mut StreamCtx<'_>) {
         let slots: Vec<Slot> = self.names.values().copied().collect();
         for slot in slots {
-            self.remove(ctx, slot, false);
+            self.remove(ctx, slot, true);
         }
         self.shared.acked.clear();
     }

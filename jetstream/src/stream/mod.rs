@@ -147,7 +147,7 @@ impl Stream {
             let lost = gate.route(self.account.id, host);
             drop(gate);
             if !lost.is_empty() {
-                self.give_back(lost);
+                self.give_back(lost, host);
             }
         } else {
             drop(inner);
@@ -158,11 +158,18 @@ impl Stream {
         self.watchers.wake();
     }
 
-    fn give_back(&self, lost: Vec<(Vec<u8>, Vec<u8>)>) {
+    /// Tells consumers what reached nobody. What they say to that leaves in another turn.
+    fn give_back(&self, lost: Vec<(Vec<u8>, Vec<u8>)>, host: &dyn Host) {
         let mut inner = self.lock();
         let (consumers, mut ctx) = inner.parts();
         for (to, reply) in &lost {
             consumers.not_delivered(&mut ctx, to, reply);
+        }
+        inner.arm();
+        let waits = !inner.outbox.is_empty();
+        drop(inner);
+        if waits && let Some(me) = self.me.upgrade() {
+            host.pump_later(&me);
         }
     }
 }

@@ -15,6 +15,8 @@ use std::sync::Arc;
 const META: &str = "meta.inf";
 const META_SUM: &str = "meta.sum";
 const CONSUMER_STATE: &str = "o.dat";
+/// Longest name of a directory entry on the file systems in use.
+const FILE_NAME_MAX_BYTES: usize = 255;
 
 /// A stream as it is found on disk.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -257,7 +259,12 @@ impl Storage {
 
     /// Moves a directory to a name that begins with a dot, which both servers take for rubbish, and removes it.
     fn remove_renamed(&self, parent: &Path, name: &str) -> Result<(), StoreError> {
-        let doomed = parent.join(format!(".{name}"));
+        // One byte less where the dot would make the name too long for a file system.
+        let mut end = name.len().min(FILE_NAME_MAX_BYTES - 1);
+        while !name.is_char_boundary(end) {
+            end -= 1;
+        }
+        let doomed = parent.join(format!(".{}", name.get(..end).unwrap_or_default()));
         self.remove_tree(&doomed)?;
         let dir = parent.join(name);
         match self.disk.rename(&dir, &doomed) {
