@@ -2,7 +2,7 @@
 
 use crate::api::{ApiRequest, ClientInfo};
 use crate::clock::ManualClock;
-use crate::disk::RealDisk;
+use crate::disk::{Disk, RealDisk};
 use crate::engine::{AccountLimits, Engine, EngineConfig, EngineError};
 use crate::host::{AccountId, Delivery, Host, OutMsg};
 use crate::outbox::Outbox;
@@ -175,8 +175,20 @@ impl TestEngine {
     /// # Errors
     /// Those of [`Engine::new`] and [`Engine::enable_account`].
     pub fn on(config: EngineConfig, clock: Arc<ManualClock>) -> Result<Self, EngineError> {
+        Self::on_disk(config, clock, Arc::new(RealDisk))
+    }
+
+    /// An engine on a disk of the test's own.
+    ///
+    /// # Errors
+    /// Those of [`Engine::new`] and [`Engine::enable_account`].
+    pub fn on_disk(
+        config: EngineConfig,
+        clock: Arc<ManualClock>,
+        disk: Arc<dyn Disk>,
+    ) -> Result<Self, EngineError> {
         let host = Arc::new(CollectHost::default());
-        let engine = Engine::new(config, clock.clone(), Arc::new(RealDisk), host.clone())?;
+        let engine = Engine::new(config, clock.clone(), disk, host.clone())?;
         let account = AccountId(1);
         engine.enable_account(account, "$G", AccountLimits::default())?;
         Ok(Self { engine, host, clock, account })

@@ -1,0 +1,150 @@
+//! What leaves a stream, and when.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
+
+use jetkv_jetstream::disk::{DirEntry, RealDisk};
+use jetkv_jetstream::testing::{START_NS, TestEngine};
+use jetkv_jetstream::{Disk, DiskFile, EngineConfig, Inbound, ManualClock, SyncPolicy};
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+/// A real disk whose writes and syncs can be made to fail, and that counts syncs.
+#[derive(Default)]
+struct Switch {
+    broken: AtomicBool,
+    syncs: AtomicU64,
+}
+
+struct SwitchDisk(Arc<Switch>);
+struct SwitchFile(Arc<Switch>, Box<dyn DiskFile>);
+
+impl Switch {
+    fn check(&self) -> io::Result<()> {
+        if self.broken.load(Ordering::SeqCst) { Err(io::Error::other("no space left")) } else { Ok(()) }
+    }
+}
+
+impl Disk for SwitchDisk {
+    fn open(&self, path: &Path, create: bool) -> io::Result<Box<dyn DiskFile>> {
+        Ok(Box::new(SwitchFile(self.0.clone(), RealDisk.open(path, create)?)))
+    }
+    fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
+        RealDisk.read(path)
+    }
+    fn replace(&self, path: &Path, content: &[u8], sync: bool) -> io::Result<()> {
+        self.0.check()?;
+        RealDisk.replace(path, content, sync)
+    }
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        RealDisk.rename(from, to)
+    }
+    fn remove_file(&self, path: &Path) -> io::Result<()> {
+        RealDisk.remove_file(path)
+    }
+    fn remove_dir_all(&self, path: &Path) -> io::Result<()> {
+        RealDisk.remove_dir_all(path)
+    }
+    fn create_dir_all(&self, path: &Path) -> io::Result<()> {
+        RealDisk.create_dir_all(path)
+    }
+    fn list(&self, path: &Path) -> io::Result<Vec<DirEntry>> {
+        RealDisk.list(path)
+    }
+    fn sync_dir(&self, path: &Path) -> io::Result<()> {
+        RealDisk.sync_dir(path)
+    }
+}
+
+impl DiskFile for SwitchFile {
+    fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
+        self.1.read_at(buf, offset)
+    }
+    fn write_at(&self, data: &[u8], offset: u64) -> io::Result<()> {
+        self.0.check()?;
+        self.1.write_at(data, offset)
+    }
+    fn set_len(&self, size_bytes: u64) -> io::Result<()> {
+        self.1.set_len(size_bytes)
+    }
+    fn len(&self) -> io::Result<u64> {
+        self.1.len()
+    }
+    fn sync(&self) -> io::Result<()> {
+        self.0.check()?;
+        self.0.syncs.fetch_add(1, Ordering::SeqCst);
+        self.1.sync()
+    }
+}
+
+fn on_switch(sync: SyncPolicy) -> (TestEngine, Arc<Switch>, tempfile::TempDir) {
+    let dir = tempfile::tempdir().unwrap();
+    let switch = Arc::new(Switch::default());
+    let config = EngineConfig { store_dir: Some(dir.path().to_owned()), sync, ..EngineConfig::default() };
+    let clock = Arc::new(ManualClock::new(START_NS));
+    let engine = TestEngine::on_disk(config, clock, Arc::new(SwitchDisk(switch.clone()))).unwrap();
+    let answer = engine.request("STREAM.CREATE.S", r#"{"name":"S","subjects":["s.>"],"allow_direct":true}"#);
+    assert!(answer.contains("did_create"), "{answer}");
+    (engine, switch, dir)
+}
+
+#[test]
+fn what_could_not_be_written_is_not_acknowledged() {
+    let (engine, switch, _dir) = on_switch(SyncPolicy::EveryNs(1_000_000_000));
+    assert_eq!(engine.publish("s.a", &[], "1"), r#"{"stream":"S","seq":1}"#);
+    switch.broken.store(true, Ordering::SeqCst);
+    for _ in 0..2 {
+        let answer = engine.publish("s.a", &[], "2");
+        assert!(answer.contains(r#""err_code":10077"#) && answer.contains(r#""seq":0"#), "{answer}");
+    }
+}
+
+#[test]
+fn with_sync_always_one_sync_serves_all_that_one_commit_brings() {
+    let (engine, switch, _dir) = on_switch(SyncPolicy::Always);
+    let stream = engine.engine.stream(engine.account, "S").unwrap();
+    let before = switch.syncs.load(Ordering::SeqCst);
+    for _ in 0..100 {
+        stream.publish(&Inbound { subject: b"s.a", reply: b"r", headers: b"", payload: b"x" });
+    }
+    assert!(engine.host.take().iter().all(|sent| sent.to != "r"), "nothing leaves before the commit");
+    stream.commit(&*engine.host);
+    let acks = engine.host.take().into_iter().filter(|sent| sent.to == "r").count();
+    assert_eq!(acks, 100);
+    assert!(
+        switch.syncs.load(Ordering::SeqCst) - before <= 2,
+        "a sync of data, and at most one of a new file"
+    );
+}
+
+#[test]
+fn without_sync_always_the_clock_decides_when_to_sync() {
+    let (engine, switch, _dir) = on_switch(SyncPolicy::EveryNs(1_000_000_000));
+    engine.publish("s.a", &[], "1");
+    let before = switch.syncs.load(Ordering::SeqCst);
+    engine.advance_ns(999_999_999);
+    assert_eq!(switch.syncs.load(Ordering::SeqCst), before);
+    engine.advance_ns(1);
+    assert!(switch.syncs.load(Ordering::SeqCst) > before);
+}
+
+#[test]
+fn acknowledgements_leave_in_the_order_of_their_sequences_whoever_commits() {
+    let engine = TestEngine::new().unwrap();
+    engine.request("STREAM.CREATE.S", r#"{"name":"S","subjects":["s.>"],"storage":"memory"}"#);
+    let stream = engine.engine.stream(engine.account, "S").unwrap();
+    engine.host.take();
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                for _ in 0..500 {
+                    stream.publish(&Inbound { subject: b"s.a", reply: b"r", headers: b"", payload: b"x" });
+                    stream.commit(&*engine.host);
+                }
+            });
+        }
+    });
+    let acks: Vec<String> = engine.host.take().into_iter().map(|sent| sent.payload).collect();
+    let wanted: Vec<String> = (1..=2000).map(|seq| format!("{{\"stream\":\"S\",\"seq\":{seq}}}")).collect();
+    assert_eq!(acks, wanted);
+}
