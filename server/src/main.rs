@@ -3,7 +3,10 @@
 use std::io::Write;
 use std::process::ExitCode;
 
-use jetkv::options::{Command, Message};
+use jetkv::log::Log;
+use jetkv::options::{Command, CommandLine, Message};
+use jetkv::signals::{self, Signals};
+use jetkv::{Server, fatal};
 
 fn main() -> ExitCode {
     let arguments: Vec<String> =
@@ -12,14 +15,40 @@ fn main() -> ExitCode {
         Command::Print(message) => print(&message),
         Command::Signal(request) => match request.send() {
             Ok(()) => ExitCode::SUCCESS,
-            Err(error) => print(&Message {
-                stdout: String::new(),
-                stderr: format!("nats-server: {error}\n"),
-                exit_code: 1,
-            }),
+            Err(error) => fail(&error),
         },
-        Command::Run(_) => ExitCode::SUCCESS,
+        Command::Run(command_line) => run(&command_line),
     }
+}
+
+/// Runs a server until it ends by itself or by a signal.
+fn run(command_line: &CommandLine) -> ExitCode {
+    let _ = std::io::stderr().write_all(command_line.warnings.as_bytes());
+    let log = match Log::start(&command_line.options.log) {
+        Ok(log) => log,
+        Err(error) => return fail(&error.to_string()),
+    };
+    let code = match serve(command_line, &log) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            fatal!("{error}");
+            ExitCode::FAILURE
+        }
+    };
+    log.flush();
+    code
+}
+
+fn serve(command_line: &CommandLine, log: &Log) -> Result<(), Box<dyn std::error::Error>> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        // Before anything else starts, so that no signal is lost.
+        let mut signals = Signals::listen()?;
+        let server = Server::start(command_line.options.clone())?;
+        server.ready(None);
+        signals::serve(&server, &mut signals, command_line, log).await;
+        Ok(())
+    })
 }
 
 /// Whoever closed standard output or standard error does not want to read, which is no failure.
@@ -27,4 +56,8 @@ fn print(message: &Message) -> ExitCode {
     let _ = std::io::stdout().write_all(message.stdout.as_bytes());
     let _ = std::io::stderr().write_all(message.stderr.as_bytes());
     ExitCode::from(message.exit_code)
+}
+
+fn fail(text: &str) -> ExitCode {
+    print(&Message { stdout: String::new(), stderr: format!("nats-server: {text}\n"), exit_code: 1 })
 }

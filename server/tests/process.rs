@@ -1,0 +1,161 @@
+//! The program as a process: its files, its log, and what signals do to it. Lines as measured on nats-server v2.15.2.
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+use std::io::{BufRead, BufReader, Write};
+use std::net::TcpStream;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus};
+use std::time::{Duration, Instant};
+
+/// Longest time to wait for anything.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A server in a directory of its own; killed when dropped.
+struct Running {
+    process: Child,
+    directory: tempfile::TempDir,
+}
+
+impl Running {
+    /// Starts a server with this configuration and waits until it is ready.
+    fn start(config: &str, flags: &[&str]) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        std::fs::write(directory.path().join("c.conf"), config).unwrap();
+        let process = Command::new(env!("CARGO_BIN_EXE_jetkv"))
+            .args(["-c", "c.conf", "-l", "log", "-a", "127.0.0.1", "-p", "-1", "--ports_file_dir", "."])
+            .args(flags)
+            .current_dir(directory.path())
+            .spawn()
+            .unwrap();
+        let running = Self { process, directory };
+        running.wait_for("log", "[INF] Server is ready");
+        running
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    fn wait_for(&self, file: &str, text: &str) {
+        let started = Instant::now();
+        loop {
+            let found = std::fs::read_to_string(self.path(file)).unwrap_or_default();
+            if found.contains(text) {
+                return;
+            }
+            assert!(started.elapsed() < PATIENCE, "no {text:?} in {found}");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// Where clients connect, as the ports file says.
+    fn client_address(&self) -> String {
+        let files = ports_files(self.directory.path());
+        let text = std::fs::read_to_string(&files[0]).unwrap();
+        text.split('"').find_map(|word| word.strip_prefix("nats://")).unwrap().to_owned()
+    }
+
+    /// Sends a signal with the program itself.
+    fn signal(&self, command: &str) {
+        let target = format!("{command}={}", self.process.id());
+        let sent = Command::new(env!("CARGO_BIN_EXE_jetkv")).args(["--signal", &target]).status().unwrap();
+        assert!(sent.success());
+    }
+
+    fn wait_for_end(&mut self) -> ExitStatus {
+        let started = Instant::now();
+        loop {
+            if let Some(status) = self.process.try_wait().unwrap() {
+                return status;
+            }
+            assert!(started.elapsed() < PATIENCE, "the server does not end");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+fn ports_files(directory: &Path) -> Vec<PathBuf> {
+    let paths = std::fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path());
+    paths.filter(|path| path.extension().is_some_and(|extension| extension == "ports")).collect()
+}
+
+#[test]
+fn the_ports_file_lives_as_long_as_the_server_and_the_pid_file_longer() {
+    let mut server = Running::start("max_payload: 100KB", &["-P", "pid"]);
+    let files = ports_files(server.directory.path());
+    let name = format!("jetkv_{}.ports", server.process.id());
+    assert_eq!(files[0].file_name().unwrap().to_str(), Some(name.as_str()));
+    let text = std::fs::read_to_string(&files[0]).unwrap();
+    assert!(text.starts_with("{\"nats\":[\"nats://127.0.0.1:"), "{text}");
+    server.signal("term");
+    assert_eq!(server.wait_for_end().code(), Some(0));
+    assert!(ports_files(server.directory.path()).is_empty());
+    let pid = std::fs::read_to_string(server.path("pid")).unwrap();
+    assert_eq!(pid, server.process.id().to_string());
+    server.wait_for("log", "[INF] Trapped \"terminated\" signal");
+    server.wait_for("log", "[INF] Initiating Shutdown...");
+    server.wait_for("log", "[INF] Server Exiting..");
+}
+
+#[test]
+fn a_reload_takes_what_can_change_and_refuses_the_rest() {
+    let server = Running::start("max_payload: 100KB", &[]);
+    std::fs::write(server.path("c.conf"), "max_payload: 1024\ndebug: true").unwrap();
+    server.signal("reload");
+    server.wait_for("log", "[INF] Trapped \"hangup\" signal");
+    server.wait_for("log", "[INF] Reloaded: debug = true");
+    server.wait_for("log", "[INF] Reloaded: max_payload = 1024");
+    server.wait_for("log", "[INF] Reloaded server configuration (sha256:");
+    std::fs::write(server.path("c.conf"), "server_name: x").unwrap();
+    server.signal("reload");
+    server.wait_for(
+        "log",
+        "[ERR] Failed to reload server configuration: config reload not supported for ServerName: old=, new=x",
+    );
+    std::fs::write(server.path("c.conf"), "xyz: 1").unwrap();
+    server.signal("reload");
+    server.wait_for("log", "[ERR] Failed to reload server configuration: c.conf:1:0: unknown field \"xyz\"");
+}
+
+#[test]
+fn the_log_file_is_opened_again_after_it_was_moved() {
+    let mut server = Running::start("max_payload: 100KB", &[]);
+    std::fs::rename(server.path("log"), server.path("old")).unwrap();
+    server.signal("reopen");
+    server.wait_for("old", "[INF] Trapped \"user defined signal 1\" signal");
+    server.wait_for("log", "[INF] File log re-opened");
+    server.signal("quit");
+    assert_eq!(server.wait_for_end().code(), Some(0));
+}
+
+#[test]
+fn lame_duck_mode_without_clients_ends_at_once() {
+    let mut server = Running::start("max_payload: 100KB", &[]);
+    server.signal("ldm");
+    server.wait_for("log", "[INF] Entering lame duck mode, stop accepting new clients");
+    assert_eq!(server.wait_for_end().code(), Some(0));
+}
+
+#[test]
+fn lame_duck_mode_outlasts_a_polite_end_but_not_an_interrupt() {
+    let mut server = Running::start("max_payload: 100KB", &[]);
+    let mut client = TcpStream::connect(server.client_address()).unwrap();
+    client.set_read_timeout(Some(PATIENCE)).unwrap();
+    client.write_all(b"CONNECT {}\r\nPING\r\n").unwrap();
+    let mut answers = BufReader::new(client).lines().map(Result::unwrap);
+    assert!(answers.any(|line| line == "PONG"));
+    server.signal("ldm");
+    assert!(answers.any(|line| line.starts_with("INFO ") && line.contains("\"ldm\":true")));
+    server.signal("term");
+    server.wait_for("log", "[INF] Trapped \"terminated\" signal");
+    assert!(server.process.try_wait().unwrap().is_none());
+    server.signal("quit");
+    assert_eq!(server.wait_for_end().code(), Some(0));
+}
