@@ -1,1 +1,38 @@
-//! Harness that runs JetKV and nats-server side by side.
+//! JetKV and nats-server side by side.
+//!
+//! A scenario (a short text file, see [`transcript`]) is played on both servers, each in a process of its own;
+//! what may differ is normalised and the two transcripts are compared line by line. The official clients and the
+//! `nats` CLI do the same through [`clients`]. [`oracle`] installs the pinned programs that this needs, and
+//! [`scoreboard`] writes down which features are proved by which scenarios.
+
+pub mod clients;
+pub mod http;
+pub mod oracle;
+pub mod process;
+pub mod scoreboard;
+pub mod transcript;
+pub mod wire;
+
+use std::path::PathBuf;
+
+/// Everything that can stop the harness itself (never a difference between two servers).
+pub type Error = Box<dyn std::error::Error + Send + Sync>;
+
+/// Result of the harness's own operations.
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// The root of the workspace: where `Cargo.toml`, `target/` and `COMPATIBILITY.md` are.
+pub fn workspace_root() -> PathBuf {
+    let package = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
+    package.parent().map(PathBuf::from).unwrap_or(package)
+}
+
+/// The folder of the scenario files.
+pub fn scenario_root() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("scenarios")
+}
+
+/// True where a missing tool must fail the run instead of skipping a part of it.
+pub fn is_ci() -> bool {
+    std::env::var("CI").is_ok_and(|value| value == "true" || value == "1")
+}

@@ -1,0 +1,108 @@
+//! `compat play <file or folder> [--against PROGRAM] [--both PROGRAM] [--show] [--only TEXT]`
+//!
+//! Plays scenarios on nats-server and JetKV and shows the differences.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use jetkv_compat_tests::oracle::{self, Tool, Toolbox};
+use jetkv_compat_tests::process::Program;
+use jetkv_compat_tests::transcript::compare::{Comparison, Report};
+use jetkv_compat_tests::transcript::play::Tools;
+use jetkv_compat_tests::transcript::scenario;
+use jetkv_compat_tests::{Result, scenario_root};
+
+const USAGE: &str = "usage:
+  compat play [FILE or FOLDER]... [--only TEXT] [--show] [--both PROGRAM] [--against PROGRAM]
+      Plays scenarios (all of them by default) on nats-server and on JetKV and shows the differences.
+      --only TEXT        only cases with TEXT in their name
+      --show             print the transcript of the first program instead of comparing
+      --against PROGRAM  this program takes nats-server's place (a path, or nats-server)
+      --both PROGRAM     this program takes both places: the check of the scenarios themselves";
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let result = match arguments.split_first() {
+        Some((verb, rest)) if verb == "play" => play(rest),
+        _ => Err(USAGE.into()),
+    };
+    match result {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+#[derive(Default)]
+struct PlayOptions {
+    paths: Vec<PathBuf>,
+    only: Option<String>,
+    show: bool,
+    both: Option<String>,
+    against: Option<String>,
+}
+
+fn parse_options(arguments: &[String]) -> Result<PlayOptions> {
+    let mut options = PlayOptions::default();
+    let mut rest = arguments.iter();
+    while let Some(argument) = rest.next() {
+        let mut value = || rest.next().cloned().ok_or_else(|| format!("{argument} needs a value\n{USAGE}"));
+        match argument.as_str() {
+            "--only" => options.only = Some(value()?),
+            "--both" => options.both = Some(value()?),
+            "--against" => options.against = Some(value()?),
+            "--show" => options.show = true,
+            path if path.starts_with("--") => return Err(USAGE.into()),
+            path => options.paths.push(path.into()),
+        }
+    }
+    if options.paths.is_empty() {
+        options.paths.push(scenario_root());
+    }
+    Ok(options)
+}
+
+fn program(toolbox: &Toolbox, name: &str) -> Result<Program> {
+    if name == "nats-server" {
+        return toolbox.reference();
+    }
+    Ok(Program { name: name.to_string(), path: std::path::absolute(name)? })
+}
+
+fn play(arguments: &[String]) -> Result<bool> {
+    let options = parse_options(arguments)?;
+    let toolbox = Toolbox::default();
+    let (reference, candidate) = match (&options.both, &options.against) {
+        (Some(both), _) => {
+            let program = program(&toolbox, both)?;
+            (program.clone(), program)
+        }
+        (None, Some(against)) => (program(&toolbox, against)?, oracle::jetkv()?),
+        (None, None) => (toolbox.reference()?, oracle::jetkv()?),
+    };
+    let tools = Tools { cli: toolbox.require(Tool::Cli)?.map(|launch| launch.program) };
+    let mut cases = Vec::new();
+    for path in &options.paths {
+        cases.extend(scenario::read_all(path)?);
+    }
+    if let Some(only) = &options.only {
+        cases.retain(|case| case.name.contains(only.as_str()));
+    }
+    let mut comparison = Comparison::new(&reference, &candidate, &tools);
+    if options.show {
+        for case in &cases {
+            println!("--- {}", case.name);
+            match comparison.transcripts(case).0 {
+                Ok(transcript) => println!("{}", transcript.lines.join("\n")),
+                Err(error) => println!("{error}"),
+            }
+        }
+        return Ok(true);
+    }
+    let report = Report::run(&cases, &mut comparison);
+    println!("{}", report.summary());
+    Ok(report.is_good())
+}

@@ -1,0 +1,352 @@
+//! Server processes: started on ports of their own choice, stopped by pid, never left behind.
+
+use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::OnceLock;
+use std::sync::mpsc::{Sender, channel};
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+use tempfile::TempDir;
+
+use crate::{Error, Result};
+
+/// How long a server may take to write its ports file, or to end after a signal.
+const PROCESS_WAIT: Duration = Duration::from_secs(20);
+const POLL: Duration = Duration::from_millis(2);
+
+/// A server program: the real one or JetKV.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Program {
+    /// What reports call it.
+    pub name: String,
+    /// The executable.
+    pub path: PathBuf,
+}
+
+/// Flags and configuration text that a scenario starts its server with. Servers with equal options can be shared.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct ServerOptions {
+    /// Flags besides the ports, the ports folder and the store, which the harness sets.
+    pub flags: Vec<String>,
+    /// Text of the configuration file; `${dir}` stands for the server's own folder.
+    pub config: Option<String>,
+    /// Further files beside the configuration file (name, text).
+    pub files: Vec<(String, String)>,
+}
+
+/// A running (or deliberately stopped) server with its folder.
+#[derive(Debug)]
+pub struct Server {
+    program: Program,
+    options: ServerOptions,
+    dir: TempDir,
+    child: Option<Child>,
+    ports: BTreeMap<String, u16>,
+    starts: usize,
+}
+
+impl Server {
+    /// Starts `program` with `options` in a fresh folder and waits until it listens.
+    ///
+    /// # Errors
+    /// When the process ends or does not write its ports file in time; the text carries its log.
+    pub fn start(program: &Program, options: &ServerOptions) -> Result<Self> {
+        let dir = tempfile::Builder::new().prefix("jetkv-compat-").tempdir()?;
+        let mut server = Self {
+            program: program.clone(),
+            options: options.clone(),
+            dir,
+            child: None,
+            ports: BTreeMap::new(),
+            starts: 0,
+        };
+        write_files(server.dir.path(), options)?;
+        server.launch()?;
+        Ok(server)
+    }
+
+    /// Starts the stopped process again on the same ports and the same store.
+    ///
+    /// # Errors
+    /// As for [`Server::start`].
+    pub fn launch(&mut self) -> Result<()> {
+        self.starts += 1;
+        let ports_dir = self.dir.path().join(format!("ports-{}", self.starts));
+        std::fs::create_dir_all(&ports_dir)?;
+        let log = File::create(self.log_path(self.starts))?;
+        let mut command = command(&self.program.path);
+        command.args(self.arguments(&ports_dir)).current_dir(self.dir.path());
+        command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
+        self.child = Some(spawn(command)?);
+        let deadline = Instant::now() + PROCESS_WAIT;
+        loop {
+            if let Some(ports) = read_ports(&ports_dir) {
+                self.ports = ports;
+                return Ok(());
+            }
+            if let Some(status) = self.poll_exit()? {
+                return Err(
+                    format!("{} ended at start ({status}):\n{}", self.program.name, self.log()).into()
+                );
+            }
+            if Instant::now() > deadline {
+                return Err(format!("{} wrote no ports file:\n{}", self.program.name, self.log()).into());
+            }
+            std::thread::sleep(POLL);
+        }
+    }
+
+    fn arguments(&self, ports_dir: &Path) -> Vec<String> {
+        let port_of = |name: &str| self.ports.get(name).map_or_else(|| "-1".to_string(), u16::to_string);
+        let store = self.dir.path().join("store");
+        let mut arguments = vec![
+            "-a".to_string(),
+            "127.0.0.1".to_string(),
+            "-p".to_string(),
+            port_of("nats"),
+            "-m".to_string(),
+            port_of("monitoring"),
+            "--ports_file_dir".to_string(),
+            ports_dir.display().to_string(),
+            "-sd".to_string(),
+            store.display().to_string(),
+        ];
+        if self.options.config.is_some() {
+            arguments.push("-c".to_string());
+            arguments.push(self.dir.path().join("server.conf").display().to_string());
+        }
+        arguments.extend(self.options.flags.iter().map(|flag| self.expand(flag)));
+        arguments
+    }
+
+    fn expand(&self, text: &str) -> String {
+        text.replace("${dir}", &self.dir.path().display().to_string())
+    }
+
+    /// Sends a signal to the process.
+    ///
+    /// # Errors
+    /// When the process is not running.
+    pub fn signal(&self, signal: Signal) -> Result<()> {
+        let child = self.child.as_ref().ok_or("the server is not running")?;
+        let pid = Pid::from_child(child);
+        Ok(kill_process(pid, signal)?)
+    }
+
+    /// Sends a signal and waits for the end of the process.
+    ///
+    /// # Errors
+    /// When the process is not running or does not end in time.
+    pub fn stop(&mut self, signal: Signal) -> Result<ExitStatus> {
+        self.signal(signal)?;
+        self.wait_exit(PROCESS_WAIT)
+    }
+
+    /// Waits for the process to end by itself.
+    ///
+    /// # Errors
+    /// When it does not end within `limit`.
+    pub fn wait_exit(&mut self, limit: Duration) -> Result<ExitStatus> {
+        let deadline = Instant::now() + limit;
+        loop {
+            if let Some(status) = self.poll_exit()? {
+                self.child = None;
+                return Ok(status);
+            }
+            if Instant::now() > deadline {
+                return Err(format!("{} did not end within {limit:?}", self.program.name).into());
+            }
+            std::thread::sleep(POLL);
+        }
+    }
+
+    fn poll_exit(&mut self) -> Result<Option<ExitStatus>> {
+        let child = self.child.as_mut().ok_or("the server is not running")?;
+        Ok(child.try_wait()?)
+    }
+
+    /// True while the process runs.
+    pub fn is_alive(&mut self) -> bool {
+        self.child.is_some() && matches!(self.poll_exit(), Ok(None))
+    }
+
+    /// The port of a listener by its name in the ports file (`nats`, `monitoring`, ...).
+    pub fn port(&self, listener: &str) -> Option<u16> {
+        self.ports.get(listener).copied()
+    }
+
+    /// All listeners with their ports.
+    pub fn ports(&self) -> &BTreeMap<String, u16> {
+        &self.ports
+    }
+
+    /// The URL for clients.
+    pub fn url(&self) -> String {
+        format!("nats://127.0.0.1:{}", self.port("nats").unwrap_or_default())
+    }
+
+    /// The server's own folder: configuration, store (`store/`), logs.
+    pub fn dir(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// The process id while it runs.
+    pub fn pid(&self) -> Option<u32> {
+        self.child.as_ref().map(Child::id)
+    }
+
+    /// The program this server runs.
+    pub fn program(&self) -> &Program {
+        &self.program
+    }
+
+    fn log_path(&self, start: usize) -> PathBuf {
+        self.dir.path().join(format!("log-{start}.txt"))
+    }
+
+    /// What the process printed since its latest start.
+    pub fn log(&self) -> String {
+        std::fs::read(self.log_path(self.starts))
+            .map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
+            .unwrap_or_default()
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        if let Some(child) = self.child.as_mut() {
+            // An error means that it has ended already.
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
+
+/// Writes a configuration and its companions into `dir`, with `${dir}` replaced.
+///
+/// # Errors
+/// When the folder cannot be written.
+pub fn write_files(dir: &Path, options: &ServerOptions) -> Result<()> {
+    let place = dir.display().to_string();
+    if let Some(config) = &options.config {
+        std::fs::write(dir.join("server.conf"), config.replace("${dir}", &place))?;
+    }
+    for (name, text) in &options.files {
+        let path = dir.join(name);
+        if let Some(parent) = path.parent() {
+            std::fs::create_dir_all(parent)?;
+        }
+        std::fs::write(path, text.replace("${dir}", &place))?;
+    }
+    Ok(())
+}
+
+fn read_ports(dir: &Path) -> Option<BTreeMap<String, u16>> {
+    let entry = std::fs::read_dir(dir)
+        .ok()?
+        .flatten()
+        .find(|e| e.path().extension().is_some_and(|x| x == "ports"))?;
+    let text = std::fs::read_to_string(entry.path()).ok()?;
+    let parsed: BTreeMap<String, Vec<String>> = serde_json::from_str(&text).ok()?;
+    let mut ports = BTreeMap::new();
+    for (name, urls) in parsed {
+        let port = urls.first().and_then(|url| url.rsplit_once(':')).and_then(|(_, port)| port.parse().ok());
+        if let Some(port) = port {
+            ports.insert(name, port);
+        }
+    }
+    ports.contains_key("nats").then_some(ports)
+}
+
+/// The result of a program that ran to its end.
+#[derive(Debug)]
+pub struct Finished {
+    /// The exit code; `None` when a signal ended it, or the time limit did.
+    pub code: Option<i32>,
+    /// True when it was still running at the limit and was ended.
+    pub was_running: bool,
+    /// Standard output.
+    pub stdout: String,
+    /// Standard error.
+    pub stderr: String,
+}
+
+/// Runs a command to its end, ending it at `limit`.
+///
+/// # Errors
+/// When the program cannot be started.
+pub fn run_to_end(mut command: Command, limit: Duration) -> Result<Finished> {
+    let out = tempfile::NamedTempFile::new()?;
+    let err = tempfile::NamedTempFile::new()?;
+    command.stdin(Stdio::null()).stdout(out.reopen()?).stderr(err.reopen()?);
+    let mut child = spawn(command)?;
+    let deadline = Instant::now() + limit;
+    let status = loop {
+        if let Some(status) = child.try_wait()? {
+            break Some(status);
+        }
+        if Instant::now() > deadline {
+            let _ = child.kill();
+            let _ = child.wait();
+            break None;
+        }
+        std::thread::sleep(POLL);
+    };
+    let read = |file: &tempfile::NamedTempFile| {
+        std::fs::read(file.path()).map(|b| String::from_utf8_lossy(&b).into_owned()).unwrap_or_default()
+    };
+    Ok(Finished {
+        code: status.and_then(|s| s.code()),
+        was_running: status.is_none(),
+        stdout: read(&out),
+        stderr: read(&err),
+    })
+}
+
+type SpawnRequest = (Command, Sender<std::io::Result<Child>>);
+
+/// Starts a process; one made by [`command`] ends when this one does, however this one ends.
+///
+/// The kernel ties the parent-death signal to the *thread* that started the child, so one thread that lives as long
+/// as the process starts all of them.
+///
+/// # Errors
+/// When the program cannot be started.
+pub fn spawn(command: Command) -> Result<Child> {
+    static SPAWNER: OnceLock<Sender<SpawnRequest>> = OnceLock::new();
+    let spawner = SPAWNER.get_or_init(|| {
+        let (sender, receiver) = channel::<SpawnRequest>();
+        std::thread::spawn(move || {
+            while let Ok((mut command, answer)) = receiver.recv() {
+                // Nobody waits for the answer any more only when the whole process is going down.
+                let _ = answer.send(command.spawn());
+            }
+        });
+        sender
+    });
+    let (answer, result) = channel();
+    let name = command.get_program().to_string_lossy().into_owned();
+    spawner.send((command, answer)).map_err(|_| "the spawning thread has ended")?;
+    let child =
+        result.recv()?.map_err(|error| -> Error { format!("cannot start {name}: {error}").into() })?;
+    Ok(child)
+}
+
+/// A command for `program` that runs under `setpriv --pdeathsig KILL` where that exists. `setpriv` replaces itself by
+/// the program, so the process id is the program's own.
+pub fn command(program: impl AsRef<OsStr>) -> Command {
+    static SETPRIV: OnceLock<bool> = OnceLock::new();
+    let exists = *SETPRIV.get_or_init(|| {
+        Command::new("setpriv").args(["--pdeathsig", "KILL", "true"]).status().is_ok_and(|s| s.success())
+    });
+    if !exists {
+        return Command::new(program);
+    }
+    let mut command = Command::new("setpriv");
+    command.args(["--pdeathsig", "KILL"]).arg(program);
+    command
+}

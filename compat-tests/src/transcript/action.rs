@@ -1,0 +1,298 @@
+//! The verbs of a scenario's steps.
+
+use std::time::Duration;
+
+use super::scenario::block;
+use crate::Result;
+use rustix::process::Signal;
+
+/// How long a wait lasts at most unless the step says otherwise.
+pub const WAIT_LIMIT: Duration = Duration::from_secs(5);
+
+/// What a step does. Texts are templates: variables and escapes are replaced when the step is played.
+// The fields are the words of the verb's own line.
+#[allow(missing_docs)]
+#[derive(Clone, Debug)]
+pub enum Action {
+    /// `open C`: a TCP connection; records INFO and sends nothing. PINGs are recorded and not answered.
+    Open { conn: String },
+    /// `connect C [json]`: connection, CONNECT with the given fields over the default ones, PING, wait for PONG.
+    Connect { conn: String, fields: String },
+    /// `C > text` (adds CR LF) and `C >> text` (adds nothing).
+    Send { conn: String, text: String, line_end: bool },
+    /// `C pub subject [Header: value; ...] payload`: PUB or HPUB with the sizes filled in.
+    Publish { conn: String, message: Outgoing },
+    /// `C < n`, `A,B < n sorted`, `C < n count`, `C < to text`.
+    Wait { conns: Vec<String>, goal: Goal, order: Order, limit: Duration },
+    /// `C sync`: PING, and everything until its PONG.
+    Sync { conn: String },
+    /// `C quiet 100ms`: records what comes within that time (nothing, if all is well).
+    Quiet { conn: String, time: Duration },
+    /// `C closed`: waits for the server to close the connection.
+    Closed { conn: String, limit: Duration },
+    /// `C close`: closes it from our side.
+    Close { conn: String },
+    /// `C reply [n] payload`: publishes to the reply subject of the last (or n-th) message of the connection.
+    Reply { conn: String, index: Option<usize>, payload: String },
+    /// `request subject [headers] payload`, `js API.SUBJECT payload`, `publish subject payload`, `C request ...`.
+    Request { conn: String, message: Outgoing },
+    /// `collect n subject [headers] payload`: a request with up to n answers.
+    Collect { conn: String, count: usize, message: Outgoing },
+    /// `capture NAME /json/pointer`: takes a value from the latest JSON answer.
+    Capture { name: String, pointer: String },
+    /// `repeat n step`, with `${i}` counting from 1.
+    Repeat { count: usize, text: String, action: Box<Action> },
+    /// `until API.SUBJECT [payload] /json/pointer = value`: asks until the answer has the value.
+    Until { message: Outgoing, pointer: String, value: String },
+    /// `get /page`: a monitoring page.
+    Get { path: String },
+    /// `nats arguments`: the CLI.
+    Cli { arguments: String },
+    /// `run arguments`: the server program, to its end (or 2 s, and then its log).
+    Run { arguments: String },
+    /// `start`, after `stop`.
+    Start,
+    /// `stop SIGNAL`
+    Stop { signal: Signal },
+    /// `signal NAME`
+    Signal { signal: Signal },
+    /// `log text`: waits for a log line that contains the text and records it.
+    Log { text: String },
+    /// `exited`: waits for the server to end by itself.
+    Exited,
+    /// `write file:` with the text in the lines below.
+    Write { file: String, text: String },
+    /// `sleep 10ms`
+    Sleep { time: Duration },
+}
+
+/// What a wait waits for.
+#[derive(Clone, Debug)]
+pub enum Goal {
+    /// So many frames.
+    Frames(usize),
+    /// The first frame with this text in it.
+    Text(String),
+}
+
+/// How the frames of a wait are recorded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Order {
+    /// As they came.
+    Arrival,
+    /// Sorted, and without the connection's name: their order is not defined.
+    Sorted,
+    /// Only how many there were.
+    Count,
+}
+
+/// A message to publish.
+#[derive(Clone, Debug, Default)]
+pub struct Outgoing {
+    /// Subject.
+    pub subject: String,
+    /// Header lines (`Name: value`).
+    pub headers: Vec<String>,
+    /// Payload.
+    pub payload: String,
+}
+
+/// Parses a step from its line and its continuation lines.
+///
+/// # Errors
+/// When the verb or its arguments are wrong.
+pub fn parse_action(first: &str, more: &[String]) -> Result<Action> {
+    if let Some(file) = first.strip_prefix("write ") {
+        return Ok(Action::Write { file: file.trim_end_matches(':').trim().to_string(), text: block(more) });
+    }
+    let (word, rest) = split_word(first);
+    if let Some(action) = parse_send(word, rest, more) {
+        return Ok(action);
+    }
+    let mut joined = rest.to_string();
+    for line in more {
+        joined.push(' ');
+        joined.push_str(line.trim());
+    }
+    let rest = joined.as_str();
+    if let Some(action) = parse_server_verb(word, rest)? {
+        return Ok(action);
+    }
+    match word {
+        "open" => Ok(Action::Open { conn: name(rest)? }),
+        "connect" => {
+            let (conn, fields) = split_word(rest);
+            let fields = if fields.is_empty() { "{}" } else { fields };
+            Ok(Action::Connect { conn: name(conn)?, fields: fields.to_string() })
+        }
+        "request" | "publish" => Ok(Action::Request { conn: "js".to_string(), message: outgoing(rest)? }),
+        "js" => Ok(Action::Request { conn: "js".to_string(), message: api(rest)? }),
+        "collect" => {
+            let (count, rest) = split_word(rest);
+            Ok(Action::Collect { conn: "js".to_string(), count: count.parse()?, message: outgoing(rest)? })
+        }
+        "capture" => {
+            let (name, pointer) = split_word(rest);
+            Ok(Action::Capture { name: name.to_string(), pointer: pointer.to_string() })
+        }
+        "repeat" => {
+            let (count, text) = split_word(rest);
+            let action = Box::new(parse_action(text, &[])?);
+            Ok(Action::Repeat { count: count.parse()?, text: text.to_string(), action })
+        }
+        "until" => parse_until(rest),
+        "sleep" => Ok(Action::Sleep { time: duration(rest)? }),
+        conn => parse_connection_verb(conn, rest),
+    }
+}
+
+fn parse_send(conn: &str, rest: &str, more: &[String]) -> Option<Action> {
+    let (mark, text) = split_word(rest);
+    if mark != ">" && mark != ">>" {
+        return None;
+    }
+    let mut text = text.to_string();
+    for line in more {
+        text.push_str("\\r\\n");
+        text.push_str(line.trim_start());
+    }
+    Some(Action::Send { conn: conn.to_string(), text, line_end: mark == ">" })
+}
+
+fn parse_server_verb(word: &str, rest: &str) -> Result<Option<Action>> {
+    Ok(Some(match word {
+        "get" => Action::Get { path: rest.to_string() },
+        "nats" => Action::Cli { arguments: rest.to_string() },
+        "run" => Action::Run { arguments: rest.to_string() },
+        "start" => Action::Start,
+        "stop" => Action::Stop { signal: signal(rest)? },
+        "signal" => Action::Signal { signal: signal(rest)? },
+        "log" => Action::Log { text: rest.to_string() },
+        "exited" => Action::Exited,
+        _ => return Ok(None),
+    }))
+}
+
+fn parse_connection_verb(conns: &str, rest: &str) -> Result<Action> {
+    let (verb, arguments) = split_word(rest);
+    let conn = conns.to_string();
+    match verb {
+        "<" => parse_wait(conns, arguments),
+        "sync" => Ok(Action::Sync { conn }),
+        "quiet" => Ok(Action::Quiet { conn, time: duration(arguments)? }),
+        "closed" => {
+            let limit = if arguments.is_empty() { WAIT_LIMIT } else { duration(arguments)? };
+            Ok(Action::Closed { conn, limit })
+        }
+        "close" => Ok(Action::Close { conn }),
+        "pub" => Ok(Action::Publish { conn, message: outgoing(arguments)? }),
+        "request" => Ok(Action::Request { conn, message: outgoing(arguments)? }),
+        "js" => Ok(Action::Request { conn, message: api(arguments)? }),
+        "reply" => {
+            let (index, payload) = split_word(arguments);
+            Ok(match index.parse() {
+                Ok(index) => Action::Reply { conn, index: Some(index), payload: payload.to_string() },
+                Err(_) => Action::Reply { conn, index: None, payload: arguments.to_string() },
+            })
+        }
+        _ => Err(format!("unknown step {conns:?} {rest:?}").into()),
+    }
+}
+
+fn parse_wait(conns: &str, arguments: &str) -> Result<Action> {
+    let conns = conns.split(',').map(str::to_string).collect();
+    let (what, mut rest) = split_word(arguments);
+    if what == "to" {
+        let goal = Goal::Text(rest.to_string());
+        return Ok(Action::Wait { conns, goal, order: Order::Arrival, limit: WAIT_LIMIT });
+    }
+    let goal = Goal::Frames(what.parse().map_err(|_| format!("a number of frames, not {what:?}"))?);
+    let mut order = Order::Arrival;
+    let mut limit = WAIT_LIMIT;
+    while !rest.is_empty() {
+        let (word, after) = split_word(rest);
+        rest = after;
+        match word {
+            "sorted" => order = Order::Sorted,
+            "count" => order = Order::Count,
+            "within" => {
+                let (time, after) = split_word(rest);
+                limit = duration(time)?;
+                rest = after;
+            }
+            _ => return Err(format!("unknown word {word:?} after <").into()),
+        }
+    }
+    Ok(Action::Wait { conns, goal, order, limit })
+}
+
+fn parse_until(rest: &str) -> Result<Action> {
+    let (question, value) = rest.rsplit_once(" = ").ok_or("until needs ` = value`")?;
+    let (question, pointer) = question.rsplit_once(" /").ok_or("until needs a /json/pointer")?;
+    Ok(Action::Until {
+        message: api(question)?,
+        pointer: format!("/{}", pointer.trim()),
+        value: value.trim().to_string(),
+    })
+}
+
+/// `subject [Name: value; Name: value] payload`
+fn outgoing(text: &str) -> Result<Outgoing> {
+    let (subject, rest) = split_word(text);
+    if subject.is_empty() {
+        return Err("a subject is missing".into());
+    }
+    let mut message = Outgoing { subject: subject.to_string(), ..Outgoing::default() };
+    let has_headers =
+        rest.starts_with('[') && rest.split([':', ']']).next().is_some_and(|n| !n.contains('"'));
+    match rest.strip_prefix('[').filter(|_| has_headers && rest.contains(": ")) {
+        Some(inner) => {
+            let (headers, payload) = inner.split_once(']').ok_or("no ] after the headers")?;
+            message.headers = headers.split("; ").map(str::to_string).collect();
+            message.payload = payload.strip_prefix(' ').unwrap_or(payload).to_string();
+        }
+        None => message.payload = rest.to_string(),
+    }
+    Ok(message)
+}
+
+fn api(text: &str) -> Result<Outgoing> {
+    let mut message = outgoing(text)?;
+    message.subject = format!("$JS.API.{}", message.subject);
+    Ok(message)
+}
+
+fn split_word(text: &str) -> (&str, &str) {
+    text.split_once(' ').unwrap_or((text, ""))
+}
+
+fn name(text: &str) -> Result<String> {
+    if text.is_empty() || !text.chars().all(|c| c.is_ascii_alphanumeric()) {
+        return Err(format!("a connection's name, not {text:?}").into());
+    }
+    Ok(text.to_string())
+}
+
+fn duration(text: &str) -> Result<Duration> {
+    let text = text.trim();
+    let (number, unit) = text.split_at(text.find(|c: char| c.is_ascii_alphabetic()).unwrap_or(text.len()));
+    let number: u64 = number.parse().map_err(|_| format!("a time, not {text:?}"))?;
+    match unit {
+        "ms" => Ok(Duration::from_millis(number)),
+        "s" => Ok(Duration::from_secs(number)),
+        _ => Err(format!("a time in ms or s, not {text:?}").into()),
+    }
+}
+
+fn signal(text: &str) -> Result<Signal> {
+    Ok(match text.trim().to_ascii_lowercase().as_str() {
+        "term" => Signal::TERM,
+        "kill" => Signal::KILL,
+        "int" => Signal::INT,
+        "quit" => Signal::QUIT,
+        "hup" => Signal::HUP,
+        "usr1" => Signal::USR1,
+        "usr2" => Signal::USR2,
+        other => return Err(format!("unknown signal {other:?}").into()),
+    })
+}

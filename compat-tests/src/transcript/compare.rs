@@ -1,0 +1,156 @@
+//! Plays cases on two programs side by side and reports the differences.
+
+use similar::{ChangeTag, TextDiff};
+
+use super::play::{Tools, Transcript, play};
+use super::pool::Pool;
+use super::scenario::Case;
+use crate::process::Program;
+
+/// How many equal lines are shown around a difference.
+const DIFF_CONTEXT: usize = 4;
+
+/// What came of a case.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// Both servers did the same.
+    Same,
+    /// They differ as the scenario says they do.
+    DiffersAsSaid,
+    /// They differ; the text shows how.
+    Different(String),
+    /// The scenario itself is at fault, or the harness failed.
+    Broken(String),
+}
+
+impl Outcome {
+    /// True for what a test accepts.
+    pub fn is_good(&self) -> bool {
+        matches!(self, Self::Same | Self::DiffersAsSaid)
+    }
+}
+
+/// Two programs with their idle servers.
+#[derive(Debug)]
+pub struct Comparison {
+    reference: Pool,
+    candidate: Pool,
+    tools: Tools,
+}
+
+impl Comparison {
+    /// Of `candidate` with `reference`, the specification.
+    pub fn new(reference: &Program, candidate: &Program, tools: &Tools) -> Self {
+        Self { reference: Pool::new(reference), candidate: Pool::new(candidate), tools: tools.clone() }
+    }
+
+    /// Plays a case on both programs at the same time.
+    pub fn compare(&mut self, case: &Case) -> Outcome {
+        let (reference, candidate) = self.transcripts(case);
+        let reference = match reference {
+            Ok(transcript) if transcript.timeouts.is_empty() => transcript,
+            Ok(transcript) => return Outcome::Broken(broken(&transcript)),
+            Err(error) => return Outcome::Broken(error),
+        };
+        let difference = match candidate {
+            Ok(candidate) if candidate.lines == reference.lines => None,
+            Ok(candidate) => Some(show_difference(&reference.lines, &candidate.lines)),
+            Err(error) => Some(error),
+        };
+        match (difference, &case.differs) {
+            (None, None) => Outcome::Same,
+            (None, Some(reason)) => Outcome::Broken(format!("no longer differs; it was said to: {reason}")),
+            (Some(_), Some(_)) => Outcome::DiffersAsSaid,
+            (Some(difference), None) => Outcome::Different(difference),
+        }
+    }
+
+    /// The transcripts of both, reference first. Errors are texts.
+    pub fn transcripts(&mut self, case: &Case) -> (Result<Transcript, String>, Result<Transcript, String>) {
+        let (reference, candidate, tools) = (&mut self.reference, &mut self.candidate, &self.tools);
+        std::thread::scope(|scope| {
+            let other = scope.spawn(|| play(case, candidate, tools).map_err(|e| e.to_string()));
+            let reference = play(case, reference, tools).map_err(|e| e.to_string());
+            let candidate = other.join().unwrap_or_else(|_| Err("the player panicked".to_string()));
+            (reference, candidate)
+        })
+    }
+}
+
+fn broken(transcript: &Transcript) -> String {
+    let mut text = format!("timed out on the reference: {}\n", transcript.timeouts.join("; "));
+    for line in &transcript.lines {
+        text.push_str(line);
+        text.push('\n');
+    }
+    text
+}
+
+/// A unified listing: `-` is what the reference did, `+` what the candidate did.
+pub fn show_difference(reference: &[String], candidate: &[String]) -> String {
+    let old: Vec<&str> = reference.iter().map(String::as_str).collect();
+    let new: Vec<&str> = candidate.iter().map(String::as_str).collect();
+    let diff = TextDiff::from_slices(&old, &new);
+    let mut text = String::new();
+    for group in diff.grouped_ops(DIFF_CONTEXT) {
+        for op in group {
+            for change in diff.iter_changes(&op) {
+                let mark = match change.tag() {
+                    ChangeTag::Delete => '-',
+                    ChangeTag::Insert => '+',
+                    ChangeTag::Equal => ' ',
+                };
+                text.push_str(&format!("{mark} {}\n", change.value()));
+            }
+        }
+        text.push_str("  ...\n");
+    }
+    text
+}
+
+/// The results of a run.
+#[derive(Clone, Debug, Default)]
+pub struct Report {
+    /// Case names with their outcomes, in order.
+    pub outcomes: Vec<(String, Outcome)>,
+}
+
+impl Report {
+    /// Plays all cases, printing a line for each as it is done.
+    pub fn run(cases: &[Case], comparison: &mut Comparison) -> Self {
+        let mut report = Self::default();
+        for case in cases {
+            let outcome = comparison.compare(case);
+            match &outcome {
+                Outcome::Same => println!("ok        {}", case.name),
+                Outcome::DiffersAsSaid => println!("differs   {}", case.name),
+                Outcome::Different(diff) => println!("DIFFERENT {}\n{diff}", case.name),
+                Outcome::Broken(why) => println!("BROKEN    {}\n{why}", case.name),
+            }
+            report.outcomes.push((case.name.clone(), outcome));
+        }
+        report
+    }
+
+    /// How many outcomes `wanted` accepts.
+    pub fn count(&self, wanted: impl Fn(&Outcome) -> bool) -> usize {
+        self.outcomes.iter().filter(|(_, outcome)| wanted(outcome)).count()
+    }
+
+    /// True when nothing differs that should not.
+    pub fn is_good(&self) -> bool {
+        self.outcomes.iter().all(|(_, outcome)| outcome.is_good())
+    }
+
+    /// One line of numbers.
+    pub fn summary(&self) -> String {
+        format!(
+            "{} cases: {} same, {} different as said, {} different, {} broken",
+            self.outcomes.len(),
+            self.count(|o| *o == Outcome::Same),
+            self.count(|o| *o == Outcome::DiffersAsSaid),
+            self.count(|o| matches!(o, Outcome::Different(_))),
+            self.count(|o| matches!(o, Outcome::Broken(_))),
+        )
+    }
+}

@@ -1,0 +1,231 @@
+//! The connections of a case, and how their frames are recorded.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use super::normalise::Normaliser;
+use super::template::encode;
+use crate::Result;
+use crate::wire::{Connection, Frame, Message};
+
+const CONNECT_WAIT: Duration = Duration::from_secs(5);
+/// How long the end of a case looks for frames on a connection that cannot be asked with PING.
+const LEFTOVER_WAIT: Duration = Duration::from_millis(40);
+/// Subscription id of the inbox of requests.
+pub const INBOX_SID: &str = "inbox";
+
+/// A named connection.
+#[derive(Debug)]
+pub struct Client {
+    name: String,
+    connection: Connection,
+    /// Reply subjects of all messages so far, in order.
+    replies: Vec<String>,
+    /// Whether PINGs are answered and left out of the transcript.
+    answers_pings: bool,
+    requests: usize,
+    /// Messages for a request's inbox, taken out of the way of waits.
+    inbox: Vec<Message>,
+    has_inbox: bool,
+}
+
+impl Client {
+    /// Opens a connection; the first frame recorded is INFO.
+    ///
+    /// # Errors
+    /// When nothing listens there.
+    pub fn open(name: &str, port: u16, answers_pings: bool) -> Result<Self> {
+        Ok(Self {
+            name: name.to_string(),
+            connection: Connection::open(port)?,
+            replies: Vec::new(),
+            answers_pings,
+            requests: 0,
+            inbox: Vec::new(),
+            has_inbox: false,
+        })
+    }
+
+    /// Sends bytes. An error is ignored: a closed connection shows in what is read.
+    pub fn send(&mut self, bytes: &[u8]) {
+        let _ = self.connection.send(bytes);
+    }
+
+    /// Sends CONNECT with `fields` over the default ones, and PING.
+    ///
+    /// # Errors
+    /// When `fields` is not a JSON object.
+    pub fn say_connect(&mut self, fields: &str) -> Result<()> {
+        let mut connect = serde_json::json!({
+            "verbose": false, "pedantic": false, "headers": true, "no_responders": true, "protocol": 1,
+            "echo": true, "lang": "scenario", "version": "1", "name": self.name,
+        });
+        let given: Value =
+            serde_json::from_str(fields).map_err(|e| format!("CONNECT fields {fields}: {e}"))?;
+        if let (Value::Object(connect), Value::Object(given)) = (&mut connect, given) {
+            connect.extend(given);
+        }
+        self.send(format!("CONNECT {connect}\r\nPING\r\n").as_bytes());
+        Ok(())
+    }
+
+    /// The next frame of interest to a step; PINGs are answered, messages for the inbox put aside.
+    pub fn next(&mut self, limit: Duration) -> Option<Frame> {
+        let deadline = Instant::now() + limit;
+        loop {
+            let frame = self.connection.next(deadline.saturating_duration_since(Instant::now()))?;
+            match &frame {
+                Frame::Ping if self.answers_pings => self.send(b"PONG\r\n"),
+                Frame::Message(message) if message.sid == INBOX_SID => self.inbox.push(message.clone()),
+                Frame::Message(message) => {
+                    self.replies.push(message.reply.clone().unwrap_or_default());
+                    return Some(frame);
+                }
+                _ => return Some(frame),
+            }
+        }
+    }
+
+    /// Frames up to PONG (left out) or the end of the connection (kept). `false` when neither came.
+    pub fn until_pong(&mut self) -> (Vec<Frame>, bool) {
+        let mut frames = Vec::new();
+        while let Some(frame) = self.next(CONNECT_WAIT) {
+            if frame == Frame::Pong {
+                return (frames, true);
+            }
+            let closed = frame == Frame::Closed;
+            frames.push(frame);
+            if closed {
+                return (frames, true);
+            }
+        }
+        (frames, self.connection.is_closed())
+    }
+
+    /// Reply subject of the last or the n-th (from 1) message.
+    pub fn reply_subject(&self, index: Option<usize>) -> Option<&str> {
+        let reply = match index {
+            Some(index) => self.replies.get(index.checked_sub(1)?),
+            None => self.replies.last(),
+        };
+        reply.map(String::as_str).filter(|subject| !subject.is_empty())
+    }
+
+    /// Publishes a request and returns its inbox subject.
+    pub fn ask(&mut self, subject: &str, headers: &[String], payload: &[u8]) -> String {
+        if !self.has_inbox {
+            self.has_inbox = true;
+            self.send(format!("SUB _INBOX.{}.* {INBOX_SID}\r\n", self.name).as_bytes());
+        }
+        self.requests += 1;
+        let inbox = format!("_INBOX.{}.{}", self.name, self.requests);
+        self.send(&publication(subject, Some(&inbox), headers, payload));
+        inbox
+    }
+
+    /// The next message for `inbox`. Other frames that come meanwhile are returned in `seen`.
+    pub fn answer(&mut self, inbox: &str, limit: Duration, seen: &mut Vec<Frame>) -> Option<Message> {
+        let deadline = Instant::now() + limit;
+        loop {
+            if let Some(at) = self.inbox.iter().position(|message| message.subject == inbox) {
+                return Some(self.inbox.remove(at));
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            let frame = self.connection.next(left)?;
+            match frame {
+                Frame::Ping => self.send(b"PONG\r\n"),
+                Frame::Message(message) if message.sid == INBOX_SID => self.inbox.push(message),
+                Frame::Closed => {
+                    seen.push(Frame::Closed);
+                    return None;
+                }
+                other => {
+                    if let Frame::Message(message) = &other {
+                        self.replies.push(message.reply.clone().unwrap_or_default());
+                    }
+                    seen.push(other);
+                }
+            }
+        }
+    }
+
+    /// What is still to be read at the end of a case.
+    pub fn leftovers(&mut self) -> Vec<Frame> {
+        if self.connection.is_closed() {
+            return Vec::new();
+        }
+        if self.answers_pings {
+            self.send(b"PING\r\n");
+            return self.until_pong().0;
+        }
+        let mut frames = Vec::new();
+        while let Some(frame) = self.next(LEFTOVER_WAIT) {
+            frames.push(frame);
+        }
+        frames
+    }
+
+    /// True when the server has closed the connection and that was seen.
+    pub fn is_closed(&self) -> bool {
+        self.connection.is_closed()
+    }
+}
+
+/// The bytes of PUB or HPUB.
+pub fn publication(subject: &str, reply: Option<&str>, headers: &[String], payload: &[u8]) -> Vec<u8> {
+    let reply = reply.map(|reply| format!("{reply} ")).unwrap_or_default();
+    let mut bytes;
+    if headers.is_empty() {
+        bytes = format!("PUB {subject} {reply}{}\r\n", payload.len()).into_bytes();
+    } else {
+        let block = format!("NATS/1.0\r\n{}\r\n\r\n", headers.join("\r\n"));
+        let total = block.len() + payload.len();
+        bytes = format!("HPUB {subject} {reply}{} {total}\r\n{block}", block.len()).into_bytes();
+    }
+    bytes.extend_from_slice(payload);
+    bytes.extend_from_slice(b"\r\n");
+    bytes
+}
+
+/// Frames as lines of a transcript.
+pub fn describe(frame: &Frame, normaliser: &Normaliser) -> Vec<String> {
+    match frame {
+        Frame::Info(text) => match serde_json::from_str::<Value>(text) {
+            Ok(value) => prefixed("INFO", normaliser.json(&value)),
+            Err(_) => vec![format!("INFO (not JSON) {text}")],
+        },
+        Frame::Message(message) => describe_message(message, normaliser),
+        Frame::Ok => vec!["+OK".to_string()],
+        Frame::Err(text) => vec![format!("-ERR {}", normaliser.text(text))],
+        Frame::Ping => vec!["PING".to_string()],
+        Frame::Pong => vec!["PONG".to_string()],
+        Frame::Unknown(line) => vec![format!("unknown line \"{}\"", encode(line.as_bytes()))],
+        Frame::Closed => vec!["(closed)".to_string()],
+    }
+}
+
+fn describe_message(message: &Message, normaliser: &Normaliser) -> Vec<String> {
+    let reply =
+        message.reply.as_ref().map(|reply| format!(" reply {}", normaliser.text(reply))).unwrap_or_default();
+    let sid = if message.sid == INBOX_SID { String::new() } else { format!(" sid {}", message.sid) };
+    let mut lines = vec![format!("MSG {}{sid}{reply}", normaliser.text(&message.subject))];
+    if let Some(headers) = &message.headers {
+        for line in headers.trim_end_matches("\r\n").split("\r\n") {
+            lines.push(format!("  : {}", normaliser.text(&encode(line.as_bytes()))));
+        }
+        if !headers.ends_with("\r\n\r\n") {
+            lines.push("  : (no empty line after the headers)".to_string());
+        }
+    }
+    lines.extend(normaliser.payload(&message.payload).into_iter().map(|line| format!("  {line}")));
+    lines
+}
+
+fn prefixed(first: &str, rest: Vec<String>) -> Vec<String> {
+    std::iter::once(first.to_string()).chain(rest.into_iter().map(|line| format!("  {line}"))).collect()
+}
+
+/// Named connections of a case.
+pub type Clients = BTreeMap<String, Client>;

@@ -1,0 +1,254 @@
+//! Replaces what may differ between two servers by a name for it: times near now, random ids, ports, folders.
+//!
+//! A value is replaced only when it has the right shape, so a time in a wrong format or an id of a wrong length shows
+//! up as a difference. Times that a scenario chose itself (far from now) are compared as they are.
+
+use std::sync::LazyLock;
+
+use jiff::{SignedDuration, Timestamp};
+use regex_lite::{Captures, Regex};
+use serde_json::Value;
+
+/// Numbers that depend on the machine, the moment, or how often a wait asked.
+const VOLATILE_NUMBERS: &[&str] = &[
+    "cid",
+    "client_id",
+    "cores",
+    "cpu",
+    "gomaxprocs",
+    "gomemlimit",
+    "id_port",
+    "mem",
+    "pid",
+    "total_connections_id",
+];
+/// Texts that depend on the machine or the build.
+const VOLATILE_TEXTS: &[&str] = &["go", "git_commit", "idle", "rtt", "uptime", "exec"];
+/// Counters of API requests: waits ask as often as they must.
+const API_COUNTERS: &[&str] = &[".api.total", ".api.errors", ".api.inflight"];
+/// Limits that nats-server takes from the machine's memory and disk; small ones are a scenario's own.
+const MACHINE_LIMITS: &[&str] = &["max_memory", "max_storage", "max_mem", "max_file"];
+const MACHINE_LIMIT_MIN: u64 = 1 << 30;
+/// A time within this distance of now is taken for the server's own.
+const NEAR: SignedDuration = SignedDuration::from_hours(24);
+
+static RFC3339: LazyLock<Option<Regex>> =
+    LazyLock::new(|| Regex::new(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,9})?(Z|[+-]\d\d:\d\d)").ok());
+static CLI_TIME: LazyLock<Option<Regex>> =
+    LazyLock::new(|| Regex::new(r"\d{4}[-/]\d\d[-/]\d\d \d\d:\d\d:\d\d(\.\d+)?( [+-]\d{4} [A-Z]+)?").ok());
+static NKEY: LazyLock<Option<Regex>> = LazyLock::new(|| Regex::new(r"\b[NUACOXS][A-Z2-7]{55}\b").ok());
+static NUID: LazyLock<Option<Regex>> = LazyLock::new(|| Regex::new(r"\b[0-9A-Za-z]{22}\b").ok());
+static PORT: LazyLock<Option<Regex>> =
+    LazyLock::new(|| Regex::new(r"\b(127\.0\.0\.1|localhost):\d{4,5}\b").ok());
+static CID: LazyLock<Option<Regex>> = LazyLock::new(|| Regex::new(r"\b(cid|jsid|aid):\d+").ok());
+static ACK: LazyLock<Option<Regex>> = LazyLock::new(|| Regex::new(r"\$JS\.ACK\.[^\s,]+").ok());
+static LOG_HEAD: LazyLock<Option<Regex>> =
+    LazyLock::new(|| Regex::new(r"(?m)^\[\d+\] \d{4}/\d\d/\d\d \d\d:\d\d:\d\d\.\d{6} ").ok());
+static ELAPSED: LazyLock<Option<Regex>> =
+    LazyLock::new(|| Regex::new(r"\b\d+(\.\d+)?(ns|µs|ms)\b|\b\d+\.\d+s\b").ok());
+
+/// The replacements of one case on one server.
+#[derive(Clone, Debug, Default)]
+pub struct Normaliser {
+    literals: Vec<(String, String)>,
+    masks: Vec<Regex>,
+    ports: Vec<u64>,
+    ignored: Vec<String>,
+}
+
+impl Normaliser {
+    /// With the scenario's ignored field paths and masks.
+    ///
+    /// # Errors
+    /// When a mask is not a regular expression.
+    pub fn new(ignored: &[String], masks: &[String]) -> crate::Result<Self> {
+        let masks = masks.iter().map(|mask| Regex::new(mask)).collect::<Result<_, _>>()?;
+        Ok(Self { masks, ignored: ignored.to_vec(), ..Self::default() })
+    }
+
+    /// Replaces `value` by `<name>` from now on.
+    pub fn name_literal(&mut self, value: &str, name: &str) {
+        if !value.is_empty() && !self.literals.iter().any(|(known, _)| known == value) {
+            self.literals.push((value.to_string(), format!("<{name}>")));
+        }
+    }
+
+    /// Declares a number to be a listener's port.
+    pub fn name_port(&mut self, port: u16) {
+        self.ports.push(u64::from(port));
+    }
+
+    /// A text with everything variable replaced.
+    pub fn text(&self, text: &str) -> String {
+        let mut text = text.to_string();
+        for (value, name) in &self.literals {
+            text = text.replace(value.as_str(), name);
+        }
+        text = replace(&ACK, &text, |found| ack_subject(&found[0]));
+        text = replace(&RFC3339, &text, |found| near_time(&found[0], "T"));
+        text = replace(&CLI_TIME, &text, |found| near_time(&found[0], " "));
+        text = replace(&PORT, &text, |found| format!("{}:<port>", &found[1]));
+        text = replace(&NKEY, &text, |_| "<nkey>".to_string());
+        text = replace(&NUID, &text, |found| nuid(&found[0]));
+        text = replace(&CID, &text, |found| format!("{}:<n>", &found[1]));
+        for mask in &self.masks {
+            text = mask.replace_all(&text, "<masked>").into_owned();
+        }
+        text
+    }
+
+    /// A log line or a whole log without process id and time.
+    pub fn log(&self, text: &str) -> String {
+        let text = replace(&LOG_HEAD, text, |_| String::new());
+        let text = replace(&ELAPSED, &text, |_| "<elapsed>".to_string());
+        self.text(&text)
+    }
+
+    /// What the CLI printed: elapsed times are replaced too, and trailing blanks dropped.
+    pub fn cli(&self, text: &str) -> Vec<String> {
+        let text = replace(&ELAPSED, text, |_| "<elapsed>".to_string());
+        self.text(&text).lines().map(|line| line.trim_end().to_string()).collect()
+    }
+
+    /// A JSON value as one line a field: `.config.name = "X"`, sorted by path.
+    pub fn json(&self, value: &Value) -> Vec<String> {
+        let mut lines = Vec::new();
+        self.flatten("", value, &mut lines);
+        lines
+    }
+
+    fn flatten(&self, path: &str, value: &Value, lines: &mut Vec<String>) {
+        match value {
+            Value::Object(fields) if !fields.is_empty() => {
+                let mut names: Vec<&String> =
+                    fields.keys().filter(|name| !name.starts_with("jetkv")).collect();
+                names.sort();
+                for name in names {
+                    if let Some(field) = fields.get(name) {
+                        self.flatten(&format!("{path}.{}", self.text(name)), field, lines);
+                    }
+                }
+            }
+            Value::Array(items) if !items.is_empty() => {
+                for (index, item) in items.iter().enumerate() {
+                    self.flatten(&format!("{path}[{index}]"), item, lines);
+                }
+            }
+            leaf => {
+                if !self.ignored.iter().any(|ignored| without_indexes(path).ends_with(ignored.as_str())) {
+                    lines.push(format!(
+                        "{} = {}",
+                        if path.is_empty() { "." } else { path },
+                        self.leaf(path, leaf)
+                    ));
+                }
+            }
+        }
+    }
+
+    fn leaf(&self, path: &str, value: &Value) -> String {
+        let key = path.rsplit('.').next().unwrap_or_default();
+        let key = key.split('[').next().unwrap_or_default();
+        match value {
+            Value::Number(number) => {
+                let integer = number.as_u64().unwrap_or_default();
+                let is_counter = API_COUNTERS.iter().any(|counter| path.ends_with(counter));
+                if VOLATILE_NUMBERS.contains(&key) || is_counter {
+                    "<number>".to_string()
+                } else if MACHINE_LIMITS.contains(&key) && integer > MACHINE_LIMIT_MIN {
+                    "<machine limit>".to_string()
+                } else if integer > 1023 && self.ports.contains(&integer) {
+                    "<port>".to_string()
+                } else {
+                    number.to_string()
+                }
+            }
+            Value::String(text) if VOLATILE_TEXTS.contains(&key) && !text.is_empty() => "<text>".to_string(),
+            Value::String(text) => Value::String(self.text(text)).to_string(),
+            other => other.to_string(),
+        }
+    }
+
+    /// Payload bytes: JSON objects field by field, all else as escaped text.
+    pub fn payload(&self, bytes: &[u8]) -> Vec<String> {
+        match serde_json::from_slice::<Value>(bytes) {
+            Ok(value @ Value::Object(_)) => self.json(&value),
+            _ => vec![format!("\"{}\"", self.text(&super::template::encode(bytes)))],
+        }
+    }
+}
+
+fn replace(regex: &LazyLock<Option<Regex>>, text: &str, with: impl Fn(&Captures<'_>) -> String) -> String {
+    match regex.as_ref() {
+        Some(regex) => regex.replace_all(text, |found: &Captures<'_>| with(found)).into_owned(),
+        None => text.to_string(),
+    }
+}
+
+fn without_indexes(path: &str) -> String {
+    let mut inside = false;
+    path.chars()
+        .filter(|c| {
+            inside = (inside || *c == '[') && *c != ']';
+            !inside && *c != ']'
+        })
+        .collect()
+}
+
+/// A time near now becomes `<time>`, with its zone's form kept; any other stays.
+fn near_time(text: &str, separator: &str) -> String {
+    let mut canonical = text.replace('/', "-").replacen(' ', "T", 1);
+    if separator == " " {
+        canonical = canonical.split(' ').next().unwrap_or_default().to_string() + "Z";
+    }
+    match canonical.parse::<Timestamp>() {
+        Ok(time) if Timestamp::now().duration_since(time).abs() < NEAR => {
+            if text.ends_with('Z') || separator == " " {
+                "<time>".to_string()
+            } else {
+                "<local time>".to_string()
+            }
+        }
+        _ => text.to_string(),
+    }
+}
+
+fn nuid(text: &str) -> String {
+    let is_random =
+        text.chars().any(|c| c.is_ascii_uppercase()) && text.chars().any(|c| c.is_ascii_lowercase());
+    if is_random { "<nuid>".to_string() } else { text.to_string() }
+}
+
+/// The time in an ack subject is a number of nanoseconds: the only token of 19 digits.
+fn ack_subject(text: &str) -> String {
+    let tokens: Vec<&str> = text
+        .split('.')
+        .map(|token| {
+            let is_time = token.len() == 19 && token.bytes().all(|b| b.is_ascii_digit());
+            if is_time { "<ns>" } else { token }
+        })
+        .collect();
+    tokens.join(".")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_has_the_right_shape_is_replaced() {
+        let normaliser = Normaliser::default();
+        let now = Timestamp::now().to_string();
+        assert_eq!(normaliser.text(&now), "<time>");
+        assert_eq!(normaliser.text("2001-02-03T04:05:06Z"), "2001-02-03T04:05:06Z");
+        assert_eq!(normaliser.text("0123456789abcdefghijABcd"), "0123456789abcdefghijABcd");
+        assert_eq!(normaliser.text("$JS.ACK.S.C.1.2.3.1700000000000000000.0"), "$JS.ACK.S.C.1.2.3.<ns>.0");
+    }
+
+    #[test]
+    fn fields_are_sorted_and_ignored_by_path() {
+        let normaliser = Normaliser::new(&[".b.c".to_string()], &[]).unwrap();
+        let value = serde_json::json!({"z": 1, "b": [{"c": 2, "d": {}}], "cpu": 3});
+        assert_eq!(normaliser.json(&value), [".b[0].d = {}", ".cpu = <number>", ".z = 1"]);
+    }
+}

@@ -1,0 +1,560 @@
+//! Plays one case on one server and records what the server did.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use super::action::{Action, Goal, Order, Outgoing, WAIT_LIMIT};
+use super::connections::{Client, Clients, describe, publication};
+use super::normalise::Normaliser;
+use super::pool::Pool;
+use super::scenario::{Case, Step};
+use super::template::{Variables, decode, expand};
+use crate::process::{Program, Server, ServerOptions, command, run_to_end};
+use crate::wire::Frame;
+use crate::{Result, http};
+
+/// How often `until` and `log` look.
+const POLL: Duration = Duration::from_millis(10);
+/// How long `until` and `log` wait.
+const CONDITION_WAIT: Duration = Duration::from_secs(10);
+/// Time limit of one CLI command.
+const CLI_LIMIT: Duration = Duration::from_secs(20);
+/// How long a `run` may run before its log is recorded and it is ended.
+const RUN_LIMIT: Duration = Duration::from_secs(2);
+
+/// What a server did in a case.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Transcript {
+    /// Recorded lines; each step's own line comes before what it saw.
+    pub lines: Vec<String>,
+    /// Waits that ran out of time. On nats-server these are faults of the scenario.
+    pub timeouts: Vec<String>,
+}
+
+/// Programs that steps need besides the server.
+#[derive(Clone, Debug, Default)]
+pub struct Tools {
+    /// The `nats` CLI.
+    pub cli: Option<std::path::PathBuf>,
+}
+
+/// Plays `case` on a server of `pool`.
+///
+/// # Errors
+/// When the harness itself fails: the server does not start, or a step cannot be carried out.
+pub fn play(case: &Case, pool: &mut Pool, tools: &Tools) -> Result<Transcript> {
+    if !case.start {
+        let dir = tempfile::Builder::new().prefix("jetkv-compat-").tempdir()?;
+        let mut player = Player::new(case, pool.program(), tools, None, dir.path())?;
+        return player.play();
+    }
+    let server = pool.take(&case.options, case.fresh)?;
+    let dir = server.dir().to_path_buf();
+    let mut player = Player::new(case, pool.program(), tools, Some(server), &dir)?;
+    let transcript = player.play();
+    let server = player.server.take();
+    drop(player);
+    if let (Ok(_), Some(server), false) = (&transcript, server, case.fresh) {
+        pool.give_back(&case.options, case.login.as_deref(), server);
+    }
+    transcript
+}
+
+struct Player<'a> {
+    case: &'a Case,
+    program: &'a Program,
+    tools: &'a Tools,
+    server: Option<Server>,
+    dir: &'a Path,
+    clients: Clients,
+    variables: Variables,
+    normaliser: Normaliser,
+    transcript: Transcript,
+    latest_json: Value,
+    consumers_named: usize,
+}
+
+impl<'a> Player<'a> {
+    fn new(
+        case: &'a Case,
+        program: &'a Program,
+        tools: &'a Tools,
+        server: Option<Server>,
+        dir: &'a Path,
+    ) -> Result<Self> {
+        let mut normaliser = Normaliser::new(&case.ignore, &case.masks)?;
+        let mut variables = Variables::new();
+        variables.insert("dir".to_string(), dir.display().to_string());
+        normaliser.name_literal(&dir.display().to_string(), "dir");
+        normaliser.name_literal(&program.path.display().to_string(), "program");
+        if let Some(server) = &server {
+            variables.insert("url".to_string(), server.url());
+            variables.insert("pid".to_string(), server.pid().unwrap_or_default().to_string());
+            for (name, port) in server.ports() {
+                variables.insert(format!("port.{name}"), port.to_string());
+                normaliser.name_port(*port);
+            }
+        } else {
+            crate::process::write_files(dir, &case.options)?;
+        }
+        Ok(Self {
+            case,
+            program,
+            tools,
+            server,
+            dir,
+            clients: Clients::new(),
+            variables,
+            normaliser,
+            transcript: Transcript::default(),
+            latest_json: Value::Null,
+            consumers_named: 0,
+        })
+    }
+
+    fn play(&mut self) -> Result<Transcript> {
+        for step in &self.case.steps {
+            self.transcript.lines.push(format!("line {}: {}", step.line, self.normaliser.text(&step.text)));
+            self.step(step).map_err(|e| format!("{} line {}: {e}", self.case.name, step.line))?;
+        }
+        self.record_leftovers();
+        let may_end = self.ends_stopped();
+        if let Some(server) = self.server.as_mut()
+            && !server.is_alive()
+            && !may_end
+        {
+            let log = server.log();
+            self.line("the server has ended");
+            self.transcript.timeouts.push(format!("the server ended by itself:\n{log}"));
+        }
+        Ok(std::mem::take(&mut self.transcript))
+    }
+
+    fn ends_stopped(&self) -> bool {
+        self.case.steps.iter().any(|step| matches!(step.action, Action::Stop { .. } | Action::Exited))
+    }
+
+    fn record_leftovers(&mut self) {
+        let mut clients = std::mem::take(&mut self.clients);
+        for (name, client) in &mut clients {
+            let frames = client.leftovers();
+            if !frames.is_empty() {
+                self.transcript.lines.push(format!("at the end: {name}"));
+                self.record(&frames, None);
+            }
+        }
+    }
+
+    fn line(&mut self, line: impl Into<String>) {
+        self.transcript.lines.push(format!("    {}", line.into()));
+    }
+
+    fn record(&mut self, frames: &[Frame], from: Option<&str>) {
+        for frame in frames {
+            for line in describe(frame, &self.normaliser) {
+                self.line(from.map_or_else(|| line.clone(), |from| format!("{from}: {line}")));
+            }
+        }
+    }
+
+    fn timed_out(&mut self, what: impl Into<String>) {
+        let what = what.into();
+        self.line(format!("(timed out: {what})"));
+        self.transcript.timeouts.push(what);
+    }
+
+    fn server(&mut self) -> Result<&mut Server> {
+        self.server.as_mut().ok_or_else(|| "the case has no server (start: no)".into())
+    }
+
+    fn bytes(&self, template: &str) -> Result<Vec<u8>> {
+        Ok(decode(&expand(template, &self.variables)?))
+    }
+
+    fn text(&self, template: &str) -> Result<String> {
+        expand(template, &self.variables)
+    }
+
+    fn client(&mut self, name: &str) -> Result<&mut Client> {
+        self.clients.get_mut(name).ok_or_else(|| format!("no connection named {name:?}").into())
+    }
+
+    fn step(&mut self, step: &Step) -> Result<()> {
+        self.act(&step.action)
+    }
+
+    fn act(&mut self, action: &Action) -> Result<()> {
+        match action {
+            Action::Open { .. } | Action::Connect { .. } => self.act_connect(action),
+            Action::Request { conn, message } => self.request(conn, message, 1),
+            Action::Collect { conn, count, message } => self.request(conn, message, *count),
+            Action::Capture { name, pointer } => self.capture(name, pointer),
+            Action::Repeat { count, action, .. } => {
+                for i in 1..=*count {
+                    self.variables.insert("i".to_string(), i.to_string());
+                    self.act(action)?;
+                }
+                Ok(())
+            }
+            Action::Until { message, pointer, value } => self.until(message, pointer, value),
+            Action::Get { .. } | Action::Cli { .. } | Action::Run { .. } | Action::Write { .. } => {
+                self.act_outside(action)
+            }
+            Action::Start
+            | Action::Stop { .. }
+            | Action::Signal { .. }
+            | Action::Log { .. }
+            | Action::Exited => self.act_server(action),
+            Action::Sleep { time } => {
+                std::thread::sleep(*time);
+                Ok(())
+            }
+            _ => self.act_connection(action),
+        }
+    }
+
+    fn act_connect(&mut self, action: &Action) -> Result<()> {
+        let port = self.server()?.port("nats").ok_or("the server has no port")?;
+        match action {
+            Action::Open { conn } => {
+                let mut client = Client::open(conn, port, false)?;
+                let frames: Vec<Frame> = client.next(WAIT_LIMIT).into_iter().collect();
+                self.record(&frames, None);
+                self.clients.insert(conn.clone(), client);
+            }
+            Action::Connect { conn, fields } => {
+                let mut client = Client::open(conn, port, true)?;
+                client.say_connect(&self.text(fields)?)?;
+                let (mut frames, whole) = client.until_pong();
+                // The first INFO is a subject of its own scenarios.
+                frames.retain(|frame| !matches!(frame, Frame::Info(_)));
+                self.record(&frames, None);
+                if !whole {
+                    self.timed_out("PONG after CONNECT");
+                }
+                self.clients.insert(conn.clone(), client);
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn act_connection(&mut self, action: &Action) -> Result<()> {
+        match action {
+            Action::Send { conn, text, line_end } => {
+                let mut bytes = self.bytes(text)?;
+                if *line_end {
+                    bytes.extend_from_slice(b"\r\n");
+                }
+                self.client(conn)?.send(&bytes);
+            }
+            Action::Publish { conn, message } => {
+                let (subject, headers, payload) = self.fill(message)?;
+                self.client(conn)?.send(&publication(&subject, None, &headers, &payload));
+            }
+            Action::Wait { conns, goal, order, limit } => self.wait(conns, goal, *order, *limit)?,
+            Action::Sync { conn } => {
+                let client = self.client(conn)?;
+                client.send(b"PING\r\n");
+                let (frames, whole) = client.until_pong();
+                self.record(&frames, None);
+                if !whole {
+                    self.timed_out("PONG");
+                }
+            }
+            Action::Quiet { conn, time } => {
+                let deadline = Instant::now() + *time;
+                while let Some(frame) = {
+                    let left = deadline.saturating_duration_since(Instant::now());
+                    self.client(conn)?.next(left)
+                } {
+                    self.record(&[frame], None);
+                }
+            }
+            Action::Closed { conn, limit } => self.wait_closed(conn, *limit)?,
+            Action::Close { conn } => {
+                self.clients.remove(conn);
+            }
+            Action::Reply { conn, index, payload } => {
+                let payload = self.bytes(payload)?;
+                let client = self.client(conn)?;
+                let subject =
+                    client.reply_subject(*index).ok_or("no message with a reply subject")?.to_string();
+                client.send(&publication(&subject, None, &[], &payload));
+            }
+            _ => return Err("not a connection's verb".into()),
+        }
+        Ok(())
+    }
+
+    fn wait_closed(&mut self, conn: &str, limit: Duration) -> Result<()> {
+        let deadline = Instant::now() + limit;
+        while !self.client(conn)?.is_closed() {
+            let left = deadline.saturating_duration_since(Instant::now());
+            match self.client(conn)?.next(left) {
+                Some(frame) => self.record(&[frame], None),
+                None => {
+                    self.timed_out("the end of the connection");
+                    break;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn wait(&mut self, conns: &[String], goal: &Goal, order: Order, limit: Duration) -> Result<()> {
+        let deadline = Instant::now() + limit;
+        let mut lines: Vec<String> = Vec::new();
+        let mut seen = 0;
+        let share = if conns.len() == 1 { limit } else { Duration::from_millis(5) };
+        'waiting: loop {
+            for conn in conns {
+                if matches!(goal, Goal::Frames(count) if seen >= *count) {
+                    break 'waiting;
+                }
+                let left = deadline.saturating_duration_since(Instant::now());
+                if let Some(frame) = self.client(conn)?.next(left.min(share)) {
+                    seen += 1;
+                    let described = describe(&frame, &self.normaliser);
+                    let found =
+                        matches!(goal, Goal::Text(text) if described.join("\n").contains(text.as_str()));
+                    if order == Order::Sorted {
+                        lines.push(described.join("\n    "))
+                    } else {
+                        lines.extend(described)
+                    }
+                    if found {
+                        break 'waiting;
+                    }
+                } else if Instant::now() >= deadline || (conns.len() == 1 && self.client(conn)?.is_closed()) {
+                    self.timed_out(format!("waiting for {goal:?}; {seen} frames came"));
+                    break 'waiting;
+                }
+            }
+        }
+        match order {
+            Order::Count => lines = vec![format!("{seen} frames")],
+            Order::Sorted => lines.sort(),
+            Order::Arrival => {}
+        }
+        for line in lines {
+            self.line(line);
+        }
+        Ok(())
+    }
+
+    fn fill(&self, message: &Outgoing) -> Result<(String, Vec<String>, Vec<u8>)> {
+        let headers = message.headers.iter().map(|header| self.text(header)).collect::<Result<Vec<_>>>()?;
+        Ok((self.text(&message.subject)?, headers, self.bytes(&message.payload)?))
+    }
+
+    /// The harness's own connection is made when first used.
+    fn requester(&mut self, conn: &str) -> Result<&mut Client> {
+        if conn == "js" && self.clients.get("js").is_none_or(Client::is_closed) {
+            let port = self.server()?.port("nats").ok_or("the server has no port")?;
+            let login = self.text(self.case.login.as_deref().unwrap_or("{}"))?;
+            let mut client = Client::open("js", port, true)?;
+            client.say_connect(&login)?;
+            client.until_pong();
+            self.clients.insert("js".to_string(), client);
+        }
+        self.client(conn)
+    }
+
+    fn request(&mut self, conn: &str, message: &Outgoing, count: usize) -> Result<()> {
+        let (subject, headers, payload) = self.fill(message)?;
+        let client = self.requester(conn)?;
+        let inbox = client.ask(&subject, &headers, &payload);
+        self.normaliser.name_literal(&inbox, "inbox");
+        for _ in 0..count {
+            let mut seen = Vec::new();
+            let answer = self.requester(conn)?.answer(&inbox, WAIT_LIMIT, &mut seen);
+            self.record(&seen, Some(conn));
+            let Some(answer) = answer else {
+                self.timed_out(format!("an answer to {subject}"));
+                return Ok(());
+            };
+            if let Ok(value) = serde_json::from_slice(&answer.payload) {
+                self.learn_consumer(&value, &subject, &payload);
+                self.latest_json = value;
+            }
+            self.record(&[Frame::Message(answer)], None);
+        }
+        Ok(())
+    }
+
+    /// A consumer whose name the server made up is called `<consumer1>`, `<consumer2>`, ... from now on.
+    fn learn_consumer(&mut self, answer: &Value, subject: &str, payload: &[u8]) {
+        let is_create = answer
+            .get("type")
+            .and_then(Value::as_str)
+            .is_some_and(|t| t.ends_with("consumer_create_response"));
+        let name = answer.get("name").and_then(Value::as_str).filter(|_| is_create);
+        if let Some(name) = name
+            && !subject.contains(name)
+            && !String::from_utf8_lossy(payload).contains(name)
+        {
+            self.consumers_named += 1;
+            self.normaliser.name_literal(name, &format!("consumer{}", self.consumers_named));
+        }
+    }
+
+    fn capture(&mut self, name: &str, pointer: &str) -> Result<()> {
+        let value =
+            self.latest_json.pointer(pointer).ok_or_else(|| format!("no {pointer} in the latest answer"))?;
+        let text = value.as_str().map_or_else(|| value.to_string(), str::to_string);
+        if value.is_string() {
+            self.normaliser.name_literal(&text, name);
+        }
+        self.variables.insert(name.to_string(), text);
+        Ok(())
+    }
+
+    fn until(&mut self, message: &Outgoing, pointer: &str, value: &str) -> Result<()> {
+        let (subject, headers, payload) = self.fill(message)?;
+        let deadline = Instant::now() + CONDITION_WAIT;
+        loop {
+            let client = self.requester("js")?;
+            let inbox = client.ask(&subject, &headers, &payload);
+            let mut seen = Vec::new();
+            let answer = client.answer(&inbox, WAIT_LIMIT, &mut seen);
+            let json: Value =
+                answer.and_then(|a| serde_json::from_slice(&a.payload).ok()).unwrap_or_default();
+            let found =
+                json.pointer(pointer).map(|v| v.as_str().map_or_else(|| v.to_string(), str::to_string));
+            if found.as_deref().unwrap_or("absent") == value {
+                return Ok(());
+            }
+            if Instant::now() > deadline {
+                self.timed_out(format!("{pointer} = {value}; it is {found:?}"));
+                return Ok(());
+            }
+            std::thread::sleep(POLL);
+        }
+    }
+
+    fn act_server(&mut self, action: &Action) -> Result<()> {
+        match action {
+            Action::Start => self.server()?.launch()?,
+            Action::Stop { signal } => {
+                let status = self.server()?.stop(*signal)?;
+                self.line(format!("{status}"));
+                self.clients.remove("js");
+            }
+            Action::Signal { signal } => self.server()?.signal(*signal)?,
+            Action::Exited => {
+                let status = self.server()?.wait_exit(CONDITION_WAIT)?;
+                self.line(format!("{status}"));
+            }
+            Action::Log { text } => {
+                let wanted = self.text(text)?;
+                let deadline = Instant::now() + CONDITION_WAIT;
+                loop {
+                    let log = self.server()?.log();
+                    if let Some(found) = log.lines().find(|line| line.contains(&wanted)) {
+                        let line = self.normaliser.log(found);
+                        self.line(line);
+                        return Ok(());
+                    }
+                    if Instant::now() > deadline {
+                        self.timed_out(format!("log line with {wanted:?}"));
+                        return Ok(());
+                    }
+                    std::thread::sleep(POLL);
+                }
+            }
+            _ => return Err("not a server's verb".into()),
+        }
+        Ok(())
+    }
+
+    fn act_outside(&mut self, action: &Action) -> Result<()> {
+        match action {
+            Action::Get { path } => {
+                let path = self.text(path)?;
+                let port = self.server()?.port("monitoring").ok_or("no monitoring port")?;
+                let answer = http::get(port, &path)?;
+                let kind = answer.header("content-type").unwrap_or("none").to_string();
+                self.line(format!("status {} content-type {kind}", answer.status));
+                let value = serde_json::from_slice(&answer.body).unwrap_or(Value::Null);
+                for line in self.normaliser.payload(&answer.body) {
+                    self.line(line);
+                }
+                self.latest_json = value;
+            }
+            Action::Cli { arguments } => self.cli(arguments)?,
+            Action::Run { arguments } => self.run(arguments)?,
+            Action::Write { file, text } => {
+                let text = self.text(text)?;
+                let options = ServerOptions { files: vec![(file.clone(), text)], ..ServerOptions::default() };
+                crate::process::write_files(self.dir, &options)?;
+            }
+            _ => return Err("not an outside verb".into()),
+        }
+        Ok(())
+    }
+
+    fn cli(&mut self, arguments: &str) -> Result<()> {
+        let cli = self.tools.cli.clone().ok_or("the nats CLI is not installed")?;
+        let arguments = split_arguments(&self.text(arguments)?);
+        let url = self.server()?.url();
+        let mut process = command(&cli);
+        process.args(&arguments).env("NATS_URL", url).env("XDG_CONFIG_HOME", self.dir).env("HOME", self.dir);
+        process.env("TZ", "UTC").env("COLUMNS", "200").current_dir(self.dir);
+        let finished = run_to_end(process, CLI_LIMIT)?;
+        if finished.was_running {
+            self.timed_out("the end of the CLI command");
+        }
+        self.line(format!("exit code {}", finished.code.unwrap_or(-1)));
+        for (channel, text) in [("out", finished.stdout), ("err", finished.stderr)] {
+            for line in self.normaliser.cli(&text) {
+                self.line(format!("{channel}: {line}"));
+            }
+        }
+        Ok(())
+    }
+
+    fn run(&mut self, arguments: &str) -> Result<()> {
+        // Under its own name, so that texts with the program's name can be compared.
+        let link = self.dir.join("nats-server");
+        if !link.exists() {
+            std::os::unix::fs::symlink(&self.program.path, &link)?;
+        }
+        let mut process = command(&link);
+        process.args(split_arguments(&self.text(arguments)?)).current_dir(self.dir);
+        let finished = run_to_end(process, RUN_LIMIT)?;
+        match finished.code {
+            Some(code) => self.line(format!("exit code {code}")),
+            None if finished.was_running => self.line("still running"),
+            None => self.line("ended by a signal"),
+        }
+        for (channel, text) in [("out", finished.stdout), ("err", finished.stderr)] {
+            for line in self.normaliser.log(&text).lines() {
+                self.line(format!("{channel}: {}", line.trim_end()));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Splits at blanks; quotes (single or double) keep blanks together.
+pub fn split_arguments(text: &str) -> Vec<String> {
+    let mut arguments = Vec::new();
+    let mut current: Option<String> = None;
+    let mut quote = None;
+    for c in text.chars() {
+        match (c, quote) {
+            (c, Some(q)) if c == q => quote = None,
+            ('"' | '\'', None) => {
+                quote = Some(c);
+                current.get_or_insert_default();
+            }
+            (' ', None) => arguments.extend(current.take()),
+            (c, _) => current.get_or_insert_default().push(c),
+        }
+    }
+    arguments.extend(current);
+    arguments
+}

@@ -1,0 +1,215 @@
+//! A client connection that sees every byte: frames as they come, nothing interpreted away.
+//!
+//! The parser is deliberately not the one of the server under test.
+
+use std::io::{Read, Write};
+use std::net::{Shutdown, TcpStream};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::time::{Duration, Instant};
+
+use crate::Result;
+
+const CONNECT_WAIT: Duration = Duration::from_secs(5);
+
+/// One thing that a server sent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Frame {
+    /// `INFO` with its JSON text.
+    Info(String),
+    /// `MSG` or `HMSG`.
+    Message(Message),
+    /// `+OK`
+    Ok,
+    /// `-ERR` with its text, quotes included.
+    Err(String),
+    /// `PING`
+    Ping,
+    /// `PONG`
+    Pong,
+    /// A line that is none of the above.
+    Unknown(String),
+    /// The server closed the connection.
+    Closed,
+}
+
+/// A delivered message.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Message {
+    /// Subject.
+    pub subject: String,
+    /// Subscription id.
+    pub sid: String,
+    /// Reply subject.
+    pub reply: Option<String>,
+    /// The header block as sent (`NATS/1.0...` to the empty line), for `HMSG`.
+    pub headers: Option<String>,
+    /// The payload.
+    pub payload: Vec<u8>,
+}
+
+/// A raw connection with a thread that reads frames.
+#[derive(Debug)]
+pub struct Connection {
+    stream: TcpStream,
+    frames: Receiver<Frame>,
+    closed: bool,
+}
+
+impl Connection {
+    /// Connects to a port on the loopback interface. The first frame will be INFO.
+    ///
+    /// # Errors
+    /// When nothing listens there.
+    pub fn open(port: u16) -> Result<Self> {
+        let stream = TcpStream::connect_timeout(&([127, 0, 0, 1], port).into(), CONNECT_WAIT)?;
+        stream.set_nodelay(true)?;
+        let (sender, frames) = channel();
+        let reader = stream.try_clone()?;
+        std::thread::spawn(move || read_frames(reader, &sender));
+        Ok(Self { stream, frames, closed: false })
+    }
+
+    /// Writes bytes as they are.
+    ///
+    /// # Errors
+    /// When the peer has gone.
+    pub fn send(&mut self, bytes: &[u8]) -> Result<()> {
+        Ok(self.stream.write_all(bytes)?)
+    }
+
+    /// The next frame, or `None` when nothing came within `limit`. After [`Frame::Closed`] it returns `None` at once.
+    pub fn next(&mut self, limit: Duration) -> Option<Frame> {
+        if self.closed {
+            return None;
+        }
+        match self.frames.recv_timeout(limit) {
+            Ok(frame) => {
+                self.closed = frame == Frame::Closed;
+                Some(frame)
+            }
+            Err(RecvTimeoutError::Timeout) => None,
+            Err(RecvTimeoutError::Disconnected) => {
+                self.closed = true;
+                Some(Frame::Closed)
+            }
+        }
+    }
+
+    /// True after [`Frame::Closed`] was returned.
+    pub fn is_closed(&self) -> bool {
+        self.closed
+    }
+
+    /// Waits for the first frame that `wanted` accepts, dropping others.
+    pub fn find(&mut self, limit: Duration, mut wanted: impl FnMut(&Frame) -> bool) -> Option<Frame> {
+        let deadline = Instant::now() + limit;
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            let frame = self.next(left)?;
+            if wanted(&frame) {
+                return Some(frame);
+            }
+        }
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        // Fails when the peer was first; the reading thread ends either way.
+        let _ = self.stream.shutdown(Shutdown::Both);
+    }
+}
+
+fn read_frames(mut stream: TcpStream, frames: &Sender<Frame>) {
+    let mut buffer = Vec::new();
+    let mut chunk = [0_u8; 64 * 1024];
+    loop {
+        match stream.read(&mut chunk) {
+            Ok(0) | Err(_) => break,
+            Ok(count) => buffer.extend_from_slice(chunk.get(..count).unwrap_or_default()),
+        }
+        let mut used = 0;
+        while let Some((frame, length)) = parse_frame(buffer.get(used..).unwrap_or_default()) {
+            used += length;
+            if frames.send(frame).is_err() {
+                return;
+            }
+        }
+        buffer.drain(..used);
+    }
+    // The owner may have gone already.
+    let _ = frames.send(Frame::Closed);
+}
+
+/// Parses one frame at the start of `bytes`; returns it with its length, or `None` when it is not whole.
+pub fn parse_frame(bytes: &[u8]) -> Option<(Frame, usize)> {
+    let end = bytes.windows(2).position(|pair| pair == b"\r\n")?;
+    let line = String::from_utf8_lossy(bytes.get(..end)?).into_owned();
+    let after = end + 2;
+    let (verb, rest) = line.split_once(' ').unwrap_or((line.as_str(), ""));
+    let frame = match verb {
+        "INFO" => Frame::Info(rest.to_string()),
+        "+OK" => Frame::Ok,
+        "-ERR" => Frame::Err(rest.to_string()),
+        "PING" => Frame::Ping,
+        "PONG" => Frame::Pong,
+        "MSG" | "HMSG" => {
+            let (message, length) = parse_message(verb == "HMSG", rest, bytes.get(after..)?)?;
+            return Some((
+                message.map_or_else(|| Frame::Unknown(line.clone()), Frame::Message),
+                after + length,
+            ));
+        }
+        _ => Frame::Unknown(line.clone()),
+    };
+    Some((frame, after))
+}
+
+/// The outer `None` means "not whole yet", the inner one "not a message line".
+fn parse_message(with_headers: bool, arguments: &str, body: &[u8]) -> Option<(Option<Message>, usize)> {
+    let fields: Vec<&str> = arguments.split(' ').collect();
+    let sizes = if with_headers { 2 } else { 1 };
+    let named = fields.len().saturating_sub(sizes);
+    let numbers: Vec<usize> = fields.iter().skip(named).filter_map(|f| f.parse().ok()).collect();
+    let (header_size, size) = match (with_headers, numbers.as_slice()) {
+        (true, [header_size, size]) => (*header_size, *size),
+        (false, [size]) => (0, *size),
+        _ => return Some((None, 0)),
+    };
+    let (subject, sid, reply) = match fields.get(..named) {
+        Some([subject, sid]) => (*subject, *sid, None),
+        Some([subject, sid, reply]) => (*subject, *sid, Some((*reply).to_string())),
+        _ => return Some((None, 0)),
+    };
+    if header_size > size || body.len() < size + 2 {
+        return (header_size > size).then_some((None, 0));
+    }
+    let headers = with_headers
+        .then(|| String::from_utf8_lossy(body.get(..header_size).unwrap_or_default()).into_owned());
+    let message = Message {
+        subject: subject.to_string(),
+        sid: sid.to_string(),
+        reply,
+        headers,
+        payload: body.get(header_size..size).unwrap_or_default().to_vec(),
+    };
+    Some((Some(message), size + 2))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_frame_is_returned_only_when_whole() {
+        let bytes = b"HMSG a.b 1 _R 12 14\r\nNATS/1.0\r\n\r\nhi\r\nPONG\r\n";
+        for length in 0..36 {
+            assert_eq!(parse_frame(&bytes[..length]), None, "{length} bytes");
+        }
+        let (frame, length) = parse_frame(bytes).unwrap();
+        let Frame::Message(message) = frame else { panic!("{frame:?}") };
+        assert_eq!(message.payload, b"hi");
+        assert_eq!(message.reply.as_deref(), Some("_R"));
+        assert_eq!(parse_frame(&bytes[length..]), Some((Frame::Pong, 6)));
+    }
+}
