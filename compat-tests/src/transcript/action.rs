@@ -9,6 +9,9 @@ use rustix::process::Signal;
 /// How long a wait lasts at most unless the step says otherwise.
 pub const WAIT_LIMIT: Duration = Duration::from_secs(5);
 
+/// How long a request that may stay unanswered waits.
+pub const SILENCE_LIMIT: Duration = Duration::from_millis(250);
+
 /// What a step does. Texts are templates: variables and escapes are replaced when the step is played.
 // The fields are the words of the verb's own line.
 #[allow(missing_docs)]
@@ -36,6 +39,8 @@ pub enum Action {
     Reply { conn: String, index: Option<usize>, payload: String },
     /// `request subject [headers] payload`, `js API.SUBJECT payload`, `publish subject payload`, `C request ...`.
     Request { conn: String, message: Outgoing },
+    /// `silent subject [headers] payload`: a request that may stay without any answer.
+    Silent { message: Outgoing },
     /// `collect n subject [headers] payload`: a request with up to n answers.
     Collect { conn: String, count: usize, message: Outgoing },
     /// `capture NAME /json/pointer`: takes a value from the latest JSON answer.
@@ -126,6 +131,7 @@ pub fn parse_action(first: &str, more: &[String]) -> Result<Action> {
             Ok(Action::Connect { conn: name(conn)?, fields: fields.to_string() })
         }
         "request" | "publish" => Ok(Action::Request { conn: "js".to_string(), message: outgoing(rest)? }),
+        "silent" => Ok(Action::Silent { message: outgoing(rest)? }),
         "js" => Ok(Action::Request { conn: "js".to_string(), message: api(rest)? }),
         "collect" => {
             let (count, rest) = split_word(rest);

@@ -9,6 +9,8 @@ use crate::process::Program;
 
 /// How many equal lines are shown around a difference.
 const DIFF_CONTEXT: usize = 4;
+/// How many lines of a broken case are shown: its last ones.
+const BROKEN_CONTEXT: usize = 12;
 
 /// What came of a case.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -79,7 +81,7 @@ impl Comparison {
 
 fn broken(transcript: &Transcript) -> String {
     let mut text = format!("timed out on the reference: {}\n", transcript.timeouts.join("; "));
-    for line in &transcript.lines {
+    for line in transcript.lines.iter().skip(transcript.lines.len().saturating_sub(BROKEN_CONTEXT)) {
         text.push_str(line);
         text.push('\n');
     }

@@ -11,16 +11,21 @@ use serde_json::Value;
 
 /// Numbers that depend on the machine, the moment, or how often a wait asked.
 const VOLATILE_NUMBERS: &[&str] = &[
+    "avg_fanout",
+    "cache_hit_rate",
     "cid",
     "client_id",
     "cores",
     "cpu",
     "gomaxprocs",
     "gomemlimit",
-    "id_port",
+    "max_fanout",
     "mem",
+    "num_cache",
+    "num_inserts",
+    "num_matches",
+    "num_removes",
     "pid",
-    "total_connections_id",
 ];
 /// Texts that depend on the machine or the build.
 const VOLATILE_TEXTS: &[&str] = &["go", "git_commit", "idle", "rtt", "uptime", "exec"];
@@ -39,13 +44,14 @@ static CLI_TIME: LazyLock<Option<Regex>> =
 static NKEY: LazyLock<Option<Regex>> = LazyLock::new(|| Regex::new(r"\b[NUACOXS][A-Z2-7]{55}\b").ok());
 static NUID: LazyLock<Option<Regex>> = LazyLock::new(|| Regex::new(r"\b[0-9A-Za-z]{22}\b").ok());
 static PORT: LazyLock<Option<Regex>> =
-    LazyLock::new(|| Regex::new(r"\b(127\.0\.0\.1|localhost):\d{4,5}\b").ok());
+    LazyLock::new(|| Regex::new(r"(\d+\.\d+\.\d+\.\d+|localhost|\[::\]):\d{4,5}\b").ok());
 static CID: LazyLock<Option<Regex>> = LazyLock::new(|| Regex::new(r"\b(cid|jsid|aid):\d+").ok());
 static ACK: LazyLock<Option<Regex>> = LazyLock::new(|| Regex::new(r"\$JS\.ACK\.[^\s,]+").ok());
 static LOG_HEAD: LazyLock<Option<Regex>> =
     LazyLock::new(|| Regex::new(r"(?m)^\[\d+\] \d{4}/\d\d/\d\d \d\d:\d\d:\d\d\.\d{6} ").ok());
 static ELAPSED: LazyLock<Option<Regex>> =
     LazyLock::new(|| Regex::new(r"\b\d+(\.\d+)?(ns|µs|ms)\b|\b\d+\.\d+s\b").ok());
+static PADDING: LazyLock<Option<Regex>> = LazyLock::new(|| Regex::new(r" {2,}|─+").ok());
 
 /// The replacements of one case on one server.
 #[derive(Clone, Debug, Default)]
@@ -104,10 +110,13 @@ impl Normaliser {
         self.text(&text)
     }
 
-    /// What the CLI printed: elapsed times are replaced too, and trailing blanks dropped.
+    /// What the CLI printed: elapsed times are replaced too, and with them the padding that follows their width.
     pub fn cli(&self, text: &str) -> Vec<String> {
         let text = replace(&ELAPSED, text, |_| "<elapsed>".to_string());
-        self.text(&text).lines().map(|line| line.trim_end().to_string()).collect()
+        let text = replace(&PADDING, &self.text(&text), |found| {
+            if found[0].starts_with(' ') { "  ".to_string() } else { "─".to_string() }
+        });
+        text.lines().map(|line| line.trim_end().to_string()).collect()
     }
 
     /// A JSON value as one line a field: `.config.name = "X"`, sorted by path.

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use super::action::{Action, Goal, Order, Outgoing, WAIT_LIMIT};
+use super::action::{Action, Goal, Order, Outgoing, SILENCE_LIMIT, WAIT_LIMIT};
 use super::connections::{Client, Clients, describe, publication};
 use super::normalise::Normaliser;
 use super::pool::Pool;
@@ -190,6 +190,20 @@ impl<'a> Player<'a> {
             Action::Open { .. } | Action::Connect { .. } => self.act_connect(action),
             Action::Request { conn, message } => self.request(conn, message, 1),
             Action::Collect { conn, count, message } => self.request(conn, message, *count),
+            Action::Silent { message } => {
+                let (subject, headers, payload) = self.fill(message)?;
+                let client = self.requester("js")?;
+                let inbox = client.ask(&subject, &headers, &payload);
+                let mut seen = Vec::new();
+                let answer = client.answer(&inbox, SILENCE_LIMIT, &mut seen);
+                self.record(&seen, None);
+                self.normaliser.name_literal(&inbox, "inbox");
+                match answer {
+                    Some(answer) => self.record(&[Frame::Message(answer)], None),
+                    None => self.line("(no answer)"),
+                }
+                Ok(())
+            }
             Action::Capture { name, pointer } => self.capture(name, pointer),
             Action::Repeat { count, action, .. } => {
                 for i in 1..=*count {
@@ -227,8 +241,14 @@ impl<'a> Player<'a> {
             Action::Connect { conn, fields } => {
                 let mut client = Client::open(conn, port, true)?;
                 client.say_connect(&self.text(fields)?)?;
-                let (mut frames, whole) = client.until_pong();
-                // The first INFO is a subject of its own scenarios.
+                let (mut frames, mut whole) = client.until_pong();
+                if whole && !client.is_closed() {
+                    client.send(b"PING\r\n");
+                    let (more, whole_too) = client.until_pong();
+                    frames.extend(more);
+                    whole = whole_too;
+                }
+                // The INFO before CONNECT, and the one after the first PONG, are subjects of their own scenarios.
                 frames.retain(|frame| !matches!(frame, Frame::Info(_)));
                 self.record(&frames, None);
                 if !whole {
@@ -357,6 +377,8 @@ impl<'a> Player<'a> {
             let login = self.text(self.case.login.as_deref().unwrap_or("{}"))?;
             let mut client = Client::open("js", port, true)?;
             client.say_connect(&login)?;
+            client.until_pong();
+            client.send(b"PING\r\n");
             client.until_pong();
             self.clients.insert("js".to_string(), client);
         }

@@ -4,7 +4,8 @@ use super::connections::Client;
 use crate::Result;
 use crate::process::{Program, Server, ServerOptions};
 use crate::wire::{Frame, Message};
-use std::time::Duration;
+use std::path::Path;
+use std::time::{Duration, Instant};
 
 /// How many idle servers are kept.
 const IDLE_MAX: usize = 3;
@@ -67,7 +68,7 @@ pub fn wipe(server: &Server, login: Option<&str>) -> Result<()> {
         let names = ask(&mut client, "$JS.API.STREAM.NAMES")?;
         let parsed: serde_json::Value = serde_json::from_slice(&names.payload).unwrap_or_default();
         let Some(streams) = parsed.get("streams").and_then(|s| s.as_array()).filter(|s| !s.is_empty()) else {
-            return Ok(());
+            return wait_for_empty_store(server);
         };
         for stream in streams.iter().filter_map(|name| name.as_str()) {
             let answer = ask(&mut client, &format!("$JS.API.STREAM.DELETE.{stream}"))?;
@@ -76,6 +77,25 @@ pub fn wipe(server: &Server, login: Option<&str>) -> Result<()> {
             }
         }
     }
+}
+
+/// A stream's folder can outlive the answer to its deletion, and a new stream of the name would find its messages.
+fn wait_for_empty_store(server: &Server) -> Result<()> {
+    let deadline = Instant::now() + ANSWER_WAIT;
+    while holds_streams(&server.dir().join("store").join("jetstream")) {
+        if Instant::now() > deadline {
+            return Err("folders of deleted streams stay".into());
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    Ok(())
+}
+
+fn holds_streams(store: &Path) -> bool {
+    let Ok(accounts) = std::fs::read_dir(store) else { return false };
+    accounts.flatten().any(|account| {
+        std::fs::read_dir(account.path().join("streams")).is_ok_and(|mut streams| streams.next().is_some())
+    })
 }
 
 fn ask(client: &mut Client, subject: &str) -> Result<Message> {

@@ -149,7 +149,7 @@ fn expand_table(path: &Path, name: &str, items: &[Item], cases: &mut Vec<Case>) 
         if row.trim_start().starts_with("# ") {
             continue;
         }
-        let cells: Vec<&str> = row.split(" | ").map(str::trim).collect();
+        let cells: Vec<&str> = cells(row);
         if cells.len() != columns.len() {
             let line = table.line + offset + 1;
             return Err(format!(
@@ -180,6 +180,20 @@ fn expand_table(path: &Path, name: &str, items: &[Item], cases: &mut Vec<Case>) 
     Ok(())
 }
 
+/// The cells of a row: a bar with a blank (or the line's end) on both sides separates them.
+fn cells(row: &str) -> Vec<&str> {
+    let mut cells = Vec::new();
+    let mut start = 0;
+    let blank_before = |at: usize| row.get(..at).is_some_and(|before| before.ends_with(' '));
+    let blank_after = |at: usize| row.get(at + 1..).is_some_and(|after| after.is_empty() || after.starts_with(' '));
+    for (at, _) in row.match_indices('|').filter(|(at, _)| blank_before(*at) && blank_after(*at)) {
+        cells.push(row.get(start..at).unwrap_or_default().trim());
+        start = at + 1;
+    }
+    cells.push(row.get(start..).unwrap_or_default().trim());
+    cells
+}
+
 fn build_case(path: &Path, name: String, items: &[Item]) -> Result<Case> {
     let mut case = Case {
         name,
@@ -201,6 +215,10 @@ fn build_case(path: &Path, name: String, items: &[Item]) -> Result<Case> {
                 parse_action(&item.first, &item.more).map_err(|e| format!("line {}: {e}", item.line))?;
             case.steps.push(Step { line: item.line, text: with_continuation(text, &item.more), action });
         }
+    }
+    let says_flags = items.iter().any(|item| item.first.starts_with("server:"));
+    if !says_flags && case.options.config.is_none() {
+        case.options.flags.push("-js".to_string());
     }
     if case.steps.is_empty() {
         return Err(format!("{}: no steps", case.name).into());
@@ -270,6 +288,11 @@ mod tests {
         assert_eq!(names, ["topic/file: one", "topic/file: two/x", "topic/file: two/y"]);
         assert_eq!(cases[2].steps[1].text, "a > SUB 2 1");
         assert_eq!(cases[0].proves, ["a", "b"]);
+    }
+
+    #[test]
+    fn cells_may_be_empty_and_hold_bars() {
+        assert_eq!(cells("  a | | b||c |"), ["a", "", "b||c", ""]);
     }
 
     #[test]
