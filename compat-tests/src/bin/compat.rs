@@ -10,7 +10,7 @@ use jetkv_compat_tests::process::Program;
 use jetkv_compat_tests::transcript::compare::{Comparison, Report};
 use jetkv_compat_tests::transcript::play::Tools;
 use jetkv_compat_tests::transcript::scenario;
-use jetkv_compat_tests::{Result, scenario_root};
+use jetkv_compat_tests::{Result, clients, scenario_root};
 
 const USAGE: &str = "usage:
   compat play [FILE or FOLDER]... [--only TEXT] [--show] [--both PROGRAM] [--against PROGRAM]
@@ -18,12 +18,15 @@ const USAGE: &str = "usage:
       --only TEXT        only cases with TEXT in their name
       --show             print the transcript of the first program instead of comparing
       --against PROGRAM  this program takes nats-server's place (a path, or nats-server)
-      --both PROGRAM     this program takes both places: the check of the scenarios themselves";
+      --both PROGRAM     this program takes both places: the check of the scenarios themselves
+  compat clients [LANGUAGE]... [--both PROGRAM] [--against PROGRAM]
+      Runs the drivers of the client libraries (go, rust, python, javascript, java, c) on both and compares.";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let result = match arguments.split_first() {
         Some((verb, rest)) if verb == "play" => play(rest),
+        Some((verb, rest)) if verb == "clients" => run_clients(rest),
         _ => Err(USAGE.into()),
     };
     match result {
@@ -59,9 +62,6 @@ fn parse_options(arguments: &[String]) -> Result<PlayOptions> {
             path => options.paths.push(path.into()),
         }
     }
-    if options.paths.is_empty() {
-        options.paths.push(scenario_root());
-    }
     Ok(options)
 }
 
@@ -72,17 +72,50 @@ fn program(toolbox: &Toolbox, name: &str) -> Result<Program> {
     Ok(Program { name: name.to_string(), path: std::path::absolute(name)? })
 }
 
-fn play(arguments: &[String]) -> Result<bool> {
-    let options = parse_options(arguments)?;
-    let toolbox = Toolbox::default();
-    let (reference, candidate) = match (&options.both, &options.against) {
+fn programs(options: &PlayOptions, toolbox: &Toolbox) -> Result<(Program, Program)> {
+    Ok(match (&options.both, &options.against) {
         (Some(both), _) => {
-            let program = program(&toolbox, both)?;
+            let program = program(toolbox, both)?;
             (program.clone(), program)
         }
-        (None, Some(against)) => (program(&toolbox, against)?, oracle::jetkv()?),
+        (None, Some(against)) => (program(toolbox, against)?, oracle::jetkv()?),
         (None, None) => (toolbox.reference()?, oracle::jetkv()?),
-    };
+    })
+}
+
+fn run_clients(arguments: &[String]) -> Result<bool> {
+    let options = parse_options(arguments)?;
+    let toolbox = Toolbox::default();
+    let (reference, candidate) = programs(&options, &toolbox)?;
+    let mut good = true;
+    for tool in Tool::DRIVERS {
+        let wanted = options.paths.iter().any(|path| path.as_os_str() == tool.name());
+        if !wanted && !options.paths.is_empty() {
+            continue;
+        }
+        match clients::compare(tool, &toolbox, &reference, &candidate) {
+            Ok(None) => {}
+            Ok(Some(difference)) if difference.is_empty() => {}
+            Ok(Some(difference)) => {
+                good = false;
+                println!("DIFFERENT clients/{}\n{difference}", tool.name());
+            }
+            Err(error) => {
+                good = false;
+                println!("BROKEN    clients/{}\n{error}", tool.name());
+            }
+        }
+    }
+    Ok(good)
+}
+
+fn play(arguments: &[String]) -> Result<bool> {
+    let mut options = parse_options(arguments)?;
+    if options.paths.is_empty() {
+        options.paths.push(scenario_root());
+    }
+    let toolbox = Toolbox::default();
+    let (reference, candidate) = programs(&options, &toolbox)?;
     let tools = Tools { cli: toolbox.require(Tool::Cli)?.map(|launch| launch.program) };
     let mut cases = Vec::new();
     for path in &options.paths {

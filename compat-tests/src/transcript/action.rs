@@ -23,7 +23,8 @@ pub enum Action {
     Connect { conn: String, fields: String },
     /// `C > text` (adds CR LF) and `C >> text` (adds nothing).
     Send { conn: String, text: String, line_end: bool },
-    /// `C pub subject [Header: value; ...] payload`: PUB or HPUB with the sizes filled in.
+    /// `C pub subject [Header: value; ...] payload`: PUB or HPUB with the sizes filled in;
+    /// `C ask subject reply payload` has a reply subject too.
     Publish { conn: String, message: Outgoing },
     /// `C < n`, `A,B < n sorted`, `C < n count`, `C < to text`.
     Wait { conns: Vec<String>, goal: Goal, order: Order, limit: Duration },
@@ -96,6 +97,8 @@ pub enum Order {
 pub struct Outgoing {
     /// Subject.
     pub subject: String,
+    /// Reply subject, for `C ask`.
+    pub reply: Option<String>,
     /// Header lines (`Name: value`).
     pub headers: Vec<String>,
     /// Payload.
@@ -192,6 +195,13 @@ fn parse_connection_verb(conns: &str, rest: &str) -> Result<Action> {
         }
         "close" => Ok(Action::Close { conn }),
         "pub" => Ok(Action::Publish { conn, message: outgoing(arguments)? }),
+        "ask" => {
+            let (subject, rest) = split_word(arguments);
+            let (reply, rest) = split_word(rest);
+            let mut message = outgoing(&format!("{subject} {rest}"))?;
+            message.reply = Some(reply.to_string());
+            Ok(Action::Publish { conn, message })
+        }
         "request" => Ok(Action::Request { conn, message: outgoing(arguments)? }),
         "js" => Ok(Action::Request { conn, message: api(arguments)? }),
         "reply" => {

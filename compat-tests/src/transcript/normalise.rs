@@ -25,6 +25,7 @@ const VOLATILE_NUMBERS: &[&str] = &[
     "num_inserts",
     "num_matches",
     "num_removes",
+    "pause_remaining",
     "pid",
 ];
 /// Texts that depend on the machine or the build.
@@ -47,6 +48,9 @@ static PORT: LazyLock<Option<Regex>> =
     LazyLock::new(|| Regex::new(r"(\d+\.\d+\.\d+\.\d+|localhost|\[::\]):\d{4,5}\b").ok());
 static CID: LazyLock<Option<Regex>> = LazyLock::new(|| Regex::new(r"\b(cid|jsid|aid):\d+").ok());
 static ACK: LazyLock<Option<Regex>> = LazyLock::new(|| Regex::new(r"\$JS\.ACK\.[^\s,]+").ok());
+static FLOW: LazyLock<Option<Regex>> =
+    LazyLock::new(|| Regex::new(r"(\$JS\.FC\.[^\s.]+\.[^\s.]+\.)\w+").ok());
+static INBOX: LazyLock<Option<Regex>> = LazyLock::new(|| Regex::new(r"\b_INBOX\.(\w+)\.\d+").ok());
 static LOG_HEAD: LazyLock<Option<Regex>> =
     LazyLock::new(|| Regex::new(r"(?m)^\[\d+\] \d{4}/\d\d/\d\d \d\d:\d\d:\d\d\.\d{6} ").ok());
 static ELAPSED: LazyLock<Option<Regex>> =
@@ -60,16 +64,17 @@ pub struct Normaliser {
     masks: Vec<Regex>,
     ports: Vec<u64>,
     ignored: Vec<String>,
+    sorted: Vec<String>,
 }
 
 impl Normaliser {
-    /// With the scenario's ignored field paths and masks.
+    /// With the scenario's ignored field paths, paths of arrays without an order, and masks.
     ///
     /// # Errors
     /// When a mask is not a regular expression.
-    pub fn new(ignored: &[String], masks: &[String]) -> crate::Result<Self> {
+    pub fn new(ignored: &[String], sorted: &[String], masks: &[String]) -> crate::Result<Self> {
         let masks = masks.iter().map(|mask| Regex::new(mask)).collect::<Result<_, _>>()?;
-        Ok(Self { masks, ignored: ignored.to_vec(), ..Self::default() })
+        Ok(Self { masks, ignored: ignored.to_vec(), sorted: sorted.to_vec(), ..Self::default() })
     }
 
     /// Replaces `value` by `<name>` from now on.
@@ -96,6 +101,8 @@ impl Normaliser {
         text = replace(&PORT, &text, |found| format!("{}:<port>", &found[1]));
         text = replace(&NKEY, &text, |_| "<nkey>".to_string());
         text = replace(&NUID, &text, |found| nuid(&found[0]));
+        text = replace(&FLOW, &text, |found| format!("{}<random>", &found[1]));
+        text = replace(&INBOX, &text, |found| format!("_INBOX.{}.<n>", &found[1]));
         text = replace(&CID, &text, |found| format!("{}:<n>", &found[1]));
         for mask in &self.masks {
             text = mask.replace_all(&text, "<masked>").into_owned();
@@ -138,6 +145,16 @@ impl Normaliser {
                     }
                 }
             }
+            Value::Array(items) if !items.is_empty() && self.has_no_order(path) => {
+                let mut parts: Vec<Vec<String>> = Vec::new();
+                for item in items {
+                    let mut part = Vec::new();
+                    self.flatten(&format!("{path}[]"), item, &mut part);
+                    parts.push(part);
+                }
+                parts.sort();
+                lines.extend(parts.into_iter().flatten());
+            }
             Value::Array(items) if !items.is_empty() => {
                 for (index, item) in items.iter().enumerate() {
                     self.flatten(&format!("{path}[{index}]"), item, lines);
@@ -153,6 +170,11 @@ impl Normaliser {
                 }
             }
         }
+    }
+
+    fn has_no_order(&self, path: &str) -> bool {
+        let path = without_indexes(path);
+        self.sorted.iter().any(|sorted| path.ends_with(sorted.as_str()))
     }
 
     fn leaf(&self, path: &str, value: &Value) -> String {
@@ -256,7 +278,7 @@ mod tests {
 
     #[test]
     fn fields_are_sorted_and_ignored_by_path() {
-        let normaliser = Normaliser::new(&[".b.c".to_string()], &[]).unwrap();
+        let normaliser = Normaliser::new(&[".b.c".to_string()], &[], &[]).unwrap();
         let value = serde_json::json!({"z": 1, "b": [{"c": 2, "d": {}}], "cpu": 3});
         assert_eq!(normaliser.json(&value), [".b[0].d = {}", ".cpu = <number>", ".z = 1"]);
     }

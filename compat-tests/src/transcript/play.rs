@@ -57,9 +57,18 @@ pub fn play(case: &Case, pool: &mut Pool, tools: &Tools) -> Result<Transcript> {
     let server = player.server.take();
     drop(player);
     if let (Ok(_), Some(server), false) = (&transcript, server, case.fresh) {
-        pool.give_back(&case.options, case.login.as_deref(), server);
+        pool.give_back(&case.options, may_make_streams(case), server);
     }
     transcript
+}
+
+/// True unless the steps show that no stream can have been made.
+fn may_make_streams(case: &Case) -> bool {
+    case.steps.iter().any(|step| {
+        matches!(step.action, Action::Cli { .. } | Action::Stop { .. } | Action::Signal { .. })
+            || step.text.contains("STREAM.CREATE")
+            || step.text.contains("STREAM.RESTORE")
+    })
 }
 
 struct Player<'a> {
@@ -84,7 +93,7 @@ impl<'a> Player<'a> {
         server: Option<Server>,
         dir: &'a Path,
     ) -> Result<Self> {
-        let mut normaliser = Normaliser::new(&case.ignore, &case.masks)?;
+        let mut normaliser = Normaliser::new(&case.ignore, &case.sort, &case.masks)?;
         let mut variables = Variables::new();
         variables.insert("dir".to_string(), dir.display().to_string());
         normaliser.name_literal(&dir.display().to_string(), "dir");
@@ -197,7 +206,6 @@ impl<'a> Player<'a> {
                 let mut seen = Vec::new();
                 let answer = client.answer(&inbox, SILENCE_LIMIT, &mut seen);
                 self.record(&seen, None);
-                self.normaliser.name_literal(&inbox, "inbox");
                 match answer {
                     Some(answer) => self.record(&[Frame::Message(answer)], None),
                     None => self.line("(no answer)"),
@@ -272,7 +280,8 @@ impl<'a> Player<'a> {
             }
             Action::Publish { conn, message } => {
                 let (subject, headers, payload) = self.fill(message)?;
-                self.client(conn)?.send(&publication(&subject, None, &headers, &payload));
+                let reply = message.reply.as_ref().map(|reply| self.text(reply)).transpose()?;
+                self.client(conn)?.send(&publication(&subject, reply.as_deref(), &headers, &payload));
             }
             Action::Wait { conns, goal, order, limit } => self.wait(conns, goal, *order, *limit)?,
             Action::Sync { conn } => {
@@ -389,7 +398,6 @@ impl<'a> Player<'a> {
         let (subject, headers, payload) = self.fill(message)?;
         let client = self.requester(conn)?;
         let inbox = client.ask(&subject, &headers, &payload);
-        self.normaliser.name_literal(&inbox, "inbox");
         for _ in 0..count {
             let mut seen = Vec::new();
             let answer = self.requester(conn)?.answer(&inbox, WAIT_LIMIT, &mut seen);

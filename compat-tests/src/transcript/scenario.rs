@@ -25,6 +25,8 @@ pub struct Case {
     pub login: Option<String>,
     /// Field paths whose values are not compared.
     pub ignore: Vec<String>,
+    /// Paths of arrays whose order is not defined.
+    pub sort: Vec<String>,
     /// Regular expressions replaced by `<masked>` in everything recorded.
     pub masks: Vec<String>,
     /// The reason for a difference that is wanted; the case then fails when there is none.
@@ -185,7 +187,8 @@ fn cells(row: &str) -> Vec<&str> {
     let mut cells = Vec::new();
     let mut start = 0;
     let blank_before = |at: usize| row.get(..at).is_some_and(|before| before.ends_with(' '));
-    let blank_after = |at: usize| row.get(at + 1..).is_some_and(|after| after.is_empty() || after.starts_with(' '));
+    let blank_after =
+        |at: usize| row.get(at + 1..).is_some_and(|after| after.is_empty() || after.starts_with(' '));
     for (at, _) in row.match_indices('|').filter(|(at, _)| blank_before(*at) && blank_after(*at)) {
         cells.push(row.get(start..at).unwrap_or_default().trim());
         start = at + 1;
@@ -204,6 +207,7 @@ fn build_case(path: &Path, name: String, items: &[Item]) -> Result<Case> {
         start: true,
         login: None,
         ignore: Vec::new(),
+        sort: Vec::new(),
         masks: Vec::new(),
         differs: None,
         steps: Vec::new(),
@@ -247,6 +251,7 @@ fn apply_header(case: &mut Case, item: &Item) -> Result<bool> {
         "start" => case.start = yes_or_no(item, &value)?,
         "login" => case.login = Some(value),
         "ignore" => case.ignore.extend(list()),
+        "sort" => case.sort.extend(list()),
         "mask" => case.masks.push(value),
         "differs" => case.differs = Some(value),
         _ => {
