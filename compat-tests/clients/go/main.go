@@ -15,7 +15,8 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-const wait = 10 * time.Second
+// A watcher notices a restart by the missing heartbeats of its consumer, two of five seconds each.
+const wait = 45 * time.Second
 
 type fields = map[string]any
 
@@ -66,6 +67,10 @@ func main() {
 	must(err)
 	defer connection.Close()
 	js, err := jetstream.New(connection)
+	must(err)
+	// nats-server removes the folder of the streams some time after the last of them was deleted, and cannot make a
+	// stream meanwhile; with this one there is always a last one.
+	_, err = js.CreateKeyValue(ctx, jetstream.KeyValueConfig{Bucket: "ANCHOR"})
 	must(err)
 	for _, storage := range []jetstream.StorageType{jetstream.FileStorage, jetstream.MemoryStorage} {
 		kv, err := js.CreateKeyValue(ctx, jetstream.KeyValueConfig{
@@ -169,6 +174,8 @@ func watches(ctx context.Context, kv jetstream.KeyValue) {
 	for _, name := range names {
 		watcher, err := kv.WatchAll(ctx, options[name]...)
 		must(err)
+		// The changes shall come after the initial values.
+		time.Sleep(150 * time.Millisecond)
 		_, err = kv.PutString(ctx, "w", name)
 		must(err)
 		must(kv.Delete(ctx, "w"))
@@ -269,7 +276,7 @@ func manyKeys(ctx context.Context, js jetstream.JetStream) {
 	kv, err := js.CreateKeyValue(ctx, jetstream.KeyValueConfig{Bucket: "MANY"})
 	must(err)
 	for i := range count {
-		_, err := js.PublishAsync(fmt.Sprintf("$KV.MANY.key.%d", i), []byte("value"))
+		_, err := js.PublishAsync(fmt.Sprintf("$KV.MANY.key.%d", i), []byte("value"), jetstream.WithStallWait(wait))
 		must(err)
 	}
 	select {

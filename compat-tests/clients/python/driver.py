@@ -74,7 +74,7 @@ async def history(kv, step):
 async def follow(step, watcher, last, after):
     """Prints what a watcher sees up to the given key, later than a revision."""
     while True:
-        entry = await watcher.updates(timeout=10)
+        entry = await watcher.updates(timeout=45)
         if entry is None:
             continue
         seen = describe(entry)
@@ -94,11 +94,12 @@ async def watches(kv):
     }
     for name, options in choices.items():
         watcher = await kv.watchall(**options)
+        # The changes shall come after the initial values.
+        await asyncio.sleep(0.15)
         await kv.put("w", name.encode())
         await kv.delete("w")
         revision = await kv.put("end", name.encode())
         await follow("watch " + name, watcher, "end", revision - 1)
-    watcher = await kv.watch("a*")
     revision = await kv.put("w.x", b"1")
     watcher = await kv.watch("w.>")
     await follow("watch w.>", watcher, "w.x", revision - 1)
@@ -151,6 +152,9 @@ async def main():
         sys.argv[1], max_reconnect_attempts=-1, reconnect_time_wait=0.05, error_cb=quiet
     )
     js = connection.jetstream()
+    # nats-server removes the folder of the streams some time after the last of them was deleted, and cannot make a
+    # stream meanwhile; with this one there is always a last one.
+    await js.create_key_value(bucket="ANCHOR")
     for storage in [StorageType.FILE, StorageType.MEMORY]:
         config = KeyValueConfig(bucket="B", history=3, description="words", storage=storage, max_value_size=65536)
         kv = await js.create_key_value(config)
