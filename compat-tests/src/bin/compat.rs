@@ -10,7 +10,7 @@ use jetkv_compat_tests::process::Program;
 use jetkv_compat_tests::transcript::compare::{Comparison, Report};
 use jetkv_compat_tests::transcript::play::Tools;
 use jetkv_compat_tests::transcript::scenario;
-use jetkv_compat_tests::{Result, clients, scenario_root};
+use jetkv_compat_tests::{Result, clients, scenario_root, scoreboard, workspace_root};
 
 const USAGE: &str = "usage:
   compat play [FILE or FOLDER]... [--only TEXT] [--show] [--both PROGRAM] [--against PROGRAM]
@@ -20,13 +20,16 @@ const USAGE: &str = "usage:
       --against PROGRAM  this program takes nats-server's place (a path, or nats-server)
       --both PROGRAM     this program takes both places: the check of the scenarios themselves
   compat clients [LANGUAGE]... [--both PROGRAM] [--against PROGRAM]
-      Runs the drivers of the client libraries (go, rust, python, javascript, java, c) on both and compares.";
+      Runs the drivers of the client libraries (go, rust, python, javascript, java, c) on both and compares.
+  compat scoreboard [--check]
+      Writes COMPATIBILITY.md from features.toml and the scenarios, or checks that it is current.";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let result = match arguments.split_first() {
         Some((verb, rest)) if verb == "play" => play(rest),
         Some((verb, rest)) if verb == "clients" => run_clients(rest),
+        Some((verb, rest)) if verb == "scoreboard" => write_scoreboard(rest),
         _ => Err(USAGE.into()),
     };
     match result {
@@ -70,6 +73,20 @@ fn program(toolbox: &Toolbox, name: &str) -> Result<Program> {
         return toolbox.reference();
     }
     Ok(Program { name: name.to_string(), path: std::path::absolute(name)? })
+}
+
+fn write_scoreboard(arguments: &[String]) -> Result<bool> {
+    let page = scoreboard::render(&scoreboard::read_table()?, &scenario::read_all(&scenario_root())?)?;
+    let path = workspace_root().join("COMPATIBILITY.md");
+    if arguments.iter().any(|argument| argument == "--check") {
+        let current = std::fs::read_to_string(&path).is_ok_and(|found| found == page);
+        if !current {
+            println!("COMPATIBILITY.md is not current; run `compat scoreboard`");
+        }
+        return Ok(current);
+    }
+    std::fs::write(path, page)?;
+    Ok(true)
 }
 
 fn programs(options: &PlayOptions, toolbox: &Toolbox) -> Result<(Program, Program)> {

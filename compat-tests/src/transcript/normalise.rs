@@ -249,10 +249,6 @@ fn nuid(text: &str) -> String {
     let bytes = text.as_bytes();
     let has_both = bytes.iter().any(u8::is_ascii_lowercase) && bytes.iter().any(u8::is_ascii_uppercase);
     let has_capitals = bytes.windows(2).any(|pair| pair.iter().all(u8::is_ascii_uppercase));
-    // Words in camel case have neither digits nor two capitals in a row.
-    let bytes = text.as_bytes();
-    let has_both = bytes.iter().any(u8::is_ascii_lowercase) && bytes.iter().any(u8::is_ascii_uppercase);
-    let has_capitals = bytes.windows(2).any(|pair| pair.iter().all(u8::is_ascii_uppercase));
     let is_random = has_both && (has_capitals || bytes.iter().any(u8::is_ascii_digit));
     if is_random { "<nuid>".to_string() } else { text.to_string() }
 }

@@ -1,0 +1,48 @@
+//! The KV steps through each official client library, on nats-server and on JetKV.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use jetkv_compat_tests::clients::compare;
+use jetkv_compat_tests::oracle::{self, Tool, Toolbox};
+
+fn run(tool: Tool) {
+    let toolbox = Toolbox::default();
+    if toolbox.require(Tool::Server).unwrap().is_none() {
+        return;
+    }
+    let reference = toolbox.reference().unwrap();
+    let candidate = oracle::jetkv().unwrap();
+    // None is a skip, reported by the toolbox.
+    if let Some(difference) = compare(tool, &toolbox, &reference, &candidate).unwrap() {
+        assert!(difference.is_empty(), "the {} client saw a difference:\n{difference}", tool.name());
+    }
+}
+
+#[test]
+fn the_go_client_sees_no_difference() {
+    run(Tool::Go);
+}
+
+#[test]
+fn the_rust_client_sees_no_difference() {
+    run(Tool::Rust);
+}
+
+#[test]
+fn the_python_client_sees_no_difference() {
+    run(Tool::Python);
+}
+
+#[test]
+fn the_javascript_client_sees_no_difference() {
+    run(Tool::JavaScript);
+}
+
+#[test]
+fn the_java_client_sees_no_difference() {
+    run(Tool::Java);
+}
+
+#[test]
+fn the_c_client_sees_no_difference() {
+    run(Tool::C);
+}

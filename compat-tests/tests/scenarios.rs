@@ -1,0 +1,61 @@
+//! Every scenario on nats-server and on JetKV, a test for each topic.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use jetkv_compat_tests::oracle::{self, Tool, Toolbox};
+use jetkv_compat_tests::scenario_root;
+use jetkv_compat_tests::transcript::compare::{Comparison, Report};
+use jetkv_compat_tests::transcript::play::Tools;
+use jetkv_compat_tests::transcript::scenario;
+
+fn play_topic(topic: &str) {
+    let toolbox = Toolbox::default();
+    // Reported as skipped by the toolbox; with CI=true it is an error.
+    if toolbox.require(Tool::Server).unwrap().is_none() {
+        return;
+    }
+    let cli = toolbox.require(Tool::Cli).unwrap().map(|launch| launch.program);
+    let cases = scenario::read_all(&scenario_root().join(topic)).unwrap();
+    assert!(!cases.is_empty(), "no scenarios in {topic}");
+    let reference = toolbox.reference().unwrap();
+    let candidate = oracle::jetkv().unwrap();
+    let report = Report::run(&cases, &mut Comparison::new(&reference, &candidate, &Tools { cli }));
+    println!("{topic}: {}", report.summary());
+    assert!(report.is_good(), "{topic}: {}", report.summary());
+}
+
+macro_rules! topics {
+    ($($test:ident $folder:literal;)*) => {
+        $(#[test] fn $test() { play_topic($folder); })*
+
+        #[test]
+        fn every_folder_is_a_topic() {
+            let mut folders: Vec<String> = std::fs::read_dir(scenario_root()).unwrap()
+                .map(|entry| entry.unwrap())
+                .filter(|entry| entry.path().is_dir())
+                .map(|entry| entry.file_name().into_string().unwrap())
+                .collect();
+            folders.sort();
+            let mut topics = vec![$($folder),*];
+            topics.sort_unstable();
+            assert_eq!(folders, topics);
+        }
+    };
+}
+
+topics! {
+    auth "auth";
+    cli "cli";
+    config "config";
+    consumers "consumers";
+    core "core";
+    direct_get "direct-get";
+    flags "flags";
+    jsapi_consumer "jsapi-consumer";
+    jsapi_stream "jsapi-stream";
+    kv "kv";
+    limits "limits";
+    monitoring "monitoring";
+    protocol "protocol";
+    publish "publish";
+    startup "startup";
+}

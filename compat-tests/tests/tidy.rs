@@ -1,0 +1,147 @@
+//! House rules that a program can check, over all files that git knows.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use jetkv_compat_tests::transcript::scenario;
+use jetkv_compat_tests::{scenario_root, scoreboard, workspace_root};
+
+const LINES_MAX: usize = 600;
+
+/// Files of the repository, less lock files.
+fn files() -> Vec<PathBuf> {
+    let listed = Command::new("git")
+        .args(["ls-files", "--cached", "--others", "--exclude-standard"])
+        .current_dir(workspace_root())
+        .output()
+        .expect("git lists the files");
+    assert!(listed.status.success(), "git ls-files: {}", String::from_utf8_lossy(&listed.stderr));
+    String::from_utf8(listed.stdout)
+        .unwrap()
+        .lines()
+        .filter(|name| !name.ends_with(".lock") && !name.ends_with("go.sum"))
+        .map(|name| workspace_root().join(name))
+        .filter(|path| path.is_file())
+        .collect()
+}
+
+/// Texts with their paths; files that are not UTF-8 are data.
+fn texts() -> Vec<(PathBuf, String)> {
+    files()
+        .into_iter()
+        .filter_map(|path| std::fs::read_to_string(&path).ok().map(|text| (path, text)))
+        .collect()
+}
+
+fn has_extension(path: &Path, extension: &str) -> bool {
+    path.extension().is_some_and(|found| found == extension)
+}
+
+/// Fails with all places where `wrong` finds something in a line.
+fn assert_no_line(what: &str, applies: impl Fn(&Path) -> bool, wrong: impl Fn(&str) -> bool) {
+    let mut found = Vec::new();
+    for (path, text) in texts().into_iter().filter(|(path, _)| applies(path)) {
+        for (index, line) in text.lines().enumerate().filter(|(_, line)| wrong(line)) {
+            found.push(format!("{}:{}: {}", path.display(), index + 1, line.trim()));
+        }
+    }
+    assert!(found.is_empty(), "{what}:\n{}", found.join("\n"));
+}
+
+/// A word in two parts, so that this file does not hold it.
+fn word(first: &str, second: &str) -> String {
+    format!("{first}{second}")
+}
+
+#[test]
+fn rust_files_are_short() {
+    let long: Vec<String> = texts()
+        .into_iter()
+        .filter(|(path, _)| has_extension(path, "rs"))
+        .map(|(path, text)| (path, text.lines().count()))
+        .filter(|(_, lines)| *lines > LINES_MAX)
+        .map(|(path, lines)| format!("{}: {lines} lines", path.display()))
+        .collect();
+    assert!(long.is_empty(), "over {LINES_MAX} lines:\n{}", long.join("\n"));
+}
+
+#[test]
+fn nothing_is_left_for_later() {
+    let marks = [
+        word("todo", "!("),
+        word("unimplemented", "!("),
+        word("FIX", "ME"),
+        word("TO", "DO"),
+        word("X", "XX "),
+        word("HA", "CK"),
+    ];
+    assert_no_line(
+        "marks of unfinished work",
+        |path| has_extension(path, "rs"),
+        |line| marks.iter().any(|mark| line.contains(mark)),
+    );
+}
+
+#[test]
+fn no_registry_is_named() {
+    let hosts = [
+        word("crates", ".io"),
+        word("npmjs", ".org"),
+        word("npmjs", ".com"),
+        word("pypi", ".org"),
+        word("pythonhosted", ".org"),
+        word("proxy.golang", ".org"),
+        word("sum.golang", ".org"),
+        word("maven.apache", ".org/maven2"),
+        word("maven", ".org"),
+        word("deb.debian", ".org"),
+    ];
+    assert_no_line(
+        "hosts of package registries",
+        |_| true,
+        |line| hosts.iter().any(|host| line.contains(host)),
+    );
+}
+
+#[test]
+fn no_machine_is_assumed() {
+    let places = [word("/wo", "rk/"), word("/ro", "ot/"), word("/ho", "me/")];
+    assert_no_line("paths of a machine", |_| true, |line| places.iter().any(|place| line.contains(place)));
+}
+
+#[test]
+fn every_scenario_parses() {
+    let cases = scenario::read_all(&scenario_root()).unwrap();
+    let mut names: Vec<&str> = cases.iter().map(|case| case.name.as_str()).collect();
+    names.sort_unstable();
+    let twice: Vec<&&str> = names.windows(2).filter(|pair| pair[0] == pair[1]).map(|pair| &pair[0]).collect();
+    assert!(twice.is_empty(), "names that are not unique: {twice:?}");
+    assert!(cases.len() >= 400, "only {} cases", cases.len());
+}
+
+#[test]
+fn the_scoreboard_is_current() {
+    let page = scoreboard::render(
+        &scoreboard::read_table().unwrap(),
+        &scenario::read_all(&scenario_root()).unwrap(),
+    )
+    .unwrap();
+    let found = std::fs::read_to_string(workspace_root().join("COMPATIBILITY.md")).unwrap_or_default();
+    assert!(found == page, "COMPATIBILITY.md is not current; write it with `compat scoreboard`");
+}
+
+#[test]
+fn links_between_documents_lead_somewhere() {
+    let mut broken = Vec::new();
+    for (path, text) in texts().into_iter().filter(|(path, _)| has_extension(path, "md")) {
+        for target in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
+            let target = target.split('#').next().unwrap_or_default();
+            let is_local = !target.is_empty() && !target.contains("://") && !target.starts_with("mailto:");
+            if is_local && !path.parent().unwrap().join(target).exists() {
+                broken.push(format!("{}: {target}", path.display()));
+            }
+        }
+    }
+    assert!(broken.is_empty(), "links to nothing:\n{}", broken.join("\n"));
+}
