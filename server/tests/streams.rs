@@ -1,0 +1,123 @@
+//! Streams through the wire: what the server does around the stream engine.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod common;
+
+use common::{Wire, options, start};
+use jetkv::Server;
+use jetkv::options::{AccountJetStreamLimits, AccountOptions, Options, UserOptions};
+use tempfile::TempDir;
+
+fn with_streams() -> (TempDir, Options) {
+    let directory = tempfile::tempdir().unwrap();
+    let mut options = options();
+    options.jetstream.enabled = true;
+    options.jetstream.store_dir = Some(directory.path().to_owned());
+    (directory, options)
+}
+
+/// Creates a stream in memory and takes the answer off.
+fn create(wire: &mut Wire, name: &str, subjects: &str) {
+    let config = format!(
+        "{{\"name\":\"{name}\",\"subjects\":[{subjects}],\"storage\":\"memory\",\"allow_direct\":true,\"max_msgs_per_subject\":5}}"
+    );
+    wire.send(&format!(
+        "SUB r 9\r\nPUB $JS.API.STREAM.CREATE.{name} r {}\r\n{config}\r\nUNSUB 9 1\r\n",
+        config.len()
+    ));
+    assert!(wire.line().starts_with("MSG r 9 "));
+    let answer = wire.line();
+    assert!(answer.contains("\"did_create\":true"), "{answer}");
+}
+
+fn server_with_stream() -> (TempDir, Server, Wire) {
+    let (directory, options) = with_streams();
+    let server = start(options);
+    let mut wire = Wire::client(&server);
+    create(&mut wire, "KV", "\"kv.>\"");
+    (directory, server, wire)
+}
+
+#[test]
+fn publishes_are_acknowledged_in_order_and_a_get_behind_them_sees_them() {
+    let (_directory, _server, mut wire) = server_with_stream();
+    wire.send("SUB a 1\r\nPUB kv.x a 1\r\n1\r\nPUB kv.x a 1\r\n2\r\nPUB $JS.API.DIRECT.GET.KV.kv.x a 0\r\n\r\n");
+    for seq in 1..=2 {
+        assert!(wire.line().starts_with("MSG a 1 "));
+        assert_eq!(wire.line(), format!("{{\"stream\":\"KV\",\"seq\":{seq}}}"));
+    }
+    let line = wire.line();
+    let total: usize = line.rsplit(' ').next().unwrap().parse().unwrap();
+    assert!(line.starts_with("HMSG a 1 "), "{line}");
+    let body = wire.take(total + 2);
+    assert!(body.ends_with(b"\r\n\r\n2\r\n"), "{}", body.escape_ascii());
+}
+
+#[test]
+fn a_stream_counts_as_somebody_who_listens() {
+    let (_directory, _server, mut wire) = server_with_stream();
+    wire.send("SUB a 1\r\nPUB kv.x a 1\r\n1\r\n");
+    assert!(wire.line().starts_with("MSG a 1 "));
+    wire.line();
+    wire.send("PUB other a 0\r\n\r\n");
+    wire.expect("HMSG a 1 37 37\r\nNATS/1.0 503\r\nNats-Subject: other\r\n\r\n\r\n");
+}
+
+#[test]
+fn what_a_consumer_delivers_to_the_subject_of_a_stream_enters_that_stream() {
+    let (_directory, _server, mut wire) = server_with_stream();
+    create(&mut wire, "COPY", "\"copy\"");
+    let config = "{\"stream_name\":\"KV\",\"config\":{\"deliver_subject\":\"copy\",\"ack_policy\":\"none\",\"deliver_policy\":\"all\"}}";
+    wire.send(&format!("SUB r 1\r\nPUB $JS.API.CONSUMER.CREATE.KV r {}\r\n{config}\r\n", config.len()));
+    assert!(wire.line().starts_with("MSG r 1 "));
+    let answer = wire.line();
+    assert!(!answer.contains("\"error\""), "{answer}");
+    wire.send("PUB kv.x 5\r\nhello\r\nPING\r\n");
+    wire.expect("PONG\r\n");
+    common::eventually("the message is in the other stream", || {
+        wire.send("PUB $JS.API.STREAM.INFO.COPY r 0\r\n\r\n");
+        assert!(wire.line().starts_with("MSG r 1 "));
+        wire.line().contains("\"messages\":1,")
+    });
+}
+
+#[test]
+fn a_watcher_on_another_connection_gets_what_is_put() {
+    let (_directory, server, mut wire) = server_with_stream();
+    let mut watcher = Wire::client(&server);
+    let config = "{\"stream_name\":\"KV\",\"config\":{\"deliver_subject\":\"w\",\"ack_policy\":\"none\",\"deliver_policy\":\"last_per_subject\",\"filter_subject\":\"kv.>\"}}";
+    watcher.send(&format!(
+        "SUB w 1\r\nSUB r 2\r\nPUB $JS.API.CONSUMER.CREATE.KV r {}\r\n{config}\r\n",
+        config.len()
+    ));
+    assert!(watcher.line().starts_with("MSG r 2 "));
+    watcher.line();
+    wire.send("PUB kv.a 1\r\n1\r\nPUB kv.b 1\r\n2\r\n");
+    for (key, value) in [("kv.a", "1"), ("kv.b", "2")] {
+        assert!(watcher.line().starts_with(&format!("MSG {key} 1 $JS.ACK.KV.")));
+        assert_eq!(watcher.line(), value);
+    }
+}
+
+#[test]
+fn an_account_without_streams_has_no_responders() {
+    let (_directory, mut options) = with_streams();
+    let user = |name: &str| UserOptions {
+        username: name.into(),
+        password: name.into(),
+        account: Some(name.to_uppercase()),
+        permissions: None,
+        allowed_connection_types: None,
+    };
+    options.accounts = ["A", "B"].map(AccountOptions::new).into();
+    options.accounts[0].jetstream = Some(AccountJetStreamLimits::default());
+    options.auth.users = vec![user("a"), user("b")];
+    let server = start(options);
+    let mut a = Wire::client_with(&server, ",\"user\":\"a\",\"pass\":\"a\"");
+    create(&mut a, "KV", "\"kv.>\"");
+    let mut b = Wire::client_with(&server, ",\"user\":\"b\",\"pass\":\"b\"");
+    b.send("SUB r 1\r\nPUB $JS.API.INFO r 0\r\n\r\nPUB kv.x r 0\r\n\r\n");
+    b.expect("HMSG r 1 44 44\r\nNATS/1.0 503\r\nNats-Subject: $JS.API.INFO\r\n\r\n\r\n");
+    b.expect("HMSG r 1 36 36\r\nNATS/1.0 503\r\nNats-Subject: kv.x\r\n\r\n\r\n");
+}
