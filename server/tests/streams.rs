@@ -42,7 +42,9 @@ fn server_with_stream() -> (TempDir, Server, Wire) {
 #[test]
 fn publishes_are_acknowledged_in_order_and_a_get_behind_them_sees_them() {
     let (_directory, _server, mut wire) = server_with_stream();
-    wire.send("SUB a 1\r\nPUB kv.x a 1\r\n1\r\nPUB kv.x a 1\r\n2\r\nPUB $JS.API.DIRECT.GET.KV.kv.x a 0\r\n\r\n");
+    wire.send(
+        "SUB a 1\r\nPUB kv.x a 1\r\n1\r\nPUB kv.x a 1\r\n2\r\nPUB $JS.API.DIRECT.GET.KV.kv.x a 0\r\n\r\n",
+    );
     for seq in 1..=2 {
         assert!(wire.line().starts_with("MSG a 1 "));
         assert_eq!(wire.line(), format!("{{\"stream\":\"KV\",\"seq\":{seq}}}"));

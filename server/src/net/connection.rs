@@ -463,8 +463,7 @@ impl Connection {
             );
         }
         tracing::debug!("{} - Client connection closed: {reason}", self.client.label());
-        let subscriptions = self.drop_subscriptions();
-        self.account.remove_client(self.client.id());
+        let subscriptions = self.leave_account();
         self.remember(reason, subscriptions);
         settle_with(self.jetstream.as_deref());
         if !reason.drops_pending() {
@@ -473,8 +472,11 @@ impl Connection {
             // A peer that does not take its last bytes in time goes without them.
             let _ = tokio::time::timeout(self.limits.write_deadline, drained).await;
         }
-        self.client.release();
-        self.shared.remove_client(self.client.id());
+    }
+
+    fn leave_account(&mut self) -> Vec<Arc<crate::router::Subscription>> {
+        self.account.remove_client(self.client.id());
+        self.drop_subscriptions()
     }
 
     fn remember(&self, reason: CloseReason, subscriptions: Vec<Arc<crate::router::Subscription>>) {
@@ -492,5 +494,14 @@ impl Connection {
             traffic: self.client.traffic.counts(),
             subscriptions,
         });
+    }
+}
+
+/// However the task ends, by a panic or by the end of its thread too, nothing of the connection stays behind.
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.client.release();
+        self.leave_account();
+        self.shared.remove_client(self.client.id());
     }
 }

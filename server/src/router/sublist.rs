@@ -63,6 +63,14 @@ struct Entry<S> {
     queues: Vec<Group<S>>,
 }
 
+/// What a walk over the patterns comes across.
+enum Found<'s, S> {
+    /// A pattern that matches.
+    Pattern(&'s Entry<S>),
+    /// Where the subscriptions to the subject itself have their place in the order.
+    LiteralPlace,
+}
+
 #[derive(Debug)]
 struct Node<S> {
     children: HashMap<Box<[u8]>, Node<S>>,
@@ -147,17 +155,25 @@ impl<S: Listed> Sublist<S> {
     /// token reaches nothing; wildcards in it have no meaning beyond their letters.
     pub fn matching(&self, subject: &[u8], matches: &mut Matches<S>) {
         matches.clear();
+        let mut literal = None;
         if self.literal_count > 0 {
             let hash = self.hasher.hash_one(subject);
-            if let Some(entry) = self.literals.find(hash, |entry| entry.subject() == subject) {
-                matches.add(entry);
-            }
+            literal = self.literals.find(hash, |entry| entry.subject() == subject);
         }
         if self.pattern_count > 0 && is_well_formed(subject) {
-            self.patterns.matching(subject, &mut |entry| {
-                matches.add(entry);
+            self.patterns.matching(subject, true, &mut |found| {
+                let entry = match found {
+                    Found::Pattern(entry) => Some(entry),
+                    Found::LiteralPlace => literal.take(),
+                };
+                if let Some(entry) = entry {
+                    matches.add(entry);
+                }
                 false
             });
+        }
+        if let Some(entry) = literal {
+            matches.add(entry);
         }
     }
 
@@ -173,7 +189,10 @@ impl<S: Listed> Sublist<S> {
         }
         self.pattern_count > 0
             && is_well_formed(subject)
-            && self.patterns.matching(subject, &mut |entry| entry.iter().any(|sub| wanted(sub)))
+            && self.patterns.matching(subject, false, &mut |found| match found {
+                Found::Pattern(entry) => entry.iter().any(|sub| wanted(sub)),
+                Found::LiteralPlace => false,
+            })
     }
 
     /// Every subscription, in no order.
@@ -249,9 +268,16 @@ impl<S: Listed> Node<S> {
     }
 
     /// Shows every entry whose pattern stands for `subject` until one says that this is enough; tells whether
-    /// one did. Depth is bounded by the tokens of the longest pattern.
-    fn matching(&self, subject: &[u8], visit: &mut impl FnMut(&Entry<S>) -> bool) -> bool {
-        if self.rest.as_deref().is_some_and(&mut *visit) {
+    /// one did. Depth is bounded by the tokens of the longest pattern. The order is nats-server's: on each level
+    /// `>` first, then `*` before letters, but letters before `*` for the last token. `literally` is true as long
+    /// as no wildcard stood for a token.
+    fn matching<'s>(
+        &'s self,
+        subject: &[u8],
+        literally: bool,
+        visit: &mut impl FnMut(Found<'s, S>) -> bool,
+    ) -> bool {
+        if self.rest.as_deref().is_some_and(|entry| visit(Found::Pattern(entry))) {
             return true;
         }
         let (token, rest) = match memchr::memchr(b'.', subject) {
@@ -261,15 +287,21 @@ impl<S: Listed> Node<S> {
             }
             None => (subject, None),
         };
-        let mut descend = |node: &Self| match rest {
-            Some(rest) => node.matching(rest, visit),
-            None => node.here.as_deref().is_some_and(&mut *visit),
+        // A `*` or `>` in a literal subject is an ordinary token, and no child is ever named so.
+        let child = self.children.get(token);
+        let any = self.any.as_deref();
+        if let Some(rest) = rest {
+            return any.is_some_and(|node| node.matching(rest, false, visit))
+                || child.is_some_and(|node| node.matching(rest, literally, visit));
+        }
+        let mut ends = |node: Option<&'s Self>| {
+            node.and_then(|node| node.here.as_deref()).is_some_and(|entry| visit(Found::Pattern(entry)))
         };
-        if self.any.as_deref().is_some_and(&mut descend) {
+        if ends(child) {
             return true;
         }
-        // A `*` or `>` in a literal subject is an ordinary token, and no child is ever named so.
-        self.children.get(token).is_some_and(descend)
+        (literally && visit(Found::LiteralPlace))
+            || any.and_then(|node| node.here.as_deref()).is_some_and(|entry| visit(Found::Pattern(entry)))
     }
 
     fn for_each(&self, visit: &mut impl FnMut(&Arc<S>)) {

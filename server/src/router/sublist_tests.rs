@@ -147,3 +147,15 @@ fn a_match_outlives_a_change_of_the_group_it_holds() {
     assert_eq!(matches.queues().next().unwrap().len(), 2);
     assert_eq!(found(&list, "jobs"), (vec![], vec![vec![1]]));
 }
+
+#[test]
+fn receivers_come_in_the_order_of_nats_server() {
+    let mut list = Sublist::new();
+    for (id, subject) in ["a.b", "a.*", ">", "a.>", "*.b", "*.*", "a.b"].into_iter().enumerate() {
+        list.insert(named(id, subject, "")).unwrap();
+    }
+    let mut matches = Matches::default();
+    list.matching(b"a.b", &mut matches);
+    let order: Vec<_> = matches.plain().map(|sub| sub.id).collect();
+    assert_eq!(order, [2, 4, 5, 3, 0, 6, 1]);
+}
