@@ -186,3 +186,33 @@ fn a_deleted_stream_stays_deleted() {
     let second = TestEngine::with(config).unwrap();
     assert!(error(&second.request("STREAM.INFO.S", "")).contains("\"err_code\":10059"));
 }
+
+#[test]
+fn a_restart_brings_back_consumers_with_what_they_wait_for() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = EngineConfig { store_dir: Some(dir.path().to_owned()), ..EngineConfig::default() };
+    let first = TestEngine::with(config.clone()).unwrap();
+    first.request("STREAM.CREATE.S", r#"{"name":"S","subjects":["s.>"]}"#);
+    first.host.listen("deliver", None);
+    let body = r#"{"stream_name":"S","config":{"durable_name":"d","ack_policy":"explicit","deliver_subject":"deliver"}}"#;
+    let answer = first.request("CONSUMER.CREATE.S.d", body);
+    assert!(answer.contains("\"name\":\"d\""), "{answer}");
+    first.publish("s.a", &[], "1");
+    first.host.pump_all();
+    let delivered =
+        |engine: &TestEngine| engine.host.take().iter().filter(|sent| sent.to == "deliver").count();
+    assert_eq!(delivered(&first), 1);
+    first.engine.shutdown();
+
+    let second = TestEngine::on(config, first.clock.clone()).unwrap();
+    second.publish("s.a", &[], "2");
+    second.host.pump_all();
+    assert_eq!(delivered(&second), 0, "nobody listens");
+    second.host.listen("deliver", None);
+    second.engine.interest_changed(second.account, b"deliver", None, true);
+    second.host.pump_all();
+    assert_eq!(delivered(&second), 1, "what came while nobody listened");
+    second.advance_ns(31_000_000_000);
+    second.host.pump_all();
+    assert_eq!(delivered(&second), 2, "both that were not acknowledged come again");
+}

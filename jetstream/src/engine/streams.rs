@@ -157,6 +157,8 @@ impl Engine {
                     report.msgs += inner.store.state().msgs;
                     drop(inner);
                     self.announce(&stream);
+                    // Arms the timers of consumers and watches their deliver subjects.
+                    stream.commit(&*self.world.host);
                 }
                 Err(problem) => report.problems.push(format!("stream '{name}': {problem}")),
             }

@@ -78,7 +78,6 @@ impl Inner {
         };
         inner.recover();
         inner.settle();
-        inner.arm();
         inner
     }
 

@@ -62,7 +62,7 @@ impl Stream {
         created_ns: i64,
         store: Box<dyn Store>,
     ) -> Arc<Self> {
-        Arc::new_cyclic(|me: &Weak<Self>| {
+        let stream = Arc::new_cyclic(|me: &Weak<Self>| {
             let timer = world.timers.register(me.clone());
             Self {
                 name: config.name.clone(),
@@ -73,7 +73,10 @@ impl Stream {
                 account,
                 world,
             }
-        })
+        });
+        // Not before: a timer that is due at once must find the stream.
+        stream.inner.lock().arm();
+        stream
     }
 
     /// The account that the stream belongs to.
