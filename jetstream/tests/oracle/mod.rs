@@ -11,18 +11,18 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 /// The directory with `nats-server`, from `JETKV_ORACLE_DIR`.
-pub fn oracle_dir() -> Option<PathBuf> {
+pub(crate) fn oracle_dir() -> Option<PathBuf> {
     std::env::var_os("JETKV_ORACLE_DIR").map(PathBuf::from)
 }
 
 /// A running nats-server; ended with the value.
-pub struct Oracle {
+pub(crate) struct Oracle {
     child: Child,
     port: u16,
 }
 
 impl Oracle {
-    pub fn start(program_dir: &Path, store_dir: &Path) -> Self {
+    pub(crate) fn start(program_dir: &Path, store_dir: &Path) -> Self {
         let ports_dir = tempfile::tempdir().unwrap();
         let child = Command::new(program_dir.join("nats-server"))
             .args(["-js", "-a", "127.0.0.1", "-p", "-1", "-sd"])
@@ -50,18 +50,18 @@ impl Oracle {
         oracle
     }
 
-    pub fn connect(&self) -> Client {
+    pub(crate) fn connect(&self) -> Client {
         Client::connect(self.port)
     }
 
     /// Ends it in order: it syncs and writes its index files.
-    pub fn stop(mut self) {
+    pub(crate) fn stop(mut self) {
         let pid = rustix::process::Pid::from_child(&self.child);
         rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
         self.child.wait().unwrap();
     }
 
-    pub fn kill(mut self) {
+    pub(crate) fn kill(mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
     }
@@ -74,7 +74,7 @@ impl Drop for Oracle {
     }
 }
 
-pub struct Client {
+pub(crate) struct Client {
     reader: BufReader<TcpStream>,
     writer: TcpStream,
     serial: u64,
@@ -148,7 +148,7 @@ impl Client {
         self.send(&bytes);
     }
 
-    pub fn request(&mut self, subject: &str, headers: &str, payload: &[u8]) -> Value {
+    pub(crate) fn request(&mut self, subject: &str, headers: &str, payload: &[u8]) -> Value {
         self.serial += 1;
         let reply = format!("r.{}", self.serial);
         self.put(subject, &reply, headers, payload);
@@ -160,20 +160,20 @@ impl Client {
         }
     }
 
-    pub fn api(&mut self, subject: &str, body: &Value) -> Value {
+    pub(crate) fn api(&mut self, subject: &str, body: &Value) -> Value {
         let answer = self.request(&format!("$JS.API.{subject}"), "", body.to_string().as_bytes());
         assert!(answer.get("error").is_none(), "{subject}: {answer}");
         answer
     }
 
     /// Stores a message and says its sequence.
-    pub fn store(&mut self, subject: &str, headers: &str, payload: &[u8]) -> u64 {
+    pub(crate) fn store(&mut self, subject: &str, headers: &str, payload: &[u8]) -> u64 {
         let answer = self.request(subject, headers, payload);
         answer["seq"].as_u64().unwrap_or_else(|| panic!("{subject}: {answer}"))
     }
 
     /// Fetches `count` messages of a consumer; acknowledges those whose place in the batch `ack` picks.
-    pub fn fetch(&mut self, stream: &str, consumer: &str, count: usize, ack: impl Fn(usize) -> bool) {
+    pub(crate) fn fetch(&mut self, stream: &str, consumer: &str, count: usize, ack: impl Fn(usize) -> bool) {
         self.serial += 1;
         let inbox = format!("r.{}", self.serial);
         let body = json!({"batch": count, "expires": 5_000_000_000_u64}).to_string();
@@ -186,7 +186,7 @@ impl Client {
     }
 
     /// Counters and messages of every stream.
-    pub fn snapshot(&mut self) -> BTreeMap<String, Stream> {
+    pub(crate) fn snapshot(&mut self) -> BTreeMap<String, Stream> {
         let list = self.api("STREAM.NAMES", &json!({}));
         let names: Vec<String> = serde_json::from_value(list["streams"].clone()).unwrap_or_default();
         names.into_iter().map(|name| (name.clone(), self.snapshot_of(&name))).collect()
@@ -237,25 +237,25 @@ fn decode_base64(text: &str) -> Vec<u8> {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Message {
-    pub subject: String,
-    pub ts_ns: i64,
-    pub headers: Vec<u8>,
-    pub payload: Vec<u8>,
+pub(crate) struct Message {
+    pub(crate) subject: String,
+    pub(crate) ts_ns: i64,
+    pub(crate) headers: Vec<u8>,
+    pub(crate) payload: Vec<u8>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Stream {
-    pub msgs: u64,
-    pub bytes: u64,
-    pub first_seq: u64,
-    pub last_seq: u64,
-    pub subjects: u64,
-    pub content: BTreeMap<u64, Message>,
+pub(crate) struct Stream {
+    pub(crate) msgs: u64,
+    pub(crate) bytes: u64,
+    pub(crate) first_seq: u64,
+    pub(crate) last_seq: u64,
+    pub(crate) subjects: u64,
+    pub(crate) content: BTreeMap<u64, Message>,
 }
 
 /// What a store of ours holds, in the same form.
-pub fn read_store(store: &mut dyn Store) -> Stream {
+pub(crate) fn read_store(store: &mut dyn Store) -> Stream {
     let state = store.state();
     let mut content = BTreeMap::new();
     let mut next = 0;

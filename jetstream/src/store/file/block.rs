@@ -113,6 +113,13 @@ impl Block {
         Some(len)
     }
 
+    /// Forgets every message.
+    pub(super) fn forget_all(&mut self) {
+        self.table = RecordTable::default();
+        self.live_bytes = 0;
+        self.settled = false;
+    }
+
     /// Whether a record of `seq` may be in the file although the message is removed.
     pub(super) fn may_hold_dead(&self, seq: u64) -> bool {
         self.has_dead() && (self.first_seq..=self.last_seq).contains(&seq)

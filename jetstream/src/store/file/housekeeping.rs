@@ -124,6 +124,7 @@ impl FileStore {
                         kept.extend_from_slice(content.get(at..at + record.len).unwrap_or_default());
                     }
                 }
+                Found::Damage(damage) if damage.torn => {}
                 Found::Damage(damage) => {
                     let bytes = content.get(damage.range.clone()).unwrap_or_default();
                     self.files
@@ -164,10 +165,13 @@ impl FileStore {
         new.compressed = compressed.is_some();
         self.reader.get_mut().forget(new.index);
         let bytes = compressed.as_deref().unwrap_or(kept);
-        self.files
-            .disk
-            .replace(&path, bytes, true)
-            .map_err(|error| io_error("could not rewrite", &path, error))?;
+        if let Err(error) = self.files.disk.replace(&path, bytes, true) {
+            // It may have failed after the new file took the old one's place.
+            if self.files.disk.read(&path).ok().as_deref() != Some(bytes) {
+                return Err(io_error("could not rewrite", &path, error));
+            }
+            self.durability.dir_unsynced = true;
+        }
         self.index_db_is_true = false;
         self.durability.unsynced.retain(|(index, _)| *index != new.index);
         if last {

@@ -38,13 +38,13 @@ struct Shelf<'a> {
 impl Shelf<'_> {
     fn fetch(&mut self, position: usize, seq: u64, place: Place) -> Result<Fetched, StoreError> {
         let Some(block) = self.blocks.get(position) else { return Ok(Fetched::Damaged) };
-        if position + 1 == self.blocks.len()
-            && let Some(range) = self.log.find(u64::from(place.offset), u64::from(place.len))
-        {
+        let is_last = position + 1 == self.blocks.len();
+        if is_last && let Some(range) = self.log.find(u64::from(place.offset), u64::from(place.len)) {
             return Ok(Fetched::At(Spot::Log(range)));
         }
         let path = || self.files.block_path(block.index);
-        let range = match self.reader.record(self.files, block, place) {
+        let written = if is_last { self.log.pending().0 } else { block.len };
+        let range = match self.reader.record(self.files, block, place, written) {
             Ok(range) => range,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
             Err(error) => return Err(io_error("could not read", &path(), error)),

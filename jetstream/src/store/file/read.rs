@@ -68,12 +68,14 @@ impl Reader {
     }
 
     /// Makes the record at `place` available in `chunk`. `None` where the file is too short or cannot be
-    /// decompressed: the record is damaged.
+    /// decompressed: the record is damaged. Nothing is read at or after `written`, where a failed write may have left
+    /// what is not true.
     pub(super) fn record(
         &mut self,
         files: &StreamFiles,
         block: &Block,
         place: Place,
+        written: u64,
     ) -> io::Result<Option<Range<usize>>> {
         let (offset, len) = (u64::from(place.offset), u64::from(place.len));
         let near = self.last_end.0 == block.index
@@ -90,7 +92,7 @@ impl Reader {
             return Ok(self.find(block.index, offset, len));
         }
         let wanted = if near { len.max(READ_AHEAD_BYTES) } else { len };
-        let wanted = usize::try_from(wanted.min(block.len.saturating_sub(offset))).unwrap_or(usize::MAX);
+        let wanted = usize::try_from(wanted.min(written.saturating_sub(offset))).unwrap_or(usize::MAX);
         self.chunk_at = None;
         let mut chunk = std::mem::take(&mut self.chunk);
         chunk.resize(wanted, 0);

@@ -141,8 +141,9 @@ impl Recovery {
         }
         let told = if block.records > 0 { block.last_seq } else { tombstone_max };
         self.told_seq = self.told_seq.max(told);
-        if block.records > 0 {
-            self.ceiling = block.first_seq;
+        if let Some(first) = found.iter().find_map(Found::sequenced) {
+            // A mark may repeat the last sequence of the block before.
+            self.ceiling = self.ceiling.min(first.seq + u64::from(first.kind == Kind::Erased));
         }
         let end = content
             .get(..usize::try_from(block.len).unwrap_or(0))
@@ -183,14 +184,17 @@ impl Recovery {
         if is_end {
             self.cut = Some(offset);
         }
-        if is_end && damage.torn {
+        if damage.torn {
             tracing::warn!(
                 stream = self.files.name,
                 block = block.index,
                 offset,
                 len = damage.range.len(),
-                "cut back an unfinished write"
+                "a write did not get to its end"
             );
+            if !is_end {
+                block.len = damage.range.end as u64;
+            }
             return;
         }
         let bytes = content.get(damage.range.clone()).unwrap_or_default();

@@ -82,7 +82,7 @@ impl FileStore {
         for _ in 0..count {
             let Some(first) = self.blocks.first() else { break };
             let held: Vec<u64> = first.table.up(0).map(|(seq, _)| seq).collect();
-            for seq in held {
+            for seq in held.iter().copied() {
                 match self.spot(seq) {
                     Ok(Some(spot)) => {
                         let subject = self.view(&spot).map(|msg| msg.subject.to_vec()).unwrap_or_default();
@@ -92,9 +92,19 @@ impl FileStore {
                     Err(error) => return Err(error),
                 }
             }
-            self.delete_block(0)?;
+            self.delete_or_bury(&held)?;
         }
         Ok(())
+    }
+
+    /// Deletes the first block. Where that fails, tombstones say that what it held is gone.
+    fn delete_or_bury(&mut self, held: &[u64]) -> Result<(), StoreError> {
+        let Err(error) = self.delete_block(0) else { return Ok(()) };
+        self.unlogged.extend_from_slice(held);
+        self.chores.extend(self.blocks.first().map(|block| block.index));
+        // Failing here as well, they are written with the next change.
+        let _ = self.log_unlogged();
+        Err(error)
     }
 
     /// Removes every message and makes `last_seq` the last sequence assigned.
@@ -115,9 +125,19 @@ impl FileStore {
         (self.totals.msgs, self.totals.bytes) = (0, 0);
         self.totals.first_seq = last_seq.saturating_add(1);
         self.first_ts_ns.set(None);
-        while self.blocks.len() > 1 {
-            self.delete_block(0)?;
+        let sealed = self.blocks.len() - 1;
+        let mut held = Vec::with_capacity(sealed);
+        for block in self.blocks.iter_mut().take(sealed) {
+            held.push(block.table.up(0).map(|(seq, _)| seq).collect::<Vec<u64>>());
+            block.forget_all();
         }
-        Ok(())
+        let mut result = Ok(());
+        for held in held {
+            match &result {
+                Ok(()) => result = self.delete_or_bury(&held),
+                Err(_) => self.unlogged.extend_from_slice(&held),
+            }
+        }
+        result
     }
 }

@@ -1,7 +1,7 @@
 //! Reading all records of a block in order, past damage.
 #![warn(clippy::indexing_slicing)]
 
-use super::record::{ChecksumKey, EMPTY_LEN, Record, claimed_len, parse};
+use super::record::{ChecksumKey, EMPTY_LEN, Kind, Record, claimed_len, parse};
 use std::ops::Range;
 
 /// While looking for the end of damage, a record whose sequence is this far above the one before is not believed.
@@ -14,6 +14,16 @@ pub(super) enum Found<'a> {
     Record(usize, Record<'a>),
     /// Bytes that are no record.
     Damage(Damage),
+}
+
+impl<'a> Found<'a> {
+    /// A record of a message or a mark.
+    pub(super) fn sequenced(&self) -> Option<&Record<'a>> {
+        match self {
+            Self::Record(_, record) if record.kind != Kind::Tombstone && record.seq != 0 => Some(record),
+            _ => None,
+        }
+    }
 }
 
 /// A stretch of a block that is no record.
@@ -91,7 +101,7 @@ impl<'a> Iterator for Scan<'a> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::record::{Kind, put_marker, put_message, record_len};
+    use super::super::record::{put_marker, put_message, record_len};
     use super::*;
     use crate::store::Msg;
 

@@ -65,10 +65,9 @@ impl FileStore {
         Ok(())
     }
 
-    /// Makes the last block one that takes a record of `len` bytes, for a new sequence `seq` if that is given.
-    fn make_room(&mut self, len: usize, seq: Option<u64>) -> Result<(), StoreError> {
-        self.check_writable()?;
-        // Each of these comes here again, and finds the list empty.
+    /// Appends tombstones for removals of which the blocks say nothing yet.
+    pub(super) fn log_unlogged(&mut self) -> Result<(), StoreError> {
+        // Each mark comes here again, and finds the list empty.
         let mut unlogged = std::mem::take(&mut self.unlogged);
         while let Some(seq) = unlogged.pop() {
             if let Err(error) = self.put_mark(Kind::Tombstone, seq, self.totals.last_ts_ns) {
@@ -77,8 +76,21 @@ impl FileStore {
                 return Err(error);
             }
         }
+        Ok(())
+    }
+
+    /// Makes the last block one that takes a record of `len` bytes: for a new sequence `seq`, or a tombstone.
+    fn make_room(&mut self, len: usize, seq: Option<u64>) -> Result<(), StoreError> {
+        self.check_writable()?;
+        self.log_unlogged()?;
+        // What a tombstone makes room for stands before it in the same file, so that after a power failure a file
+        // that lost its end has not lost the new message and kept the removal of the old one.
+        let full_bytes = match seq {
+            Some(_) => self.options.block_size_bytes,
+            None => self.options.block_size_bytes * 2,
+        };
         let fits = self.blocks.last().is_some_and(|last| {
-            let full = last.len > 0 && last.len + len as u64 > self.options.block_size_bytes;
+            let full = last.len > 0 && last.len + len as u64 > full_bytes;
             let jumps = last.records > 0 && seq.is_some_and(|seq| seq - last.last_seq > GAP_MAX);
             !full && !jumps && !last.compressed && !last.damaged
         });
