@@ -269,6 +269,12 @@ impl SimDisk {
         world.plan = Some((world.operations + 1 + after, count, fault));
     }
 
+    /// Whether a [`Fault::Stop`] has struck.
+    #[must_use]
+    pub fn is_stopped(&self) -> bool {
+        self.0.lock().dead
+    }
+
     /// The process is started again on what the dead one left with the operating system; faults are over.
     pub fn restart(&self) {
         let mut world = self.0.lock();
