@@ -148,7 +148,7 @@ fn lame_duck_mode_outlasts_a_polite_end_but_not_an_interrupt() {
     let mut server = Running::start("max_payload: 100KB", &[]);
     let mut client = TcpStream::connect(server.client_address()).unwrap();
     client.set_read_timeout(Some(PATIENCE)).unwrap();
-    client.write_all(b"CONNECT {}\r\nPING\r\n").unwrap();
+    client.write_all(b"CONNECT {\"protocol\":1}\r\nPING\r\n").unwrap();
     let mut answers = BufReader::new(client).lines().map(Result::unwrap);
     assert!(answers.any(|line| line == "PONG"));
     server.signal("ldm");

@@ -227,8 +227,9 @@ impl Inner {
         if let Some(file) = self.ports_file.lock().take() {
             file.remove();
         }
-        self.shared.enter(Phase::Stopped);
+        // Whoever waits for the end ends the process and its log with it.
         tracing::info!("Server Exiting..");
+        self.shared.enter(Phase::Stopped);
         *self.stopped.lock() = Stop::Done;
         self.stopped_changed.notify_all();
     }
