@@ -369,7 +369,7 @@ impl Consumers {
         }
         consumer.release_requests(&mut out);
         if let Some(kept) = &mut self.shared.store
-            && !consumer.config.direct
+            && consumer.is_kept()
             && let Err(error) = kept.remove(&consumer.name)
         {
             tracing::warn!(consumer = %consumer.name, %error, "cannot remove consumer");

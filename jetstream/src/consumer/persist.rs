@@ -31,9 +31,14 @@ pub trait ConsumerStore: Send {
 const SAVE_NS: u64 = 100_000_000;
 
 impl Consumer {
+    /// Whether it outlives the process: internal ones, and those that ask for memory, do not.
+    pub(super) fn is_kept(&self) -> bool {
+        !self.config.direct && !self.config.memory_storage
+    }
+
     /// Notes that the state changed; it is written soon, many changes at once.
     pub(super) fn mark_dirty(&mut self, shared: &mut Shared, now_ns: u64) {
-        if self.dirty || shared.store.is_none() || self.config.direct {
+        if self.dirty || shared.store.is_none() || !self.is_kept() {
             return;
         }
         self.dirty = true;
@@ -60,7 +65,7 @@ impl Consumer {
 
     /// Writes the configuration, and the state that goes with it.
     pub(super) fn save_config(&mut self, shared: &mut Shared, now_ns: u64) -> Result<(), StoreError> {
-        if self.config.direct {
+        if !self.is_kept() {
             return Ok(());
         }
         if let Some(store) = &mut shared.store {

@@ -463,7 +463,7 @@ impl Consumer {
         if let Some(skip) = &mut self.skip {
             skip.seqs.retain(|sseq| matches!(store.load(*sseq), Ok(Some(_))));
         }
-        let before = Position { dseq: self.next_dseq - 1, sseq: self.skip_purged(store, first_seq) - 1 };
+        let before = Position { dseq: self.next_dseq - 1, sseq: self.skip_purged(store, subject) - 1 };
         self.delivered = before;
         self.floor.sseq = self.floor.sseq.max(first_seq.saturating_sub(1).min(before.sseq));
         if self.pending.is_empty() {
@@ -475,14 +475,19 @@ impl Consumer {
         self.mark_dirty(shared, out.now_ns);
     }
 
-    /// Moves on to the first message that the purge left for this consumer; returns the next sequence.
-    fn skip_purged(&mut self, store: &mut dyn crate::store::Store, first_seq: u64) -> u64 {
-        let next = match store.next(&self.filter, first_seq.max(1)) {
-            Ok(Some(msg)) => msg.seq,
-            Ok(None) => store.state().last_seq + 1,
-            Err(_) => first_seq,
+    /// Moves on past what the purge took; returns the next sequence. nats-server goes to the first message left in
+    /// the stream or, where all that this consumer wants was purged, past its end (observed).
+    fn skip_purged(&mut self, store: &mut dyn crate::store::Store, subject: Option<&[u8]>) -> u64 {
+        let state = store.state();
+        let covered = subject.filter(|purged| {
+            self.config.filters().next().is_some()
+                && self.config.filters().all(|filter| subject::is_subset(filter.as_bytes(), purged))
+        });
+        let floor = match covered.map(|purged| store.next(&crate::filter::Filter::new([purged]), 0)) {
+            Some(Ok(Some(msg))) => msg.seq,
+            Some(Ok(None)) => state.last_seq + 1,
+            Some(Err(_)) | None => state.first_seq,
         };
-        let floor = if self.config.filters().next().is_none() { first_seq } else { next };
         self.next_sseq = self.next_sseq.max(floor).max(1);
         self.next_sseq
     }

@@ -189,3 +189,41 @@ fn no_more_timers_are_armed_than_things_can_expire() {
     bench.with(|consumers, ctx| consumers.delete(ctx, "C"));
     assert_eq!(bench.consumers.shared.timers.len(), 0);
 }
+
+/// Recorded from nats-server v2.15.2: delivered and ack floor after purges, as (consumer, stream) sequences.
+#[test]
+fn positions_after_purges_are_those_of_nats_server() {
+    use crate::filter::Filter;
+    use crate::store::Store;
+    let mut bench = Bench::new();
+    for n in 0..10 {
+        bench.publish(&format!("s.{}", n % 3), "m");
+    }
+    for (name, filters) in
+        [("A", ""), ("B", r#","filter_subject":"s.1""#), ("C", r#","filter_subjects":["s.1","s.2"]"#)]
+    {
+        bench.create(&format!(r#"{{"durable_name":"{name}","ack_policy":"explicit"{filters}}}"#)).unwrap();
+        bench.next(name, "r", "2");
+    }
+    let positions = |bench: &mut Bench, name: &str| {
+        let info = bench.info(name);
+        let pair = |at: &crate::consumer::SequenceInfo| (at.consumer_seq, at.stream_seq);
+        (pair(&info.delivered), pair(&info.ack_floor), info.num_ack_pending, info.num_pending)
+    };
+    bench.remove(2);
+    bench.remove(4);
+    assert_eq!(positions(&mut bench, "A"), ((2, 2), (0, 0), 1, 7));
+    assert_eq!(positions(&mut bench, "B"), ((2, 5), (1, 4), 1, 1));
+    assert_eq!(positions(&mut bench, "C"), ((2, 3), (1, 2), 1, 4));
+    while let Some(seq) = bench.store.next(&Filter::new(["s.1"]), 1).unwrap().map(|msg| msg.seq) {
+        bench.store.remove(seq, None, false).unwrap();
+    }
+    bench.with(|consumers, ctx| consumers.on_purged(ctx, Some(b"s.1")));
+    assert_eq!(positions(&mut bench, "A"), ((2, 2), (0, 0), 1, 5));
+    assert_eq!(positions(&mut bench, "B"), ((2, 10), (2, 10), 0, 0));
+    assert_eq!(positions(&mut bench, "C"), ((2, 3), (1, 2), 1, 2));
+    bench.store.compact(7).unwrap();
+    bench.with(|consumers, ctx| consumers.on_purged(ctx, None));
+    assert_eq!(positions(&mut bench, "A"), ((2, 6), (2, 6), 0, 3));
+    assert_eq!(positions(&mut bench, "C"), ((2, 6), (2, 6), 0, 1));
+}
