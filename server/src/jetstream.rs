@@ -446,6 +446,7 @@ fn disk_limit_bytes(options: &JetStreamOptions, store_dir: &Path) -> i64 {
         return options.max_store_bytes;
     }
     // The directory need not exist yet; the first one above it that does is on the same disk.
+    let store_dir = std::path::absolute(store_dir).unwrap_or_else(|_| store_dir.to_owned());
     let free = store_dir.ancestors().find_map(|dir| rustix::fs::statvfs(dir).ok());
     three_quarters(free.map_or(0, |free| free.f_bavail.saturating_mul(free.f_frsize)))
 }
