@@ -123,3 +123,30 @@ fn an_account_without_streams_has_no_responders() {
     b.expect("HMSG r 1 44 44\r\nNATS/1.0 503\r\nNats-Subject: $JS.API.INFO\r\n\r\n\r\n");
     b.expect("HMSG r 1 36 36\r\nNATS/1.0 503\r\nNats-Subject: kv.x\r\n\r\n\r\n");
 }
+
+#[test]
+fn a_slow_watcher_is_fed_as_fast_as_it_reads_and_gets_everything() {
+    const COUNT: usize = 4000;
+    let (_directory, server, mut wire) = server_with_stream();
+    let payload = "x".repeat(4000);
+    for batch in 0..COUNT / 100 {
+        let puts: String = (0..100)
+            .map(|at| format!("PUB kv.k{} {}\r\n{payload}\r\n", batch * 100 + at, payload.len()))
+            .collect();
+        wire.send(&puts);
+        wire.expect_nothing();
+    }
+    let mut watcher = Wire::client(&server);
+    let config = "{\"stream_name\":\"KV\",\"config\":{\"deliver_subject\":\"w\",\"ack_policy\":\"none\",\"deliver_policy\":\"all\"}}";
+    watcher.send(&format!("SUB w 1\r\nPUB $JS.API.CONSUMER.CREATE.KV none {}\r\n{config}\r\n", config.len()));
+    // The socket takes some megabytes; what is beyond stays in the stream until the watcher reads.
+    let pending = || server.monitor().clients().iter().map(|client| client.pending_bytes()).max().unwrap();
+    common::eventually("the watcher is being fed", || pending() > 500_000);
+    assert!(pending() < 4 << 20, "{}", pending());
+    for at in 0..COUNT {
+        let line = watcher.line();
+        assert!(line.starts_with(&format!("MSG kv.k{at} 1 ")), "{at}: {line}");
+        watcher.take(payload.len() + 2);
+    }
+    assert_eq!(server.monitor().counts().slow_consumers, 0);
+}
