@@ -168,6 +168,14 @@ fn a_client_can_ask_who_it_is() {
     assert!(wire.line().starts_with("MSG i 1 "));
     let answer: serde_json::Value = serde_json::from_str(&wire.line()).unwrap();
     assert_eq!(answer["data"], serde_json::json!({"user": "a", "account": "A", "account_name": "A"}));
+    wire.send("PUB $SYS.REQ.ACCOUNT.PING.STATZ i 0\r\n\r\n");
+    assert!(wire.line().starts_with("MSG i 1 "));
+    let answer: serde_json::Value = serde_json::from_str(&wire.line()).unwrap();
+    let stats = &answer["data"]["account_statz"];
+    assert_eq!(
+        (&stats[0]["acc"], &stats[0]["conns"], &stats[1]),
+        (&"A".into(), &1.into(), &serde_json::Value::Null)
+    );
     wire.send("PUB $SYS.REQ.SERVER.PING i 0\r\n\r\n");
     assert!(wire.line().starts_with("HMSG i 1 "));
 }

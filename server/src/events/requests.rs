@@ -10,6 +10,7 @@ use crate::net::Client;
 use crate::router::Account;
 use crate::snapshot::ProcessUsage;
 use crate::state::Shared;
+use crate::traffic::TrafficCounts;
 
 const PREFIX: &[u8] = b"$SYS.REQ.";
 
@@ -40,6 +41,62 @@ struct ServerId<'a> {
 struct ServerStatsAnswer {
     server: ServerPart,
     statsz: ServerStats,
+}
+
+#[derive(Debug, Serialize)]
+struct AccountStats {
+    server_id: String,
+    now: GoTime,
+    account_statz: Vec<AccountStat>,
+}
+
+/// Numbers of one account.
+#[derive(Debug, Serialize)]
+struct AccountStat {
+    acc: String,
+    name: String,
+    conns: usize,
+    leafnodes: usize,
+    total_conns: usize,
+    num_subscriptions: usize,
+    sent: SplitStats,
+    received: SplitStats,
+    slow_consumers: i64,
+}
+
+/// All traffic, and the parts of it to and from other servers, which there are none of.
+#[derive(Debug, Serialize)]
+struct SplitStats {
+    #[serde(flatten)]
+    all: DataStats,
+    gateways: DataStats,
+    routes: DataStats,
+    leafs: DataStats,
+}
+
+impl SplitStats {
+    fn new(all: DataStats) -> Self {
+        let none = DataStats::received(TrafficCounts::default());
+        Self { all, gateways: none, routes: none, leafs: none }
+    }
+}
+
+impl AccountStat {
+    fn new(account: &Account) -> Self {
+        let counts = account.traffic.counts();
+        let connections = account.client_count();
+        Self {
+            acc: account.name().to_owned(),
+            name: account.name().to_owned(),
+            conns: connections,
+            leafnodes: 0,
+            total_conns: connections,
+            num_subscriptions: account.subscription_count(),
+            sent: SplitStats::new(DataStats::sent(counts)),
+            received: SplitStats::new(DataStats::received(counts)),
+            slow_consumers: account.slow_consumers(),
+        }
+    }
 }
 
 /// Numbers of the whole server.
@@ -77,11 +134,17 @@ pub(crate) fn serve(shared: &Shared, client: &Client, request: OutMsg<'_>) -> bo
         return false;
     }
     let account = client.account();
-    if rest == b"USER.INFO" {
-        answer(shared, &account, request.reply, || user_info(shared, client));
-        return true;
+    let is_system = shared.accounts.is_system(account.id());
+    match rest {
+        b"USER.INFO" => answer(shared, &account, request.reply, || user_info(shared, client)),
+        b"ACCOUNT.PING.STATZ" => {
+            answer(shared, &account, request.reply, || {
+                account_stats(shared, (!is_system).then_some(&account))
+            });
+        }
+        _ => return is_system && serve_system(shared, &account, rest, request.reply),
     }
-    shared.accounts.is_system(account.id()) && serve_system(shared, &account, rest, request.reply)
+    true
 }
 
 fn serve_system(shared: &Shared, account: &Account, rest: &[u8], reply: &[u8]) -> bool {
@@ -129,6 +192,25 @@ fn user_info(shared: &Shared, client: &Client) -> Answer<UserInfo> {
             account_name: account.clone(),
             account,
             permissions: permissions.map(|permissions| PermissionsPart::new(permissions.configured())),
+        },
+    }
+}
+
+/// Numbers of one account, or of all that have connections.
+fn account_stats(shared: &Shared, only: Option<&Account>) -> Answer<AccountStats> {
+    let account_statz = match only {
+        Some(account) => vec![AccountStat::new(account)],
+        None => {
+            let all = shared.accounts.all();
+            all.iter().map(|account| AccountStat::new(account)).filter(|stat| stat.conns > 0).collect()
+        }
+    };
+    Answer {
+        server: ServerPart::new(shared),
+        data: AccountStats {
+            server_id: shared.identity.id.clone(),
+            now: time(shared.clock.now_ns()),
+            account_statz,
         },
     }
 }
