@@ -1,3 +1,176 @@
-//! Load generator.
+//! Measures JetKV against nats-server: the same load on both, in turn, in one run, as one table with ratios.
+//!
+//! Seconds on a shared machine are noise; what counts is the ratio within a run and the server's CPU per operation.
 
-fn main() {}
+mod client;
+mod measure;
+mod process;
+mod table;
+mod workload;
+
+use jetkv_compat_tests::oracle::Toolbox;
+use jetkv_compat_tests::process::{Program, Server, ServerOptions};
+use measure::Cost;
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+use workload::{Scale, Workload};
+
+const USAGE: &str = "\
+Usage: jetkv-bench [OPTIONS]
+  --jetkv PATH         JetKV's binary (default: target/release/jetkv)
+  --nats-server PATH   the real server (default: installed into target/oracle on first use)
+  --storage KIND       file or memory (default: file)
+  --rounds N           how often each workload runs on each server; medians are printed (default: 3)
+  --sync-ops N         operations of each synchronous workload (default: 40000)
+  --pipelined-ops N    operations of each pipelined workload (default: 400000)
+  --keys N             distinct keys (default: 10000)
+  --value-bytes N      bytes of a value (default: 128)
+  --only TEXT          workloads whose name contains TEXT
+  --alone              JetKV only, without ratios
+";
+
+struct Plan {
+    jetkv: PathBuf,
+    nats_server: Option<PathBuf>,
+    storage: String,
+    rounds: usize,
+    scale: Scale,
+    only: String,
+    alone: bool,
+}
+
+fn main() -> ExitCode {
+    let plan = match parse(std::env::args().skip(1)) {
+        Ok(plan) => plan,
+        Err(text) => {
+            eprintln!("{text}\n{USAGE}");
+            return ExitCode::from(2);
+        }
+    };
+    match run(&plan) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("jetkv-bench: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Plan, String> {
+    let root = jetkv_compat_tests::workspace_root();
+    let mut plan = Plan {
+        jetkv: root.join("target/release/jetkv"),
+        nats_server: None,
+        storage: "file".into(),
+        rounds: 3,
+        scale: Scale { sync_ops: 40_000, pipelined_ops: 400_000, keys: 10_000, value_bytes: 128 },
+        only: String::new(),
+        alone: false,
+    };
+    while let Some(flag) = arguments.next() {
+        if flag == "--alone" {
+            plan.alone = true;
+            continue;
+        }
+        let value = arguments.next().ok_or_else(|| format!("{flag} needs a value"))?;
+        let number =
+            || value.parse::<u64>().ok().filter(|n| *n > 0).ok_or_else(|| format!("{flag}: not a number"));
+        match flag.as_str() {
+            "--jetkv" => plan.jetkv = value.into(),
+            "--nats-server" => plan.nats_server = Some(value.into()),
+            "--storage" if value == "file" || value == "memory" => plan.storage = value,
+            "--storage" => return Err("--storage: file or memory".into()),
+            "--rounds" => plan.rounds = usize::try_from(number()?).map_err(|_| "--rounds: too many")?,
+            "--sync-ops" => plan.scale.sync_ops = number()?,
+            "--pipelined-ops" => plan.scale.pipelined_ops = number()?,
+            "--keys" => plan.scale.keys = number()?,
+            "--value-bytes" => {
+                plan.scale.value_bytes = usize::try_from(number()?).map_err(|_| "--value-bytes: too many")?;
+            }
+            "--only" => plan.only = value,
+            _ => return Err(format!("unknown option {flag}")),
+        }
+    }
+    Ok(plan)
+}
+
+type Outcome<T> = Result<T, Box<dyn std::error::Error + Send + Sync>>;
+
+fn run(plan: &Plan) -> Outcome<()> {
+    let mut programs = vec![Program { name: "JetKV".into(), path: plan.jetkv.clone() }];
+    if !plan.alone {
+        let path = match &plan.nats_server {
+            Some(path) => path.clone(),
+            None => Toolbox::default().reference()?.path,
+        };
+        programs.push(Program { name: "nats-server".into(), path });
+    }
+    let idle =
+        programs.iter().map(|program| measure_idle(program, plan.rounds)).collect::<Outcome<Vec<_>>>()?;
+    table::idle(&programs, &idle);
+    table::header(plan.alone, &plan.storage, plan.scale, plan.rounds);
+    let chosen: Vec<Workload> =
+        workload::ALL.into_iter().filter(|workload| workload.name().contains(&plan.only)).collect();
+    // rounds[round][program][workload]: the servers take turns, so that a slow spell of the machine hits both.
+    let mut rounds = Vec::new();
+    for round in 0..plan.rounds {
+        let costs =
+            programs.iter().map(|program| play(program, plan, &chosen)).collect::<Outcome<Vec<_>>>()?;
+        eprintln!("round {} of {} done", round + 1, plan.rounds);
+        rounds.push(costs);
+    }
+    for (at, workload) in chosen.iter().enumerate() {
+        let of = |program: usize| -> Vec<Cost> {
+            rounds.iter().filter_map(|costs| costs.get(program)?.get(at).copied()).collect()
+        };
+        table::row(workload.name(), &of(0), &if plan.alone { Vec::new() } else { of(1) });
+    }
+    Ok(())
+}
+
+/// Start-up time and resident memory of a server that nobody uses.
+pub(crate) struct Idle {
+    start_up: Duration,
+    rss_bytes: u64,
+}
+
+fn measure_idle(program: &Program, rounds: usize) -> Outcome<Idle> {
+    let mut times =
+        (0..rounds.max(5)).map(|_| process::start_up(&program.path)).collect::<io::Result<Vec<_>>>()?;
+    times.sort_unstable();
+    let server = start(program)?;
+    // The first connection makes both servers allocate what every use of them needs.
+    client::Client::connect(address(&server)?)?.ping_pong()?;
+    let rss_bytes = process::rss_bytes(pid(&server)?)?;
+    Ok(Idle { start_up: times.get(times.len() / 2).copied().unwrap_or_default(), rss_bytes })
+}
+
+fn play(program: &Program, plan: &Plan, workloads: &[Workload]) -> Outcome<Vec<Cost>> {
+    let server = start(program)?;
+    let address = address(&server)?;
+    workload::prepare(address, &plan.storage, plan.scale)?;
+    let pid = pid(&server)?;
+    let mut costs = Vec::new();
+    for workload in workloads {
+        let cost = measure::measure(pid, || workload.run(address, plan.scale))
+            .map_err(|error| format!("{} on {}: {error}", workload.name(), program.name))?;
+        costs.push(cost);
+    }
+    Ok(costs)
+}
+
+fn start(program: &Program) -> Outcome<Server> {
+    Server::start(program, &ServerOptions { flags: vec!["-js".into()], ..ServerOptions::default() })
+}
+
+fn address(server: &Server) -> Outcome<SocketAddr> {
+    let port = server.port("nats").ok_or("the server tells no client port")?;
+    Ok(SocketAddr::from((Ipv4Addr::LOCALHOST, port)))
+}
+
+fn pid(server: &Server) -> Outcome<u32> {
+    server.pid().ok_or_else(|| "the server is not running".into())
+}

@@ -6,6 +6,7 @@
 //! [`scoreboard`] writes down which features are proved by which scenarios.
 
 pub mod clients;
+pub mod crash;
 pub mod http;
 pub mod oracle;
 pub mod process;

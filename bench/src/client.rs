@@ -1,0 +1,183 @@
+//! A bare client: one blocking socket, one thread, no task and no allocation per message.
+//!
+//! The generator shares the machine with the server under test, so whatever it spends is taken from both servers
+//! alike; it therefore does as little as it can.
+
+use jetkv_protocol::{ServerOp, ServerParser, Step, encode};
+use std::io::{self, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::time::Duration;
+
+/// Longer than any step of a healthy run; a server that hangs ends the run instead of stalling it.
+const IO_TIMEOUT: Duration = Duration::from_secs(30);
+const READ_BUFFER_BYTES: usize = 256 * 1024;
+
+/// A connection that has sent CONNECT and seen the first PONG.
+pub(crate) struct Client {
+    socket: TcpStream,
+    parser: ServerParser,
+    inbound: Vec<u8>,
+    start: usize,
+    end: usize,
+    outbound: Vec<u8>,
+}
+
+/// A received message, borrowed from the read buffer.
+pub(crate) struct Received<'a> {
+    /// Header block, empty for none.
+    pub(crate) headers: &'a [u8],
+    /// Payload.
+    pub(crate) payload: &'a [u8],
+}
+
+impl Client {
+    /// Connects and exchanges CONNECT and PING for PONG.
+    pub(crate) fn connect(address: SocketAddr) -> io::Result<Self> {
+        let socket = TcpStream::connect(address)?;
+        socket.set_nodelay(true)?;
+        socket.set_read_timeout(Some(IO_TIMEOUT))?;
+        socket.set_write_timeout(Some(IO_TIMEOUT))?;
+        let mut client = Self {
+            socket,
+            parser: ServerParser::new(),
+            inbound: vec![0; READ_BUFFER_BYTES],
+            start: 0,
+            end: 0,
+            outbound: Vec::with_capacity(READ_BUFFER_BYTES),
+        };
+        let options = br#"{"verbose":false,"pedantic":false,"headers":true,"no_responders":true,"protocol":1,"lang":"bench","version":"1","name":"bench"}"#;
+        encode::connect(&mut client.outbound, options);
+        client.ping_pong()?;
+        Ok(client)
+    }
+
+    /// Sends what is queued and a PING, and waits until the server has read it all.
+    pub(crate) fn ping_pong(&mut self) -> io::Result<()> {
+        encode::ping(&mut self.outbound);
+        self.flush()?;
+        while !self.step(|_| {})?.pong {}
+        Ok(())
+    }
+
+    /// Queues a subscription.
+    pub(crate) fn subscribe(&mut self, subject: &[u8], sid: &[u8]) {
+        encode::sub(&mut self.outbound, subject, None, sid);
+    }
+
+    /// Queues a message.
+    pub(crate) fn publish(&mut self, subject: &[u8], reply: Option<&[u8]>, payload: &[u8]) {
+        encode::publish(&mut self.outbound, subject, reply, &[], payload);
+    }
+
+    /// Bytes queued and not sent.
+    pub(crate) fn queued_bytes(&self) -> usize {
+        self.outbound.len()
+    }
+
+    /// Sends what is queued.
+    pub(crate) fn flush(&mut self) -> io::Result<()> {
+        if !self.outbound.is_empty() {
+            self.socket.write_all(&self.outbound)?;
+            self.outbound.clear();
+        }
+        Ok(())
+    }
+
+    /// Waits for the next message.
+    pub(crate) fn receive(&mut self, visit: impl FnOnce(Received<'_>)) -> io::Result<()> {
+        let mut visit = Some(visit);
+        loop {
+            let step = self.step(|received| {
+                if let Some(visit) = visit.take() {
+                    visit(received);
+                }
+            })?;
+            if step.message {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Sends a request and hands its answer to `visit`. The caller has subscribed to `reply`.
+    pub(crate) fn request(
+        &mut self,
+        subject: &[u8],
+        reply: &[u8],
+        payload: &[u8],
+        visit: impl FnOnce(Received<'_>),
+    ) -> io::Result<()> {
+        self.publish(subject, Some(reply), payload);
+        self.flush()?;
+        self.receive(visit)
+    }
+
+    /// Sends a JetStream API request and returns the JSON answer; an error answer is an error here.
+    pub(crate) fn api(&mut self, subject: &str, body: &serde_json::Value) -> io::Result<serde_json::Value> {
+        self.subscribe(b"_INBOX.api", b"api");
+        let body = if body.is_null() { Vec::new() } else { body.to_string().into_bytes() };
+        let mut answer = Vec::new();
+        self.request(subject.as_bytes(), b"_INBOX.api", &body, |received| {
+            answer.extend_from_slice(received.payload);
+        })?;
+        encode::unsub(&mut self.outbound, b"api", None);
+        let answer: serde_json::Value = serde_json::from_slice(&answer)?;
+        match answer.get("error") {
+            Some(error) => Err(io::Error::other(format!("{subject}: {error}"))),
+            None => Ok(answer),
+        }
+    }
+
+    fn step(&mut self, visit: impl FnOnce(Received<'_>)) -> io::Result<Progress> {
+        loop {
+            let unread = self.inbound.get(self.start..self.end).unwrap_or_default();
+            let step = self.parser.parse(unread).map_err(|error| io::Error::other(error.to_string()))?;
+            let (op, consumed) = match step {
+                Step::Op { op, consumed } => (op, consumed),
+                Step::Incomplete { need } => {
+                    self.fill(need)?;
+                    continue;
+                }
+            };
+            self.start += consumed;
+            let mut progress = Progress { message: false, pong: false };
+            match op {
+                ServerOp::Msg { headers, payload, .. } => {
+                    progress.message = true;
+                    visit(Received { headers, payload });
+                }
+                ServerOp::Pong => progress.pong = true,
+                ServerOp::Ping => {
+                    encode::pong(&mut self.outbound);
+                    self.flush()?;
+                }
+                ServerOp::Err(text) => {
+                    return Err(io::Error::other(String::from_utf8_lossy(text).into_owned()));
+                }
+                ServerOp::Info(_) | ServerOp::Ok => {}
+            }
+            return Ok(progress);
+        }
+    }
+
+    fn fill(&mut self, need: usize) -> io::Result<()> {
+        self.inbound.copy_within(self.start..self.end, 0);
+        self.end -= self.start;
+        self.start = 0;
+        if self.inbound.len() < need {
+            self.inbound.resize(need.next_power_of_two(), 0);
+        }
+        let free = self.inbound.get_mut(self.end..).unwrap_or_default();
+        match self.socket.read(free)? {
+            0 => Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the server closed the connection")),
+            count => {
+                self.end += count;
+                Ok(())
+            }
+        }
+    }
+}
+
+struct Progress {
+    message: bool,
+    pong: bool,
+}

@@ -1,0 +1,70 @@
+//! The result as Markdown, ready for the README.
+
+use crate::Idle;
+use crate::measure::Cost;
+use crate::workload::Scale;
+use jetkv_compat_tests::process::Program;
+use std::time::Duration;
+
+const MIB: f64 = 1024.0 * 1024.0;
+
+/// Start-up and idle memory.
+pub(crate) fn idle(programs: &[Program], idle: &[Idle]) {
+    println!("| server | start to 'Server is ready', median | RSS idle |\n|---|---|---|");
+    for (program, idle) in programs.iter().zip(idle) {
+        let ms = idle.start_up.as_secs_f64() * 1e3;
+        println!("| {} | {ms:.1} ms | {:.1} MiB |", program.name, idle.rss_bytes as f64 / MIB);
+    }
+    if let [ours, theirs] = idle {
+        let start = ours.start_up.as_secs_f64() / theirs.start_up.as_secs_f64();
+        println!("| ratio | {start:.2} | {:.2} |", ours.rss_bytes as f64 / theirs.rss_bytes as f64);
+    }
+}
+
+/// What was run, and the head of the table of workloads.
+pub(crate) fn header(alone: bool, storage: &str, scale: Scale, rounds: usize) {
+    println!(
+        "\nStorage {storage}, {} keys, values of {} bytes, {} synchronous and {} pipelined operations, \
+         median of {rounds} rounds. Each cell: JetKV{}.\n",
+        scale.keys,
+        scale.value_bytes,
+        scale.sync_ops,
+        scale.pipelined_ops,
+        if alone { "" } else { " / nats-server" },
+    );
+    println!(
+        "| workload | ops/s | p50 µs | p99 µs | server CPU µs/op | CPU ratio | RSS MiB |\n|---|---|---|---|---|---|---|"
+    );
+}
+
+/// One workload: medians over the rounds of each server, and the median of the rounds' own CPU ratios.
+pub(crate) fn row(name: &str, ours: &[Cost], theirs: &[Cost]) {
+    let cell = |figure: &dyn Fn(&Cost) -> f64, digits: usize| {
+        let one = |costs: &[Cost]| format!("{:.digits$}", median(costs.iter().map(figure).collect()));
+        if theirs.is_empty() { one(ours) } else { format!("{} / {}", one(ours), one(theirs)) }
+    };
+    let timed = ours.iter().any(|cost| cost.p50.is_some());
+    let latency = |of: &dyn Fn(&Cost) -> Option<Duration>| {
+        if timed {
+            cell(&|cost| of(cost).unwrap_or_default().as_secs_f64() * 1e6, 0)
+        } else {
+            "–".to_owned()
+        }
+    };
+    let ratios: Vec<f64> =
+        ours.iter().zip(theirs).map(|(ours, theirs)| ours.cpu_us_per_op / theirs.cpu_us_per_op).collect();
+    let ratio = if ratios.is_empty() { "–".to_owned() } else { format!("{:.2}", median(ratios)) };
+    println!(
+        "| {name} | {} | {} | {} | {} | {ratio} | {} |",
+        cell(&|cost| cost.ops_per_second, 0),
+        latency(&|cost| cost.p50),
+        latency(&|cost| cost.p99),
+        cell(&|cost| cost.cpu_us_per_op, 2),
+        cell(&|cost| cost.rss_bytes as f64 / MIB, 1),
+    );
+}
+
+fn median(mut figures: Vec<f64>) -> f64 {
+    figures.sort_by(f64::total_cmp);
+    figures.get(figures.len() / 2).copied().unwrap_or(f64::NAN)
+}

@@ -1,0 +1,249 @@
+//! Killing a server amid writes, and checking what it comes back with.
+//!
+//! Writers put, purge, delete and expire keys, each its own keys, one operation at a time, and write down what was
+//! acknowledged. The process is killed at a random moment and started again on the same store. Then every key must
+//! show exactly what its writer knows, save that the one operation that was under way may have happened or not, and
+//! that a message may have expired meanwhile.
+
+mod model;
+mod writer;
+
+use crate::process::{Program, Server, ServerOptions};
+use crate::wire::{Connection, Frame, Message};
+use crate::{Error, Result};
+use model::{Kind, Ledger, Stored};
+use rustix::process::Signal;
+use serde_json::{Value, json};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+use writer::Writer;
+
+const STREAM: &str = "KV_crash";
+const WRITERS: usize = 4;
+/// Messages kept for each key.
+const HISTORY: usize = 3;
+const ANSWER_WAIT: Duration = Duration::from_secs(10);
+/// The longest time that a round writes before the kill, in milliseconds.
+const ROUND_MS_MAX: u64 = 60;
+
+/// What a run did.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Summary {
+    /// Rounds of writing, killing, starting and checking.
+    pub rounds: u32,
+    /// Operations that were acknowledged.
+    pub acknowledged: u64,
+    /// Messages that were expected and found.
+    pub messages_checked: u64,
+}
+
+/// Runs `rounds` rounds on `program`, started with `options`, from `seed`.
+///
+/// # Errors
+/// On the first thing that was acknowledged and lost, removed and come back, or counted wrongly, or when the server
+/// does not start by itself; the text names round, seed and key.
+pub fn run(program: &Program, options: &ServerOptions, rounds: u32, seed: u64) -> Result<Summary> {
+    let mut server = Server::start(program, options)?;
+    create_bucket(&server)?;
+    let mut random = Random::new(seed);
+    let mut ledgers: Vec<Ledger> = (0..WRITERS).map(Ledger::new).collect();
+    let mut summary = Summary::default();
+    let mut last_seq = 0;
+    for round in 1..=rounds {
+        let place = |error: Error| -> Error { format!("round {round}, seed {seed}: {error}").into() };
+        let writing = Duration::from_micros(random.below(ROUND_MS_MAX * 1000));
+        summary.acknowledged +=
+            write_until_killed(&mut server, &mut ledgers, writing, &mut random).map_err(place)?;
+        server.launch().map_err(place)?;
+        let mut connection = Requester::open(&server).map_err(place)?;
+        for ledger in &mut ledgers {
+            summary.messages_checked += check(&mut connection, ledger).map_err(place)?;
+        }
+        last_seq = check_counts(&mut connection, &ledgers, last_seq).map_err(place)?;
+        summary.rounds = round;
+    }
+    server.stop(Signal::TERM)?;
+    Ok(summary)
+}
+
+fn write_until_killed(
+    server: &mut Server,
+    ledgers: &mut [Ledger],
+    writing: Duration,
+    random: &mut Random,
+) -> Result<u64> {
+    let stop = Arc::new(AtomicBool::new(false));
+    let mut writers = Vec::new();
+    for ledger in ledgers.iter() {
+        writers.push(Writer::open(server, ledger.clone(), Random::new(random.next()))?);
+    }
+    let threads: Vec<_> = writers
+        .into_iter()
+        .map(|writer| {
+            let stop = Arc::clone(&stop);
+            std::thread::spawn(move || writer.run(&stop))
+        })
+        .collect();
+    std::thread::sleep(writing);
+    let killed = server.stop(Signal::KILL);
+    stop.store(true, Ordering::SeqCst);
+    let mut acknowledged = 0;
+    for (thread, ledger) in threads.into_iter().zip(ledgers) {
+        *ledger = thread.join().map_err(|_| "a writer panicked")??;
+        acknowledged += ledger.take_acknowledged();
+    }
+    killed?;
+    Ok(acknowledged)
+}
+
+/// Compares every key of a writer with what the server holds, and takes the server's word for what was open.
+fn check(connection: &mut Requester, ledger: &mut Ledger) -> Result<u64> {
+    let mut found = 0;
+    for key in ledger.keys() {
+        let stored = read_key(connection, &key)?;
+        found += stored.len() as u64;
+        ledger.settle(&key, stored, Instant::now())?;
+    }
+    Ok(found)
+}
+
+fn read_key(connection: &mut Requester, key: &str) -> Result<Vec<Stored>> {
+    let mut stored = Vec::new();
+    let mut from = 1;
+    loop {
+        let request = json!({"next_by_subj": format!("$KV.crash.{key}"), "seq": from});
+        let answer = connection.direct_get(&request)?;
+        let Some(headers) = &answer.headers else { return Err("a direct get without headers".into()) };
+        if headers.starts_with("NATS/1.0 404") {
+            return Ok(stored);
+        }
+        let seq =
+            header(headers, "Nats-Sequence").and_then(|seq| seq.parse().ok()).ok_or("no Nats-Sequence")?;
+        let kind = match header(headers, "KV-Operation") {
+            Some("DEL") => Kind::Delete,
+            Some("PURGE") => Kind::Purge,
+            _ => Kind::Put,
+        };
+        stored.push(Stored { seq, kind, value: answer.payload });
+        from = seq + 1;
+    }
+}
+
+/// Stream info must agree with what was read key by key, and sequences never go back.
+fn check_counts(connection: &mut Requester, ledgers: &[Ledger], last_seq_before: u64) -> Result<u64> {
+    let info = connection.api(&format!("$JS.API.STREAM.INFO.{STREAM}"), &Value::Null)?;
+    let state =
+        |name: &str| info.pointer(&format!("/state/{name}")).and_then(Value::as_u64).unwrap_or_default();
+    let known_last = ledgers.iter().map(Ledger::highest_seq).max().unwrap_or_default().max(last_seq_before);
+    if state("last_seq") < known_last {
+        return Err(
+            format!("last_seq {} is below {known_last}, which was acknowledged", state("last_seq")).into()
+        );
+    }
+    let (low, high) = ledgers.iter().map(Ledger::message_bounds).fold((0, 0), |a, b| (a.0 + b.0, a.1 + b.1));
+    let messages = state("messages");
+    if messages < low || messages > high {
+        return Err(format!("stream info counts {messages} messages, the keys hold {low} to {high}").into());
+    }
+    Ok(state("last_seq"))
+}
+
+fn create_bucket(server: &Server) -> Result<()> {
+    let config = json!({
+        "name": STREAM, "subjects": ["$KV.crash.>"], "storage": "file", "retention": "limits", "discard": "new",
+        "max_msgs_per_subject": HISTORY, "allow_rollup_hdrs": true, "allow_direct": true, "allow_msg_ttl": true,
+        "num_replicas": 1,
+    });
+    Requester::open(server)?.api(&format!("$JS.API.STREAM.CREATE.{STREAM}"), &config)?;
+    Ok(())
+}
+
+fn header<'a>(headers: &'a str, name: &str) -> Option<&'a str> {
+    headers
+        .lines()
+        .find_map(|line| line.split_once(':').filter(|(key, _)| *key == name))
+        .map(|(_, value)| value.trim())
+}
+
+/// A connection that asks one thing at a time.
+struct Requester {
+    connection: Connection,
+    /// Sets this connection's inboxes apart from those of the others.
+    number: u64,
+    next_inbox: u64,
+}
+
+static REQUESTERS: AtomicU64 = AtomicU64::new(0);
+
+impl Requester {
+    fn open(server: &Server) -> Result<Self> {
+        let mut connection = Connection::open(server.port("nats").ok_or("no client port")?)?;
+        let number = REQUESTERS.fetch_add(1, Ordering::SeqCst);
+        connection.send(b"CONNECT {\"verbose\":false,\"headers\":true,\"no_responders\":true}\r\n")?;
+        connection.send(format!("SUB _INBOX.{number}.* 1\r\n").as_bytes())?;
+        Ok(Self { connection, number, next_inbox: 0 })
+    }
+
+    /// Sends a message with `headers` (whole lines, without the first) and waits for the answer; `None` when the
+    /// connection closed first.
+    fn ask(&mut self, subject: &str, headers: &str, payload: &[u8]) -> Result<Option<Message>> {
+        self.next_inbox += 1;
+        let inbox = format!("_INBOX.{}.{}", self.number, self.next_inbox);
+        let block = if headers.is_empty() { String::new() } else { format!("NATS/1.0\r\n{headers}\r\n") };
+        let line = if block.is_empty() {
+            format!("PUB {subject} {inbox} {}\r\n", payload.len())
+        } else {
+            format!("HPUB {subject} {inbox} {} {}\r\n", block.len(), block.len() + payload.len())
+        };
+        let bytes = [line.as_bytes(), block.as_bytes(), payload, b"\r\n"].concat();
+        if self.connection.send(&bytes).is_err() {
+            return Ok(None);
+        }
+        let answer = self.connection.find(ANSWER_WAIT, |frame| match frame {
+            Frame::Message(message) => message.subject == inbox,
+            Frame::Closed => true,
+            _ => false,
+        });
+        match answer {
+            Some(Frame::Message(message)) => Ok(Some(message)),
+            Some(_) => Ok(None),
+            None => Err(format!("no answer to {subject}").into()),
+        }
+    }
+
+    fn api(&mut self, subject: &str, body: &Value) -> Result<Value> {
+        let body = if body.is_null() { Vec::new() } else { body.to_string().into_bytes() };
+        let answer = self.ask(subject, "", &body)?.ok_or("the connection closed")?;
+        let answer: Value = serde_json::from_slice(&answer.payload)?;
+        match answer.get("error") {
+            Some(error) => Err(format!("{subject}: {error}").into()),
+            None => Ok(answer),
+        }
+    }
+
+    fn direct_get(&mut self, request: &Value) -> Result<Message> {
+        let subject = format!("$JS.API.DIRECT.GET.{STREAM}");
+        Ok(self.ask(&subject, "", request.to_string().as_bytes())?.ok_or("the connection closed")?)
+    }
+}
+
+/// A small generator (xorshift64*): runs are repeated by their seed.
+struct Random(u64);
+
+impl Random {
+    fn new(seed: u64) -> Self {
+        Self(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1)
+    }
+
+    fn next(&mut self) -> u64 {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        self.0.wrapping_mul(0x2545_F491_4F6C_DD1D)
+    }
+
+    fn below(&mut self, bound: u64) -> u64 {
+        (self.next() >> 16) % bound.max(1)
+    }
+}
