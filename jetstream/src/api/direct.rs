@@ -195,6 +195,10 @@ impl Reader<'_> {
         if upto == 0 {
             upto = state.last_seq;
         }
+        // nats-server's file store finds nothing beyond its last message; its memory store does not mind.
+        if upto > state.last_seq && !self.inner.config.storage.is_memory() {
+            return Ok(Err("404 No Results"));
+        }
         let Some(seqs) = self.last_seqs(upto) else { return Ok(Err("413 Too Many Results")) };
         if seqs.is_empty() {
             return Ok(Err("404 No Results"));
