@@ -31,7 +31,8 @@ impl Consumer {
             DeliverPolicy::LastPerSubject => self.start_with_last_of_each(store),
             DeliverPolicy::ByStartTime => {
                 let time_ns = self.config.opt_start_time.map_or(0, crate::json::GoTime::ns);
-                store.seq_at_time(time_ns)?
+                let sseq = store.seq_at_time(time_ns)?;
+                self.first_wanted_after(store, sseq)?.unwrap_or(sseq)
             }
             DeliverPolicy::New | DeliverPolicy::ByStartSequence => state.last_seq + 1,
         };
@@ -44,6 +45,21 @@ impl Consumer {
         }
         self.begin_at(sseq);
         self.count_pending(store)
+    }
+
+    /// Where the first message of a filter lies between `sseq` and the end of the stream: nats-server begins there,
+    /// though only where nothing of that filter lies before `sseq` (observed).
+    fn first_wanted_after(&self, store: &mut dyn Store, sseq: u64) -> Result<Option<u64>, StoreError> {
+        let last_seq = store.state().last_seq;
+        let mut first = last_seq;
+        for pattern in self.config.filters() {
+            if let Some(msg) = store.next(&Filter::new([pattern]), 0)?
+                && (sseq..first).contains(&msg.seq)
+            {
+                first = msg.seq;
+            }
+        }
+        Ok(Some(first).filter(|first| *first > sseq && *first < last_seq))
     }
 
     /// Forgets all deliveries and goes on at `sseq`.

@@ -134,14 +134,17 @@ impl Stream {
     /// Flushes, and routes what is queued. Consumers that lag are pumped later.
     fn release(&self, mut inner: MutexGuard<'_, Inner>, host: &dyn Host) {
         inner.flush();
-        inner.arm();
         for (subject, came) in inner.consumers.take_deliver_changes() {
             if came {
-                self.account.watches.add(subject, &self.me);
+                self.account.watches.add(subject.clone(), &self.me);
+                // Interest that came after the consumer asked for it and before this watch was told to nobody.
+                let (consumers, mut ctx) = inner.parts();
+                consumers.interest_changed(&mut ctx, &subject, None, false);
             } else {
                 self.account.watches.remove(&subject, &self.me);
             }
         }
+        inner.arm();
         let wants_pump = inner.consumers.wants_pump();
         if !inner.outbox.is_empty() {
             let mut gate = self.gate.lock();
