@@ -72,7 +72,11 @@ impl FileStore {
             return Ok(false);
         }
         let Some(block) = self.blocks.get(position) else { return Ok(false) };
-        if block.is_mostly_dead() || (self.options.compress && !block.compressed && !block.damaged) {
+        if block.damaged {
+            // What cannot be read stays where it is until a purge, or an erasure, is about this block.
+            return Ok(false);
+        }
+        if block.is_mostly_dead() || (self.options.compress && !block.compressed) {
             self.rewrite(position)?;
             return Ok(true);
         }
