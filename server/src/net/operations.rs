@@ -7,6 +7,9 @@ use super::closing::CloseReason;
 use super::connection::Connection;
 use crate::auth::Check;
 
+/// Bytes that the log shows of what is not the protocol.
+const SNIPPET_BYTES: usize = 32;
+
 /// How far a batch got.
 pub(super) struct Batch {
     /// Bytes that were handled.
@@ -124,7 +127,9 @@ impl Connection {
             _ => CloseReason::ProtocolViolation,
         };
         if *error == ProtocolError::UnknownOperation {
-            let snippet = rest.get(..32.min(rest.len())).unwrap_or_default();
+            // nats-server leaves out the last byte of what is shorter than its snippets.
+            let end = if rest.len() < SNIPPET_BYTES { rest.len().saturating_sub(1) } else { SNIPPET_BYTES };
+            let snippet = rest.get(..end).unwrap_or_default();
             tracing::error!(
                 "{label} - Client parser ERROR, state=0, i=0: proto='{}...'",
                 jetkv_protocol::quoted(snippet)

@@ -153,11 +153,11 @@ impl FileStore {
         }
         self.index_db_is_true = false;
         let (offset, bytes) = self.log.pending();
-        let path = self.files.block_path(block.index);
         let handle = self.reader.get_mut().handle(&self.files, block.index, true);
+        // The path is made up for the error only: this runs for every acknowledged publish.
         handle
             .and_then(|handle| handle.write_at(bytes, offset))
-            .map_err(|error| io_error("could not write", &path, error))?;
+            .map_err(|error| io_error("could not write", &self.files.block_path(block.index), error))?;
         if let Some(checksum) = bytes.last_chunk::<CHECKSUM_LEN>() {
             block.last_checksum = *checksum;
         }
