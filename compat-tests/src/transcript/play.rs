@@ -561,7 +561,9 @@ impl<'a> Player<'a> {
             None => self.line("ended by a signal"),
         }
         for (channel, text) in [("out", finished.stdout), ("err", finished.stderr)] {
-            for line in self.normaliser.log(&text).lines() {
+            // JetKV's own version is a line that nats-server does not have.
+            for line in self.normaliser.log(&text).lines().filter(|line| !line.starts_with("[INF]   JetKV:"))
+            {
                 self.line(format!("{channel}: {}", line.trim_end()));
             }
         }
