@@ -264,7 +264,7 @@ impl Bench {
 }
 
 fn seeds() -> u64 {
-    std::env::var("JETKV_CRASH_SEEDS").ok().and_then(|seeds| seeds.parse().ok()).unwrap_or(600)
+    std::env::var("JETKV_CRASH_SEEDS").ok().and_then(|seeds| seeds.parse().ok()).unwrap_or(300)
 }
 
 fn run(test: impl Fn(&mut Bench)) {

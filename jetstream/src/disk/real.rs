@@ -2,9 +2,13 @@
 
 use super::{DirEntry, Disk, DiskFile};
 use std::fs::{self, File, OpenOptions};
-use std::io;
-use std::os::unix::fs::FileExt;
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::Path;
+
+/// What is stored is for the owner alone, as with nats-server.
+const FILE_MODE: u32 = 0o600;
+const DIR_MODE: u32 = 0o700;
 
 /// [`Disk`] over the operating system's files.
 #[derive(Debug, Default, Clone, Copy)]
@@ -12,7 +16,9 @@ pub struct RealDisk;
 
 impl Disk for RealDisk {
     fn open(&self, path: &Path, create: bool) -> io::Result<Box<dyn DiskFile>> {
-        let file = OpenOptions::new().read(true).write(true).create(create).truncate(false).open(path)?;
+        let mut options = OpenOptions::new();
+        let file =
+            options.read(true).write(true).create(create).truncate(false).mode(FILE_MODE).open(path)?;
         Ok(Box::new(RealFile(file)))
     }
 
@@ -24,9 +30,11 @@ impl Disk for RealDisk {
         let mut beside = path.as_os_str().to_owned();
         beside.push(".tmp");
         let beside = Path::new(&beside);
-        fs::write(beside, content)?;
+        let mut options = OpenOptions::new();
+        let mut file = options.write(true).create(true).truncate(true).mode(FILE_MODE).open(beside)?;
+        file.write_all(content)?;
         if sync {
-            File::open(beside)?.sync_all()?;
+            file.sync_all()?;
         }
         fs::rename(beside, path)?;
         match path.parent() {
@@ -51,7 +59,7 @@ impl Disk for RealDisk {
     }
 
     fn create_dir_all(&self, path: &Path) -> io::Result<()> {
-        fs::create_dir_all(path)
+        fs::DirBuilder::new().recursive(true).mode(DIR_MODE).create(path)
     }
 
     fn list(&self, path: &Path) -> io::Result<Vec<DirEntry>> {

@@ -70,11 +70,6 @@ impl Block {
         self.records > self.live()
     }
 
-    /// Bytes that a rewrite may free.
-    pub(super) fn dead_bytes(&self) -> u64 {
-        self.len - self.live_bytes
-    }
-
     /// Whether more than half of the file could be freed.
     pub(super) fn is_mostly_dead(&self) -> bool {
         !self.settled && self.live_bytes * 2 < self.len

@@ -14,7 +14,7 @@ use super::scan::{Found, Scan};
 use crate::store::StoreError;
 use std::io;
 
-/// Dead bytes in blocks on the list that are reason enough to sync and clean up at once.
+/// So many bytes removed are reason enough to sync and clean up at once.
 const URGENT_BYTES: u64 = 16 << 20;
 /// Rewrites of blocks in one go; each reads and writes up to a block's size.
 const REWRITES_MAX: usize = 4;
@@ -22,18 +22,14 @@ const REWRITES_MAX: usize = 4;
 impl FileStore {
     /// Cleans up if enough has gathered. Failing costs room, not messages, and is only reported.
     pub(super) fn urgent_chores(&mut self) {
-        if self.chores.is_empty() {
-            return;
-        }
-        let listed = |block: &&Block| self.chores.contains(&block.index);
-        let dead: u64 = self.blocks.iter().filter(listed).map(Block::dead_bytes).sum();
-        if dead >= URGENT_BYTES && self.sync_files().is_ok() {
+        if self.dead_bytes >= URGENT_BYTES && self.sync_files().is_ok() {
             self.all_chores();
         }
     }
 
     /// Cleans up what is on the list. Everything written is durable.
     pub(super) fn all_chores(&mut self) {
+        self.dead_bytes = 0;
         if self.chores.is_empty() {
             self.log.release();
             self.reader.get_mut().release();

@@ -58,6 +58,8 @@ pub struct FileStore {
     durability: Durability,
     /// Blocks, by number, that may be worth a rewrite or have become empty.
     chores: Vec<u32>,
+    /// Bytes of messages removed since the last cleaning up.
+    dead_bytes: u64,
     /// Files from which nats-server would take what is no longer true; removed before the first change.
     outdated: Vec<PathBuf>,
     /// Removed according to `index.db` alone, which is out of date with the first change: what is written first.

@@ -255,6 +255,7 @@ impl Recovery {
             expiries: self.expiries,
             durability: Durability::default(),
             chores: Vec::new(),
+            dead_bytes: 0,
             outdated: leftovers.outdated,
             unlogged: self.unlogged,
             index_db_is_true,

@@ -44,6 +44,7 @@ impl FileStore {
         if chore && !self.chores.contains(&block.index) {
             self.chores.push(block.index);
         }
+        self.dead_bytes += bytes;
         self.index.forget(subject, seq);
         self.count_removed(seq, bytes);
         Some(bytes)
