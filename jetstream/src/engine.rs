@@ -3,6 +3,9 @@
 pub(crate) mod account;
 mod persist;
 mod streams;
+mod usage;
+
+pub use usage::AccountUsage;
 
 use crate::api::{self, ApiOutcome, ApiRequest};
 use crate::clock::Clock;

@@ -23,7 +23,9 @@ mod world;
 pub use api::{ApiError, ApiOutcome, ApiRequest, ClientInfo};
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use disk::{Disk, DiskFile};
-pub use engine::{AccountLimits, Engine, EngineConfig, EngineError, RecoveryReport, SyncPolicy};
+pub use engine::{
+    AccountLimits, AccountUsage, Engine, EngineConfig, EngineError, RecoveryReport, SyncPolicy,
+};
 pub use filter::Filter;
 pub use host::{AccountId, Delivery, Host, OutMsg};
 pub use outbox::Outbox;

@@ -1,5 +1,6 @@
 //! The lines that a server logs while it starts. Tools read them, so their wording is nats-server's.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
@@ -28,6 +29,12 @@ pub fn node_name(server_name: &str) -> String {
     let digest = Sha256::digest(server_name.as_bytes());
     let digit = |byte: &u8| NODE_DIGITS.get(usize::from(*byte) % NODE_DIGITS.len()).copied().unwrap_or(b'0');
     digest.iter().take(NODE_LEN).map(|byte| char::from(digit(byte))).collect()
+}
+
+/// Every feature with its state under these options, by name.
+pub(crate) fn features(options: &Options) -> BTreeMap<&'static str, bool> {
+    let state = |name, default| options.feature_flags.get(name).copied().unwrap_or(default);
+    FEATURES.iter().map(|(name, default)| (*name, state(*name, *default))).collect()
 }
 
 /// Who starts, and with which configuration. Comes first.

@@ -7,6 +7,7 @@ pub mod interfaces;
 mod jetstream;
 mod lifecycle;
 pub mod log;
+pub mod monitor;
 pub mod net;
 pub mod options;
 pub mod pid_file;

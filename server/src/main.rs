@@ -4,6 +4,7 @@ use std::io::Write;
 use std::process::ExitCode;
 
 use jetkv::log::Log;
+use jetkv::monitor;
 use jetkv::options::{Command, CommandLine, Message};
 use jetkv::signals::{self, Signals};
 use jetkv::{Server, fatal};
@@ -45,7 +46,9 @@ fn serve(command_line: &CommandLine, log: &Log) -> Result<(), Box<dyn std::error
         // Before anything else starts, so that no signal is lost.
         let mut signals = Signals::listen()?;
         let server = Server::start(command_line.options.clone())?;
-        server.ready(None);
+        let monitoring = monitor::start(&server)
+            .map_err(|error| format!("Can't start monitoring: can't listen to the monitor port: {error}"))?;
+        server.ready(monitoring);
         signals::serve(&server, &mut signals, command_line, log).await;
         Ok(())
     })

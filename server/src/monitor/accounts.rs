@@ -1,0 +1,141 @@
+//! `/accountz` and `/accstatz`: accounts, and what went through them.
+
+use jetkv_jetstream::json::GoTime;
+use serde::Serialize;
+
+use super::json::{is_default, time};
+use super::page::Page;
+use super::query::Query;
+use crate::router::Account;
+use crate::snapshot::MonitorSource;
+
+#[derive(Serialize)]
+struct Accountz<'a> {
+    server_id: &'a str,
+    now: GoTime,
+    #[serde(skip_serializing_if = "is_default")]
+    system_account: String,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    accounts: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    account_detail: Option<Detail>,
+}
+
+#[derive(Serialize)]
+struct Detail {
+    account_name: String,
+    update_time: GoTime,
+    #[serde(skip_serializing_if = "is_default")]
+    is_system: bool,
+    expired: bool,
+    complete: bool,
+    jetstream_enabled: bool,
+    leafnode_connections: u32,
+    client_connections: usize,
+    subscriptions: usize,
+    name_tag: String,
+}
+
+#[derive(Serialize)]
+struct Accstatz<'a> {
+    server_id: &'a str,
+    now: GoTime,
+    account_statz: Vec<AccountStat>,
+}
+
+#[derive(Serialize)]
+struct AccountStat {
+    acc: String,
+    name: String,
+    conns: usize,
+    leafnodes: u32,
+    total_conns: usize,
+    num_subscriptions: usize,
+    sent: DataStat,
+    received: DataStat,
+    slow_consumers: i64,
+}
+
+/// Messages and bytes, in all and by the kinds of connection that are not clients.
+#[derive(Serialize)]
+struct DataStat {
+    msgs: u64,
+    bytes: u64,
+    gateways: Count,
+    routes: Count,
+    leafs: Count,
+}
+
+#[derive(Default, Serialize)]
+struct Count {
+    msgs: u64,
+    bytes: u64,
+}
+
+impl DataStat {
+    fn new(msgs: u64, bytes: u64) -> Self {
+        Self { msgs, bytes, gateways: Count::default(), routes: Count::default(), leafs: Count::default() }
+    }
+}
+
+fn system_name(source: &MonitorSource) -> String {
+    source.system_account().map(|account| account.name().to_owned()).unwrap_or_default()
+}
+
+pub(super) fn accountz(source: &MonitorSource, query: &Query) -> Result<Page, String> {
+    let wanted = query.text("acc");
+    let mut accountz = Accountz {
+        server_id: source.server_id(),
+        now: time(source.now_ns()),
+        system_account: system_name(source),
+        accounts: Vec::new(),
+        account_detail: None,
+    };
+    if wanted.is_empty() {
+        accountz.accounts = source.accounts().iter().map(|account| account.name().to_owned()).collect();
+        return Ok(Page::json(&accountz));
+    }
+    let accounts = source.accounts();
+    let Some(account) = accounts.iter().find(|account| account.name() == wanted) else {
+        return Err(format!("Account {wanted} does not exist"));
+    };
+    accountz.account_detail = Some(Detail {
+        account_name: account.name().to_owned(),
+        update_time: time(source.started_ns()),
+        is_system: account.name() == accountz.system_account,
+        expired: false,
+        complete: true,
+        jetstream_enabled: account.has_jetstream(),
+        leafnode_connections: 0,
+        client_connections: account.client_count(),
+        subscriptions: account.subscription_count(),
+        name_tag: account.name().to_owned(),
+    });
+    Ok(Page::json(&accountz))
+}
+
+pub(super) fn accstatz(source: &MonitorSource, query: &Query) -> Result<Page, String> {
+    let with_unused = query.boolean("unused")?;
+    let accounts = source.accounts();
+    let used = accounts.iter().filter(|account| with_unused || account.client_count() > 0);
+    Ok(Page::json(&Accstatz {
+        server_id: source.server_id(),
+        now: time(source.now_ns()),
+        account_statz: used.map(|account| stat(account)).collect(),
+    }))
+}
+
+fn stat(account: &Account) -> AccountStat {
+    let traffic = account.traffic.counts();
+    AccountStat {
+        acc: account.name().to_owned(),
+        name: account.name().to_owned(),
+        conns: account.client_count(),
+        leafnodes: 0,
+        total_conns: account.client_count(),
+        num_subscriptions: account.subscription_count(),
+        sent: DataStat::new(traffic.out_msgs, traffic.out_bytes),
+        received: DataStat::new(traffic.in_msgs, traffic.in_bytes),
+        slow_consumers: account.slow_consumers(),
+    }
+}

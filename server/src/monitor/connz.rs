@@ -1,0 +1,326 @@
+//! `/connz`: connections, those that ended included.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use jetkv_jetstream::json::GoTime;
+use serde::Serialize;
+
+use super::json::{between, is_default, time, uptime};
+use super::page::Page;
+use super::query::Query;
+use super::subsz::SubscriptionPart;
+use crate::net::{Client, Identity};
+use crate::options::{GoDuration, defaults};
+use crate::router::{Listed, Subscription};
+use crate::snapshot::MonitorSource;
+use crate::state::ClosedClient;
+
+/// Connections on one page unless asked for otherwise.
+const LIMIT: i64 = 1024;
+
+const SORTS: [&str; 15] = [
+    "",
+    "cid",
+    "start",
+    "subs",
+    "pending",
+    "msgs_to",
+    "msgs_from",
+    "bytes_to",
+    "bytes_from",
+    "last",
+    "idle",
+    "uptime",
+    "rtt",
+    "stop",
+    "reason",
+];
+
+#[derive(Serialize)]
+struct Connz<'a> {
+    server_id: &'a str,
+    now: GoTime,
+    num_connections: usize,
+    total: usize,
+    offset: usize,
+    limit: usize,
+    connections: Vec<Connection>,
+}
+
+#[derive(Serialize)]
+struct Connection {
+    cid: u64,
+    kind: &'static str,
+    #[serde(rename = "type")]
+    protocol: &'static str,
+    ip: String,
+    port: u16,
+    start: GoTime,
+    last_activity: GoTime,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    stop: Option<GoTime>,
+    #[serde(skip_serializing_if = "is_default")]
+    reason: String,
+    #[serde(skip_serializing_if = "is_default")]
+    rtt: String,
+    uptime: String,
+    idle: String,
+    pending_bytes: usize,
+    in_msgs: u64,
+    out_msgs: u64,
+    in_bytes: u64,
+    out_bytes: u64,
+    #[serde(skip_serializing_if = "is_default")]
+    stalls: u64,
+    subscriptions: usize,
+    #[serde(skip_serializing_if = "is_default")]
+    name: String,
+    #[serde(skip_serializing_if = "is_default")]
+    lang: String,
+    #[serde(skip_serializing_if = "is_default")]
+    version: String,
+    #[serde(skip_serializing_if = "is_default")]
+    authorized_user: String,
+    #[serde(skip_serializing_if = "is_default")]
+    account: String,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    subscriptions_list: Vec<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    subscriptions_list_detail: Vec<SubscriptionPart>,
+    #[serde(skip_serializing_if = "is_default")]
+    name_tag: String,
+    #[serde(skip)]
+    order: Order,
+}
+
+/// What connections can be sorted by and are not shown as such.
+struct Order {
+    start_ns: u64,
+    last_ns: u64,
+    stop_ns: u64,
+    rtt_ns: i64,
+    user: String,
+    account: String,
+}
+
+/// What is asked for.
+struct Wanted<'a> {
+    sort: &'a str,
+    with_auth: bool,
+    with_subs: bool,
+    with_subs_detail: bool,
+    offset: usize,
+    limit: usize,
+    cid: u64,
+    open: bool,
+    closed: bool,
+    user: &'a str,
+    account: &'a str,
+}
+
+impl<'a> Wanted<'a> {
+    fn new(query: &'a Query) -> Result<Self, String> {
+        let with_auth = query.boolean("auth")?;
+        let with_subs_detail = query.text("subs").eq_ignore_ascii_case("detail");
+        let with_subs = !with_subs_detail && query.boolean("subs")?;
+        let offset = usize::try_from(query.integer("offset")?).unwrap_or(0);
+        let limit = Some(query.integer("limit")?).filter(|limit| *limit > 0).unwrap_or(LIMIT);
+        let cid = query.unsigned("cid")?;
+        let state = query.text("state").to_ascii_lowercase();
+        let (open, closed) = match state.as_str() {
+            "" | "open" => (true, false),
+            "closed" => (false, true),
+            "any" | "all" => (true, true),
+            _ => return Err(format!("Error decoding state for {}", query.text("state"))),
+        };
+        let sort = query.text("sort");
+        if !SORTS.contains(&sort) {
+            return Err(format!("invalid sorting option: {sort}"));
+        }
+        if matches!(sort, "stop" | "reason") && (open || !closed) {
+            return Err(format!("sort by {sort} only valid on closed connections"));
+        }
+        Ok(Self {
+            sort,
+            with_auth,
+            with_subs,
+            with_subs_detail,
+            offset,
+            limit: if cid > 0 { 1 } else { usize::try_from(limit).unwrap_or(usize::MAX) },
+            cid,
+            open,
+            closed,
+            user: query.text("user"),
+            account: query.text("acc"),
+        })
+    }
+
+    fn takes(&self, connection: &Connection) -> bool {
+        (self.cid == 0 || connection.cid == self.cid)
+            && (self.user.is_empty() || connection.order.user == self.user)
+            && (self.account.is_empty() || connection.order.account == self.account)
+    }
+
+    /// Adds what only shows when asked for.
+    fn complete(&self, mut connection: Connection, subscriptions: &[Arc<Subscription>]) -> Connection {
+        connection.subscriptions = subscriptions.len();
+        if self.with_subs {
+            connection.subscriptions_list = subscriptions
+                .iter()
+                .map(|subscription| String::from_utf8_lossy(subscription.subject()).into_owned())
+                .collect();
+        }
+        if self.with_subs_detail {
+            connection.subscriptions_list_detail =
+                subscriptions.iter().map(|subscription| SubscriptionPart::new(subscription, None)).collect();
+        }
+        if self.with_auth {
+            connection.authorized_user.clone_from(&connection.order.user);
+            if connection.order.account != defaults::GLOBAL_ACCOUNT {
+                connection.account.clone_from(&connection.order.account);
+            }
+            connection.name_tag.clone_from(&connection.order.account);
+        }
+        connection
+    }
+}
+
+pub(super) fn page(source: &MonitorSource, query: &Query) -> Result<Page, String> {
+    let wanted = Wanted::new(query)?;
+    let now_ns = source.now_ns();
+    let mut connections = Vec::new();
+    if wanted.open {
+        let clients = source.clients();
+        connections.extend(
+            clients.iter().map(|client| wanted.complete(open(client, now_ns), &client.subscriptions())),
+        );
+    }
+    if wanted.closed {
+        let (clients, _) = source.closed_clients();
+        connections
+            .extend(clients.iter().map(|client| wanted.complete(closed(client), &client.subscriptions)));
+    }
+    let total = connections
+        .iter()
+        .filter(|connection| wanted.account.is_empty() || connection.order.account == wanted.account);
+    let total = total.count();
+    connections.retain(|connection| wanted.takes(connection));
+    sort(&mut connections, wanted.sort, now_ns);
+    let connections: Vec<Connection> =
+        connections.into_iter().skip(wanted.offset).take(wanted.limit).collect();
+    Ok(Page::json(&Connz {
+        server_id: source.server_id(),
+        now: time(now_ns),
+        num_connections: connections.len(),
+        total,
+        offset: wanted.offset,
+        limit: wanted.limit,
+        connections,
+    }))
+}
+
+fn sort(connections: &mut [Connection], by: &str, now_ns: u64) {
+    use std::cmp::Reverse;
+    let uptime_ns = |one: &Connection| match one.order.stop_ns {
+        0 => now_ns.saturating_sub(one.order.start_ns),
+        stop_ns => stop_ns.saturating_sub(one.order.start_ns),
+    };
+    connections.sort_by_key(|one| one.cid);
+    match by {
+        "start" => connections.sort_by_key(|one| one.order.start_ns),
+        "subs" => connections.sort_by_key(|one| Reverse(one.subscriptions)),
+        "pending" => connections.sort_by_key(|one| Reverse(one.pending_bytes)),
+        "msgs_to" => connections.sort_by_key(|one| Reverse(one.out_msgs)),
+        "msgs_from" => connections.sort_by_key(|one| Reverse(one.in_msgs)),
+        "bytes_to" => connections.sort_by_key(|one| Reverse(one.out_bytes)),
+        "bytes_from" => connections.sort_by_key(|one| Reverse(one.in_bytes)),
+        "last" => connections.sort_by_key(|one| Reverse(one.order.last_ns)),
+        "idle" => connections.sort_by_key(|one| one.order.last_ns),
+        "uptime" => connections.sort_by_key(|one| Reverse(uptime_ns(one))),
+        "rtt" => connections.sort_by_key(|one| Reverse(one.order.rtt_ns)),
+        "stop" => connections.sort_by_key(|one| Reverse(one.order.stop_ns)),
+        "reason" => connections.sort_by(|a, b| a.reason.cmp(&b.reason)),
+        _ => {}
+    }
+}
+
+fn rtt_text(rtt_ns: i64) -> String {
+    if rtt_ns == 0 { String::new() } else { GoDuration(rtt_ns).to_string() }
+}
+
+fn open(client: &Client, now_ns: u64) -> Connection {
+    let traffic = client.traffic.counts();
+    let (start_ns, last_ns) = (client.started_ns(), client.last_active_ns());
+    let base =
+        identified(client.id(), client.identity(), client.peer(), (start_ns, last_ns, 0), client.rtt_ns());
+    Connection {
+        uptime: uptime(between(start_ns, now_ns)),
+        idle: uptime(between(last_ns, now_ns)),
+        pending_bytes: client.pending_bytes(),
+        in_msgs: traffic.in_msgs,
+        out_msgs: traffic.out_msgs,
+        in_bytes: traffic.in_bytes,
+        out_bytes: traffic.out_bytes,
+        stalls: client.stalls(),
+        ..base
+    }
+}
+
+fn closed(client: &ClosedClient) -> Connection {
+    let traffic = client.traffic;
+    let moments = (client.started_ns, client.last_active_ns, client.stopped_ns);
+    let base = identified(client.id, client.identity.clone(), client.peer, moments, client.rtt_ns);
+    Connection {
+        stop: Some(time(client.stopped_ns)),
+        reason: client.reason.to_string(),
+        uptime: uptime(between(client.started_ns, client.stopped_ns)),
+        idle: uptime(between(client.last_active_ns, client.stopped_ns)),
+        in_msgs: traffic.in_msgs,
+        out_msgs: traffic.out_msgs,
+        in_bytes: traffic.in_bytes,
+        out_bytes: traffic.out_bytes,
+        ..base
+    }
+}
+
+/// A connection without its counts. The moments are start, last activity and end, in nanoseconds since 1970.
+fn identified(
+    cid: u64,
+    identity: Identity,
+    peer: std::net::SocketAddr,
+    (start_ns, last_ns, stop_ns): (u64, u64, u64),
+    rtt_ns: i64,
+) -> Connection {
+    let account = identity.account.name().to_owned();
+    Connection {
+        cid,
+        kind: "Client",
+        protocol: "nats",
+        ip: peer.ip().to_string(),
+        port: peer.port(),
+        start: time(start_ns),
+        last_activity: time(last_ns),
+        stop: None,
+        reason: String::new(),
+        rtt: rtt_text(rtt_ns),
+        uptime: uptime(Duration::ZERO),
+        idle: uptime(Duration::ZERO),
+        pending_bytes: 0,
+        in_msgs: 0,
+        out_msgs: 0,
+        in_bytes: 0,
+        out_bytes: 0,
+        stalls: 0,
+        subscriptions: 0,
+        name: identity.name,
+        lang: identity.lang,
+        version: identity.version,
+        authorized_user: String::new(),
+        account: String::new(),
+        subscriptions_list: Vec::new(),
+        subscriptions_list_detail: Vec::new(),
+        name_tag: String::new(),
+        order: Order { start_ns, last_ns, stop_ns, rtt_ns, user: identity.user, account },
+    }
+}

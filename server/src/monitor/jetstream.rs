@@ -1,0 +1,241 @@
+//! `/jsz`: the stream engine, and its part of `/varz`.
+
+use std::sync::Arc;
+
+use jetkv_jetstream::json::GoTime;
+use jetkv_jetstream::{AccountUsage, Engine};
+use serde::Serialize;
+
+use super::json::{is_default, time};
+use super::page::Page;
+use super::query::Query;
+use crate::banner;
+use crate::options::{JetStreamOptions, Options};
+use crate::router::Account;
+use crate::snapshot::MonitorSource;
+
+/// What the engine runs with.
+#[derive(Default, Serialize)]
+struct Config {
+    max_memory: i64,
+    max_storage: i64,
+    #[serde(skip_serializing_if = "is_default")]
+    store_dir: String,
+    #[serde(skip_serializing_if = "is_default")]
+    sync_interval: u64,
+    #[serde(skip_serializing_if = "is_default")]
+    sync_always: bool,
+    #[serde(skip_serializing_if = "is_default")]
+    domain: String,
+    #[serde(skip_serializing_if = "is_default")]
+    unique_tag: String,
+    #[serde(skip_serializing_if = "is_default")]
+    strict: bool,
+}
+
+/// What it uses.
+#[derive(Default, Serialize)]
+struct Stats {
+    memory: i64,
+    storage: i64,
+    reserved_memory: u64,
+    reserved_storage: u64,
+    accounts: usize,
+    ha_assets: usize,
+    api: Api,
+}
+
+#[derive(Default, Serialize)]
+struct Api {
+    level: i64,
+    total: u64,
+    errors: u64,
+}
+
+/// Limits on what requests may ask for.
+#[derive(Serialize)]
+struct Limits {
+    #[serde(skip_serializing_if = "is_default")]
+    max_request_batch: i64,
+    #[serde(skip_serializing_if = "is_default")]
+    max_ack_pending: i64,
+    #[serde(skip_serializing_if = "is_default")]
+    max_ha_assets: i64,
+    #[serde(skip_serializing_if = "is_default")]
+    max_duplicate_window: u64,
+    #[serde(skip_serializing_if = "is_default")]
+    default_max_consumers: i64,
+}
+
+/// The part of `/varz`; empty when JetStream is off.
+#[derive(Serialize)]
+pub(super) struct JetStreamPart {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    config: Option<Config>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    stats: Option<Stats>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    limits: Option<Limits>,
+}
+
+#[derive(Serialize)]
+struct Jsz<'a> {
+    #[serde(flatten)]
+    stats: Stats,
+    server_id: &'a str,
+    now: GoTime,
+    #[serde(skip_serializing_if = "is_default")]
+    disabled: bool,
+    config: Config,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    limits: Option<Limits>,
+    streams: usize,
+    consumers: usize,
+    messages: u64,
+    bytes: u64,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    account_details: Vec<AccountPart>,
+    total: usize,
+}
+
+/// What one account uses.
+#[derive(Serialize)]
+struct AccountPart {
+    name: String,
+    id: String,
+    #[serde(flatten)]
+    stats: Stats,
+}
+
+fn config(engine: &Engine, options: &JetStreamOptions) -> Config {
+    let config = engine.config();
+    Config {
+        max_memory: config.max_memory_bytes,
+        max_storage: config.max_file_bytes,
+        store_dir: config
+            .store_dir
+            .as_ref()
+            .map(|directory| directory.join("jetstream").display().to_string())
+            .unwrap_or_default(),
+        sync_interval: u64::try_from(options.sync_interval.as_nanos()).unwrap_or(u64::MAX),
+        sync_always: options.sync_always,
+        domain: config.domain.clone(),
+        unique_tag: options.unique_tag.clone().unwrap_or_default(),
+        strict: config.strict,
+    }
+}
+
+fn limits(options: &Options) -> Limits {
+    let limits = &options.jetstream.limits;
+    Limits {
+        max_request_batch: limits.max_request_batch,
+        max_ack_pending: limits.max_ack_pending,
+        max_ha_assets: limits.max_ha_assets,
+        max_duplicate_window: u64::try_from(limits.duplicate_window.as_nanos()).unwrap_or(u64::MAX),
+        default_max_consumers: limits.default_max_consumers,
+    }
+}
+
+/// Accounts that have JetStream, with what they use.
+fn usages(source: &MonitorSource, engine: &Engine) -> Vec<(Arc<Account>, AccountUsage)> {
+    let accounts = source.accounts().into_iter();
+    accounts.filter_map(|account| engine.account_usage(account.id()).map(|usage| (account, usage))).collect()
+}
+
+fn total<T: std::iter::Sum>(usages: &[(Arc<Account>, AccountUsage)], part: impl Fn(&AccountUsage) -> T) -> T {
+    usages.iter().map(|(_, usage)| part(usage)).sum()
+}
+
+fn stats(usages: &[(Arc<Account>, AccountUsage)]) -> Stats {
+    Stats {
+        memory: total(usages, |usage| usage.memory_bytes),
+        storage: total(usages, |usage| usage.storage_bytes),
+        reserved_memory: total(usages, |usage| usage.reserved_memory_bytes).cast_unsigned(),
+        reserved_storage: total(usages, |usage| usage.reserved_storage_bytes).cast_unsigned(),
+        accounts: usages.len(),
+        ha_assets: 0,
+        api: Api {
+            level: i64::from(banner::API_LEVEL),
+            total: total(usages, |usage| usage.api_total),
+            errors: total(usages, |usage| usage.api_errors),
+        },
+    }
+}
+
+pub(super) fn jetstream_part(source: &MonitorSource) -> JetStreamPart {
+    let Some(engine) = source.engine() else {
+        return JetStreamPart { config: None, stats: None, limits: None };
+    };
+    let options = source.options();
+    JetStreamPart {
+        config: Some(config(&engine, &options.jetstream)),
+        stats: Some(stats(&usages(source, &engine))),
+        limits: Some(limits(&options)),
+    }
+}
+
+pub(super) fn page(source: &MonitorSource, query: &Query) -> Result<Page, String> {
+    let wanted = query.text("acc");
+    for detail in ["streams", "consumers"] {
+        if query.boolean(detail)? {
+            return Err(format!("'{detail}' is not supported by JetKV yet"));
+        }
+    }
+    let with_accounts = query.boolean("accounts")? || !wanted.is_empty();
+    let now = time(source.now_ns());
+    let Some(engine) = source.engine() else {
+        return Ok(Page::json(&Jsz {
+            stats: Stats::default(),
+            server_id: source.server_id(),
+            now,
+            disabled: true,
+            config: Config::default(),
+            limits: None,
+            streams: 0,
+            consumers: 0,
+            messages: 0,
+            bytes: 0,
+            account_details: Vec::new(),
+            total: 0,
+        }));
+    };
+    let options = source.options();
+    let usages = usages(source, &engine);
+    let details = usages.iter().filter(|(account, _)| wanted.is_empty() || account.name() == wanted);
+    Ok(Page::json(&Jsz {
+        stats: stats(&usages),
+        server_id: source.server_id(),
+        now,
+        disabled: false,
+        config: config(&engine, &options.jetstream),
+        limits: Some(limits(&options)),
+        streams: total(&usages, |usage| usage.streams),
+        consumers: total(&usages, |usage| usage.consumers),
+        messages: total(&usages, |usage| usage.messages),
+        bytes: total(&usages, |usage| usage.bytes),
+        account_details: if with_accounts {
+            details.map(|(account, usage)| account_part(account, usage)).collect()
+        } else {
+            Vec::new()
+        },
+        total: usages.len(),
+    }))
+}
+
+/// Here nats-server calls "reserved" what the account may use; no limit is the largest number.
+fn account_part(account: &Account, usage: &AccountUsage) -> AccountPart {
+    let limits = account.jetstream().unwrap_or_default();
+    AccountPart {
+        name: account.name().to_owned(),
+        id: account.name().to_owned(),
+        stats: Stats {
+            memory: usage.memory_bytes,
+            storage: usage.storage_bytes,
+            reserved_memory: limits.max_memory_bytes.cast_unsigned(),
+            reserved_storage: limits.max_store_bytes.cast_unsigned(),
+            accounts: 0,
+            ha_assets: 0,
+            api: Api { level: 0, total: usage.api_total, errors: usage.api_errors },
+        },
+    }
+}

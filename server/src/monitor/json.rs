@@ -1,0 +1,78 @@
+//! JSON as Go writes it.
+
+use std::time::Duration;
+
+use jetkv_jetstream::json::GoTime;
+use serde::{Serialize, Serializer};
+
+/// A number that Go shows without a fraction when it has none.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(super) struct Number(pub(super) f64);
+
+impl Serialize for Number {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        #[allow(clippy::cast_possible_truncation)]
+        if self.0.fract() == 0.0 && self.0.abs() < 1e15 {
+            serializer.serialize_i64(self.0 as i64)
+        } else {
+            serializer.serialize_f64(self.0)
+        }
+    }
+}
+
+/// An object without fields.
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+pub(super) struct Empty {}
+
+pub(super) fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
+}
+
+/// Several lines, two blanks for every level.
+pub(super) fn pretty(value: &impl Serialize) -> String {
+    escaped(serde_json::to_string_pretty(value).unwrap_or_default())
+}
+
+/// One line.
+pub(super) fn compact(value: &impl Serialize) -> String {
+    escaped(serde_json::to_string(value).unwrap_or_default())
+}
+
+/// Safe within HTML. These characters occur in strings alone.
+fn escaped(json: String) -> String {
+    if !json.contains(['<', '>', '&']) {
+        return json;
+    }
+    json.replace('<', "\\u003c").replace('>', "\\u003e").replace('&', "\\u0026")
+}
+
+/// A moment, from nanoseconds since 1970.
+pub(super) fn time(ns: u64) -> GoTime {
+    GoTime::from_ns(i64::try_from(ns).unwrap_or(i64::MAX))
+}
+
+/// A length of time in whole seconds, with days and years: `1d2h3m4s`.
+pub(super) fn uptime(time: Duration) -> String {
+    let seconds = time.as_secs();
+    let (minutes, hours, days) = (seconds / 60, seconds / 3600, seconds / 86_400);
+    let years = days / 365;
+    let mut text = String::new();
+    if years > 0 {
+        text.push_str(&format!("{years}y"));
+    }
+    if days > 0 {
+        text.push_str(&format!("{}d", days % 365));
+    }
+    if hours > 0 {
+        text.push_str(&format!("{}h", hours % 24));
+    }
+    if minutes > 0 {
+        text.push_str(&format!("{}m", minutes % 60));
+    }
+    text + &format!("{}s", seconds % 60)
+}
+
+/// The time between two moments, in nanoseconds since 1970.
+pub(super) fn between(from_ns: u64, to_ns: u64) -> Duration {
+    Duration::from_nanos(to_ns.saturating_sub(from_ns))
+}

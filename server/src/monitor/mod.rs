@@ -1,0 +1,122 @@
+//! The monitoring pages: JSON over HTTP, with the fields and the order of nats-server v2.15.2.
+//!
+//! Pages of features that this server lacks (`/routez`, `/gatewayz`, `/leafz`, `/raftz`) do not exist here.
+
+mod accounts;
+mod connz;
+mod health;
+mod index;
+mod jetstream;
+mod json;
+mod page;
+mod query;
+mod subsz;
+#[cfg(test)]
+mod tests;
+mod varz;
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http_body_util::Full;
+use hyper::body::{Bytes, Incoming};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::{Request, Response};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::TcpListener;
+
+use crate::snapshot::MonitorSource;
+use crate::{Server, banner};
+use page::{Page, Visits};
+use query::Query;
+
+/// Time that a request's head may take to arrive.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
+/// Pause after a connection could not be accepted, for want of file descriptors mostly.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(10);
+
+/// Serves the pages if the options ask for them. Gives the address that they are served on.
+///
+/// # Errors
+/// The port cannot be opened.
+pub fn start(server: &Server) -> io::Result<Option<SocketAddr>> {
+    let source = server.monitor();
+    let options = source.options();
+    let Some(port) = options.monitor.port else { return Ok(None) };
+    let host = &options.monitor.host;
+    let listener = std::net::TcpListener::bind((host.as_str(), port))?;
+    listener.set_nonblocking(true)?;
+    let address = listener.local_addr()?;
+    let runtime = server.runtime();
+    let _context = runtime.enter();
+    let listener = TcpListener::from_std(listener)?;
+    banner::log_monitoring(host, address.port());
+    let site =
+        Arc::new(Site { source, visits: Visits::default(), base_path: options.monitor.base_path.clone() });
+    runtime.spawn(accept(listener, site));
+    Ok(Some(address))
+}
+
+struct Site {
+    source: MonitorSource,
+    visits: Visits,
+    base_path: String,
+}
+
+async fn accept(listener: TcpListener, site: Arc<Site>) {
+    loop {
+        let Ok((stream, _)) = listener.accept().await else {
+            tokio::time::sleep(ACCEPT_PAUSE).await;
+            continue;
+        };
+        let site = Arc::clone(&site);
+        tokio::spawn(async move {
+            let service = service_fn(|request: Request<Incoming>| {
+                let response = site.answer(request.uri().path(), request.uri().query().unwrap_or_default());
+                async { Ok::<_, hyper::Error>(response) }
+            });
+            let connection = http1::Builder::new()
+                .timer(TokioTimer::new())
+                .header_read_timeout(HEAD_TIMEOUT)
+                .serve_connection(TokioIo::new(stream), service);
+            // A browser that goes away is nothing to report.
+            let _ = connection.await;
+        });
+    }
+}
+
+impl Site {
+    fn answer(&self, path: &str, query: &str) -> Response<Full<Bytes>> {
+        let page = self.name(path).map(|name| self.page(name, &Query::new(query)));
+        page.unwrap_or_else(Page::not_found).into_response()
+    }
+
+    /// The page's name without the base path: `/varz`, or `/` for the index.
+    fn name<'a>(&self, path: &'a str) -> Option<&'a str> {
+        let path = path.strip_prefix(self.base_path.trim_end_matches('/'))?;
+        Some(if path.is_empty() { "/" } else { path })
+    }
+
+    fn page(&self, name: &str, query: &Query) -> Page {
+        let source = &self.source;
+        let made = match name {
+            "/" => Ok(index::page()),
+            "/varz" => {
+                self.visits.count("/varz");
+                return varz::page(source, &self.visits);
+            }
+            "/connz" => connz::page(source, query),
+            "/subsz" | "/subscriptionsz" => subsz::page(source, query),
+            "/accountz" => accounts::accountz(source, query),
+            "/accstatz" => accounts::accstatz(source, query),
+            "/jsz" => jetstream::page(source, query),
+            "/healthz" => health::page(source, query),
+            _ => return Page::not_found(),
+        };
+        self.visits.count(if name == "/subscriptionsz" { "/subsz" } else { name });
+        made.unwrap_or_else(Page::bad_request)
+    }
+}

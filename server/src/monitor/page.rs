@@ -1,0 +1,91 @@
+//! A page before it is an HTTP response.
+
+use std::collections::BTreeMap;
+
+use http_body_util::Full;
+use hyper::body::Bytes;
+use hyper::header::{ACCESS_CONTROL_ALLOW_ORIGIN, CONTENT_TYPE, HeaderValue, X_CONTENT_TYPE_OPTIONS};
+use hyper::{Response, StatusCode};
+use parking_lot::Mutex;
+use serde::Serialize;
+
+use super::json;
+
+/// A page: status, kind of content, content.
+#[derive(Debug)]
+pub(super) struct Page {
+    status: StatusCode,
+    kind: Kind,
+    content: String,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Json,
+    Html,
+    Text,
+}
+
+impl Page {
+    /// JSON in lines.
+    pub(super) fn json(value: &impl Serialize) -> Self {
+        Self { status: StatusCode::OK, kind: Kind::Json, content: json::pretty(value) }
+    }
+
+    /// JSON in one line.
+    pub(super) fn compact_json(status: StatusCode, value: &impl Serialize) -> Self {
+        Self { status, kind: Kind::Json, content: json::compact(value) }
+    }
+
+    pub(super) fn html(content: &str) -> Self {
+        Self { status: StatusCode::OK, kind: Kind::Html, content: content.to_owned() }
+    }
+
+    pub(super) fn not_found() -> Self {
+        let content = "404 page not found\n".to_owned();
+        Self { status: StatusCode::NOT_FOUND, kind: Kind::Text, content }
+    }
+
+    /// The query is wrong.
+    pub(super) fn bad_request(content: String) -> Self {
+        Self { status: StatusCode::BAD_REQUEST, kind: Kind::Text, content }
+    }
+
+    pub(super) fn into_response(self) -> Response<Full<Bytes>> {
+        let mut response = Response::new(Full::new(Bytes::from(self.content)));
+        *response.status_mut() = self.status;
+        let kind = match self.kind {
+            Kind::Json => "application/json",
+            Kind::Html => "text/html; charset=utf-8",
+            Kind::Text => "text/plain; charset=utf-8",
+        };
+        let headers = response.headers_mut();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+        if self.kind == Kind::Json {
+            headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
+        }
+        if self.status == StatusCode::NOT_FOUND {
+            headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+        }
+        response
+    }
+
+    #[cfg(test)]
+    pub(super) fn parts(&self) -> (u16, &str) {
+        (self.status.as_u16(), &self.content)
+    }
+}
+
+/// How often each page was asked for.
+#[derive(Debug, Default)]
+pub(super) struct Visits(Mutex<BTreeMap<String, u64>>);
+
+impl Visits {
+    pub(super) fn count(&self, page: &str) {
+        *self.0.lock().entry(page.to_owned()).or_default() += 1;
+    }
+
+    pub(super) fn counts(&self) -> BTreeMap<String, u64> {
+        self.0.lock().clone()
+    }
+}

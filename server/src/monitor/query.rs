@@ -1,0 +1,87 @@
+//! The part of an address behind the question mark.
+
+use std::num::IntErrorKind;
+
+use crate::options::quoted;
+
+/// Parameters of a request.
+#[derive(Debug, Default)]
+pub(super) struct Query(Vec<(String, String)>);
+
+impl Query {
+    pub(super) fn new(text: &str) -> Self {
+        let pairs = text.split('&').filter(|pair| !pair.is_empty());
+        Self(
+            pairs
+                .map(|pair| {
+                    let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+                    (decoded(name), decoded(value))
+                })
+                .collect(),
+        )
+    }
+
+    /// A parameter's first value; empty when it is not there.
+    pub(super) fn text(&self, name: &str) -> &str {
+        self.0.iter().find(|(known, _)| known == name).map_or("", |(_, value)| value)
+    }
+
+    pub(super) fn boolean(&self, name: &str) -> Result<bool, String> {
+        match self.text(name) {
+            "" | "0" | "f" | "F" | "false" | "FALSE" | "False" => Ok(false),
+            "1" | "t" | "T" | "true" | "TRUE" | "True" => Ok(true),
+            other => Err(format!(
+                "Error decoding boolean for '{name}': strconv.ParseBool: parsing {}: invalid syntax",
+                quoted(other)
+            )),
+        }
+    }
+
+    pub(super) fn integer(&self, name: &str) -> Result<i64, String> {
+        self.number(name, "int", "Atoi")
+    }
+
+    pub(super) fn unsigned(&self, name: &str) -> Result<u64, String> {
+        self.number(name, "uint64", "ParseUint")
+    }
+
+    fn number<T>(&self, name: &str, kind: &str, function: &str) -> Result<T, String>
+    where
+        T: std::str::FromStr<Err = std::num::ParseIntError> + Default,
+    {
+        let text = self.text(name);
+        if text.is_empty() {
+            return Ok(T::default());
+        }
+        text.parse().map_err(|error: std::num::ParseIntError| {
+            let reason = match error.kind() {
+                IntErrorKind::PosOverflow | IntErrorKind::NegOverflow => "value out of range",
+                _ => "invalid syntax",
+            };
+            format!(
+                "Error decoding {kind} for '{name}': strconv.{function}: parsing {}: {reason}",
+                quoted(text)
+            )
+        })
+    }
+}
+
+/// `%41` and `+` as what they stand for.
+fn decoded(text: &str) -> String {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let Some((byte, after)) = rest.split_first() {
+        rest = after;
+        let hexadecimal =
+            || std::str::from_utf8(after.get(..2)?).ok().and_then(|pair| u8::from_str_radix(pair, 16).ok());
+        match (byte, hexadecimal()) {
+            (b'%', Some(decoded)) => {
+                bytes.push(decoded);
+                rest = after.get(2..).unwrap_or_default();
+            }
+            (b'+', _) => bytes.push(b' '),
+            _ => bytes.push(*byte),
+        }
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
+}

@@ -1,0 +1,47 @@
+use std::time::Duration;
+
+use super::json::{Number, compact, uptime};
+use super::page::{Page, Visits};
+use super::query::Query;
+
+#[test]
+fn queries_are_decoded_with_the_texts_of_nats_server() {
+    let query = Query::new("acc=%24G&name=a+b&limit=abc&subs=x&cid=-1&auth=1&empty&broken=%4");
+    assert_eq!((query.text("acc"), query.text("name")), ("$G", "a b"));
+    assert_eq!((query.text("empty"), query.text("broken"), query.text("none")), ("", "%4", ""));
+    assert_eq!(query.boolean("auth"), Ok(true));
+    assert_eq!(query.integer("none"), Ok(0));
+    let limit = "Error decoding int for 'limit': strconv.Atoi: parsing \"abc\": invalid syntax";
+    assert_eq!(query.integer("limit"), Err(limit.to_owned()));
+    let subs = "Error decoding boolean for 'subs': strconv.ParseBool: parsing \"x\": invalid syntax";
+    assert_eq!(query.boolean("subs"), Err(subs.to_owned()));
+    let cid = "Error decoding uint64 for 'cid': strconv.ParseUint: parsing \"-1\": invalid syntax";
+    assert_eq!(query.unsigned("cid"), Err(cid.to_owned()));
+}
+
+#[test]
+fn json_is_written_as_by_go() {
+    assert_eq!(compact(&(Number(2.0), Number(1.5), "a>b")), "[2,1.5,\"a\\u003eb\"]");
+}
+
+#[test]
+fn uptimes_grow_units() {
+    for (seconds, text) in
+        [(0, "0s"), (61, "1m1s"), (3600, "1h0m0s"), (90_061, "1d1h1m1s"), (366 * 86_400, "1y1d0h0m0s")]
+    {
+        assert_eq!(uptime(Duration::from_secs(seconds)), text);
+    }
+}
+
+#[test]
+fn pages_that_are_not_there_are_not_found() {
+    assert_eq!(Page::not_found().parts(), (404, "404 page not found\n"));
+}
+
+#[test]
+fn visits_are_counted_by_page() {
+    let visits = Visits::default();
+    visits.count("/varz");
+    visits.count("/varz");
+    assert_eq!(visits.counts().into_iter().collect::<Vec<_>>(), [("/varz".to_owned(), 2)]);
+}

@@ -1,0 +1,191 @@
+//! `/varz`: the server in general.
+
+use std::collections::BTreeMap;
+
+use jetkv_jetstream::json::GoTime;
+use serde::Serialize;
+
+use super::jetstream::{JetStreamPart, jetstream_part};
+use super::json::{Empty, Number, is_default, time, uptime};
+use super::page::{Page, Visits};
+use crate::banner;
+use crate::options::{NATS_VERSION, WriteTimeout};
+use crate::snapshot::MonitorSource;
+
+#[derive(Serialize)]
+struct Varz<'a> {
+    server_id: &'a str,
+    server_name: &'a str,
+    version: &'static str,
+    proto: u32,
+    /// What a Go server gives as its compiler; here the name of this program and its version.
+    go: &'static str,
+    host: &'a str,
+    port: u16,
+    #[serde(skip_serializing_if = "is_default")]
+    auth_required: bool,
+    max_connections: i64,
+    #[serde(skip_serializing_if = "is_default")]
+    max_subscriptions: i64,
+    ping_interval: u64,
+    ping_max: i64,
+    http_host: &'a str,
+    http_port: u16,
+    http_base_path: &'a str,
+    https_port: u16,
+    auth_timeout: Number,
+    max_control_line: usize,
+    max_payload: usize,
+    max_pending: i64,
+    cluster: Empty,
+    gateway: Empty,
+    leaf: Empty,
+    mqtt: Empty,
+    websocket: Empty,
+    jetstream: JetStreamPart,
+    tls_timeout: u32,
+    write_deadline: u64,
+    #[serde(skip_serializing_if = "is_default")]
+    write_timeout: &'static str,
+    start: GoTime,
+    now: GoTime,
+    uptime: String,
+    mem: u64,
+    cores: usize,
+    gomaxprocs: usize,
+    cpu: Number,
+    #[serde(flatten)]
+    traffic: TrafficPart,
+    http_req_stats: BTreeMap<String, u64>,
+    config_load_time: GoTime,
+    config_digest: &'a str,
+    #[serde(skip_serializing_if = "is_default")]
+    tags: &'a [String],
+    #[serde(skip_serializing_if = "is_default")]
+    metadata: BTreeMap<String, String>,
+    feature_flags: BTreeMap<&'static str, bool>,
+    #[serde(skip_serializing_if = "is_default")]
+    system_account: String,
+    slow_consumer_stats: ByKind,
+    stale_connection_stats: ByKind,
+}
+
+/// Connections and what went through them.
+#[derive(Serialize)]
+struct TrafficPart {
+    connections: usize,
+    total_connections: u64,
+    routes: u32,
+    remotes: u32,
+    leafnodes: u32,
+    in_msgs: u64,
+    in_bytes: u64,
+    in_client_msgs: u64,
+    in_client_bytes: u64,
+    out_msgs: u64,
+    out_bytes: u64,
+    out_client_msgs: u64,
+    out_client_bytes: u64,
+    slow_consumers: u64,
+    stale_connections: u64,
+    stalled_clients: u64,
+    subscriptions: usize,
+}
+
+/// A count by the kind of connection. There are only clients.
+#[derive(Serialize)]
+struct ByKind {
+    clients: u64,
+    routes: u64,
+    gateways: u64,
+    leafs: u64,
+}
+
+impl ByKind {
+    fn clients(clients: u64) -> Self {
+        Self { clients, routes: 0, gateways: 0, leafs: 0 }
+    }
+}
+
+pub(super) fn page(source: &MonitorSource, visits: &Visits) -> Page {
+    let options = source.options();
+    let counts = source.counts();
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let ns = |time: std::time::Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+    let start = time(source.started_ns());
+    Page::json(&Varz {
+        server_id: source.server_id(),
+        server_name: source.server_name(),
+        version: NATS_VERSION,
+        proto: 1,
+        go: concat!("jetkv", env!("CARGO_PKG_VERSION")),
+        host: &options.host,
+        port: source.client_address().port(),
+        auth_required: source.auth_required(),
+        max_connections: options.limits.max_connections,
+        max_subscriptions: options.limits.max_subscriptions,
+        ping_interval: ns(options.limits.ping_interval),
+        ping_max: options.limits.ping_max,
+        http_host: &options.monitor.host,
+        http_port: options.monitor.port.unwrap_or(0),
+        http_base_path: if options.monitor.base_path == "/" { "" } else { &options.monitor.base_path },
+        https_port: 0,
+        auth_timeout: Number(options.auth.timeout.as_secs_f64()),
+        max_control_line: options.limits.max_control_line_bytes,
+        max_payload: options.limits.max_payload_bytes,
+        max_pending: options.limits.max_pending_bytes,
+        cluster: Empty {},
+        gateway: Empty {},
+        leaf: Empty {},
+        mqtt: Empty {},
+        websocket: Empty {},
+        jetstream: jetstream_part(source),
+        tls_timeout: 2,
+        write_deadline: ns(options.limits.write_deadline),
+        write_timeout: match options.limits.write_timeout {
+            WriteTimeout::Default => "",
+            WriteTimeout::Close => "close",
+            WriteTimeout::Retry => "retry",
+        },
+        start,
+        now: time(source.now_ns()),
+        uptime: uptime(source.uptime()),
+        mem: counts.usage.memory_bytes,
+        cores,
+        gomaxprocs: cores,
+        cpu: Number((counts.usage.cpu_percent * 10.0).round() / 10.0),
+        traffic: traffic(&counts),
+        http_req_stats: visits.counts(),
+        config_load_time: start,
+        config_digest: options.config_digest.as_deref().unwrap_or_default(),
+        tags: &options.tags,
+        metadata: options.metadata.clone(),
+        feature_flags: banner::features(&options),
+        system_account: source.system_account().map(|account| account.name().to_owned()).unwrap_or_default(),
+        slow_consumer_stats: ByKind::clients(counts.slow_consumers),
+        stale_connection_stats: ByKind::clients(counts.stale_connections),
+    })
+}
+
+fn traffic(counts: &crate::snapshot::ServerCounts) -> TrafficPart {
+    let traffic = counts.traffic;
+    TrafficPart {
+        connections: counts.connections,
+        total_connections: counts.total_connections,
+        routes: 0,
+        remotes: 0,
+        leafnodes: 0,
+        in_msgs: traffic.in_msgs,
+        in_bytes: traffic.in_bytes,
+        in_client_msgs: traffic.in_msgs,
+        in_client_bytes: traffic.in_bytes,
+        out_msgs: traffic.out_msgs,
+        out_bytes: traffic.out_bytes,
+        out_client_msgs: traffic.out_msgs,
+        out_client_bytes: traffic.out_bytes,
+        slow_consumers: counts.slow_consumers,
+        stale_connections: counts.stale_connections,
+        stalled_clients: counts.stalls,
+        subscriptions: counts.subscriptions,
+    }
+}
