@@ -1,4 +1,7 @@
-//! The KV steps through each official client library, on nats-server and on JetKV.
+//! The KV scenario list through each official client library, on nats-server and on JetKV.
+//!
+//! `JETKV_CLIENT_SCENARIO` names one scenario to run instead of all; `JETKV_BIN=<nats-server>` runs the reference against
+//! itself, which checks the drivers.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use jetkv_compat_tests::clients::compare;
@@ -12,7 +15,8 @@ fn run(tool: Tool) {
     let reference = toolbox.reference().unwrap();
     let candidate = oracle::jetkv().unwrap();
     // None is a skip, reported by the toolbox.
-    if let Some(difference) = compare(tool, &toolbox, &reference, &candidate).unwrap() {
+    let only = std::env::var("JETKV_CLIENT_SCENARIO").ok();
+    if let Some(difference) = compare(tool, &toolbox, &reference, &candidate, only.as_deref()).unwrap() {
         assert!(difference.is_empty(), "the {} client saw a difference:\n{difference}", tool.name());
     }
 }

@@ -110,7 +110,7 @@ fn run_clients(arguments: &[String]) -> Result<bool> {
         if !wanted && !options.paths.is_empty() {
             continue;
         }
-        match clients::compare(tool, &toolbox, &reference, &candidate) {
+        match clients::compare(tool, &toolbox, &reference, &candidate, None) {
             Ok(None) => {}
             Ok(Some(difference)) if difference.is_empty() => {}
             Ok(Some(difference)) => {
