@@ -1,6 +1,9 @@
-//! Walks through the list of KV steps with async-nats and prints what it sees.
+//! Walks through the scenarios of ../README.md with async-nats and prints one JSON line for each thing that it sees.
+
+mod streams;
 
 use std::error::Error;
+use std::sync::Mutex;
 use std::time::Duration;
 
 use async_nats::jetstream::kv::{Config, Entry, Store, Watch};
@@ -16,8 +19,19 @@ type Result<T> = std::result::Result<T, Box<dyn Error>>;
 /// A watcher notices a restart by the missing heartbeats of its consumer, two of five seconds each.
 const WAIT: Duration = Duration::from_secs(45);
 
+/// The scenario that runs now.
+static SCENARIO: Mutex<&str> = Mutex::new("");
+
 fn say(step: &str, seen: Value) {
-    println!("{}", json!({"step": step, "seen": seen}));
+    let scenario = *SCENARIO.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    println!("{}", json!({"scenario": scenario, "step": step, "seen": seen}));
+}
+
+/// Sends a request as it is and prints the JSON of the answer.
+async fn raw(js: &Context, step: &str, subject: &str) -> Result<()> {
+    let answer = js.client().request(subject.to_string(), "".into()).await?;
+    say(step, serde_json::from_slice(&answer.payload)?);
+    Ok(())
 }
 
 fn describe(entry: &Entry) -> Value {
@@ -61,38 +75,110 @@ mod show {
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<()> {
-    let url = std::env::args().nth(1).ok_or("usage: driver URL")?;
+    let url = std::env::args().nth(1).ok_or("usage: driver URL SCENARIO")?;
+    let wanted = std::env::args().nth(2).ok_or("usage: driver URL SCENARIO")?;
     let options = async_nats::ConnectOptions::new()
         .reconnect_delay_callback(|_| Duration::from_millis(50))
         .event_callback(|_| async {});
     let js = jetstream::new(options.connect(url).await?);
-    // nats-server removes the folder of the streams some time after the last of them was deleted, and cannot make a
-    // stream meanwhile; with this one there is always a last one.
-    js.create_key_value(Config { bucket: "ANCHOR".into(), ..Config::default() }).await?;
-    for storage in [StorageType::File, StorageType::Memory] {
-        let kv = js
-            .create_key_value(Config {
-                bucket: "B".into(),
-                history: 3,
-                description: "words".into(),
-                storage,
-                max_value_size: 65536,
-                ..Config::default()
-            })
-            .await?;
+    for name in SCENARIOS {
+        if wanted != "all" && wanted != *name {
+            continue;
+        }
+        *SCENARIO.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) = name;
+        if let Err(error) = play(name, &js).await {
+            say("stopped", json!({"error": error.to_string()}));
+        }
+    }
+    std::process::exit(0);
+}
+
+const SCENARIOS: &[&str] = &[
+    "kv-bucket",
+    "kv-values",
+    "kv-watch",
+    "kv-names",
+    "kv-ttl",
+    "objects",
+    "js-publish",
+    "js-stream",
+    "js-pull",
+    "js-ordered",
+    "js-push",
+    "core",
+    "services",
+    "kv-restart",
+];
+
+async fn play(name: &str, js: &Context) -> Result<()> {
+    match name {
+        "kv-bucket" => bucket(js).await,
+        "kv-values" | "kv-watch" => {
+            for storage in [StorageType::File, StorageType::Memory] {
+                let config = Config {
+                    bucket: "B".into(),
+                    history: 3,
+                    storage,
+                    max_value_size: 65536,
+                    ..Config::default()
+                };
+                let kv = js.create_key_value(config).await?;
+                let outcome = if name == "kv-values" { values(&kv).await } else { watches(&kv).await };
+                raw(js, "stream", "$JS.API.STREAM.INFO.KV_B").await?;
+                js.delete_key_value("B").await?;
+                outcome?;
+            }
+            Ok(())
+        }
+        "kv-names" => refused(js).await,
+        "kv-ttl" => expiry(js).await,
+        "objects" => objects(js).await,
+        "js-publish" => streams::publish(js).await,
+        "js-stream" => streams::stream(js).await,
+        "js-pull" => streams::pull(js).await,
+        "js-ordered" => streams::ordered(js).await,
+        "js-push" => streams::push(js).await,
+        "core" => streams::core(js).await,
+        "services" => streams::services(js).await,
+        _ => restart(js).await,
+    }
+}
+
+/// A bucket with each option.
+async fn bucket(js: &Context) -> Result<()> {
+    let named = |bucket: &str| Config { bucket: bucket.into(), ..Config::default() };
+    for config in [
+        named("plain"),
+        Config { storage: StorageType::Memory, ..named("memory") },
+        Config { history: 64, ..named("history") },
+        Config { max_age: Duration::from_secs(3600), ..named("ttl") },
+        Config { max_value_size: 1024, max_bytes: 1 << 20, ..named("sizes") },
+        Config { description: "words of ünïcode".into(), ..named("described") },
+        Config { compression: true, ..named("compressed") },
+        Config { num_replicas: 1, ..named("replicas") },
+        Config { limit_markers: Some(Duration::from_secs(60)), ..named("markers") },
+        Config { history: 65, ..named("history-over") },
+        Config { num_replicas: 3, ..named("three") },
+    ] {
+        let name = config.bucket.clone();
+        let kv = match js.create_key_value(config).await {
+            Ok(kv) => kv,
+            Err(error) => {
+                say(&name, json!({"error": error.to_string()}));
+                continue;
+            }
+        };
+        kv.put("k", "value ".repeat(20).into()).await?;
         let status = kv.status().await?;
         say(
-            "status",
-            json!({"bucket": status.bucket(), "history": status.history(), "values": status.values()}),
+            &name,
+            json!({"bucket": status.bucket(), "history": status.history(), "values": status.values(),
+                "ttl_s": status.max_age().as_secs()}),
         );
-        values(&kv).await?;
-        watches(&kv).await?;
-        js.delete_key_value("B").await?;
+        raw(js, &name, &format!("$JS.API.STREAM.INFO.KV_{name}")).await?;
+        js.delete_key_value(&name).await?;
     }
-    refused(&js).await?;
-    expiry(&js).await?;
-    objects(&js).await?;
-    restart(&js).await
+    Ok(())
 }
 
 async fn values(kv: &Store) -> Result<()> {
@@ -144,7 +230,7 @@ async fn history(kv: &Store, step: &str) -> Result<()> {
 
 async fn watches(kv: &Store) -> Result<()> {
     for name in ["all with history", "updates", "history of a key", "from a revision"] {
-        let watch = match name {
+        let mut watch = match name {
             "all with history" => kv.watch_with_history(">").await?,
             "updates" => kv.watch_all().await?,
             "history of a key" => kv.watch_with_history("end").await?,
@@ -155,13 +241,13 @@ async fn watches(kv: &Store) -> Result<()> {
         kv.put("w", name.into()).await?;
         kv.delete("w").await?;
         let revision = kv.put("end", name.into()).await?;
-        follow(name, watch, "end", revision).await?;
+        follow(name, &mut watch, "end", revision).await?;
     }
     Ok(())
 }
 
 /// Prints what a watch sees up to the given key at a revision or later.
-async fn follow(step: &str, mut watch: Watch, last: &str, revision: u64) -> Result<()> {
+async fn follow(step: &str, watch: &mut Watch, last: &str, revision: u64) -> Result<()> {
     loop {
         // The watch tells of missing heartbeats by an error, and goes on.
         let Ok(entry) = tokio::time::timeout(WAIT, watch.next()).await?.ok_or("the watch ended")? else {
@@ -191,8 +277,10 @@ async fn refused(js: &Context) -> Result<()> {
     outcome("replicas", &js.create_key_value(Config { num_replicas: 3, ..bucket("R") }).await.map(|_| ()));
     outcome("bucket missing", &js.get_key_value("nothing").await.map(|_| ()));
     js.create_key_value(bucket("S")).await?;
+    outcome("the same again", &js.create_key_value(bucket("S")).await.map(|_| ()));
     outcome("other history", &js.create_key_value(Config { history: 2, ..bucket("S") }).await.map(|_| ()));
     outcome("delete missing", &js.delete_key_value("nothing").await.map(|_| ()));
+    js.delete_key_value("S").await?;
     Ok(())
 }
 
@@ -200,10 +288,11 @@ async fn expiry(js: &Context) -> Result<()> {
     let config =
         Config { bucket: "T".into(), limit_markers: Some(Duration::from_secs(1)), ..Config::default() };
     let kv = js.create_key_value(config).await?;
-    let watch = kv.watch_all().await?;
+    let mut watch = kv.watch_all().await?;
     outcome("create with ttl", &kv.create_with_ttl("short", "x".into(), Duration::from_secs(1)).await);
-    follow("expiry", watch, "short", 2).await?;
+    follow("expiry", &mut watch, "short", 2).await?;
     outcome("get expired", &kv.entry("short").await);
+    js.delete_key_value("T").await?;
     Ok(())
 }
 
@@ -219,22 +308,31 @@ async fn objects(js: &Context) -> Result<()> {
     outcome("object missing", &store.get("missing").await.map(|_| ()));
     outcome("object delete", &store.delete("blob").await);
     outcome("object deleted", &store.get("blob").await.map(|_| ()));
+    raw(js, "stream", "$JS.API.STREAM.INFO.OBJ_O").await?;
+    js.delete_object_store("O").await?;
     Ok(())
 }
 
 async fn restart(js: &Context) -> Result<()> {
-    let kv = js.create_key_value(Config { bucket: "W".into(), ..Config::default() }).await?;
-    let watch = kv.watch_with_history(">").await?;
-    kv.put("before", "1".into()).await?;
-    println!(r#"{{"marker":"restart"}}"#);
-    BufReader::new(tokio::io::stdin()).read_line(&mut String::new()).await?;
-    for _ in 0..100 {
-        if kv.put("after", "2".into()).await.is_ok() {
-            break;
+    let kv = js.create_key_value(Config { bucket: "W".into(), history: 10, ..Config::default() }).await?;
+    let mut watch = kv.watch_with_history(">").await?;
+    let mut input = BufReader::new(tokio::io::stdin());
+    for signal in ["KILL", "TERM"] {
+        let revision = kv.put(format!("before {signal}").replace(' ', "-"), "1".into()).await?;
+        follow("watch before", &mut watch, &format!("before-{signal}"), revision).await?;
+        println!("{}", json!({"ask": signal}));
+        input.read_line(&mut String::new()).await?;
+        while js.client().connection_state() != async_nats::connection::State::Connected
+            || js.client().flush().await.is_err()
+        {
+            tokio::time::sleep(Duration::from_millis(5)).await;
         }
-        tokio::time::sleep(Duration::from_millis(100)).await;
+        for key in ["a", "b"] {
+            outcome("put", &kv.put(key, signal.into()).await);
+        }
+        let revision = kv.put("last", signal.into()).await?;
+        follow("watch over a restart", &mut watch, "last", revision).await?;
+        outcome("get after restart", &kv.entry(format!("before-{signal}")).await);
     }
-    follow("watch over a restart", watch, "after", 0).await?;
-    outcome("get after restart", &kv.entry("before").await);
-    std::process::exit(0);
+    raw(js, "stream", "$JS.API.STREAM.INFO.KV_W").await
 }
