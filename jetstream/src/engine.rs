@@ -299,6 +299,17 @@ impl Engine {
         }
     }
 
+    /// Whoever listens on a deliver subject may have room again, after [`Host::has_room`] denied it.
+    pub fn room_came(&self, account: AccountId, subject: &[u8]) {
+        let Some(account) = self.account(account) else { return };
+        for stream in account.share.watches.streams(subject) {
+            let mut inner = stream.lock();
+            inner.consumers.room_came(subject);
+            drop(inner);
+            stream.commit(&*self.world.host);
+        }
+    }
+
     /// A stream by name.
     #[must_use]
     pub fn stream(&self, account: AccountId, name: &str) -> Option<Arc<Stream>> {

@@ -30,7 +30,7 @@ pub enum Delivery {
     NoInterest,
     /// It is in the outbound buffer of at least one receiver.
     Sent,
-    /// As `Sent`, and a receiver's buffer is filling: stop feeding it until `Stream::pump` is called again.
+    /// As `Sent`, and a receiver's buffer is filling: ask [`Host::has_room`] before giving it more.
     Pressured,
 }
 
@@ -43,6 +43,11 @@ pub trait Host: Send + Sync {
     fn deliver(&self, account: AccountId, msg: OutMsg<'_>) -> Delivery;
     /// Whether a message on `subject` would reach anyone; with `queue`, anyone in that queue group.
     fn has_interest(&self, account: AccountId, subject: &[u8], queue: Option<&[u8]>) -> bool;
+    /// Whether whoever listens on `subject` has room for more. Where not, the host calls `Engine::room_came` with
+    /// the same subject once there may be some. A host that keeps nothing for its receivers always has room.
+    fn has_room(&self, _account: AccountId, _subject: &[u8]) -> bool {
+        true
+    }
     /// A stream begins (`listening`) or ceases to capture what is published on `pattern` in its account.
     fn stream_subject(&self, stream: &Arc<Stream>, pattern: &[u8], listening: bool);
     /// The engine wants `Engine::tick` to be called at or soon after `at_ns`; earlier calls do no harm.

@@ -60,6 +60,10 @@ impl Host for Waiting<'_> {
         self.host.has_interest(account, subject, queue)
     }
 
+    fn has_room(&self, account: AccountId, subject: &[u8]) -> bool {
+        self.host.has_room(account, subject)
+    }
+
     fn stream_subject(&self, stream: &Arc<Stream>, pattern: &[u8], listening: bool) {
         self.host.stream_subject(stream, pattern, listening);
     }

@@ -16,9 +16,9 @@ use jetkv_jetstream::{
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
-use crate::net::{Client, settle, touch};
+use crate::net::{Client, DeliverSubject, settle, touch};
 use crate::options::{AccountJetStreamLimits, JetStreamOptions, Options};
-use crate::router::{Account, Origin, RouteCache, Subscription, Target, route};
+use crate::router::{Account, Origin, RouteCache, Routed, Subscription, Target, has_room, route};
 use crate::state::{Phase, Shared};
 
 /// Rounds of messages from stream to stream that one turn of work takes before other work gets its turn.
@@ -34,8 +34,6 @@ thread_local! {
 /// What a thread needs while the engine hands it messages.
 struct Turn {
     cache: Option<RouteCache>,
-    /// The stream whose messages are being delivered.
-    source: Option<Arc<Stream>>,
     /// Messages that the engine delivered on subjects that streams capture. They enter those streams once no
     /// engine lock is held.
     deferred: Deferred,
@@ -49,7 +47,7 @@ struct Deferred {
 
 impl Turn {
     const fn new() -> Self {
-        Self { cache: None, source: None, deferred: Deferred::new() }
+        Self { cache: None, deferred: Deferred::new() }
     }
 }
 
@@ -175,17 +173,7 @@ impl JetStream {
 
     /// Commits what was published to a stream, and delivers what waited for that.
     pub(crate) fn commit(&self, stream: &Arc<Stream>) {
-        self.while_delivering(stream, || stream.commit(&*self.host));
-    }
-
-    fn pump(&self, stream: &Arc<Stream>) {
-        self.while_delivering(stream, || stream.pump(&*self.host));
-    }
-
-    fn while_delivering(&self, stream: &Arc<Stream>, work: impl FnOnce()) {
-        TURN.with_borrow_mut(|turn| turn.source = Some(Arc::clone(stream)));
-        work();
-        TURN.with_borrow_mut(|turn| turn.source = None);
+        stream.commit(&*self.host);
     }
 
     /// Serves a request of the JetStream API. `answers` is only lent, and empty before and after.
@@ -240,10 +228,12 @@ impl JetStream {
         TURN.with_borrow_mut(|turn| turn.deferred.push(stream, msg));
     }
 
-    /// Lets the streams that waited for room at a connection go on.
+    /// Lets the consumers that waited for room at a connection go on.
     pub(crate) fn feed_again(&self, client: &Client) {
-        for stream in client.take_starved() {
-            self.host.pump_later(&stream);
+        let mut starved = client.take_starved();
+        if !starved.is_empty() {
+            self.host.relieved.lock().append(&mut starved);
+            self.host.work.notify_one();
         }
     }
 
@@ -270,6 +260,8 @@ struct EngineHost {
     captures: Mutex<HashMap<CaptureKey, Arc<Subscription>>>,
     /// Streams with more to deliver than fitted one turn.
     pumps: Mutex<Vec<Arc<Stream>>>,
+    /// Deliver subjects whose receivers may have room again.
+    relieved: Mutex<Vec<DeliverSubject>>,
     /// Messages between streams that wait for a turn of their own.
     later: Mutex<Deferred>,
     work: Notify,
@@ -287,6 +279,7 @@ impl EngineHost {
             shared: Arc::clone(shared),
             captures: Mutex::new(HashMap::new()),
             pumps: Mutex::new(Vec::new()),
+            relieved: Mutex::new(Vec::new()),
             later: Mutex::new(Deferred::new()),
             work: Notify::new(),
             wake_at_ns: AtomicU64::new(u64::MAX),
@@ -298,30 +291,33 @@ impl EngineHost {
 impl Host for EngineHost {
     fn deliver(&self, account: AccountId, msg: OutMsg<'_>) -> Delivery {
         let Some(account) = self.shared.accounts.get(account) else { return Delivery::NoInterest };
-        let (routed, source) = TURN.with_borrow_mut(|turn| {
+        let routed = TURN.with_borrow_mut(|turn| {
             let matches = turn.cache.get_or_insert_default().matches(&account, msg.to);
             let deferred = &mut turn.deferred;
-            let routed = route(matches, Origin::Server, msg, |stream| deferred.push(stream, msg));
-            let source = turn.source.clone().filter(|_| routed.pressured.is_some());
-            (routed, source)
+            route(matches, Origin::Server, msg, |stream| deferred.push(stream, msg))
         });
         if routed.sent_msgs > 0 {
             let bytes = routed.sent_msgs * (msg.headers.len() + msg.payload.len()) as u64;
             account.traffic.sent(routed.sent_msgs, bytes);
             self.shared.counters.traffic.sent(routed.sent_msgs, bytes);
         }
-        match (&routed.pressured, source) {
-            (Some(client), Some(stream)) => {
-                client.starve(&stream);
-                Delivery::Pressured
-            }
-            _ if routed.delivered => Delivery::Sent,
+        match routed {
+            Routed { pressured: Some(_), .. } => Delivery::Pressured,
+            Routed { delivered: true, .. } => Delivery::Sent,
             _ => Delivery::NoInterest,
         }
     }
 
     fn has_interest(&self, account: AccountId, subject: &[u8], queue: Option<&[u8]>) -> bool {
         self.shared.accounts.get(account).is_some_and(|account| account.has_interest(subject, queue))
+    }
+
+    fn has_room(&self, account: AccountId, subject: &[u8]) -> bool {
+        let Some(within) = self.shared.accounts.get(account) else { return true };
+        TURN.with_borrow_mut(|turn| {
+            let matches = turn.cache.get_or_insert_default().matches(&within, subject);
+            has_room(matches, |client| client.starve(account, subject))
+        })
     }
 
     fn stream_subject(&self, stream: &Arc<Stream>, pattern: &[u8], listening: bool) {
@@ -365,6 +361,10 @@ async fn pump_task(shared: Arc<Shared>, jetstream: Arc<JetStream>) {
             _ = phase.changed() => continue,
         }
         loop {
+            let relieved = std::mem::take(&mut *host.relieved.lock());
+            for (account, subject) in &relieved {
+                jetstream.engine.room_came(*account, subject);
+            }
             let streams = std::mem::take(&mut *host.pumps.lock());
             let later = std::mem::replace(&mut *host.later.lock(), Deferred::new());
             if streams.is_empty() && later.streams.is_empty() {
@@ -372,7 +372,7 @@ async fn pump_task(shared: Arc<Shared>, jetstream: Arc<JetStream>) {
             }
             jetstream.store(&later);
             for stream in streams {
-                jetstream.pump(&stream);
+                stream.pump(&*host);
                 settle(&shared);
                 tokio::task::yield_now().await;
             }

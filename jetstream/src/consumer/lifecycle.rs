@@ -489,6 +489,7 @@ impl Consumer {
             pending: super::PendingAcks::default(),
             redelivery: super::Redelivery::default(),
             active: false,
+            full: false,
             flow: None,
             rate: None,
             replay: None,
@@ -527,6 +528,7 @@ impl Consumer {
             let deliver = self.config.deliver_subject.as_bytes();
             let group = Some(self.config.deliver_group.as_bytes()).filter(|group| !group.is_empty());
             self.active = out.host.has_interest(out.account, deliver, group);
+            self.full = false;
             if !self.active {
                 self.arm_inactive(shared, out.now_ns);
             }

@@ -58,6 +58,8 @@ pub struct ConsumerSettings {
     pub server_max_ack_pending: i64,
     /// Outstanding acknowledgements that the account allows, 0 or less for any number.
     pub account_max_ack_pending: i64,
+    /// Bytes that may wait for one receiver before the server cuts it, 0 for any number.
+    pub max_pending_bytes: u64,
     /// Largest batch that the server allows in a pull request, 0 for any.
     pub server_max_request_batch: i64,
     /// Seed of generated names, identifiers and jitter.
@@ -95,6 +97,8 @@ struct Consumer {
     redelivery: Redelivery,
     /// Whether someone listens on the deliver subject.
     active: bool,
+    /// Whether who listens there has no room for now; the host tells when that ends.
+    full: bool,
     flow: Option<FlowControl>,
     rate: Option<RateLimit>,
     replay: Option<Replay>,

@@ -10,7 +10,7 @@ use crate::stream::StreamCtx;
 /// Messages that a consumer delivers in one turn before others get theirs.
 pub(super) const TURN_MSGS: usize = 256;
 /// Bytes after which a turn ends, so that large values do not fill the outbox.
-const TURN_BYTES: usize = 1 << 20;
+pub(super) const TURN_BYTES: usize = 1 << 20;
 
 /// Why a consumer stopped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,7 +40,7 @@ impl Consumer {
             return false;
         }
         if self.is_push() {
-            self.active && !self.flow.as_ref().is_some_and(|flow| flow.is_stalled())
+            self.active && !self.full && !self.flow.as_ref().is_some_and(|flow| flow.is_stalled())
         } else {
             !self.requests.is_empty()
         }
@@ -60,8 +60,11 @@ impl Consumer {
             if !self.may_deliver(out.now_ns) {
                 break Some(Stop::Blocked);
             }
-            if sent >= budget || out.outbox.size_bytes() - queued_bytes >= TURN_BYTES {
+            if sent >= budget || out.outbox.size_bytes() - queued_bytes >= shared.turn_bytes {
                 break None;
+            }
+            if sent == 0 && self.has_more() && self.is_full(&out) {
+                break Some(Stop::Blocked);
             }
             match self.step(shared, store, &mut out) {
                 Step::Sent => sent += 1,
@@ -74,6 +77,11 @@ impl Consumer {
             None => self.queue_for_pump(shared),
         }
         sent
+    }
+
+    /// Whether anything waits to be delivered.
+    pub(super) fn has_more(&self) -> bool {
+        self.num_pending > 0 || self.skip.is_some() || !self.redelivery.is_empty()
     }
 
     pub(super) fn queue_for_pump(&mut self, shared: &mut Shared) {
@@ -221,7 +229,7 @@ impl Consumer {
         if msg.seq < self.next_sseq {
             return;
         }
-        let caught_up = self.num_pending == 0 && self.skip.is_none() && self.redelivery.is_empty();
+        let caught_up = !self.has_more();
         self.num_pending += 1;
         if !self.may_deliver(ctx.now_ns) || self.queued {
             return;

@@ -44,6 +44,8 @@ impl Consumer {
         }
         let came = active && !self.active;
         self.active = active;
+        // Who came may have room; whether it does is asked before anything is sent.
+        self.full &= !came && active;
         if active {
             shared.timers.disarm(&mut self.armed, self.slot, Kind::Inactive);
         } else if self.armed.get(Kind::Inactive).is_none() {
@@ -52,6 +54,12 @@ impl Consumer {
         if came {
             self.feed(shared, ctx);
         }
+    }
+
+    /// Whether who listens has no room for more. Asked once for each turn; the host tells when there is room.
+    pub(super) fn is_full(&mut self, out: &Out<'_>) -> bool {
+        self.full = self.is_push() && !out.host.has_room(out.account, self.config.deliver_subject.as_bytes());
+        self.full
     }
 
     /// Notes an acknowledgement as use of the consumer.

@@ -15,12 +15,16 @@ use rand::{Rng as _, SeedableRng as _};
 use smallvec::SmallVec;
 use std::collections::{BTreeMap, VecDeque};
 
-/// Bytes queued at which a pump ends, whatever its budget of messages.
-const PUMP_BYTES: usize = 4 << 20;
+/// Turns' worth of bytes queued at which a pump ends, whatever its budget of messages.
+const PUMP_TURNS: usize = 4;
+/// A turn takes at most this part of what may wait for one receiver.
+const TURN_SHARE: u64 = 8;
 
 /// What the consumers of a stream have in common.
 pub(super) struct Shared {
     pub(super) settings: ConsumerSettings,
+    /// Bytes after which a consumer's turn ends.
+    pub(super) turn_bytes: usize,
     pub(super) timers: Timers,
     pub(super) rng: SmallRng,
     pub(super) scratch: Scratch,
@@ -80,6 +84,7 @@ impl Consumers {
         let shared = Shared {
             timers: Timers::default(),
             rng: SmallRng::seed_from_u64(settings.seed),
+            turn_bytes: turn_bytes(settings.max_pending_bytes),
             settings,
             scratch: Scratch::default(),
             ready: VecDeque::new(),
@@ -249,7 +254,7 @@ impl Consumers {
     /// Feeds consumers that lag, at most about `budget` messages. Says whether there is more to do.
     pub fn pump(&mut self, ctx: &mut StreamCtx<'_>, budget: usize) -> bool {
         let mut left = budget;
-        while left > 0 && ctx.outbox.size_bytes() < PUMP_BYTES {
+        while left > 0 && ctx.outbox.size_bytes() < PUMP_TURNS * self.shared.turn_bytes {
             let Some(slot) = self.shared.ready.pop_front() else { break };
             let sent = self.with(slot, |consumer, shared| {
                 consumer.queued = false;
@@ -286,6 +291,28 @@ impl Consumers {
             });
         }
         self.settle(ctx);
+    }
+
+    /// Whoever listens on a deliver subject is filling up. Consumers that deliver there pause, unless it has
+    /// drained since.
+    pub fn receivers_fill_up(&mut self, ctx: &mut StreamCtx<'_>, subject: &[u8]) {
+        let Some(slots) = self.deliver.get(subject).cloned() else { return };
+        let (_, out) = part(ctx);
+        for slot in slots {
+            self.with(slot, |consumer, _| consumer.is_full(&out));
+        }
+    }
+
+    /// Whoever listens on a deliver subject may have room again. Ask [`Consumers::wants_pump`] afterwards.
+    pub fn room_came(&mut self, subject: &[u8]) {
+        let Some(slots) = self.deliver.get(subject).cloned() else { return };
+        for slot in slots {
+            self.with(slot, |consumer, shared| {
+                if std::mem::take(&mut consumer.full) && consumer.has_more() {
+                    consumer.queue_for_pump(shared);
+                }
+            });
+        }
     }
 
     /// A queued message addressed to `to` with `reply` reached nobody.
@@ -368,6 +395,15 @@ impl Consumers {
         for consumer in self.table.iter_mut().flatten() {
             consumer.save(&mut self.shared, now_ns);
         }
+    }
+}
+
+/// How much a consumer delivers in one turn, where so much may wait for a receiver.
+fn turn_bytes(max_pending_bytes: u64) -> usize {
+    match usize::try_from(max_pending_bytes / TURN_SHARE) {
+        Ok(0) if max_pending_bytes > 0 => 1,
+        Ok(share) if share > 0 => share.min(super::next::TURN_BYTES),
+        _ => super::next::TURN_BYTES,
     }
 }
 

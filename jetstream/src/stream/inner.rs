@@ -321,6 +321,7 @@ fn consumer_settings(world: &World, account: &AccountShare) -> ConsumerSettings 
         account_name: account.name.clone(),
         domain: world.config.domain.clone(),
         max_payload_bytes: world.config.max_payload_bytes,
+        max_pending_bytes: world.config.max_pending_bytes,
         default_max_consumers: world.config.max_consumers_per_stream,
         account_max_consumers: limits.max_consumers,
         server_max_ack_pending: world.config.max_ack_pending,

@@ -50,8 +50,16 @@ pub struct Stream {
 #[derive(Default)]
 struct Gate {
     outbox: Outbox,
-    /// Deliveries that reached nobody: where to, and the reply.
+    unwelcome: Unwelcome,
+}
+
+/// Deliveries that not all went well.
+#[derive(Default)]
+struct Unwelcome {
+    /// Those that reached nobody: where to, and the reply.
     lost: Vec<(Vec<u8>, Vec<u8>)>,
+    /// Deliver subjects with a receiver that is filling up.
+    full: Vec<Vec<u8>>,
 }
 
 impl Stream {
@@ -150,10 +158,10 @@ impl Stream {
             let mut gate = self.gate.lock();
             inner.swap_outbox(&mut gate.outbox);
             drop(inner);
-            let lost = gate.route(self.account.id, host);
+            let unwelcome = gate.route(self.account.id, host);
             drop(gate);
-            if !lost.is_empty() {
-                self.give_back(lost, host);
+            if !unwelcome.is_empty() {
+                self.give_back(&unwelcome, host);
             }
         } else {
             drop(inner);
@@ -164,12 +172,16 @@ impl Stream {
         self.watchers.wake();
     }
 
-    /// Tells consumers what reached nobody. What they say to that leaves in another turn.
-    fn give_back(&self, lost: Vec<(Vec<u8>, Vec<u8>)>, host: &dyn Host) {
+    /// Tells consumers what reached nobody, and whose receivers are filling up. What they say to that leaves in
+    /// another turn.
+    fn give_back(&self, unwelcome: &Unwelcome, host: &dyn Host) {
         let mut inner = self.lock();
         let (consumers, mut ctx) = inner.parts();
-        for (to, reply) in &lost {
+        for (to, reply) in &unwelcome.lost {
             consumers.not_delivered(&mut ctx, to, reply);
+        }
+        for to in &unwelcome.full {
+            consumers.receivers_fill_up(&mut ctx, to);
         }
         inner.arm();
         let waits = !inner.outbox.is_empty();
@@ -181,15 +193,30 @@ impl Stream {
 }
 
 impl Gate {
-    fn route(&mut self, account: AccountId, host: &dyn Host) -> Vec<(Vec<u8>, Vec<u8>)> {
+    fn route(&mut self, account: AccountId, host: &dyn Host) -> Unwelcome {
+        let Unwelcome { lost, full } = &mut self.unwelcome;
         for msg in self.outbox.iter() {
-            let delivery = host.deliver(account, msg);
-            if delivery == Delivery::NoInterest && is_consumer_delivery(&msg) {
-                self.lost.push((msg.to.to_vec(), msg.reply.to_vec()));
+            match host.deliver(account, msg) {
+                Delivery::Sent => {}
+                Delivery::NoInterest if is_consumer_delivery(&msg) => {
+                    lost.push((msg.to.to_vec(), msg.reply.to_vec()));
+                }
+                Delivery::Pressured if is_consumer_delivery(&msg) => {
+                    if full.last().is_none_or(|last| last != msg.to) {
+                        full.push(msg.to.to_vec());
+                    }
+                }
+                Delivery::NoInterest | Delivery::Pressured => {}
             }
         }
         self.outbox.clear();
-        std::mem::take(&mut self.lost)
+        std::mem::take(&mut self.unwelcome)
+    }
+}
+
+impl Unwelcome {
+    fn is_empty(&self) -> bool {
+        self.lost.is_empty() && self.full.is_empty()
     }
 }
 

@@ -8,8 +8,7 @@ use std::task::{Context, Poll};
 use std::time::Instant;
 
 use hashbrown::HashMap;
-use jetkv_jetstream::OutMsg;
-use jetkv_jetstream::stream::Stream;
+use jetkv_jetstream::{AccountId, OutMsg};
 use jetkv_protocol::encode;
 use parking_lot::{Mutex, RwLock};
 
@@ -41,6 +40,9 @@ pub struct Identity {
     pub protocol: i64,
 }
 
+/// A deliver subject in its account.
+pub(crate) type DeliverSubject = (AccountId, Box<[u8]>);
+
 /// A client connection.
 pub struct Client {
     id: u64,
@@ -60,8 +62,8 @@ pub struct Client {
     last_active_ns: AtomicU64,
     rtt_ns: AtomicI64,
     stalls: AtomicU64,
-    /// Streams that stopped feeding the connection until it has room.
-    starved: Mutex<Vec<Arc<Stream>>>,
+    /// Deliver subjects whose consumers stopped feeding the connection until it has room.
+    starved: Mutex<Vec<DeliverSubject>>,
 }
 
 impl Client {
@@ -304,19 +306,25 @@ impl Client {
 
     pub(super) fn release(&self) {
         self.out.release();
-        self.starved.lock().clear();
     }
 
-    /// Remembers that `stream` waits until the connection has room.
-    pub(crate) fn starve(&self, stream: &Arc<Stream>) {
-        let mut starved = self.starved.lock();
-        if !starved.iter().any(|known| Arc::ptr_eq(known, stream)) {
-            starved.push(Arc::clone(stream));
+    /// Whether the connection is too full to be fed. Then it remembers who delivers on `subject`, and
+    /// [`take_starved`](Self::take_starved) shows that once there is room or the connection is gone.
+    pub(crate) fn starve(&self, account: AccountId, subject: &[u8]) -> bool {
+        if !self.out.is_pressured() {
+            return false;
         }
+        let mut starved = self.starved.lock();
+        if !starved.iter().any(|(within, known)| *within == account && &**known == subject) {
+            starved.push((account, subject.into()));
+        }
+        drop(starved);
+        // It may have drained before the note was there to be found; whoever drains it later finds it.
+        self.out.is_pressured()
     }
 
-    /// The streams that wait for room.
-    pub(crate) fn take_starved(&self) -> Vec<Arc<Stream>> {
+    /// The deliver subjects that wait for room.
+    pub(crate) fn take_starved(&self) -> Vec<DeliverSubject> {
         std::mem::take(&mut *self.starved.lock())
     }
 }

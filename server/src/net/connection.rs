@@ -175,8 +175,17 @@ impl Connection {
         if let Ok(json) = self.shared.info(&self.client, false).to_json() {
             self.client.queue(|out| encode::info(out, json.as_bytes()));
         }
-        self.client.flush();
+        self.flush();
         settle_with(self.jetstream.as_deref());
+    }
+
+    /// Writes what the socket takes, and lets those that waited for room go on.
+    pub(super) fn flush(&self) {
+        if self.client.flush()
+            && let Some(jetstream) = &self.jetstream
+        {
+            jetstream.feed_again(&self.client);
+        }
     }
 
     /// The client sent something.
@@ -211,13 +220,7 @@ impl Connection {
                     tracing::debug!("{} - read error: {error}", self.client.label());
                     return CloseReason::ReadError;
                 }
-                Event::Writable => {
-                    if self.client.flush()
-                        && let Some(jetstream) = &self.jetstream
-                    {
-                        jetstream.feed_again(&self.client);
-                    }
-                }
+                Event::Writable => self.flush(),
                 Event::Overdue => return self.cut_slow(),
                 Event::Timer => self.timer_fired(),
                 Event::Reload => self.reload(),
@@ -323,7 +326,7 @@ impl Connection {
                 Some(admitted) => self.admit(&admitted, true),
                 None => self.refuse(),
             };
-            self.client.flush();
+            self.flush();
             settle_with(self.jetstream.as_deref());
             if stopped.is_none() && !self.partial.is_empty() {
                 self.need = 0;
@@ -419,7 +422,7 @@ impl Connection {
         if self.connected {
             self.send_info();
         }
-        self.client.flush();
+        self.flush();
         settle_with(self.jetstream.as_deref());
     }
 
@@ -502,6 +505,10 @@ impl Drop for Connection {
     fn drop(&mut self) {
         self.client.release();
         self.leave_account();
+        // Others may listen on the same subjects, and have room.
+        if let Some(jetstream) = &self.jetstream {
+            jetstream.feed_again(&self.client);
+        }
         self.shared.remove_client(self.client.id());
     }
 }

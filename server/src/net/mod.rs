@@ -16,6 +16,7 @@ pub(crate) mod touched;
 mod trace;
 
 pub(crate) use batch::{settle, touch};
+pub(crate) use client::DeliverSubject;
 pub use client::{Client, Identity};
 pub use closing::CloseReason;
 pub(crate) use listener::{bind, listen};

@@ -111,7 +111,7 @@ impl Connection {
         }
         bench.count(&self.shared, &self.account, &self.client);
         self.stalling = bench.stalling.take();
-        self.client.flush();
+        self.flush();
         settle_with(self.jetstream.as_deref());
     }
 

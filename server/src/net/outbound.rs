@@ -150,7 +150,7 @@ impl Outbound {
         }
         let marked = state.marked_by == thread;
         state.marked_by = thread;
-        if state.pending < PRESSURE_BYTES.min(state.limits.max_pending_bytes / 4) {
+        if state.pending < state.pressure_bytes() {
             return (Queued::Waiting, marked);
         }
         state.pressured = true;
@@ -161,6 +161,12 @@ impl Outbound {
     pub(crate) fn is_stalling(&self) -> bool {
         let state = self.state.lock();
         state.closing.is_none() && state.is_stalling()
+    }
+
+    /// Whether the engine is to pause until [`flush`](Self::flush) says that it may go on.
+    pub(crate) fn is_pressured(&self) -> bool {
+        let state = self.state.lock();
+        state.closing.is_none() && state.pressured
     }
 
     /// Bytes that wait.
@@ -179,7 +185,7 @@ impl Outbound {
             state = self.state.lock();
             state.end_write(chunk, result);
         }
-        let relieved = state.pressured && state.pending < PRESSURE_BYTES / 2;
+        let relieved = state.pressured && state.pending < state.pressure_bytes().div_ceil(2);
         state.pressured &= !relieved;
         relieved
     }
@@ -254,6 +260,10 @@ impl Outbound {
 }
 
 impl State {
+    fn pressure_bytes(&self) -> usize {
+        PRESSURE_BYTES.min(self.limits.max_pending_bytes / 4)
+    }
+
     fn is_stalling(&self) -> bool {
         self.pending > self.limits.max_pending_bytes / 4 * 3
     }

@@ -82,6 +82,16 @@ pub(crate) fn route(
     routed
 }
 
+/// Whether receivers have room for more, as far as the engine has to care: every plain subscription, and of each
+/// queue group one member. `starved` tells whether a connection has none.
+pub(crate) fn has_room(matches: &Matches<Subscription>, starved: impl Fn(&Client) -> bool) -> bool {
+    let full = |sub: &Arc<Subscription>| match sub.target() {
+        Target::Client(client) => starved(client),
+        Target::Stream(_) => false,
+    };
+    !matches.plain().any(full) && !matches.queues().any(|queue| queue.members_from(0).all(full))
+}
+
 fn give(
     sub: &Arc<Subscription>,
     origin: Origin<'_>,

@@ -8,7 +8,7 @@ mod subscription;
 
 pub use account::Account;
 pub use accounts::Accounts;
-pub(crate) use delivery::{Origin, RouteCache, route};
+pub(crate) use delivery::{Origin, RouteCache, Routed, has_room, route};
 pub use sublist::{InvalidSubject, Listed, Matches, QueueMatch, Sublist};
 pub(crate) use subscription::Admission;
 pub use subscription::{Subscription, Target};
