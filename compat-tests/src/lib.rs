@@ -10,6 +10,7 @@ pub mod crash;
 pub mod http;
 pub mod oracle;
 pub mod process;
+pub mod request;
 pub mod scoreboard;
 pub mod transcript;
 pub mod wire;

@@ -127,6 +127,15 @@ impl Server {
         text.replace("${dir}", &self.dir.path().display().to_string())
     }
 
+    /// Starts another program, with the same options, on the ports and the store of this stopped one.
+    ///
+    /// # Errors
+    /// As for [`Server::start`].
+    pub fn hand_over(&mut self, program: &Program) -> Result<()> {
+        self.program = program.clone();
+        self.launch()
+    }
+
     /// Sends a signal to the process.
     ///
     /// # Errors

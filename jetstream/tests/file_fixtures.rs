@@ -1,6 +1,6 @@
 //! Directories that nats-server v2.15.2 left, kept as fixtures, open with everything that was in them.
 //!
-//! `JETKV_ORACLE_DIR` and `JETKV_FIXTURES_DIR` (where to write) together make the fixtures anew.
+//! `JETKV_FIXTURES_DIR` (where to write) makes the fixtures anew.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
 #[allow(dead_code)]
@@ -10,7 +10,7 @@ use jetkv_jetstream::disk::{RealDisk, SimDisk};
 use jetkv_jetstream::store::file::{FileOptions, Storage};
 use jetkv_jetstream::store::{Store, StoreError};
 use jetkv_jetstream::{Disk, Filter};
-use oracle::{Client, Oracle, Stream, oracle_dir, read_store};
+use oracle::{Client, Oracle, Stream, oracle_program, read_store};
 use serde_json::json;
 use sha2::{Digest, Sha256};
 use std::fmt::Write as _;
@@ -117,11 +117,11 @@ fn copy_dir(from: &Path, to: &Path) {
 
 #[test]
 fn fixtures_are_made_anew_on_demand() {
-    let (Some(program_dir), Some(target)) = (oracle_dir(), std::env::var_os("JETKV_FIXTURES_DIR")) else {
+    let (Some(program), Some(target)) = (oracle_program(), std::env::var_os("JETKV_FIXTURES_DIR")) else {
         return;
     };
     let dir = tempfile::tempdir().unwrap();
-    let server = Oracle::start(&program_dir, dir.path());
+    let server = Oracle::start(&program, dir.path());
     let mut client = server.connect();
     fill(&mut client);
     let text: String = client.snapshot().iter().map(|(name, stream)| describe(name, stream)).collect();

@@ -9,13 +9,13 @@ mod model;
 mod writer;
 
 use crate::process::{Program, Server, ServerOptions};
-use crate::wire::{Connection, Frame, Message};
+use crate::request::{Requester, header};
 use crate::{Error, Result};
 use model::{Kind, Ledger, Stored};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 use writer::Writer;
 
@@ -23,7 +23,6 @@ const STREAM: &str = "KV_crash";
 const WRITERS: usize = 4;
 /// Messages kept for each key.
 const HISTORY: usize = 3;
-const ANSWER_WAIT: Duration = Duration::from_secs(10);
 /// The longest time that a round writes before the kill, in milliseconds.
 const ROUND_MS_MAX: u64 = 60;
 
@@ -113,7 +112,7 @@ fn read_key(connection: &mut Requester, key: &str) -> Result<Vec<Stored>> {
     let mut from = 1;
     loop {
         let request = json!({"next_by_subj": format!("$KV.crash.{key}"), "seq": from});
-        let answer = connection.direct_get(&request)?;
+        let answer = connection.direct_get(STREAM, &request)?;
         let Some(headers) = &answer.headers else { return Err("a direct get without headers".into()) };
         if headers.starts_with("NATS/1.0 404") {
             return Ok(stored);
@@ -157,75 +156,6 @@ fn create_bucket(server: &Server) -> Result<()> {
     });
     Requester::open(server)?.api(&format!("$JS.API.STREAM.CREATE.{STREAM}"), &config)?;
     Ok(())
-}
-
-fn header<'a>(headers: &'a str, name: &str) -> Option<&'a str> {
-    headers
-        .lines()
-        .find_map(|line| line.split_once(':').filter(|(key, _)| *key == name))
-        .map(|(_, value)| value.trim())
-}
-
-/// A connection that asks one thing at a time.
-struct Requester {
-    connection: Connection,
-    /// Sets this connection's inboxes apart from those of the others.
-    number: u64,
-    next_inbox: u64,
-}
-
-static REQUESTERS: AtomicU64 = AtomicU64::new(0);
-
-impl Requester {
-    fn open(server: &Server) -> Result<Self> {
-        let mut connection = Connection::open(server.port("nats").ok_or("no client port")?)?;
-        let number = REQUESTERS.fetch_add(1, Ordering::SeqCst);
-        connection.send(b"CONNECT {\"verbose\":false,\"headers\":true,\"no_responders\":true}\r\n")?;
-        connection.send(format!("SUB _INBOX.{number}.* 1\r\n").as_bytes())?;
-        Ok(Self { connection, number, next_inbox: 0 })
-    }
-
-    /// Sends a message with `headers` (whole lines, without the first) and waits for the answer; `None` when the
-    /// connection closed first.
-    fn ask(&mut self, subject: &str, headers: &str, payload: &[u8]) -> Result<Option<Message>> {
-        self.next_inbox += 1;
-        let inbox = format!("_INBOX.{}.{}", self.number, self.next_inbox);
-        let block = if headers.is_empty() { String::new() } else { format!("NATS/1.0\r\n{headers}\r\n") };
-        let line = if block.is_empty() {
-            format!("PUB {subject} {inbox} {}\r\n", payload.len())
-        } else {
-            format!("HPUB {subject} {inbox} {} {}\r\n", block.len(), block.len() + payload.len())
-        };
-        let bytes = [line.as_bytes(), block.as_bytes(), payload, b"\r\n"].concat();
-        if self.connection.send(&bytes).is_err() {
-            return Ok(None);
-        }
-        let answer = self.connection.find(ANSWER_WAIT, |frame| match frame {
-            Frame::Message(message) => message.subject == inbox,
-            Frame::Closed => true,
-            _ => false,
-        });
-        match answer {
-            Some(Frame::Message(message)) => Ok(Some(message)),
-            Some(_) => Ok(None),
-            None => Err(format!("no answer to {subject}").into()),
-        }
-    }
-
-    fn api(&mut self, subject: &str, body: &Value) -> Result<Value> {
-        let body = if body.is_null() { Vec::new() } else { body.to_string().into_bytes() };
-        let answer = self.ask(subject, "", &body)?.ok_or("the connection closed")?;
-        let answer: Value = serde_json::from_slice(&answer.payload)?;
-        match answer.get("error") {
-            Some(error) => Err(format!("{subject}: {error}").into()),
-            None => Ok(answer),
-        }
-    }
-
-    fn direct_get(&mut self, request: &Value) -> Result<Message> {
-        let subject = format!("$JS.API.DIRECT.GET.{STREAM}");
-        Ok(self.ask(&subject, "", request.to_string().as_bytes())?.ok_or("the connection closed")?)
-    }
 }
 
 /// A small generator (xorshift64*): runs are repeated by their seed.

@@ -1,5 +1,6 @@
 //! A nats-server of the real kind, and just enough of a client to fill it and to read it back.
 
+use jetkv_compat_tests::oracle::{Tool, Toolbox};
 use jetkv_jetstream::Filter;
 use jetkv_jetstream::store::Store;
 use serde_json::{Value, json};
@@ -10,9 +11,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-/// The directory with `nats-server`, from `JETKV_ORACLE_DIR`.
-pub(crate) fn oracle_dir() -> Option<PathBuf> {
-    std::env::var_os("JETKV_ORACLE_DIR").map(PathBuf::from)
+/// The real nats-server, installed on first use; none where it cannot be, which is an error with `CI=true`.
+pub(crate) fn oracle_program() -> Option<PathBuf> {
+    Toolbox::default().require(Tool::Server).unwrap().map(|launch| launch.program)
 }
 
 /// A running nats-server; ended with the value.
@@ -22,9 +23,9 @@ pub(crate) struct Oracle {
 }
 
 impl Oracle {
-    pub(crate) fn start(program_dir: &Path, store_dir: &Path) -> Self {
+    pub(crate) fn start(program: &Path, store_dir: &Path) -> Self {
         let ports_dir = tempfile::tempdir().unwrap();
-        let child = Command::new(program_dir.join("nats-server"))
+        let child = Command::new(program)
             .args(["-js", "-a", "127.0.0.1", "-p", "-1", "-sd"])
             .arg(store_dir)
             .arg("--ports_file_dir")
