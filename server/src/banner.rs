@@ -13,6 +13,9 @@ use crate::options::{GoDuration, NATS_VERSION, Options, defaults, friendly_bytes
 const NODE_DIGITS: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
 const NODE_LEN: usize = 8;
 
+/// Stands where nats-server names its Go version.
+pub const RUNTIME: &str = concat!("jetkv-", env!("CARGO_PKG_VERSION"));
+
 /// Level of the JetStream API, as `nats account info` shows it.
 pub const API_LEVEL: u32 = 5;
 
@@ -42,6 +45,7 @@ pub fn log_identity(name: &str, id: &str, options: &Options) {
     tracing::info!("Starting nats-server");
     tracing::info!("  Version:  {NATS_VERSION}");
     tracing::info!("  Git:      [not set]");
+    tracing::debug!("  Go build: {RUNTIME}");
     tracing::info!("  JetKV:    {}", env!("CARGO_PKG_VERSION"));
     tracing::info!("  Name:     {name}");
     if options.jetstream.enabled {
@@ -56,7 +60,7 @@ pub fn log_identity(name: &str, id: &str, options: &Options) {
         let digest = options.config_digest.as_ref().map(|digest| format!("({digest})"));
         tracing::info!("Using configuration file: {file} {}", digest.unwrap_or_default());
     }
-    if options.limits.max_payload_bytes > defaults::MAX_PAYLOAD_WARN_BYTES {
+    if options.limits.max_payload_bytes.is_some_and(|max| max > defaults::MAX_PAYLOAD_WARN_BYTES) {
         tracing::warn!(
             "Maximum payloads over 8.00 MB are generally discouraged and could lead to poor performance"
         );

@@ -176,8 +176,9 @@ impl JetStream {
         stream.commit(&*self.host);
     }
 
-    /// Serves a request of the JetStream API. `answers` is only lent, and empty before and after.
-    pub(crate) fn serve(&self, request: &ApiRequest<'_>, answers: &mut Outbox) {
+    /// Serves a request of the JetStream API; tells whether anything serves its subject. `answers` is only lent, and
+    /// empty before and after.
+    pub(crate) fn serve(&self, request: &ApiRequest<'_>, answers: &mut Outbox) -> bool {
         let outcome = self.engine.api(request, answers);
         for answer in answers.iter() {
             self.host.deliver(request.account, answer);
@@ -186,6 +187,7 @@ impl JetStream {
         if let Some(stream) = &outcome.stream {
             self.commit(stream);
         }
+        !outcome.no_responders
     }
 
     /// Stores what the engine delivered on subjects of streams; tells whether there was any.
@@ -239,8 +241,10 @@ impl JetStream {
 
     /// Writes and closes every store.
     pub(crate) fn stop(&self, shared: &Shared) {
+        tracing::info!("Initiating JetStream Shutdown...");
         self.engine.shutdown();
         settle(shared);
+        tracing::info!("JetStream Shutdown");
     }
 
     /// Fires the timers that are due. For a host whose clock is moved by hand.
@@ -419,7 +423,7 @@ fn engine_config(shared: &Shared, all: &Options) -> EngineConfig {
         },
         server_name: shared.identity.name.clone(),
         server_id: shared.identity.id.clone(),
-        max_payload_bytes: all.limits.max_payload_bytes as u64,
+        max_payload_bytes: all.limits.max_payload_bytes.map_or(u64::MAX, |bytes| bytes as u64),
         max_pending_bytes: u64::try_from(all.limits.max_pending_bytes).unwrap_or(u64::MAX),
         duplicates_max_ns: i64::try_from(options.limits.duplicate_window.as_nanos()).unwrap_or(i64::MAX),
         max_consumers_per_stream: options.limits.default_max_consumers,

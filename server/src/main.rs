@@ -6,8 +6,11 @@ use std::process::ExitCode;
 use jetkv::log::Log;
 use jetkv::monitor;
 use jetkv::options::{Command, CommandLine, Message};
-use jetkv::signals::{self, Signals};
+use jetkv::signals::{self, Ending, Signals};
 use jetkv::{Server, fatal};
+
+/// Exit code after SIGQUIT, as programs in Go have it.
+const QUIT_CODE: i32 = 2;
 
 fn main() -> ExitCode {
     let arguments: Vec<String> =
@@ -49,7 +52,10 @@ fn serve(command_line: &CommandLine, log: &Log) -> Result<(), Box<dyn std::error
         let monitoring = monitor::start(&server)
             .map_err(|error| format!("Can't start monitoring: can't listen to the monitor port: {error}"))?;
         server.ready(monitoring);
-        signals::serve(&server, &mut signals, command_line, log).await;
+        if signals::serve(&server, &mut signals, command_line, log).await == Ending::Abrupt {
+            log.flush();
+            std::process::exit(QUIT_CODE);
+        }
         Ok(())
     })
 }

@@ -16,6 +16,8 @@ pub enum Signal {
     Interrupt,
     /// SIGTERM: stop, unless lame duck mode is on its way to that.
     Terminate,
+    /// SIGQUIT: end at once, without putting anything in order.
+    Quit,
     /// SIGHUP: read the configuration again.
     Hangup,
     /// SIGUSR1: open the log file again.
@@ -30,6 +32,7 @@ impl Signal {
         match self {
             Self::Interrupt => "interrupt",
             Self::Terminate => "terminated",
+            Self::Quit => "quit",
             Self::Hangup => "hangup",
             Self::User1 => "user defined signal 1",
             Self::User2 => "user defined signal 2",
@@ -42,6 +45,7 @@ impl Signal {
 pub struct Signals {
     interrupt: unix::Signal,
     terminate: unix::Signal,
+    quit: unix::Signal,
     hangup: unix::Signal,
     user1: unix::Signal,
     user2: unix::Signal,
@@ -53,6 +57,7 @@ impl Signals {
         Ok(Self {
             interrupt: unix::signal(SignalKind::interrupt())?,
             terminate: unix::signal(SignalKind::terminate())?,
+            quit: unix::signal(SignalKind::quit())?,
             hangup: unix::signal(SignalKind::hangup())?,
             user1: unix::signal(SignalKind::user_defined1())?,
             user2: unix::signal(SignalKind::user_defined2())?,
@@ -65,6 +70,7 @@ impl Signals {
             biased;
             _ = self.interrupt.recv() => Signal::Interrupt,
             _ = self.terminate.recv() => Signal::Terminate,
+            _ = self.quit.recv() => Signal::Quit,
             _ = self.hangup.recv() => Signal::Hangup,
             _ = self.user1.recv() => Signal::User1,
             _ = self.user2.recv() => Signal::User2,
@@ -93,15 +99,32 @@ pub trait Controlled {
     fn ended(&self) -> impl Future<Output = ()>;
 }
 
-/// Acts on signals until the server has ended.
-pub async fn serve(server: &impl Controlled, signals: &mut Signals, command_line: &CommandLine, log: &Log) {
+/// How a server that obeys signals ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// In order: it has ended.
+    Stopped,
+    /// By SIGQUIT: it still runs, and the process is to end now.
+    Abrupt,
+}
+
+/// Acts on signals until the server has ended, or has to end without further ado.
+pub async fn serve(
+    server: &impl Controlled,
+    signals: &mut Signals,
+    command_line: &CommandLine,
+    log: &Log,
+) -> Ending {
     let ended = server.ended();
     let mut ended = std::pin::pin!(ended);
     loop {
         let signal = tokio::select! {
-            () = &mut ended => return,
+            () = &mut ended => return Ending::Stopped,
             signal = signals.next() => signal,
         };
+        if signal == Signal::Quit {
+            return Ending::Abrupt;
+        }
         handle(signal, server, command_line, log);
     }
 }
@@ -109,7 +132,7 @@ pub async fn serve(server: &impl Controlled, signals: &mut Signals, command_line
 fn handle(signal: Signal, server: &impl Controlled, command_line: &CommandLine, log: &Log) {
     tracing::info!("Trapped \"{}\" signal", signal.name());
     match signal {
-        Signal::Interrupt => server.begin_shutdown(),
+        Signal::Interrupt | Signal::Quit => server.begin_shutdown(),
         Signal::Terminate if server.is_lame_duck() => {}
         Signal::Terminate => server.begin_shutdown(),
         Signal::Hangup => {

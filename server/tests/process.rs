@@ -159,3 +159,11 @@ fn lame_duck_mode_outlasts_a_polite_end_but_not_an_interrupt() {
     server.signal("quit");
     assert_eq!(server.wait_for_end().code(), Some(0));
 }
+
+#[test]
+fn sigquit_ends_the_process_at_once() {
+    let mut server = Running::start("max_payload: 100KB", &[]);
+    let pid = rustix::process::Pid::from_child(&server.process);
+    rustix::process::kill_process(pid, rustix::process::Signal::QUIT).unwrap();
+    assert_eq!(server.wait_for_end().code(), Some(2));
+}

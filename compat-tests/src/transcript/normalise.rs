@@ -89,6 +89,11 @@ impl Normaliser {
         self.ports.push(u64::from(port));
     }
 
+    /// Whether what programs write to this channel (`out`, `err`) is not compared.
+    pub fn hides_channel(&self, channel: &str) -> bool {
+        self.ignored.iter().any(|ignored| ignored.strip_prefix("std") == Some(channel))
+    }
+
     /// A text with everything variable replaced.
     pub fn text(&self, text: &str) -> String {
         let mut text = text.to_string();

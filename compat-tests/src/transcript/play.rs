@@ -561,6 +561,9 @@ impl<'a> Player<'a> {
             None => self.line("ended by a signal"),
         }
         for (channel, text) in [("out", finished.stdout), ("err", finished.stderr)] {
+            if self.normaliser.hides_channel(channel) {
+                continue;
+            }
             // JetKV's own version is a line that nats-server does not have.
             for line in self.normaliser.log(&text).lines().filter(|line| !line.starts_with("[INF]   JetKV:"))
             {

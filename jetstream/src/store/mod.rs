@@ -105,6 +105,9 @@ pub enum StoreError {
         #[source]
         source: io::Error,
     },
+    /// The directory of all streams cannot be used; as a whole sentence.
+    #[error("{0}")]
+    Directory(String),
     /// An earlier write or sync failed; the store keeps serving reads and refuses writes until it is recovered.
     #[error("store is read-only after a failed write: {0}")]
     Poisoned(String),

@@ -16,7 +16,13 @@ pub(super) fn start_jetstream(shared: &Arc<Shared>) -> Result<(), EngineError> {
     let options = shared.options();
     banner::log_jetstream_start(options.jetstream.store_dir.is_none());
     let began = Instant::now();
-    let jetstream = JetStream::start(shared)?;
+    let jetstream = match JetStream::start(shared) {
+        Ok(jetstream) => jetstream,
+        Err(error) => {
+            banner::log_jetstream_ready(began.elapsed());
+            return Err(error);
+        }
+    };
     let config = jetstream.engine().config();
     let store_dir = config.store_dir.as_deref().unwrap_or_else(|| Path::new("")).join("jetstream");
     banner::log_jetstream(&options, config.max_memory_bytes, config.max_file_bytes, &store_dir);

@@ -16,7 +16,7 @@ use tokio::runtime::Handle;
 
 use crate::banner;
 use crate::interfaces;
-use crate::net::{self, CloseReason};
+use crate::net::{self, BindError, CloseReason};
 use crate::options::{Change, Options, ReloadError, os_text};
 use crate::pid_file;
 use crate::ports_file::PortsFile;
@@ -56,13 +56,13 @@ enum Stop {
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// The port that clients connect to cannot be opened.
-    #[error("Error listening on port: {address}, \"listen tcp {address}: bind: {}\"", os_text(source))]
+    #[error("Error listening on port: {address}, \"listen tcp{}\"", bind_reason(address, source))]
     Listen {
         /// Host and port.
         address: String,
-        /// The operating system's error.
+        /// Why.
         #[source]
-        source: io::Error,
+        source: BindError,
     },
     /// The stream engine cannot start.
     #[error("Can't start JetStream: {0}")]
@@ -73,6 +73,14 @@ pub enum StartError {
     /// The pid file cannot be written.
     #[error("Could not write pidfile: {0}")]
     PidFile(String),
+}
+
+/// Why a port cannot be opened, as it follows `listen tcp`.
+fn bind_reason(address: &str, error: &BindError) -> String {
+    match error {
+        BindError::NoSuchHost(_) => format!(": {error}"),
+        BindError::Refused(source) => format!(" {address}: bind: {}", os_text(source)),
+    }
 }
 
 impl Server {

@@ -165,7 +165,7 @@ impl Connection {
         };
         let server_subscriptions = usize::try_from(limits.max_subscriptions).ok().filter(|max| *max > 0);
         self.max_subscriptions = smaller(server_subscriptions, account.max_subscriptions);
-        let payload = smaller(Some(limits.max_payload_bytes), account.max_payload_bytes);
+        let payload = smaller(limits.max_payload_bytes, account.max_payload_bytes);
         let parser = self.parser.limits_mut();
         parser.max_control_line = limits.max_control_line_bytes;
         parser.max_payload = payload.unwrap_or(usize::MAX);
@@ -418,9 +418,6 @@ impl Connection {
             self.rules = permissions.map(|permissions| Arc::new(DeliveryRules::new(permissions)));
             self.client.set_rules(self.rules.clone());
             self.end_denied_subscriptions();
-        }
-        if self.connected {
-            self.send_info();
         }
         self.flush();
         settle_with(self.jetstream.as_deref());

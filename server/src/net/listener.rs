@@ -17,12 +17,24 @@ const BACKLOG: u32 = 4096;
 const PAUSE_MIN: Duration = Duration::from_millis(10);
 const PAUSE_MAX: Duration = Duration::from_secs(1);
 
+/// Why a port cannot be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum BindError {
+    /// The name has no address.
+    #[error("lookup {0}: no such host")]
+    NoSuchHost(String),
+    /// The operating system's error.
+    #[error(transparent)]
+    Refused(#[from] io::Error),
+}
+
 /// Opens the port that clients connect to. Has to be called within a runtime.
 ///
 /// An unspecified IPv4 address takes IPv6 connections too where the system can do that, as nats-server does.
-pub(crate) fn bind(host: &str, port: u16) -> io::Result<TcpListener> {
-    let mut error = io::Error::new(io::ErrorKind::AddrNotAvailable, "no such host");
-    for address in (host, port).to_socket_addrs()? {
+pub(crate) fn bind(host: &str, port: u16) -> Result<TcpListener, BindError> {
+    let addresses = (host, port).to_socket_addrs().map_err(|_| BindError::NoSuchHost(host.to_owned()))?;
+    let mut error = BindError::NoSuchHost(host.to_owned());
+    for address in addresses {
         let every = match address.ip() {
             IpAddr::V4(ip) if ip.is_unspecified() => {
                 Some(SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), port))
@@ -32,7 +44,7 @@ pub(crate) fn bind(host: &str, port: u16) -> io::Result<TcpListener> {
         for address in every.into_iter().chain([address]) {
             match bind_address(address) {
                 Ok(listener) => return Ok(listener),
-                Err(failed) => error = failed,
+                Err(failed) => error = failed.into(),
             }
         }
     }

@@ -19,5 +19,6 @@ pub(crate) use batch::{settle, touch};
 pub(crate) use client::DeliverSubject;
 pub use client::{Client, Identity};
 pub use closing::CloseReason;
+pub use listener::BindError;
 pub(crate) use listener::{bind, listen};
 pub(crate) use outbound::Queued;

@@ -94,8 +94,9 @@ impl Connection {
 
     /// Hands a message to the service of the server that its subject belongs to, if there is one.
     fn serve(&mut self, bench: &mut Bench, msg: OutMsg<'_>) -> bool {
-        if let Some(jetstream) = self.jetstream.clone().filter(|_| self.account.has_jetstream()) {
+        if let Some(jetstream) = self.jetstream.clone() {
             match jetstream.control_subject(msg.to) {
+                // An account without JetStream is told so.
                 Some(ControlSubject::Api) => {
                     bench.commit(Some(&jetstream));
                     let request = ApiRequest {
@@ -106,10 +107,9 @@ impl Connection {
                         payload: msg.payload,
                         client: Some(self.client_info()),
                     };
-                    jetstream.serve(&request, &mut bench.answers);
-                    return true;
+                    return jetstream.serve(&request, &mut bench.answers);
                 }
-                Some(ControlSubject::Control) => {
+                Some(ControlSubject::Control) if self.account.has_jetstream() => {
                     let account = self.account.id();
                     let stream =
                         jetstream.engine().js_control(account, msg.to, msg.reply, msg.headers, msg.payload);
@@ -118,7 +118,7 @@ impl Connection {
                     }
                     return stream.is_some();
                 }
-                None => {}
+                _ => {}
             }
         }
         events::is_request(msg.to) && events::serve(&self.shared, &self.client, msg)

@@ -366,7 +366,10 @@ mod tests {
         assert_eq!((options.port, options.monitor.port), (3, Some(2)));
         assert_eq!((options.host.as_str(), options.monitor.host.as_str()), ("a", "a"));
         assert!(!options.log.debug);
-        assert_eq!((options.limits.max_payload_bytes, options.limits.max_control_line_bytes), (5, 4096));
+        assert_eq!(
+            (options.limits.max_payload_bytes, options.limits.max_control_line_bytes),
+            (Some(5), 4096)
+        );
     }
 
     #[test]
@@ -375,6 +378,12 @@ mod tests {
         assert_eq!((options.port, options.monitor.port), (0, Some(0)));
         let options = line("port: 7", "-p 0").options;
         assert_eq!((options.port, options.monitor.port), (4222, None));
+    }
+
+    #[test]
+    fn a_negative_payload_is_no_limit_and_is_shown_as_minus_one() {
+        let limits = line("max_payload: -1\nmax_pending: 1KB", "").options.limits;
+        assert_eq!((limits.max_payload_bytes, limits.shown_max_payload()), (None, -1));
     }
 
     #[test]
@@ -403,7 +412,7 @@ mod tests {
         let Command::Run(line) = Command::from_arguments(&arguments) else { panic!() };
         std::fs::write(file.path(), "max_payload: 6\njetstream {}").unwrap();
         let options = line.reload().unwrap();
-        assert_eq!(options.limits.max_payload_bytes, 6);
+        assert_eq!(options.limits.max_payload_bytes, Some(6));
         assert_eq!(options.server_name.as_deref(), Some("x"));
         assert_eq!(options.jetstream.store_dir.as_deref(), Some("/y".as_ref()));
     }

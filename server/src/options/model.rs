@@ -103,8 +103,8 @@ pub struct LimitOptions {
     pub max_subscription_tokens: u8,
     /// Longest protocol line (without payload), in bytes.
     pub max_control_line_bytes: usize,
-    /// Largest message (headers and payload), in bytes.
-    pub max_payload_bytes: usize,
+    /// Largest message (headers and payload), in bytes. `None`: no limit.
+    pub max_payload_bytes: Option<usize>,
     /// Most bytes that may wait for one client before it is cut as a slow consumer.
     pub max_pending_bytes: i64,
     /// Most closed connections that are remembered for `/connz?state=closed`.
@@ -215,6 +215,14 @@ impl Default for LogOptions {
     }
 }
 
+impl LimitOptions {
+    /// The largest message as INFO, pages and the log show it: no limit is -1.
+    #[must_use]
+    pub fn shown_max_payload(&self) -> i32 {
+        self.max_payload_bytes.map_or(-1, |bytes| i32::try_from(bytes).unwrap_or(i32::MAX))
+    }
+}
+
 impl Default for LimitOptions {
     fn default() -> Self {
         Self {
@@ -222,7 +230,7 @@ impl Default for LimitOptions {
             max_subscriptions: 0,
             max_subscription_tokens: 0,
             max_control_line_bytes: defaults::MAX_CONTROL_LINE_BYTES,
-            max_payload_bytes: defaults::MAX_PAYLOAD_BYTES,
+            max_payload_bytes: Some(defaults::MAX_PAYLOAD_BYTES),
             max_pending_bytes: defaults::MAX_PENDING_BYTES,
             max_closed_clients: defaults::MAX_CLOSED_CLIENTS,
             ping_interval: defaults::PING_INTERVAL,

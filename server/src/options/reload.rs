@@ -205,7 +205,7 @@ fn clients(old: &Options, new: &Options, changes: &mut Changes) -> Result<(), Re
     changes.value(Action::Nothing, "authorization timeout", &old_auth.timeout, &new_auth.timeout, seconds);
     let line = (&old_limits.max_control_line_bytes, &new_limits.max_control_line_bytes);
     changes.value(Action::MaxControlLine, "max_control_line", line.0, line.1, Shown::plain);
-    let payload = (&old_limits.max_payload_bytes, &new_limits.max_payload_bytes);
+    let payload = (&old_limits.shown_max_payload(), &new_limits.shown_max_payload());
     changes.value(Action::MaxPayload, "max_payload", payload.0, payload.1, Shown::plain);
     fixed("MaxPending", &old_limits.max_pending_bytes, &new_limits.max_pending_bytes, Shown::plain)?;
     if old_limits.no_fast_producer_stall != new_limits.no_fast_producer_stall {

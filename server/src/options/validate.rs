@@ -34,7 +34,9 @@ fn check_numbers(options: &Options) -> Result<(), String> {
         ));
     }
     let (payload, pending) = (options.limits.max_payload_bytes, options.limits.max_pending_bytes);
-    if i64::try_from(payload).unwrap_or(i64::MAX) > pending {
+    if let Some(payload) = payload
+        && i64::try_from(payload).unwrap_or(i64::MAX) > pending
+    {
         return Err(format!("max_payload ({payload}) cannot be higher than max_pending ({pending})"));
     }
     Ok(())

@@ -3,12 +3,9 @@
 use jetkv_protocol::ServerInfo;
 
 use super::Shared;
-use crate::banner::API_LEVEL;
+use crate::banner::{API_LEVEL, RUNTIME};
 use crate::net::Client;
 use crate::options::NATS_VERSION;
-
-/// Stands in INFO where nats-server names its Go version.
-const RUNTIME: &str = concat!("jetkv-", env!("CARGO_PKG_VERSION"));
 
 /// Newest client protocol.
 const PROTOCOL: i64 = 1;
@@ -29,7 +26,7 @@ impl Shared {
             port: i64::from(port),
             headers: !options.no_header_support,
             auth_required: if connected { self.auth().required() } else { self.auth().announced() },
-            max_payload: i32::try_from(options.limits.max_payload_bytes).unwrap_or(i32::MAX),
+            max_payload: options.limits.shown_max_payload(),
             jetstream,
             client_id: client.id(),
             client_ip: client.peer().ip().to_canonical().to_string(),
@@ -46,7 +43,8 @@ impl Shared {
             if let Ok(max) = i32::try_from(account.limits().max_payload_bytes)
                 && max >= 0
             {
-                info.max_payload = info.max_payload.min(max);
+                let server = Some(info.max_payload).filter(|server| *server >= 0);
+                info.max_payload = server.map_or(max, |server| server.min(max));
             }
         }
         info

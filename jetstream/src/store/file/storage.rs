@@ -55,18 +55,19 @@ impl Storage {
     /// It is not a directory, or nothing can be written there; with nats-server's texts.
     pub fn open(disk: Arc<dyn Disk>, store_dir: &Path, sync: bool) -> Result<Self, StoreError> {
         let root = store_dir.join("jetstream");
-        disk.create_dir_all(&root).map_err(|source| match source.kind() {
+        disk.create_dir_all(&root).map_err(|error| match error.kind() {
             io::ErrorKind::AlreadyExists | io::ErrorKind::NotADirectory => {
-                StoreError::Io { what: "storage directory is not a directory".to_owned(), source }
+                StoreError::Directory("storage directory is not a directory".to_owned())
             }
-            _ => StoreError::Io { what: "could not create storage directory".to_owned(), source },
+            _ => StoreError::Directory(format!(
+                "could not create storage directory - mkdir {}: {error}",
+                root.display()
+            )),
         })?;
         let probe = root.join(format!("_test_{}", std::process::id()));
         let probed = disk.open(&probe, true).and_then(|_| disk.remove_file(&probe));
-        probed.map_err(|source| StoreError::Io {
-            what: "storage directory is not writable".to_owned(),
-            source,
-        })?;
+        probed
+            .map_err(|error| StoreError::Directory(format!("storage directory is not writable - {error}")))?;
         Ok(Self { disk, root, sync })
     }
 

@@ -95,7 +95,8 @@ fn subjects(node: &Node, with_queue: bool) -> Checked<Option<Vec<String>>> {
         }
     }
     for subject in &found {
-        check_subject(subject, with_queue).map_err(|text| Problem::at(node, text))?;
+        // Without the place in the file, as nats-server says it.
+        check_subject(subject, with_queue).map_err(Problem::general)?;
     }
     Ok((!found.is_empty()).then_some(found))
 }

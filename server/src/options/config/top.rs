@@ -197,7 +197,10 @@ fn limits(lower: &str, key: &str, node: &Node, draft: &mut Draft) -> Known {
         "max_control_line" => {
             limits.max_control_line_bytes = small_size(key, node, defaults::MAX_CONTROL_LINE_BYTES)?;
         }
-        "max_payload" => limits.max_payload_bytes = small_size(key, node, defaults::MAX_PAYLOAD_BYTES)?,
+        "max_payload" => {
+            let size_bytes = small_size(key, node, defaults::MAX_PAYLOAD_BYTES)?;
+            limits.max_payload_bytes = (integer(node)? >= 0).then_some(size_bytes);
+        }
         "max_pending" => {
             limits.max_pending_bytes = or_default(integer(node)?, defaults::MAX_PENDING_BYTES);
         }
