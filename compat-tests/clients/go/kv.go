@@ -59,7 +59,6 @@ func kvBucket(w *world) {
 		{Bucket: "compressed", Compression: true},
 		{Bucket: "replicas", Replicas: 1},
 		{Bucket: "markers", LimitMarkerTTL: time.Minute},
-		{Bucket: "republished", RePublish: &jetstream.RePublish{Source: ">", Destination: "copy.>"}},
 		{Bucket: "history-over", History: 65},
 		{Bucket: "three", Replicas: 3},
 		{Bucket: "marker-short", LimitMarkerTTL: time.Millisecond},
