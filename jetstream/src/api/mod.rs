@@ -86,6 +86,8 @@ pub(crate) fn serve(engine: &Engine, req: &ApiRequest<'_>, out: &mut Outbox) -> 
     let account = engine.account(req.account);
     let mut call = Call { engine, req, subject: &subject, account, out };
     match tokens.as_slice() {
+        // A subject with an empty token matches no subscription, not even that of a stream's direct gets.
+        ["DIRECT", ..] if tokens.contains(&"") => ApiOutcome::no_responders(),
         ["DIRECT", "GET", name] => direct::get(&mut call, name, ""),
         ["DIRECT", "GET", name, ..] => {
             let key_at = "$JS.API.DIRECT.GET.".len() + name.len() + 1;
