@@ -30,7 +30,7 @@ struct Varz<'a> {
     ping_interval: u64,
     ping_max: i64,
     http_host: &'a str,
-    http_port: u16,
+    http_port: i32,
     http_base_path: &'a str,
     https_port: u16,
     auth_timeout: Number,
@@ -127,7 +127,8 @@ pub(super) fn page(source: &MonitorSource, visits: &Visits) -> Page {
         ping_interval: ns(options.limits.ping_interval),
         ping_max: options.limits.ping_max,
         http_host: &options.monitor.host,
-        http_port: options.monitor.port.unwrap_or(0),
+        // Zero stands for any free port, which nats-server calls -1.
+        http_port: options.monitor.port.map_or(0, |port| if port == 0 { -1 } else { i32::from(port) }),
         http_base_path: if options.monitor.base_path == "/" { "" } else { &options.monitor.base_path },
         https_port: 0,
         auth_timeout: Number(options.auth.timeout.as_secs_f64()),
