@@ -9,7 +9,7 @@ mod table;
 mod workload;
 
 use jetkv_compat_tests::oracle::Toolbox;
-use jetkv_compat_tests::process::{Program, Server, ServerOptions};
+use jetkv_compat_tests::process::{Program, Server, ServerOptions, Signal};
 use measure::Cost;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -29,6 +29,7 @@ Usage: jetkv-bench [OPTIONS]
   --keys N             distinct keys (default: 10000)
   --value-bytes N      bytes of a value (default: 128)
   --only TEXT          workloads whose name contains TEXT
+  --restart            also stop and kill each server over a bucket of all keys, and time its start
   --alone              JetKV only, without ratios
 ";
 
@@ -40,6 +41,7 @@ struct Plan {
     scale: Scale,
     only: String,
     alone: bool,
+    restart: bool,
 }
 
 fn main() -> ExitCode {
@@ -69,32 +71,39 @@ fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Plan, String> {
         scale: Scale { sync_ops: 40_000, pipelined_ops: 400_000, keys: 10_000, value_bytes: 128 },
         only: String::new(),
         alone: false,
+        restart: false,
     };
     while let Some(flag) = arguments.next() {
-        if flag == "--alone" {
-            plan.alone = true;
-            continue;
-        }
-        let value = arguments.next().ok_or_else(|| format!("{flag} needs a value"))?;
-        let number =
-            || value.parse::<u64>().ok().filter(|n| *n > 0).ok_or_else(|| format!("{flag}: not a number"));
         match flag.as_str() {
-            "--jetkv" => plan.jetkv = value.into(),
-            "--nats-server" => plan.nats_server = Some(value.into()),
-            "--storage" if value == "file" || value == "memory" => plan.storage = value,
-            "--storage" => return Err("--storage: file or memory".into()),
-            "--rounds" => plan.rounds = usize::try_from(number()?).map_err(|_| "--rounds: too many")?,
-            "--sync-ops" => plan.scale.sync_ops = number()?,
-            "--pipelined-ops" => plan.scale.pipelined_ops = number()?,
-            "--keys" => plan.scale.keys = number()?,
-            "--value-bytes" => {
-                plan.scale.value_bytes = usize::try_from(number()?).map_err(|_| "--value-bytes: too many")?;
-            }
-            "--only" => plan.only = value,
-            _ => return Err(format!("unknown option {flag}")),
+            "--alone" => plan.alone = true,
+            "--restart" => plan.restart = true,
+            _ => set(&mut plan, &flag, arguments.next())?,
         }
     }
     Ok(plan)
+}
+
+/// Takes an option that has a value.
+fn set(plan: &mut Plan, flag: &str, value: Option<String>) -> Result<(), String> {
+    let value = value.ok_or_else(|| format!("{flag} needs a value"))?;
+    let number =
+        || value.parse::<u64>().ok().filter(|n| *n > 0).ok_or_else(|| format!("{flag}: not a number"));
+    match flag {
+        "--jetkv" => plan.jetkv = value.into(),
+        "--nats-server" => plan.nats_server = Some(value.into()),
+        "--storage" if value == "file" || value == "memory" => plan.storage = value,
+        "--storage" => return Err("--storage: file or memory".into()),
+        "--rounds" => plan.rounds = usize::try_from(number()?).map_err(|_| "--rounds: too many")?,
+        "--sync-ops" => plan.scale.sync_ops = number()?,
+        "--pipelined-ops" => plan.scale.pipelined_ops = number()?,
+        "--keys" => plan.scale.keys = number()?,
+        "--value-bytes" => {
+            plan.scale.value_bytes = usize::try_from(number()?).map_err(|_| "--value-bytes: too many")?;
+        }
+        "--only" => plan.only = value,
+        _ => return Err(format!("unknown option {flag}")),
+    }
+    Ok(())
 }
 
 type Outcome<T> = Result<T, Box<dyn std::error::Error + Send + Sync>>;
@@ -111,6 +120,11 @@ fn run(plan: &Plan) -> Outcome<()> {
     let idle =
         programs.iter().map(|program| measure_idle(program, plan.rounds)).collect::<Outcome<Vec<_>>>()?;
     table::idle(&programs, &idle);
+    if plan.restart {
+        let restarts =
+            programs.iter().map(|program| measure_restart(program, plan)).collect::<Outcome<Vec<_>>>()?;
+        table::restarts(&programs, &restarts, plan.scale);
+    }
     table::header(plan.alone, &plan.storage, plan.scale, plan.rounds);
     let chosen: Vec<Workload> =
         workload::ALL.into_iter().filter(|workload| workload.name().contains(&plan.only)).collect();
@@ -138,14 +152,45 @@ pub(crate) struct Idle {
 }
 
 fn measure_idle(program: &Program, rounds: usize) -> Outcome<Idle> {
-    let mut times =
-        (0..rounds.max(5)).map(|_| process::start_up(&program.path)).collect::<io::Result<Vec<_>>>()?;
+    let mut times = (0..rounds.max(5))
+        .map(|_| process::start_up(&program.path, tempfile::tempdir()?.path()))
+        .collect::<io::Result<Vec<_>>>()?;
     times.sort_unstable();
     let server = start(program)?;
     // The first connection makes both servers allocate what every use of them needs.
     client::Client::connect(address(&server)?)?.ping_pong()?;
     let rss_bytes = process::rss_bytes(pid(&server)?)?;
     Ok(Idle { start_up: times.get(times.len() / 2).copied().unwrap_or_default(), rss_bytes })
+}
+
+/// What a bucket of many keys costs a server.
+pub(crate) struct Restart {
+    /// Resident memory once the bucket is written.
+    loaded_rss_bytes: u64,
+    /// Start-up over the store of a server that was stopped.
+    stopped: Duration,
+    /// Start-up over the store of a server that was killed.
+    killed: Duration,
+    /// Resident memory after the second of them.
+    restarted_rss_bytes: u64,
+}
+
+fn measure_restart(program: &Program, plan: &Plan) -> Outcome<Restart> {
+    let mut server = start(program)?;
+    workload::prepare(address(&server)?, "file", plan.scale)?;
+    let loaded_rss_bytes = process::rss_bytes(pid(&server)?)?;
+    server.stop(Signal::TERM)?;
+    let store = server.dir().join("store");
+    // The server that this starts is killed once it is ready.
+    let stopped = process::start_up(&program.path, &store)?;
+    server.launch()?;
+    // Without a write the server would find everything as an orderly stop left it.
+    workload::put_one(address(&server)?, plan.scale)?;
+    server.stop(Signal::KILL)?;
+    let killed = process::start_up(&program.path, &store)?;
+    server.launch()?;
+    let restarted_rss_bytes = process::rss_bytes(pid(&server)?)?;
+    Ok(Restart { loaded_rss_bytes, stopped, killed, restarted_rss_bytes })
 }
 
 fn play(program: &Program, plan: &Plan, workloads: &[Workload]) -> Outcome<Vec<Cost>> {

@@ -1,8 +1,8 @@
 //! The result as Markdown, ready for the README.
 
-use crate::Idle;
 use crate::measure::Cost;
 use crate::workload::Scale;
+use crate::{Idle, Restart};
 use jetkv_compat_tests::process::Program;
 use std::time::Duration;
 
@@ -18,6 +18,36 @@ pub(crate) fn idle(programs: &[Program], idle: &[Idle]) {
     if let [ours, theirs] = idle {
         let start = ours.start_up.as_secs_f64() / theirs.start_up.as_secs_f64();
         println!("| ratio | {start:.2} | {:.2} |", ours.rss_bytes as f64 / theirs.rss_bytes as f64);
+    }
+}
+
+/// What a bucket with all keys costs in memory and at the next start.
+pub(crate) fn restarts(programs: &[Program], restarts: &[Restart], scale: Scale) {
+    println!(
+        "\n| {} keys of {} bytes, file storage | RSS, loaded | start after a stop | start after a kill | RSS after it |\n\
+         |---|---|---|---|---|",
+        scale.keys, scale.value_bytes
+    );
+    let mib = |bytes: u64| bytes as f64 / MIB;
+    let ms = |time: Duration| time.as_secs_f64() * 1e3;
+    for (program, of) in programs.iter().zip(restarts) {
+        println!(
+            "| {} | {:.1} MiB | {:.0} ms | {:.0} ms | {:.1} MiB |",
+            program.name,
+            mib(of.loaded_rss_bytes),
+            ms(of.stopped),
+            ms(of.killed),
+            mib(of.restarted_rss_bytes)
+        );
+    }
+    if let [ours, theirs] = restarts {
+        println!(
+            "| ratio | {:.2} | {:.2} | {:.2} | {:.2} |",
+            mib(ours.loaded_rss_bytes) / mib(theirs.loaded_rss_bytes),
+            ms(ours.stopped) / ms(theirs.stopped),
+            ms(ours.killed) / ms(theirs.killed),
+            mib(ours.restarted_rss_bytes) / mib(theirs.restarted_rss_bytes)
+        );
     }
 }
 

@@ -121,6 +121,11 @@ pub(crate) fn prepare(address: SocketAddr, storage: &str, scale: Scale) -> io::R
     Ok(())
 }
 
+/// Writes one value to the bucket of [`prepare`].
+pub(crate) fn put_one(address: SocketAddr, scale: Scale) -> io::Result<()> {
+    sync(address, Scale { sync_ops: 1, ..scale }, 1, put_once).map(|_| ())
+}
+
 /// Visits the keys in an order that is the same on every run and does not follow their creation.
 fn key_at(operation: u64, keys: u64) -> u64 {
     // An odd multiplier is a bijection modulo a power of two and well spread modulo anything else.

@@ -206,8 +206,12 @@ impl Inner {
             return Ok(());
         }
         let full = |text: &str| Err(errors::STREAM_STORE_FAILED.because(text).into());
-        let state = self.store.state();
         let limit = |value: i64| u64::try_from(value).ok().filter(|limit| *limit > 0);
+        let limited = limit(self.config.max_msgs).is_some() || limit(self.config.max_bytes).is_some();
+        if !limited && !self.config.discard_new_per_subject {
+            return Ok(());
+        }
+        let state = self.store.state();
         let per_subject = limit(self.config.max_msgs_per_subject);
         let entry = if per_subject.is_some() { self.store.index().get(subject) } else { None };
         let replaced = entry.filter(|entry| per_subject.is_some_and(|most| entry.count >= most));

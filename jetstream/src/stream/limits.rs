@@ -17,7 +17,8 @@ impl Inner {
 
     fn enforce_subject(&mut self, subject: &[u8], most: u64) -> Result<(), StoreError> {
         while let Some(entry) = self.store.index().get(subject).filter(|entry| entry.count > most) {
-            if !self.remove(entry.first_seq, subject, false)? {
+            // A publish exceeds the limit by one; only after a change of the limit is there more to do.
+            if !self.remove(entry.first_seq, subject, false)? || entry.count - 1 <= most {
                 break;
             }
         }

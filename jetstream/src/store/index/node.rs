@@ -12,6 +12,8 @@ use super::seqs::{FewSeqs, Form, Seqs, put_few, put_varint, take_few, take_varin
 /// Flag, and two bytes of the number of children.
 const COUNTS_BYTES: usize = 3;
 const HAS_VALUE: u8 = 1;
+/// Children up to this number are looked through one by one.
+const SCANNED_MAX: usize = 16;
 /// A child's key byte and reference.
 const CHILD_BYTES: usize = 1 + REF_BYTES;
 
@@ -121,7 +123,12 @@ impl<'c> Inner<'c> {
 
     /// Where the child for `byte` stands.
     pub(super) fn position(&self, byte: u8) -> Option<usize> {
-        memchr::memchr(byte, self.keys())
+        let keys = self.keys();
+        // Most nodes have a few children, fewer than a search by vectors takes to begin.
+        if keys.len() <= SCANNED_MAX {
+            return keys.iter().position(|key| *key == byte);
+        }
+        memchr::memchr(byte, keys)
     }
 
     pub(super) fn child_at(&self, position: usize) -> Option<Ref> {

@@ -177,7 +177,18 @@ pub(super) fn varint_len(value: u64) -> usize {
     (64 - value.leading_zeros()).max(1).div_ceil(7) as usize
 }
 
+#[inline]
 pub(super) fn take_varint(bytes: &mut &[u8]) -> Option<u64> {
+    if let Some((byte, rest)) = bytes.split_first()
+        && *byte < 0x80
+    {
+        *bytes = rest;
+        return Some(u64::from(*byte));
+    }
+    take_long_varint(bytes)
+}
+
+fn take_long_varint(bytes: &mut &[u8]) -> Option<u64> {
     let (mut value, mut shift) = (0_u64, 0);
     loop {
         let (byte, rest) = bytes.split_first()?;
