@@ -178,6 +178,8 @@ fn parse_message(with_headers: bool, arguments: &str, body: &[u8]) -> Option<(Op
     };
     let (subject, sid, reply) = match fields.get(..named) {
         Some([subject, sid]) => (*subject, *sid, None),
+        // nats-server writes an empty reply subject where some messages of its own have none; clients take both alike.
+        Some([subject, sid, ""]) => (*subject, *sid, None),
         Some([subject, sid, reply]) => (*subject, *sid, Some((*reply).to_string())),
         _ => return Some((None, 0)),
     };

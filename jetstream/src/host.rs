@@ -43,6 +43,9 @@ pub trait Host: Send + Sync {
     fn deliver(&self, account: AccountId, msg: OutMsg<'_>) -> Delivery;
     /// Whether a message on `subject` would reach anyone; with `queue`, anyone in that queue group.
     fn has_interest(&self, account: AccountId, subject: &[u8], queue: Option<&[u8]>) -> bool;
+    /// Whether anyone subscribed to `subject` itself, not to a wildcard that covers it: in the queue group `queue` or,
+    /// where that is empty, in none. Nothing else makes a push consumer active (nats-server v2.15.2, observed).
+    fn has_exact_interest(&self, account: AccountId, subject: &[u8], queue: &[u8]) -> bool;
     /// Whether whoever listens on `subject` has room for more. Where not, the host calls `Engine::room_came` with
     /// the same subject once there may be some. A host that keeps nothing for its receivers always has room.
     fn has_room(&self, _account: AccountId, _subject: &[u8]) -> bool {

@@ -117,6 +117,11 @@ impl Host for CollectHost {
         })
     }
 
+    fn has_exact_interest(&self, _account: AccountId, subject: &[u8], queue: &[u8]) -> bool {
+        let key = (subject.to_vec(), Some(queue.to_vec()).filter(|queue| !queue.is_empty()));
+        self.interest.lock().contains(&key)
+    }
+
     fn stream_subject(&self, stream: &Arc<Stream>, pattern: &[u8], listening: bool) {
         let pattern = String::from_utf8_lossy(pattern).into_owned();
         let mut all = self.listening.lock();

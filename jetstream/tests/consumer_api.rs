@@ -206,3 +206,18 @@ fn a_reset_says_where_it_went() {
     ));
     assert!(answer.ends_with(r#""reset_seq":2}"#));
 }
+
+#[test]
+fn only_a_subscription_to_the_deliver_subject_itself_makes_a_push_consumer_active() {
+    let engine = engine();
+    engine.host.listen("d.*", None);
+    engine.host.listen("d.1", Some("q"));
+    let bound = |answer: String| answer.contains(r#""push_bound":true"#);
+    let config = r#"{"durable_name":"P","deliver_subject":"d.1"}"#;
+    assert!(!bound(create(&engine, "CONSUMER.CREATE.S.P", config)), "a wildcard and a group are not it");
+    let config = r#"{"durable_name":"Q","deliver_subject":"d.1","deliver_group":"q"}"#;
+    assert!(bound(create(&engine, "CONSUMER.CREATE.S.Q", config)));
+    engine.host.listen("d.1", None);
+    engine.engine.interest_changed(engine.account, b"d.1", None, true);
+    assert!(bound(engine.request("CONSUMER.INFO.S.P", "")));
+}

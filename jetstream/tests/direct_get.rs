@@ -50,6 +50,9 @@ fn a_batch_counts_down_and_ends_with_its_own_mark() {
     assert!(sent[0].headers.ends_with("Nats-Num-Pending: 3\r\nNats-Last-Sequence: 0\r\n\r\n"), "{sent:?}");
     assert!(sent[2].headers.ends_with("Nats-Num-Pending: 1\r\nNats-Last-Sequence: 2\r\n\r\n"), "{sent:?}");
     assert_eq!(sent[3].headers, "NATS/1.0 204 EOB\r\nNats-Num-Pending: 1\r\nNats-Last-Sequence: 3\r\n\r\n");
+    let bare = engine.request_all("DIRECT.GET.S", r#"{"seq":1,"batch":3,"no_hdr":true}"#);
+    assert_eq!((payloads(&bare), bare[0].headers.as_str()), (vec!["1", "2", "3", ""], ""));
+    assert_eq!(bare[3].headers, "NATS/1.0 204 EOB\r\nNats-Num-Pending: 4\r\nNats-Last-Sequence: 3\r\n\r\n");
     let sent = engine.request_all("DIRECT.GET.S", r#"{"seq":1,"batch":9,"max_bytes":5}"#);
     assert_eq!(payloads(&sent), ["1", "2", ""]);
 }

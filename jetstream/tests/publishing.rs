@@ -185,3 +185,25 @@ fn features_of_other_streams_are_refused() {
         assert_eq!(engine.publish("s.a", &[(key, value)], ""), refused(err_code, code, text), "{key}");
     }
 }
+
+#[test]
+fn what_rolls_up_others_is_counted_once_by_those_who_watch() {
+    let engine = engine(r#"{"name":"S","subjects":["s.>"],"storage":"memory","allow_rollup_hdrs":true}"#);
+    engine.host.listen("d", None);
+    for (name, deliver) in [("A", r#"","deliver_subject":"d"#), ("B", "")] {
+        let config =
+            format!(r#"{{"stream_name":"S","config":{{"name":"{name}","filter_subject":"s.a{deliver}"}}}}"#);
+        let answer = engine.request(&format!("CONSUMER.CREATE.S.{name}"), &config);
+        assert!(!answer.contains("error"), "{answer}");
+    }
+    engine.publish("s.a", &[], "1");
+    engine.publish("s.a", &[], "2");
+    engine.host.pump_all();
+    engine.host.take();
+    engine.publish("s.a", &[("Nats-Rollup", "sub")], "3");
+    let sent = engine.host.take();
+    let delivered: Vec<_> = sent.iter().filter(|msg| msg.to == "d").collect();
+    assert!(delivered.len() == 1 && delivered[0].reply.ends_with(".0"), "{sent:?}");
+    let lagging = engine.request("CONSUMER.INFO.S.B", "");
+    assert!(lagging.contains(r#""num_pending":1,"#), "{lagging}");
+}

@@ -216,3 +216,32 @@ fn a_restart_brings_back_consumers_with_what_they_wait_for() {
     second.host.pump_all();
     assert_eq!(delivered(&second), 2, "both that were not acknowledged come again");
 }
+
+#[test]
+fn what_a_directory_holds_beyond_its_limits_goes_when_it_is_opened() {
+    let fill = |limits: &str| {
+        let dir = tempfile::tempdir().unwrap();
+        let config = EngineConfig { store_dir: Some(dir.path().to_owned()), ..EngineConfig::default() };
+        let engine = TestEngine::with(config.clone()).unwrap();
+        engine.request("STREAM.CREATE.S", &format!(r#"{{"name":"S","subjects":["s.>"]{limits}}}"#));
+        for subject in ["s.a", "s.a", "s.b", "s.a", "s.c"] {
+            engine.publish(subject, &[], "1");
+        }
+        engine.engine.shutdown();
+        (dir, config)
+    };
+    for (limits, left) in [
+        (r#","max_msgs_per_subject":1"#, r#""messages":3,"#),
+        (r#","max_msgs":2"#, r#""messages":2,"#),
+        (r#","max_msgs":2,"discard":"new""#, r#""messages":5,"#),
+    ] {
+        let (plain, config) = fill("");
+        let (limited, _) = fill(limits);
+        for file in ["meta.inf", "meta.sum"] {
+            let path = format!("jetstream/$G/streams/S/{file}");
+            std::fs::copy(limited.path().join(&path), plain.path().join(&path)).unwrap();
+        }
+        let info = TestEngine::with(config).unwrap().request("STREAM.INFO.S", "");
+        assert!(info.contains(left) && info.contains(r#""last_seq":5,"#), "{limits}: {info}");
+    }
+}

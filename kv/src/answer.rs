@@ -64,6 +64,10 @@ impl Host for Waiting<'_> {
         self.host.has_room(account, subject)
     }
 
+    fn has_exact_interest(&self, account: AccountId, subject: &[u8], queue: &[u8]) -> bool {
+        self.host.has_exact_interest(account, subject, queue)
+    }
+
     fn stream_subject(&self, stream: &Arc<Stream>, pattern: &[u8], listening: bool) {
         self.host.stream_subject(stream, pattern, listening);
     }

@@ -324,6 +324,10 @@ impl Host for EngineHost {
         })
     }
 
+    fn has_exact_interest(&self, account: AccountId, subject: &[u8], queue: &[u8]) -> bool {
+        self.shared.accounts.get(account).is_some_and(|account| account.has_exact_interest(subject, queue))
+    }
+
     fn stream_subject(&self, stream: &Arc<Stream>, pattern: &[u8], listening: bool) {
         let Some(account) = self.shared.accounts.get(stream.account()) else { return };
         let key = (Arc::as_ptr(stream).addr(), pattern.into());

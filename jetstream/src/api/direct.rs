@@ -167,7 +167,10 @@ impl Reader<'_> {
                 return Ok(Err("404 Message Not Found"));
             };
             from = msg.seq + 1;
-            progress.pending = progress.pending.saturating_sub(1);
+            // Without headers nobody is told of it, and nats-server does not count (observed).
+            if !get.no_hdr {
+                progress.pending = progress.pending.saturating_sub(1);
+            }
             push_message(self.out, self.reply, self.name, &msg, Some(progress), get.no_hdr);
             progress.last_seq = msg.seq;
             sent_bytes += msg.content_len() as u64;

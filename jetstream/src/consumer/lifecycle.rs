@@ -330,8 +330,8 @@ impl Consumers {
         consumer.requests.used_ns = out.now_ns;
         if consumer.is_push() {
             let deliver = consumer.config.deliver_subject.as_bytes();
-            let group = Some(consumer.config.deliver_group.as_bytes()).filter(|group| !group.is_empty());
-            consumer.active = out.host.has_interest(out.account, deliver, group);
+            let group = consumer.config.deliver_group.as_bytes();
+            consumer.active = out.host.has_exact_interest(out.account, deliver, group);
             self.deliver.entry_ref(deliver).or_default().push(slot);
             self.deliver_changes.push((deliver.into(), true));
         }
@@ -526,8 +526,8 @@ impl Consumer {
         if old.deliver_subject != self.config.deliver_subject {
             self.redeliver_everything(shared, &mut out);
             let deliver = self.config.deliver_subject.as_bytes();
-            let group = Some(self.config.deliver_group.as_bytes()).filter(|group| !group.is_empty());
-            self.active = out.host.has_interest(out.account, deliver, group);
+            let group = self.config.deliver_group.as_bytes();
+            self.active = out.host.has_exact_interest(out.account, deliver, group);
             self.full = false;
             if !self.active {
                 self.arm_inactive(shared, out.now_ns);

@@ -209,10 +209,18 @@ impl Consumers {
     }
 
     /// The stream was purged, of `subject` (which may hold wildcards) or of everything. The store has been purged.
-    pub fn on_purged(&mut self, ctx: &mut StreamCtx<'_>, subject: Option<&[u8]>) {
+    /// `coming` is in the store already and will be told with [`Consumers::on_stored`]: what rolls up others.
+    pub fn on_purged(&mut self, ctx: &mut StreamCtx<'_>, subject: Option<&[u8]>, coming: Option<&Msg<'_>>) {
         let (store, mut out) = part(ctx);
         for consumer in self.table.iter_mut().flatten() {
             consumer.on_purged(&mut self.shared, store, &mut out, subject);
+        }
+        if let Some(msg) = coming {
+            // It was counted with the rest.
+            self.with_matching(msg.subject, |consumer, _| {
+                let counted = msg.seq >= consumer.next_sseq;
+                consumer.num_pending = consumer.num_pending.saturating_sub(u64::from(counted));
+            });
         }
         self.shared.acked.clear();
     }
@@ -285,8 +293,7 @@ impl Consumers {
             self.with(slot, |consumer, shared| {
                 let group = consumer.config.deliver_group.as_bytes();
                 let wanted = queue.unwrap_or_default() == group;
-                let active = (wanted && present)
-                    || ctx.host.has_interest(ctx.account, subject, Some(group).filter(|g| !g.is_empty()));
+                let active = (wanted && present) || ctx.host.has_exact_interest(ctx.account, subject, group);
                 consumer.set_active(shared, ctx, active);
             });
         }
@@ -322,7 +329,8 @@ impl Consumers {
         self.with(slot, |consumer, shared| {
             if consumer.is_push() {
                 consumer.redelivery.take_back(acked.sseq);
-                let active = ctx.host.has_interest(ctx.account, to, None);
+                let group = consumer.config.deliver_group.as_bytes();
+                let active = ctx.host.has_exact_interest(ctx.account, to, group);
                 consumer.set_active(shared, ctx, active);
             } else {
                 consumer.request_missed(shared, ctx, to, acked.sseq);

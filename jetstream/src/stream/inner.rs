@@ -105,6 +105,11 @@ impl Inner {
                 self.expiry.set(seq, at_ns);
             }
         }
+        // A crash may have come between a message and the removals that follow from it, and a directory of another
+        // server may hold more than it says.
+        if let Err(error) = self.enforce_recovered() {
+            tracing::error!(stream = %self.config.name, %error, "cannot hold a stream against its limits");
+        }
         let state = self.store.state();
         if state.msgs > 0 {
             self.expiry.may_age(state.first_ts_ns, self.config.max_age_ns);

@@ -45,11 +45,18 @@ impl Inner {
 
     /// After the configuration changed: everything is held against the new limits.
     pub(super) fn enforce_all(&mut self, old: &StreamConfig) -> Result<(), StoreError> {
+        let most = limit(self.config.max_msgs_per_subject);
+        let held = limit(old.max_msgs_per_subject);
+        if most.is_none() || most.zip(held).is_some_and(|(most, held)| held <= most) {
+            return self.enforce_totals();
+        }
+        self.enforce_recovered()
+    }
+
+    /// Holds everything against the limits: what was read from a directory may exceed them.
+    pub(super) fn enforce_recovered(&mut self) -> Result<(), StoreError> {
         self.enforce_totals()?;
         let Some(most) = limit(self.config.max_msgs_per_subject) else { return Ok(()) };
-        if limit(old.max_msgs_per_subject).is_some_and(|before| before <= most) {
-            return Ok(());
-        }
         let mut over: Vec<Box<[u8]>> = Vec::new();
         self.store.index().for_each(&Filter::All, |subject, entry| {
             if entry.count > most {

@@ -75,7 +75,7 @@ impl Inner {
         self.set_expiry(seq, stored.ts_ns, ttl);
         self.note_id(headers.msg_id, seq);
         self.enforce_limits(msg.subject).map_err(|error| refusal(&error))?;
-        self.roll_up(rollup, msg.subject, 1)?;
+        self.roll_up(rollup, msg.subject, Some(&stored))?;
         if answers {
             self.acks.stored(&mut self.outbox, msg.reply, seq, false);
         }
@@ -96,7 +96,7 @@ impl Inner {
         self.touch();
         self.store.skip_to(seq, self.now()).map_err(|error| refusal(&error))?;
         self.note_id(headers.msg_id, seq);
-        self.roll_up(rollup, msg.subject, 0)?;
+        self.roll_up(rollup, msg.subject, None)?;
         if answers {
             self.acks.stored(&mut self.outbox, msg.reply, seq, false);
         }
@@ -122,13 +122,15 @@ impl Inner {
         self.dedupe.remember(id, seq, now_ns);
     }
 
-    fn roll_up(&mut self, rollup: Rollup, subject: &[u8], keep: u64) -> Result<(), Refusal> {
+    /// Removes what a message rolls up; the message itself stays, if it was `stored`.
+    fn roll_up(&mut self, rollup: Rollup, subject: &[u8], stored: Option<&Msg<'_>>) -> Result<(), Refusal> {
+        let keep = u64::from(stored.is_some());
         let filter = match rollup {
             Rollup::None => return Ok(()),
             Rollup::Subject => subject,
             Rollup::All => b"",
         };
-        self.purge(&PurgeRequest { filter, seq: 0, keep }).map_err(|error| refusal(&error))?;
+        self.purge_before(&PurgeRequest { filter, seq: 0, keep }, stored).map_err(|error| refusal(&error))?;
         Ok(())
     }
 }

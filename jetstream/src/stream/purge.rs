@@ -2,7 +2,7 @@
 
 use super::Inner;
 use crate::filter::Filter;
-use crate::store::StoreError;
+use crate::store::{Msg, StoreError};
 
 /// What to purge.
 #[derive(Debug, Clone, Copy, Default)]
@@ -21,6 +21,15 @@ impl Inner {
     /// As nats-server does: without a filter, `seq` makes `keep` meaningless, and moves the stream's first sequence
     /// even beyond its last.
     pub(crate) fn purge(&mut self, request: &PurgeRequest<'_>) -> Result<u64, StoreError> {
+        self.purge_before(request, None)
+    }
+
+    /// As [`Inner::purge`], while `coming` is stored and consumers have yet to be told of it.
+    pub(super) fn purge_before(
+        &mut self,
+        request: &PurgeRequest<'_>,
+        coming: Option<&Msg<'_>>,
+    ) -> Result<u64, StoreError> {
         if request.seq == 1 {
             return Ok(0);
         }
@@ -35,7 +44,7 @@ impl Inner {
         if purged > 0 {
             let filter = Some(request.filter).filter(|filter| !filter.is_empty());
             let (consumers, mut ctx) = self.parts();
-            consumers.on_purged(&mut ctx, filter);
+            consumers.on_purged(&mut ctx, filter, coming);
         }
         Ok(purged)
     }

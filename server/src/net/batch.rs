@@ -127,8 +127,7 @@ fn end_subscription(jetstream: Option<&JetStream>, sub: &Arc<Subscription>) {
 /// Tells the engine when nobody listens any more where `sub` listened.
 pub(super) fn tell_interest_gone(jetstream: Option<&JetStream>, account: &Account, sub: &Subscription) {
     let Some(jetstream) = jetstream.filter(|_| account.has_jetstream()) else { return };
-    let queue = (!sub.queue().is_empty()).then_some(sub.queue());
-    if !account.has_interest(sub.subject(), queue) {
+    if !account.has_exact_interest(sub.subject(), sub.queue()) {
         tell_interest(jetstream, account.id(), sub, false);
     }
 }

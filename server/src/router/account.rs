@@ -137,6 +137,12 @@ impl Account {
         self.subs.read().any_match(subject, |sub| queue.is_none_or(|queue| sub.queue() == queue))
     }
 
+    /// Whether anyone subscribed to `subject` itself and not to a wildcard that covers it, in `queue` or, where that
+    /// is empty, in no queue group.
+    pub fn has_exact_interest(&self, subject: &[u8], queue: &[u8]) -> bool {
+        self.subs.read().any_match(subject, |sub| sub.subject() == subject && sub.queue() == queue)
+    }
+
     /// The sid of a plain subscription of `client` that `subject` reaches.
     pub(crate) fn sid_of(&self, client: u64, subject: &[u8], use_sid: &mut impl FnMut(&[u8])) -> bool {
         self.subs.read().any_match(subject, |sub| {

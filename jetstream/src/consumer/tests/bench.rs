@@ -28,6 +28,10 @@ impl Host for Listeners {
         held.contains(subject) || (subject.starts_with(b"$JS.EVENT") && held.contains(&b"$events"[..]))
     }
 
+    fn has_exact_interest(&self, account: AccountId, subject: &[u8], _: &[u8]) -> bool {
+        self.has_interest(account, subject, None)
+    }
+
     fn stream_subject(&self, _: &Arc<Stream>, _: &[u8], _: bool) {}
 
     fn wake_at(&self, _: u64) {}

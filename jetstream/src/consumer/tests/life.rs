@@ -150,7 +150,7 @@ fn a_purge_leaves_nothing_pending_that_is_gone() {
         bench.publish("s.a", payload);
     }
     bench.store.compact(5).unwrap();
-    bench.with(|consumers, ctx| consumers.on_purged(ctx, None));
+    bench.with(|consumers, ctx| consumers.on_purged(ctx, None, None));
     let info = bench.info("C");
     assert_eq!((info.num_pending, info.num_ack_pending), (0, 0));
     assert_eq!((info.ack_floor.stream_seq, info.delivered.stream_seq), (4, 4));
@@ -218,12 +218,12 @@ fn positions_after_purges_are_those_of_nats_server() {
     while let Some(seq) = bench.store.next(&Filter::new(["s.1"]), 1).unwrap().map(|msg| msg.seq) {
         bench.store.remove(seq, None, false).unwrap();
     }
-    bench.with(|consumers, ctx| consumers.on_purged(ctx, Some(b"s.1")));
+    bench.with(|consumers, ctx| consumers.on_purged(ctx, Some(b"s.1"), None));
     assert_eq!(positions(&mut bench, "A"), ((2, 2), (0, 0), 1, 5));
     assert_eq!(positions(&mut bench, "B"), ((2, 10), (2, 10), 0, 0));
     assert_eq!(positions(&mut bench, "C"), ((2, 3), (1, 2), 1, 2));
     bench.store.compact(7).unwrap();
-    bench.with(|consumers, ctx| consumers.on_purged(ctx, None));
+    bench.with(|consumers, ctx| consumers.on_purged(ctx, None, None));
     assert_eq!(positions(&mut bench, "A"), ((2, 6), (2, 6), 0, 3));
     assert_eq!(positions(&mut bench, "C"), ((2, 6), (2, 6), 0, 1));
 }
