@@ -250,11 +250,13 @@ fn near_time(text: &str, separator: &str) -> String {
 }
 
 fn nuid(text: &str) -> String {
-    // Words in camel case have neither digits nor two capitals in a row.
+    // Words in camel case have neither digits nor two capitals in a row. JavaScript's ids have no small letters.
     let bytes = text.as_bytes();
-    let has_both = bytes.iter().any(u8::is_ascii_lowercase) && bytes.iter().any(u8::is_ascii_uppercase);
+    let has_upper = bytes.iter().any(u8::is_ascii_uppercase);
+    let has_lower = bytes.iter().any(u8::is_ascii_lowercase);
     let has_capitals = bytes.windows(2).any(|pair| pair.iter().all(u8::is_ascii_uppercase));
-    let is_random = has_both && (has_capitals || bytes.iter().any(u8::is_ascii_digit));
+    let has_digit = bytes.iter().any(u8::is_ascii_digit);
+    let is_random = has_upper && (has_digit || (has_lower && has_capitals));
     if is_random { "<nuid>".to_string() } else { text.to_string() }
 }
 
@@ -281,6 +283,7 @@ mod tests {
         assert_eq!(normaliser.text(&now), "<time>");
         assert_eq!(normaliser.text("2001-02-03T04:05:06Z"), "2001-02-03T04:05:06Z");
         assert_eq!(normaliser.text("0123456789abcdefghijABcd"), "0123456789abcdefghijABcd");
+        assert_eq!(normaliser.text("4KV32Y2HIVHD7170WET561"), "<nuid>");
         assert_eq!(normaliser.text("$JS.ACK.S.C.1.2.3.1700000000000000000.0"), "$JS.ACK.S.C.1.2.3.<ns>.0");
     }
 
