@@ -83,6 +83,8 @@ pub(crate) struct JetStream {
     host: Arc<EngineHost>,
     /// `$JS.<domain>.API.`, or empty.
     domain_api: Vec<u8>,
+    /// A commit waits for the disk.
+    sync_always: bool,
 }
 
 impl JetStream {
@@ -99,7 +101,12 @@ impl JetStream {
         let engine = Engine::new(config, clock, Arc::new(RealDisk), Arc::clone(&host) as Arc<dyn Host>)?;
         let domain = options.jetstream.domain.as_deref().unwrap_or_default();
         let domain_api = if domain.is_empty() { String::new() } else { format!("$JS.{domain}.API.") };
-        let jetstream = Arc::new(Self { engine, host, domain_api: domain_api.into_bytes() });
+        let jetstream = Arc::new(Self {
+            engine,
+            host,
+            domain_api: domain_api.into_bytes(),
+            sync_always: options.jetstream.sync_always,
+        });
         for account in shared.accounts.all() {
             jetstream.enable(&account)?;
         }
@@ -169,6 +176,11 @@ impl JetStream {
         }
         let in_domain = !self.domain_api.is_empty() && subject.starts_with(&self.domain_api);
         in_domain.then_some(ControlSubject::Api)
+    }
+
+    /// Whether a commit is so dear that connections of one thread share it.
+    pub(crate) fn shares_commits(&self) -> bool {
+        self.sync_always
     }
 
     /// Commits what was published to a stream, and delivers what waited for that.

@@ -149,3 +149,35 @@ fn a_slow_watcher_is_fed_as_fast_as_it_reads_and_gets_everything() {
     }
     assert_eq!(server.monitor().counts().slow_consumers, 0);
 }
+
+#[test]
+fn connections_that_share_commits_each_get_their_acknowledgements() {
+    let (_directory, mut options) = with_streams();
+    options.jetstream.sync_always = true;
+    let server = start(options);
+    let mut wire = Wire::client(&server);
+    let config = r#"{"name":"KV","subjects":["kv.>"],"storage":"file"}"#;
+    wire.send(&format!(
+        "SUB r 9\r\nPUB $JS.API.STREAM.CREATE.KV r {}\r\n{config}\r\nUNSUB 9 1\r\n",
+        config.len()
+    ));
+    assert!(wire.line().starts_with("MSG r 9 "));
+    wire.line();
+    std::thread::scope(|scope| {
+        for number in 0..8 {
+            let mut wire = Wire::client(&server);
+            scope.spawn(move || {
+                wire.send(&format!("SUB a.{number} 1\r\n"));
+                for _ in 0..20 {
+                    wire.send(&format!("PUB kv.{number} a.{number} 1\r\nx\r\n"));
+                    assert!(wire.line().starts_with("MSG a."));
+                    let ack = wire.line();
+                    assert!(ack.starts_with("{\"stream\":\"KV\",\"seq\":"), "{ack}");
+                }
+            });
+        }
+    });
+    wire.send("SUB a 1\r\nPUB kv.x a 1\r\n1\r\n");
+    assert!(wire.line().starts_with("MSG a 1 "));
+    assert_eq!(wire.line(), "{\"stream\":\"KV\",\"seq\":161}");
+}
