@@ -31,13 +31,16 @@ impl Inner {
         Ok(())
     }
 
-    /// Removes what no consumer waits for: the stream begins to keep by interest.
+    /// Removes what no consumer waits for: the stream begins to keep by interest. What no consumer ever wanted stays,
+    /// unless there is no consumer at all (nats-server v2.15.2, observed).
     fn drop_unwanted(&mut self) -> Result<(), StoreError> {
+        let none = self.consumers.is_empty();
         let mut from = 0;
         while let Some(msg) = self.store.next(&Filter::All, from)? {
             let seq = msg.seq;
             from = seq + 1;
-            if !self.consumers.retains(seq, msg.subject) {
+            let wanted_once = none || self.consumers.interested(msg.subject);
+            if wanted_once && !self.consumers.retains(seq, msg.subject) {
                 self.remove_seq(seq, false)?;
             }
         }
