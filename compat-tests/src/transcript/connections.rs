@@ -207,8 +207,13 @@ pub fn describe(frame: &Frame, normaliser: &Normaliser) -> Vec<String> {
 }
 
 fn describe_message(message: &Message, normaliser: &Normaliser) -> Vec<String> {
-    let reply =
-        message.reply.as_ref().map(|reply| format!(" reply {}", normaliser.text(reply))).unwrap_or_default();
+    // nats-server writes an empty reply subject, two blanks in a row, in answers of its own.
+    let reply = message
+        .reply
+        .as_ref()
+        .filter(|reply| !reply.is_empty())
+        .map(|reply| format!(" reply {}", normaliser.text(reply)))
+        .unwrap_or_default();
     let sid = if message.sid == INBOX_SID { String::new() } else { format!(" sid {}", message.sid) };
     let mut lines = vec![format!("MSG {}{sid}{reply}", normaliser.text(&message.subject))];
     if let Some(headers) = &message.headers {

@@ -2,6 +2,7 @@
 
 mod advisories;
 mod model;
+mod pages;
 mod requests;
 
 pub(crate) use advisories::{connected, disconnected, refused};

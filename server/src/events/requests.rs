@@ -1,11 +1,13 @@
 //! What the server answers on `$SYS.REQ.>`.
 
+use std::sync::Arc;
+
 use jetkv_jetstream::OutMsg;
 use jetkv_jetstream::json::GoTime;
 use serde::Serialize;
 
 use super::model::{DataStats, PermissionsPart, ServerPart, time};
-use super::send_json;
+use super::{pages, send_json};
 use crate::net::Client;
 use crate::router::Account;
 use crate::snapshot::ProcessUsage;
@@ -128,7 +130,7 @@ pub(crate) fn is_request(subject: &[u8]) -> bool {
 }
 
 /// Answers a request; tells whether it is one that is answered. Without a reply subject nothing is sent.
-pub(crate) fn serve(shared: &Shared, client: &Client, request: OutMsg<'_>) -> bool {
+pub(crate) fn serve(shared: &Arc<Shared>, client: &Client, request: OutMsg<'_>) -> bool {
     let Some(rest) = request.to.strip_prefix(PREFIX) else { return false };
     if shared.accounts.system().is_none() {
         return false;
@@ -142,12 +144,13 @@ pub(crate) fn serve(shared: &Shared, client: &Client, request: OutMsg<'_>) -> bo
                 account_stats(shared, (!is_system).then_some(&account))
             });
         }
-        _ => return is_system && serve_system(shared, &account, rest, request.reply),
+        _ => return is_system && serve_system(shared, &account, rest, request),
     }
     true
 }
 
-fn serve_system(shared: &Shared, account: &Account, rest: &[u8], reply: &[u8]) -> bool {
+fn serve_system(shared: &Arc<Shared>, account: &Account, rest: &[u8], request: OutMsg<'_>) -> bool {
+    let reply = request.reply;
     let Some(question) = rest.strip_prefix(b"SERVER.") else { return false };
     let own_id = shared.identity.id.as_bytes();
     let question = match question {
@@ -170,7 +173,14 @@ fn serve_system(shared: &Shared, account: &Account, rest: &[u8], reply: &[u8]) -
             host: shared.listening().0,
             id: &shared.identity.id,
         }),
-        _ => return false,
+        _ => {
+            let Some(path) = pages::path(question) else { return false };
+            if !reply.is_empty()
+                && let Some(page) = pages::answer(shared, path, request.payload)
+            {
+                send_json(shared, account, reply, &page);
+            }
+        }
     }
     true
 }

@@ -60,6 +60,24 @@ pub fn start(server: &Server) -> io::Result<Option<SocketAddr>> {
     Ok(Some(address))
 }
 
+/// Status and JSON of a page, for those who ask otherwise than by HTTP. `path` is as in `/varz`.
+///
+/// # Errors
+/// The page does not exist, or a parameter is wrong.
+pub(crate) fn json_page(
+    source: &MonitorSource,
+    path: &str,
+    parameters: Vec<(String, String)>,
+) -> Result<(u16, String), String> {
+    let site = Site { source: source.clone(), visits: Visits::default(), base_path: String::new() };
+    // This is not a visit by HTTP.
+    let page = match path {
+        "/varz" => varz::page(source, &site.visits),
+        _ => site.page(path, &Query::from_pairs(parameters)),
+    };
+    page.into_json()
+}
+
 struct Site {
     source: MonitorSource,
     visits: Visits,

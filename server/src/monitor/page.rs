@@ -51,6 +51,11 @@ impl Page {
         Self { status: StatusCode::BAD_REQUEST, kind: Kind::Text, content }
     }
 
+    /// Status and content where that is JSON; else the content as an error.
+    pub(super) fn into_json(self) -> Result<(u16, String), String> {
+        if self.kind == Kind::Json { Ok((self.status.as_u16(), self.content)) } else { Err(self.content) }
+    }
+
     pub(super) fn into_response(self) -> Response<Full<Bytes>> {
         let mut response = Response::new(Full::new(Bytes::from(self.content)));
         *response.status_mut() = self.status;

@@ -21,6 +21,11 @@ impl Query {
         )
     }
 
+    /// Parameters that were not written as text.
+    pub(super) fn from_pairs(pairs: Vec<(String, String)>) -> Self {
+        Self(pairs)
+    }
+
     /// A parameter's first value; empty when it is not there.
     pub(super) fn text(&self, name: &str) -> &str {
         self.0.iter().find(|(known, _)| known == name).map_or("", |(_, value)| value)
