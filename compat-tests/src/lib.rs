@@ -7,9 +7,11 @@
 
 pub mod clients;
 pub mod crash;
+pub mod generate;
 pub mod http;
 pub mod oracle;
 pub mod process;
+pub mod random;
 pub mod request;
 pub mod scoreboard;
 pub mod transcript;

@@ -5,6 +5,7 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use jetkv_compat_tests::generate::{self, Profile};
 use jetkv_compat_tests::oracle::{self, Tool, Toolbox};
 use jetkv_compat_tests::process::Program;
 use jetkv_compat_tests::transcript::compare::{Comparison, Report};
@@ -21,6 +22,12 @@ const USAGE: &str = "usage:
       --both PROGRAM     this program takes both places: the check of the scenarios themselves
   compat clients [LANGUAGE]... [--both PROGRAM] [--against PROGRAM]
       Runs the drivers of the client libraries (go, rust, python, javascript, java, c) on both and compares.
+  compat generate [--seeds N] [--from N] [--profile NAME] [--keep FOLDER] [--both PROGRAM] [--against PROGRAM]
+      Runs generated sessions (profiles: streams, consumers, subjects, kv, parser; by default a mix) on both and
+      shortens what differs to a scenario.
+      --seeds N          so many sessions (200)
+      --from N           the first seed (0)
+      --keep FOLDER      writes the scenarios of differences into this folder besides printing them
   compat scoreboard [--check]
       Writes COMPATIBILITY.md from features.toml and the scenarios, or checks that it is current.";
 
@@ -29,6 +36,7 @@ fn main() -> ExitCode {
     let result = match arguments.split_first() {
         Some((verb, rest)) if verb == "play" => play(rest),
         Some((verb, rest)) if verb == "clients" => run_clients(rest),
+        Some((verb, rest)) if verb == "generate" => run_generated(rest),
         Some((verb, rest)) if verb == "scoreboard" => write_scoreboard(rest),
         _ => Err(USAGE.into()),
     };
@@ -49,6 +57,10 @@ struct PlayOptions {
     show: bool,
     both: Option<String>,
     against: Option<String>,
+    seeds: Option<u64>,
+    from: Option<u64>,
+    profile: Option<String>,
+    keep: Option<PathBuf>,
 }
 
 fn parse_options(arguments: &[String]) -> Result<PlayOptions> {
@@ -60,6 +72,10 @@ fn parse_options(arguments: &[String]) -> Result<PlayOptions> {
             "--only" => options.only = Some(value()?),
             "--both" => options.both = Some(value()?),
             "--against" => options.against = Some(value()?),
+            "--seeds" => options.seeds = Some(value()?.parse()?),
+            "--from" => options.from = Some(value()?.parse()?),
+            "--profile" => options.profile = Some(value()?),
+            "--keep" => options.keep = Some(value()?.into()),
             "--show" => options.show = true,
             path if path.starts_with("--") => return Err(USAGE.into()),
             path => options.paths.push(path.into()),
@@ -124,6 +140,29 @@ fn run_clients(arguments: &[String]) -> Result<bool> {
         }
     }
     Ok(good)
+}
+
+fn run_generated(arguments: &[String]) -> Result<bool> {
+    let options = parse_options(arguments)?;
+    let (reference, candidate) = programs(&options, &Toolbox::default())?;
+    let profile = match &options.profile {
+        None => None,
+        Some(name) => {
+            let found = Profile::ALL.into_iter().find(|profile| profile.name() == name);
+            Some(found.ok_or_else(|| format!("no profile {name:?}\n{USAGE}"))?)
+        }
+    };
+    let from = options.from.unwrap_or_default();
+    let seeds = from..from.saturating_add(options.seeds.unwrap_or(generate::SEEDS));
+    let summary = generate::run(&reference, &candidate, seeds, profile)?;
+    if let Some(folder) = &options.keep {
+        std::fs::create_dir_all(folder)?;
+        for finding in &summary.findings {
+            std::fs::write(folder.join(format!("{}.txt", finding.name)), &finding.scenario)?;
+        }
+    }
+    println!("{summary}");
+    Ok(summary.findings.is_empty())
 }
 
 fn play(arguments: &[String]) -> Result<bool> {

@@ -9,6 +9,7 @@ mod model;
 mod writer;
 
 use crate::process::{Program, Server, ServerOptions};
+use crate::random::Random;
 use crate::request::{Requester, header};
 use crate::{Error, Result};
 use model::{Kind, Ledger, Stored};
@@ -156,24 +157,4 @@ fn create_bucket(server: &Server) -> Result<()> {
     });
     Requester::open(server)?.api(&format!("$JS.API.STREAM.CREATE.{STREAM}"), &config)?;
     Ok(())
-}
-
-/// A small generator (xorshift64*): runs are repeated by their seed.
-struct Random(u64);
-
-impl Random {
-    fn new(seed: u64) -> Self {
-        Self(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1)
-    }
-
-    fn next(&mut self) -> u64 {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        self.0.wrapping_mul(0x2545_F491_4F6C_DD1D)
-    }
-
-    fn below(&mut self, bound: u64) -> u64 {
-        (self.next() >> 16) % bound.max(1)
-    }
 }

@@ -1,9 +1,10 @@
 //! A writer: one connection, its own keys, one operation at a time.
 
+use super::STREAM;
 use super::model::{Change, Ledger};
-use super::{Random, STREAM};
 use crate::Result;
 use crate::process::Server;
+use crate::random::Random;
 use crate::request::Requester;
 use serde_json::{Value, json};
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -1,0 +1,200 @@
+//! Random sessions, run on nats-server and JetKV in step.
+//!
+//! A seed gives a profile and a session: a list of operations that only depends on the seed. Sessions share one pair of
+//! servers, each under a name of its own. When answers differ, the session is run again to see that the difference is
+//! steady, and then shortened as long as it stays; what is left is printed as a scenario.
+
+pub mod consumers;
+pub mod kv;
+pub mod operation;
+pub mod pair;
+pub mod parser;
+pub mod same;
+pub mod shrink;
+pub mod side;
+pub mod streams;
+pub mod subjects;
+
+use std::ops::Range;
+
+use crate::Result;
+use crate::process::Program;
+use crate::random::Random;
+use operation::{Operation, scenario_text};
+use pair::{Pair, Run};
+
+/// Sessions of a run unless it says otherwise.
+pub const SEEDS: u64 = 200;
+/// Operations in a session.
+pub const SESSION_LENGTH: usize = 60;
+/// How often a session is run to tell a difference from an accident of timing.
+const CONFIRMATIONS: usize = 2;
+/// How many sessions are run at most to shorten one.
+const SHRINK_TRIES_MAX: usize = 200;
+
+/// What a session aims at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Profile {
+    /// Streams: their limits, publish headers, reads, purges, deletes, updates.
+    Streams,
+    /// Pull and push consumers and their acks.
+    Consumers,
+    /// Subject matching and queue groups.
+    Subjects,
+    /// A bucket, used as the clients use it.
+    Kv,
+    /// Bytes on raw connections.
+    Parser,
+}
+
+impl Profile {
+    /// All, in the order of the command's `--profile`.
+    pub const ALL: [Self; 5] = [Self::Streams, Self::Consumers, Self::Subjects, Self::Kv, Self::Parser];
+
+    /// The profile that a seed stands for.
+    pub fn of(seed: u64) -> Self {
+        match seed % 10 {
+            0..=2 => Self::Streams,
+            3..=5 => Self::Consumers,
+            6 => Self::Subjects,
+            7 | 8 => Self::Kv,
+            _ => Self::Parser,
+        }
+    }
+
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Streams => "streams",
+            Self::Consumers => "consumers",
+            Self::Subjects => "subjects",
+            Self::Kv => "kv",
+            Self::Parser => "parser",
+        }
+    }
+}
+
+/// The session of a seed.
+pub fn session(profile: Profile, seed: u64) -> Vec<Operation> {
+    let random = Random::new(seed);
+    match profile {
+        Profile::Streams => streams::session(random, SESSION_LENGTH),
+        Profile::Consumers => consumers::session(random, SESSION_LENGTH),
+        Profile::Subjects => subjects::session(random, SESSION_LENGTH),
+        Profile::Kv => kv::session(random, SESSION_LENGTH),
+        Profile::Parser => parser::session(random, SESSION_LENGTH),
+    }
+}
+
+/// A difference, made as short as it gets.
+#[derive(Clone, Debug)]
+pub struct Finding {
+    /// Profile and seed.
+    pub name: String,
+    /// What differed.
+    pub difference: String,
+    /// The session as a scenario file.
+    pub scenario: String,
+}
+
+/// What a run over many seeds found.
+#[derive(Clone, Debug, Default)]
+pub struct Summary {
+    /// Operations that were run and compared.
+    pub operations: usize,
+    /// Differences that show in every run of their session.
+    pub findings: Vec<Finding>,
+    /// Differences that went away when their session was run again: accidents of timing.
+    pub unsteady: Vec<String>,
+}
+
+impl std::fmt::Display for Summary {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let (findings, unsteady) = (self.findings.len(), self.unsteady.len());
+        write!(f, "{} operations, {findings} differences, {unsteady} unsteady", self.operations)?;
+        self.unsteady.iter().try_for_each(|text| write!(f, "\nunsteady {text}"))
+    }
+}
+
+/// Runs the sessions of these seeds, all of one profile if it is given.
+///
+/// # Errors
+/// When a server cannot be started.
+pub fn run(
+    reference: &Program,
+    candidate: &Program,
+    seeds: Range<u64>,
+    only: Option<Profile>,
+) -> Result<Summary> {
+    let mut pair = Pair::start(reference, candidate)?;
+    let mut summary = Summary::default();
+    for seed in seeds {
+        let profile = only.unwrap_or_else(|| Profile::of(seed));
+        let name = format!("{}-{seed}", profile.name());
+        let operations = session(profile, seed);
+        let first = pair.run(&operations)?;
+        summary.operations += first.answer_counts.len();
+        let Some((index, difference)) = first.difference else { continue };
+        let operations: Vec<Operation> = operations.into_iter().take(index + 1).collect();
+        if !is_steady(&mut pair, &operations)? {
+            summary.unsteady.push(format!("{name}, operation {index}: {difference}"));
+            continue;
+        }
+        let finding = shorten(&mut pair, &name, &operations, difference)?;
+        println!("DIFFERENT {name}\n{}\n{}", finding.difference, finding.scenario);
+        summary.findings.push(finding);
+    }
+    Ok(summary)
+}
+
+fn is_steady(pair: &mut Pair, operations: &[Operation]) -> Result<bool> {
+    for _ in 0..CONFIRMATIONS {
+        if pair.run(operations)?.difference.is_none() {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+fn shorten(pair: &mut Pair, name: &str, operations: &[Operation], difference: String) -> Result<Finding> {
+    let mut found = Run { difference: Some((operations.len(), difference)), ..Run::default() };
+    let kept = shrink::shrink(operations, SHRINK_TRIES_MAX, |operations| match pair.run(operations) {
+        Ok(run) if run.difference.is_some() => {
+            found = run;
+            true
+        }
+        _ => false,
+    });
+    let difference = found.difference.map(|(_, difference)| difference).unwrap_or_default();
+    let title = format!("Generated, {name}.");
+    Ok(Finding {
+        name: name.to_string(),
+        difference,
+        scenario: scenario_text(&title, &kept, &found.answer_counts),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::transcript::scenario;
+
+    #[test]
+    fn a_seed_always_gives_the_same_session() {
+        for seed in 0..50 {
+            let profile = Profile::of(seed);
+            assert_eq!(session(profile, seed), session(profile, seed));
+            assert_ne!(session(profile, seed), session(profile, seed + 10), "{}", profile.name());
+            assert!(session(profile, seed).len() >= SESSION_LENGTH);
+        }
+    }
+
+    #[test]
+    fn every_session_can_be_written_as_a_scenario() {
+        for seed in 0..100 {
+            let text = scenario_text("generated", &session(Profile::of(seed), seed), &[]);
+            let cases = scenario::parse(std::path::Path::new("found/x.txt"), &text);
+            assert!(cases.is_ok(), "seed {seed}: {cases:?}\n{text}");
+        }
+    }
+}

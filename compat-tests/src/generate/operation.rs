@@ -1,0 +1,190 @@
+//! What a generated session consists of, and its text as a scenario.
+
+use std::fmt::Write as _;
+
+use crate::transcript::template;
+
+/// Stands for the session's own name in subjects and payloads, so that sessions share servers without meeting.
+pub const OWN_NAME: char = '@';
+
+/// How the end of the answers to a request is known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Answers {
+    /// There is one.
+    One,
+    /// Messages of a direct get, up to a status or an error.
+    Batch,
+    /// A pull: so many messages, or fewer and a status.
+    Pull(usize),
+}
+
+/// A request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Request {
+    /// Subject.
+    pub subject: String,
+    /// Header lines (`Name: value`).
+    pub headers: Vec<String>,
+    /// Payload.
+    pub payload: String,
+    /// What answers it.
+    pub answers: Answers,
+    /// It changes nothing, so it can be asked again while a server still works off earlier requests.
+    pub is_read: bool,
+}
+
+/// One step of a session.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Operation {
+    /// A request of the session's main connection.
+    Request(Request),
+    /// A payload for the ack subject of a message that a pull or (with `pushed`) a push consumer brought. The number
+    /// counts from the first such message, modulo how many there were; nothing happens when there were none.
+    Acknowledge {
+        /// Which message.
+        nth: usize,
+        /// Whether it is one of those that were pushed.
+        pushed: bool,
+        /// `+ACK` and others.
+        payload: String,
+    },
+    /// A control line (and payload) of one of a few client connections, all of which are then brought up to date.
+    Client {
+        /// Connection: 0, 1, ...
+        connection: usize,
+        /// The bytes.
+        text: String,
+    },
+    /// A connection of its own that sends these pieces.
+    Raw {
+        /// The pieces, each written by itself.
+        pieces: Vec<Vec<u8>>,
+    },
+    /// The server is ended with SIGTERM and started again.
+    Restart,
+}
+
+impl Operation {
+    /// A request with one answer.
+    pub fn request(subject: impl Into<String>, payload: impl Into<String>) -> Self {
+        Self::Request(Request {
+            subject: subject.into(),
+            headers: Vec::new(),
+            payload: payload.into(),
+            answers: Answers::One,
+            is_read: false,
+        })
+    }
+
+    /// A request of the JetStream API.
+    pub fn api(subject: &str, payload: impl Into<String>) -> Self {
+        Self::request(format!("$JS.API.{subject}"), payload)
+    }
+
+    /// A request of the JetStream API that changes nothing.
+    pub fn read(subject: &str, payload: impl Into<String>) -> Self {
+        match Self::api(subject, payload) {
+            Self::Request(request) => Self::Request(Request { is_read: true, ..request }),
+            other => other,
+        }
+    }
+
+    /// A direct get of several messages.
+    pub fn batch(subject: &str, payload: impl Into<String>) -> Self {
+        match Self::read(subject, payload) {
+            Self::Request(request) => Self::Request(Request { answers: Answers::Batch, ..request }),
+            other => other,
+        }
+    }
+
+    /// A publish that is acknowledged.
+    pub fn publish(subject: &str, headers: Vec<String>, payload: &str) -> Self {
+        match Self::request(subject, payload) {
+            Self::Request(request) => Self::Request(Request { headers, ..request }),
+            other => other,
+        }
+    }
+
+    /// A pull.
+    pub fn pull(subject: &str, payload: impl Into<String>, count: usize) -> Self {
+        match Self::api(subject, payload) {
+            Self::Request(request) => Self::Request(Request { answers: Answers::Pull(count), ..request }),
+            other => other,
+        }
+    }
+}
+
+/// The text of a session as a scenario file, with how many answers the reference gave to each operation.
+pub fn scenario_text(title: &str, operations: &[Operation], answer_counts: &[usize]) -> String {
+    let mut text = format!("# {title}\n");
+    let mut clients: Vec<usize> = operations
+        .iter()
+        .filter_map(|operation| match operation {
+            Operation::Client { connection, .. } => Some(*connection),
+            _ => None,
+        })
+        .collect();
+    clients.sort_unstable();
+    clients.dedup();
+    for client in &clients {
+        let _ = writeln!(text, "connect c{client}");
+    }
+    let needs_main = operations.iter().any(|operation| match operation {
+        Operation::Request(request) => matches!(request.answers, Answers::Pull(_)),
+        Operation::Acknowledge { .. } => true,
+        _ => false,
+    });
+    if needs_main {
+        text.push_str("connect m\nm > SUB in 1\nm > SUB GD.> 2\n");
+    }
+    for (index, operation) in operations.iter().enumerate() {
+        let count = answer_counts.get(index).copied().unwrap_or(1);
+        text.push_str(&step_text(index, operation, count, &clients, needs_main).replace(OWN_NAME, "G"));
+    }
+    text
+}
+
+fn step_text(
+    index: usize,
+    operation: &Operation,
+    count: usize,
+    clients: &[usize],
+    needs_main: bool,
+) -> String {
+    match operation {
+        Operation::Request(request) => {
+            let headers = match request.headers.as_slice() {
+                [] => String::new(),
+                headers => format!("[{}] ", headers.join("; ")),
+            };
+            let message = format!("{headers}{}", template::encode(request.payload.as_bytes()));
+            match request.answers {
+                Answers::One => format!("request {} {message}\n", request.subject),
+                Answers::Batch => format!("collect {count} {} {message}\n", request.subject),
+                Answers::Pull(_) => format!("m ask {} in {message}\nm < {count}\n", request.subject),
+            }
+        }
+        Operation::Acknowledge { nth, payload, .. } => {
+            format!("# message {nth} of those so far\nm reply {payload}\nm sync\n")
+        }
+        Operation::Client { connection, text } => {
+            let mut step = format!("c{connection} >> {}\n", template::encode(text.as_bytes()));
+            for client in clients {
+                let _ = writeln!(step, "c{client} sync");
+            }
+            step
+        }
+        Operation::Raw { pieces } => {
+            let mut step = format!("open r{index}\n");
+            for piece in pieces {
+                let _ = writeln!(step, "r{index} >> {}", template::encode(piece));
+            }
+            let _ = writeln!(step, "r{index} quiet 60ms");
+            step
+        }
+        Operation::Restart if needs_main => {
+            "stop term\nstart\nconnect m\nm > SUB in 1\nm > SUB GD.> 2\n".to_string()
+        }
+        Operation::Restart => "stop term\nstart\n".to_string(),
+    }
+}

@@ -1,0 +1,268 @@
+//! Runs a session on two servers in step and stops at the first difference.
+
+use std::time::{Duration, Instant};
+
+use super::operation::{OWN_NAME, Operation, Request};
+use super::same;
+use super::side::Side;
+use crate::Result;
+use crate::process::Program;
+use crate::transcript::normalise::Normaliser;
+use crate::wire::{Connection, Frame, Message};
+
+/// How often, and how far apart, a question is repeated whose answers differ: servers finish some work only after they
+/// have answered.
+const READ_TRIES: usize = 25;
+const READ_PAUSE: Duration = Duration::from_millis(20);
+/// How long deliveries may be behind those of the other server.
+const DELIVERY_WAIT: Duration = Duration::from_secs(2);
+/// A raw connection that was silent for so long has nothing more to say.
+const RAW_QUIET: Duration = Duration::from_millis(30);
+const RAW_WAIT: Duration = Duration::from_secs(1);
+const POLL: Duration = Duration::from_millis(2);
+
+/// What came of a session.
+#[derive(Clone, Debug, Default)]
+pub struct Run {
+    /// How many answers the reference gave to each operation.
+    pub answer_counts: Vec<usize>,
+    /// The operation that differed, and how; the session ended there.
+    pub difference: Option<(usize, String)>,
+}
+
+/// Two running servers that sessions share.
+#[derive(Debug)]
+pub struct Pair {
+    reference: Side,
+    candidate: Side,
+    normaliser: Normaliser,
+    sessions: u64,
+}
+
+impl Pair {
+    /// Starts both.
+    ///
+    /// # Errors
+    /// When one does not start.
+    pub fn start(reference: &Program, candidate: &Program) -> Result<Self> {
+        Ok(Self {
+            reference: Side::start(reference)?,
+            candidate: Side::start(candidate)?,
+            normaliser: Normaliser::new(&[], &[], &[])?,
+            sessions: 0,
+        })
+    }
+
+    /// Runs a session under a name of its own and removes its streams afterwards.
+    ///
+    /// # Errors
+    /// When a server cannot be started or reached at all.
+    pub fn run(&mut self, operations: &[Operation]) -> Result<Run> {
+        self.sessions += 1;
+        // A fixed width keeps sizes in bytes equal from run to run.
+        let name = format!("G{:05}", self.sessions);
+        let clients = operations
+            .iter()
+            .map(|operation| match operation {
+                Operation::Client { connection, .. } => connection + 1,
+                _ => 0,
+            })
+            .max()
+            .unwrap_or_default();
+        self.reference.begin(&name, clients)?;
+        self.candidate.begin(&name, clients)?;
+        let mut run = Run::default();
+        for (index, operation) in operations.iter().enumerate() {
+            let (count, mut difference) = self.step(&name, operation)?;
+            run.answer_counts.push(count);
+            if difference.is_none() {
+                difference = self.compare_pushes();
+            }
+            if let Some(difference) = difference {
+                run.difference = Some((index, difference));
+                break;
+            }
+        }
+        self.remove_streams(&name, operations);
+        Ok(run)
+    }
+
+    fn step(&mut self, name: &str, operation: &Operation) -> Result<(usize, Option<String>)> {
+        match operation {
+            Operation::Request(request) => Ok(self.request(&own(request, name))),
+            Operation::Acknowledge { nth, pushed, payload } => Ok(self.acknowledge(*nth, *pushed, payload)),
+            Operation::Client { connection, text } => Ok(self.client(*connection, name, text)),
+            Operation::Raw { pieces } => self.raw(pieces),
+            Operation::Restart => {
+                self.reference.restart()?;
+                let restarted = self.candidate.restart();
+                Ok((0, restarted.err().map(|error| error.to_string())))
+            }
+        }
+    }
+
+    fn request(&mut self, request: &Request) -> (usize, Option<String>) {
+        let tries = if request.is_read { READ_TRIES } else { 1 };
+        let mut result = (0, None);
+        for attempt in 0..tries {
+            if attempt > 0 {
+                std::thread::sleep(READ_PAUSE);
+            }
+            self.reference.ask(request);
+            self.candidate.ask(request);
+            let reference = self.reference.answers(request.answers);
+            let candidate = self.candidate.answers(request.answers);
+            result = (reference.len(), same::difference(&self.normaliser, &reference, &candidate));
+            let is_silent = reference.is_empty() || candidate.is_empty();
+            if result.1.is_none() || is_silent {
+                break;
+            }
+        }
+        result
+    }
+
+    fn acknowledge(&mut self, nth: usize, pushed: bool, payload: &str) -> (usize, Option<String>) {
+        let subjects = [&self.reference, &self.candidate].map(|side| {
+            let subjects: Vec<String> = if pushed {
+                in_order(&side.pushed).into_iter().filter_map(|message| message.reply).collect()
+            } else {
+                side.pulled.clone()
+            };
+            nth.checked_rem(subjects.len()).and_then(|at| subjects.get(at).cloned())
+        });
+        let [Some(reference), Some(candidate)] = subjects else { return (0, None) };
+        let request = |subject: String| match Operation::request(subject, payload) {
+            Operation::Request(request) => Some(request),
+            _ => None,
+        };
+        let (Some(reference), Some(candidate)) = (request(reference), request(candidate)) else {
+            return (0, None);
+        };
+        self.reference.ask(&reference);
+        self.candidate.ask(&candidate);
+        let one = self.reference.answers(reference.answers);
+        let other = self.candidate.answers(candidate.answers);
+        (one.len(), same::difference(&self.normaliser, &one, &other))
+    }
+
+    fn client(&mut self, connection: usize, name: &str, text: &str) -> (usize, Option<String>) {
+        let bytes = text.replace(OWN_NAME, name).into_bytes();
+        let [reference, candidate] = [&mut self.reference, &mut self.candidate].map(|side| {
+            let mut lines: Vec<String> = side
+                .client(connection, &bytes)
+                .into_iter()
+                .filter(|(_, frame)| is_own(frame, name))
+                .map(|(connection, frame)| delivery(connection, frame))
+                .collect();
+            lines.sort();
+            lines
+        });
+        let difference = (reference != candidate)
+            .then(|| crate::transcript::compare::show_difference(&reference, &candidate));
+        (reference.len(), difference)
+    }
+
+    fn raw(&mut self, pieces: &[Vec<u8>]) -> Result<(usize, Option<String>)> {
+        let mut connections = [self.reference.raw(pieces)?, self.candidate.raw(pieces)?];
+        let mut frames = [Vec::new(), Vec::new()];
+        let deadline = Instant::now() + RAW_WAIT;
+        let mut quiet_since = Instant::now();
+        while Instant::now() < deadline {
+            let mut any = false;
+            for (connection, frames) in connections.iter_mut().zip(&mut frames) {
+                any |= receive(connection, frames);
+            }
+            if any {
+                quiet_since = Instant::now();
+            }
+            let [reference, candidate] = &frames;
+            let are_even = reference.len() == candidate.len();
+            let are_closed = connections.iter().all(Connection::is_closed);
+            if are_even && (are_closed || quiet_since.elapsed() > RAW_QUIET) {
+                break;
+            }
+        }
+        let [reference, candidate] = &frames;
+        Ok((reference.len(), same::difference(&self.normaliser, reference, candidate)))
+    }
+
+    /// Waits until both have delivered equally much, and compares it.
+    fn compare_pushes(&mut self) -> Option<String> {
+        let deadline = Instant::now() + DELIVERY_WAIT;
+        self.reference.receive_pushes(Duration::ZERO);
+        self.candidate.receive_pushes(Duration::ZERO);
+        while self.reference.pushed.len() != self.candidate.pushed.len() && Instant::now() < deadline {
+            self.reference.receive_pushes(POLL);
+            self.candidate.receive_pushes(POLL);
+        }
+        let frames = |side: &Side| in_order(&side.pushed).into_iter().map(Frame::Message).collect::<Vec<_>>();
+        let difference =
+            same::difference(&self.normaliser, &frames(&self.reference), &frames(&self.candidate));
+        difference.map(|difference| format!("of what was pushed, {difference}"))
+    }
+
+    fn remove_streams(&mut self, name: &str, operations: &[Operation]) {
+        for stream in ["@A", "@B", "@C", "KV_@"] {
+            let is_used = operations.iter().any(|operation| match operation {
+                Operation::Request(request) => request.subject.contains(stream),
+                _ => false,
+            });
+            if is_used {
+                let subject = format!("STREAM.DELETE.{}", stream.replace(OWN_NAME, name));
+                if let Operation::Request(request) = Operation::api(&subject, "") {
+                    self.request(&request);
+                }
+            }
+        }
+    }
+}
+
+fn own(request: &Request, name: &str) -> Request {
+    Request {
+        subject: request.subject.replace(OWN_NAME, name),
+        headers: request.headers.iter().map(|header| header.replace(OWN_NAME, name)).collect(),
+        payload: request.payload.replace(OWN_NAME, name),
+        ..request.clone()
+    }
+}
+
+/// Deliveries of one consumer in order; those of different consumers have no order between them.
+fn in_order(messages: &[Message]) -> Vec<Message> {
+    let consumer = |message: &Message| {
+        let reply = message.reply.clone().unwrap_or_default();
+        reply.split('.').take(4).map(str::to_string).collect::<Vec<_>>()
+    };
+    let mut messages = messages.to_vec();
+    messages.sort_by_key(consumer);
+    messages
+}
+
+/// Wide subscriptions also see what the servers and other connections send.
+fn is_own(frame: &Frame, name: &str) -> bool {
+    match frame {
+        Frame::Message(message) => message.subject.contains(name),
+        _ => true,
+    }
+}
+
+/// A delivery as text. The member of a queue group (a sid `qG...` of group `G`) that gets a message is chosen at random.
+fn delivery(connection: usize, frame: Frame) -> String {
+    match frame {
+        Frame::Message(message) if message.sid.starts_with('q') => {
+            let sid = message.sid.chars().take(2).collect();
+            format!("queue: {}", same::show(&Frame::Message(Message { sid, ..message })))
+        }
+        frame => format!("{connection}: {}", same::show(&frame)),
+    }
+}
+
+fn receive(connection: &mut Connection, frames: &mut Vec<Frame>) -> bool {
+    let mut any = false;
+    while let Some(frame) = connection.next(POLL) {
+        if frame != Frame::Ping {
+            frames.push(frame);
+            any = true;
+        }
+    }
+    any
+}

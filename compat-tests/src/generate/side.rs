@@ -1,0 +1,218 @@
+//! One of the two servers, with the connections of the session that runs on it.
+
+use std::time::{Duration, Instant};
+
+use rustix::process::Signal;
+
+use super::operation::{Answers, Operation, Request};
+use crate::Result;
+use crate::process::{Program, Server, ServerOptions};
+use crate::wire::{Connection, Frame, Message};
+
+/// How long an answer may take.
+const ANSWER_WAIT: Duration = Duration::from_secs(3);
+/// The subscription that push consumers deliver to.
+const PUSH_SID: &str = "2";
+const CONNECT: &[u8] =
+    b"CONNECT {\"verbose\":false,\"pedantic\":false,\"headers\":true,\"no_responders\":true}\r\nPING\r\n";
+/// The pause between two pieces of a raw connection, so that the server reads them one by one.
+const PIECE_PAUSE: Duration = Duration::from_micros(200);
+
+/// A server and what its session has received.
+#[derive(Debug)]
+pub struct Side {
+    program: Program,
+    server: Server,
+    main: Connection,
+    name: String,
+    last_sid: u64,
+    /// Messages that push consumers delivered.
+    pub pushed: Vec<Message>,
+    /// Ack subjects of the messages that pulls brought.
+    pub pulled: Vec<String>,
+    clients: Vec<Connection>,
+}
+
+impl Side {
+    /// Starts a server of `program`.
+    ///
+    /// # Errors
+    /// When it does not start.
+    pub fn start(program: &Program) -> Result<Self> {
+        let flags = ["-js", "-n", "generated"].map(str::to_string).to_vec();
+        let server = Server::start(program, &ServerOptions { flags, ..ServerOptions::default() })?;
+        let mut side = Self {
+            program: program.clone(),
+            main: open(&server)?,
+            server,
+            name: String::new(),
+            last_sid: 10,
+            pushed: Vec::new(),
+            pulled: Vec::new(),
+            clients: Vec::new(),
+        };
+        // While nats-server removes its last stream, it may fail to make another.
+        if let Operation::Request(request) = Operation::api("STREAM.CREATE.ANCHOR", r#"{"name":"ANCHOR"}"#) {
+            side.ask(&request);
+            side.answers(Answers::One);
+        }
+        Ok(side)
+    }
+
+    /// Forgets the session before and makes ready for one with this name and so many client connections.
+    ///
+    /// # Errors
+    /// When the server has to be replaced and the new one does not start.
+    pub fn begin(&mut self, name: &str, clients: usize) -> Result<()> {
+        if self.main.is_closed() || !self.server.is_alive() {
+            *self = Self::start(&self.program)?;
+        }
+        self.pushed.clear();
+        self.pulled.clear();
+        self.name = name.to_string();
+        self.subscribe_pushes()?;
+        self.clients = (0..clients).map(|_| open(&self.server)).collect::<Result<_>>()?;
+        Ok(())
+    }
+
+    fn subscribe_pushes(&mut self) -> Result<()> {
+        let line = format!("UNSUB {PUSH_SID}\r\nSUB {}D.> {PUSH_SID}\r\n", self.name);
+        self.main.send(line.as_bytes())
+    }
+
+    /// Ends the server and starts it again on its store.
+    ///
+    /// # Errors
+    /// When it does not end or start.
+    pub fn restart(&mut self) -> Result<()> {
+        self.server.stop(Signal::TERM)?;
+        self.server.launch()?;
+        self.main = open(&self.server)?;
+        self.subscribe_pushes()
+    }
+
+    /// Sends a request; [`Side::answers`] collects what comes of it. A failure shows as a missing answer.
+    pub fn ask(&mut self, request: &Request) {
+        self.last_sid += 1;
+        let sid = self.last_sid;
+        let mut bytes = format!("SUB _INBOX.{sid} {sid}\r\n").into_bytes();
+        let size = request.payload.len();
+        if request.headers.is_empty() {
+            bytes.extend(format!("PUB {} _INBOX.{sid} {size}\r\n", request.subject).into_bytes());
+        } else {
+            let block = format!("NATS/1.0\r\n{}\r\n\r\n", request.headers.join("\r\n"));
+            let (head, all) = (block.len(), block.len() + size);
+            bytes.extend(
+                format!("HPUB {} _INBOX.{sid} {head} {all}\r\n{block}", request.subject).into_bytes(),
+            );
+        }
+        bytes.extend(request.payload.as_bytes());
+        bytes.extend(b"\r\n");
+        // A connection that has gone shows when the answer is read.
+        let _ = self.main.send(&bytes);
+    }
+
+    /// The answers to the latest request.
+    pub fn answers(&mut self, rule: Answers) -> Vec<Frame> {
+        let sid = self.last_sid.to_string();
+        let deadline = Instant::now() + ANSWER_WAIT;
+        let mut frames = Vec::new();
+        while let Some(frame) = self.main.next(deadline.saturating_duration_since(Instant::now())) {
+            match frame {
+                Frame::Message(message) if message.sid == sid => {
+                    if let (Answers::Pull(_), Some(reply)) = (rule, &message.reply) {
+                        self.pulled.push(reply.clone());
+                    }
+                    let is_last = ends(rule, &message, frames.len() + 1);
+                    frames.push(Frame::Message(name_inbox(message, &sid)));
+                    if is_last {
+                        break;
+                    }
+                }
+                Frame::Message(message) if message.sid == PUSH_SID => self.pushed.push(message),
+                Frame::Message(_) | Frame::Ping | Frame::Pong | Frame::Info(_) => {}
+                other => frames.push(other),
+            }
+        }
+        let _ = self.main.send(format!("UNSUB {sid}\r\n").as_bytes());
+        frames
+    }
+
+    /// Takes in what push consumers deliver within `limit`.
+    pub fn receive_pushes(&mut self, limit: Duration) {
+        let deadline = Instant::now() + limit;
+        while let Some(frame) = self.main.next(deadline.saturating_duration_since(Instant::now())) {
+            if let Frame::Message(message) = frame
+                && message.sid == PUSH_SID
+            {
+                self.pushed.push(message);
+            }
+        }
+    }
+
+    /// Sends bytes on a client connection and returns what all of them receive, up to a PONG each.
+    pub fn client(&mut self, connection: usize, bytes: &[u8]) -> Vec<(usize, Frame)> {
+        let mut received = Vec::new();
+        if let Some(client) = self.clients.get_mut(connection) {
+            let _ = client.send(bytes);
+            received.extend(up_to_pong(client).into_iter().map(|frame| (connection, frame)));
+        }
+        for (index, client) in self.clients.iter_mut().enumerate().filter(|(index, _)| *index != connection) {
+            received.extend(up_to_pong(client).into_iter().map(|frame| (index, frame)));
+        }
+        received
+    }
+
+    /// Sends pieces on a new connection.
+    ///
+    /// # Errors
+    /// When the server does not accept it.
+    pub fn raw(&self, pieces: &[Vec<u8>]) -> Result<Connection> {
+        let mut connection = Connection::open(self.server.port("nats").ok_or("no client port")?)?;
+        for piece in pieces {
+            // The server may have closed it already: that is seen when it is read.
+            let _ = connection.send(piece);
+            std::thread::sleep(PIECE_PAUSE);
+        }
+        Ok(connection)
+    }
+}
+
+fn open(server: &Server) -> Result<Connection> {
+    let mut connection = Connection::open(server.port("nats").ok_or("no client port")?)?;
+    connection.send(CONNECT)?;
+    connection.find(ANSWER_WAIT, |frame| *frame == Frame::Pong).ok_or("no PONG after CONNECT")?;
+    Ok(connection)
+}
+
+fn up_to_pong(client: &mut Connection) -> Vec<Frame> {
+    let mut frames = Vec::new();
+    if client.is_closed() || client.send(b"PING\r\n").is_err() {
+        return frames;
+    }
+    while let Some(frame) = client.next(ANSWER_WAIT) {
+        match frame {
+            Frame::Pong => break,
+            Frame::Ping | Frame::Info(_) => {}
+            other => frames.push(other),
+        }
+    }
+    frames
+}
+
+fn ends(rule: Answers, message: &Message, count: usize) -> bool {
+    let headers = message.headers.as_deref().unwrap_or_default();
+    let is_status = message.reply.is_none() && headers.starts_with("NATS/1.0 ");
+    match rule {
+        Answers::One => true,
+        Answers::Batch => !headers.contains("Nats-Subject: "),
+        Answers::Pull(wanted) => is_status || count >= wanted || message.reply.is_none(),
+    }
+}
+
+/// The inbox is named by the subscription, which differs between the servers after a request was repeated.
+fn name_inbox(message: Message, sid: &str) -> Message {
+    let subject =
+        if message.subject == format!("_INBOX.{sid}") { "_INBOX".to_string() } else { message.subject };
+    Message { subject, sid: "inbox".to_string(), ..message }
+}

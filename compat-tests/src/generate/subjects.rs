@@ -1,0 +1,86 @@
+//! Sessions of subscriptions and publishes on a few connections: wildcards, queue groups, limits, odd subjects.
+
+use super::operation::Operation;
+use crate::random::Random;
+
+const CONNECTIONS: usize = 3;
+
+/// A session of at least `length` operations.
+pub fn session(mut random: Random, length: usize) -> Vec<Operation> {
+    let mut operations = Vec::new();
+    let mut next_sid = 1;
+    while operations.len() < length {
+        let connection = random.index(CONNECTIONS).unwrap_or_default();
+        let text = match random.below(100) {
+            0..=24 => {
+                next_sid += 1;
+                subscribe(&mut random, next_sid)
+            }
+            25..=31 => unsubscribe(&mut random, next_sid),
+            _ => publish(&mut random),
+        };
+        operations.push(Operation::Client { connection, text });
+    }
+    operations
+}
+
+fn token(random: &mut Random) -> &'static str {
+    random.pick(&["a", "a", "b", "c"])
+}
+
+/// A subject below the session's own name; now and then one that is no valid subject.
+fn subject(random: &mut Random, wildcards: u64) -> String {
+    let mut tokens = vec!["@".to_string()];
+    let count = random.below(4) + 1;
+    for index in 1..=count {
+        let token = match random.below(100) {
+            n if n < wildcards => "*",
+            n if n < wildcards + wildcards / 2 && index == count => ">",
+            97 => random.pick(&["", "a*", ">a", "*b", "é"]),
+            98 => random.pick(&["*", ">"]),
+            _ => token(random),
+        };
+        tokens.push(token.to_string());
+    }
+    tokens.join(".")
+}
+
+fn subscribe(random: &mut Random, sid: u64) -> String {
+    let mut subject = subject(random, 30);
+    if random.chance(8) {
+        subject = random.pick(&[">", "*.a", "*.>", "*.*.b"]).to_string();
+    }
+    // Which member of a group gets a message is chosen at random; sids of equal groups begin alike.
+    match random.below(10) {
+        0..=2 => {
+            let group = random.pick(&["A", "B"]);
+            format!("SUB {subject} {group} q{group}{sid}\r\n")
+        }
+        _ => format!("SUB {subject} {sid}\r\n"),
+    }
+}
+
+fn unsubscribe(random: &mut Random, sids: u64) -> String {
+    let sid = random.below(sids) + 1;
+    match random.below(4) {
+        // A limit counts the deliveries of one member, which is chance in a group, so groups have none.
+        0 | 1 => format!("UNSUB {sid} {}\r\n", random.below(4)),
+        2 => format!("UNSUB q{}{sid}\r\n", random.pick(&["A", "B"])),
+        _ => format!("UNSUB {sid}\r\n"),
+    }
+}
+
+fn publish(random: &mut Random) -> String {
+    let subject = subject(random, 2);
+    let payload = random.pick(&["", "1", "payload"]);
+    let reply = if random.chance(15) { format!("{} ", self::subject(random, 0)) } else { String::new() };
+    if random.chance(15) {
+        let block = "NATS/1.0\r\nA: b\r\n\r\n";
+        return format!(
+            "HPUB {subject} {reply}{} {}\r\n{block}{payload}\r\n",
+            block.len(),
+            block.len() + payload.len()
+        );
+    }
+    format!("PUB {subject} {reply}{}\r\n{payload}\r\n", payload.len())
+}
