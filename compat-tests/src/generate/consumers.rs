@@ -22,6 +22,8 @@ pub fn session(mut random: Random, length: usize) -> Vec<Operation> {
         "max_msgs_per_subject": random.pick(&[-1, -1, 3]),
     });
     let mut operations = vec![Operation::api("STREAM.CREATE.@A", stream.to_string())];
+    // See the sessions on streams.
+    operations.push(Operation::publish("@a.x", Vec::new(), ""));
     for number in 0..random.below(6) {
         operations.push(publish(&mut random, number));
     }
@@ -139,7 +141,6 @@ fn acknowledge(random: &mut Random) -> Operation {
 fn malformed(random: &mut Random) -> Operation {
     let subject = random.pick(&[
         "CONSUMER.CREATE.@A.c1",
-        "CONSUMER.CREATE.@A",
         "CONSUMER.DURABLE.CREATE.@A.c1",
         "CONSUMER.INFO.@A.c9",
         "CONSUMER.DELETE.@A.c9",

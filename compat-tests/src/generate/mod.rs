@@ -147,6 +147,10 @@ pub fn run(
     Ok(summary)
 }
 
+fn without_numbers(text: &str) -> String {
+    text.chars().filter(|c| !c.is_ascii_digit()).collect()
+}
+
 fn is_steady(pair: &mut Pair, operations: &[Operation]) -> Result<bool> {
     for _ in 0..CONFIRMATIONS {
         if pair.run(operations)?.difference.is_none() {
@@ -157,9 +161,11 @@ fn is_steady(pair: &mut Pair, operations: &[Operation]) -> Result<bool> {
 }
 
 fn shorten(pair: &mut Pair, name: &str, operations: &[Operation], difference: String) -> Result<Finding> {
+    let wanted = without_numbers(&difference);
     let mut found = Run { difference: Some((operations.len(), difference)), ..Run::default() };
     let kept = shrink::shrink(operations, SHRINK_TRIES_MAX, |operations| match pair.run(operations) {
-        Ok(run) if run.difference.is_some() => {
+        // Another difference on the way must not take this one's place.
+        Ok(run) if run.difference.as_ref().is_some_and(|(_, text)| without_numbers(text) == wanted) => {
             found = run;
             true
         }

@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+use super::side::PUSH_SUBJECTS;
 use crate::transcript::template;
 
 /// Stands for the session's own name in subjects and payloads, so that sessions share servers without meeting.
@@ -135,7 +136,7 @@ pub fn scenario_text(title: &str, operations: &[Operation], answer_counts: &[usi
         _ => false,
     });
     if needs_main {
-        text.push_str("connect m\nm > SUB in 1\nm > SUB GD.> 2\n");
+        text.push_str(&main_connection());
     }
     for (index, operation) in operations.iter().enumerate() {
         let count = answer_counts.get(index).copied().unwrap_or(1);
@@ -182,9 +183,15 @@ fn step_text(
             let _ = writeln!(step, "r{index} quiet 60ms");
             step
         }
-        Operation::Restart if needs_main => {
-            "stop term\nstart\nconnect m\nm > SUB in 1\nm > SUB GD.> 2\n".to_string()
-        }
+        Operation::Restart if needs_main => format!("stop term\nstart\n{}", main_connection()),
         Operation::Restart => "stop term\nstart\n".to_string(),
     }
+}
+
+fn main_connection() -> String {
+    let mut text = "connect m\nm > SUB in 1\n".to_string();
+    for subject in PUSH_SUBJECTS {
+        let _ = writeln!(text, "m > SUB GD.{subject} p{subject}");
+    }
+    text
 }

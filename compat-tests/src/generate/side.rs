@@ -11,8 +11,9 @@ use crate::wire::{Connection, Frame, Message};
 
 /// How long an answer may take.
 const ANSWER_WAIT: Duration = Duration::from_secs(3);
-/// The subscription that push consumers deliver to.
-const PUSH_SID: &str = "2";
+/// What push consumers deliver to, below `@D`; the sids are these with a `p` in front. Each is subscribed to by itself:
+/// nats-server v2.15.2 does not count a wildcard as interest in a deliver subject, and JetKV does.
+pub(super) const PUSH_SUBJECTS: [&str; 5] = ["one", "two", "w1", "w2", "w3"];
 const CONNECT: &[u8] =
     b"CONNECT {\"verbose\":false,\"pedantic\":false,\"headers\":true,\"no_responders\":true}\r\nPING\r\n";
 /// The pause between two pieces of a raw connection, so that the server reads them one by one.
@@ -76,8 +77,11 @@ impl Side {
     }
 
     fn subscribe_pushes(&mut self) -> Result<()> {
-        let line = format!("UNSUB {PUSH_SID}\r\nSUB {}D.> {PUSH_SID}\r\n", self.name);
-        self.main.send(line.as_bytes())
+        for subject in PUSH_SUBJECTS {
+            let line = format!("UNSUB p{subject}\r\nSUB {}D.{subject} p{subject}\r\n", self.name);
+            self.main.send(line.as_bytes())?;
+        }
+        Ok(())
     }
 
     /// Ends the server and starts it again on its store.
@@ -129,7 +133,7 @@ impl Side {
                         break;
                     }
                 }
-                Frame::Message(message) if message.sid == PUSH_SID => self.pushed.push(message),
+                Frame::Message(message) if message.sid.starts_with('p') => self.pushed.push(message),
                 Frame::Message(_) | Frame::Ping | Frame::Pong | Frame::Info(_) => {}
                 other => frames.push(other),
             }
@@ -143,7 +147,7 @@ impl Side {
         let deadline = Instant::now() + limit;
         while let Some(frame) = self.main.next(deadline.saturating_duration_since(Instant::now())) {
             if let Frame::Message(message) = frame
-                && message.sid == PUSH_SID
+                && message.sid.starts_with('p')
             {
                 self.pushed.push(message);
             }
@@ -205,7 +209,7 @@ fn ends(rule: Answers, message: &Message, count: usize) -> bool {
     let is_status = message.reply.is_none() && headers.starts_with("NATS/1.0 ");
     match rule {
         Answers::One => true,
-        Answers::Batch => !headers.contains("Nats-Subject: "),
+        Answers::Batch => headers.starts_with("NATS/1.0 ") || headers.is_empty(),
         Answers::Pull(wanted) => is_status || count >= wanted || message.reply.is_none(),
     }
 }

@@ -187,7 +187,7 @@ fn stream_info(call: &Call<'_>, name: &str) -> Result<Paging<StreamInfo>, ApiErr
     let mut inner = stream.lock();
     inner.flush();
     let mut info = StreamInfo::new(call, &inner, req.deleted_details).with_server();
-    info.cluster = Some(ClusterInfo { leader: call.engine.config().server_id.clone() });
+    info.cluster = Some(ClusterInfo { leader: call.engine.config().server_name.clone() });
     let mut page = Page::default();
     if !req.subjects_filter.is_empty() {
         let wanted = offset(&req.paged);

@@ -6,6 +6,7 @@ use super::persist::ConsumerStore;
 use super::timers::{Kind, Timers};
 use super::trie::{FilterTrie, Slot};
 use super::{Consumer, ConsumerSettings, Position, part};
+use crate::config::AckPolicy;
 use crate::store::Msg;
 use crate::stream::StreamCtx;
 use hashbrown::HashMap;
@@ -353,6 +354,13 @@ impl Consumers {
         let (Control::Ack { consumer, .. } | Control::Flow { consumer } | Control::Next { consumer }) =
             control;
         let Some(slot) = self.by_name(consumer) else { return false };
+        let is_ack = matches!(control, Control::Ack { .. });
+        if is_ack
+            && self.with(slot, |consumer, _| consumer.config.ack_policy == AckPolicy::None) != Some(false)
+        {
+            // Nobody listens for acks of a consumer that has none.
+            return false;
+        }
         self.with(slot, |consumer, shared| match control {
             Control::Ack { acked, .. } => consumer.on_ack(shared, ctx, acked, reply, payload),
             Control::Flow { .. } => consumer.flow_answered(shared, ctx, subject, headers),
