@@ -145,7 +145,6 @@ fn malformed(random: &mut Random) -> Operation {
         "CONSUMER.INFO.@A.c9",
         "CONSUMER.DELETE.@A.c9",
         "CONSUMER.CREATE.@B.c1",
-        "CONSUMER.LIST.@B",
     ]);
     let body = random.pick(&[
         "",

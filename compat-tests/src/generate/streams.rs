@@ -225,6 +225,7 @@ impl Writer {
     }
 
     fn malformed(&mut self) -> Operation {
+        // Not CONSUMER.NAMES: the text of its error names a type of nats-server that JetKV names otherwise.
         let subject = self.random.pick(&[
             "STREAM.CREATE.@A",
             "STREAM.UPDATE.@A",
@@ -238,7 +239,6 @@ impl Writer {
             "STREAM.PURGE.@B",
             "CONSUMER.INFO.@A.none",
             "CONSUMER.DELETE.@A.none",
-            "CONSUMER.NAMES.@A",
         ]);
         // None of these changes anything by being accepted, save a purge of everything.
         let body = self.random.pick(&[
