@@ -13,15 +13,18 @@ pub fn shrink<T: Clone>(items: &[T], tries_max: usize, mut still_fails: impl FnM
         while end > 0 {
             let start = end.saturating_sub(part);
             let candidate: Vec<T> = kept.iter().take(start).chain(kept.iter().skip(end)).cloned().collect();
+            end = start;
+            if candidate.is_empty() {
+                continue;
+            }
             if tries >= tries_max {
                 return kept;
             }
             tries += 1;
-            if !candidate.is_empty() && still_fails(&candidate) {
+            if still_fails(&candidate) {
                 kept = candidate;
                 removed_any = true;
             }
-            end = start.min(kept.len());
         }
         if part > 1 {
             part = part.div_ceil(2);
