@@ -226,7 +226,6 @@ impl Writer {
     }
 
     fn malformed(&mut self) -> Operation {
-        // Not CONSUMER.NAMES: the text of its error names a type of nats-server that JetKV names otherwise.
         let subject = self.random.pick(&[
             "STREAM.CREATE.@A",
             "STREAM.UPDATE.@A",
@@ -238,6 +237,8 @@ impl Writer {
             "STREAM.INFO.@B",
             "STREAM.UPDATE.@B",
             "STREAM.PURGE.@B",
+            "CONSUMER.NAMES.@A",
+            "CONSUMER.LIST.@A",
             "CONSUMER.INFO.@A.none",
             "CONSUMER.DELETE.@A.none",
         ]);

@@ -187,14 +187,22 @@ impl<T> Consumers<T> {
     }
 }
 
+/// The request of a listing of consumers.
+#[derive(Default)]
+struct ConsumersRequest {
+    paged: Paged,
+}
+
+go_struct! { ConsumersRequest as "JSApiConsumersRequest" { embed "ApiPagedRequest" => paged: Paged, } }
+
 /// The stream of a listing, and how many entries to skip.
 fn listing(call: &Call<'_>, stream: &str) -> Result<(Arc<Stream>, usize), ApiError> {
     call.admit()?;
-    let mut request = Paged::default();
+    let mut request = ConsumersRequest::default();
     if call.has_body() {
         call.decode(&mut request)?;
     }
-    Ok((call.find_stream(stream)?, usize::try_from(request.offset).unwrap_or(0)))
+    Ok((call.find_stream(stream)?, usize::try_from(request.paged.offset).unwrap_or(0)))
 }
 
 fn names(call: &mut Call<'_>, stream: &str) -> ApiOutcome {
