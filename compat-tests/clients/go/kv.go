@@ -233,7 +233,7 @@ func kvLimits(w *world) {
 // kvHistory reads histories at and over their limit.
 func kvHistory(w *world) {
 	for _, depth := range []uint8{1, 5, 64} {
-		kv := w.bucket(jetstream.KeyValueConfig{Bucket: "history", History: depth})
+		kv := w.bucket(jetstream.KeyValueConfig{Bucket: fmt.Sprint("history-", depth), History: depth})
 		for i := range 8 {
 			_, err := kv.PutString(w, "a.b", fmt.Sprint(i))
 			must(err)
@@ -244,7 +244,7 @@ func kvHistory(w *world) {
 		w.history(fmt.Sprint("history of depth ", depth), kv, "a.b")
 		w.history(fmt.Sprint("wildcard at depth ", depth), kv, "a.*")
 		w.history("missing key", kv, "nothing")
-		must(w.js.DeleteKeyValue(w, "history"))
+		must(w.js.DeleteKeyValue(w, kv.Bucket()))
 	}
 }
 

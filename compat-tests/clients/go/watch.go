@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -55,8 +56,8 @@ func (w *world) extra(step string, watcher jetstream.KeyWatcher) {
 
 // watchFresh watches a bucket with known values from before and writes while the watcher looks on.
 func (w *world) watchFresh(step string, keys []string, first, further int, options []jetstream.WatchOpt) {
-	kv := w.bucket(jetstream.KeyValueConfig{Bucket: "fresh", History: 5})
-	defer func() { must(w.js.DeleteKeyValue(w, "fresh")) }()
+	kv := w.bucket(jetstream.KeyValueConfig{Bucket: "fresh-" + strings.ReplaceAll(step, " ", "-"), History: 5})
+	defer func() { must(w.js.DeleteKeyValue(w, kv.Bucket())) }()
 	write := func(key, value string) {
 		_, err := kv.PutString(w, key, value)
 		must(err)
@@ -160,8 +161,8 @@ func kvWatchWriting(w *world) {
 
 // kvTwo works with two buckets that must not see each other.
 func kvTwo(w *world) {
-	a := w.bucket(jetstream.KeyValueConfig{Bucket: "two"})
-	b := w.bucket(jetstream.KeyValueConfig{Bucket: "two-b", Storage: jetstream.MemoryStorage})
+	a := w.bucket(jetstream.KeyValueConfig{Bucket: "two", History: 5})
+	b := w.bucket(jetstream.KeyValueConfig{Bucket: "two-b", History: 5, Storage: jetstream.MemoryStorage})
 	watchA, err := a.WatchAll(w)
 	must(err)
 	watchB, err := b.WatchAll(w)

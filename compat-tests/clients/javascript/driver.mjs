@@ -253,7 +253,7 @@ async function kvLimits(w) {
 
 async function kvHistory(w) {
   for (const depth of [1, 5, 64]) {
-    const kv = await w.kvm.create("history", { history: depth });
+    const kv = await w.kvm.create(`history-${depth}`, { history: depth });
     for (let i = 0; i < 8; i++) {
       await kv.put("a.b", String(i));
       await kv.put("a.c", String(i));
@@ -310,7 +310,7 @@ async function kvTTL(w) {
 
 /** Watches a bucket with known values from before and writes while the watcher looks on. */
 async function watchFresh(w, step, first, further, options) {
-  const kv = await w.kvm.create("fresh", { history: 5 });
+  const kv = await w.kvm.create(`fresh-${step.replaceAll(" ", "-")}`, { history: 5 });
   for (const [key, value] of [["a.1", "one"], ["a.1", "two"], ["a.2", "one"], ["b", "one"], ["gone", "one"]]) {
     await kv.put(key, value);
   }
@@ -374,8 +374,8 @@ async function kvWatchWriting(w) {
 }
 
 async function kvTwo(w) {
-  const a = await w.kvm.create("two");
-  const b = await w.kvm.create("two-b", { storage: StorageType.Memory });
+  const a = await w.kvm.create("two", { history: 5 });
+  const b = await w.kvm.create("two-b", { history: 5, storage: StorageType.Memory });
   const watches = [["watch a", new Watch(await a.watch())], ["watch b", new Watch(await b.watch())]];
   for (let i = 0; i < 3; i++) {
     await w.attempt("put to a", () => a.put("k", `a${i}`));

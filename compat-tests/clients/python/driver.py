@@ -234,7 +234,7 @@ async def kv_limits(w):
 
 async def kv_history(w):
     for depth in [1, 5, 64]:
-        kv = await w.bucket(bucket="history", history=depth)
+        kv = await w.bucket(bucket=f"history-{depth}", history=depth)
         for i in range(8):
             await kv.put("a.b", str(i).encode())
             await kv.put("a.c", str(i).encode())
@@ -242,7 +242,7 @@ async def kv_history(w):
         await history(w, f"history of depth {depth}", kv, "a.b")
         await history(w, f"wildcard at depth {depth}", kv, "a.*")
         await history(w, "missing key", kv, "nothing")
-        await w.js.delete_key_value("history")
+        await w.js.delete_key_value(f"history-{depth}")
 
 
 async def kv_keys(w):
@@ -290,7 +290,8 @@ async def kv_ttl(w):
 
 async def watch_fresh(w, step, keys, first, further, options):
     """Watches a bucket with known values from before and writes while the watcher looks on."""
-    kv = await w.bucket(bucket="fresh", history=5)
+    bucket = "fresh-" + step.replace(" ", "-")
+    kv = await w.bucket(bucket=bucket, history=5)
     for key, value in [("a.1", b"one"), ("a.1", b"two"), ("a.2", b"one"), ("b", b"one"), ("gone", b"one")]:
         await kv.put(key, value)
     await kv.delete("gone")
@@ -305,7 +306,7 @@ async def watch_fresh(w, step, keys, first, further, options):
         await extra(w, step, watcher)
     except Exception as error:
         w.say(step, **failure(error))
-    await w.js.delete_key_value("fresh")
+    await w.js.delete_key_value(bucket)
 
 
 async def kv_watch(w):
@@ -357,8 +358,8 @@ async def kv_watch_writing(w):
 
 
 async def kv_two(w):
-    a = await w.bucket(bucket="two")
-    b = await w.bucket(bucket="two-b", storage=StorageType.MEMORY)
+    a = await w.bucket(bucket="two", history=5)
+    b = await w.bucket(bucket="two-b", history=5, storage=StorageType.MEMORY)
     watch_a, watch_b = await a.watchall(), await b.watchall()
     for i in range(3):
         await w.attempt("put to a", a.put("k", f"a{i}".encode()))
@@ -666,8 +667,9 @@ async def core(w):
     await limited.unsubscribe(limit=2)
     for _ in range(4):
         await w.nc.publish("limited")
+    received = [await limited.next_msg(timeout=PATIENCE) for _ in range(2)]
     await w.nc.flush()
-    w.say("auto-unsubscribe", received=limited.delivered)
+    w.say("auto-unsubscribe", received=len(received), more=limited.pending_msgs)
     await w.attempt("too large", w.nc.publish("x", bytes(w.nc.max_payload + 1)))
     w.say("max payload", value=w.nc.max_payload)
 
