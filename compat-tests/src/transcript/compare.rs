@@ -10,7 +10,7 @@ use crate::process::Program;
 /// How many equal lines are shown around a difference.
 const DIFF_CONTEXT: usize = 4;
 /// How often a case is played before its fault counts.
-pub const PLAYS_MAX: usize = 3;
+pub const PLAYS_MAX: usize = 5;
 /// How many lines of a broken case are shown: its last ones.
 const BROKEN_CONTEXT: usize = 12;
 
@@ -70,7 +70,7 @@ impl Comparison {
     }
 
     /// As [`Comparison::compare`], but a fault counts only when it shows each time that the case is played: what two
-    /// programs on a busy machine do in one moment of three says nothing of how they differ.
+    /// programs on a busy machine do in one moment of several says nothing of how they differ.
     pub fn compare_steadily(&mut self, case: &Case) -> Outcome {
         let mut outcome = self.compare(case);
         for _ in 1..PLAYS_MAX {
