@@ -10,7 +10,7 @@ use jetkv_jetstream::disk::{RealDisk, SimDisk};
 use jetkv_jetstream::store::file::{FileOptions, Storage};
 use jetkv_jetstream::store::{Store, StoreError};
 use jetkv_jetstream::{Disk, Filter};
-use oracle::{Client, Oracle, Stream, oracle_program, read_store};
+use oracle::{Client, Oracle, Stream, copy_dir, oracle_program, read_store};
 use serde_json::json;
 use sha2::{Digest, Sha256};
 use std::fmt::Write as _;
@@ -100,19 +100,6 @@ fn fill(client: &mut Client) {
     let config = json!({"durable_name": "worker", "ack_policy": "explicit", "ack_wait": 600_000_000_000_u64});
     client.api("CONSUMER.DURABLE.CREATE.WORK.worker", &json!({"stream_name": "WORK", "config": config}));
     client.fetch("WORK", "worker", 6, |at| at % 3 == 0);
-}
-
-fn copy_dir(from: &Path, to: &Path) {
-    std::fs::create_dir_all(to).unwrap();
-    for entry in std::fs::read_dir(from).unwrap() {
-        let entry = entry.unwrap();
-        let target = to.join(entry.file_name());
-        if entry.file_type().unwrap().is_dir() {
-            copy_dir(&entry.path(), &target);
-        } else {
-            std::fs::copy(entry.path(), target).unwrap();
-        }
-    }
 }
 
 #[test]

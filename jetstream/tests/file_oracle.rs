@@ -8,7 +8,7 @@ mod oracle;
 use jetkv_jetstream::disk::RealDisk;
 use jetkv_jetstream::store::file::{FileOptions, Storage};
 use jetkv_jetstream::store::{ConsumerState, FileStore, Msg, SequencePair, Store};
-use oracle::{Client, Oracle, Stream, oracle_program, read_store};
+use oracle::{Client, Oracle, Stream, copy_dir, oracle_program, read_store};
 use serde_json::json;
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -239,19 +239,6 @@ fn hand_over_and_back(clean: bool) {
             server.stop();
         }
         compare(&mut open_all(&self::storage(left)), &changed, how);
-    }
-}
-
-fn copy_dir(from: &Path, to: &Path) {
-    std::fs::create_dir_all(to).unwrap();
-    for entry in std::fs::read_dir(from).unwrap() {
-        let entry = entry.unwrap();
-        let target = to.join(entry.file_name());
-        if entry.file_type().unwrap().is_dir() {
-            copy_dir(&entry.path(), &target);
-        } else {
-            std::fs::copy(entry.path(), target).unwrap();
-        }
     }
 }
 

@@ -16,6 +16,20 @@ pub(crate) fn oracle_program() -> Option<PathBuf> {
     Toolbox::default().require(Tool::Server).unwrap().map(|launch| launch.program)
 }
 
+/// Copies a directory with everything below it.
+pub(crate) fn copy_dir(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let target = to.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            copy_dir(&entry.path(), &target);
+        } else {
+            std::fs::copy(entry.path(), target).unwrap();
+        }
+    }
+}
+
 /// A running nats-server; ended with the value.
 pub(crate) struct Oracle {
     child: Child,
