@@ -1,12 +1,16 @@
 //! The threads that serve connections.
 
+use std::future::{Future, poll_fn};
 use std::io;
+use std::pin::pin;
 use std::sync::mpsc;
 use std::thread::JoinHandle;
 
 use parking_lot::Mutex;
 use tokio::runtime::{Builder, Handle};
 use tokio::sync::watch;
+
+use crate::net::patience;
 
 /// One thread for each processor, each with a runtime of its own: a connection stays on its thread, and nothing that
 /// belongs to a batch of its messages ever moves to another.
@@ -29,14 +33,22 @@ impl Threads {
     }
 
     fn add(&mut self, number: usize) -> io::Result<()> {
-        let runtime = Builder::new_current_thread().enable_all().build()?;
+        let runtime =
+            Builder::new_current_thread().enable_all().on_thread_park(patience::before_sleep).build()?;
         self.handles.push(runtime.handle().clone());
         let mut stop = self.stop.subscribe();
         let (started, running) = mpsc::channel();
         let join = std::thread::Builder::new().name(format!("jetkv-{number}")).spawn(move || {
             let _ = started.send(());
             // An error means that the sender is gone, which is as good a reason to stop.
-            let _ = runtime.block_on(stop.wait_for(|stop| *stop));
+            runtime.block_on(async move {
+                let mut stopped = pin!(stop.wait_for(|stop| *stop));
+                let _ = poll_fn(|context| {
+                    patience::keep_awake_by(context.waker());
+                    stopped.as_mut().poll(context).map(|_| ())
+                })
+                .await;
+            });
             runtime.shutdown_background();
         })?;
         let _ = running.recv();

@@ -22,6 +22,7 @@ use super::closing::CloseReason;
 use super::keepalive::{Beat, Keepalive};
 use super::operations::Stopped;
 use super::outbound::{Outbound, OutboundLimits, Turn};
+use super::patience;
 use crate::auth::{Authenticator, Check, DeliveryRules};
 use crate::events;
 use crate::jetstream::JetStream;
@@ -208,6 +209,7 @@ impl Connection {
             match event {
                 Event::Read(bytes) if bytes.is_empty() => return CloseReason::ClientClosed,
                 Event::Read(bytes) => {
+                    patience::worked();
                     self.full_reads = if bytes.len() < READ_BUFFER_BYTES { 0 } else { self.full_reads + 1 };
                     let slow = self.received(&bytes);
                     buffers::give_read(bytes);
@@ -215,6 +217,7 @@ impl Connection {
                 }
                 Event::ReadMore(0) => return CloseReason::ClientClosed,
                 Event::ReadMore(_) => {
+                    patience::worked();
                     self.full_reads += 1;
                     let slow = self.received_more();
                     self.after_read(slow).await;

@@ -10,6 +10,7 @@ mod keepalive;
 mod listener;
 mod operations;
 mod outbound;
+pub(crate) mod patience;
 mod publish;
 mod subscribe;
 pub(crate) mod touched;
