@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
+use super::libnats::Libnats;
 use super::{CLI_VERSION, Launch, SERVER_VERSION, Tool};
 use crate::Result;
 use crate::process::{command, run_to_end};
@@ -135,29 +136,28 @@ impl Recipe {
         run(javac, "javac of the Java driver")
     }
 
-    /// libnats comes from the distribution; it is installed where we may.
     fn install_c(&self) -> Result<()> {
-        if !Path::new("/usr/include/nats/nats.h").exists() {
-            let mut update = command("apt-get");
-            update.args(["-qq", "update"]);
-            run(update, "apt-get update")?;
-            let mut install = command("apt-get");
-            install.args(["-qq", "-y", "install", "libnats-dev"]).env("DEBIAN_FRONTEND", "noninteractive");
-            run(install, "apt-get install libnats-dev")?;
-        }
+        let library = Libnats::find(&self.home.join("libnats"))?;
         let mut gcc = self.in_sources("gcc");
-        gcc.args(["-O1", "-Wall", "-o"]).arg(self.home.join("bin/driver")).args(["driver.c", "-lnats"]);
+        gcc.args(["-O1", "-Wall", "-Wextra", "-Werror", "-pthread", "-o"]).arg(self.home.join("bin/driver"));
+        gcc.args(files_of(&self.sources)?.iter().filter(|path| path.extension().is_some_and(|e| e == "c")));
+        gcc.args(library.flags());
         run(gcc, "gcc of the C driver")
     }
 }
 
-fn hash_folder(folder: &Path, hasher: &mut DefaultHasher) -> Result<()> {
+/// What is in a folder, by name.
+fn files_of(folder: &Path) -> Result<Vec<PathBuf>> {
     let mut entries: Vec<PathBuf> = Vec::new();
     for entry in std::fs::read_dir(folder).map_err(|e| format!("{}: {e}", folder.display()))? {
         entries.push(entry?.path());
     }
     entries.sort();
-    for entry in entries {
+    Ok(entries)
+}
+
+fn hash_folder(folder: &Path, hasher: &mut DefaultHasher) -> Result<()> {
+    for entry in files_of(folder)? {
         if entry.is_dir() {
             hash_folder(&entry, hasher)?;
         } else {

@@ -2,15 +2,17 @@
 //!
 //! Everything lands in `target/oracle/`. A lock file lets parallel tests install a tool once, and a stamp file with
 //! the version (and a digest of a driver's sources) tells whether it is current. Where a tool cannot be installed
-//! because its language is not there, [`Toolbox::require`] reports a skip, or with `CI=true` an error.
+//! because its language or its library is not there, [`Toolbox::require`] reports a skip, or with `CI=true` an error.
 //!
 //! `JETKV_ORACLE_DIR` may name a folder with `bin/nats-server` and `bin/nats` that are used as they are, and `JETKV_BIN`
 //! a JetKV that is already built.
 
 mod install;
+mod libnats;
 
 use std::ffi::OsString;
 use std::fs::File;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use crate::process::Program;
@@ -104,21 +106,19 @@ impl Default for Toolbox {
 }
 
 impl Toolbox {
-    /// Installs `tool` unless it is current, and says how to start it. `Ok(None)` is a skip, reported on the output.
+    /// Installs `tool` unless it is current, and says how to start it. `Ok(None)` is a skip, reported on the error output.
     ///
     /// # Errors
     /// When the installation fails, or with `CI=true` when its toolchain is missing.
     pub fn require(&self, tool: Tool) -> Result<Option<Launch>> {
         let missing: Vec<&str> = tool.toolchain().iter().copied().filter(|name| !is_on_path(name)).collect();
         if !missing.is_empty() && prepared(tool).is_none() {
-            let text = format!("{} needs {}, which is not installed", tool.name(), missing.join(" and "));
-            if is_ci() {
-                return Err(text.into());
-            }
-            println!("SKIPPED: {text}");
-            return Ok(None);
+            return skip(&format!("{} needs {}, which is not installed", tool.name(), missing.join(" and ")));
         }
-        self.install(tool).map(Some)
+        match self.install(tool) {
+            Err(error) if error.is::<libnats::Unavailable>() => skip(&error.to_string()),
+            installed => installed.map(Some),
+        }
     }
 
     /// The specification's server.
@@ -163,6 +163,16 @@ pub fn jetkv() -> Result<Program> {
     install::run(build, "cargo build --release -p jetkv")?;
     let target = Toolbox::default().dir.parent().map(Path::to_path_buf).unwrap_or_default();
     Ok(Program { name: "jetkv".to_string(), path: target.join("release").join("jetkv") })
+}
+
+/// A skip, which a test's run shows even when it passes; with `CI=true` an error.
+fn skip(text: &str) -> Result<Option<Launch>> {
+    if is_ci() {
+        return Err(text.into());
+    }
+    // What a test prints is kept from sight when it passes; what it writes to its error output is not.
+    writeln!(std::io::stderr(), "SKIPPED: {text}")?;
+    Ok(None)
 }
 
 fn prepared(tool: Tool) -> Option<PathBuf> {
