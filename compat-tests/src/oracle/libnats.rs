@@ -1,5 +1,5 @@
 //! libnats, which comes from a Debian distribution: the one that the machine has, or its packages fetched and unpacked
-//! in the toolbox. The latter changes nothing outside of its folder and needs no rights there.
+//! in the toolbox. The latter installs nothing outside of its folder and needs no rights there.
 
 use std::ffi::OsString;
 use std::fmt;
@@ -90,28 +90,48 @@ fn fetch(dir: &Path, root: &Path) -> Result<()> {
             return Err(format!("there is no {tool}; install the library and its header").into());
         }
     }
-    let packages = dir.join("packages");
-    for folder in [&dir.join("state/lists/partial"), &dir.join("cache/archives/partial"), &packages, root] {
+    if dir.exists() {
+        std::fs::remove_dir_all(dir)?;
+    }
+    let (packages, unpacked) = (dir.join("packages"), dir.join("unpacked"));
+    for folder in
+        [&dir.join("state/lists/partial"), &dir.join("cache/archives/partial"), &packages, &unpacked]
+    {
         std::fs::create_dir_all(folder)?;
     }
     let mut update = apt_get(dir);
-    update.arg("update");
+    // A list that cannot be had is otherwise no more than a warning.
+    update.args(["-o", "APT::Update::Error-Mode=any", "update"]);
     run(update, "apt-get update")?;
     let mut download = apt_get(dir);
     download.arg("download").args(needed(dir)?).current_dir(&packages);
     run(download, "apt-get download")?;
     for package in std::fs::read_dir(&packages)? {
         let mut unpack = command("dpkg-deb");
-        unpack.arg("-x").arg(package?.path()).arg(root);
+        unpack.arg("-x").arg(package?.path()).arg(&unpacked);
         run(unpack, "dpkg-deb -x")?;
     }
-    if root.join(HEADER).exists() { Ok(()) } else { Err(format!("{PACKAGE} has no {HEADER}").into()) }
+    if !unpacked.join(HEADER).exists() {
+        return Err(format!("{PACKAGE} has no {HEADER}").into());
+    }
+    for folder in ["state", "cache", "packages"] {
+        std::fs::remove_dir_all(dir.join(folder))?;
+    }
+    // Whole or not at all: what is there under this name is not fetched again.
+    Ok(std::fs::rename(unpacked, root)?)
 }
 
 /// The packages that an installation would bring, the wanted one among them.
 fn needed(dir: &Path) -> Result<Vec<String>> {
     let mut plan = apt_get(dir);
-    plan.args(["--simulate", "--no-install-recommends", "install", PACKAGE]);
+    plan.args([
+        "-o",
+        "APT::Get::Show-User-Simulation-Note=false",
+        "--simulate",
+        "--no-install-recommends",
+        "install",
+        PACKAGE,
+    ]);
     let planned = run_to_end(plan, PLAN_LIMIT)?;
     let names = planned.stdout.lines().filter_map(|line| line.strip_prefix("Inst ")?.split(' ').next());
     let names: Vec<String> = names.map(str::to_string).collect();
@@ -126,7 +146,7 @@ fn needed(dir: &Path) -> Result<Vec<String>> {
 /// apt-get with lists and a cache of its own in `dir`.
 fn apt_get(dir: &Path) -> Command {
     let mut apt = command("apt-get");
-    apt.arg("-q").arg("-o").arg(join("Dir::State=", &dir.join("state")));
+    apt.arg("-qq").arg("-o").arg(join("Dir::State=", &dir.join("state")));
     apt.arg("-o").arg(join("Dir::Cache=", &dir.join("cache")));
     // Another user, whom apt takes when it is root, could not write there.
     apt.args(["-o", "APT::Sandbox::User=root"]).env("DEBIAN_FRONTEND", "noninteractive");
