@@ -180,7 +180,9 @@ void number(world *w, const char *step, natsStatus status, uint64_t value) {
 
 // Texts without an order of their own.
 void list(world *w, const char *step, char **texts, int count) {
-    qsort(texts, (size_t)count, sizeof(char *), by_text);
+    if (count > 0) {
+        qsort(texts, (size_t)count, sizeof(char *), by_text);
+    }
     open_line(w, step);
     put_texts("value", texts, count);
     close_line();
