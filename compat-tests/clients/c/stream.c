@@ -199,6 +199,20 @@ static void stream_info(world *w) {
     jsStreamInfo_Destroy(info);
 }
 
+static void account(world *w) {
+    jsAccountInfo *info = NULL;
+    must(w, js_GetAccountInfo(&info, w->js, NULL, NULL));
+    open_line(w, "account");
+    put_number("memory", info->Memory);
+    put_number("store", info->Store);
+    put_number("streams", (uint64_t)info->Streams);
+    put_number("consumers", (uint64_t)info->Consumers);
+    put_text("domain", info->Domain);
+    put_flag("limited", info->Limits.MaxStore >= 0 || info->Limits.MaxStreams >= 0);
+    close_line();
+    jsAccountInfo_Destroy(info);
+}
+
 static void read_messages(world *w) {
     get(w, "get", 3, NULL);
     get(w, "get last of a subject", 0, "s.a");
@@ -255,6 +269,7 @@ void js_stream(world *w) {
     fill(w, "s.a", 5);
     fill(w, "s.b", 5);
     stream_info(w);
+    account(w);
     raw(w, "config", "$JS.API.STREAM.INFO.S", "");
     read_messages(w);
     remove_messages(w);
