@@ -279,7 +279,8 @@ func jsPush(w *world) {
 			panic("nothing was pushed")
 		}
 	}
-	running.Stop()
+	// When a server notices that nobody listens any more depends on the moment.
 	w.raw("consumer", "$JS.API.CONSUMER.INFO.PUSH.p", "")
+	running.Stop()
 	must(w.js.DeleteStream(w, "PUSH"))
 }

@@ -132,7 +132,10 @@ impl Recipe {
         run(mvn, "mvn dependency:copy-dependencies")?;
         let mut javac = self.in_sources("javac");
         javac.arg("-cp").arg(format!("{}/*", self.home.join("jars").display()));
-        javac.arg("-d").arg(self.home.join("classes")).arg("Driver.java");
+        javac.arg("-d").arg(self.home.join("classes"));
+        javac.args(
+            files_of(&self.sources)?.iter().filter(|path| path.extension().is_some_and(|e| e == "java")),
+        );
         run(javac, "javac of the Java driver")
     }
 
