@@ -268,6 +268,19 @@ impl Engine {
         api::serve(self, req, out)
     }
 
+    /// As [`Engine::api`], where what is said has to be durable (`SyncPolicy::Always`): answers to a request that met
+    /// what waits for a sync are not in `out`, but leave with that sync. For a caller that cannot wait.
+    pub fn api_when_durable(&self, req: &ApiRequest<'_>, out: &mut Outbox) -> ApiOutcome {
+        let stream = (self.world.config.sync == SyncPolicy::Always).then(|| api::stream_of(self, req));
+        let Some(stream) = stream.flatten() else { return self.api(req, out) };
+        let losses = stream.losses();
+        let mut outcome = self.api(req, out);
+        if stream.hold_back(out, losses, api::wants_newest(req)) {
+            outcome.stream.get_or_insert(stream);
+        }
+        outcome
+    }
+
     /// Takes a message on `$JS.ACK.>` or `$JS.FC.>` (a domain prefix as in nats-server's nine-token form included).
     /// Answers and deliveries leave with the commit of the stream returned.
     pub fn js_control(

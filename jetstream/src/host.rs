@@ -57,4 +57,7 @@ pub trait Host: Send + Sync {
     fn wake_at(&self, at_ns: u64);
     /// The stream has more to deliver than fits one turn: call `Stream::pump` soon, after other work.
     fn pump_later(&self, stream: &Arc<Stream>);
+    /// The stream has changes to make durable: call `Stream::sync` soon, on a thread that may block, until it says
+    /// that there is no more. A stream asks again only after that.
+    fn sync_later(&self, stream: &Arc<Stream>);
 }

@@ -11,8 +11,23 @@ pub struct Outbox {
     items: Vec<Item>,
 }
 
+/// What a queued message says, which decides what becomes of it when a part of the stream is lost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum Says {
+    /// Nothing that is known here.
+    #[default]
+    Anything,
+    /// A publisher's message is stored as this sequence.
+    Stored(u64),
+    /// A publisher's message is refused.
+    Refused,
+    /// The answer to a request that met what was not durable yet; whether its form is that of the JSON API.
+    Answer { json: bool },
+}
+
 #[derive(Debug, Clone)]
 struct Item {
+    says: Says,
     to: Range<usize>,
     subject: Range<usize>,
     reply: Range<usize>,
@@ -38,7 +53,7 @@ impl Outbox {
         let reply = self.copy(msg.reply);
         let headers = self.copy(msg.headers);
         let payload = self.copy(msg.payload);
-        self.items.push(Item { to, subject, reply, headers, payload });
+        self.items.push(Item { says: Says::Anything, to, subject, reply, headers, payload });
     }
 
     /// Queues a message whose payload is written in place by `write`, without a buffer in between.
@@ -47,7 +62,8 @@ impl Outbox {
         let start = self.arena.len();
         write(&mut self.arena);
         let payload = start..self.arena.len();
-        self.items.push(Item { subject: to.clone(), to, reply: 0..0, headers: 0..0, payload });
+        let says = Says::Anything;
+        self.items.push(Item { says, subject: to.clone(), to, reply: 0..0, headers: 0..0, payload });
     }
 
     /// Queues a message whose header block is written in place by `write`.
@@ -57,18 +73,35 @@ impl Outbox {
         write(&mut self.arena);
         let headers = start..self.arena.len();
         let payload = self.copy(payload);
-        self.items.push(Item { subject: to.clone(), to, reply: 0..0, headers, payload });
+        let says = Says::Anything;
+        self.items.push(Item { says, subject: to.clone(), to, reply: 0..0, headers, payload });
+    }
+
+    /// Notes what the message says that was queued last.
+    pub(crate) fn last_says(&mut self, says: Says) {
+        if let Some(last) = self.items.last_mut() {
+            last.says = says;
+        }
     }
 
     /// The queued messages, oldest first.
     pub fn iter(&self) -> impl Iterator<Item = OutMsg<'_>> {
-        self.items.iter().map(|item| OutMsg {
+        self.items.iter().map(|item| self.msg(item))
+    }
+
+    /// The queued messages with what they say, oldest first.
+    pub(crate) fn iter_with_says(&self) -> impl Iterator<Item = (Says, OutMsg<'_>)> {
+        self.items.iter().map(|item| (item.says, self.msg(item)))
+    }
+
+    fn msg(&self, item: &Item) -> OutMsg<'_> {
+        OutMsg {
             to: self.slice(&item.to),
             subject: self.slice(&item.subject),
             reply: self.slice(&item.reply),
             headers: self.slice(&item.headers),
             payload: self.slice(&item.payload),
-        })
+        }
     }
 
     /// How many messages are queued.

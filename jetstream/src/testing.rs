@@ -50,6 +50,7 @@ pub struct CollectHost {
     listening: Mutex<Vec<(String, Arc<Stream>)>>,
     wake_at: Mutex<Option<u64>>,
     pumps: Mutex<Vec<Arc<Stream>>>,
+    syncs: Mutex<Vec<Arc<Stream>>>,
 }
 
 impl CollectHost {
@@ -90,6 +91,29 @@ impl CollectHost {
             for stream in waiting {
                 stream.pump(self);
             }
+        }
+    }
+
+    /// Runs the syncs that were asked for until none is.
+    pub fn sync_all(&self) {
+        loop {
+            let waiting = std::mem::take(&mut *self.syncs.lock());
+            if waiting.is_empty() {
+                return;
+            }
+            for stream in waiting {
+                while stream.sync(self) {}
+            }
+        }
+    }
+
+    /// Runs one sync that was asked for, if there is one.
+    pub fn sync_one(&self) {
+        let stream = self.syncs.lock().pop();
+        if let Some(stream) = stream
+            && stream.sync(self)
+        {
+            self.syncs.lock().push(stream);
         }
     }
 
@@ -138,6 +162,10 @@ impl Host for CollectHost {
 
     fn pump_later(&self, stream: &Arc<Stream>) {
         self.pumps.lock().push(stream.clone());
+    }
+
+    fn sync_later(&self, stream: &Arc<Stream>) {
+        self.syncs.lock().push(stream.clone());
     }
 }
 
@@ -209,7 +237,7 @@ impl TestEngine {
         let mut out = Outbox::new();
         let client = ClientInfo::default();
         let subject = format!("{API}{subject}");
-        let outcome = self.engine.api(
+        let outcome = self.engine.api_when_durable(
             &ApiRequest {
                 account: self.account,
                 subject: subject.as_bytes(),
@@ -242,6 +270,11 @@ impl TestEngine {
         if let Some(stream) = outcome.stream {
             stream.commit(&*self.host);
         }
+        self.host.sync_all();
+        // Answers that waited for a sync.
+        let mut sent = self.host.sent.lock();
+        answers.extend(sent.extract_if(.., |msg| msg.to == "_INBOX.api"));
+        drop(sent);
         answers
     }
 
@@ -268,6 +301,7 @@ impl TestEngine {
         for stream in &streams {
             stream.commit(&*self.host);
         }
+        self.host.sync_all();
         let mut sent = self.host.sent.lock();
         let at = sent.iter().position(|msg| msg.to == REPLY);
         at.map(|at| sent.remove(at).payload).unwrap_or_default()
@@ -276,6 +310,8 @@ impl TestEngine {
     /// Moves the clock and fires what became due.
     pub fn advance_ns(&self, by_ns: u64) -> Option<u64> {
         self.clock.advance_ns(by_ns);
-        self.engine.tick()
+        let next_ns = self.engine.tick();
+        self.host.sync_all();
+        next_ns
     }
 }

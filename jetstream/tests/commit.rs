@@ -109,6 +109,8 @@ fn with_sync_always_one_sync_serves_all_that_one_commit_brings() {
     }
     assert!(engine.host.take().iter().all(|sent| sent.to != "r"), "nothing leaves before the commit");
     stream.commit(&*engine.host);
+    assert!(engine.host.take().iter().all(|sent| sent.to != "r"), "nothing leaves before the sync");
+    engine.host.sync_all();
     let acks = engine.host.take().into_iter().filter(|sent| sent.to == "r").count();
     assert_eq!(acks, 100);
     assert!(

@@ -79,6 +79,10 @@ impl Host for Waiting<'_> {
     fn pump_later(&self, stream: &Arc<Stream>) {
         self.host.pump_later(stream);
     }
+
+    fn sync_later(&self, stream: &Arc<Stream>) {
+        self.host.sync_later(stream);
+    }
 }
 
 /// Publishes to a stream, as durably as it is configured, and says the sequence.
@@ -120,11 +124,11 @@ pub(crate) fn request(
     let mut out = Outbox::new();
     let outcome = engine.api(&request, &mut out);
     let waiting = Waiting { host: &**engine.host(), answer: Mutex::new(None) };
+    if let Some(stream) = &outcome.stream {
+        stream.commit_now(&**engine.host());
+    }
     for msg in out.iter() {
         waiting.deliver(account, msg);
-    }
-    if let Some(stream) = outcome.stream {
-        stream.commit(&**engine.host());
     }
     let answer = waiting.answer.into_inner().and_then(|answer| answer.json());
     let answer = answer.ok_or(Error::NoAnswer(subject))?;

@@ -2,7 +2,7 @@
 
 use std::cell::RefCell;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -14,6 +14,7 @@ use jetkv_jetstream::{
     SyncPolicy,
 };
 use parking_lot::Mutex;
+use tokio::runtime::Handle;
 use tokio::sync::Notify;
 
 use crate::net::{Client, DeliverSubject, settle, touch};
@@ -83,8 +84,6 @@ pub(crate) struct JetStream {
     host: Arc<EngineHost>,
     /// `$JS.<domain>.API.`, or empty.
     domain_api: Vec<u8>,
-    /// A commit waits for the disk.
-    sync_always: bool,
 }
 
 impl JetStream {
@@ -95,7 +94,7 @@ impl JetStream {
     /// The store directory cannot be used.
     pub(crate) fn start(shared: &Arc<Shared>) -> Result<Arc<Self>, EngineError> {
         let options = shared.options();
-        let host = Arc::new(EngineHost::new(shared));
+        let host = EngineHost::new(shared);
         let config = engine_config(shared, &options);
         let clock = Arc::clone(&shared.clock);
         let engine = Engine::new(config, clock, Arc::new(RealDisk), Arc::clone(&host) as Arc<dyn Host>)?;
@@ -105,7 +104,6 @@ impl JetStream {
             engine,
             host,
             domain_api: domain_api.into_bytes(),
-            sync_always: options.jetstream.sync_always,
         });
         for account in shared.accounts.all() {
             jetstream.enable(&account)?;
@@ -178,12 +176,8 @@ impl JetStream {
         in_domain.then_some(ControlSubject::Api)
     }
 
-    /// Whether a commit is so dear that connections of one thread share it.
-    pub(crate) fn shares_commits(&self) -> bool {
-        self.sync_always
-    }
-
-    /// Commits what was published to a stream, and delivers what waited for that.
+    /// Commits what was published to a stream, and delivers what waited for that; where it has to be on the disk
+    /// first, that happens later, on another thread.
     pub(crate) fn commit(&self, stream: &Arc<Stream>) {
         stream.commit(&*self.host);
     }
@@ -191,7 +185,7 @@ impl JetStream {
     /// Serves a request of the JetStream API; tells whether anything serves its subject. `answers` is only lent, and
     /// empty before and after.
     pub(crate) fn serve(&self, request: &ApiRequest<'_>, answers: &mut Outbox) -> bool {
-        let outcome = self.engine.api(request, answers);
+        let outcome = self.engine.api_when_durable(request, answers);
         for answer in answers.iter() {
             self.host.deliver(request.account, answer);
         }
@@ -270,6 +264,7 @@ impl JetStream {
 
 /// The router as the engine sees it.
 struct EngineHost {
+    me: Weak<Self>,
     /// The server keeps the engine, which keeps this, until it stops.
     shared: Arc<Shared>,
     /// What streams capture.
@@ -284,14 +279,17 @@ struct EngineHost {
     /// When the engine wants to be woken, nanoseconds since 1970; `u64::MAX` for never.
     wake_at_ns: AtomicU64,
     alarm: Notify,
+    /// Where the threads are that wait for the disk.
+    runtime: Handle,
 }
 
 /// A stream, by its address, and a pattern.
 type CaptureKey = (usize, Box<[u8]>);
 
 impl EngineHost {
-    fn new(shared: &Arc<Shared>) -> Self {
-        Self {
+    fn new(shared: &Arc<Shared>) -> Arc<Self> {
+        Arc::new_cyclic(|me| Self {
+            me: Weak::clone(me),
             shared: Arc::clone(shared),
             captures: Mutex::new(HashMap::new()),
             pumps: Mutex::new(Vec::new()),
@@ -300,7 +298,8 @@ impl EngineHost {
             work: Notify::new(),
             wake_at_ns: AtomicU64::new(u64::MAX),
             alarm: Notify::new(),
-        }
+            runtime: Handle::current(),
+        })
     }
 }
 
@@ -368,6 +367,18 @@ impl Host for EngineHost {
     fn pump_later(&self, stream: &Arc<Stream>) {
         touch(&mut self.pumps.lock(), stream);
         self.work.notify_one();
+    }
+
+    /// The thread that waits for the disk also routes what waited with it: nobody has to be woken for that.
+    fn sync_later(&self, stream: &Arc<Stream>) {
+        let Some(host) = self.me.upgrade() else { return };
+        let stream = Arc::clone(stream);
+        self.runtime.spawn_blocking(move || {
+            while stream.sync(&*host) {
+                settle(&host.shared);
+            }
+            settle(&host.shared);
+        });
     }
 }
 

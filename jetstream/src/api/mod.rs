@@ -112,6 +112,24 @@ pub(crate) fn serve(engine: &Engine, req: &ApiRequest<'_>, out: &mut Outbox) -> 
     }
 }
 
+/// The stream that a request names in its subject.
+pub(crate) fn stream_of(engine: &Engine, req: &ApiRequest<'_>) -> Option<Arc<Stream>> {
+    let subject = without_domain(std::str::from_utf8(req.subject).ok()?, engine)?;
+    let mut tokens = subject.split('.').skip(2);
+    let name = match (tokens.next()?, tokens.next()?) {
+        ("DIRECT", "GET") => tokens.next()?,
+        ("STREAM", "MSG") | ("CONSUMER", "MSG" | "DURABLE") => tokens.nth(1)?,
+        ("STREAM" | "CONSUMER", _) => tokens.next()?,
+        _ => return None,
+    };
+    engine.account(req.account)?.stream(name)
+}
+
+/// Whether a request is for the newest message of one subject, named in the subject of the request.
+pub(crate) fn wants_newest(req: &ApiRequest<'_>) -> bool {
+    req.payload.is_empty() && memchr::memmem::find(req.subject, b".API.DIRECT.GET.").is_some()
+}
+
 /// The subject as it is without a domain prefix; `None` where the domain is not this server's.
 fn without_domain<'s>(subject: &'s str, engine: &Engine) -> Option<std::borrow::Cow<'s, str>> {
     if subject.starts_with("$JS.API.") {

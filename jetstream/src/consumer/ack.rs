@@ -71,6 +71,14 @@ impl<'a> Control<'a> {
     }
 }
 
+/// The stream's sequence in the reply subject of a delivery; `None` where it is none.
+pub(crate) fn delivered_seq(reply: &[u8]) -> Option<u64> {
+    match reply.starts_with(b"$JS.ACK.").then(|| Control::parse_ack(reply))?? {
+        Control::Ack { acked, .. } => Some(acked.sseq),
+        _ => None,
+    }
+}
+
 /// Reads a number; what is none counts as the largest, which no delivery has.
 fn parse_number(token: &[u8]) -> u64 {
     std::str::from_utf8(token).ok().and_then(|text| text.parse().ok()).unwrap_or(u64::MAX)

@@ -23,6 +23,7 @@ mod tests;
 mod timers;
 mod trie;
 
+pub(crate) use ack::delivered_seq;
 pub use info::{ConsumerInfo, PriorityGroupState, SequenceInfo};
 pub use persist::ConsumerStore;
 pub use set::Consumers;

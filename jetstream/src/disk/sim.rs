@@ -53,7 +53,7 @@ impl Change {
     }
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone)]
 struct Inode {
     content: Vec<u8>,
     durable: Vec<u8>,
@@ -100,6 +100,7 @@ impl NameChange {
     }
 }
 
+#[derive(Clone)]
 struct World {
     inodes: Vec<Inode>,
     names: Names,
@@ -285,6 +286,17 @@ impl SimDisk {
     pub fn power_failure(&self) {
         self.restart();
         self.0.lock().lose();
+    }
+
+    /// Another disk, as this one would be found after a power failure now, with accidents that follow from `seed`.
+    /// This one goes on.
+    #[must_use]
+    pub fn after_power_failure(&self, seed: u64) -> Self {
+        let mut world = self.0.lock().clone();
+        world.rng = SmallRng::seed_from_u64(seed);
+        let copy = Self(Arc::new(Mutex::new(world)));
+        copy.power_failure();
+        copy
     }
 
     /// Flips one bit of a file.

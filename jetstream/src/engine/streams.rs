@@ -131,7 +131,7 @@ impl Engine {
             self.world.host.stream_subject(stream, pattern.as_bytes(), false);
         }
         self.world.reserved.add(config.storage, -config.max_bytes.max(0));
-        stream.commit(&*self.world.host);
+        stream.commit_now(&*self.world.host);
         let mut inner = stream.lock();
         let now_ns = inner.now_ns;
         inner.consumers.save_all(now_ns);

@@ -9,11 +9,13 @@ pub mod file;
 pub mod index;
 pub mod memory;
 pub mod query;
+mod sync_work;
 mod varint;
 
 pub use consumer_state::{ConsumerState, PendingAck, SequencePair};
 pub use file::FileStore;
 pub use memory::MemoryStore;
+pub use sync_work::SyncWork;
 
 use crate::filter::Filter;
 use std::io;
@@ -213,6 +215,18 @@ pub trait Store: Send {
     /// # Errors
     /// I/O; the store is poisoned then.
     fn sync(&mut self) -> Result<(), StoreError>;
+    /// Flushes, and hands out what is left to do to make it durable, so that it can be done while the store is used
+    /// for other things; `None` where all of it is durable. [`Store::end_sync`] follows before the next call.
+    ///
+    /// # Errors
+    /// I/O; the store is poisoned then.
+    fn begin_sync(&mut self) -> Result<Option<SyncWork>, StoreError>;
+    /// The work that [`Store::begin_sync`] handed out came to this end. After a good one, what was flushed before the
+    /// work was handed out is durable, and what waits for that (giving room back) is done.
+    ///
+    /// # Errors
+    /// That of the work; the store is poisoned then.
+    fn end_sync(&mut self, outcome: Result<(), StoreError>) -> Result<(), StoreError>;
     /// Flushes and writes whatever makes the next start fast. The store is not used afterwards.
     ///
     /// # Errors

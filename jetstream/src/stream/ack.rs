@@ -1,16 +1,16 @@
 //! Answers to publishes.
 
 use crate::api::ApiError;
+use crate::consumer::delivered_seq;
+use crate::host::OutMsg;
 use crate::json;
-use crate::outbox::Outbox;
+use crate::outbox::{Outbox, Says};
 
 /// Writes answers of one stream. The beginning of every acknowledgement is made once.
 #[derive(Debug)]
 pub(super) struct Acks {
     stream: String,
     prefix: Vec<u8>,
-    /// Which items of the outbox answer publishes, and whether they say that the message was stored.
-    answers: Vec<(usize, bool)>,
 }
 
 impl Acks {
@@ -21,23 +21,23 @@ impl Acks {
         } else {
             format!("{{\"stream\":{name},\"domain\":{},\"seq\":", json::go_quote(domain.as_bytes()))
         };
-        Self { stream: stream.to_owned(), prefix: prefix.into_bytes(), answers: Vec::new() }
+        Self { stream: stream.to_owned(), prefix: prefix.into_bytes() }
     }
 
     /// Says that the message was stored as `seq`, or (`duplicate`) that `seq` holds it already.
-    pub(super) fn stored(&mut self, outbox: &mut Outbox, reply: &[u8], seq: u64, duplicate: bool) {
-        self.answers.push((outbox.len(), true));
+    pub(super) fn stored(&self, outbox: &mut Outbox, reply: &[u8], seq: u64, duplicate: bool) {
         outbox.push_with(reply, |out| {
             out.extend_from_slice(&self.prefix);
             push_number(out, seq);
             // The blank is nats-server's.
             out.extend_from_slice(if duplicate { b",\"duplicate\": true}" } else { b"}" });
         });
+        outbox.last_says(Says::Stored(seq));
     }
 
-    pub(super) fn refused(&mut self, outbox: &mut Outbox, reply: &[u8], error: &ApiError) {
-        self.answers.push((outbox.len(), false));
+    pub(super) fn refused(&self, outbox: &mut Outbox, reply: &[u8], error: &ApiError) {
         outbox.push_with(reply, |out| self.write_error(error, out));
+        outbox.last_says(Says::Refused);
     }
 
     fn write_error(&self, error: &ApiError, out: &mut Vec<u8>) {
@@ -48,33 +48,38 @@ impl Acks {
         out.extend_from_slice(b",\"seq\":0}");
     }
 
-    /// What may leave although the flush failed: everything queued before `first_unflushed`, and answers; those that
-    /// promised that a message was stored now say the error.
-    pub(super) fn after_failed_flush(
-        &self,
-        outbox: &Outbox,
-        first_unflushed: usize,
-        error: &ApiError,
-    ) -> Outbox {
+    /// What may leave although the stream has lost what was stored after `kept_seq`: everything queued before
+    /// `from`, and what does not speak of the loss. Promises that a message was stored become the error.
+    pub(super) fn after_loss(&self, outbox: &Outbox, from: usize, kept_seq: u64, error: &ApiError) -> Outbox {
         let mut kept = Outbox::new();
-        for (at, msg) in outbox.iter().enumerate() {
-            let answer = self.answers.iter().find(|(index, _)| *index == at);
-            match answer {
-                Some((_, true)) if at >= first_unflushed => {
-                    kept.push_with(msg.to, |out| self.write_error(error, out));
-                }
-                Some(_) => kept.push(msg),
-                None if at < first_unflushed => kept.push(msg),
-                None => {}
+        for (at, (says, msg)) in outbox.iter_with_says().enumerate() {
+            let stays = at < from
+                || match says {
+                    Says::Stored(seq) => seq <= kept_seq,
+                    Says::Refused => true,
+                    Says::Answer { .. } => false,
+                    Says::Anything => stays_true(&msg, kept_seq),
+                };
+            if stays {
+                kept.push(msg);
+                kept.last_says(says);
+            } else if matches!(says, Says::Stored(_) | Says::Answer { json: true }) {
+                kept.push_with(msg.to, |out| self.write_error(error, out));
+                kept.last_says(Says::Refused);
             }
         }
         kept
     }
+}
 
-    /// The outbox was handed out.
-    pub(super) fn clear(&mut self) {
-        self.answers.clear();
+/// Whether a message that is no answer to a publish is as true without what was stored after `kept_seq`: deliveries
+/// of what was kept, statuses, and confirmed acknowledgements are; messages that are passed on are not.
+fn stays_true(msg: &OutMsg<'_>, kept_seq: u64) -> bool {
+    if let Some(seq) = delivered_seq(msg.reply) {
+        return seq <= kept_seq;
     }
+    let is_status = msg.headers.starts_with(b"NATS/1.0 ");
+    is_status || (msg.headers.is_empty() && msg.payload.is_empty())
 }
 
 /// Appends a number in decimal, without going through the formatter.
@@ -99,9 +104,9 @@ mod tests {
     use super::*;
     use crate::api::catalogue::STREAM_WRONG_LAST_SEQUENCE;
 
-    fn one(fill: impl FnOnce(&mut Acks, &mut Outbox)) -> String {
-        let (mut acks, mut outbox) = (Acks::new("A", ""), Outbox::new());
-        fill(&mut acks, &mut outbox);
+    fn one(fill: impl FnOnce(&Acks, &mut Outbox)) -> String {
+        let (acks, mut outbox) = (Acks::new("A", ""), Outbox::new());
+        fill(&acks, &mut outbox);
         let text = outbox.iter().next().map(|msg| String::from_utf8_lossy(msg.payload).into_owned());
         text.unwrap()
     }
@@ -120,14 +125,25 @@ mod tests {
     }
 
     #[test]
-    fn a_failed_flush_turns_promises_into_errors_and_drops_deliveries() {
-        let (mut acks, mut outbox) = (Acks::new("A", ""), Outbox::new());
+    fn a_loss_turns_promises_into_errors_and_drops_what_speaks_of_it() {
+        let (acks, mut outbox) = (Acks::new("A", ""), Outbox::new());
+        let delivery = |outbox: &mut Outbox, reply: &[u8]| {
+            outbox.push(OutMsg { to: b"inbox", subject: b"s", reply, headers: b"", payload: b"x" });
+        };
         outbox.push_with(b"before", |out| out.push(b'x'));
-        acks.stored(&mut outbox, b"r", 1, false);
-        outbox.push_with(b"delivery", |out| out.push(b'y'));
-        let kept = acks.after_failed_flush(&outbox, 1, &STREAM_WRONG_LAST_SEQUENCE.with("seq", 4));
+        acks.stored(&mut outbox, b"kept", 6, false);
+        acks.stored(&mut outbox, b"lost", 7, false);
+        delivery(&mut outbox, b"$JS.ACK.A.C.1.6.1.1700000000.0");
+        delivery(&mut outbox, b"$JS.ACK.A.C.1.7.2.1700000000.0");
+        outbox.push_with(b"republished", |out| out.push(b'y'));
+        outbox.push(OutMsg { to: b"confirmed", subject: b"confirmed", reply: b"", headers: b"", payload: b"" });
+        outbox.push_with(b"get", |out| out.push(b'z'));
+        outbox.last_says(Says::Answer { json: false });
+        let kept = acks.after_loss(&outbox, 1, 6, &STREAM_WRONG_LAST_SEQUENCE.with("seq", 4));
         let to: Vec<_> =
-            kept.iter().map(|msg| (msg.to.to_vec(), msg.payload.starts_with(b"{\"error"))).collect();
-        assert_eq!(to, [(b"before".to_vec(), false), (b"r".to_vec(), true)]);
+            kept.iter().map(|msg| (msg.to, msg.payload.starts_with(b"{\"error"))).collect();
+        let wanted: [(&[u8], bool); 5] =
+            [(b"before", false), (b"kept", false), (b"lost", true), (b"inbox", false), (b"confirmed", false)];
+        assert_eq!(to, wanted);
     }
 }

@@ -38,16 +38,16 @@ impl Stream {
     /// Takes a message as [`Stream::publish`] does and commits it before anyone else has a turn, so that the answer
     /// reaches `host` before this returns.
     pub fn publish_and_commit(&self, msg: &Inbound<'_>, host: &dyn Host) {
-        let mut inner = self.lock();
+        let mut inner = self.settled();
         inner.publish(msg);
         inner.settle();
-        self.release(inner.into_inner(), host);
+        inner.sync_now();
+        self.release(inner, host);
     }
 
     /// Lends out the stream's messages, for reading. What is there is as durable as the stream is configured to be.
     pub fn with_store<R>(&self, read: impl FnOnce(&mut dyn Store) -> R) -> R {
-        let mut inner = self.inner.lock();
-        inner.flush();
+        let mut inner = self.settled();
         read(&mut *inner.store)
     }
 

@@ -3,13 +3,13 @@
 use super::StreamCtx;
 use super::ack::Acks;
 use super::dedupe::Dedupe;
+use super::durability::Waiting;
 use super::expiry::Expiry;
 use super::headers::{Ttl, header, parse_ttl};
 use crate::api::ApiError;
 use crate::api::catalogue::STREAM_STORE_FAILED;
-use crate::config::{PersistMode, Retention, StorageType, StreamConfig};
+use crate::config::{Retention, StorageType, StreamConfig};
 use crate::consumer::{ConsumerSettings, Consumers};
-use crate::engine::SyncPolicy;
 use crate::outbox::Outbox;
 use crate::store::{Store, StoreError};
 use crate::timers::NEVER_NS;
@@ -35,10 +35,8 @@ pub(crate) struct Inner {
     pub(super) last_msg_id: Vec<u8>,
     /// Subject of a message that is being removed; kept for its memory.
     pub(super) scratch: Vec<u8>,
-    /// How many items were queued when the store was last flushed; `None` where nothing waits for a flush.
-    unflushed_from: Option<usize>,
-    /// When what was flushed is to be made durable.
-    sync_due_ns: Option<u64>,
+    /// What is not as durable as configured.
+    pub(super) waiting: Waiting,
     /// Bytes that the account has been charged for.
     charged_bytes: u64,
     timer: u64,
@@ -70,8 +68,7 @@ impl Inner {
             expiry: Expiry::default(),
             last_msg_id: Vec::new(),
             scratch: Vec::new(),
-            unflushed_from: None,
-            sync_due_ns: None,
+            waiting: Waiting::default(),
             charged_bytes: 0,
             timer,
             armed_ns: NEVER_NS,
@@ -132,39 +129,6 @@ impl Inner {
         }
     }
 
-    /// Notes that the store holds what was not flushed yet.
-    pub(super) fn touch(&mut self) {
-        if self.unflushed_from.is_none() {
-            self.unflushed_from = Some(self.outbox.len());
-        }
-    }
-
-    /// Makes the store as durable as configured. Where that fails, answers that waited for it become errors.
-    pub(crate) fn flush(&mut self) {
-        let Some(from) = self.unflushed_from.take() else { return };
-        let result = match self.world.config.sync {
-            _ if self.config.storage.is_memory() => self.store.flush(),
-            SyncPolicy::Always if self.config.persist_mode == PersistMode::Default => self.store.sync(),
-            SyncPolicy::Always => self.store.flush(),
-            SyncPolicy::EveryNs(interval_ns) => {
-                self.sync_due_ns.get_or_insert(self.now_ns.saturating_add(interval_ns));
-                self.store.flush()
-            }
-        };
-        if let Err(error) = result {
-            tracing::error!(stream = %self.config.name, %error, "a flush failed; publishes are answered with an error");
-            let kept = self.acks.after_failed_flush(&self.outbox, from, &store_error(&error));
-            self.outbox = kept;
-        }
-    }
-
-    /// Hands the queue over for an empty one.
-    pub(super) fn swap_outbox(&mut self, empty: &mut Outbox) {
-        debug_assert!(self.unflushed_from.is_none(), "nothing leaves before it is flushed");
-        std::mem::swap(&mut self.outbox, empty);
-        self.acks.clear();
-    }
-
     /// Removes a message whose subject is known. Says whether it was there.
     pub(super) fn remove(&mut self, seq: u64, subject: &[u8], erase: bool) -> Result<bool, StoreError> {
         if self.store.remove(seq, Some(subject), erase)?.is_none() {
@@ -179,6 +143,7 @@ impl Inner {
 
     /// Removes a message. Says whether it was there.
     pub(crate) fn remove_seq(&mut self, seq: u64, erase: bool) -> Result<bool, StoreError> {
+        self.note_removal();
         let mut subject = std::mem::take(&mut self.scratch);
         subject.clear();
         let held = match self.store.load(seq) {
@@ -230,7 +195,7 @@ impl Inner {
             self.expiry.deadline_ns(),
             self.dedupe.deadline_ns(),
             self.consumers.next_deadline(),
-            self.sync_due_ns,
+            self.waiting.sync_due_ns,
         ];
         let next_ns = deadlines.into_iter().flatten().min().unwrap_or(NEVER_NS);
         // A later deadline than the armed one needs no arming: the tick at the armed one finds out.
@@ -249,21 +214,10 @@ impl Inner {
         self.armed_ns = NEVER_NS;
         self.expire();
         self.dedupe.forget_old(self.now());
-        self.sync_if_due();
+        self.note_due_sync();
         let (consumers, mut ctx) = self.parts();
         consumers.tick(&mut ctx);
         self.settle();
-    }
-
-    fn sync_if_due(&mut self) {
-        if self.sync_due_ns.is_none_or(|due_ns| due_ns > self.now_ns) {
-            return;
-        }
-        self.sync_due_ns = None;
-        self.flush();
-        if let Err(error) = self.store.sync() {
-            tracing::error!(stream = %self.config.name, %error, "cannot make the store durable");
-        }
     }
 
     pub(super) fn pump(&mut self, budget: usize) {

@@ -51,6 +51,7 @@ impl Inner {
 
     fn purge_below(&mut self, seq: u64) -> Result<u64, StoreError> {
         self.touch();
+        self.note_removal();
         let purged = self.store.compact(seq)?;
         self.expiry.forget_below(seq);
         Ok(purged)
@@ -87,6 +88,7 @@ impl Inner {
     /// Removes without telling consumers message by message; they are told of the purge as a whole.
     fn purge_one(&mut self, seq: u64) -> Result<bool, StoreError> {
         self.touch();
+        self.note_removal();
         self.expiry.forget(seq);
         Ok(self.store.remove(seq, None, false)?.is_some())
     }

@@ -14,8 +14,6 @@ use crate::state::Shared;
 
 thread_local! {
     static BENCH: RefCell<Option<Box<Bench>>> = const { RefCell::new(None) };
-    /// Streams whose commit the connections of this thread share.
-    static SHARED_COMMIT: RefCell<Vec<Arc<Stream>>> = const { RefCell::new(Vec::new()) };
 }
 
 /// What handling a batch needs, kept from one batch to the next by the thread.
@@ -67,16 +65,6 @@ impl Bench {
         self.streams.clear();
     }
 
-    /// Leaves the commits to whoever first calls [`commit_shared`] on this thread. What was published stays in the
-    /// streams, unseen, until then or until somebody else commits.
-    pub(super) fn share_commits(&mut self) {
-        SHARED_COMMIT.with_borrow_mut(|streams| {
-            for stream in self.streams.drain(..) {
-                touch(streams, &stream);
-            }
-        });
-    }
-
     /// Adds the batch to the counters of the connection, its account and the server.
     pub(super) fn count(&mut self, shared: &Shared, account: &Account, client: &Client) {
         let tally = std::mem::take(&mut self.tally);
@@ -91,14 +79,6 @@ impl Bench {
             }
         }
     }
-}
-
-/// Does the commits that connections of this thread share, and ends the turn.
-pub(super) fn commit_shared(jetstream: &JetStream) {
-    for stream in SHARED_COMMIT.with_borrow_mut(std::mem::take) {
-        jetstream.commit(&stream);
-    }
-    settle_with(Some(jetstream));
 }
 
 /// Adds a stream to a short list, once.

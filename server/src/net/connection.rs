@@ -15,7 +15,7 @@ use tokio::net::TcpStream;
 use tokio::net::tcp::OwnedReadHalf;
 use tokio::time::Sleep;
 
-use super::batch::{commit_shared, settle_with, tell_interest_gone};
+use super::batch::{settle_with, tell_interest_gone};
 use super::buffers::{self, READ_BUFFER_BYTES};
 use super::client::Client;
 use super::closing::CloseReason;
@@ -69,8 +69,6 @@ pub(super) struct Connection {
     need: usize,
     stalled_until: Option<Instant>,
     full_reads: u32,
-    /// What the last batch published awaits a commit that connections share.
-    pub waits_for_commit: bool,
     timer: Pin<Box<Sleep>>,
 }
 
@@ -149,7 +147,6 @@ impl Connection {
             need: 0,
             stalled_until: None,
             full_reads: 0,
-            waits_for_commit: false,
             timer,
             client,
         };
@@ -338,13 +335,6 @@ impl Connection {
                 self.need = 0;
                 slow = self.received_more();
             }
-        }
-        if std::mem::take(&mut self.waits_for_commit)
-            && let Some(jetstream) = &self.jetstream
-        {
-            // Other connections of this thread that have something to publish come first.
-            tokio::task::yield_now().await;
-            commit_shared(jetstream);
         }
         if let Some(receiver) = &self.stalling {
             receiver.count_stall();

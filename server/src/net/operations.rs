@@ -103,12 +103,7 @@ impl Connection {
 
     /// The end of a batch: one commit for each stream, then one write for each connection, this one first.
     fn finish_batch(&mut self, bench: &mut Bench) {
-        if self.jetstream.as_ref().is_some_and(|jetstream| jetstream.shares_commits()) {
-            self.waits_for_commit |= !bench.streams.is_empty();
-            bench.share_commits();
-        } else {
-            bench.commit(self.jetstream.as_deref());
-        }
+        bench.commit(self.jetstream.as_deref());
         if bench.tally.in_msgs > 0 || bench.tally.subscriptions > 0 {
             let now_ns = self.shared.clock.now_ns();
             self.client.set_active(now_ns);

@@ -37,6 +37,8 @@ impl Host for Listeners {
     fn wake_at(&self, _: u64) {}
 
     fn pump_later(&self, _: &Arc<Stream>) {}
+
+    fn sync_later(&self, _: &Arc<Stream>) {}
 }
 
 /// A message that left.

@@ -173,7 +173,7 @@ impl FileStore {
             self.durability.dir_unsynced = true;
         }
         self.index_db_is_true = false;
-        self.durability.unsynced.retain(|(index, _)| *index != new.index);
+        self.durability.forget(new.index);
         if last {
             self.log = Log::at(new.len);
         }
@@ -197,7 +197,7 @@ impl FileStore {
             _ => self.durability.dir_unsynced = true,
         }
         self.index_db_is_true = false;
-        self.durability.unsynced.retain(|(index, _)| *index != block.index);
+        self.durability.forget(block.index);
         self.blocks.remove(position);
         self.unsettle_after(position);
         Ok(())

@@ -19,6 +19,7 @@ mod recover;
 mod remove;
 mod scan;
 mod seqset;
+mod shared_sync;
 mod storage;
 mod table;
 mod ttl;
@@ -33,7 +34,7 @@ use self::log::Log;
 use self::read::Reader;
 use super::index::SubjectIndex;
 use super::query;
-use super::{Msg, Pending, Removed, Store, StoreError, StoreState, msg_size_file};
+use super::{Msg, Pending, Removed, Store, StoreError, StoreState, SyncWork, msg_size_file};
 use crate::filter::Filter;
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -73,13 +74,24 @@ pub struct FileStore {
 struct Durability {
     /// Blocks written to since they were last synced, and the offset of the first byte written.
     unsynced: Vec<(u32, u64)>,
+    /// The same of what is being synced outside of the store.
+    syncing: Vec<(u32, u64)>,
     /// Whether files were created, renamed or removed since the directory was last synced.
     dir_unsynced: bool,
+    dir_syncing: bool,
     /// The error that made the store read-only.
     poison: Option<String>,
     /// Whether a sync failed: the operating system may have dropped what it held, so that all of it is written
     /// again before the next sync is believed.
     rewrite: bool,
+}
+
+impl Durability {
+    /// The file of a block was replaced by one that is durable, or is gone.
+    fn forget(&mut self, block: u32) {
+        self.unsynced.retain(|(index, _)| *index != block);
+        self.syncing.retain(|(index, _)| *index != block);
+    }
 }
 
 impl FileStore {
@@ -217,6 +229,19 @@ impl Store for FileStore {
     fn sync(&mut self) -> Result<(), StoreError> {
         self.sync_files()?;
         self.all_chores();
+        Ok(())
+    }
+
+    fn begin_sync(&mut self) -> Result<Option<SyncWork>, StoreError> {
+        self.write_pending()?;
+        self.hand_out_sync()
+    }
+
+    fn end_sync(&mut self, outcome: Result<(), StoreError>) -> Result<(), StoreError> {
+        self.take_back_sync(outcome)?;
+        if self.durability.unsynced.is_empty() && !self.durability.dir_unsynced && !self.log.has_pending() {
+            self.all_chores();
+        }
         Ok(())
     }
 

@@ -9,6 +9,7 @@ use super::table::Place;
 use crate::disk::DiskFile;
 use std::io;
 use std::ops::Range;
+use std::sync::Arc;
 
 /// Block files that one store keeps open.
 const HANDLES_MAX: usize = 4;
@@ -21,7 +22,7 @@ const NEAR_BYTES: u64 = 16 << 10;
 #[derive(Default)]
 pub(super) struct Reader {
     /// Most recently used last.
-    handles: Vec<(u32, Box<dyn DiskFile>)>,
+    handles: Vec<(u32, Arc<dyn DiskFile>)>,
     pub(super) chunk: Vec<u8>,
     /// Block and offset of `chunk`.
     chunk_at: Option<(u32, u64)>,
@@ -36,7 +37,7 @@ impl Reader {
         files: &StreamFiles,
         index: u32,
         create: bool,
-    ) -> io::Result<&dyn DiskFile> {
+    ) -> io::Result<&Arc<dyn DiskFile>> {
         if let Some(at) = self.handles.iter().position(|(known, _)| *known == index) {
             if at + 1 != self.handles.len() {
                 let handle = self.handles.remove(at);
@@ -47,10 +48,10 @@ impl Reader {
             if self.handles.len() >= HANDLES_MAX {
                 self.handles.remove(0);
             }
-            self.handles.push((index, file));
+            self.handles.push((index, Arc::from(file)));
         }
         let last = self.handles.last().ok_or(io::ErrorKind::NotFound)?;
-        Ok(&*last.1)
+        Ok(&last.1)
     }
 
     /// Forgets a block whose file is about to be replaced or removed.

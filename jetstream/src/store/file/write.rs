@@ -1,6 +1,6 @@
 //! Appending, flushing, syncing, and getting over failed writes.
 
-use super::FileStore;
+use super::{Durability, FileStore};
 use super::block::Block;
 use super::files::io_error;
 use super::log::Log;
@@ -177,28 +177,40 @@ impl FileStore {
                 self.heal();
                 Ok(())
             }
-            Err(error) => {
-                self.durability.rewrite = true;
-                Err(self.poison(error))
+            Err(error) => Err(self.sync_failed(error)),
+        }
+    }
+
+    /// Nothing written since the last good sync can be relied on.
+    pub(super) fn sync_failed(&mut self, error: StoreError) -> StoreError {
+        let Durability { unsynced, syncing, dir_unsynced, dir_syncing, rewrite, .. } = &mut self.durability;
+        for (index, from) in syncing.drain(..) {
+            match unsynced.iter_mut().find(|(known, _)| *known == index) {
+                Some((_, known)) => *known = from.min(*known),
+                None => unsynced.push((index, from)),
             }
         }
+        *dir_unsynced |= std::mem::take(dir_syncing);
+        *rewrite = true;
+        self.poison(error)
     }
 
     fn try_sync(&mut self) -> Result<(), StoreError> {
         let reader = self.reader.get_mut();
         let last = self.blocks.last().map(|block| block.index);
-        for (index, from) in &self.durability.unsynced {
+        // What is being synced elsewhere counts as written since: whoever calls this needs all of it durable now.
+        for (index, from) in self.durability.unsynced.iter().chain(&self.durability.syncing) {
             let Some(block) = self.blocks.iter().find(|block| block.index == *index) else { continue };
             let path = self.files.block_path(*index);
             let result = reader.handle(&self.files, *index, false).and_then(|file| {
                 if self.durability.rewrite {
-                    write_again(file, *from, block, (Some(*index) == last).then_some(&self.log))?;
+                    write_again(&**file, *from, block, (Some(*index) == last).then_some(&self.log))?;
                 }
                 file.sync()
             });
             result.map_err(|error| io_error("could not sync", &path, error))?;
         }
-        if self.durability.dir_unsynced {
+        if self.durability.dir_unsynced || self.durability.dir_syncing {
             let dir = &self.files.msgs_dir;
             self.files.disk.sync_dir(dir).map_err(|error| io_error("could not sync", dir, error))?;
         }
@@ -208,7 +220,7 @@ impl FileStore {
         Ok(())
     }
 
-    fn poison(&mut self, error: StoreError) -> StoreError {
+    pub(super) fn poison(&mut self, error: StoreError) -> StoreError {
         let reason = match &error {
             StoreError::Io { what, source } => format!("{what}: {source}"),
             other => other.to_string(),
@@ -220,7 +232,7 @@ impl FileStore {
         error
     }
 
-    fn heal(&mut self) {
+    pub(super) fn heal(&mut self) {
         if self.durability.poison.take().is_some() {
             tracing::info!(stream = self.files.name, "store is writable again");
         }

@@ -5,7 +5,7 @@ mod segment;
 use self::segment::Segment;
 use super::index::SubjectIndex;
 use super::query::{self, Scan, Sequences, Visit};
-use super::{Msg, Pending, Removed, Store, StoreError, StoreState, msg_size_memory};
+use super::{Msg, Pending, Removed, Store, StoreError, StoreState, SyncWork, msg_size_memory};
 use crate::filter::Filter;
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
@@ -279,6 +279,14 @@ impl Store for MemoryStore {
 
     fn sync(&mut self) -> Result<(), StoreError> {
         Ok(())
+    }
+
+    fn begin_sync(&mut self) -> Result<Option<SyncWork>, StoreError> {
+        Ok(None)
+    }
+
+    fn end_sync(&mut self, outcome: Result<(), StoreError>) -> Result<(), StoreError> {
+        outcome
     }
 
     fn close(&mut self) -> Result<(), StoreError> {

@@ -1,0 +1,215 @@
+//! What of a stream is not yet as durable as configured, and what waits for that.
+
+use super::Inner;
+use super::commit::Leaving;
+use super::inner::store_error;
+use crate::config::PersistMode;
+use crate::engine::SyncPolicy;
+use crate::outbox::Outbox;
+use crate::store::{StoreError, SyncWork};
+
+/// What is on its way to the disk.
+#[derive(Debug, Default)]
+pub(super) struct Waiting {
+    /// The first item of the outbox that speaks of what is not as durable as configured; `None` where there is none.
+    from: Option<usize>,
+    /// Whether the host was asked for a sync, and has not come to the end of it.
+    asked: bool,
+    /// Whether a sync runs without the lock.
+    running: bool,
+    /// What leaves after the sync that runs, and the first item that speaks of what is being synced.
+    departing: Outbox,
+    departing_from: usize,
+    /// When what was flushed is to be made durable, with a sync at intervals; and whether that is now.
+    pub(super) sync_due_ns: Option<u64>,
+    sync_is_due: bool,
+    /// The last sequence that is durable, and the one that will be after the sync that runs.
+    durable_seq: u64,
+    departing_seq: u64,
+    /// Whether something was removed, for another reason than a newer message of the subject, that is not durable.
+    removed: bool,
+    departing_removed: bool,
+    losses: u64,
+}
+
+/// How much is lost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Extent {
+    /// What was done since the last sync began, if one runs; else since the last good one.
+    Queued,
+    /// What a sync was about, and all after it.
+    Departing,
+}
+
+impl Inner {
+    /// Notes that the store holds what was not flushed yet.
+    pub(super) fn touch(&mut self) {
+        if self.waiting.from.is_none() {
+            self.waiting.from = Some(self.outbox.len());
+        }
+    }
+
+    /// Whether nothing may be said of a change before it is on the disk.
+    pub(super) fn syncs_always(&self) -> bool {
+        self.world.config.sync == SyncPolicy::Always
+            && !self.config.storage.is_memory()
+            && self.config.persist_mode == PersistMode::Default
+    }
+
+    /// Whether what is queued has to wait for a sync.
+    pub(super) fn awaits_sync(&self) -> bool {
+        self.syncs_always() && (self.waiting.running || self.waiting.from.is_some())
+    }
+
+    /// Whether a sync runs without the lock.
+    pub(super) fn is_syncing(&self) -> bool {
+        self.waiting.running
+    }
+
+    /// Hands what was appended to the operating system. Where that fails, answers that waited for it become errors.
+    pub(crate) fn flush(&mut self) {
+        if self.waiting.from.is_none() {
+            return;
+        }
+        match self.store.flush() {
+            Ok(()) if self.syncs_always() => {}
+            Ok(()) => {
+                self.waiting.from = None;
+                if let SyncPolicy::EveryNs(interval_ns) = self.world.config.sync
+                    && !self.config.storage.is_memory()
+                {
+                    self.waiting.sync_due_ns.get_or_insert(self.now_ns.saturating_add(interval_ns));
+                }
+            }
+            Err(error) => self.lose(&error, Extent::Queued),
+        }
+    }
+
+    /// Makes everything durable while the lock is held. No sync may be running.
+    pub(super) fn sync_now(&mut self) {
+        self.flush();
+        if self.waiting.from.is_none() {
+            return;
+        }
+        match self.store.sync() {
+            Ok(()) => self.all_is_durable(),
+            Err(error) => self.lose(&error, Extent::Queued),
+        }
+    }
+
+    /// Begins a sync that runs without the lock, where one is needed: what is queued waits for it.
+    pub(super) fn begin_sync(&mut self) -> Option<SyncWork> {
+        if self.closed {
+            return None;
+        }
+        self.flush();
+        let gates = self.syncs_always();
+        self.waiting.sync_is_due = false;
+        match self.store.begin_sync() {
+            Ok(Some(work)) => {
+                self.waiting.running = true;
+                self.waiting.departing_seq = self.store.state().last_seq;
+                self.waiting.departing_removed = std::mem::take(&mut self.waiting.removed);
+                if gates {
+                    self.waiting.departing_from = self.waiting.from.take().unwrap_or(self.outbox.len());
+                    std::mem::swap(&mut self.outbox, &mut self.waiting.departing);
+                }
+                Some(work)
+            }
+            Ok(None) => {
+                self.all_is_durable();
+                None
+            }
+            Err(error) => {
+                self.lose(&error, Extent::Queued);
+                None
+            }
+        }
+    }
+
+    /// Ends it. What waited for it may leave; says whether more waits for the next one.
+    pub(super) fn end_sync(&mut self, outcome: Result<(), StoreError>) -> bool {
+        self.waiting.running = false;
+        if self.closed {
+            // The store was synced when it was closed, and is not used any more.
+            return false;
+        }
+        match self.store.end_sync(outcome) {
+            Ok(()) => {
+                self.waiting.durable_seq = self.waiting.departing_seq;
+                self.waiting.departing_removed = false;
+            }
+            Err(error) => self.lose(&error, Extent::Departing),
+        }
+        let gates = self.syncs_always();
+        self.waiting.asked = gates && (self.waiting.from.is_some() || !self.outbox.is_empty());
+        self.waiting.asked
+    }
+
+    /// The host found nothing to sync.
+    pub(super) fn no_sync_wanted(&mut self) {
+        self.waiting.asked = false;
+    }
+
+    /// Whether the host is to be asked for a sync now: one is wanted, and it was not asked before.
+    pub(super) fn ask_for_sync(&mut self) -> bool {
+        let wanted = self.waiting.sync_is_due || (self.awaits_sync() && !self.waiting.running);
+        wanted && !std::mem::replace(&mut self.waiting.asked, true)
+    }
+
+    /// Notes whether the interval between syncs has passed.
+    pub(super) fn note_due_sync(&mut self) {
+        if self.waiting.sync_due_ns.is_some_and(|due_ns| due_ns <= self.now_ns) {
+            self.waiting.sync_due_ns = None;
+            self.waiting.sync_is_due = true;
+        }
+    }
+
+    fn all_is_durable(&mut self) {
+        self.waiting.from = None;
+        self.waiting.durable_seq = self.store.state().last_seq;
+        (self.waiting.removed, self.waiting.departing_removed) = (false, false);
+    }
+
+    /// Notes that something is removed for another reason than a newer message of its subject.
+    pub(super) fn note_removal(&mut self) {
+        self.waiting.removed = true;
+    }
+
+    /// Whether the message, the newest of its subject, was so when the last sync ended.
+    pub(super) fn was_newest(&self, seq: u64) -> bool {
+        let waiting = &self.waiting;
+        seq <= waiting.durable_seq && !waiting.removed && !waiting.departing_removed
+    }
+
+    /// How often what was done could not be kept.
+    pub(super) fn losses(&self) -> u64 {
+        self.waiting.losses
+    }
+
+    /// What could not be kept is answered with an error.
+    fn lose(&mut self, error: &StoreError, extent: Extent) {
+        tracing::error!(stream = %self.config.name, %error, "a flush failed; publishes are answered with an error");
+        let answer = store_error(error);
+        let kept_seq = 0;
+        self.waiting.losses += 1;
+        let from = self.waiting.from.take().unwrap_or(self.outbox.len());
+        self.outbox = self.acks.after_loss(&self.outbox, from, kept_seq, &answer);
+        if extent == Extent::Departing {
+            let Waiting { departing, departing_from, .. } = &mut self.waiting;
+            *departing = self.acks.after_loss(departing, *departing_from, kept_seq, &answer);
+        }
+    }
+
+    /// What leaves now; the caller takes it away.
+    pub(super) fn queue(&mut self, leaving: Leaving) -> &mut Outbox {
+        debug_assert!(!self.waiting.running || !self.syncs_always(), "nothing leaves while a sync decides");
+        match leaving {
+            Leaving::Queued => {
+                debug_assert!(self.waiting.from.is_none(), "nothing leaves before it is as durable as configured");
+                &mut self.outbox
+            }
+            Leaving::Departing => &mut self.waiting.departing,
+        }
+    }
+}

@@ -1,0 +1,385 @@
+//! With `sync_interval: always`: one sync serves all who wait, and nothing is said of a change before it is on the disk.
+//!
+//! A disk that calls back while it syncs lets other clients do things just then, so that every interleaving of
+//! publishing, reading and syncing can be had without threads, by seed.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
+
+use jetkv_jetstream::disk::{DirEntry, SimDisk};
+use jetkv_jetstream::store::Store;
+use jetkv_jetstream::store::file::{FileOptions, Storage};
+use jetkv_jetstream::stream::Stream;
+use jetkv_jetstream::testing::{Sent, START_NS, TestEngine};
+use jetkv_jetstream::{ApiRequest, Disk, DiskFile, EngineConfig, Inbound, ManualClock, Outbox, SyncPolicy};
+use parking_lot::Mutex;
+use rand::rngs::SmallRng;
+use rand::{Rng, SeedableRng};
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+type Meanwhile = Box<dyn FnMut() + Send>;
+
+/// A disk that calls back before each sync of a file, and counts them.
+#[derive(Clone)]
+struct CallingDisk {
+    disk: SimDisk,
+    meanwhile: Arc<Mutex<Option<Meanwhile>>>,
+    syncs: Arc<AtomicU64>,
+}
+
+struct CallingFile(CallingDisk, Box<dyn DiskFile>);
+
+impl Disk for CallingDisk {
+    fn open(&self, path: &Path, create: bool) -> io::Result<Box<dyn DiskFile>> {
+        Ok(Box::new(CallingFile(self.clone(), self.disk.open(path, create)?)))
+    }
+    fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
+        self.disk.read(path)
+    }
+    fn replace(&self, path: &Path, content: &[u8], sync: bool) -> io::Result<()> {
+        self.disk.replace(path, content, sync)
+    }
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.disk.rename(from, to)
+    }
+    fn remove_file(&self, path: &Path) -> io::Result<()> {
+        self.disk.remove_file(path)
+    }
+    fn remove_dir_all(&self, path: &Path) -> io::Result<()> {
+        self.disk.remove_dir_all(path)
+    }
+    fn create_dir_all(&self, path: &Path) -> io::Result<()> {
+        self.disk.create_dir_all(path)
+    }
+    fn list(&self, path: &Path) -> io::Result<Vec<DirEntry>> {
+        self.disk.list(path)
+    }
+    fn sync_dir(&self, path: &Path) -> io::Result<()> {
+        self.disk.sync_dir(path)
+    }
+}
+
+impl DiskFile for CallingFile {
+    fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
+        self.1.read_at(buf, offset)
+    }
+    fn write_at(&self, data: &[u8], offset: u64) -> io::Result<()> {
+        self.1.write_at(data, offset)
+    }
+    fn set_len(&self, size_bytes: u64) -> io::Result<()> {
+        self.1.set_len(size_bytes)
+    }
+    fn len(&self) -> io::Result<u64> {
+        self.1.len()
+    }
+    fn sync(&self) -> io::Result<()> {
+        self.0.syncs.fetch_add(1, Ordering::SeqCst);
+        // Taken out meanwhile: a sync that the callback itself causes is not interrupted again. Before the sync, so
+        // that what comes meanwhile may be on the disk or not.
+        let early = self.0.disk.operations() % 2 == 0;
+        if !early {
+            self.1.sync()?;
+        }
+        let meanwhile = self.0.meanwhile.lock().take();
+        if let Some(mut meanwhile) = meanwhile {
+            meanwhile();
+            *self.0.meanwhile.lock() = Some(meanwhile);
+        }
+        if early { self.1.sync() } else { Ok(()) }
+    }
+}
+
+const CONFIG: &str = r#"{"name":"S","subjects":["k.>"],"allow_direct":true,"max_msgs_per_subject":2}"#;
+
+fn start(seed: u64) -> (TestEngine, CallingDisk, Arc<Stream>) {
+    let disk =
+        CallingDisk { disk: SimDisk::new(seed), meanwhile: Arc::default(), syncs: Arc::default() };
+    let config = EngineConfig {
+        store_dir: Some("/store".into()),
+        sync: SyncPolicy::Always,
+        ..EngineConfig::default()
+    };
+    let clock = Arc::new(ManualClock::new(START_NS));
+    let engine = TestEngine::on_disk(config, clock, Arc::new(disk.clone())).unwrap();
+    assert!(engine.request("STREAM.CREATE.S", CONFIG).contains("did_create"));
+    let stream = engine.engine.stream(engine.account, "S").unwrap();
+    (engine, disk, stream)
+}
+
+fn put(stream: &Stream, key: u64, reply: &str) {
+    let subject = format!("k.{key}");
+    let payload = format!("value of {reply}");
+    stream.publish(&Inbound {
+        subject: subject.as_bytes(),
+        reply: reply.as_bytes(),
+        headers: b"",
+        payload: payload.as_bytes(),
+    });
+}
+
+#[test]
+fn all_who_publish_while_a_sync_runs_share_the_next_one() {
+    let (engine, disk, stream) = start(1);
+    put(&stream, 0, "warm up");
+    stream.commit(&*engine.host);
+    engine.host.sync_all();
+    engine.host.take();
+    let before = disk.syncs.load(Ordering::SeqCst);
+    let (others, host) = (stream.clone(), engine.host.clone());
+    let mut done = false;
+    *disk.meanwhile.lock() = Some(Box::new(move || {
+        if !std::mem::replace(&mut done, true) {
+            for client in 1..32 {
+                put(&others, client % 4, "r");
+                others.commit(&*host);
+                assert!(host.take().is_empty(), "nothing leaves while the sync decides");
+            }
+        }
+    }));
+    put(&stream, 9, "r");
+    stream.commit(&*engine.host);
+    assert!(engine.host.take().is_empty(), "nothing leaves before the sync");
+    engine.host.sync_all();
+    let acks: Vec<String> = engine.host.take().into_iter().map(|sent| sent.payload).collect();
+    let wanted: Vec<String> = (2..=33).map(|seq| format!("{{\"stream\":\"S\",\"seq\":{seq}}}")).collect();
+    assert_eq!(acks, wanted);
+    assert_eq!(disk.syncs.load(Ordering::SeqCst) - before, 2, "32 puts");
+}
+
+#[test]
+fn a_read_of_what_is_durable_does_not_wait_and_one_of_what_is_not_does() {
+    let (engine, _disk, stream) = start(1);
+    for key in 0..2 {
+        put(&stream, key, "r");
+    }
+    stream.commit(&*engine.host);
+    engine.host.sync_all();
+    put(&stream, 1, "r");
+    engine.host.take();
+    let read = |what: &str, body: &str| {
+        let mut out = Outbox::new();
+        let _ = engine.engine.api_when_durable(
+            &ApiRequest {
+                account: engine.account,
+                subject: format!("$JS.API.{what}").as_bytes(),
+                reply: b"get",
+                headers: b"",
+                payload: body.as_bytes(),
+                client: None,
+            },
+            &mut out,
+        );
+        out.len()
+    };
+    assert_eq!(read("DIRECT.GET.S.k.0", ""), 1);
+    assert_eq!(read("DIRECT.GET.S.k.1", ""), 0);
+    assert_eq!(read("STREAM.MSG.GET.S", r#"{"seq":3}"#), 0);
+    assert!(engine.host.take().is_empty());
+    stream.commit(&*engine.host);
+    engine.host.sync_all();
+    let to: Vec<String> = engine.host.take().into_iter().map(|sent| sent.to).collect();
+    assert_eq!(to, ["r", "get", "get"], "behind the acknowledgement, in order");
+    assert_eq!(read("DIRECT.GET.S.k.1", ""), 1);
+}
+
+#[test]
+fn acknowledgements_leave_in_order_whichever_thread_publishes() {
+    let (engine, _disk, stream) = start(1);
+    engine.host.take();
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                for key in 0..200 {
+                    put(&stream, key % 7, "r");
+                    stream.commit(&*engine.host);
+                    engine.host.sync_one();
+                }
+            });
+        }
+    });
+    engine.host.sync_all();
+    let acks: Vec<String> = engine.host.take().into_iter().map(|sent| sent.payload).collect();
+    let wanted: Vec<String> = (1..=800).map(|seq| format!("{{\"stream\":\"S\",\"seq\":{seq}}}")).collect();
+    assert_eq!(acks, wanted);
+}
+
+/// What clients did, and what they were told.
+struct Clients {
+    rng: SmallRng,
+    engine: Arc<TestEngine>,
+    disk: CallingDisk,
+    stream: Arc<Stream>,
+    /// By key, the sequences that were given; they rise with every publish.
+    published: BTreeMap<u64, u64>,
+    last_seq: u64,
+    /// What somebody wanted removed, or what a newer value displaces.
+    doomed: BTreeSet<u64>,
+    /// What was said to be stored, by an acknowledgement, a delivery or a read.
+    told: BTreeSet<u64>,
+    /// Said to be removed.
+    gone: BTreeSet<u64>,
+    deletes: u64,
+    checks: u64,
+}
+
+impl Clients {
+    fn new(seed: u64) -> Self {
+        let (engine, disk, stream) = start(seed);
+        engine.host.listen("watch", None);
+        let consumer = r#"{"stream_name":"S","config":{"deliver_subject":"watch","ack_policy":"none"}}"#;
+        assert!(!engine.request("CONSUMER.CREATE.S", consumer).contains("error"));
+        engine.host.pump_all();
+        engine.host.take();
+        Self {
+            rng: SmallRng::seed_from_u64(seed),
+            engine: Arc::new(engine),
+            disk,
+            stream,
+            published: BTreeMap::new(),
+            last_seq: 0,
+            doomed: BTreeSet::new(),
+            told: BTreeSet::new(),
+            gone: BTreeSet::new(),
+            deletes: 0,
+            checks: 0,
+        }
+    }
+
+    fn put(&mut self) {
+        let key = self.rng.random_range(0..5);
+        self.last_seq += 1;
+        self.published.insert(self.last_seq, key);
+        put(&self.stream, key, "ack");
+        let of_key = self.published.iter().filter(|(_, of)| **of == key).map(|(seq, _)| *seq);
+        let live: Vec<u64> = of_key.filter(|seq| !self.doomed.contains(seq)).collect();
+        self.doomed.extend(live.iter().rev().skip(2));
+    }
+
+    fn ask(&mut self, subject: &str, reply: &str, body: &str) {
+        let mut out = Outbox::new();
+        let outcome = self.engine.engine.api_when_durable(
+            &ApiRequest {
+                account: self.engine.account,
+                subject: format!("$JS.API.{subject}").as_bytes(),
+                reply: reply.as_bytes(),
+                headers: b"",
+                payload: body.as_bytes(),
+                client: None,
+            },
+            &mut out,
+        );
+        for msg in out.iter() {
+            self.hear(&Sent {
+                to: String::from_utf8_lossy(msg.to).into_owned(),
+                subject: String::new(),
+                reply: String::new(),
+                headers: String::from_utf8_lossy(msg.headers).into_owned(),
+                payload: String::from_utf8_lossy(msg.payload).into_owned(),
+            });
+        }
+        if let Some(stream) = outcome.stream {
+            stream.commit(&*self.engine.host);
+        }
+    }
+
+    fn act(&mut self) {
+        match self.rng.random_range(0..10) {
+            0..5 => self.put(),
+            5..7 => self.stream.commit(&*self.engine.host),
+            7 => self.ask(&format!("DIRECT.GET.S.k.{}", self.last_seq % 5), "get", ""),
+            8 => {
+                let seq = self.rng.random_range(0..=self.last_seq);
+                self.ask("STREAM.MSG.GET.S", "get", &format!("{{\"seq\":{seq}}}"));
+            }
+            _ if self.last_seq > 0 => {
+                let seq = self.rng.random_range(1..=self.last_seq);
+                self.doomed.insert(seq);
+                self.deletes += 1;
+                let no_erase = self.rng.random_bool(0.8);
+                let body = format!("{{\"seq\":{seq},\"no_erase\":{no_erase}}}");
+                self.ask("STREAM.MSG.DELETE.S", &format!("delete.{seq}"), &body);
+            }
+            _ => {}
+        }
+        self.listen();
+    }
+
+    /// Hears what was said, and holds the disk to it.
+    fn listen(&mut self) {
+        let sent = self.engine.host.take();
+        if sent.is_empty() {
+            return;
+        }
+        for sent in &sent {
+            self.hear(sent);
+        }
+        self.check();
+    }
+
+    fn hear(&mut self, sent: &Sent) {
+        let number = |text: &str| {
+            let digits: String = text.chars().take_while(char::is_ascii_digit).collect();
+            digits.parse::<u64>().ok()
+        };
+        let after = |text: &str, mark: &str| {
+            text.split_once(mark).and_then(|(_, rest)| number(rest))
+        };
+        if let Some(seq) = sent.to.strip_prefix("delete.").and_then(|seq| seq.parse().ok()) {
+            if sent.payload.contains("\"success\":true") {
+                self.gone.insert(seq);
+            }
+        } else if let Some(seq) = sent.reply.split('.').nth(5).and_then(|seq| seq.parse().ok()) {
+            self.told.insert(seq);
+        } else if sent.to == "ack" || sent.to == "get" {
+            let seq = after(&sent.headers, "Nats-Sequence: ").or(after(&sent.payload, "\"seq\":"));
+            self.told.extend(seq);
+        }
+    }
+
+    fn check(&mut self) {
+        self.checks += 1;
+        let copy = self.disk.disk.after_power_failure(self.rng.random());
+        let storage = Storage::open(Arc::new(copy), Path::new("/store"), false).unwrap();
+        let mut store = storage.open_stream("$G", "S", FileOptions::default()).unwrap();
+        for seq in self.told.difference(&self.doomed) {
+            assert!(store.load(*seq).unwrap().is_some(), "{seq} was told of and is lost");
+        }
+        for seq in &self.gone {
+            assert!(store.load(*seq).unwrap().is_none(), "{seq} was removed and is back");
+        }
+    }
+}
+
+#[test]
+fn nothing_is_said_before_it_would_survive_a_power_failure() {
+    for seed in 0..60 {
+        let clients = Arc::new(Mutex::new(Clients::new(seed)));
+        let disk = clients.lock().disk.clone();
+        let host = clients.lock().engine.host.clone();
+        let others = clients.clone();
+        *disk.meanwhile.lock() = Some(Box::new(move || {
+            // An erasure syncs by itself, in the middle of what a client does.
+            let Some(mut clients) = others.try_lock() else { return };
+            for _ in 0..clients.rng.random_range(0..6) {
+                clients.act();
+            }
+        }));
+        for _ in 0..80 {
+            clients.lock().act();
+            if clients.lock().rng.random_bool(0.3) {
+                host.sync_one();
+                clients.lock().listen();
+            }
+        }
+        host.sync_all();
+        let mut clients = clients.lock();
+        clients.stream.commit(&*host);
+        host.sync_all();
+        clients.listen();
+        assert_eq!(clients.told.last(), Some(&clients.last_seq), "seed {seed}: all were answered");
+        assert!(clients.checks > 5 && clients.deletes > 0, "seed {seed} tests little");
+        *disk.meanwhile.lock() = None;
+    }
+}
