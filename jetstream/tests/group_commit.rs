@@ -8,7 +8,7 @@ use jetkv_jetstream::disk::{DirEntry, SimDisk};
 use jetkv_jetstream::store::Store;
 use jetkv_jetstream::store::file::{FileOptions, Storage};
 use jetkv_jetstream::stream::Stream;
-use jetkv_jetstream::testing::{Sent, START_NS, TestEngine};
+use jetkv_jetstream::testing::{START_NS, Sent, TestEngine};
 use jetkv_jetstream::{ApiRequest, Disk, DiskFile, EngineConfig, Inbound, ManualClock, Outbox, SyncPolicy};
 use parking_lot::Mutex;
 use rand::rngs::SmallRng;
@@ -94,8 +94,7 @@ impl DiskFile for CallingFile {
 const CONFIG: &str = r#"{"name":"S","subjects":["k.>"],"allow_direct":true,"max_msgs_per_subject":2}"#;
 
 fn start(seed: u64) -> (TestEngine, CallingDisk, Arc<Stream>) {
-    let disk =
-        CallingDisk { disk: SimDisk::new(seed), meanwhile: Arc::default(), syncs: Arc::default() };
+    let disk = CallingDisk { disk: SimDisk::new(seed), meanwhile: Arc::default(), syncs: Arc::default() };
     let config = EngineConfig {
         store_dir: Some("/store".into()),
         sync: SyncPolicy::Always,
@@ -323,9 +322,7 @@ impl Clients {
             let digits: String = text.chars().take_while(char::is_ascii_digit).collect();
             digits.parse::<u64>().ok()
         };
-        let after = |text: &str, mark: &str| {
-            text.split_once(mark).and_then(|(_, rest)| number(rest))
-        };
+        let after = |text: &str, mark: &str| text.split_once(mark).and_then(|(_, rest)| number(rest));
         if let Some(seq) = sent.to.strip_prefix("delete.").and_then(|seq| seq.parse().ok()) {
             if sent.payload.contains("\"success\":true") {
                 self.gone.insert(seq);

@@ -2,8 +2,8 @@
 
 use std::cell::RefCell;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Weak};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use hashbrown::HashMap;
@@ -100,11 +100,7 @@ impl JetStream {
         let engine = Engine::new(config, clock, Arc::new(RealDisk), Arc::clone(&host) as Arc<dyn Host>)?;
         let domain = options.jetstream.domain.as_deref().unwrap_or_default();
         let domain_api = if domain.is_empty() { String::new() } else { format!("$JS.{domain}.API.") };
-        let jetstream = Arc::new(Self {
-            engine,
-            host,
-            domain_api: domain_api.into_bytes(),
-        });
+        let jetstream = Arc::new(Self { engine, host, domain_api: domain_api.into_bytes() });
         for account in shared.accounts.all() {
             jetstream.enable(&account)?;
         }

@@ -136,12 +136,17 @@ mod tests {
         delivery(&mut outbox, b"$JS.ACK.A.C.1.6.1.1700000000.0");
         delivery(&mut outbox, b"$JS.ACK.A.C.1.7.2.1700000000.0");
         outbox.push_with(b"republished", |out| out.push(b'y'));
-        outbox.push(OutMsg { to: b"confirmed", subject: b"confirmed", reply: b"", headers: b"", payload: b"" });
+        outbox.push(OutMsg {
+            to: b"confirmed",
+            subject: b"confirmed",
+            reply: b"",
+            headers: b"",
+            payload: b"",
+        });
         outbox.push_with(b"get", |out| out.push(b'z'));
         outbox.last_says(Says::Answer { json: false });
         let kept = acks.after_loss(&outbox, 1, 6, &STREAM_WRONG_LAST_SEQUENCE.with("seq", 4));
-        let to: Vec<_> =
-            kept.iter().map(|msg| (msg.to, msg.payload.starts_with(b"{\"error"))).collect();
+        let to: Vec<_> = kept.iter().map(|msg| (msg.to, msg.payload.starts_with(b"{\"error"))).collect();
         let wanted: [(&[u8], bool); 5] =
             [(b"before", false), (b"kept", false), (b"lost", true), (b"inbox", false), (b"confirmed", false)];
         assert_eq!(to, wanted);

@@ -207,4 +207,3 @@ impl Unwelcome {
 fn is_consumer_delivery(msg: &OutMsg<'_>) -> bool {
     msg.reply.starts_with(b"$JS.ACK.")
 }
-

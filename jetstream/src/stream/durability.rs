@@ -206,7 +206,10 @@ impl Inner {
         debug_assert!(!self.waiting.running || !self.syncs_always(), "nothing leaves while a sync decides");
         match leaving {
             Leaving::Queued => {
-                debug_assert!(self.waiting.from.is_none(), "nothing leaves before it is as durable as configured");
+                debug_assert!(
+                    self.waiting.from.is_none(),
+                    "nothing leaves before it is as durable as configured"
+                );
                 &mut self.outbox
             }
             Leaving::Departing => &mut self.waiting.departing,

@@ -1,11 +1,11 @@
 //! Appending, flushing, syncing, and getting over failed writes.
 
-use super::{Durability, FileStore};
 use super::block::Block;
 use super::files::io_error;
 use super::log::Log;
 use super::record::{CHECKSUM_LEN, EMPTY_LEN, Kind, Record, put_marker, put_message, record_len};
 use super::scan::{Found, Scan};
+use super::{Durability, FileStore};
 use crate::disk::DiskFile;
 use crate::store::{Msg, StoreError};
 use std::io;
