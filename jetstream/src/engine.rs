@@ -20,6 +20,7 @@ use crate::timers::Timers;
 use crate::world::{AccountShare, Ids, Usage, Watches, World};
 use account::Account;
 use hashbrown::HashMap;
+use jetkv_protocol::subject;
 use parking_lot::RwLock;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -231,6 +232,7 @@ impl Engine {
         let share = AccountShare {
             id,
             name: name.to_owned(),
+            hash: crate::short_hash(name),
             limits: RwLock::new(limits),
             usage: Usage::default(),
             watches: Watches::default(),
@@ -281,8 +283,9 @@ impl Engine {
         outcome
     }
 
-    /// Takes a message on `$JS.ACK.>` or `$JS.FC.>` (a domain prefix as in nats-server's nine-token form included).
-    /// Answers and deliveries leave with the commit of the stream returned.
+    /// Takes a message on `$JS.ACK.>` or `$JS.FC.>`, in both of nats-server's forms: with stream and consumer, or with
+    /// domain and hash of the account before them, which must then be the right ones. Answers and deliveries leave with
+    /// the commit of the stream returned; without one nothing listens on that subject.
     pub fn js_control(
         &self,
         account: AccountId,
@@ -291,7 +294,16 @@ impl Engine {
         headers: &[u8],
         payload: &[u8],
     ) -> Option<Arc<Stream>> {
-        let stream = self.stream(account, stream_of_control(subject)?)?;
+        let address = Address::parse(subject)?;
+        let account = self.account(account)?;
+        if let Some((domain, hash)) = address.scope {
+            let own = self.world.config.domain.as_bytes();
+            let is_domain = domain == if own.is_empty() { b"_".as_slice() } else { own };
+            if !is_domain || hash != account.share.hash.as_bytes() {
+                return None;
+            }
+        }
+        let stream = account.stream(address.stream)?;
         let mut inner = stream.lock();
         let (consumers, mut ctx) = inner.parts();
         let taken = consumers.control(&mut ctx, subject, reply, headers, payload);
@@ -360,11 +372,46 @@ impl World {
     }
 }
 
-/// The stream that an acknowledgement or flow control reply is for: the third token, or the fifth where domain and
-/// account stand before it (nine tokens or more of `$JS.ACK`, ADR-15).
-fn stream_of_control(subject: &[u8]) -> Option<&str> {
-    let tokens = jetkv_protocol::subject::token_count(subject);
-    let is_ack = subject.starts_with(b"$JS.ACK.");
-    let at = if is_ack && tokens >= 11 || !is_ack && tokens >= 7 { 4 } else { 2 };
-    std::str::from_utf8(jetkv_protocol::subject::token_at(subject, at)?).ok()
+/// Where a message on a control subject goes.
+struct Address<'a> {
+    /// Domain (`_` for none) and hash of the account, where the subject says them.
+    scope: Option<(&'a [u8], &'a [u8])>,
+    stream: &'a str,
+}
+
+impl<'a> Address<'a> {
+    /// Reads `$JS.ACK.<stream>.<consumer>` with five tokens more or `$JS.FC.<stream>.<consumer>` with one more; domain
+    /// and hash of the account may stand before the stream (ADR-15), and then acknowledgements may go on after that.
+    fn parse(subject: &'a [u8]) -> Option<Self> {
+        let count = subject::token_count(subject);
+        let scoped = match (subject.starts_with(b"$JS.ACK."), count) {
+            (true, 9) | (false, 5) => false,
+            (true, 11..) | (false, 7) => true,
+            _ => return None,
+        };
+        let mut tokens = subject::tokens(subject).skip(2);
+        let scope = if scoped { Some((tokens.next()?, tokens.next()?)) } else { None };
+        Some(Self { scope, stream: std::str::from_utf8(tokens.next()?).ok()? })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Address;
+
+    #[test]
+    fn control_subjects_have_two_forms_and_no_others() {
+        let parsed = |subject: &'static str| {
+            Address::parse(subject.as_bytes()).map(|address| (address.scope.is_some(), address.stream))
+        };
+        assert_eq!(parsed("$JS.ACK.S.C.1.2.3.4.5"), Some((false, "S")));
+        assert_eq!(parsed("$JS.ACK.S.C.1.2.3.4"), None);
+        assert_eq!(parsed("$JS.ACK.S.C.1.2.3.4.5.6"), None);
+        assert_eq!(parsed("$JS.ACK._.hash.S.C.1.2.3.4.5"), Some((true, "S")));
+        assert_eq!(parsed("$JS.ACK._.hash.S.C.1.2.3.4.5.more.more"), Some((true, "S")));
+        assert_eq!(parsed("$JS.FC.S.C.id"), Some((false, "S")));
+        assert_eq!(parsed("$JS.FC.S.C.id.more"), None);
+        assert_eq!(parsed("$JS.FC._.hash.S.C.id"), Some((true, "S")));
+        assert_eq!(parsed("$JS.FC._.hash.S.C.id.more"), None);
+    }
 }

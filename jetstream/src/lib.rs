@@ -14,6 +14,7 @@ pub mod filter;
 pub mod host;
 pub mod json;
 pub mod outbox;
+mod short_hash;
 pub mod store;
 pub mod stream;
 pub mod testing;
@@ -29,4 +30,5 @@ pub use engine::{
 pub use filter::Filter;
 pub use host::{AccountId, Delivery, Host, OutMsg};
 pub use outbox::Outbox;
+pub use short_hash::short_hash;
 pub use stream::{Inbound, Stream};

@@ -31,6 +31,8 @@ pub(crate) struct World {
 pub(crate) struct AccountShare {
     pub(crate) id: AccountId,
     pub(crate) name: String,
+    /// Stands for the name in subjects of acknowledgements.
+    pub(crate) hash: String,
     pub(crate) limits: RwLock<AccountLimits>,
     pub(crate) usage: Usage,
     pub(crate) watches: Watches,

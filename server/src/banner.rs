@@ -4,14 +4,10 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
-use sha2::{Digest, Sha256};
+use jetkv_jetstream::short_hash;
 
 use crate::interfaces::host_port;
 use crate::options::{GoDuration, NATS_VERSION, Options, defaults, friendly_bytes};
-
-/// Digits of node names.
-const NODE_DIGITS: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
-const NODE_LEN: usize = 8;
 
 /// Stands where nats-server names its Go version.
 pub const RUNTIME: &str = concat!("jetkv-", env!("CARGO_PKG_VERSION"));
@@ -26,13 +22,6 @@ const FEATURES: [(&str, bool); 4] = [
     ("js_raft_delete_range", true),
     ("js_snapshot_sources", false),
 ];
-
-/// Name of a server within a cluster's state, derived from its name.
-pub fn node_name(server_name: &str) -> String {
-    let digest = Sha256::digest(server_name.as_bytes());
-    let digit = |byte: &u8| NODE_DIGITS.get(usize::from(*byte) % NODE_DIGITS.len()).copied().unwrap_or(b'0');
-    digest.iter().take(NODE_LEN).map(|byte| char::from(digit(byte))).collect()
-}
 
 /// Every feature with its state under these options, by name.
 pub(crate) fn features(options: &Options) -> BTreeMap<&'static str, bool> {
@@ -49,7 +38,7 @@ pub fn log_identity(name: &str, id: &str, options: &Options) {
     tracing::info!("  JetKV:    {}", env!("CARGO_PKG_VERSION"));
     tracing::info!("  Name:     {name}");
     if options.jetstream.enabled {
-        tracing::info!("  Node:     {}", node_name(name));
+        tracing::info!("  Node:     {}", short_hash(name));
     }
     tracing::info!("  ID:       {id}");
     log_features(options);
@@ -141,12 +130,4 @@ pub fn log_listening(host: &str, port: u16) {
 /// Everything is recovered, bound and served. Comes last.
 pub fn log_ready() {
     tracing::info!("Server is ready");
-}
-
-#[cfg(test)]
-mod tests {
-    #[test]
-    fn node_names_are_those_of_nats_server() {
-        assert_eq!(super::node_name("foo"), "icujg7CJ");
-    }
 }

@@ -40,45 +40,41 @@ struct Pause<'a> {
     domain: &'a str,
 }
 
-#[derive(Serialize)]
-struct AckMetric<'a> {
-    #[serde(flatten)]
-    header: Header,
-    stream: &'a str,
-    consumer: &'a str,
-    consumer_seq: u64,
-    stream_seq: u64,
-    ack_time: i64,
-    deliveries: u64,
-    #[serde(skip_serializing_if = "str::is_empty")]
-    domain: &'a str,
-}
-
-#[derive(Serialize)]
-struct MaxDeliver<'a> {
-    #[serde(flatten)]
-    header: Header,
-    stream: &'a str,
-    consumer: &'a str,
-    stream_seq: u64,
-    deliveries: u64,
-    #[serde(skip_serializing_if = "str::is_empty")]
-    domain: &'a str,
-}
-
+/// What became of a delivery.
 #[derive(Serialize)]
 struct Delivery<'a> {
     #[serde(flatten)]
     header: Header,
     stream: &'a str,
     consumer: &'a str,
-    consumer_seq: u64,
+    #[serde(flatten)]
+    fate: Fate<'a>,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    domain: &'a str,
+}
+
+/// The part of it that differs from one advisory to the other.
+#[derive(Clone, Copy, Default, Serialize)]
+struct Fate<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    consumer_seq: Option<u64>,
     stream_seq: u64,
+    #[serde(rename = "ack_time", skip_serializing_if = "Option::is_none")]
+    ack_time_ns: Option<i64>,
     deliveries: u64,
     #[serde(skip_serializing_if = "str::is_empty")]
     reason: &'a str,
-    #[serde(skip_serializing_if = "str::is_empty")]
-    domain: &'a str,
+}
+
+impl Fate<'_> {
+    fn of(acked: Acked) -> Self {
+        Self {
+            consumer_seq: Some(acked.dseq),
+            stream_seq: acked.sseq,
+            deliveries: acked.deliveries,
+            ..Self::default()
+        }
+    }
 }
 
 #[derive(Serialize)]
@@ -160,17 +156,10 @@ impl Consumer {
         if percent == 0 || (percent < 100 && shared.rng.random_range(0..100) > percent) {
             return;
         }
-        let (stream, domain) = (out.config.name.clone(), shared.settings.domain.clone());
-        self.advise(shared, out, "$JS.EVENT.METRIC.CONSUMER.ACK", |shared, out| AckMetric {
-            header: shared.header(out, "io.nats.jetstream.metric.v1.consumer_ack"),
-            stream: &stream,
-            consumer: &self.name,
-            consumer_seq: acked.dseq,
-            stream_seq: acked.sseq,
-            ack_time: out.now_i64().saturating_sub(since_ns),
-            deliveries: acked.deliveries,
-            domain: &domain,
-        });
+        let ack_time_ns = Some(out.now_i64().saturating_sub(since_ns));
+        let kind = "io.nats.jetstream.metric.v1.consumer_ack";
+        let fate = Fate { ack_time_ns, ..Fate::of(acked) };
+        self.advise_delivery(shared, out, "$JS.EVENT.METRIC.CONSUMER.ACK", kind, fate);
     }
 
     pub(super) fn advise_max_deliver(
@@ -180,20 +169,14 @@ impl Consumer {
         sseq: u64,
         deliveries: u64,
     ) {
-        let (stream, domain) = (out.config.name.clone(), shared.settings.domain.clone());
-        self.advise(shared, out, &format!("{EVENTS}MAX_DELIVERIES"), |shared, out| MaxDeliver {
-            header: shared.header(out, "io.nats.jetstream.advisory.v1.max_deliver"),
-            stream: &stream,
-            consumer: &self.name,
-            stream_seq: sseq,
-            deliveries,
-            domain: &domain,
-        });
+        let kind = "io.nats.jetstream.advisory.v1.max_deliver";
+        let fate = Fate { stream_seq: sseq, deliveries, ..Fate::default() };
+        self.advise_delivery(shared, out, &format!("{EVENTS}MAX_DELIVERIES"), kind, fate);
     }
 
     pub(super) fn advise_nak(&self, shared: &mut Shared, out: &mut Out<'_>, acked: Acked) {
         let kind = "io.nats.jetstream.advisory.v1.nak";
-        self.advise_delivery(shared, out, "MSG_NAKED", kind, acked, "");
+        self.advise_delivery(shared, out, &format!("{EVENTS}MSG_NAKED"), kind, Fate::of(acked));
     }
 
     pub(super) fn advise_terminated(
@@ -204,27 +187,24 @@ impl Consumer {
         reason: &str,
     ) {
         let kind = "io.nats.jetstream.advisory.v1.terminated";
-        self.advise_delivery(shared, out, "MSG_TERMINATED", kind, acked, reason);
+        let fate = Fate { reason, ..Fate::of(acked) };
+        self.advise_delivery(shared, out, &format!("{EVENTS}MSG_TERMINATED"), kind, fate);
     }
 
     fn advise_delivery(
         &self,
         shared: &mut Shared,
         out: &mut Out<'_>,
-        event: &str,
+        prefix: &str,
         kind: &'static str,
-        acked: Acked,
-        reason: &str,
+        fate: Fate<'_>,
     ) {
         let (stream, domain) = (out.config.name.clone(), shared.settings.domain.clone());
-        self.advise(shared, out, &format!("{EVENTS}{event}"), |shared, out| Delivery {
+        self.advise(shared, out, prefix, |shared, out| Delivery {
             header: shared.header(out, kind),
             stream: &stream,
             consumer: &self.name,
-            consumer_seq: acked.dseq,
-            stream_seq: acked.sseq,
-            deliveries: acked.deliveries,
-            reason,
+            fate,
             domain: &domain,
         });
     }

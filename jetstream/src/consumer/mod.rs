@@ -13,6 +13,7 @@ mod lifecycle;
 mod next;
 mod persist;
 mod pull;
+mod purge;
 mod push;
 mod redelivery;
 mod set;
@@ -27,6 +28,7 @@ pub(crate) use ack::delivered_seq;
 pub use info::{ConsumerInfo, PriorityGroupState, SequenceInfo};
 pub use persist::ConsumerStore;
 pub use set::Consumers;
+pub(crate) use set::FEED_MSGS;
 
 use crate::config::{ConsumerConfig, Retention, StreamConfig};
 use crate::filter::Filter;

@@ -231,7 +231,7 @@ impl Consumer {
         }
         let caught_up = !self.has_more();
         self.num_pending += 1;
-        if !self.may_deliver(ctx.now_ns) || self.queued {
+        if !self.may_deliver(ctx.now_ns) {
             return;
         }
         if !caught_up || self.is_at_max_ack_pending() {

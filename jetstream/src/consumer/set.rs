@@ -5,12 +5,11 @@ use super::deliver::Scratch;
 use super::persist::ConsumerStore;
 use super::timers::{Kind, Timers};
 use super::trie::{FilterTrie, Slot};
-use super::{Consumer, ConsumerSettings, Position, part};
+use super::{Consumer, ConsumerSettings, part};
 use crate::config::AckPolicy;
 use crate::store::Msg;
 use crate::stream::StreamCtx;
 use hashbrown::HashMap;
-use jetkv_protocol::subject;
 use rand::rngs::SmallRng;
 use rand::{Rng as _, SeedableRng as _};
 use smallvec::SmallVec;
@@ -18,6 +17,8 @@ use std::collections::{BTreeMap, VecDeque};
 
 /// Turns' worth of bytes queued at which a pump ends, whatever its budget of messages.
 const PUMP_TURNS: usize = 4;
+/// Messages that consumers which lag may get from one publish, before it removes what they have yet to see.
+pub(crate) const FEED_MSGS: usize = 64;
 /// A turn takes at most this part of what may wait for one receiver.
 const TURN_SHARE: u64 = 8;
 
@@ -161,7 +162,7 @@ impl Consumers {
     }
 
     /// Calls `act` with every consumer that wants `subject`.
-    fn with_matching(&mut self, subject: &[u8], mut act: impl FnMut(&mut Consumer, &mut Shared)) {
+    pub(super) fn with_matching(&mut self, subject: &[u8], mut act: impl FnMut(&mut Consumer, &mut Shared)) {
         let mut found = std::mem::take(&mut self.found);
         found.clear();
         self.trie.find(subject, &mut found);
@@ -209,29 +210,10 @@ impl Consumers {
         self.settle(ctx);
     }
 
-    /// The stream was purged, of `subject` (which may hold wildcards) or of everything. The store has been purged.
-    /// `coming` is in the store already and will be told with [`Consumers::on_stored`]: what rolls up others.
-    pub fn on_purged(&mut self, ctx: &mut StreamCtx<'_>, subject: Option<&[u8]>, coming: Option<&Msg<'_>>) {
-        let (store, mut out) = part(ctx);
-        for consumer in self.table.iter_mut().flatten() {
-            consumer.on_purged(&mut self.shared, store, &mut out, subject);
-        }
-        if let Some(msg) = coming {
-            // It was counted with the rest.
-            self.with_matching(msg.subject, |consumer, _| {
-                let counted = msg.seq >= consumer.next_sseq;
-                consumer.num_pending = consumer.num_pending.saturating_sub(u64::from(counted));
-            });
-        }
-        self.shared.acked.clear();
-    }
-
     /// Whether some consumer has yet to acknowledge the message at `seq`. Asked of interest and workqueue streams.
     #[must_use]
     pub fn retains(&self, seq: u64, subject: &[u8]) -> bool {
-        let mut found = Vec::new();
-        self.trie.find(subject, &mut found);
-        found.iter().filter_map(|slot| self.get(*slot)).any(|consumer| consumer.needs(seq))
+        self.trie.any(subject, |slot| self.get(slot).is_some_and(|consumer| consumer.needs(seq)))
     }
 
     /// Whether some consumer would get a message on `subject`. An interest stream keeps nothing else.
@@ -273,6 +255,21 @@ impl Consumers {
         }
         self.settle(ctx);
         self.wants_pump()
+    }
+
+    /// What is about to be stored removes messages on `subject`. Consumers that wait for their turn and want that
+    /// subject get what they can first, so that a burst of changes does not overtake a watcher that has only begun.
+    /// Nothing is done for those that are further behind than the budget reaches. Ask [`Consumers::wants_pump`] before.
+    pub fn feed_before_removal(&mut self, ctx: &mut StreamCtx<'_>, subject: &[u8]) {
+        let mut left = FEED_MSGS;
+        self.with_matching(subject, |consumer, shared| {
+            let has_room = left > 0 && ctx.outbox.size_bytes() < PUMP_TURNS * shared.turn_bytes;
+            if consumer.queued && has_room {
+                // It keeps its place in the queue; with nothing left to deliver that turn costs nothing.
+                left = left.saturating_sub(consumer.turn_of(shared, ctx, left));
+            }
+        });
+        self.settle(ctx);
     }
 
     /// Whether [`Consumers::pump`] has something to do. Ask after every other call and have the host pump.
@@ -354,11 +351,15 @@ impl Consumers {
         let (Control::Ack { consumer, .. } | Control::Flow { consumer } | Control::Next { consumer }) =
             control;
         let Some(slot) = self.by_name(consumer) else { return false };
-        let is_ack = matches!(control, Control::Ack { .. });
-        if is_ack
-            && self.with(slot, |consumer, _| consumer.config.ack_policy == AckPolicy::None) != Some(false)
-        {
-            // Nobody listens for acks of a consumer that has none.
+        // Nobody listens for acks or answers to flow control of a consumer that has none.
+        let listens = self.get(slot).is_some_and(|consumer| match control {
+            Control::Ack { .. } => {
+                !matches!(consumer.config.ack_policy, AckPolicy::None | AckPolicy::FlowControl)
+            }
+            Control::Flow { .. } => consumer.config.flow_control,
+            Control::Next { .. } => true,
+        });
+        if !listens {
             return false;
         }
         self.with(slot, |consumer, shared| match control {
@@ -477,70 +478,5 @@ impl Consumer {
         } else if self.redelivery.forget_count(seq) {
             self.mark_dirty(shared, out.now_ns);
         }
-    }
-
-    /// The stream was purged of `subject`, or of everything.
-    fn on_purged(
-        &mut self,
-        shared: &mut Shared,
-        store: &mut dyn crate::store::Store,
-        out: &mut super::Out<'_>,
-        subject: Option<&[u8]>,
-    ) {
-        let touched = subject.is_none_or(|purged| {
-            self.config.filters().next().is_none()
-                || self.config.filters().any(|filter| subject::collide(filter.as_bytes(), purged))
-        });
-        if !touched {
-            return;
-        }
-        let first_seq = store.state().first_seq;
-        let gone: Vec<(u64, u64)> = self
-            .pending
-            .iter()
-            .map(|pending| (pending.sseq, pending.dseq))
-            .filter(|(sseq, _)| *sseq < first_seq || matches!(store.load(*sseq), Ok(None)))
-            .collect();
-        for (sseq, dseq) in gone {
-            self.pending.remove(sseq);
-            self.redelivery.dequeue(sseq);
-            self.floor.dseq = self.floor.dseq.max(if sseq < first_seq { dseq } else { 0 });
-        }
-        let counted: Vec<u64> = self.redelivery.counts().map(|(sseq, _)| sseq).collect();
-        for sseq in counted {
-            if sseq < first_seq || matches!(store.load(sseq), Ok(None)) {
-                self.redelivery.forget_count(sseq);
-            }
-        }
-        if let Some(skip) = &mut self.skip {
-            skip.seqs.retain(|sseq| matches!(store.load(*sseq), Ok(Some(_))));
-        }
-        let before = Position { dseq: self.next_dseq - 1, sseq: self.skip_purged(store, subject) - 1 };
-        self.delivered = before;
-        self.floor.sseq = self.floor.sseq.max(first_seq.saturating_sub(1).min(before.sseq));
-        if self.pending.is_empty() {
-            self.floor = before;
-        }
-        if let Err(error) = self.count_pending(store) {
-            tracing::error!(consumer = %self.name, %error, "cannot count what is pending");
-        }
-        self.mark_dirty(shared, out.now_ns);
-    }
-
-    /// Moves on past what the purge took; returns the next sequence. nats-server goes to the first message left in
-    /// the stream or, where all that this consumer wants was purged, past its end (observed).
-    fn skip_purged(&mut self, store: &mut dyn crate::store::Store, subject: Option<&[u8]>) -> u64 {
-        let state = store.state();
-        let covered = subject.filter(|purged| {
-            self.config.filters().next().is_some()
-                && self.config.filters().all(|filter| subject::is_subset(filter.as_bytes(), purged))
-        });
-        let floor = match covered.map(|purged| store.next(&crate::filter::Filter::new([purged]), 0)) {
-            Some(Ok(Some(msg))) => msg.seq,
-            Some(Ok(None)) => state.last_seq + 1,
-            Some(Err(_)) | None => state.first_seq,
-        };
-        self.next_sseq = self.next_sseq.max(floor).max(1);
-        self.next_sseq
     }
 }

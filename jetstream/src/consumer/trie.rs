@@ -75,13 +75,15 @@ impl FilterTrie {
 
     /// Whether anyone wants `subject`.
     pub(super) fn has(&self, subject: &[u8]) -> bool {
-        !self.everything.is_empty()
-            || self.literals.contains_key(subject)
-            || (!self.wild.is_empty() && {
-                let mut found = Vec::new();
-                self.wild.find(Some(subject), &mut found);
-                !found.is_empty()
-            })
+        self.any(subject, |_| true)
+    }
+
+    /// Whether `wanted` says yes to a consumer that wants `subject`; it may be asked twice about the same. Allocates
+    /// nothing.
+    pub(super) fn any(&self, subject: &[u8], mut wanted: impl FnMut(Slot) -> bool) -> bool {
+        self.everything.iter().any(|slot| wanted(*slot))
+            || self.literals.get(subject).is_some_and(|slots| slots.iter().any(|slot| wanted(*slot)))
+            || self.wild.any(Some(subject), &mut wanted)
     }
 }
 
@@ -135,6 +137,17 @@ impl Node {
         self.is_empty()
     }
 
+    fn any(&self, subject: Option<&[u8]>, wanted: &mut impl FnMut(Slot) -> bool) -> bool {
+        let Some(subject) = subject else { return self.exact.iter().any(|slot| wanted(*slot)) };
+        if self.is_empty() {
+            return false;
+        }
+        let (token, rest) = split(subject);
+        self.rest.iter().any(|slot| wanted(*slot))
+            || self.children.get(token).is_some_and(|child| child.any(rest, wanted))
+            || self.any.as_ref().is_some_and(|any| any.any(rest, wanted))
+    }
+
     fn find(&self, subject: Option<&[u8]>, found: &mut Vec<Slot>) {
         let Some(subject) = subject else {
             found.extend_from_slice(&self.exact);
@@ -184,6 +197,8 @@ mod tests {
             }
             prop_assert_eq!(found(&trie, subject.as_bytes()), wanted.clone());
             prop_assert_eq!(trie.has(subject.as_bytes()), !wanted.is_empty());
+            let last = wanted.last().copied();
+            prop_assert_eq!(trie.any(subject.as_bytes(), |slot| Some(slot) == last), last.is_some());
         }
     }
 

@@ -130,7 +130,7 @@ pub enum StoreError {
 }
 
 /// A map from sequence to message, in order of sequence, with an index by subject.
-pub trait Store: Send {
+pub trait Store: query::Sequences + Send {
     /// Counters; cheap.
     fn state(&self) -> StoreState;
     /// The index of subjects.
@@ -179,7 +179,9 @@ pub trait Store: Send {
         filter: &Filter,
         from_seq: u64,
         last_per_subject: bool,
-    ) -> Result<Pending, StoreError>;
+    ) -> Result<Pending, StoreError> {
+        query::pending(self, filter, from_seq, last_per_subject)
+    }
     /// Removes the message at `seq`, if it is held. `subject` spares a read where the caller knows it. With `erase`
     /// the bytes are overwritten as well.
     ///
@@ -201,7 +203,10 @@ pub trait Store: Send {
     /// Sequences between first and last that are not held, in order.
     fn deleted(&self) -> Vec<u64>;
     /// How many sequences between first and last are not held.
-    fn num_deleted(&self) -> u64;
+    fn num_deleted(&self) -> u64 {
+        let state = self.state();
+        if state.msgs == 0 { 0 } else { state.last_seq - state.first_seq + 1 - state.msgs }
+    }
     /// Messages with a `Nats-TTL` header that were found when the store was opened, as (sequence, moment of expiry
     /// in nanoseconds since 1970); empties the list.
     fn take_recovered_expiries(&mut self) -> Vec<(u64, i64)>;

@@ -32,9 +32,9 @@ pub type Visit<'v> = dyn FnMut(&SubjectIndex, u64, &[u8]) -> ControlFlow<()> + '
 /// A store as these queries see it: an index of subjects, and messages in the order of sequences.
 pub trait Sequences {
     /// The index of subjects.
-    fn index(&self) -> &SubjectIndex;
+    fn subjects(&self) -> &SubjectIndex;
     /// Counters.
-    fn state(&self) -> StoreState;
+    fn counters(&self) -> StoreState;
     /// How many messages are held at or after `from_seq`.
     fn count_from(&self, from_seq: u64) -> u64;
     /// Visits the messages held at or after `from_seq` in ascending order, at most `budget` of them.
@@ -85,7 +85,7 @@ fn seek<S: Sequences + ?Sized>(
     seq: u64,
     direction: Direction,
 ) -> Result<Option<u64>, StoreError> {
-    let state = store.state();
+    let state = store.counters();
     let outside = match direction {
         Direction::Up => seq > state.last_seq,
         Direction::Down => seq < state.first_seq,
@@ -95,11 +95,11 @@ fn seek<S: Sequences + ?Sized>(
     }
     if let Filter::Literal(subject) = filter {
         return Ok(match direction {
-            Direction::Up => store.index().at_or_after(subject, seq),
-            Direction::Down => store.index().at_or_before(subject, seq),
+            Direction::Up => store.subjects().at_or_after(subject, seq),
+            Direction::Down => store.subjects().at_or_before(subject, seq),
         });
     }
-    let all = store.index().is_covered_by(filter);
+    let all = store.subjects().is_covered_by(filter);
     let mut budget = if all { usize::MAX } else { FIRST_BUDGET };
     let mut at = seq;
     loop {
@@ -119,7 +119,7 @@ fn seek<S: Sequences + ?Sized>(
             Scan::Broke | Scan::End => return Ok(found),
             Scan::More(next) => at = next,
         }
-        if let Some(answer) = seek_in_index(store.index(), filter, at, budget, direction) {
+        if let Some(answer) = seek_in_index(store.subjects(), filter, at, budget, direction) {
             return Ok(answer);
         }
         budget = budget.saturating_mul(2);
@@ -160,28 +160,28 @@ pub fn pending<S: Sequences + ?Sized>(
     from_seq: u64,
     last_per_subject: bool,
 ) -> Result<Pending, StoreError> {
-    let state = store.state();
+    let state = store.counters();
     let through_seq = state.last_seq;
     let from_seq = from_seq.max(state.first_seq);
     if state.msgs == 0 || from_seq > through_seq {
         return Ok(Pending { count: 0, through_seq });
     }
     if let Filter::Literal(subject) = filter {
-        let count = store.index().count_from(subject, from_seq);
+        let count = store.subjects().count_from(subject, from_seq);
         let count = if last_per_subject { count.min(1) } else { count };
         return Ok(Pending { count, through_seq });
     }
-    let all = store.index().is_covered_by(filter);
+    let all = store.subjects().is_covered_by(filter);
     if all && !last_per_subject {
         return Ok(Pending { count: store.count_from(from_seq), through_seq });
     }
     if all && from_seq == state.first_seq {
-        return Ok(Pending { count: store.index().len() as u64, through_seq });
+        return Ok(Pending { count: store.subjects().len() as u64, through_seq });
     }
     let messages = store.count_from(from_seq);
     let budget = usize::try_from(messages).unwrap_or(usize::MAX).max(FIRST_BUDGET);
     let mut count = 0_u64;
-    let end = store.index().walk_within(filter, budget, |_, seqs| {
+    let end = store.subjects().walk_within(filter, budget, |_, seqs| {
         count += if last_per_subject {
             u64::from(seqs.entry().last_seq >= from_seq)
         } else {
@@ -235,11 +235,11 @@ mod tests {
     }
 
     impl Sequences for Counting {
-        fn index(&self) -> &SubjectIndex {
+        fn subjects(&self) -> &SubjectIndex {
             Store::index(&self.store)
         }
 
-        fn state(&self) -> StoreState {
+        fn counters(&self) -> StoreState {
             Store::state(&self.store)
         }
 

@@ -47,18 +47,30 @@ impl Inner {
     /// Counters, and with `details` the missing sequences.
     pub(crate) fn state(&self, details: bool) -> StreamState {
         let state = self.store.state();
+        // What nats-server v2.15.2 says of a stream that never held anything (observed): a first sequence of 1 where
+        // it was asked for; else, in a file, that sequence 0 was deleted.
+        let never_used = state.first_seq == 0 && state.last_seq == 0;
+        let zero_deleted =
+            details && never_used && self.config.first_seq == 0 && !self.config.storage.is_memory();
+        let deleted = if zero_deleted {
+            vec![0]
+        } else if details {
+            self.store.deleted()
+        } else {
+            Vec::new()
+        };
         let time = |ns: i64| if ns == 0 { GoTime::default() } else { GoTime::from_ns(ns) };
         StreamState {
             messages: state.msgs,
             bytes: state.bytes,
-            first_seq: state.first_seq,
+            first_seq: if never_used { self.config.first_seq.min(1) } else { state.first_seq },
             first_ts: time(state.first_ts_ns),
             last_seq: state.last_seq,
             last_ts: time(state.last_ts_ns),
             num_subjects: state.subjects,
             subjects: BTreeMap::new(),
-            num_deleted: self.store.num_deleted(),
-            deleted: if details { self.store.deleted() } else { Vec::new() },
+            num_deleted: if zero_deleted { 1 } else { self.store.num_deleted() },
+            deleted,
             consumer_count: self.consumers.public_len(),
         }
     }

@@ -1,12 +1,43 @@
 //! Limits on what a stream holds: what exceeds them goes.
 
 use super::Inner;
+use super::checks::Rollup;
 use crate::config::{Discard, StreamConfig};
+use crate::consumer::FEED_MSGS;
 use crate::filter::Filter;
 use crate::store::StoreError;
 use std::ops::ControlFlow;
 
 impl Inner {
+    /// Before a message on `subject` is stored that may push out others: consumers that wait for their turn get what
+    /// they can of those. Costs one look at an empty queue where no consumer lags.
+    pub(super) fn feed_before_removal(&mut self, subject: &[u8], size_bytes: u64, rollup: Rollup) {
+        if !self.consumers.wants_pump() {
+            return;
+        }
+        let any_subject = rollup == Rollup::All || self.exceeds_totals(1, size_bytes);
+        let this_subject = rollup == Rollup::Subject
+            || limit(self.config.max_msgs_per_subject)
+                .zip(self.store.index().get(subject))
+                .is_some_and(|(most, entry)| entry.count >= most);
+        let (consumers, mut ctx) = self.parts();
+        if any_subject {
+            consumers.pump(&mut ctx, FEED_MSGS);
+        } else if this_subject {
+            consumers.feed_before_removal(&mut ctx, subject);
+        }
+    }
+
+    /// Whether the oldest messages would have to go with so much more in the stream.
+    fn exceeds_totals(&self, more_msgs: u64, more_bytes: u64) -> bool {
+        if self.config.discard != Discard::Old {
+            return false;
+        }
+        let state = self.store.state();
+        limit(self.config.max_msgs).is_some_and(|most| state.msgs + more_msgs > most)
+            || limit(self.config.max_bytes).is_some_and(|most| state.bytes + more_bytes > most)
+    }
+
     /// After a message on `subject` was stored.
     pub(super) fn enforce_limits(&mut self, subject: &[u8]) -> Result<(), StoreError> {
         if let Some(most) = limit(self.config.max_msgs_per_subject) {
@@ -26,21 +57,13 @@ impl Inner {
     }
 
     fn enforce_totals(&mut self) -> Result<(), StoreError> {
-        if self.config.discard != Discard::Old {
-            return Ok(());
-        }
-        let (most_msgs, most_bytes) = (limit(self.config.max_msgs), limit(self.config.max_bytes));
-        if most_msgs.is_none() && most_bytes.is_none() {
-            return Ok(());
-        }
-        loop {
+        while self.exceeds_totals(0, 0) {
             let state = self.store.state();
-            let over = most_msgs.is_some_and(|most| state.msgs > most)
-                || most_bytes.is_some_and(|most| state.bytes > most);
-            if !over || state.msgs == 0 || !self.remove_seq(state.first_seq, false)? {
-                return Ok(());
+            if state.msgs == 0 || !self.remove_seq(state.first_seq, false)? {
+                break;
             }
         }
+        Ok(())
     }
 
     /// After the configuration changed: everything is held against the new limits.

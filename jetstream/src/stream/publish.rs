@@ -67,6 +67,7 @@ impl Inner {
         let block = longer.as_deref().unwrap_or(block);
         self.check_room(msg.subject, size_bytes, !headers.rollup.is_empty())?;
 
+        self.feed_before_removal(msg.subject, size_bytes, rollup);
         let seq = self.store.state().last_seq + 1;
         let stored =
             Msg { seq, ts_ns: self.now(), subject: msg.subject, headers: block, payload: msg.payload };
@@ -130,8 +131,7 @@ impl Inner {
             Rollup::Subject => subject,
             Rollup::All => b"",
         };
-        self.purge_before(&PurgeRequest { filter, seq: 0, keep }, stored).map_err(|error| refusal(&error))?;
-        Ok(())
+        self.purge_before(&PurgeRequest { filter, seq: 0, keep }, stored).map_err(|error| refusal(&error))
     }
 }
 

@@ -21,7 +21,10 @@ impl Inner {
     /// As nats-server does: without a filter, `seq` makes `keep` meaningless, and moves the stream's first sequence
     /// even beyond its last.
     pub(crate) fn purge(&mut self, request: &PurgeRequest<'_>) -> Result<u64, StoreError> {
-        self.purge_before(request, None)
+        let purged = self.purge_messages(request)?;
+        // Consumers move to where the stream now begins even where nothing was left to purge.
+        self.tell_purged(request, None);
+        Ok(purged)
     }
 
     /// As [`Inner::purge`], while `coming` is stored and consumers have yet to be told of it.
@@ -29,24 +32,31 @@ impl Inner {
         &mut self,
         request: &PurgeRequest<'_>,
         coming: Option<&Msg<'_>>,
-    ) -> Result<u64, StoreError> {
+    ) -> Result<(), StoreError> {
+        if self.purge_messages(request)? > 0 {
+            self.tell_purged(request, coming);
+        }
+        Ok(())
+    }
+
+    fn tell_purged(&mut self, request: &PurgeRequest<'_>, coming: Option<&Msg<'_>>) {
+        let filter = Some(request.filter).filter(|filter| !filter.is_empty());
+        let (consumers, mut ctx) = self.parts();
+        consumers.on_purged(&mut ctx, filter, coming);
+    }
+
+    fn purge_messages(&mut self, request: &PurgeRequest<'_>) -> Result<u64, StoreError> {
         if request.seq == 1 {
             return Ok(0);
         }
         let everything = request.filter.is_empty() || request.filter == b">";
-        let purged = if everything && request.keep == 0 && request.seq == 0 {
-            self.purge_below(self.store.state().last_seq + 1)?
+        if everything && request.keep == 0 && request.seq == 0 {
+            self.purge_below(self.store.state().last_seq + 1)
         } else if everything && request.seq > 1 {
-            self.purge_below(request.seq)?
+            self.purge_below(request.seq)
         } else {
-            self.purge_matching(request)?
-        };
-        if purged > 0 {
-            let filter = Some(request.filter).filter(|filter| !filter.is_empty());
-            let (consumers, mut ctx) = self.parts();
-            consumers.on_purged(&mut ctx, filter, coming);
+            self.purge_matching(request)
         }
-        Ok(purged)
     }
 
     fn purge_below(&mut self, seq: u64) -> Result<u64, StoreError> {

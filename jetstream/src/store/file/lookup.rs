@@ -265,11 +265,11 @@ impl Walk<'_> {
 }
 
 impl Sequences for FileStore {
-    fn index(&self) -> &SubjectIndex {
+    fn subjects(&self) -> &SubjectIndex {
         &self.index
     }
 
-    fn state(&self) -> StoreState {
+    fn counters(&self) -> StoreState {
         Store::state(self)
     }
 

@@ -34,7 +34,7 @@ use self::log::Log;
 use self::read::Reader;
 use super::index::SubjectIndex;
 use super::query;
-use super::{Msg, Pending, Removed, Store, StoreError, StoreState, SyncWork, msg_size_file};
+use super::{Msg, Removed, Store, StoreError, StoreState, SyncWork, msg_size_file};
 use crate::filter::Filter;
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -174,15 +174,6 @@ impl Store for FileStore {
         self.find_time(ts_ns)
     }
 
-    fn pending(
-        &mut self,
-        filter: &Filter,
-        from_seq: u64,
-        last_per_subject: bool,
-    ) -> Result<Pending, StoreError> {
-        query::pending(self, filter, from_seq, last_per_subject)
-    }
-
     fn remove(
         &mut self,
         seq: u64,
@@ -207,13 +198,6 @@ impl Store for FileStore {
             deleted.extend(expected..=self.totals.last_seq);
         }
         deleted
-    }
-
-    fn num_deleted(&self) -> u64 {
-        match self.totals.msgs {
-            0 => 0,
-            msgs => self.totals.last_seq - self.totals.first_seq + 1 - msgs,
-        }
     }
 
     fn take_recovered_expiries(&mut self) -> Vec<(u64, i64)> {

@@ -5,7 +5,7 @@ mod segment;
 use self::segment::Segment;
 use super::index::SubjectIndex;
 use super::query::{self, Scan, Sequences, Visit};
-use super::{Msg, Pending, Removed, Store, StoreError, StoreState, SyncWork, msg_size_memory};
+use super::{Msg, Removed, Store, StoreError, StoreState, SyncWork, msg_size_memory};
 use crate::filter::Filter;
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
@@ -89,11 +89,11 @@ impl MemoryStore {
 }
 
 impl Sequences for MemoryStore {
-    fn index(&self) -> &SubjectIndex {
+    fn subjects(&self) -> &SubjectIndex {
         &self.index
     }
 
-    fn state(&self) -> StoreState {
+    fn counters(&self) -> StoreState {
         Store::state(self)
     }
 
@@ -205,15 +205,6 @@ impl Store for MemoryStore {
         Ok(found.map_or(self.state.last_seq.saturating_add(1), |msg| msg.seq))
     }
 
-    fn pending(
-        &mut self,
-        filter: &Filter,
-        from_seq: u64,
-        last_per_subject: bool,
-    ) -> Result<Pending, StoreError> {
-        query::pending(self, filter, from_seq, last_per_subject)
-    }
-
     fn remove(
         &mut self,
         seq: u64,
@@ -260,13 +251,6 @@ impl Store for MemoryStore {
             deleted.extend(expected..=self.state.last_seq);
         }
         deleted
-    }
-
-    fn num_deleted(&self) -> u64 {
-        if self.state.msgs == 0 {
-            return 0;
-        }
-        self.state.last_seq - self.state.first_seq + 1 - self.state.msgs
     }
 
     fn take_recovered_expiries(&mut self) -> Vec<(u64, i64)> {

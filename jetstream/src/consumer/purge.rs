@@ -1,0 +1,123 @@
+//! What a purge of the stream means for its consumers.
+
+use super::set::{Consumers, Shared};
+use super::{Consumer, Out, Position, part};
+use crate::filter::Filter;
+use crate::store::{Msg, Store};
+use crate::stream::StreamCtx;
+use jetkv_protocol::subject;
+
+/// What a purge takes from a consumer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Reach {
+    /// The consumer goes on here at the earliest.
+    from_seq: u64,
+    /// Messages that it wants may be left below others that are gone.
+    in_part: bool,
+}
+
+impl Consumers {
+    /// The stream was purged, of `subject` (which may hold wildcards) or of everything. The store has been purged.
+    /// `coming` is in the store already and will be told with [`Consumers::on_stored`]: what rolls up others.
+    pub fn on_purged(&mut self, ctx: &mut StreamCtx<'_>, subject: Option<&[u8]>, coming: Option<&Msg<'_>>) {
+        let (store, mut out) = part(ctx);
+        for consumer in self.table.iter_mut().flatten() {
+            consumer.on_purged(&mut self.shared, store, &mut out, subject);
+        }
+        if let Some(msg) = coming {
+            // It was counted with the rest.
+            self.with_matching(msg.subject, |consumer, _| {
+                let counted = msg.seq >= consumer.next_sseq;
+                consumer.num_pending = consumer.num_pending.saturating_sub(u64::from(counted));
+            });
+        }
+        self.shared.acked.clear();
+    }
+}
+
+impl Consumer {
+    /// The stream was purged of `subject`, or of everything. The rules are those of nats-server v2.15.2, which shows
+    /// them in what it says of a consumer.
+    fn on_purged(
+        &mut self,
+        shared: &mut Shared,
+        store: &mut dyn Store,
+        out: &mut Out<'_>,
+        subject: Option<&[u8]>,
+    ) {
+        let touched = subject.is_none_or(|purged| {
+            self.config.filters().next().is_none()
+                || self.config.filters().any(|filter| subject::collide(filter.as_bytes(), purged))
+        });
+        if !touched {
+            return;
+        }
+        if let Some(reach) = self.reach(store, subject) {
+            self.pass_purged(shared, store, out, reach);
+            self.mark_dirty(shared, out.now_ns);
+        }
+        if let Some(skip) = &mut self.skip {
+            skip.seqs.retain(|sseq| matches!(store.load(*sseq), Ok(Some(_))));
+        }
+        if let Err(error) = self.count_pending(store) {
+            tracing::error!(consumer = %self.name, %error, "cannot count what is pending");
+        }
+    }
+
+    /// What a purge takes; `None` where it leaves the consumer alone, which is also where filter and purge only
+    /// overlap.
+    fn reach(&self, store: &mut dyn Store, purged: Option<&[u8]>) -> Option<Reach> {
+        let state = store.state();
+        let first_seq = state.first_seq;
+        let Some(purged) = purged else { return Some(Reach { from_seq: first_seq, in_part: false }) };
+        let mut any = false;
+        let (mut covers_one, mut covers_all, mut is_within) = (false, true, false);
+        for filter in self.config.filters() {
+            any = true;
+            let covered = subject::is_subset(filter.as_bytes(), purged);
+            covers_one |= covered;
+            covers_all &= covered;
+            is_within |= subject::is_subset(purged, filter.as_bytes());
+        }
+        if covers_one && covers_all {
+            let left = store.next(&Filter::new([purged]), 0).ok().flatten();
+            let from_seq = left.map_or(state.last_seq + 1, |msg| msg.seq);
+            return Some(Reach { from_seq, in_part: false });
+        }
+        (covers_one || is_within || !any).then_some(Reach { from_seq: first_seq, in_part: true })
+    }
+
+    /// Moves on past what the purge took. A delivery of a message that is gone goes on waiting for its
+    /// acknowledgement where the ack floor has reached the start of the stream.
+    fn pass_purged(&mut self, shared: &mut Shared, store: &mut dyn Store, out: &mut Out<'_>, reach: Reach) {
+        let from_seq = reach.from_seq.max(1);
+        self.next_sseq = self.next_sseq.max(from_seq);
+        if self.floor.sseq < from_seq {
+            self.floor.sseq = from_seq - 1;
+            let gone: Vec<Position> = self
+                .pending
+                .iter()
+                .map(|pending| Position { dseq: pending.dseq, sseq: pending.sseq })
+                .filter(|held| {
+                    held.sseq < from_seq || (reach.in_part && matches!(store.load(held.sseq), Ok(None)))
+                })
+                .collect();
+            for held in gone {
+                self.pending.remove(held.sseq);
+                self.redelivery.forget_count(held.sseq);
+                self.floor.dseq = self.floor.dseq.max(held.dseq);
+                self.last_acked_ns = Some(out.now_ns);
+            }
+        }
+        self.delivered = Position { dseq: self.next_dseq - 1, sseq: self.next_sseq - 1 };
+        if self.pending.is_empty() {
+            self.redelivery.clear();
+            self.floor = self.delivered;
+        }
+        if !self.redelivery.is_empty() {
+            // What waited to be delivered again waits for its acknowledgement again.
+            self.redelivery.clear_queue();
+            self.arm_acks(shared);
+        }
+    }
+}
