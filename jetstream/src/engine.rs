@@ -1,10 +1,12 @@
 //! The engine: accounts, their streams, and the JetStream API.
 
 pub(crate) mod account;
+mod details;
 mod persist;
 mod streams;
 mod usage;
 
+pub use details::StreamDetail;
 pub use usage::AccountUsage;
 
 use crate::api::{self, ApiOutcome, ApiRequest};
@@ -24,6 +26,9 @@ use jetkv_protocol::subject;
 use parking_lot::RwLock;
 use std::path::PathBuf;
 use std::sync::Arc;
+
+/// Largest publish that fits a stream's buffer unless configured otherwise, bytes.
+const MAX_BUFFERED_BYTES: u64 = 128 << 20;
 
 /// What an engine is started with.
 #[derive(Debug, Clone)]
@@ -48,6 +53,8 @@ pub struct EngineConfig {
     pub max_payload_bytes: u64,
     /// Most bytes that one answer to a direct get may bring when the request sets no bound.
     pub max_pending_bytes: u64,
+    /// Largest publish that fits a stream's buffer, bytes of subject, reply subject, headers and payload.
+    pub max_buffered_bytes: u64,
     /// Longest dedupe window that a stream may ask for, nanoseconds; 0 for any.
     pub duplicates_max_ns: i64,
     /// Consumers that a stream may have where neither it nor its account says; 0 for any number.
@@ -74,6 +81,7 @@ impl Default for EngineConfig {
             server_id: String::new(),
             max_payload_bytes: 1 << 20,
             max_pending_bytes: 64 << 20,
+            max_buffered_bytes: MAX_BUFFERED_BYTES,
             duplicates_max_ns: 0,
             max_consumers_per_stream: 1000,
             max_ack_pending: 0,
@@ -93,7 +101,7 @@ pub enum SyncPolicy {
 }
 
 /// What an account may use; -1 for no limit.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct AccountLimits {
     /// Bytes in memory streams.
     pub max_memory_bytes: i64,

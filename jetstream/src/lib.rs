@@ -25,7 +25,7 @@ pub use api::{ApiError, ApiOutcome, ApiRequest, ClientInfo};
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use disk::{Disk, DiskFile};
 pub use engine::{
-    AccountLimits, AccountUsage, Engine, EngineConfig, EngineError, RecoveryReport, SyncPolicy,
+    AccountLimits, AccountUsage, Engine, EngineConfig, EngineError, RecoveryReport, StreamDetail, SyncPolicy,
 };
 pub use filter::Filter;
 pub use host::{AccountId, Delivery, Host, OutMsg};

@@ -1,5 +1,7 @@
 //! The world of the stream engine: messages in, messages out, time.
 
+mod queue;
+
 use std::cell::RefCell;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -10,17 +12,18 @@ use hashbrown::HashMap;
 use jetkv_jetstream::disk::RealDisk;
 use jetkv_jetstream::stream::{Inbound, Stream};
 use jetkv_jetstream::{
-    AccountId, AccountLimits, ApiRequest, Delivery, Engine, EngineConfig, EngineError, Host, OutMsg, Outbox,
-    SyncPolicy,
+    AccountId, ApiRequest, Delivery, Engine, EngineConfig, EngineError, Host, OutMsg, Outbox, SyncPolicy,
 };
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
 use tokio::sync::Notify;
 
+use crate::events;
 use crate::net::{Client, DeliverSubject, settle, touch};
-use crate::options::{AccountJetStreamLimits, JetStreamOptions, Options};
+use crate::options::{JetStreamOptions, Options};
 use crate::router::{Account, Origin, RouteCache, Routed, Subscription, Target, has_room, route};
 use crate::state::{Phase, Shared};
+use queue::QueueLimits;
 
 /// Rounds of messages from stream to stream that one turn of work takes before other work gets its turn.
 const CHAINED_ROUNDS_MAX: usize = 8;
@@ -82,8 +85,7 @@ pub(crate) enum ControlSubject {
 pub(crate) struct JetStream {
     engine: Arc<Engine>,
     host: Arc<EngineHost>,
-    /// `$JS.<domain>.API.`, or empty.
-    domain_api: Vec<u8>,
+    queue_limits: QueueLimits,
 }
 
 impl JetStream {
@@ -98,9 +100,8 @@ impl JetStream {
         let config = engine_config(shared, &options);
         let clock = Arc::clone(&shared.clock);
         let engine = Engine::new(config, clock, Arc::new(RealDisk), Arc::clone(&host) as Arc<dyn Host>)?;
-        let domain = options.jetstream.domain.as_deref().unwrap_or_default();
-        let domain_api = if domain.is_empty() { String::new() } else { format!("$JS.{domain}.API.") };
-        let jetstream = Arc::new(Self { engine, host, domain_api: domain_api.into_bytes() });
+        let queue_limits = QueueLimits::new(&options.jetstream);
+        let jetstream = Arc::new(Self { engine, host, queue_limits });
         for account in shared.accounts.all() {
             jetstream.enable(&account)?;
         }
@@ -115,7 +116,7 @@ impl JetStream {
     /// Gives an account its streams, if it has JetStream.
     fn enable(&self, account: &Account) -> Result<(), EngineError> {
         let Some(limits) = account.jetstream() else { return Ok(()) };
-        let report = self.engine.enable_account(account.id(), account.name(), engine_limits(&limits))?;
+        let report = self.engine.enable_account(account.id(), account.name(), limits)?;
         for problem in &report.problems {
             tracing::warn!("{problem}");
         }
@@ -137,7 +138,7 @@ impl JetStream {
         for account in shared.accounts.all() {
             match account.jetstream() {
                 Some(limits) => {
-                    if self.engine.update_account_limits(account.id(), engine_limits(&limits)).is_err()
+                    if self.engine.update_account_limits(account.id(), limits).is_err()
                         && let Err(error) = self.enable(&account)
                     {
                         tracing::error!("Error enabling jetstream on account {:?}: {error}", account.name());
@@ -159,17 +160,13 @@ impl JetStream {
         Arc::clone(&self.engine)
     }
 
-    /// What of the engine a subject addresses.
-    pub(crate) fn control_subject(&self, subject: &[u8]) -> Option<ControlSubject> {
+    /// What of the engine a subject addresses. The name of the domain was taken away before.
+    pub(crate) fn control_subject(subject: &[u8]) -> Option<ControlSubject> {
         let rest = subject.strip_prefix(b"$JS.")?;
         if rest.starts_with(b"API.") {
             return Some(ControlSubject::Api);
         }
-        if rest.starts_with(b"ACK.") || rest.starts_with(b"FC.") {
-            return Some(ControlSubject::Control);
-        }
-        let in_domain = !self.domain_api.is_empty() && subject.starts_with(&self.domain_api);
-        in_domain.then_some(ControlSubject::Api)
+        (rest.starts_with(b"ACK.") || rest.starts_with(b"FC.")).then_some(ControlSubject::Control)
     }
 
     /// Commits what was published to a stream, and delivers what waited for that; where it has to be on the disk
@@ -181,6 +178,11 @@ impl JetStream {
     /// Serves a request of the JetStream API; tells whether anything serves its subject. `answers` is only lent, and
     /// empty before and after.
     pub(crate) fn serve(&self, request: &ApiRequest<'_>, answers: &mut Outbox) -> bool {
+        if let Some(queue) = self.queue_limits.full_queue(request.subject) {
+            tracing::warn!("{queue} limit reached, dropping 1 requests");
+            events::api_limit_reached(&self.host.shared, 1);
+            return true;
+        }
         let outcome = self.engine.api_when_durable(request, answers);
         for answer in answers.iter() {
             self.host.deliver(request.account, answer);
@@ -448,6 +450,11 @@ fn engine_config(shared: &Shared, all: &Options) -> EngineConfig {
         server_id: shared.identity.id.clone(),
         max_payload_bytes: all.limits.max_payload_bytes.map_or(u64::MAX, |bytes| bytes as u64),
         max_pending_bytes: u64::try_from(all.limits.max_pending_bytes).unwrap_or(u64::MAX),
+        max_buffered_bytes: match options.max_buffered_bytes {
+            0 => EngineConfig::default().max_buffered_bytes,
+            // A negative number is as good as no limit.
+            bytes => u64::try_from(bytes).unwrap_or(u64::MAX),
+        },
         duplicates_max_ns: i64::try_from(options.limits.duplicate_window.as_nanos()).unwrap_or(i64::MAX),
         max_consumers_per_stream: options.limits.default_max_consumers,
         max_ack_pending: options.limits.max_ack_pending,
@@ -485,17 +492,4 @@ fn three_quarters(bytes: u64) -> i64 {
 /// Where streams are kept when nothing else is configured: `nats` in the system's temporary directory.
 pub(crate) fn default_store_dir() -> PathBuf {
     std::env::temp_dir().join("nats")
-}
-
-fn engine_limits(limits: &AccountJetStreamLimits) -> AccountLimits {
-    AccountLimits {
-        max_memory_bytes: limits.max_memory_bytes,
-        max_store_bytes: limits.max_store_bytes,
-        max_streams: limits.max_streams,
-        max_consumers: limits.max_consumers,
-        max_ack_pending: limits.max_ack_pending,
-        memory_max_stream_bytes: limits.memory_max_stream_bytes,
-        store_max_stream_bytes: limits.store_max_stream_bytes,
-        max_bytes_required: limits.max_bytes_required,
-    }
 }

@@ -18,6 +18,7 @@ mod snapshot;
 mod state;
 pub mod traffic;
 
+pub use events::ReloadAsk;
 pub use lifecycle::{Server, StartError};
 pub use snapshot::{MonitorSource, ProcessUsage, ServerCounts};
 pub use state::ClosedClient;

@@ -5,7 +5,9 @@ use std::io;
 use std::sync::Arc;
 
 use tokio::signal::unix::{self, SignalKind};
+use tokio::sync::mpsc::UnboundedReceiver;
 
+use crate::events::ReloadAsk;
 use crate::log::Log;
 use crate::options::{Action, Change, CommandLine, Options, ReloadError};
 
@@ -92,6 +94,12 @@ pub trait Controlled {
     /// Whether lame duck mode has been entered.
     fn is_lame_duck(&self) -> bool;
 
+    /// Takes the requests of the system account to read the configuration again, from now on.
+    fn take_reload_asks(&self) -> UnboundedReceiver<ReloadAsk>;
+
+    /// Says what came of such a request.
+    fn answer_reload(&self, ask: &ReloadAsk, result: Result<(), String>);
+
     /// Begins to end the server. Returns at once.
     fn begin_shutdown(&self);
 
@@ -117,9 +125,14 @@ pub async fn serve(
 ) -> Ending {
     let ended = server.ended();
     let mut ended = std::pin::pin!(ended);
+    let mut reload_asks = server.take_reload_asks();
     loop {
         let signal = tokio::select! {
             () = &mut ended => return Ending::Stopped,
+            Some(ask) = reload_asks.recv() => {
+                server.answer_reload(&ask, reload(server, command_line, log));
+                continue;
+            }
             signal = signals.next() => signal,
         };
         if signal == Signal::Quit {

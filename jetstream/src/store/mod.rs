@@ -232,6 +232,10 @@ pub trait Store: query::Sequences + Send {
     /// # Errors
     /// That of the work; the store is poisoned then.
     fn end_sync(&mut self, outcome: Result<(), StoreError>) -> Result<(), StoreError>;
+    /// Why the store is read-only at present, if it is.
+    fn write_error(&self) -> Option<String> {
+        None
+    }
     /// Flushes and writes whatever makes the next start fast. The store is not used afterwards.
     ///
     /// # Errors

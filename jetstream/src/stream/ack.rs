@@ -40,6 +40,13 @@ impl Acks {
         outbox.last_says(Says::Refused);
     }
 
+    /// As [`refused`](Self::refused), with a header block.
+    pub(super) fn refused_with(&self, outbox: &mut Outbox, reply: &[u8], headers: &[u8], error: &ApiError) {
+        let mut payload = Vec::new();
+        self.write_error(error, &mut payload);
+        outbox.push_with_headers(reply, &payload, |out| out.extend_from_slice(headers));
+    }
+
     fn write_error(&self, error: &ApiError, out: &mut Vec<u8>) {
         out.extend_from_slice(b"{\"error\":");
         json::write(error, out);

@@ -10,11 +10,18 @@ use crate::store::{Msg, StoreError};
 /// Reply subjects with this ending ask for a fast batch.
 const FAST_BATCH_SUFFIX: &[u8] = b".$FI";
 
+/// Status of the answer to a message that does not fit the stream's buffer.
+const OVERFLOW: &[u8] = b"NATS/1.0 429 Too Many Requests\r\n\r\n";
+
 impl Inner {
     /// Takes a message, or answers why not. The answer and all that follows are queued.
     pub(super) fn publish(&mut self, msg: &Inbound<'_>) {
         if self.closed {
             return;
+        }
+        let size_bytes = msg.subject.len() + msg.reply.len() + msg.headers.len() + msg.payload.len();
+        if size_bytes as u64 > self.world.config.max_buffered_bytes {
+            return self.overflow(msg);
         }
         let answers = !self.config.no_ack && !msg.reply.is_empty();
         match self.take(msg, answers) {
@@ -26,6 +33,20 @@ impl Inner {
                 self.acks.refused(&mut self.outbox, msg.reply, &error);
             }
             Err(_) => {}
+        }
+    }
+
+    /// Answers a message that alone exceeds what may be buffered for the stream (nats-server v2.15.2, observed). A
+    /// stream without acknowledgements answers too.
+    #[cold]
+    fn overflow(&mut self, msg: &Inbound<'_>) {
+        if !msg.reply.is_empty() {
+            self.acks.refused_with(
+                &mut self.outbox,
+                msg.reply,
+                OVERFLOW,
+                &errors::STREAM_TOO_MANY_REQUESTS.error(),
+            );
         }
     }
 

@@ -4,7 +4,10 @@ use serde::Serialize;
 
 use super::model::{ClientPart, DataStats, ServerPart, time};
 use super::send_json;
+use crate::monitor::AccountStat;
 use crate::net::{Client, CloseReason};
+use crate::options::defaults;
+use crate::router::Account;
 use crate::state::{Shared, random_id};
 use jetkv_jetstream::json::GoTime;
 
@@ -29,6 +32,96 @@ struct Disconnected {
     sent: DataStats,
     received: DataStats,
     reason: &'static str,
+}
+
+#[derive(Debug, Serialize)]
+struct Connections<'a> {
+    #[serde(rename = "type")]
+    kind: &'static str,
+    id: String,
+    timestamp: GoTime,
+    server: ServerPart,
+    #[serde(flatten)]
+    stat: &'a AccountStat,
+}
+
+#[derive(Debug, Serialize)]
+struct ApiLimitReached<'a> {
+    #[serde(rename = "type")]
+    kind: &'static str,
+    id: String,
+    timestamp: GoTime,
+    server: &'a str,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    domain: &'a str,
+    dropped: u64,
+}
+
+/// The number of an account's connections changed, or it is time to tell it again. Nobody is told of the global
+/// account.
+pub(crate) fn connections_changed(shared: &Shared, account: &Account) {
+    let Some(system) = shared.accounts.system().filter(|_| account.name() != defaults::GLOBAL_ACCOUNT) else {
+        return;
+    };
+    let old = format!("$SYS.SERVER.ACCOUNT.{}.CONNS", account.name());
+    let new = format!("$SYS.ACCOUNT.{}.SERVER.CONNS", account.name());
+    send_connections(shared, account, &system, &[old.as_bytes(), new.as_bytes()]);
+}
+
+/// Tells the number of connections of `account` on `subjects` within the account `to`.
+pub(super) fn send_connections(shared: &Shared, account: &Account, to: &Account, subjects: &[&[u8]]) {
+    let Some(stat) =
+        subjects.iter().any(|subject| to.has_interest(subject, None)).then(|| AccountStat::new(account))
+    else {
+        return;
+    };
+    let id = random_id();
+    for subject in subjects {
+        let event = Connections {
+            kind: "io.nats.server.advisory.v1.account_connections",
+            id: id.clone(),
+            timestamp: time(shared.clock.now_ns()),
+            server: ServerPart::new(shared),
+            stat: &stat,
+        };
+        send_json(shared, to, subject, &event);
+    }
+}
+
+/// Lame duck mode begins.
+pub(crate) fn lame_duck(shared: &Shared) {
+    about_server(shared, "LAMEDUCK");
+}
+
+/// The server stops.
+pub(crate) fn shutting_down(shared: &Shared) {
+    about_server(shared, "SHUTDOWN");
+}
+
+fn about_server(shared: &Shared, what: &str) {
+    let Some(system) = shared.accounts.system() else { return };
+    let subject = format!("$SYS.SERVER.{}.{what}", shared.identity.id);
+    if system.has_interest(subject.as_bytes(), None) {
+        send_json(shared, &system, subject.as_bytes(), &ServerPart::new(shared));
+    }
+}
+
+/// Requests of the JetStream API were dropped because too many were waiting.
+pub(crate) fn api_limit_reached(shared: &Shared, dropped: u64) {
+    const SUBJECT: &[u8] = b"$JS.EVENT.ADVISORY.API.LIMIT_REACHED";
+    let Some(system) = shared.accounts.system().filter(|system| system.has_interest(SUBJECT, None)) else {
+        return;
+    };
+    let options = shared.options();
+    let event = ApiLimitReached {
+        kind: "io.nats.jetstream.advisory.v1.api_limit_reached",
+        id: random_id(),
+        timestamp: time(shared.clock.now_ns()),
+        server: &shared.identity.name,
+        domain: options.jetstream.domain.as_deref().unwrap_or_default(),
+        dropped,
+    };
+    send_json(shared, &system, SUBJECT, &event);
 }
 
 /// A client came in.

@@ -1,12 +1,20 @@
 //! The system account: advisories about connections, and questions about the server.
 
 mod advisories;
+mod heartbeat;
 mod model;
 mod pages;
+mod reload;
 mod requests;
+mod stats;
 
-pub(crate) use advisories::{connected, disconnected, refused};
+pub(crate) use advisories::{
+    api_limit_reached, connected, connections_changed, disconnected, lame_duck, refused, shutting_down,
+};
+pub(crate) use heartbeat::beat;
 pub(crate) use model::client_info;
+pub use reload::ReloadAsk;
+pub(crate) use reload::ReloadAsks;
 pub(crate) use requests::{is_request, serve};
 
 use jetkv_jetstream::OutMsg;
@@ -16,8 +24,8 @@ use crate::router::{Account, Origin, RouteCache, route};
 use crate::state::Shared;
 
 /// Sends a message of the server itself within an account. Streams may capture it.
-fn send(shared: &Shared, account: &Account, subject: &[u8], payload: &[u8]) {
-    let msg = OutMsg { to: subject, subject, reply: b"", headers: b"", payload };
+fn send(shared: &Shared, account: &Account, subject: &[u8], headers: &[u8], payload: &[u8]) {
+    let msg = OutMsg { to: subject, subject, reply: b"", headers, payload };
     let mut cache = RouteCache::default();
     let jetstream = shared.jetstream();
     let routed = route(cache.matches(account, subject), Origin::Server, msg, |stream| {
@@ -25,13 +33,13 @@ fn send(shared: &Shared, account: &Account, subject: &[u8], payload: &[u8]) {
             jetstream.defer(stream, msg);
         }
     });
-    let bytes = routed.sent_msgs * payload.len() as u64;
+    let bytes = routed.sent_msgs * (headers.len() + payload.len()) as u64;
     account.traffic.sent(routed.sent_msgs, bytes);
     shared.counters.traffic.sent(routed.sent_msgs, bytes);
 }
 
 fn send_json(shared: &Shared, account: &Account, subject: &[u8], value: &impl Serialize) {
     if let Ok(json) = serde_json::to_vec(value) {
-        send(shared, account, subject, &json);
+        send(shared, account, subject, b"", &json);
     }
 }

@@ -3,6 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
+use jetkv_jetstream::json::{self, Decode, Decoder, Kind};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -28,52 +29,158 @@ pub(super) struct PageAnswer {
     error: Option<Failure>,
 }
 
-/// The path of the page that a question stands for.
-pub(super) fn path(question: &[u8]) -> Option<&'static str> {
-    Some(match question {
-        b"VARZ" => "/varz",
-        b"CONNZ" => "/connz",
-        b"SUBSZ" => "/subsz",
-        b"JSZ" => "/jsz",
-        b"ACCOUNTZ" => "/accountz",
-        b"HEALTHZ" => "/healthz",
-        _ => return None,
-    })
+/// What is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Question<'a> {
+    /// The page.
+    path: &'static str,
+    /// Name of the options in nats-server, for error texts.
+    options: &'static str,
+    /// The account that it is about; all where it is empty.
+    account: &'a str,
 }
 
-/// The answer, unless the request is meant for other servers. `request` is empty or an object with options and with
-/// what the server must be like.
-pub(super) fn answer(shared: &Arc<Shared>, path: &str, request: &[u8]) -> Option<PageAnswer> {
+impl<'a> Question<'a> {
+    /// A question to the server.
+    pub(super) fn to_server(question: &[u8]) -> Option<Self> {
+        let (path, options) = match question {
+            b"VARZ" => ("/varz", "server.VarzEventOptions"),
+            b"CONNZ" => ("/connz", "server.ConnzEventOptions"),
+            b"SUBSZ" => ("/subsz", "server.SubszEventOptions"),
+            b"ROUTEZ" => ("/routez", "server.RoutezEventOptions"),
+            b"GATEWAYZ" => ("/gatewayz", "server.GatewayzEventOptions"),
+            b"LEAFZ" => ("/leafz", "server.LeafzEventOptions"),
+            b"JSZ" => ("/jsz", "server.JszEventOptions"),
+            b"ACCOUNTZ" => ("/accountz", "server.AccountzEventOptions"),
+            b"HEALTHZ" => ("/healthz", "server.HealthzEventOptions"),
+            b"EXPVARZ" => ("/debug/vars", "server.ExpvarzEventOptions"),
+            b"IPQUEUESZ" => ("/ipqueuesz", "server.IpqueueszEventOptions"),
+            b"RAFTZ" => (monitor::RAFT_GROUPS, "server.RaftzEventOptions"),
+            _ => return None,
+        };
+        Some(Self { path, options, account: "" })
+    }
+
+    /// A question about an account.
+    pub(super) fn about(account: &'a str, question: &[u8]) -> Option<Self> {
+        let (path, options) = match question {
+            b"CONNZ" => ("/connz", "server.ConnzEventOptions"),
+            b"SUBSZ" => ("/subsz", "server.SubszEventOptions"),
+            b"LEAFZ" => ("/leafz", "server.LeafzEventOptions"),
+            b"JSZ" => (monitor::ACCOUNT_JSZ, "server.JszEventOptions"),
+            b"INFO" => (monitor::ACCOUNT_INFO, "server.AccInfoEventOptions"),
+            b"STATZ" => (STATZ, "server.AccountStatzEventOptions"),
+            _ => return None,
+        };
+        Some(Self { path, options, account })
+    }
+
+    /// The question about the numbers of all accounts.
+    pub(super) fn all_statz() -> Self {
+        Self { path: STATZ, options: "server.AccountStatzEventOptions", account: "" }
+    }
+}
+
+const STATZ: &str = "/accstatz";
+
+/// The answer, unless the request is meant for other servers or there is nothing to tell. `request` is empty or an
+/// object with options and with what the server must be like.
+pub(super) fn answer(shared: &Arc<Shared>, question: Question<'_>, request: &[u8]) -> Option<PageAnswer> {
     let server = ServerPart::new(shared);
-    let options = match request {
-        b"" => Value::Null,
-        _ => match serde_json::from_slice(request) {
-            Ok(options) => options,
-            Err(error) => {
-                let error = Some(Failure { code: 400, description: error.to_string() });
-                return Some(PageAnswer { server, data: None, error });
-            }
-        },
+    let options = match read(question, request) {
+        Ok(options) => options,
+        Err(description) => {
+            let error = Some(Failure { code: 400, description });
+            return Some(PageAnswer { server, data: None, error });
+        }
     };
     if !is_meant(shared, &options) {
         return None;
     }
+    let mut parameters = parameters(&options);
+    if !question.account.is_empty() {
+        let name = if question.path == STATZ { "accounts" } else { "acc" };
+        parameters.insert(0, (name.to_owned(), question.account.to_owned()));
+        if question.path == "/subsz" {
+            parameters.insert(0, ("subs".to_owned(), "true".to_owned()));
+        }
+    }
+    let with_unused = parameters.iter().any(|(name, value)| name == "unused" && value == "true");
     let address = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), shared.options().port);
     let source = MonitorSource::new(Arc::clone(shared), address);
-    match monitor::json_page(&source, path, parameters(&options)) {
+    match monitor::json_page(&source, question.path, parameters) {
         Ok((status, page)) => {
-            let mut data = serde_json::from_str(&page).unwrap_or_default();
+            let mut data: Value = serde_json::from_str(&page).unwrap_or_default();
+            let found = data.get("account_statz").and_then(Value::as_array);
+            if !with_unused && found.is_some_and(Vec::is_empty) {
+                return None;
+            }
             // What HTTP says in its status line.
-            if let ("/healthz", Value::Object(fields)) = (path, &mut data) {
+            if let ("/healthz", Value::Object(fields)) = (question.path, &mut data) {
                 fields.shift_insert(1, "status_code".to_owned(), status.into());
             }
             Some(PageAnswer { server, data: Some(data), error: None })
         }
         Err(description) => {
             let error = Some(Failure { code: 500, description });
-            Some(PageAnswer { server, data: Some(Value::Null), error })
+            // A question about an account has no page to be absent.
+            let data = question.account.is_empty().then_some(Value::Null);
+            Some(PageAnswer { server, data, error })
         }
     }
+}
+
+/// Options of a request, of which only that they are an object is known.
+struct Options {
+    go_type: &'static str,
+}
+
+impl Decode for Options {
+    fn go_type() -> &'static str {
+        "map[string]interface {}"
+    }
+
+    fn decode(&mut self, value: json::Value<'_>, decoder: &mut Decoder) {
+        let kind = match value.kind() {
+            Kind::Object | Kind::Null => return,
+            Kind::Bool => "bool",
+            Kind::Number => "number",
+            Kind::String => "string",
+            Kind::Array => "array",
+        };
+        decoder.mismatch(kind, self.go_type);
+    }
+}
+
+fn read(question: Question<'_>, request: &[u8]) -> Result<Value, String> {
+    if request.is_empty() {
+        return Ok(Value::Null);
+    }
+    // For the error, which is Go's.
+    json::decode_lenient(request, &mut Options { go_type: question.options })?;
+    serde_json::from_slice(request).map_err(|error| error.to_string())
+}
+
+/// Whether a request without options of its own is not to be served: the answer that says so, or none where it is meant
+/// for other servers.
+pub(super) fn refusal(
+    shared: &Arc<Shared>,
+    options: &'static str,
+    request: &[u8],
+) -> Option<Option<PageAnswer>> {
+    match read(Question { path: "", options, account: "" }, request) {
+        Ok(options) => (!is_meant(shared, &options)).then_some(None),
+        Err(description) => {
+            let error = Some(Failure { code: 400, description });
+            Some(Some(PageAnswer { server: ServerPart::new(shared), data: None, error }))
+        }
+    }
+}
+
+/// Says what came of something that a request asked for.
+pub(super) fn outcome(shared: &Arc<Shared>, result: Result<(), String>) -> PageAnswer {
+    let error = result.err().map(|description| Failure { code: 500, description });
+    PageAnswer { server: ServerPart::new(shared), data: None, error }
 }
 
 /// Whether this server is what the request asks for.
@@ -109,6 +216,15 @@ fn parameters(request: &Value) -> Vec<(String, String)> {
                 parameters.push(("acc".to_owned(), account.clone()));
                 ("account", account.clone())
             }
+            ("accounts", Value::Array(names)) => {
+                let names: Vec<&str> = names.iter().filter_map(Value::as_str).collect();
+                ("accounts", names.join(","))
+            }
+            ("include_unused", Value::Bool(on)) => ("unused", on.to_string()),
+            ("consumer", Value::Bool(on)) => ("consumers", on.to_string()),
+            ("direct_consumer", Value::Bool(on)) => ("direct-consumers", on.to_string()),
+            ("leader_only", Value::Bool(on)) => ("leader-only", on.to_string()),
+            ("stream_leader_only", Value::Bool(on)) => ("stream-leader-only", on.to_string()),
             // Open, closed, all.
             ("state", Value::Number(state)) => {
                 let name = match state.as_u64() {

@@ -3,16 +3,22 @@
 use std::sync::Arc;
 
 use jetkv_jetstream::OutMsg;
-use jetkv_jetstream::json::GoTime;
+use jetkv_protocol::Headers;
 use serde::Serialize;
 
-use super::model::{DataStats, PermissionsPart, ServerPart, time};
-use super::{pages, send_json};
-use crate::net::Client;
+use super::model::{PermissionsPart, ServerPart};
+use super::pages::{self, Question};
+use super::reload::ReloadAsk;
+use super::{advisories, send, stats};
+use crate::lifecycle::announce_lame_duck;
+use crate::net::{Client, CloseReason};
+use crate::options::OptionsError;
 use crate::router::Account;
-use crate::snapshot::ProcessUsage;
 use crate::state::Shared;
-use crate::traffic::TrafficCounts;
+
+/// Why a client is not told of lame duck mode.
+const NO_LAME_DUCK: &str =
+    "client does not support Lame Duck Mode or is not ready to receive the notification";
 
 const PREFIX: &[u8] = b"$SYS.REQ.";
 
@@ -39,91 +45,6 @@ struct ServerId<'a> {
     id: &'a str,
 }
 
-#[derive(Debug, Serialize)]
-struct ServerStatsAnswer {
-    server: ServerPart,
-    statsz: ServerStats,
-}
-
-#[derive(Debug, Serialize)]
-struct AccountStats {
-    server_id: String,
-    now: GoTime,
-    account_statz: Vec<AccountStat>,
-}
-
-/// Numbers of one account.
-#[derive(Debug, Serialize)]
-struct AccountStat {
-    acc: String,
-    name: String,
-    conns: usize,
-    leafnodes: usize,
-    total_conns: usize,
-    num_subscriptions: usize,
-    sent: SplitStats,
-    received: SplitStats,
-    slow_consumers: i64,
-}
-
-/// All traffic, and the parts of it to and from other servers, which there are none of.
-#[derive(Debug, Serialize)]
-struct SplitStats {
-    #[serde(flatten)]
-    all: DataStats,
-    gateways: DataStats,
-    routes: DataStats,
-    leafs: DataStats,
-}
-
-impl SplitStats {
-    fn new(all: DataStats) -> Self {
-        let none = DataStats::received(TrafficCounts::default());
-        Self { all, gateways: none, routes: none, leafs: none }
-    }
-}
-
-impl AccountStat {
-    fn new(account: &Account) -> Self {
-        let counts = account.traffic.counts();
-        let connections = account.client_count();
-        Self {
-            acc: account.name().to_owned(),
-            name: account.name().to_owned(),
-            conns: connections,
-            leafnodes: 0,
-            total_conns: connections,
-            num_subscriptions: account.subscription_count(),
-            sent: SplitStats::new(DataStats::sent(counts)),
-            received: SplitStats::new(DataStats::received(counts)),
-            slow_consumers: account.slow_consumers(),
-        }
-    }
-}
-
-/// Numbers of the whole server.
-#[derive(Debug, Serialize)]
-struct ServerStats {
-    start: GoTime,
-    mem: u64,
-    cores: usize,
-    cpu: f64,
-    connections: usize,
-    total_connections: u64,
-    active_accounts: usize,
-    subscriptions: usize,
-    sent: DataStats,
-    sent_to_clients: DataStats,
-    received: DataStats,
-    received_from_clients: DataStats,
-    slow_consumers: u64,
-    #[serde(skip_serializing_if = "is_zero")]
-    stale_connections: u64,
-    #[serde(skip_serializing_if = "is_zero")]
-    stalled_clients: u64,
-    active_servers: usize,
-}
-
 /// Whether a subject is one that requests to the server are made on.
 pub(crate) fn is_request(subject: &[u8]) -> bool {
     subject.starts_with(PREFIX)
@@ -136,58 +57,132 @@ pub(crate) fn serve(shared: &Arc<Shared>, client: &Client, request: OutMsg<'_>) 
         return false;
     }
     let account = client.account();
-    let is_system = shared.accounts.is_system(account.id());
+    let asker = Asker { shared, account: &account, request };
+    if shared.accounts.is_system(account.id()) {
+        return asker.serve_system(client, rest);
+    }
     match rest {
-        b"USER.INFO" => answer(shared, &account, request.reply, || user_info(shared, client)),
-        b"ACCOUNT.PING.STATZ" => {
-            answer(shared, &account, request.reply, || {
-                account_stats(shared, (!is_system).then_some(&account))
-            });
-        }
-        _ => return is_system && serve_system(shared, &account, rest, request),
+        b"USER.INFO" => asker.answer(|| user_info(shared, client)),
+        // Of other accounts than its own nobody learns anything.
+        b"ACCOUNT.PING.STATZ" => asker.ask(Question::about(account.name(), b"STATZ")),
+        b"ACCOUNT.PING.CONNZ" | b"SERVER.PING.CONNZ" => asker.ask(Question::about(account.name(), b"CONNZ")),
+        _ => return false,
     }
     true
 }
 
-fn serve_system(shared: &Arc<Shared>, account: &Account, rest: &[u8], request: OutMsg<'_>) -> bool {
-    let reply = request.reply;
-    let Some(question) = rest.strip_prefix(b"SERVER.") else { return false };
-    let own_id = shared.identity.id.as_bytes();
-    let question = match question {
-        b"PING" => b"STATSZ",
-        _ => match question
-            .strip_prefix(b"PING.")
-            .or_else(|| question.strip_prefix(own_id)?.strip_prefix(b"."))
-        {
-            Some(question) => question,
-            None => return false,
-        },
-    };
-    match question {
-        b"STATSZ" => answer(shared, account, reply, || ServerStatsAnswer {
-            server: ServerPart::new(shared),
-            statsz: server_stats(shared),
-        }),
-        b"IDZ" => answer(shared, account, reply, || ServerId {
-            name: &shared.identity.name,
-            host: shared.listening().0,
-            id: &shared.identity.id,
-        }),
-        _ => {
-            let Some(path) = pages::path(question) else { return false };
-            if !reply.is_empty()
-                && let Some(page) = pages::answer(shared, path, request.payload)
-            {
-                send_json(shared, account, reply, &page);
+/// Whoever asks, and what.
+#[derive(Clone, Copy)]
+struct Asker<'a> {
+    shared: &'a Arc<Shared>,
+    account: &'a Account,
+    request: OutMsg<'a>,
+}
+
+impl Asker<'_> {
+    fn serve_system(self, client: &Client, rest: &[u8]) -> bool {
+        let tokens: Vec<&[u8]> = rest.split(|byte| *byte == b'.').collect();
+        match tokens.as_slice() {
+            [b"SERVER", b"PING"] => self.serve_server(b"STATSZ", false),
+            [b"SERVER", b"PING", question] => self.serve_server(question, false),
+            [b"SERVER", id, question] if *id == self.shared.identity.id.as_bytes() => {
+                self.serve_server(question, true)
             }
+            [b"ACCOUNT", b"PING", b"STATZ"] => self.known(Some(Question::all_statz())),
+            [b"ACCOUNT", name, b"CONNS"] => {
+                self.tell_connections(name);
+                true
+            }
+            [b"ACCOUNT", name, question] => {
+                let Ok(name) = std::str::from_utf8(name) else { return false };
+                self.known(Question::about(name, question))
+            }
+            [b"USER", _, b"INFO"] => {
+                self.answer(|| user_info(self.shared, client));
+                true
+            }
+            _ => false,
         }
     }
-    true
-}
 
-fn answer<T: Serialize>(shared: &Shared, account: &Account, reply: &[u8], make: impl FnOnce() -> T) {
-    if !reply.is_empty() {
-        send_json(shared, account, reply, &make());
+    /// Serves a question to the server. Only one that names it by its `id` may change something.
+    fn serve_server(self, question: &[u8], by_id: bool) -> bool {
+        match question {
+            b"STATSZ" => stats::answer(self.shared, self.account, self.request),
+            b"IDZ" => self.answer(|| ServerId {
+                name: &self.shared.identity.name,
+                host: self.shared.listening().0,
+                id: &self.shared.identity.id,
+            }),
+            b"KICK" if by_id => self.change(|client| {
+                client.ok_or("no such client or leafnode id")?.close(CloseReason::Kicked);
+                Ok(())
+            }),
+            b"LDM" if by_id => self.change(|client| {
+                let client = client.ok_or("no such client id")?;
+                if announce_lame_duck(self.shared, &client) { Ok(()) } else { Err(NO_LAME_DUCK) }
+            }),
+            b"RELOAD" if by_id => self.reload(),
+            _ => return self.known(Question::to_server(question)),
+        }
+        true
+    }
+
+    /// Asks for a page if the question is known; tells whether it is.
+    fn known(self, question: Option<Question<'_>>) -> bool {
+        self.ask(question);
+        question.is_some()
+    }
+
+    fn ask(self, question: Option<Question<'_>>) {
+        let Some(question) = question.filter(|_| !self.request.reply.is_empty()) else { return };
+        if let Some(page) = pages::answer(self.shared, question, self.request.payload) {
+            self.send(&page);
+        }
+    }
+
+    fn answer<T: Serialize>(self, make: impl FnOnce() -> T) {
+        if !self.request.reply.is_empty() {
+            self.send(&make());
+        }
+    }
+
+    /// What is compressed on request by nats-server is not here, and says so.
+    fn send(self, value: &impl Serialize) {
+        let wanted = Headers::new(self.request.headers).get(b"Accept-Encoding");
+        let encodes = wanted.is_some_and(|wanted| !wanted.is_empty());
+        let headers: &[u8] = if encodes { b"NATS/1.0\r\nContent-Encoding: identity\r\n\r\n" } else { b"" };
+        if let Ok(json) = serde_json::to_vec(value) {
+            send(self.shared, self.account, self.request.reply, headers, &json);
+        }
+    }
+
+    /// Does something to the client that the request names.
+    fn change(self, act: impl FnOnce(Option<Arc<Client>>) -> Result<(), &'static str>) {
+        let Ok(request) = serde_json::from_slice::<serde_json::Value>(self.request.payload) else { return };
+        let id = request.get("cid").and_then(serde_json::Value::as_u64).unwrap_or(0);
+        let client = self.shared.clients().into_iter().find(|client| client.id() == id);
+        let result = act(client).map_err(str::to_owned);
+        self.answer(|| pages::outcome(self.shared, result));
+    }
+
+    /// Has the configuration read again; the answer comes when that is done.
+    fn reload(self) {
+        let ask = ReloadAsk::new(self.request.reply);
+        if !self.shared.reload_asks.ask(ask) {
+            let error = OptionsError::NoFile.to_string();
+            self.answer(|| pages::outcome(self.shared, Err(error)));
+        }
+    }
+
+    /// Tells how many connections an account has, if any.
+    fn tell_connections(self, name: &[u8]) {
+        let named = std::str::from_utf8(name).ok().and_then(|name| self.shared.accounts.by_name(name));
+        if let Some(account) = named.filter(|account| account.client_count() > 0)
+            && !self.request.reply.is_empty()
+        {
+            advisories::send_connections(self.shared, &account, self.account, &[self.request.reply]);
+        }
     }
 }
 
@@ -204,52 +199,4 @@ fn user_info(shared: &Shared, client: &Client) -> Answer<UserInfo> {
             permissions: permissions.map(|permissions| PermissionsPart::new(permissions.configured())),
         },
     }
-}
-
-/// Numbers of one account, or of all that have connections.
-fn account_stats(shared: &Shared, only: Option<&Account>) -> Answer<AccountStats> {
-    let account_statz = match only {
-        Some(account) => vec![AccountStat::new(account)],
-        None => {
-            let all = shared.accounts.all();
-            all.iter().map(|account| AccountStat::new(account)).filter(|stat| stat.conns > 0).collect()
-        }
-    };
-    Answer {
-        server: ServerPart::new(shared),
-        data: AccountStats {
-            server_id: shared.identity.id.clone(),
-            now: time(shared.clock.now_ns()),
-            account_statz,
-        },
-    }
-}
-
-fn server_stats(shared: &Shared) -> ServerStats {
-    let counts = shared.counters.traffic.counts();
-    let usage = ProcessUsage::now();
-    let accounts = shared.accounts.all();
-    ServerStats {
-        start: time(shared.identity.started_ns),
-        mem: usage.memory_bytes,
-        cores: std::thread::available_parallelism().map_or(1, Into::into),
-        cpu: usage.cpu_percent,
-        connections: shared.client_count(),
-        total_connections: shared.counters.total_connections(),
-        active_accounts: accounts.iter().filter(|account| account.client_count() > 0).count(),
-        subscriptions: accounts.iter().map(|account| account.subscription_count()).sum(),
-        sent: DataStats::sent(counts),
-        sent_to_clients: DataStats::sent(counts),
-        received: DataStats::received(counts),
-        received_from_clients: DataStats::received(counts),
-        slow_consumers: shared.counters.slow_consumers(),
-        stale_connections: shared.counters.stale_connections(),
-        stalled_clients: shared.counters.stalls(),
-        active_servers: 1,
-    }
-}
-
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands fields out by reference")]
-fn is_zero(number: &u64) -> bool {
-    *number == 0
 }

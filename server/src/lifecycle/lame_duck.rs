@@ -46,16 +46,17 @@ pub(super) async fn run(shared: &Arc<Shared>) {
     }
 }
 
-/// Sends INFO that says so to a client that takes INFO at any time.
-fn announce(shared: &Shared, client: &Arc<Client>) {
+/// Sends INFO that says so to a client that takes INFO at any time; tells whether this is one.
+pub(crate) fn announce(shared: &Shared, client: &Arc<Client>) -> bool {
     if client.identity().protocol < 1 {
-        return;
+        return false;
     }
     let mut info = shared.info(client, false);
     info.ldm = true;
     if let Ok(json) = info.to_json() {
         client.queue(|out| encode::info(out, json.as_bytes()));
     }
+    true
 }
 
 async fn stops_within(phase: &mut watch::Receiver<Phase>, time: Duration) -> bool {

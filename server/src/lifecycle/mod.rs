@@ -13,8 +13,10 @@ use std::time::Duration;
 use jetkv_jetstream::{Clock, EngineError, SystemClock};
 use parking_lot::{Condvar, Mutex};
 use tokio::runtime::Handle;
+use tokio::sync::mpsc::UnboundedReceiver;
 
 use crate::banner;
+use crate::events::{self, ReloadAsk};
 use crate::interfaces;
 use crate::net::{self, BindError, CloseReason};
 use crate::options::{Change, Options, ReloadError, os_text};
@@ -23,6 +25,7 @@ use crate::ports_file::PortsFile;
 use crate::signals::Controlled;
 use crate::snapshot::MonitorSource;
 use crate::state::{Phase, Shared};
+pub(crate) use lame_duck::announce as announce_lame_duck;
 use threads::Threads;
 
 /// Time that connections get at shutdown to take what is queued for them.
@@ -125,6 +128,7 @@ impl Server {
         shared.set_listening(host, port);
         banner::log_listening(&options.host, address.port());
         first.spawn(net::listen(Arc::clone(&shared), listener, threads.handles()));
+        first.spawn(events::beat(Arc::clone(&shared)));
         let inner = Inner {
             shared,
             threads,
@@ -193,6 +197,8 @@ impl Server {
             return;
         }
         tracing::info!("Entering lame duck mode, stop accepting new clients");
+        events::lame_duck(&self.inner.shared);
+        net::settle(&self.inner.shared);
         let inner = Arc::clone(&self.inner);
         self.inner.threads.first().spawn(async move {
             lame_duck::run(&inner.shared).await;
@@ -222,6 +228,8 @@ impl Inner {
         *stopped = Stop::Begun;
         drop(stopped);
         tracing::info!("Initiating Shutdown...");
+        events::shutting_down(&self.shared);
+        net::settle(&self.shared);
         self.shared.enter(Phase::Stopping);
         if let Some(jetstream) = self.shared.jetstream() {
             jetstream.stop(&self.shared);
@@ -265,6 +273,14 @@ impl Controlled for Server {
 
     fn is_lame_duck(&self) -> bool {
         *self.inner.shared.phase().borrow() == Phase::LameDuck
+    }
+
+    fn take_reload_asks(&self) -> UnboundedReceiver<ReloadAsk> {
+        self.inner.shared.reload_asks.take()
+    }
+
+    fn answer_reload(&self, ask: &ReloadAsk, result: Result<(), String>) {
+        ask.answer(&self.inner.shared, result);
     }
 
     fn begin_shutdown(&self) {

@@ -1,7 +1,7 @@
 //! Putting other options in force while the server runs.
 
 use super::{Inner, announce};
-use crate::net::CloseReason;
+use crate::net::{CloseReason, TraceOptions};
 use crate::options::{Action, Change, Options, ReloadError, diff};
 use crate::pid_file;
 use crate::ports_file::{Ports, PortsFile};
@@ -19,7 +19,9 @@ impl Inner {
         if let Some(jetstream) = shared.jetstream() {
             jetstream.apply(shared);
         }
+        let traced = TraceOptions::new(&shared.options().log);
         for client in shared.clients() {
+            client.set_traced(traced);
             client.ask_reload();
         }
         Ok(changes)

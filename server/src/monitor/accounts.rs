@@ -43,11 +43,12 @@ struct Accstatz<'a> {
     account_statz: Vec<AccountStat>,
 }
 
-#[derive(Serialize)]
-struct AccountStat {
+/// Numbers of one account.
+#[derive(Debug, Serialize)]
+pub(crate) struct AccountStat {
     acc: String,
     name: String,
-    conns: usize,
+    pub(crate) conns: usize,
     leafnodes: u32,
     total_conns: usize,
     num_subscriptions: usize,
@@ -57,7 +58,7 @@ struct AccountStat {
 }
 
 /// Messages and bytes, in all and by the kinds of connection that are not clients.
-#[derive(Serialize)]
+#[derive(Debug, Serialize)]
 struct DataStat {
     msgs: u64,
     bytes: u64,
@@ -66,7 +67,7 @@ struct DataStat {
     leafs: Count,
 }
 
-#[derive(Default, Serialize)]
+#[derive(Debug, Default, Serialize)]
 struct Count {
     msgs: u64,
     bytes: u64,
@@ -93,16 +94,26 @@ pub(super) fn accountz(source: &MonitorSource, query: &Query) -> Result<Page, St
     };
     if wanted.is_empty() {
         accountz.accounts = source.accounts().iter().map(|account| account.name().to_owned()).collect();
-        return Ok(Page::json(&accountz));
+    } else {
+        accountz.account_detail = Some(detail(source, wanted)?);
     }
+    Ok(Page::json(&accountz))
+}
+
+/// One account, as the system account asks for it.
+pub(super) fn info(source: &MonitorSource, query: &Query) -> Result<Page, String> {
+    Ok(Page::json(&detail(source, query.text("acc"))?))
+}
+
+fn detail(source: &MonitorSource, name: &str) -> Result<Detail, String> {
     let accounts = source.accounts();
-    let Some(account) = accounts.iter().find(|account| account.name() == wanted) else {
-        return Err(format!("Account {wanted} does not exist"));
+    let Some(account) = accounts.iter().find(|account| account.name() == name) else {
+        return Err(format!("Account {name} does not exist"));
     };
-    accountz.account_detail = Some(Detail {
+    Ok(Detail {
         account_name: account.name().to_owned(),
         update_time: time(source.started_ns()),
-        is_system: account.name() == accountz.system_account,
+        is_system: account.name() == system_name(source),
         expired: false,
         complete: true,
         jetstream_enabled: account.has_jetstream(),
@@ -110,32 +121,38 @@ pub(super) fn accountz(source: &MonitorSource, query: &Query) -> Result<Page, St
         client_connections: account.client_count(),
         subscriptions: account.subscription_count(),
         name_tag: account.name().to_owned(),
-    });
-    Ok(Page::json(&accountz))
+    })
 }
 
 pub(super) fn accstatz(source: &MonitorSource, query: &Query) -> Result<Page, String> {
     let with_unused = query.boolean("unused")?;
+    // Requests may name accounts.
+    let named: Vec<&str> = query.requested("accounts").split(',').filter(|name| !name.is_empty()).collect();
     let accounts = source.accounts();
-    let used = accounts.iter().filter(|account| with_unused || account.client_count() > 0);
+    let stats = accounts
+        .iter()
+        .filter(|account| named.is_empty() || named.contains(&account.name()))
+        .filter(|account| with_unused || account.client_count() > 0);
     Ok(Page::json(&Accstatz {
         server_id: source.server_id(),
         now: time(source.now_ns()),
-        account_statz: used.map(|account| stat(account)).collect(),
+        account_statz: stats.map(|account| AccountStat::new(account)).collect(),
     }))
 }
 
-fn stat(account: &Account) -> AccountStat {
-    let traffic = account.traffic.counts();
-    AccountStat {
-        acc: account.name().to_owned(),
-        name: account.name().to_owned(),
-        conns: account.client_count(),
-        leafnodes: 0,
-        total_conns: account.client_count(),
-        num_subscriptions: account.subscription_count(),
-        sent: DataStat::new(traffic.out_msgs, traffic.out_bytes),
-        received: DataStat::new(traffic.in_msgs, traffic.in_bytes),
-        slow_consumers: account.slow_consumers(),
+impl AccountStat {
+    pub(crate) fn new(account: &Account) -> Self {
+        let traffic = account.traffic.counts();
+        Self {
+            acc: account.name().to_owned(),
+            name: account.name().to_owned(),
+            conns: account.client_count(),
+            leafnodes: 0,
+            total_conns: account.client_count(),
+            num_subscriptions: account.subscription_count(),
+            sent: DataStat::new(traffic.out_msgs, traffic.out_bytes),
+            received: DataStat::new(traffic.in_msgs, traffic.in_bytes),
+            slow_consumers: account.slow_consumers(),
+        }
     }
 }

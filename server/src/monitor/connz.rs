@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jetkv_jetstream::json::GoTime;
+use jetkv_protocol::subject;
 use serde::Serialize;
 
 use super::json::{between, is_default, time, uptime};
@@ -45,7 +46,8 @@ struct Connz<'a> {
     total: usize,
     offset: usize,
     limit: usize,
-    connections: Vec<Connection>,
+    /// `None` where the account that is asked for does not exist.
+    connections: Option<Vec<Connection>>,
 }
 
 #[derive(Serialize)]
@@ -117,13 +119,16 @@ struct Wanted<'a> {
     closed: bool,
     user: &'a str,
     account: &'a str,
+    /// Only connections with a subscription that shares subjects with this one. Empty: any.
+    filter: &'a str,
+    /// Only connections of this MQTT client, of which there are none. Empty: any.
+    mqtt_client: &'a str,
 }
 
 impl<'a> Wanted<'a> {
     fn new(query: &'a Query) -> Result<Self, String> {
         let with_auth = query.boolean("auth")?;
-        let with_subs_detail = query.text("subs").eq_ignore_ascii_case("detail");
-        let with_subs = !with_subs_detail && query.boolean("subs")?;
+        let (with_subs, with_subs_detail) = query.subscriptions()?;
         let offset = usize::try_from(query.integer("offset")?).unwrap_or(0);
         let limit = Some(query.integer("limit")?).filter(|limit| *limit > 0).unwrap_or(LIMIT);
         let cid = query.unsigned("cid")?;
@@ -141,6 +146,12 @@ impl<'a> Wanted<'a> {
         if matches!(sort, "stop" | "reason") && (open || !closed) {
             return Err(format!("sort by {sort} only valid on closed connections"));
         }
+        let account = query.text("acc");
+        let filter =
+            Some(query.requested("filter_subject")).filter(|filter| *filter != ">").unwrap_or_default();
+        if !filter.is_empty() && account.is_empty() {
+            return Err("filter by subject only valid with account filtering".to_owned());
+        }
         Ok(Self {
             sort,
             with_auth,
@@ -152,12 +163,20 @@ impl<'a> Wanted<'a> {
             open,
             closed,
             user: query.text("user"),
-            account: query.text("acc"),
+            account,
+            filter,
+            mqtt_client: query.text("mqtt_client"),
         })
     }
 
+    fn takes_subscriptions(&self, subscriptions: &[Arc<Subscription>]) -> bool {
+        let filter = self.filter.as_bytes();
+        filter.is_empty() || subscriptions.iter().any(|one| subject::collide(filter, one.subject()))
+    }
+
     fn takes(&self, connection: &Connection) -> bool {
-        (self.cid == 0 || connection.cid == self.cid)
+        self.mqtt_client.is_empty()
+            && (self.cid == 0 || connection.cid == self.cid)
             && (self.user.is_empty() || connection.order.user == self.user)
             && (self.account.is_empty() || connection.order.account == self.account)
     }
@@ -172,15 +191,20 @@ impl<'a> Wanted<'a> {
                 .collect();
         }
         if self.with_subs_detail {
+            // Connections that ended say which account their subscriptions were in.
+            let account = connection.stop.is_some().then_some(connection.order.account.as_str());
             connection.subscriptions_list_detail =
-                subscriptions.iter().map(|subscription| SubscriptionPart::new(subscription, None)).collect();
+                subscriptions.iter().map(|one| SubscriptionPart::new(one, account)).collect();
         }
         if self.with_auth {
             connection.authorized_user.clone_from(&connection.order.user);
-            if connection.order.account != defaults::GLOBAL_ACCOUNT {
+            let is_global = connection.order.account == defaults::GLOBAL_ACCOUNT;
+            if !is_global {
                 connection.account.clone_from(&connection.order.account);
             }
-            connection.name_tag.clone_from(&connection.order.account);
+            if !is_global || connection.stop.is_none() {
+                connection.name_tag.clone_from(&connection.order.account);
+            }
         }
         connection
     }
@@ -189,35 +213,53 @@ impl<'a> Wanted<'a> {
 pub(super) fn page(source: &MonitorSource, query: &Query) -> Result<Page, String> {
     let wanted = Wanted::new(query)?;
     let now_ns = source.now_ns();
+    let page = |server_id, total, connections: Option<Vec<Connection>>| {
+        Page::json(&Connz {
+            server_id,
+            now: time(now_ns),
+            num_connections: connections.as_ref().map_or(0, Vec::len),
+            total,
+            offset: wanted.offset,
+            limit: wanted.limit,
+            connections,
+        })
+    };
+    let knows = |name: &str| source.accounts().iter().any(|account| account.name() == name);
+    if !wanted.account.is_empty() && !knows(wanted.account) {
+        return Ok(page("", 0, None));
+    }
+    let (total, mut connections) = gather(source, &wanted, now_ns);
+    sort(&mut connections, wanted.sort, now_ns);
+    let connections = connections.into_iter().skip(wanted.offset).take(wanted.limit).collect();
+    Ok(page(source.server_id(), total, Some(connections)))
+}
+
+/// The connections that are asked for, and how many there are when only the account counts.
+fn gather(source: &MonitorSource, wanted: &Wanted<'_>, now_ns: u64) -> (usize, Vec<Connection>) {
     let mut connections = Vec::new();
+    let mut total = 0;
+    let mut add = |connection: Connection, subscriptions: &[Arc<Subscription>]| {
+        if !wanted.account.is_empty() && connection.order.account != wanted.account {
+            return;
+        }
+        total += 1;
+        // Connections that ended are not asked for their subscriptions.
+        let listens = connection.stop.is_some() || wanted.takes_subscriptions(subscriptions);
+        if listens && wanted.takes(&connection) {
+            connections.push(wanted.complete(connection, subscriptions));
+        }
+    };
     if wanted.open {
-        let clients = source.clients();
-        connections.extend(
-            clients.iter().map(|client| wanted.complete(open(client, now_ns), &client.subscriptions())),
-        );
+        for client in source.clients() {
+            add(open(&client, now_ns), &client.subscriptions());
+        }
     }
     if wanted.closed {
-        let (clients, _) = source.closed_clients();
-        connections
-            .extend(clients.iter().map(|client| wanted.complete(closed(client), &client.subscriptions)));
+        for client in source.closed_clients().0 {
+            add(closed(&client), &client.subscriptions);
+        }
     }
-    let total = connections
-        .iter()
-        .filter(|connection| wanted.account.is_empty() || connection.order.account == wanted.account);
-    let total = total.count();
-    connections.retain(|connection| wanted.takes(connection));
-    sort(&mut connections, wanted.sort, now_ns);
-    let connections: Vec<Connection> =
-        connections.into_iter().skip(wanted.offset).take(wanted.limit).collect();
-    Ok(Page::json(&Connz {
-        server_id: source.server_id(),
-        now: time(now_ns),
-        num_connections: connections.len(),
-        total,
-        offset: wanted.offset,
-        limit: wanted.limit,
-        connections,
-    }))
+    (total, connections)
 }
 
 fn sort(connections: &mut [Connection], by: &str, now_ns: u64) {
@@ -228,7 +270,6 @@ fn sort(connections: &mut [Connection], by: &str, now_ns: u64) {
     };
     connections.sort_by_key(|one| one.cid);
     match by {
-        "start" => connections.sort_by_key(|one| one.order.start_ns),
         "subs" => connections.sort_by_key(|one| Reverse(one.subscriptions)),
         "pending" => connections.sort_by_key(|one| Reverse(one.pending_bytes)),
         "msgs_to" => connections.sort_by_key(|one| Reverse(one.out_msgs)),
@@ -237,7 +278,7 @@ fn sort(connections: &mut [Connection], by: &str, now_ns: u64) {
         "bytes_from" => connections.sort_by_key(|one| Reverse(one.in_bytes)),
         "last" => connections.sort_by_key(|one| Reverse(one.order.last_ns)),
         "idle" => connections.sort_by_key(|one| one.order.last_ns),
-        "uptime" => connections.sort_by_key(|one| Reverse(uptime_ns(one))),
+        "uptime" => connections.sort_by_key(|one| uptime_ns(one)),
         "rtt" => connections.sort_by_key(|one| Reverse(one.order.rtt_ns)),
         "stop" => connections.sort_by_key(|one| Reverse(one.order.stop_ns)),
         "reason" => connections.sort_by(|a, b| a.reason.cmp(&b.reason)),

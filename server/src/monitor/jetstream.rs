@@ -9,13 +9,17 @@ use serde::Serialize;
 use super::json::{is_default, time};
 use super::page::Page;
 use super::query::Query;
+use super::streams::{self, StreamPart};
 use crate::banner;
-use crate::options::{JetStreamOptions, Options};
+use crate::options::{JetStreamOptions, Options, quoted};
 use crate::router::Account;
 use crate::snapshot::MonitorSource;
 
+/// Accounts on one page unless asked for otherwise.
+const ACCOUNTS_LIMIT: i64 = 1024;
+
 /// What the engine runs with.
-#[derive(Default, Serialize)]
+#[derive(Debug, Default, Serialize)]
 struct Config {
     max_memory: i64,
     max_storage: i64,
@@ -31,10 +35,12 @@ struct Config {
     unique_tag: String,
     #[serde(skip_serializing_if = "is_default")]
     strict: bool,
+    #[serde(skip_serializing_if = "is_default")]
+    compress_ok: bool,
 }
 
 /// What it uses.
-#[derive(Default, Serialize)]
+#[derive(Debug, Default, Serialize)]
 struct Stats {
     memory: i64,
     storage: i64,
@@ -45,7 +51,7 @@ struct Stats {
     api: Api,
 }
 
-#[derive(Default, Serialize)]
+#[derive(Debug, Default, Serialize)]
 struct Api {
     level: i64,
     total: u64,
@@ -53,7 +59,7 @@ struct Api {
 }
 
 /// Limits on what requests may ask for.
-#[derive(Serialize)]
+#[derive(Debug, Serialize)]
 struct Limits {
     #[serde(skip_serializing_if = "is_default")]
     max_request_batch: i64,
@@ -68,8 +74,8 @@ struct Limits {
 }
 
 /// The part of `/varz`; empty when JetStream is off.
-#[derive(Serialize)]
-pub(super) struct JetStreamPart {
+#[derive(Debug, Serialize)]
+pub(crate) struct JetStreamPart {
     #[serde(skip_serializing_if = "Option::is_none")]
     config: Option<Config>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -90,7 +96,11 @@ struct Jsz<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     limits: Option<Limits>,
     streams: usize,
+    #[serde(skip_serializing_if = "is_default")]
+    streams_leader: usize,
     consumers: usize,
+    #[serde(skip_serializing_if = "is_default")]
+    consumers_leader: usize,
     messages: u64,
     bytes: u64,
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -105,6 +115,8 @@ struct AccountPart {
     id: String,
     #[serde(flatten)]
     stats: Stats,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    stream_detail: Vec<StreamPart>,
 }
 
 fn config(engine: &Engine, options: &JetStreamOptions) -> Config {
@@ -122,6 +134,8 @@ fn config(engine: &Engine, options: &JetStreamOptions) -> Config {
         domain: config.domain.clone(),
         unique_tag: options.unique_tag.clone().unwrap_or_default(),
         strict: config.strict,
+        // nats-server only says so where both sizes are configured.
+        compress_ok: options.max_memory_bytes > 0 && options.max_store_bytes > 0,
     }
 }
 
@@ -174,14 +188,70 @@ pub(super) fn jetstream_part(source: &MonitorSource) -> JetStreamPart {
     }
 }
 
-pub(super) fn page(source: &MonitorSource, query: &Query) -> Result<Page, String> {
-    let wanted = query.text("acc");
-    for detail in ["streams", "consumers"] {
-        if query.boolean(detail)? {
-            return Err(format!("'{detail}' is not supported by JetKV yet"));
+/// The part of the statistics that the system account gets; `None` when JetStream is off.
+pub(crate) fn statistics_part(source: &MonitorSource) -> Option<JetStreamPart> {
+    source.engine()?;
+    let mut part = jetstream_part(source);
+    if let Some(config) = &mut part.config {
+        config.store_dir.clear();
+    }
+    Some(part)
+}
+
+/// What is asked for.
+struct Wanted<'a> {
+    account: &'a str,
+    accounts: bool,
+    streams: streams::Wanted,
+    offset: usize,
+    /// `None`: no limit.
+    limit: Option<usize>,
+    leaders: bool,
+}
+
+impl<'a> Wanted<'a> {
+    fn new(query: &'a Query) -> Result<Self, String> {
+        let accounts = query.boolean("accounts")?;
+        let streams = streams::Wanted::new(query)?;
+        let offset = query.integer("offset")?;
+        let limit = query.integer("limit")?;
+        // A lone server leads everything.
+        query.boolean("leader-only")?;
+        let leaders = query.boolean("raft")?;
+        query.boolean("stream-leader-only")?;
+        let account = query.text("acc");
+        Ok(Self {
+            account,
+            accounts: accounts || (streams.streams && account.is_empty()),
+            streams,
+            offset: usize::try_from(offset).unwrap_or(0),
+            limit: usize::try_from(if limit == 0 { ACCOUNTS_LIMIT } else { limit }).ok(),
+            leaders,
+        })
+    }
+
+    /// The accounts to show in detail: the one that is asked for, or a page of all.
+    fn chosen<'u>(
+        &self,
+        usages: &'u [(Arc<Account>, AccountUsage)],
+    ) -> Vec<&'u (Arc<Account>, AccountUsage)> {
+        if let Some(one) = usages.iter().find(|(account, _)| account.name() == self.account) {
+            return vec![one];
+        }
+        if !self.accounts {
+            return Vec::new();
+        }
+        let mut all: Vec<_> = usages.iter().collect();
+        all.sort_by(|(one, _), (other, _)| one.name().cmp(other.name()));
+        match self.limit {
+            Some(limit) => all.into_iter().skip(self.offset).take(limit).collect(),
+            None => all,
         }
     }
-    let with_accounts = query.boolean("accounts")? || !wanted.is_empty();
+}
+
+pub(super) fn page(source: &MonitorSource, query: &Query) -> Result<Page, String> {
+    let wanted = Wanted::new(query)?;
     let now = time(source.now_ns());
     let Some(engine) = source.engine() else {
         return Ok(Page::json(&Jsz {
@@ -192,7 +262,9 @@ pub(super) fn page(source: &MonitorSource, query: &Query) -> Result<Page, String
             config: Config::default(),
             limits: None,
             streams: 0,
+            streams_leader: 0,
             consumers: 0,
+            consumers_leader: 0,
             messages: 0,
             bytes: 0,
             account_details: Vec::new(),
@@ -201,7 +273,9 @@ pub(super) fn page(source: &MonitorSource, query: &Query) -> Result<Page, String
     };
     let options = source.options();
     let usages = usages(source, &engine);
-    let details = usages.iter().filter(|(account, _)| wanted.is_empty() || account.name() == wanted);
+    let (streams, consumers) =
+        (total(&usages, |usage| usage.streams), total(&usages, |usage| usage.consumers));
+    let details = wanted.chosen(&usages).into_iter();
     Ok(Page::json(&Jsz {
         stats: stats(&usages),
         server_id: source.server_id(),
@@ -209,21 +283,42 @@ pub(super) fn page(source: &MonitorSource, query: &Query) -> Result<Page, String
         disabled: false,
         config: config(&engine, &options.jetstream),
         limits: Some(limits(&options)),
-        streams: total(&usages, |usage| usage.streams),
-        consumers: total(&usages, |usage| usage.consumers),
+        streams,
+        streams_leader: if wanted.leaders { streams } else { 0 },
+        consumers,
+        consumers_leader: if wanted.leaders { consumers } else { 0 },
         messages: total(&usages, |usage| usage.messages),
         bytes: total(&usages, |usage| usage.bytes),
-        account_details: if with_accounts {
-            details.map(|(account, usage)| account_part(account, usage)).collect()
-        } else {
-            Vec::new()
-        },
+        account_details: details
+            .map(|(account, usage)| account_part(&engine, account, usage, wanted.streams))
+            .collect(),
         total: usages.len(),
     }))
 }
 
+/// One account, as the system account asks for it.
+///
+/// # Errors
+/// There is no such account, or it has no JetStream.
+pub(super) fn account_page(source: &MonitorSource, query: &Query) -> Result<Page, String> {
+    let name = query.text("acc");
+    let wanted = streams::Wanted::new(query)?;
+    let engine = source.engine().ok_or("jetstream not enabled")?;
+    let accounts = source.accounts();
+    let account = accounts.iter().find(|account| account.name() == name);
+    let account = account.ok_or_else(|| format!("account {} not found", quoted(name)))?;
+    let usage = engine.account_usage(account.id());
+    let usage = usage.ok_or_else(|| format!("account {} not jetstream enabled", quoted(name)))?;
+    Ok(Page::json(&account_part(&engine, account, &usage, wanted)))
+}
+
 /// Here nats-server calls "reserved" what the account may use; no limit is the largest number.
-fn account_part(account: &Account, usage: &AccountUsage) -> AccountPart {
+fn account_part(
+    engine: &Engine,
+    account: &Account,
+    usage: &AccountUsage,
+    wanted: streams::Wanted,
+) -> AccountPart {
     let limits = account.jetstream().unwrap_or_default();
     AccountPart {
         name: account.name().to_owned(),
@@ -237,5 +332,6 @@ fn account_part(account: &Account, usage: &AccountUsage) -> AccountPart {
             ha_assets: 0,
             api: Api { level: 0, total: usage.api_total, errors: usage.api_errors },
         },
+        stream_detail: streams::parts(engine, account.id(), wanted),
     }
 }

@@ -1,6 +1,6 @@
 //! The monitoring pages: JSON over HTTP, with the fields and the order of nats-server v2.15.2.
 //!
-//! Pages of features that this server lacks (`/routez`, `/gatewayz`, `/leafz`, `/raftz`) do not exist here.
+//! There is no `/stacksz`: it shows the stacks of Go's routines.
 
 mod accounts;
 mod connz;
@@ -8,8 +8,11 @@ mod health;
 mod index;
 mod jetstream;
 mod json;
+mod lone;
 mod page;
+mod process;
 mod query;
+mod streams;
 mod subsz;
 #[cfg(test)]
 mod tests;
@@ -30,6 +33,8 @@ use tokio::net::TcpListener;
 
 use crate::snapshot::MonitorSource;
 use crate::{Server, banner};
+pub(crate) use accounts::AccountStat;
+pub(crate) use jetstream::{JetStreamPart, statistics_part};
 use page::{Page, Visits};
 use query::Query;
 
@@ -60,6 +65,13 @@ pub fn start(server: &Server) -> io::Result<Option<SocketAddr>> {
     Ok(Some(address))
 }
 
+/// Pages about one account, which there are no addresses for.
+pub(crate) const ACCOUNT_INFO: &str = "account info";
+/// See [`ACCOUNT_INFO`].
+pub(crate) const ACCOUNT_JSZ: &str = "account jsz";
+/// `/raftz` as the system account sees it, where no groups are no error.
+pub(crate) const RAFT_GROUPS: &str = "raft groups";
+
 /// Status and JSON of a page, for those who ask otherwise than by HTTP. `path` is as in `/varz`.
 ///
 /// # Errors
@@ -70,10 +82,14 @@ pub(crate) fn json_page(
     parameters: Vec<(String, String)>,
 ) -> Result<(u16, String), String> {
     let site = Site { source: source.clone(), visits: Visits::default(), base_path: String::new() };
+    let query = Query::from_pairs(parameters);
     // This is not a visit by HTTP.
     let page = match path {
         "/varz" => varz::page(source, &site.visits),
-        _ => site.page(path, &Query::from_pairs(parameters)),
+        ACCOUNT_INFO => accounts::info(source, &query).unwrap_or_else(Page::bad_request),
+        RAFT_GROUPS => Page::json(&json::Empty {}),
+        ACCOUNT_JSZ => jetstream::account_page(source, &query).unwrap_or_else(Page::bad_request),
+        _ => site.page(path, &query),
     };
     page.into_json()
 }
@@ -132,9 +148,19 @@ impl Site {
             "/accstatz" => accounts::accstatz(source, query),
             "/jsz" => jetstream::page(source, query),
             "/healthz" => health::page(source, query),
+            "/routez" => lone::routez(source, query),
+            "/gatewayz" => lone::gatewayz(source, query),
+            "/leafz" => lone::leafz(source, query),
+            "/debug/vars" => return process::page(),
+            "/ipqueuesz" => return lone::ipqueuesz(query).unwrap_or_else(Page::bad_request),
+            "/raftz" => return lone::raftz(),
             _ => return Page::not_found(),
         };
-        self.visits.count(if name == "/subscriptionsz" { "/subsz" } else { name });
+        // Where the parameters make no sense these two do not count as visited.
+        let decoded = !matches!(&made, Err(error) if error.starts_with("Error decoding"));
+        if decoded || !matches!(name, "/connz" | "/routez") {
+            self.visits.count(if name == "/subscriptionsz" { "/subsz" } else { name });
+        }
         made.unwrap_or_else(Page::bad_request)
     }
 }

@@ -41,6 +41,11 @@ impl Page {
         Self { status: StatusCode::OK, kind: Kind::Html, content: content.to_owned() }
     }
 
+    /// Plain text.
+    pub(super) fn text(status: StatusCode, content: &str) -> Self {
+        Self { status, kind: Kind::Text, content: content.to_owned() }
+    }
+
     pub(super) fn not_found() -> Self {
         let content = "404 page not found\n".to_owned();
         Self { status: StatusCode::NOT_FOUND, kind: Kind::Text, content }

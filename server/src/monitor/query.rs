@@ -6,29 +6,30 @@ use crate::options::quoted;
 
 /// Parameters of a request.
 #[derive(Debug, Default)]
-pub(super) struct Query(Vec<(String, String)>);
+pub(super) struct Query {
+    pairs: Vec<(String, String)>,
+    /// They came in a request of the system account, not in an address.
+    requested: bool,
+}
 
 impl Query {
     pub(super) fn new(text: &str) -> Self {
         let pairs = text.split('&').filter(|pair| !pair.is_empty());
-        Self(
-            pairs
-                .map(|pair| {
-                    let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-                    (decoded(name), decoded(value))
-                })
-                .collect(),
-        )
+        let pairs = pairs.map(|pair| {
+            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+            (decoded(name), decoded(value))
+        });
+        Self { pairs: pairs.collect(), requested: false }
     }
 
     /// Parameters that were not written as text.
     pub(super) fn from_pairs(pairs: Vec<(String, String)>) -> Self {
-        Self(pairs)
+        Self { pairs, requested: true }
     }
 
     /// A parameter's first value; empty when it is not there.
     pub(super) fn text(&self, name: &str) -> &str {
-        self.0.iter().find(|(known, _)| known == name).map_or("", |(_, value)| value)
+        self.pairs.iter().find(|(known, _)| known == name).map_or("", |(_, value)| value)
     }
 
     pub(super) fn boolean(&self, name: &str) -> Result<bool, String> {
@@ -40,6 +41,17 @@ impl Query {
                 quoted(other)
             )),
         }
+    }
+
+    /// As [`text`](Self::text), for a parameter that only requests of the system account have.
+    pub(super) fn requested(&self, name: &str) -> &str {
+        if self.requested { self.text(name) } else { "" }
+    }
+
+    /// Whether subscriptions are to be listed, and whether in detail.
+    pub(super) fn subscriptions(&self) -> Result<(bool, bool), String> {
+        let detailed = self.text("subs").eq_ignore_ascii_case("detail");
+        Ok((!detailed && self.boolean("subs")?, detailed))
     }
 
     pub(super) fn integer(&self, name: &str) -> Result<i64, String> {

@@ -79,7 +79,7 @@ pub(super) fn page(source: &MonitorSource, query: &Query) -> Result<Page, String
     let mut list = Vec::new();
     for account in accounts {
         count += account.subscription_count();
-        if with_list || !test.is_empty() {
+        if with_list {
             account.for_each_subscription(|subscription| {
                 if test.is_empty() || subject::matches(test.as_bytes(), subscription.subject()) {
                     list.push(SubscriptionPart::new(subscription, Some(account.name())));

@@ -119,6 +119,7 @@ pub(super) fn settle_with(jetstream: Option<&JetStream>) {
 fn end_subscription(jetstream: Option<&JetStream>, sub: &Arc<Subscription>) {
     let Target::Client(client) = sub.target() else { return };
     client.remove_subscription(sub);
+    client.trace_ended(sub);
     let account = client.account();
     account.unsubscribe(sub);
     tell_interest_gone(jetstream, &account, sub);

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::task::{Context, Poll};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use hashbrown::HashMap;
 use jetkv_jetstream::{AccountId, OutMsg};
@@ -15,6 +15,7 @@ use parking_lot::{Mutex, RwLock};
 use super::closing::CloseReason;
 use super::outbound::{Outbound, OutboundLimits, Queued, Turn};
 use super::touched;
+use super::trace::TraceOptions;
 use crate::auth::DeliveryRules;
 use crate::router::{Account, Admission, Listed, Subscription};
 use crate::traffic::Traffic;
@@ -57,6 +58,8 @@ pub struct Client {
     rules: RwLock<Option<Arc<DeliveryRules>>>,
     has_rules: AtomicBool,
     reload: AtomicBool,
+    traced: AtomicBool,
+    trace_options: Mutex<TraceOptions>,
     /// What went through the connection.
     pub traffic: Traffic,
     last_active_ns: AtomicU64,
@@ -91,6 +94,8 @@ impl Client {
             rules: RwLock::new(None),
             has_rules: AtomicBool::new(false),
             reload: AtomicBool::new(false),
+            traced: AtomicBool::new(false),
+            trace_options: Mutex::new(TraceOptions::default()),
             traffic: Traffic::default(),
             last_active_ns: AtomicU64::new(now_ns),
             rtt_ns: AtomicI64::new(0),
@@ -182,6 +187,24 @@ impl Client {
         self.headers.store(headers, Ordering::Relaxed);
     }
 
+    /// Has the log show its protocol from now on, or no longer.
+    pub(crate) fn set_traced(&self, options: Option<TraceOptions>) {
+        if let Some(options) = options {
+            *self.trace_options.lock() = options;
+        }
+        self.traced.store(options.is_some(), Ordering::Release);
+    }
+
+    /// Whether the log shows its protocol.
+    #[inline]
+    pub(super) fn is_traced(&self) -> bool {
+        self.traced.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn trace_options(&self) -> TraceOptions {
+        *self.trace_options.lock()
+    }
+
     pub(crate) fn set_rules(&self, rules: Option<Arc<DeliveryRules>>) {
         self.has_rules.store(rules.is_some(), Ordering::Release);
         *self.rules.write() = rules;
@@ -243,6 +266,9 @@ impl Client {
             if let (Some(rules), Some(reply)) = (rules, reply) {
                 rules.expect_reply(reply);
             }
+            if self.is_traced() {
+                self.trace_delivery(sub.sid(), headers, msg);
+            }
         }
         if admission == Admission::Last {
             touched::end(sub);
@@ -302,6 +328,18 @@ impl Client {
 
     pub(super) fn blocked_size(&self) -> (usize, usize) {
         self.out.blocked_size()
+    }
+
+    pub(super) fn retry_write(&self) -> bool {
+        self.out.retry_write()
+    }
+
+    pub(super) fn is_late(&self) -> bool {
+        self.out.is_late()
+    }
+
+    pub(super) fn take_recovered(&self) -> Option<Duration> {
+        self.out.take_recovered()
     }
 
     pub(super) fn release(&self) {

@@ -128,6 +128,7 @@ impl Connection {
                 self.client.close(CloseReason::MaxAccountConnectionsExceeded);
                 return false;
             }
+            events::connections_changed(&self.shared, &self.account);
         }
         true
     }
@@ -167,7 +168,7 @@ impl Connection {
     }
 
     pub(super) fn ping(&mut self) {
-        if self.shared.is_tracing() {
+        if self.client.is_traced() {
             self.trace_out("PONG", "");
         }
         self.client.queue(encode::pong);

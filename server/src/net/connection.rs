@@ -23,10 +23,11 @@ use super::keepalive::{Beat, Keepalive};
 use super::operations::Stopped;
 use super::outbound::{Outbound, OutboundLimits, Turn};
 use super::patience;
+use super::trace::TraceOptions;
 use crate::auth::{Authenticator, Check, DeliveryRules};
 use crate::events;
 use crate::jetstream::JetStream;
-use crate::options::LimitOptions;
+use crate::options::{GoDuration, LimitOptions};
 use crate::router::Account;
 use crate::state::{ClosedClient, Shared};
 
@@ -62,6 +63,8 @@ pub(super) struct Connection {
     pub stalling: Option<Arc<Client>>,
     /// Made when first needed.
     pub client_info: Option<ClientInfo>,
+    /// The subject that is being published, once renamed; kept for its memory.
+    pub renamed: Vec<u8>,
     read_half: OwnedReadHalf,
     /// Bytes of an operation that is not complete.
     partial: Vec<u8>,
@@ -117,6 +120,7 @@ impl Connection {
             Arc::clone(&account),
             shared.clock.now_ns(),
         ));
+        client.set_traced(TraceOptions::new(&options.log));
         let auth = shared.auth();
         let auth_deadline = auth.required().then(|| now + options.auth.timeout);
         let keepalive = Keepalive::new(&limits, now);
@@ -142,6 +146,7 @@ impl Connection {
             auth_deadline,
             stalling: None,
             client_info: None,
+            renamed: Vec::new(),
             read_half,
             partial: Vec::new(),
             need: 0,
@@ -223,8 +228,17 @@ impl Connection {
                     tracing::debug!("{} - read error: {error}", self.client.label());
                     return CloseReason::ReadError;
                 }
-                Event::Writable => self.flush(),
-                Event::Overdue => return self.cut_slow(),
+                Event::Writable => {
+                    self.flush();
+                    if let Some(time) = self.client.take_recovered() {
+                        self.write_recovered(time);
+                    }
+                }
+                Event::Overdue => {
+                    if let Some(reason) = self.write_overdue() {
+                        return reason;
+                    }
+                }
                 Event::Timer => self.timer_fired(),
                 Event::Reload => self.reload(),
                 Event::Close(reason) => return reason,
@@ -378,6 +392,9 @@ impl Connection {
         match self.keepalive.beat(now) {
             Beat::Wait => {}
             Beat::Ping => {
+                if self.client.is_traced() {
+                    self.trace_out("PING", "");
+                }
                 self.client.queue(encode::ping);
                 settle_with(self.jetstream.as_deref());
             }
@@ -390,17 +407,27 @@ impl Connection {
         }
     }
 
-    fn cut_slow(&mut self) -> CloseReason {
+    /// A write took too long: the connection is cut, unless the write is to be tried again.
+    fn write_overdue(&mut self) -> Option<CloseReason> {
         let (bytes, chunks) = self.client.blocked_size();
         self.shared.counters.count_slow_consumer();
         self.account.count_slow_consumer();
+        let state = if self.client.is_late() { "State" } else { "Detected" };
         tracing::info!(
-            "{} - Slow Consumer Detected: WriteDeadline of {:?} exceeded with {chunks} chunks of {bytes} total bytes.",
+            "{} - Slow Consumer {state}: WriteDeadline of {} exceeded with {chunks} chunks of {bytes} total bytes.",
             self.client.label(),
-            self.limits.write_deadline
+            GoDuration::from(self.limits.write_deadline)
         );
+        if self.client.retry_write() {
+            return None;
+        }
         self.client.close(CloseReason::SlowConsumerWriteDeadline);
-        CloseReason::SlowConsumerWriteDeadline
+        Some(CloseReason::SlowConsumerWriteDeadline)
+    }
+
+    fn write_recovered(&self, time: Duration) {
+        let seconds = time.as_secs_f64();
+        tracing::info!("{} - Slow Consumer Recovered: Flush took {seconds:.3}s", self.client.label());
     }
 
     /// Takes over options that a reload changed.
@@ -434,6 +461,7 @@ impl Connection {
                 let group = (!sub.queue().is_empty()).then_some(sub.queue());
                 self.reject(&Rejection::SubscribePermission(sub.subject(), group));
                 self.client.remove_subscription(&sub);
+                self.client.trace_ended(&sub);
                 self.account.unsubscribe(&sub);
                 tell_interest_gone(self.jetstream.as_deref(), &self.account, &sub);
             }
@@ -446,6 +474,7 @@ impl Connection {
         if !subs.is_empty() {
             self.account.unsubscribe_all(subs.iter());
             for sub in &subs {
+                self.client.trace_ended(sub);
                 tell_interest_gone(self.jetstream.as_deref(), &self.account, sub);
             }
         }
@@ -468,6 +497,7 @@ impl Connection {
         tracing::debug!("{} - Client connection closed: {reason}", self.client.label());
         let subscriptions = self.leave_account();
         self.remember(reason, subscriptions);
+        events::connections_changed(&self.shared, &self.account);
         settle_with(self.jetstream.as_deref());
         if !reason.drops_pending() {
             let client = &self.client;

@@ -23,3 +23,4 @@ pub use closing::CloseReason;
 pub use listener::BindError;
 pub(crate) use listener::{bind, listen};
 pub(crate) use outbound::Queued;
+pub(crate) use trace::TraceOptions;

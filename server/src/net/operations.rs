@@ -66,7 +66,7 @@ impl Connection {
     }
 
     fn operation(&mut self, bench: &mut Bench, op: ClientOp<'_>) -> Option<Stopped> {
-        if self.shared.is_tracing() {
+        if self.client.is_traced() {
             self.trace_in(&op);
         }
         match op {
@@ -146,14 +146,14 @@ impl Connection {
     }
 
     pub(super) fn send_err(&mut self, text: &str) {
-        if self.shared.is_tracing() {
+        if self.client.is_traced() {
             self.trace_out("-ERR", text);
         }
         self.client.queue(|out| encode::err(out, text));
     }
 
     pub(super) fn send_ok(&mut self) {
-        if self.shared.is_tracing() {
+        if self.client.is_traced() {
             self.trace_out("OK", "");
         }
         self.client.queue(encode::ok);

@@ -14,7 +14,7 @@ use tokio::net::tcp::OwnedWriteHalf;
 
 use super::buffers;
 use super::closing::CloseReason;
-use crate::options::LimitOptions;
+use crate::options::{LimitOptions, WriteTimeout};
 
 /// Pending bytes from which the stream engine is told to stop feeding the connection.
 const PRESSURE_BYTES: usize = 1 << 20;
@@ -26,6 +26,8 @@ pub(crate) struct OutboundLimits {
     pub max_pending_bytes: usize,
     /// Time that one write may take.
     pub write_deadline: Duration,
+    /// A write that takes longer is tried again as long as some of it got through.
+    pub retries_writes: bool,
     /// Messages for a connection that is filling up are dropped instead of slowing producers down.
     pub drops_when_stalling: bool,
 }
@@ -83,6 +85,10 @@ struct State {
     blocked: bool,
     /// When the socket first took no more of the current chunk.
     chunk_blocked_at: Option<Instant>,
+    /// Bytes of the current chunk that were gone when its write was last tried anew.
+    written_before: usize,
+    /// Since when a write is late that is tried again.
+    late_since: Option<Instant>,
     /// The engine was told to pause.
     pressured: bool,
     closing: Option<CloseReason>,
@@ -98,6 +104,7 @@ impl OutboundLimits {
         Self {
             max_pending_bytes: usize::try_from(limits.max_pending_bytes).unwrap_or(usize::MAX),
             write_deadline: limits.write_deadline,
+            retries_writes: limits.write_timeout == WriteTimeout::Retry,
             drops_when_stalling: limits.no_fast_producer_stall,
         }
     }
@@ -116,6 +123,8 @@ impl Outbound {
                 busy: false,
                 blocked: false,
                 chunk_blocked_at: None,
+                written_before: 0,
+                late_since: None,
                 pressured: false,
                 closing: None,
                 waker: None,
@@ -239,6 +248,32 @@ impl Outbound {
         }
     }
 
+    /// Gives a write that is overdue more time, where the limits say so and some of it got through.
+    pub(crate) fn retry_write(&self) -> bool {
+        let mut state = self.state.lock();
+        if !state.limits.retries_writes || state.written == state.written_before {
+            return false;
+        }
+        state.written_before = state.written;
+        let since = state.chunk_blocked_at.replace(Instant::now());
+        state.late_since = state.late_since.or(since);
+        true
+    }
+
+    /// Whether a write is late that is tried again.
+    pub(crate) fn is_late(&self) -> bool {
+        self.state.lock().late_since.is_some()
+    }
+
+    /// How long a write took that was late and is done now.
+    pub(crate) fn take_recovered(&self) -> Option<Duration> {
+        let mut state = self.state.lock();
+        if state.blocked || !state.chunk.is_empty() {
+            return None;
+        }
+        state.late_since.take().map(|since| since.elapsed())
+    }
+
     /// Size of the write that does not get done, in bytes and in pieces of 64 KB.
     pub(crate) fn blocked_size(&self) -> (usize, usize) {
         let state = self.state.lock();
@@ -297,6 +332,7 @@ impl State {
             }
             std::mem::swap(&mut self.chunk, &mut self.queue);
             self.written = 0;
+            self.written_before = 0;
             self.chunk_blocked_at = None;
         }
         self.busy = true;

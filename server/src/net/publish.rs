@@ -7,7 +7,7 @@ use jetkv_protocol::{Publish, Rejection, encode, quoted, subject};
 use super::batch::Bench;
 use super::connection::Connection;
 use crate::events;
-use crate::jetstream::ControlSubject;
+use crate::jetstream::{ControlSubject, JetStream};
 use crate::router::{Origin, route};
 
 /// Prefixes that a client may not publish on.
@@ -20,12 +20,26 @@ const RESERVED_REPLY: [&[u8]; 4] = [b"_R_.", b"$JS.ACK.", b"_GR_.", b"$GR."];
 impl Connection {
     /// Routes a message to whoever listens, into streams, and to the services of the server.
     pub(super) fn publish(&mut self, bench: &mut Bench, publish: Publish<'_>) {
-        let reply = publish.reply.unwrap_or_default();
         bench.tally.in_msgs += 1;
         bench.tally.in_bytes += publish.size_bytes() as u64;
         if self.pedantic && !subject::is_valid_literal(publish.subject) {
             self.reject(&Rejection::InvalidPublishSubject);
         }
+        if publish.subject.first() != Some(&b'$') {
+            return self.publish_named(bench, publish);
+        }
+        let mut renamed = std::mem::take(&mut self.renamed);
+        renamed.clear();
+        let is_renamed = self.account.rename(publish.subject, &mut renamed);
+        let subject = if is_renamed { renamed.as_slice() } else { publish.subject };
+        self.publish_named(bench, Publish { subject, ..publish });
+        self.renamed = renamed;
+    }
+
+    /// Routes a message by its final subject.
+    #[inline]
+    fn publish_named(&mut self, bench: &mut Bench, publish: Publish<'_>) {
+        let reply = publish.reply.unwrap_or_default();
         if !self.may_publish(publish.subject, reply) {
             return;
         }
@@ -95,7 +109,7 @@ impl Connection {
     /// Hands a message to the service of the server that its subject belongs to, if there is one.
     fn serve(&mut self, bench: &mut Bench, msg: OutMsg<'_>) -> bool {
         if let Some(jetstream) = self.jetstream.clone() {
-            match jetstream.control_subject(msg.to) {
+            match JetStream::control_subject(msg.to) {
                 // An account without JetStream is told so.
                 Some(ControlSubject::Api) => {
                     bench.commit(Some(&jetstream));

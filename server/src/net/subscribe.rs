@@ -75,6 +75,7 @@ impl Connection {
             if done {
                 sub.set_max(0);
                 self.client.remove_subscription(&sub);
+                self.client.trace_ended(&sub);
                 self.account.unsubscribe(&sub);
                 tell_interest_gone(self.jetstream.as_deref(), &self.account, &sub);
             }

@@ -1,8 +1,29 @@
 //! The protocol of connections in the log.
 
+use jetkv_jetstream::OutMsg;
 use jetkv_protocol::{ClientOp, quoted};
 
+use super::client::Client;
 use super::connection::Connection;
+use crate::options::LogOptions;
+use crate::router::Subscription;
+
+/// How connections are traced.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct TraceOptions {
+    /// Only the headers of a message are shown.
+    pub headers_only: bool,
+    /// Longest part of a message that is shown, in bytes. 0: all of it.
+    pub max_len: usize,
+}
+
+impl TraceOptions {
+    /// What the options say; `None` when connections are not traced.
+    pub(crate) fn new(options: &LogOptions) -> Option<Self> {
+        let traced = Self { headers_only: options.trace_headers, max_len: options.max_traced_msg_len };
+        options.trace.then_some(traced)
+    }
+}
 
 impl Connection {
     /// Logs an operation that came in.
@@ -31,19 +52,9 @@ impl Connection {
             ClientOp::Ok => "+OK".to_owned(),
             ClientOp::Err(error) => format!("-ERR {}", text(error)),
         };
-        let label = self.client.label();
-        tracing::trace!("{label} - <<- [{line}]");
+        tracing::trace!("{} - <<- [{line}]", self.client.label());
         if let ClientOp::Pub(publish) = op {
-            let options = self.shared.options();
-            let mut shown = publish.headers.to_vec();
-            if !options.log.trace_headers {
-                shown.extend_from_slice(publish.payload);
-            }
-            let max = options.log.max_traced_msg_len;
-            let cut = max > 0 && shown.len() > max;
-            shown.truncate(if cut { max } else { shown.len() });
-            let end = if cut { "..." } else { "" };
-            tracing::trace!("{label} - <<- MSG_PAYLOAD: [{}{end}]", quoted(&shown));
+            self.client.trace_payload("<<-", publish.headers, publish.payload);
         }
     }
 
@@ -54,17 +65,93 @@ impl Connection {
     }
 }
 
-/// CONNECT without its secrets.
-fn redacted(json: &[u8]) -> String {
-    let Ok(serde_json::Value::Object(mut fields)) = serde_json::from_slice(json) else {
-        return String::from_utf8_lossy(json).into_owned();
-    };
-    for (name, value) in &mut fields {
-        if ["pass", "auth_token", "jwt", "sig"].iter().any(|secret| name.eq_ignore_ascii_case(secret)) {
-            *value = serde_json::Value::from("[REDACTED]");
+impl Client {
+    /// Logs a message that goes out.
+    #[cold]
+    pub(super) fn trace_delivery(&self, sid: &[u8], headers: &[u8], msg: OutMsg<'_>) {
+        let text = String::from_utf8_lossy;
+        let reply = if msg.reply.is_empty() { String::new() } else { format!("{} ", text(msg.reply)) };
+        let size_bytes = headers.len() + msg.payload.len();
+        let (verb, header_size) = match headers.len() {
+            0 => ("MSG", String::new()),
+            length => ("HMSG", format!("{length} ")),
+        };
+        let (subject, sid) = (text(msg.subject), text(sid));
+        tracing::trace!("{} - ->> [{verb} {subject} {sid} {reply}{header_size}{size_bytes}]", self.label());
+        self.trace_payload("->>", headers, msg.payload);
+    }
+
+    /// Logs that a subscription ended.
+    pub(super) fn trace_ended(&self, sub: &Subscription) {
+        if self.is_traced() {
+            tracing::trace!("{} - <-> [DELSUB {}]", self.label(), String::from_utf8_lossy(sub.sid()));
         }
     }
-    serde_json::Value::Object(fields).to_string()
+
+    /// Logs what a message holds, as far as the options want that.
+    fn trace_payload(&self, direction: &str, headers: &[u8], payload: &[u8]) {
+        let options = self.trace_options();
+        if let Some(content) = content(options, headers, payload) {
+            tracing::trace!("{} - {direction} MSG_PAYLOAD: [{content}]", self.label());
+        }
+    }
+}
+
+/// What a line shows of a message, in quotes. `None` where there is nothing to show.
+fn content(options: TraceOptions, headers: &[u8], payload: &[u8]) -> Option<String> {
+    const BLOCK_END: &[u8] = b"\r\n\r\n";
+    let mut shown = if options.headers_only {
+        headers.strip_suffix(BLOCK_END).unwrap_or(headers).to_vec()
+    } else {
+        [headers, payload].concat()
+    };
+    if shown.is_empty() {
+        return None;
+    }
+    if options.max_len == 0 || shown.len() <= options.max_len {
+        return Some(quoted(&shown));
+    }
+    shown.truncate(options.max_len);
+    let mut text = quoted(&shown);
+    text.insert_str(text.len().saturating_sub(1), "...");
+    Some(text)
+}
+
+/// CONNECT as it was sent, but for its secrets.
+fn redacted(json: &[u8]) -> String {
+    const SECRETS: [&str; 5] = ["pass", "auth_token", "jwt", "nkey", "sig"];
+    let mut text = String::from_utf8_lossy(json).into_owned();
+    for secret in SECRETS {
+        let key = format!("\"{secret}\"");
+        let mut from = 0;
+        // Keys match without regard to case, as they do when CONNECT is read.
+        while let Some(at) = find(text.get(from..).unwrap_or_default(), &key) {
+            let value_at = from + at + key.len();
+            from = value_at;
+            if let Some((start, end)) = string_value(text.get(value_at..).unwrap_or_default()) {
+                text.replace_range(value_at + start..value_at + end, "[REDACTED]");
+            }
+        }
+    }
+    text
+}
+
+fn find(text: &str, key: &str) -> Option<usize> {
+    text.as_bytes().windows(key.len()).position(|window| window.eq_ignore_ascii_case(key.as_bytes()))
+}
+
+/// Where the content of the string is that follows a key, if a string follows it.
+fn string_value(text: &str) -> Option<(usize, usize)> {
+    let after_colon = text.trim_start().strip_prefix(':')?.trim_start();
+    let content = after_colon.strip_prefix('"')?;
+    let start = text.len() - content.len();
+    let mut escaped = false;
+    let end = content.bytes().position(|byte| {
+        let ends = byte == b'"' && !escaped;
+        escaped = byte == b'\\' && !escaped;
+        ends
+    });
+    Some((start, start + end.unwrap_or(content.len())))
 }
 
 #[cfg(test)]
@@ -72,8 +159,25 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_message_is_shown_as_far_as_the_options_want() {
+        let headers = b"NATS/1.0\r\nA: 1\r\n\r\n";
+        let shown = |headers_only, max_len, headers: &[u8], payload: &[u8]| {
+            content(TraceOptions { headers_only, max_len }, headers, payload)
+        };
+        assert_eq!(shown(false, 0, b"", b"a\"b").as_deref(), Some(r#""a\"b""#));
+        assert_eq!(shown(false, 2, b"", b"abc").as_deref(), Some(r#""ab...""#));
+        assert_eq!(shown(false, 3, b"", b"abc").as_deref(), Some(r#""abc""#));
+        assert_eq!(shown(true, 0, headers, b"abc").as_deref(), Some(r#""NATS/1.0\r\nA: 1""#));
+        assert_eq!((shown(true, 0, b"", b"abc"), shown(false, 0, b"", b"")), (None, None));
+    }
+
+    #[test]
     fn secrets_do_not_reach_the_log() {
-        let line = redacted(br#"{"user":"u","pass":"secret","auth_token":"secret","verbose":false}"#);
-        assert_eq!(line, r#"{"user":"u","pass":"[REDACTED]","auth_token":"[REDACTED]","verbose":false}"#);
+        let line =
+            redacted(br#"{"user":"u", "Pass" : "sec\"ret","auth_token":"secret","sig":1,"verbose":false}"#);
+        let shown =
+            r#"{"user":"u", "Pass" : "[REDACTED]","auth_token":"[REDACTED]","sig":1,"verbose":false}"#;
+        assert_eq!(line, shown);
+        assert_eq!(redacted(br#"{"jwt":"never ends"#), r#"{"jwt":"[REDACTED]"#);
     }
 }

@@ -3,6 +3,8 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+pub use jetkv_jetstream::AccountLimits as AccountJetStreamLimits;
+
 use super::defaults;
 
 /// The `authorization` block, the flags `--user`, `--pass`, `--auth`, and the users of all accounts.
@@ -109,27 +111,6 @@ pub struct AccountLimits {
     pub max_leafnodes: i64,
 }
 
-/// JetStream limits of an account. Negative: no limit.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct AccountJetStreamLimits {
-    /// Most bytes in memory.
-    pub max_memory_bytes: i64,
-    /// Most bytes on disk.
-    pub max_store_bytes: i64,
-    /// Most streams.
-    pub max_streams: i64,
-    /// Most consumers of a stream.
-    pub max_consumers: i64,
-    /// Most unacknowledged messages that a consumer may ask for.
-    pub max_ack_pending: i64,
-    /// Largest `max_bytes` of a stream in memory.
-    pub memory_max_stream_bytes: i64,
-    /// Largest `max_bytes` of a stream on disk.
-    pub store_max_stream_bytes: i64,
-    /// Streams must have `max_bytes`.
-    pub max_bytes_required: bool,
-}
-
 impl Default for AuthOptions {
     fn default() -> Self {
         Self {
@@ -171,21 +152,6 @@ impl AccountOptions {
 impl Default for AccountLimits {
     fn default() -> Self {
         Self { max_connections: -1, max_subscriptions: -1, max_payload_bytes: -1, max_leafnodes: -1 }
-    }
-}
-
-impl Default for AccountJetStreamLimits {
-    fn default() -> Self {
-        Self {
-            max_memory_bytes: -1,
-            max_store_bytes: -1,
-            max_streams: -1,
-            max_consumers: -1,
-            max_ack_pending: -1,
-            memory_max_stream_bytes: -1,
-            store_max_stream_bytes: -1,
-            max_bytes_required: false,
-        }
     }
 }
 

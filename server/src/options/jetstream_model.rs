@@ -25,21 +25,25 @@ pub struct JetStreamOptions {
     pub sync_interval: Duration,
     /// Every write is synced before it is acknowledged.
     pub sync_always: bool,
-    /// Tag prefix that decides placement among several servers.
+    /// Tag prefix that decides placement among several servers; alone it is only shown on the monitoring pages.
     pub unique_tag: Option<String>,
-    /// Text for clients about extensions of the JetStream API.
+    /// Whether streams may extend over several domains. Without other servers it has no effect, whatever it says.
     pub extension_hint: Option<String>,
-    /// Most messages that may wait for a stream's store. 0: the engine's default.
+    /// Most messages that may wait for a stream's store. 0: the engine's default. Here a publish is stored by the
+    /// thread that read it, and a publisher that is too fast is read later: no message ever waits.
     pub max_buffered_msgs: i64,
-    /// Most bytes that may wait for a stream's store. 0: the engine's default.
+    /// Most bytes that may wait for a stream's store. 0: the engine's default. For the same reason only a message that
+    /// is larger by itself is refused.
     pub max_buffered_bytes: i64,
-    /// Most bytes in flight to servers that catch up. 0: the engine's default.
+    /// Most bytes in flight to servers that catch up, which there are none of. 0: the engine's default.
     pub max_outstanding_catchup_bytes: i64,
-    /// API requests that may wait before further ones are dropped.
+    /// API requests that may wait before all of them are dropped. Here none waits, so that only a limit of 1 is ever
+    /// reached.
     pub request_queue_limit: i64,
-    /// API info requests that may wait before further ones are dropped.
+    /// The same for requests for information. 0: as `request_queue_limit`.
     pub info_queue_limit: i64,
-    /// Disk operations at a time. 0: the engine's default.
+    /// Disk operations at a time. 0: the engine's default. Here the disk is read and written only by the threads that
+    /// serve connections, one for each processor, so that there is no queue to be limited.
     pub max_concurrent_io: i64,
     /// Limits on what requests may ask for.
     pub limits: JetStreamLimits,
@@ -85,7 +89,7 @@ impl Default for JetStreamOptions {
             max_buffered_bytes: 0,
             max_outstanding_catchup_bytes: 0,
             request_queue_limit: defaults::JETSTREAM_REQUEST_QUEUE_LIMIT,
-            info_queue_limit: defaults::JETSTREAM_REQUEST_QUEUE_LIMIT,
+            info_queue_limit: 0,
             max_concurrent_io: 0,
             limits: JetStreamLimits::default(),
         }

@@ -7,6 +7,7 @@ use hashbrown::HashMap;
 use jetkv_jetstream::AccountId;
 use parking_lot::{Mutex, RwLock};
 
+use super::domains::Domains;
 use super::sublist::{InvalidSubject, Listed, Matches, Sublist};
 use super::subscription::{Subscription, Target};
 use crate::net::Client;
@@ -28,6 +29,8 @@ pub struct Account {
     limits: RwLock<AccountLimits>,
     jetstream: RwLock<Option<AccountJetStreamLimits>>,
     jetstream_enabled: AtomicBool,
+    domains: RwLock<Option<Domains>>,
+    has_domains: AtomicBool,
     /// What went through the account.
     pub traffic: Traffic,
     slow_consumers: AtomicI64,
@@ -49,6 +52,8 @@ impl Account {
             limits: RwLock::new(AccountLimits::default()),
             jetstream: RwLock::new(None),
             jetstream_enabled: AtomicBool::new(false),
+            domains: RwLock::new(None),
+            has_domains: AtomicBool::new(false),
             traffic: Traffic::default(),
             slow_consumers: AtomicI64::new(0),
         }
@@ -86,6 +91,19 @@ impl Account {
     pub(crate) fn set_jetstream(&self, limits: Option<AccountJetStreamLimits>) {
         self.jetstream_enabled.store(limits.is_some(), Ordering::Relaxed);
         *self.jetstream.write() = limits;
+    }
+
+    pub(crate) fn set_domains(&self, domains: Option<Domains>) {
+        self.has_domains.store(domains.is_some(), Ordering::Relaxed);
+        *self.domains.write() = domains;
+    }
+
+    /// Puts the name that a published subject has once domains are taken into account into `renamed`, which is empty
+    /// before; tells whether it has another one.
+    #[inline]
+    pub(crate) fn rename(&self, subject: &[u8], renamed: &mut Vec<u8>) -> bool {
+        self.has_domains.load(Ordering::Relaxed)
+            && self.domains.read().as_ref().is_some_and(|domains| domains.rename(subject, renamed))
     }
 
     /// Number of the current state of the subscriptions.

@@ -6,6 +6,7 @@ use jetkv_jetstream::AccountId;
 use parking_lot::RwLock;
 
 use super::account::Account;
+use super::domains::Domains;
 use crate::options::{AccountJetStreamLimits, Options, defaults};
 
 /// All accounts, by number and by name. Accounts are only ever added: one that a reload took away has no
@@ -44,6 +45,11 @@ impl Accounts {
         }
         let system = system_name.map(|name| self.register(name));
         *self.system.write() = system;
+        let own = options.jetstream.domain.as_deref().filter(|_| options.jetstream.enabled);
+        for account in self.all() {
+            let default = options.default_js_domain.get(account.name()).map(String::as_str);
+            account.set_domains(Domains::new(own, default));
+        }
     }
 
     /// The account with this number.

@@ -3,6 +3,7 @@
 mod account;
 mod accounts;
 mod delivery;
+mod domains;
 mod sublist;
 mod subscription;
 

@@ -6,7 +6,7 @@ mod identity;
 mod info;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use hashbrown::HashMap;
@@ -20,6 +20,7 @@ pub(crate) use counters::Counters;
 pub(crate) use identity::{ServerIdentity, random_id};
 
 use crate::auth::Authenticator;
+use crate::events::ReloadAsks;
 use crate::jetstream::JetStream;
 use crate::net::Client;
 use crate::options::Options;
@@ -53,9 +54,9 @@ pub(crate) struct Shared {
     pub closed: ClosedClients,
     /// Host and port that INFO names.
     listening: RwLock<(String, u16)>,
-    tracing: AtomicBool,
     phase: watch::Sender<Phase>,
     event_seq: AtomicU64,
+    pub reload_asks: ReloadAsks,
 }
 
 impl Shared {
@@ -74,9 +75,9 @@ impl Shared {
             jetstream: RwLock::new(None),
             closed: ClosedClients::new(limit),
             listening: RwLock::new((options.host.clone(), options.port)),
-            tracing: AtomicBool::new(options.log.trace),
             phase: watch::Sender::new(Phase::Running),
             event_seq: AtomicU64::new(0),
+            reload_asks: ReloadAsks::default(),
             options: RwLock::new(Arc::new(options)),
         }
     }
@@ -93,7 +94,6 @@ impl Shared {
 
     /// Puts new options and users in force; returns the users before.
     pub(crate) fn replace_options(&self, options: Options) -> Arc<Authenticator> {
-        self.tracing.store(options.log.trace, Ordering::Relaxed);
         let auth = Arc::new(Authenticator::new(&options));
         self.accounts.apply(&options);
         *self.options.write() = Arc::new(options);
@@ -103,11 +103,6 @@ impl Shared {
     /// Writes down which port was bound, which the options need not say.
     pub(crate) fn set_bound_port(&self, port: u16) {
         Arc::make_mut(&mut *self.options.write()).port = port;
-    }
-
-    /// Whether the protocol of connections is logged.
-    pub(crate) fn is_tracing(&self) -> bool {
-        self.tracing.load(Ordering::Relaxed)
     }
 
     /// The stream engine, if JetStream is enabled.

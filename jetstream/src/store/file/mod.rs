@@ -229,6 +229,10 @@ impl Store for FileStore {
         Ok(())
     }
 
+    fn write_error(&self) -> Option<String> {
+        self.durability.poison.clone()
+    }
+
     fn close(&mut self) -> Result<(), StoreError> {
         self.finish()
     }

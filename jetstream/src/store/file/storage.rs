@@ -110,6 +110,16 @@ impl Storage {
         Ok(streams)
     }
 
+    /// Names of an account's streams, without a look into them.
+    ///
+    /// # Errors
+    /// I/O.
+    pub fn stream_names(&self, account: &str) -> Result<Vec<String>, StoreError> {
+        let mut names = self.directories(&self.streams_dir(account))?;
+        names.retain(|name| !name.starts_with('.'));
+        Ok(names)
+    }
+
     /// Creates a stream with its metadata, and opens it. What an earlier stream of the name may have left is
     /// removed.
     ///

@@ -139,7 +139,7 @@ fn limits(node: &Node, report: &mut Report) -> Checked<AccountLimits> {
     Ok(limits)
 }
 
-/// JetStream of an account: on, off, or on with limits.
+/// JetStream of an account: on, off, or on with limits. Its errors have no place, as on nats-server.
 fn jetstream(node: &Node, report: &mut Report) -> Checked<Option<AccountJetStreamLimits>> {
     let unlimited = AccountJetStreamLimits::default();
     match &node.value {
@@ -149,13 +149,13 @@ fn jetstream(node: &Node, report: &mut Report) -> Checked<Option<AccountJetStrea
             "disabled" | "disable" => Ok(None),
             _ => {
                 let text = format!("Expected 'enabled' or 'disabled' for string value, got '{word}'");
-                Err(Problem::at(node, text))
+                Err(Problem::general(text))
             }
         },
         Value::Map(entries) => jetstream_limits(entries, report).map(Some),
         other => {
             let text = format!("Expected map, bool or string to define JetStream, got {}", other.kind());
-            Err(Problem::at(node, text))
+            Err(Problem::general(text))
         }
     }
 }

@@ -1,0 +1,75 @@
+//! Streams and consumers in `/jsz`.
+
+use jetkv_jetstream::config::StreamConfig;
+use jetkv_jetstream::json::GoTime;
+use jetkv_jetstream::stream::StreamState;
+use jetkv_jetstream::{AccountId, Engine, StreamDetail};
+use serde::Serialize;
+use serde_json::Value;
+
+use super::query::Query;
+
+/// What is to be shown of streams.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Wanted {
+    pub streams: bool,
+    consumers: bool,
+    config: bool,
+}
+
+impl Wanted {
+    pub(super) fn new(query: &Query) -> Result<Self, String> {
+        let streams = query.boolean("streams")?;
+        let consumers = query.boolean("consumers")?;
+        // The consumers that servers make for mirrors and sources; there are none.
+        query.boolean("direct-consumers")?;
+        let config = query.boolean("config")?;
+        Ok(Self { streams: streams || consumers, consumers, config })
+    }
+}
+
+/// One stream.
+#[derive(Serialize)]
+pub(super) struct StreamPart {
+    name: String,
+    created: GoTime,
+    cluster: ClusterPart,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    config: Option<StreamConfig>,
+    state: StreamState,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    consumer_detail: Vec<Value>,
+}
+
+/// A lone server leads everything.
+#[derive(Serialize)]
+struct ClusterPart {
+    leader: String,
+}
+
+/// The streams of an account; none when they are not wanted.
+pub(super) fn parts(engine: &Engine, account: AccountId, wanted: Wanted) -> Vec<StreamPart> {
+    if !wanted.streams {
+        return Vec::new();
+    }
+    let details = engine.stream_details(account, wanted.consumers).into_iter();
+    details.map(|detail| part(engine, detail, wanted)).collect()
+}
+
+fn part(engine: &Engine, detail: StreamDetail, wanted: Wanted) -> StreamPart {
+    let consumer = |info| {
+        let mut value = serde_json::to_value(info).unwrap_or_default();
+        if let (false, Value::Object(fields)) = (wanted.config, &mut value) {
+            fields.shift_remove("config");
+        }
+        value
+    };
+    StreamPart {
+        name: detail.name,
+        created: detail.created,
+        cluster: ClusterPart { leader: engine.config().server_name.clone() },
+        config: wanted.config.then(|| (*detail.config).clone()),
+        state: detail.state,
+        consumer_detail: detail.consumers.into_iter().map(consumer).collect(),
+    }
+}
