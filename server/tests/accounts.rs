@@ -185,7 +185,7 @@ fn a_client_can_ask_who_it_is() {
 fn the_system_account_hears_who_comes_and_goes_and_can_ask_for_numbers() {
     let server = start(two_accounts());
     let mut sys = Wire::client_with(&server, &as_user("sys"));
-    sys.send("SUB $SYS.ACCOUNT.> 1\r\nSUB i 2\r\nPING\r\n");
+    sys.send("SUB $SYS.ACCOUNT.*.* 1\r\nSUB i 2\r\nPING\r\n");
     sys.expect("PONG\r\n");
     drop(Wire::client_with(&server, &as_user("a")));
     for (subject, kind) in [("CONNECT", "client_connect"), ("DISCONNECT", "client_disconnect")] {

@@ -204,7 +204,7 @@ fn pages_have_the_fields_of_nats_server_in_its_order() {
     assert_eq!(jsz["account_details"][0]["reserved_memory"], 1_000_000);
     assert_eq!(keys(&get_json(pages, "/m/accstatz")["account_statz"][0]), ACCOUNT_STAT);
     assert_eq!(get_json(pages, "/m/accountz?acc=A")["account_detail"]["client_connections"], 1);
-    assert_eq!(get_json(pages, "/m/subsz?acc=A&test=foo.a")["total"], 1);
+    assert_eq!(get_json(pages, "/m/subsz?acc=A&test=foo.a&subs=1")["total"], 1);
     server.shutdown();
 }
 

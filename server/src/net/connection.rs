@@ -496,8 +496,8 @@ impl Connection {
         }
         tracing::debug!("{} - Client connection closed: {reason}", self.client.label());
         let subscriptions = self.leave_account();
-        self.remember(reason, subscriptions);
         events::connections_changed(&self.shared, &self.account);
+        self.remember(reason, subscriptions);
         settle_with(self.jetstream.as_deref());
         if !reason.drops_pending() {
             let client = &self.client;
