@@ -54,8 +54,12 @@ func (w *world) extra(step string, watcher jetstream.KeyWatcher) {
 	}
 }
 
-// watchFresh watches a bucket with known values from before and writes while the watcher looks on.
-func (w *world) watchFresh(step string, keys []string, first, further int, options []jetstream.WatchOpt) {
+// counts says how many updates a watcher sees at first, after two puts and after two removals.
+type counts struct{ first, puts, removals int }
+
+// watchFresh watches a bucket with known values from before and writes while the watcher looks on. What a purge takes
+// away is seen first: whether it would come otherwise depends on the moment.
+func (w *world) watchFresh(step string, keys []string, seen counts, options []jetstream.WatchOpt) {
 	kv := w.bucket(jetstream.KeyValueConfig{Bucket: "fresh-" + strings.ReplaceAll(step, " ", "-"), History: 5})
 	defer func() { must(w.js.DeleteKeyValue(w, kv.Bucket())) }()
 	write := func(key, value string) {
@@ -73,12 +77,13 @@ func (w *world) watchFresh(step string, keys []string, first, further int, optio
 		w.say(step, failure(err))
 		return
 	}
-	w.take(step, watcher, first)
+	w.take(step, watcher, seen.first)
 	write("a.1", "further")
 	write("b", "further")
+	w.take(step, watcher, seen.puts)
 	must(kv.Delete(w, "a.2"))
 	must(kv.Purge(w, "b"))
-	w.take(step, watcher, further)
+	w.take(step, watcher, seen.removals)
 	w.extra(step, watcher)
 }
 
@@ -89,26 +94,25 @@ func kvWatch(w *world) {
 	must(err)
 	w.take("empty bucket", empty, 1)
 	w.extra("empty bucket", empty)
-	// Each watcher with the number of values that it sees at first and after the writes that follow.
 	for _, watch := range []struct {
-		step           string
-		keys           []string
-		first, further int
-		options        []jetstream.WatchOpt
+		step    string
+		keys    []string
+		seen    counts
+		options []jetstream.WatchOpt
 	}{
-		{"all", []string{">"}, 5, 4, nil},
-		{"one key", []string{"b"}, 2, 2, nil},
-		{"missing key", []string{"nothing"}, 1, 0, nil},
-		{"wildcard", []string{"a.*"}, 3, 2, nil},
-		{"two filters", []string{"a.1", "b"}, 3, 3, nil},
-		{"history", []string{">"}, 7, 4, []jetstream.WatchOpt{jetstream.IncludeHistory()}},
-		{"updates only", []string{">"}, 0, 4, []jetstream.WatchOpt{jetstream.UpdatesOnly()}},
-		{"ignore deletes", []string{">"}, 4, 2, []jetstream.WatchOpt{jetstream.IgnoreDeletes()}},
-		{"meta only", []string{">"}, 5, 4, []jetstream.WatchOpt{jetstream.MetaOnly()}},
-		{"resume", []string{">"}, 4, 4, []jetstream.WatchOpt{jetstream.ResumeFromRevision(4)}},
-		{"resume in the future", []string{">"}, 1, 0, []jetstream.WatchOpt{jetstream.ResumeFromRevision(1000)}},
+		{"all", []string{">"}, counts{5, 2, 2}, nil},
+		{"one key", []string{"b"}, counts{2, 1, 1}, nil},
+		{"missing key", []string{"nothing"}, counts{1, 0, 0}, nil},
+		{"wildcard", []string{"a.*"}, counts{3, 1, 1}, nil},
+		{"two filters", []string{"a.1", "b"}, counts{3, 2, 1}, nil},
+		{"history", []string{">"}, counts{7, 2, 2}, []jetstream.WatchOpt{jetstream.IncludeHistory()}},
+		{"updates only", []string{">"}, counts{0, 2, 2}, []jetstream.WatchOpt{jetstream.UpdatesOnly()}},
+		{"ignore deletes", []string{">"}, counts{4, 2, 0}, []jetstream.WatchOpt{jetstream.IgnoreDeletes()}},
+		{"meta only", []string{">"}, counts{5, 2, 2}, []jetstream.WatchOpt{jetstream.MetaOnly()}},
+		{"resume", []string{">"}, counts{4, 2, 2}, []jetstream.WatchOpt{jetstream.ResumeFromRevision(4)}},
+		{"resume in the future", []string{">"}, counts{1, 0, 0}, []jetstream.WatchOpt{jetstream.ResumeFromRevision(1000)}},
 	} {
-		w.watchFresh(watch.step, watch.keys, watch.first, watch.further, watch.options)
+		w.watchFresh(watch.step, watch.keys, watch.seen, watch.options)
 	}
 	_, err = kv.WatchAll(w, jetstream.IncludeHistory(), jetstream.UpdatesOnly())
 	w.result("history and updates only", "ok", err)

@@ -49,7 +49,8 @@ impl Recipe {
             Tool::Rust => (self.home.join("release").join("jetkv-compat-driver"), Vec::new()),
             Tool::Python => (
                 self.home.join("venv/bin/python"),
-                vec![self.sources.join("driver.py").display().to_string()],
+                // Compiled files beside the sources would change the digest of the sources.
+                vec!["-B".to_string(), self.sources.join("driver.py").display().to_string()],
             ),
             Tool::JavaScript => {
                 (PathBuf::from("node"), vec![self.home.join("driver.mjs").display().to_string()])
@@ -116,8 +117,11 @@ impl Recipe {
     }
 
     fn install_javascript(&self) -> Result<()> {
-        for file in ["package.json", "package-lock.json", "driver.mjs"] {
-            std::fs::copy(self.sources.join(file), self.home.join(file))?;
+        for entry in std::fs::read_dir(&self.sources)? {
+            let entry = entry?;
+            if entry.file_type()?.is_file() {
+                std::fs::copy(entry.path(), self.home.join(entry.file_name()))?;
+            }
         }
         let mut npm = command("npm");
         npm.args(["ci", "--no-audit", "--no-fund", "--loglevel=error"]).current_dir(&self.home);
