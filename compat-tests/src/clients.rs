@@ -20,6 +20,8 @@ use crate::{Error, Result};
 const DRIVER_LIMIT: Duration = Duration::from_secs(480);
 /// How long the server may take to make the stream that stays.
 const ANCHOR_WAIT: Duration = Duration::from_secs(10);
+/// In the line that a driver prints when a scenario cannot go on.
+const STOPPED: &str = r#""step":"stopped""#;
 /// Scenario name of lines that a driver printed outside of any scenario.
 const NO_SCENARIO: &str = "driver";
 
@@ -107,6 +109,15 @@ fn report(tool: Tool, expected: &Observations, found: &Observations) -> Vec<(Str
     let unexpected = found.order.iter().filter(|name| !expected.lines.contains_key(*name));
     for scenario in expected.order.iter().chain(unexpected) {
         let (wanted, seen) = (expected.of(scenario), found.of(scenario));
+        // Both may have stopped at the same place: then the driver is at fault, and the rest was never compared.
+        if let Some(line) = wanted.iter().find(|line| line.contains(STOPPED) && wanted == seen) {
+            println!("STOPPED   clients/{}/{scenario}\n{line}", tool.name());
+            differences.push((
+                scenario.clone(),
+                format!("--- {}/{scenario} stopped on both servers\n{line}\n", tool.name()),
+            ));
+            continue;
+        }
         if wanted == seen {
             println!("ok        clients/{}/{scenario} ({} observations)", tool.name(), wanted.len());
             continue;
