@@ -3,6 +3,7 @@
 
 use jetkv_compat_tests::oracle::{self, Tool, Toolbox};
 use jetkv_compat_tests::scenario_root;
+use jetkv_compat_tests::scoreboard::errors;
 use jetkv_compat_tests::transcript::compare::{Comparison, Report};
 use jetkv_compat_tests::transcript::play::Tools;
 use jetkv_compat_tests::transcript::scenario;
@@ -18,9 +19,12 @@ fn play_topic(topic: &str) {
     assert!(!cases.is_empty(), "no scenarios in {topic}");
     let reference = toolbox.reference().unwrap();
     let candidate = oracle::jetkv().unwrap();
-    let report = Report::run(&cases, &mut Comparison::new(&reference, &candidate, &Tools { cli }));
+    let mut comparison = Comparison::new(&reference, &candidate, &Tools { cli });
+    let report = Report::run(&cases, &mut comparison);
     println!("{topic}: {}", report.summary());
     assert!(report.is_good(), "{topic}: {}", report.summary());
+    let missing = errors::read().unwrap().missing(topic, comparison.seen_errors());
+    assert!(missing.is_empty(), "{missing:?}; run `compat errors`");
 }
 
 macro_rules! topics {

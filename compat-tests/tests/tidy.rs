@@ -126,6 +126,7 @@ fn every_scenario_parses() {
 fn the_scoreboard_is_current() {
     let page = scoreboard::render(
         &scoreboard::read_table().unwrap(),
+        &scoreboard::errors::read().unwrap(),
         &scenario::read_all(&scenario_root()).unwrap(),
     )
     .unwrap();

@@ -7,6 +7,10 @@ mod server;
 
 pub use server::ServerParser;
 
+use std::ops::Range;
+
+use nom::Offset;
+
 use crate::encode;
 use crate::error::{BadArguments, ProtocolError};
 use crate::op::{ClientOp, Publish, ServerOp};
@@ -83,13 +87,15 @@ pub struct Parser {
     limits: Limits,
     line: LineReader,
     pending: Option<Pending>,
+    /// Where the subject of a message stands whose line was read by the last call, and whose body was not.
+    announced: Option<Range<usize>>,
 }
 
 impl Parser {
     /// A parser at the start of a connection.
     #[must_use]
     pub fn new(limits: Limits) -> Self {
-        Self { limits, line: LineReader::default(), pending: None }
+        Self { limits, line: LineReader::default(), pending: None, announced: None }
     }
 
     /// The limits in force.
@@ -124,6 +130,15 @@ impl Parser {
             }
         }
         self.parse_any(buf)
+    }
+
+    /// The subject of a message whose line the last call of [`parse`](Self::parse) read, with the same `buf`, and whose
+    /// body it could not return: it has not all arrived, or it ends wrongly. Tells it once. It is empty for HMSG.
+    ///
+    /// nats-server v2.15.2 judges a subject as soon as it has read the line, and refuses HMSG from a client whose body is
+    /// not at hand then (observed).
+    pub fn take_announced<'a>(&mut self, buf: &'a [u8]) -> Option<&'a [u8]> {
+        self.announced.take().and_then(|subject| buf.get(subject))
     }
 
     fn parse_any<'a>(&mut self, buf: &'a [u8]) -> Result<Parsed<'a>, ProtocolError> {
@@ -174,7 +189,13 @@ impl Parser {
                 max_bytes: self.limits.max_payload,
             });
         }
-        let step = message.with_body(buf, body_at)?;
+        let step = message.with_body(buf, body_at);
+        if !matches!(step, Ok(Step::Op { .. })) {
+            // An empty part need not point into the buffer.
+            let at = if message.subject.is_empty() { 0 } else { buf.offset(message.subject) };
+            self.announced = Some(at..at + message.subject.len());
+        }
+        let step = step?;
         if let Step::Incomplete { .. } = step {
             self.pending = Some(Pending::new(buf, &message, body_at));
         }

@@ -23,11 +23,13 @@ const USAGE: &str = "usage:
   compat clients [LANGUAGE]... [--both PROGRAM] [--against PROGRAM]
       Runs the drivers of the client libraries (go, rust, python, javascript, java, c) on both and compares.
   compat generate [--seeds N] [--from N] [--profile NAME] [--keep FOLDER] [--both PROGRAM] [--against PROGRAM]
-      Runs generated sessions (profiles: streams, consumers, subjects, kv, parser; by default a mix) on both and
+      Runs generated sessions (profiles: streams, consumers, subjects, permissions, kv, parser; by default a mix) on both and
       shortens what differs to a scenario.
       --seeds N          so many sessions (200)
       --from N           the first seed (0)
       --keep FOLDER      writes the scenarios of differences into this folder besides printing them
+  compat errors
+      Plays all scenarios and writes into errors.toml which case shows which error of the JetStream API.
   compat scoreboard [--check]
       Writes COMPATIBILITY.md from features.toml and the scenarios, or checks that it is current.";
 
@@ -37,6 +39,7 @@ fn main() -> ExitCode {
         Some((verb, rest)) if verb == "play" => play(rest),
         Some((verb, rest)) if verb == "clients" => run_clients(rest),
         Some((verb, rest)) if verb == "generate" => run_generated(rest),
+        Some((verb, rest)) if verb == "errors" => record_errors(rest),
         Some((verb, rest)) if verb == "scoreboard" => write_scoreboard(rest),
         _ => Err(USAGE.into()),
     };
@@ -92,7 +95,8 @@ fn program(toolbox: &Toolbox, name: &str) -> Result<Program> {
 }
 
 fn write_scoreboard(arguments: &[String]) -> Result<bool> {
-    let page = scoreboard::render(&scoreboard::read_table()?, &scenario::read_all(&scenario_root())?)?;
+    let (table, errors) = (scoreboard::read_table()?, scoreboard::errors::read()?);
+    let page = scoreboard::render(&table, &errors, &scenario::read_all(&scenario_root())?)?;
     let path = workspace_root().join("COMPATIBILITY.md");
     if arguments.iter().any(|argument| argument == "--check") {
         let current = std::fs::read_to_string(&path).is_ok_and(|found| found == page);
@@ -103,6 +107,17 @@ fn write_scoreboard(arguments: &[String]) -> Result<bool> {
     }
     std::fs::write(path, page)?;
     Ok(true)
+}
+
+fn record_errors(arguments: &[String]) -> Result<bool> {
+    let options = parse_options(arguments)?;
+    let toolbox = Toolbox::default();
+    let (reference, candidate) = programs(&options, &toolbox)?;
+    let tools = Tools { cli: toolbox.require(Tool::Cli)?.map(|launch| launch.program) };
+    let mut comparison = Comparison::new(&reference, &candidate, &tools);
+    let report = Report::run(&scenario::read_all(&scenario_root())?, &mut comparison);
+    scoreboard::errors::read()?.record(comparison.seen_errors())?;
+    Ok(report.is_good())
 }
 
 fn programs(options: &PlayOptions, toolbox: &Toolbox) -> Result<(Program, Program)> {

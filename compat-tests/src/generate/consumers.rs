@@ -30,7 +30,7 @@ pub fn session(mut random: Random, length: usize) -> Vec<Operation> {
     operations.push(create(&mut random));
     while operations.len() < length {
         if random.below(1000) < RESTARTS {
-            operations.push(Operation::Restart);
+            operations.push(Operation::Restart { kill: false });
             continue;
         }
         let operation = match random.below(100) {

@@ -15,10 +15,12 @@ pub mod side;
 pub mod streams;
 pub mod subjects;
 
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::ops::Range;
 
 use crate::Result;
-use crate::process::Program;
+use crate::process::{Program, ServerOptions};
 use crate::random::Random;
 use operation::{Operation, scenario_text};
 use pair::{Pair, Run};
@@ -41,6 +43,8 @@ pub enum Profile {
     Consumers,
     /// Subject matching and queue groups.
     Subjects,
+    /// Subjects and queue groups again, by users who may not do everything.
+    Permissions,
     /// A bucket, used as the clients use it.
     Kv,
     /// Bytes on raw connections.
@@ -49,15 +53,17 @@ pub enum Profile {
 
 impl Profile {
     /// All, in the order of the command's `--profile`.
-    pub const ALL: [Self; 5] = [Self::Streams, Self::Consumers, Self::Subjects, Self::Kv, Self::Parser];
+    pub const ALL: [Self; 6] =
+        [Self::Streams, Self::Consumers, Self::Subjects, Self::Permissions, Self::Kv, Self::Parser];
 
     /// The profile that a seed stands for. Consumers are left to `--profile consumers`: there JetKV still differs, in
     /// filters that an update removes and in deliveries after a purge of messages that wait for their acks.
     pub fn of(seed: u64) -> Self {
-        match seed % 10 {
-            0..=4 => Self::Streams,
-            5 => Self::Subjects,
-            6..=8 => Self::Kv,
+        match seed % 20 {
+            0..=8 => Self::Streams,
+            9..=10 => Self::Subjects,
+            11 => Self::Permissions,
+            12..=16 => Self::Kv,
             _ => Self::Parser,
         }
     }
@@ -68,9 +74,20 @@ impl Profile {
             Self::Streams => "streams",
             Self::Consumers => "consumers",
             Self::Subjects => "subjects",
+            Self::Permissions => "permissions",
             Self::Kv => "kv",
             Self::Parser => "parser",
         }
+    }
+
+    /// Options of its servers.
+    fn server_options(self) -> ServerOptions {
+        let (flags, config) = match self {
+            Self::Permissions => (vec![], Some(subjects::PERMISSIONS.to_string())),
+            _ => (vec!["-js".to_string()], None),
+        };
+        let flags = flags.into_iter().chain(["-n".to_string(), "generated".to_string()]).collect();
+        ServerOptions { flags, config, ..ServerOptions::default() }
     }
 }
 
@@ -80,7 +97,7 @@ pub fn session(profile: Profile, seed: u64) -> Vec<Operation> {
     match profile {
         Profile::Streams => streams::session(random, SESSION_LENGTH),
         Profile::Consumers => consumers::session(random, SESSION_LENGTH),
-        Profile::Subjects => subjects::session(random, SESSION_LENGTH),
+        Profile::Subjects | Profile::Permissions => subjects::session(random, SESSION_LENGTH),
         Profile::Kv => kv::session(random, SESSION_LENGTH),
         Profile::Parser => parser::session(random, SESSION_LENGTH),
     }
@@ -126,21 +143,28 @@ pub fn run(
     seeds: Range<u64>,
     only: Option<Profile>,
 ) -> Result<Summary> {
-    let mut pair = Pair::start(reference, candidate)?;
+    let mut pairs: HashMap<ServerOptions, Pair> = HashMap::new();
     let mut summary = Summary::default();
     for seed in seeds {
         let profile = only.unwrap_or_else(|| Profile::of(seed));
+        let pair = match pairs.entry(profile.server_options()) {
+            Entry::Occupied(entry) => entry.into_mut(),
+            Entry::Vacant(entry) => {
+                let pair = Pair::start(reference, candidate, entry.key())?;
+                entry.insert(pair)
+            }
+        };
         let name = format!("{}-{seed}", profile.name());
         let operations = session(profile, seed);
         let first = pair.run(&operations)?;
         summary.operations += first.answer_counts.len();
         let Some((index, difference)) = first.difference else { continue };
         let operations: Vec<Operation> = operations.into_iter().take(index + 1).collect();
-        if !is_steady(&mut pair, &operations)? {
+        if !is_steady(pair, &operations)? {
             summary.unsteady.push(format!("{name}, operation {index}: {difference}"));
             continue;
         }
-        let finding = shorten(&mut pair, &name, &operations, difference)?;
+        let finding = shorten(pair, &name, &operations, difference)?;
         println!("DIFFERENT {name}\n{}\n{}", finding.difference, finding.scenario);
         summary.findings.push(finding);
     }
@@ -162,8 +186,9 @@ fn is_steady(pair: &mut Pair, operations: &[Operation]) -> Result<bool> {
 
 fn shorten(pair: &mut Pair, name: &str, operations: &[Operation], difference: String) -> Result<Finding> {
     let wanted = without_numbers(&difference);
-    let mut found = Run { difference: Some((operations.len(), difference)), ..Run::default() };
-    let kept = shrink::shrink(operations, SHRINK_TRIES_MAX, |operations| match pair.run(operations) {
+    let difference = Some((operations.len(), difference));
+    let mut found = Run { difference, played: operations.to_vec(), ..Run::default() };
+    let _ = shrink::shrink(operations, SHRINK_TRIES_MAX, |operations| match pair.run(operations) {
         // Another difference on the way must not take this one's place.
         Ok(run) if run.difference.as_ref().is_some_and(|(_, text)| without_numbers(text) == wanted) => {
             found = run;
@@ -172,11 +197,14 @@ fn shorten(pair: &mut Pair, name: &str, operations: &[Operation], difference: St
         _ => false,
     });
     let difference = found.difference.map(|(_, difference)| difference).unwrap_or_default();
-    let title = format!("Generated, {name}.");
+    let mut title = format!("Generated, {name}.");
+    if let Some(config) = &pair.options().config {
+        title.push_str(&format!("\nconfig:{}", config.trim_end().replace('\n', "\n  ")));
+    }
     Ok(Finding {
         name: name.to_string(),
         difference,
-        scenario: scenario_text(&title, &kept, &found.answer_counts),
+        scenario: scenario_text(&title, &found.played, &found.answer_counts),
     })
 }
 
@@ -190,7 +218,7 @@ mod tests {
         for seed in 0..50 {
             let profile = Profile::of(seed);
             assert_eq!(session(profile, seed), session(profile, seed));
-            assert_ne!(session(profile, seed), session(profile, seed + 10), "{}", profile.name());
+            assert_ne!(session(profile, seed), session(profile, seed + 20), "{}", profile.name());
             assert!(session(profile, seed).len() >= SESSION_LENGTH);
         }
     }

@@ -7,6 +7,8 @@ use crate::transcript::template;
 
 /// Stands for the session's own name in subjects and payloads, so that sessions share servers without meeting.
 pub const OWN_NAME: char = '@';
+/// Stands in a header for the sequence of the newest message that an answer showed on the request's subject, or 0.
+pub const REVISION: &str = "<revision>";
 
 /// How the end of the answers to a request is known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,8 +63,16 @@ pub enum Operation {
         /// The pieces, each written by itself.
         pieces: Vec<Vec<u8>>,
     },
-    /// The server is ended with SIGTERM and started again.
-    Restart,
+    /// The server is ended, with SIGKILL or SIGTERM, and started again.
+    Restart {
+        /// Without a chance to write anything more.
+        kill: bool,
+    },
+    /// Time passes: timers of the servers fire.
+    Pause {
+        /// How long.
+        duration_ms: u64,
+    },
 }
 
 impl Operation {
@@ -128,7 +138,7 @@ pub fn scenario_text(title: &str, operations: &[Operation], answer_counts: &[usi
     clients.sort_unstable();
     clients.dedup();
     for client in &clients {
-        let _ = writeln!(text, "connect c{client}");
+        let _ = writeln!(text, "connect c{client} {{\"user\":\"u{client}\",\"pass\":\"p\"}}");
     }
     let needs_main = operations.iter().any(|operation| match operation {
         Operation::Request(request) => matches!(request.answers, Answers::Pull(_)),
@@ -183,8 +193,12 @@ fn step_text(
             let _ = writeln!(step, "r{index} quiet 60ms");
             step
         }
-        Operation::Restart if needs_main => format!("stop term\nstart\n{}", main_connection()),
-        Operation::Restart => "stop term\nstart\n".to_string(),
+        Operation::Restart { kill } => {
+            let signal = if *kill { "kill" } else { "term" };
+            let again = if needs_main { main_connection() } else { String::new() };
+            format!("stop {signal}\nstart\n{again}")
+        }
+        Operation::Pause { duration_ms } => format!("sleep {duration_ms}ms\n"),
     }
 }
 

@@ -1,12 +1,15 @@
 //! Runs a session on two servers in step and stops at the first difference.
 
+use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-use super::operation::{OWN_NAME, Operation, Request};
+use rustix::process::Signal;
+
+use super::operation::{OWN_NAME, Operation, REVISION, Request};
 use super::same;
 use super::side::Side;
 use crate::Result;
-use crate::process::Program;
+use crate::process::{Program, ServerOptions};
 use crate::transcript::normalise::Normaliser;
 use crate::wire::{Connection, Frame, Message};
 
@@ -28,6 +31,8 @@ pub struct Run {
     pub answer_counts: Vec<usize>,
     /// The operation that differed, and how; the session ended there.
     pub difference: Option<(usize, String)>,
+    /// The operations as they were played, with what stood for a revision filled in.
+    pub played: Vec<Operation>,
 }
 
 /// Two running servers that sessions share.
@@ -37,6 +42,10 @@ pub struct Pair {
     candidate: Side,
     normaliser: Normaliser,
     sessions: u64,
+    /// Of each subject of the session, the newest sequence that the reference told.
+    revisions: HashMap<String, u64>,
+    /// The sequence in the latest acknowledgement of a publish.
+    told_sequence: Option<u64>,
 }
 
 impl Pair {
@@ -44,13 +53,20 @@ impl Pair {
     ///
     /// # Errors
     /// When one does not start.
-    pub fn start(reference: &Program, candidate: &Program) -> Result<Self> {
+    pub fn start(reference: &Program, candidate: &Program, options: &ServerOptions) -> Result<Self> {
         Ok(Self {
-            reference: Side::start(reference)?,
-            candidate: Side::start(candidate)?,
+            reference: Side::start(reference, options)?,
+            candidate: Side::start(candidate, options)?,
             normaliser: Normaliser::new(&[], &[], &[])?,
             sessions: 0,
+            revisions: HashMap::new(),
+            told_sequence: None,
         })
+    }
+
+    /// What the servers were started with.
+    pub fn options(&self) -> &ServerOptions {
+        self.reference.options()
     }
 
     /// Runs a session under a name of its own and removes its streams afterwards.
@@ -72,9 +88,12 @@ impl Pair {
         self.reference.begin(&name, clients)?;
         self.candidate.begin(&name, clients)?;
         let mut run = Run::default();
+        self.revisions.clear();
         for (index, operation) in operations.iter().enumerate() {
-            let (count, mut difference) = self.step(&name, operation)?;
+            let operation = self.with_revision(operation);
+            let (count, mut difference) = self.step(&name, &operation)?;
             run.answer_counts.push(count);
+            run.played.push(operation);
             if difference.is_none() {
                 difference = self.compare_pushes();
             }
@@ -89,16 +108,34 @@ impl Pair {
 
     fn step(&mut self, name: &str, operation: &Operation) -> Result<(usize, Option<String>)> {
         match operation {
-            Operation::Request(request) => Ok(self.request(&own(request, name))),
+            Operation::Request(request) => {
+                let outcome = self.request(&own(request, name));
+                if let Some(seq) = self.told_sequence.take() {
+                    self.revisions.insert(request.subject.clone(), seq);
+                }
+                Ok(outcome)
+            }
             Operation::Acknowledge { nth, pushed, payload } => Ok(self.acknowledge(*nth, *pushed, payload)),
             Operation::Client { connection, text } => Ok(self.client(*connection, name, text)),
             Operation::Raw { pieces } => self.raw(pieces),
-            Operation::Restart => {
-                self.reference.restart()?;
-                let restarted = self.candidate.restart();
+            Operation::Restart { kill } => {
+                let signal = if *kill { Signal::KILL } else { Signal::TERM };
+                self.reference.restart(signal)?;
+                let restarted = self.candidate.restart(signal);
                 Ok((0, restarted.err().map(|error| error.to_string())))
             }
+            Operation::Pause { duration_ms } => {
+                std::thread::sleep(Duration::from_millis(*duration_ms));
+                Ok((0, None))
+            }
         }
+    }
+
+    fn with_revision(&self, operation: &Operation) -> Operation {
+        let Operation::Request(request) = operation else { return operation.clone() };
+        let revision = self.revisions.get(&request.subject).copied().unwrap_or_default().to_string();
+        let headers = request.headers.iter().map(|header| header.replace(REVISION, &revision)).collect();
+        Operation::Request(Request { headers, ..request.clone() })
     }
 
     fn request(&mut self, request: &Request) -> (usize, Option<String>) {
@@ -112,6 +149,7 @@ impl Pair {
             self.candidate.ask(request);
             let reference = self.reference.answers(request.answers);
             let candidate = self.candidate.answers(request.answers);
+            self.told_sequence = reference.iter().find_map(told_sequence);
             result = (reference.len(), same::difference(&self.normaliser, &reference, &candidate));
             let is_silent = reference.is_empty() || candidate.is_empty();
             if result.1.is_none() || is_silent {
@@ -179,15 +217,15 @@ impl Pair {
             if any {
                 quiet_since = Instant::now();
             }
-            let [reference, candidate] = &frames;
+            let [reference, candidate] = frames.clone().map(told_once);
             let are_even = reference.len() == candidate.len();
             let are_closed = connections.iter().all(Connection::is_closed);
             if are_even && (are_closed || quiet_since.elapsed() > RAW_QUIET) {
                 break;
             }
         }
-        let [reference, candidate] = &frames;
-        Ok((reference.len(), same::difference(&self.normaliser, reference, candidate)))
+        let [reference, candidate] = frames.map(told_once);
+        Ok((reference.len(), same::difference(&self.normaliser, &reference, &candidate)))
     }
 
     /// Waits until both have delivered equally much, and compares it.
@@ -260,6 +298,13 @@ fn delivery(connection: usize, frame: Frame) -> String {
     }
 }
 
+/// How often a pedantic client is told of a bad subject depends on whether a read brought the whole message.
+fn told_once(mut frames: Vec<Frame>) -> Vec<Frame> {
+    let is_refusal = |frame: &Frame| matches!(frame, Frame::Err(text) if text == "'Invalid Publish Subject'");
+    frames.dedup_by(|one, other| is_refusal(one) && is_refusal(other));
+    frames
+}
+
 fn receive(connection: &mut Connection, frames: &mut Vec<Frame>) -> bool {
     let mut any = false;
     while let Some(frame) = connection.next(POLL) {
@@ -269,6 +314,14 @@ fn receive(connection: &mut Connection, frames: &mut Vec<Frame>) -> bool {
         }
     }
     any
+}
+
+/// The sequence that an acknowledgement of a publish tells.
+fn told_sequence(frame: &Frame) -> Option<u64> {
+    let Frame::Message(message) = frame else { return None };
+    let answer: serde_json::Value = serde_json::from_slice(&message.payload).ok()?;
+    answer.get("stream")?;
+    answer.get("seq")?.as_u64()
 }
 
 fn is_unheard(frames: &[Frame]) -> bool {

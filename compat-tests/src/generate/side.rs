@@ -14,8 +14,6 @@ const ANSWER_WAIT: Duration = Duration::from_secs(3);
 /// What push consumers deliver to, below `@D`; the sids are these with a `p` in front. Each is subscribed to by itself:
 /// nats-server v2.15.2 does not count a wildcard as interest in a deliver subject, and JetKV does.
 pub(super) const PUSH_SUBJECTS: [&str; 5] = ["one", "two", "w1", "w2", "w3"];
-const CONNECT: &[u8] =
-    b"CONNECT {\"verbose\":false,\"pedantic\":false,\"headers\":true,\"no_responders\":true}\r\nPING\r\n";
 /// The pause between two pieces of a raw connection, so that the server reads them one by one.
 const PIECE_PAUSE: Duration = Duration::from_micros(200);
 
@@ -23,6 +21,7 @@ const PIECE_PAUSE: Duration = Duration::from_micros(200);
 #[derive(Debug)]
 pub struct Side {
     program: Program,
+    options: ServerOptions,
     server: Server,
     main: Connection,
     name: String,
@@ -39,12 +38,12 @@ impl Side {
     ///
     /// # Errors
     /// When it does not start.
-    pub fn start(program: &Program) -> Result<Self> {
-        let flags = ["-js", "-n", "generated"].map(str::to_string).to_vec();
-        let server = Server::start(program, &ServerOptions { flags, ..ServerOptions::default() })?;
+    pub fn start(program: &Program, options: &ServerOptions) -> Result<Self> {
+        let server = Server::start(program, options)?;
         let mut side = Self {
             program: program.clone(),
-            main: open(&server)?,
+            options: options.clone(),
+            main: open(&server, 0)?,
             server,
             name: String::new(),
             last_sid: 10,
@@ -53,11 +52,18 @@ impl Side {
             clients: Vec::new(),
         };
         // While nats-server removes its last stream, it may fail to make another.
-        if let Operation::Request(request) = Operation::api("STREAM.CREATE.ANCHOR", r#"{"name":"ANCHOR"}"#) {
+        if options.flags.iter().any(|flag| flag == "-js")
+            && let Operation::Request(request) = Operation::api("STREAM.CREATE.ANCHOR", r#"{"name":"ANCHOR"}"#)
+        {
             side.ask(&request);
             side.answers(Answers::One);
         }
         Ok(side)
+    }
+
+    /// What the server was started with.
+    pub fn options(&self) -> &ServerOptions {
+        &self.options
     }
 
     /// Forgets the session before and makes ready for one with this name and so many client connections.
@@ -66,13 +72,13 @@ impl Side {
     /// When the server has to be replaced and the new one does not start.
     pub fn begin(&mut self, name: &str, clients: usize) -> Result<()> {
         if self.main.is_closed() || !self.server.is_alive() {
-            *self = Self::start(&self.program)?;
+            *self = Self::start(&self.program.clone(), &self.options.clone())?;
         }
         self.pushed.clear();
         self.pulled.clear();
         self.name = name.to_string();
         self.subscribe_pushes()?;
-        self.clients = (0..clients).map(|_| open(&self.server)).collect::<Result<_>>()?;
+        self.clients = (0..clients).map(|user| open(&self.server, user)).collect::<Result<_>>()?;
         Ok(())
     }
 
@@ -88,10 +94,10 @@ impl Side {
     ///
     /// # Errors
     /// When it does not end or start.
-    pub fn restart(&mut self) -> Result<()> {
-        self.server.stop(Signal::TERM)?;
+    pub fn restart(&mut self, signal: Signal) -> Result<()> {
+        self.server.stop(signal)?;
         self.server.launch()?;
-        self.main = open(&self.server)?;
+        self.main = open(&self.server, 0)?;
         self.subscribe_pushes()
     }
 
@@ -182,9 +188,14 @@ impl Side {
     }
 }
 
-fn open(server: &Server) -> Result<Connection> {
+/// Connects as user `u<user>`, which means nothing to a server without users.
+fn open(server: &Server, user: usize) -> Result<Connection> {
     let mut connection = Connection::open(server.port("nats").ok_or("no client port")?)?;
-    connection.send(CONNECT)?;
+    let connect = format!(
+        "CONNECT {{\"verbose\":false,\"pedantic\":false,\"headers\":true,\"no_responders\":true,\
+         \"user\":\"u{user}\",\"pass\":\"p\"}}\r\nPING\r\n"
+    );
+    connection.send(connect.as_bytes())?;
     connection.find(ANSWER_WAIT, |frame| *frame == Frame::Pong).ok_or("no PONG after CONNECT")?;
     Ok(connection)
 }

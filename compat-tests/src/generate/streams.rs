@@ -2,17 +2,22 @@
 
 use serde_json::{Value, json};
 
-use super::operation::Operation;
+use super::operation::{Operation, REVISION};
 use crate::random::Random;
 
 const STREAM: &str = "@A";
 const HOUR_NS: u64 = 3_600_000_000_000;
 /// So many operations are restarts, in a thousand.
 const RESTARTS: u64 = 8;
+/// So many of them wait for time to pass, in a thousand.
+const TIMED: u64 = 3;
+/// A time that timers certainly have fired after.
+const PAUSE_MS: u64 = 1_700;
 
 /// A session of at least `length` operations.
 pub fn session(random: Random, length: usize) -> Vec<Operation> {
-    let mut writer = Writer { random, config: json!({}), operations: Vec::new() };
+    let mut writer = Writer { random, config: json!({}), operations: Vec::new(), kills: false };
+    writer.kills = writer.random.chance(25);
     writer.config = writer.first_config();
     writer.operations.push(Operation::api("STREAM.CREATE.@A", writer.config.to_string()));
     // In a stream that never had a message nats-server v2.15.2 counts one as deleted; nothing relies on that.
@@ -33,11 +38,24 @@ struct Writer {
     random: Random,
     config: Value,
     operations: Vec<Operation>,
+    /// Restarts are kills. In such a session no limit removes anything: after SIGKILL nats-server v2.15.2 may show
+    /// messages again that a limit had removed, and may then remove others for them.
+    kills: bool,
 }
 
 impl Writer {
     fn first_config(&mut self) -> Value {
         let random = &mut self.random;
+        if self.kills {
+            return json!({
+                "name": STREAM,
+                "subjects": ["@a.>"],
+                "storage": "file",
+                "allow_direct": true,
+                "compression": random.pick(&["none", "none", "s2"]),
+                "duplicate_window": HOUR_NS,
+            });
+        }
         let mut config = json!({
             "name": STREAM,
             "subjects": ["@a.>"],
@@ -67,6 +85,12 @@ impl Writer {
         }
         if random.chance(10) {
             set("compression", json!("s2"));
+        }
+        if random.chance(8) {
+            set("subject_delete_marker_ttl", json!(HOUR_NS));
+        }
+        if random.chance(8) {
+            set("retention", json!(random.pick(&["workqueue", "interest"])));
         }
         if random.chance(10) {
             set("duplicate_window", json!(HOUR_NS));
@@ -98,8 +122,11 @@ impl Writer {
 
     fn step(&mut self) {
         if self.random.below(1000) < RESTARTS {
-            self.operations.push(Operation::Restart);
+            self.operations.push(Operation::Restart { kill: self.kills });
             return;
+        }
+        if !self.kills && self.random.below(1000) < TIMED {
+            return self.wait_for_a_timer();
         }
         let operation = match self.random.below(100) {
             0..=44 => self.publish(),
@@ -116,10 +143,67 @@ impl Writer {
             65..=73 => self.direct_get(),
             74..=78 => self.message_get(),
             79..=83 => self.update(),
-            84..=88 => self.malformed(),
+            84..=87 => self.malformed(),
+            88..=89 => self.neighbour(),
+            90..=92 => self.listing(),
             _ => info(),
         };
         self.operations.push(operation);
+    }
+
+    /// Something that ends by itself, and the time for it.
+    fn wait_for_a_timer(&mut self) {
+        let key = self.key();
+        let pause = Operation::Pause { duration_ms: PAUSE_MS };
+        let repeated = |id: &str| Operation::publish(&key, vec![format!("Nats-Msg-Id: {id}")], "again");
+        let operations = match self.random.below(3) {
+            0 => vec![Operation::publish(&key, vec!["Nats-TTL: 1s".to_string()], "short"), pause, info()],
+            1 => {
+                self.set("duplicate_window", json!(200_000_000));
+                let update = Operation::api("STREAM.UPDATE.@A", self.config.to_string());
+                vec![update, repeated("t"), pause, repeated("t"), info()]
+            }
+            _ => {
+                self.set("max_age", json!(400_000_000));
+                self.set("duplicate_window", json!(400_000_000));
+                let shorten = Operation::api("STREAM.UPDATE.@A", self.config.to_string());
+                self.set("max_age", json!(0));
+                let lengthen = Operation::api("STREAM.UPDATE.@A", self.config.to_string());
+                vec![shorten, pause, info(), lengthen, info()]
+            }
+        };
+        self.operations.extend(operations);
+    }
+
+    fn set(&mut self, name: &str, value: Value) {
+        if let Some(fields) = self.config.as_object_mut() {
+            fields.insert(name.to_string(), value);
+        }
+    }
+
+    /// Another stream, whose subjects may be those of the first.
+    fn neighbour(&mut self) -> Operation {
+        let subjects = self.random.pick(&["@b.>", "@b.x", "@a.x", "@a.*", "@>", "@c"]);
+        let body = json!({"name": "@B", "subjects": [subjects], "max_msgs": 3});
+        match self.random.below(4) {
+            0 => Operation::api("STREAM.UPDATE.@B", body.to_string()),
+            1 => Operation::api("STREAM.DELETE.@B", ""),
+            _ => Operation::api("STREAM.CREATE.@B", body.to_string()),
+        }
+    }
+
+    /// Names, infos and subjects of the session's streams, page by page.
+    fn listing(&mut self) -> Operation {
+        let (filter, offset) = (self.filter(), self.random.below(4));
+        match self.random.below(4) {
+            0 => Operation::read("STREAM.NAMES", json!({"subject": filter, "offset": offset}).to_string()),
+            1 => Operation::read("STREAM.LIST", json!({"subject": filter}).to_string()),
+            2 => Operation::read("STREAM.INFO.@B", ""),
+            _ => {
+                let body = json!({"subjects_filter": filter, "offset": offset, "deleted_details": offset > 1});
+                Operation::read("STREAM.INFO.@A", body.to_string())
+            }
+        }
     }
 
     fn publish(&mut self) -> Operation {
@@ -131,7 +215,8 @@ impl Writer {
             add("Nats-Msg-Id", random.below(6).to_string());
         }
         if random.chance(15) {
-            add("Nats-Expected-Last-Subject-Sequence", random.below(12).to_string());
+            let revision = if random.chance(60) { REVISION.to_string() } else { random.below(12).to_string() };
+            add("Nats-Expected-Last-Subject-Sequence", revision);
             if random.chance(25) {
                 let subject = random.pick(&["@a.x", "@a.y", "@a.*", "@b.x", "bad..one"]);
                 add("Nats-Expected-Last-Subject-Sequence-Subject", subject.to_string());
@@ -140,7 +225,7 @@ impl Writer {
         if random.chance(8) {
             add("Nats-Expected-Last-Sequence", random.below(20).to_string());
         }
-        if random.chance(8) {
+        if !self.kills && random.chance(8) {
             add("Nats-Rollup", random.pick(&["sub", "all", "Sub", "none"]).to_string());
         }
         if random.chance(6) {
@@ -152,8 +237,27 @@ impl Writer {
         if random.chance(4) {
             add("Nats-Expected-Stream", random.pick(&["@A", "@B"]).to_string());
         }
-        if random.chance(4) {
-            add("X-Own", "1".to_string());
+        if random.chance(6) {
+            let odd = [
+                ("X-Own", "1"),
+                ("X-Own", ""),
+                ("nats-msg-id", "1"),
+                ("Nats-Msg-Id", ""),
+                ("Nats-Expected-Last-Sequence", "x"),
+                ("Nats-Expected-Last-Sequence", "-1"),
+                ("Nats-Expected-Last-Subject-Sequence", "x"),
+                ("Nats-Expected-Last-Subject-Sequence", ""),
+                ("Nats-Expected-Last-Msg-Id", ""),
+                ("Nats-Rollup", ""),
+                ("Nats-Incr", "1"),
+                ("Nats-Schedule", "@every 1h"),
+                ("Nats-Marker-Reason", "Remove"),
+                ("KV-Operation", "DEL"),
+                ("Nats-Required-Api-Level", "2"),
+                ("Nats-Required-Api-Level", "99"),
+            ];
+            let (name, value) = random.pick(&odd);
+            add(name, value.to_string());
         }
         let size = usize::try_from(random.below(40)).unwrap_or_default();
         Operation::publish(&key, headers, &"v".repeat(size))
@@ -205,7 +309,13 @@ impl Writer {
     /// Changes one limit; what the server refuses stays out of later updates, as far as the writer can tell.
     fn update(&mut self) -> Operation {
         let mut config = self.config.clone();
-        let (name, value) = match self.random.below(9) {
+        let choice = if self.kills { self.random.pick(&[3, 6, 9, 12]) } else { self.random.below(14) };
+        let (name, value) = match choice {
+            9 => ("max_msg_size", json!(self.random.pick(&[-1, 10, 1000]))),
+            10 => ("discard_new_per_subject", json!(self.random.chance(50))),
+            11 => ("subject_delete_marker_ttl", json!(self.random.pick(&[0, HOUR_NS]))),
+            12 => ("allow_direct", json!(self.random.chance(70))),
+            13 => ("allow_rollup_hdrs", json!(self.random.chance(60))),
             0 => ("max_msgs", json!(self.random.pick(&[-1, 1, 3, 200]))),
             1 => ("max_bytes", json!(self.random.pick(&[-1, 200, 400, 5000]))),
             2 => ("max_msgs_per_subject", json!(self.random.pick(&[-1, 1, 2, 200]))),
@@ -218,6 +328,11 @@ impl Writer {
         };
         if let Some(fields) = config.as_object_mut() {
             fields.insert(name.to_string(), value);
+        }
+        if self.random.chance(3) {
+            // Nothing changes it any more.
+            self.set("sealed", json!(true));
+            return Operation::api("STREAM.UPDATE.@A", self.config.to_string());
         }
         if !matches!(name, "retention" | "allow_msg_ttl") {
             self.config = config.clone();

@@ -1,9 +1,28 @@
-//! Sessions of subscriptions and publishes on a few connections: wildcards, queue groups, limits, odd subjects.
+//! Sessions of subscriptions and publishes on a few connections: wildcards, queue groups, limits, odd subjects; and the
+//! same under permissions, where each connection is another user.
 
 use super::operation::Operation;
 use crate::random::Random;
 
 const CONNECTIONS: usize = 3;
+
+/// What users may do, for sessions under permissions. The first token of every subject is the session's own name.
+pub(super) const PERMISSIONS: &str = r#"
+authorization {
+  users: [
+    { user: u0, password: p }
+    { user: u1, password: p, permissions: {
+        publish: { allow: ["*.a.>", "*.b", "*.*.c", "in.>", "$JS.API.>"], deny: ["*.a.b", "*.a.a.>"] }
+        subscribe: { allow: ["*.a.>", "*.b.*", "*.c", "in.>"], deny: ["*.a.c"] }
+    } }
+    { user: u2, password: p, permissions: {
+        publish: { deny: ["*.c.>", "*.b"] }
+        subscribe: { deny: ["*.b.>", "*.a.a"], allow: ["*.>", "*.*.a A", "*.*.b B"] }
+        allow_responses: { max: 2, expires: "1h" }
+    } }
+  ]
+}
+"#;
 
 /// A session of at least `length` operations.
 pub fn session(mut random: Random, length: usize) -> Vec<Operation> {
@@ -62,10 +81,12 @@ fn subscribe(random: &mut Random, sid: u64) -> String {
 
 fn unsubscribe(random: &mut Random, sids: u64) -> String {
     let sid = random.below(sids) + 1;
-    match random.below(4) {
+    match random.below(5) {
         // A limit counts the deliveries of one member, which is chance in a group, so groups have none.
         0 | 1 => format!("UNSUB {sid} {}\r\n", random.below(4)),
         2 => format!("UNSUB q{}{sid}\r\n", random.pick(&["A", "B"])),
+        // What comes right behind the end of a subscription, and the same sid again.
+        3 => format!("UNSUB {sid} 1\r\n{}SUB @.> {sid}\r\n{}", publish(random), publish(random)),
         _ => format!("UNSUB {sid}\r\n"),
     }
 }

@@ -4,13 +4,17 @@
 //! The table is `features.toml`; scenarios name the features they prove. A feature is `yes` only with a scenario that
 //! finds no difference, `different` with a reason, `no` when JetKV answers with an error that says so.
 
+pub mod errors;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 use std::path::Path;
 
+use regex_lite::Regex;
 use serde::Deserialize;
 
 use crate::transcript::scenario::Case;
+use errors::ErrorTable;
 use crate::{Result, workspace_root};
 
 /// What the table says of a feature.
@@ -38,6 +42,10 @@ pub struct Feature {
     /// Why, for `no` and `different`.
     #[serde(default)]
     pub reason: String,
+    /// What a case that exercises it must hold, as a regular expression over its flags, configuration and steps. A case
+    /// proves a feature only if it names it and holds this.
+    #[serde(default)]
+    pub shows: String,
 }
 
 /// Rows that belong together.
@@ -68,34 +76,60 @@ pub fn read_table() -> Result<Table> {
     toml::from_str(&text).map_err(|e| format!("{}: {e}", path.display()).into())
 }
 
-/// What proves a feature: scenario files, with how many of their cases do.
-type Proofs = BTreeMap<String, BTreeMap<String, usize>>;
+/// What proves a feature: scenario files, with the sections of each and how many of their cases do.
+type Proofs = BTreeMap<String, BTreeMap<String, BTreeMap<String, usize>>>;
 
 /// The text of `COMPATIBILITY.md`.
 ///
 /// # Errors
-/// With all faults of the table: ids that are not unique or not known, a `yes` without a scenario or with one that
-/// differs, a `no` or `different` without a reason.
-pub fn render(table: &Table, cases: &[Case]) -> Result<String> {
+/// With all faults of the table: ids that are not unique or not known, a `yes` without a case that exercises it or with
+/// one that differs, a `no` or `different` without a reason, expressions that are none.
+pub fn render(table: &Table, errors: &ErrorTable, cases: &[Case]) -> Result<String> {
+    let mut faults = Vec::new();
     let mut proofs = Proofs::new();
     let mut differing: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    let shows = expressions(table, &mut faults);
     for case in cases {
         let file = case_file(case);
+        let text = case.text();
         for id in &case.proves {
-            *proofs.entry(id.clone()).or_default().entry(file.clone()).or_default() += 1;
+            match shows.get(id.as_str()) {
+                None => faults.push(format!("{}: proves {id}, which is not in features.toml", case.name)),
+                Some(shows) if !shows.is_match(&text) => continue,
+                Some(_) => {}
+            }
+            let sections = proofs.entry(id.clone()).or_default().entry(file.clone()).or_default();
+            *sections.entry(case.section.clone()).or_default() += 1;
             if let Some(reason) = &case.differs {
                 differing.entry(id.clone()).or_default().insert(format!("{}: {reason}", case.name));
             }
         }
     }
-    for file in client_proofs() {
-        proofs.entry(file.0).or_default().insert(file.1, 1);
+    for (id, folder) in client_proofs() {
+        proofs.entry(id).or_default().entry(folder).or_default();
     }
-    let faults = find_faults(table, &proofs, &differing);
+    faults.extend(find_faults(table, &proofs, &differing));
+    faults.extend(errors.faults());
     if !faults.is_empty() {
+        faults.dedup();
         return Err(faults.join("\n").into());
     }
-    Ok(write_page(table, &proofs, &differing, cases.len()))
+    let page = write_page(table, &proofs, &differing, cases.len());
+    Ok(format!("{page}\n{}", errors.render()))
+}
+
+/// What the cases of each feature must hold, by id.
+fn expressions<'a>(table: &'a Table, faults: &mut Vec<String>) -> BTreeMap<&'a str, Regex> {
+    let mut shows = BTreeMap::new();
+    for feature in table.group.iter().flat_map(|group| &group.features) {
+        match Regex::new(&feature.shows) {
+            Ok(expression) => {
+                shows.insert(feature.id.as_str(), expression);
+            }
+            Err(error) => faults.push(format!("{}: {error}", feature.id)),
+        }
+    }
+    shows
 }
 
 /// The client drivers prove features of their own.
@@ -125,7 +159,10 @@ fn find_faults(
         }
         match feature.verdict {
             Verdict::Yes if !proofs.contains_key(id) => {
-                faults.push(format!("{id}: yes, but no scenario proves it"))
+                faults.push(format!("{id}: yes, but no case that names it shows {:?}", feature.shows));
+            }
+            Verdict::Yes if feature.shows.is_empty() && !id.starts_with("client.") => {
+                faults.push(format!("{id}: needs what a case must show"));
             }
             Verdict::Yes if differing.contains_key(id) => {
                 faults.push(format!("{id}: yes, but a scenario says that it differs"));
@@ -135,9 +172,6 @@ fn find_faults(
             }
             _ => {}
         }
-    }
-    for id in proofs.keys().filter(|id| !known.contains(*id)) {
-        faults.push(format!("{id}: proved by a scenario, but not in features.toml"));
     }
     faults
 }
@@ -174,12 +208,9 @@ fn write_page(
                 .get(&feature.id)
                 .into_iter()
                 .flatten()
-                .map(|(file, cases)| {
-                    let name = file.trim_start_matches("compat-tests/").trim_start_matches("scenarios/");
-                    format!("[{}]({file}) ({cases})", name.trim_end_matches(".txt"))
-                })
+                .map(|(file, sections)| link(file, sections))
                 .collect();
-            let _ = writeln!(page, "| {} | {verdict} | {} |", feature.title, links.join(", "));
+            let _ = writeln!(page, "| {} | {verdict} | {} |", feature.title, links.join("; "));
         }
         page.push('\n');
     }
@@ -195,12 +226,25 @@ fn write_page(
     page
 }
 
+/// A scenario file, the sections of it that prove something, and how many cases each has.
+fn link(file: &str, sections: &BTreeMap<String, usize>) -> String {
+    let name = file.trim_start_matches("compat-tests/").trim_start_matches("scenarios/");
+    let named: Vec<String> = sections
+        .iter()
+        .map(|(title, cases)| {
+            let title = title.replace('|', "\\|");
+            if title.is_empty() { format!("({cases})") } else { format!("{title} ({cases})") }
+        })
+        .collect();
+    format!("[{}]({file}) {}", name.trim_end_matches(".txt"), named.join(", ")).trim_end().to_string()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn table(verdict: Verdict, reason: &str) -> Table {
-        let feature = Feature { id: "a".into(), title: "A".into(), verdict, reason: reason.into() };
+        let feature = Feature { id: "a".into(), title: "A".into(), verdict, reason: reason.into(), shows: "x".into() };
         Table { group: vec![Group { title: "G".into(), features: vec![feature] }] }
     }
 

@@ -1,5 +1,9 @@
 //! Plays cases on two programs side by side and reports the differences.
 
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::LazyLock;
+
+use regex_lite::Regex;
 use similar::{ChangeTag, TextDiff};
 
 use super::play::{Tools, Transcript, play};
@@ -34,9 +38,13 @@ impl Outcome {
     }
 }
 
+/// Numbers of errors of the JetStream API, with the cases whose transcripts hold them.
+pub type SeenErrors = BTreeMap<u16, BTreeSet<String>>;
+
 /// Two programs with their idle servers.
 #[derive(Debug)]
 pub struct Comparison {
+    seen_errors: SeenErrors,
     reference: Pool,
     candidate: Pool,
     tools: Tools,
@@ -45,7 +53,7 @@ pub struct Comparison {
 impl Comparison {
     /// Of `candidate` with `reference`, the specification.
     pub fn new(reference: &Program, candidate: &Program, tools: &Tools) -> Self {
-        Self { reference: Pool::new(reference), candidate: Pool::new(candidate), tools: tools.clone() }
+        Self { seen_errors: SeenErrors::new(), reference: Pool::new(reference), candidate: Pool::new(candidate), tools: tools.clone() }
     }
 
     /// Plays a case on both programs at the same time.
@@ -57,7 +65,10 @@ impl Comparison {
             Err(error) => return Outcome::Broken(error),
         };
         let difference = match candidate {
-            Ok(candidate) if candidate.lines == reference.lines => None,
+            Ok(candidate) if candidate.lines == reference.lines => {
+                self.note_errors(case, &reference);
+                None
+            }
             Ok(candidate) => Some(show_difference(&reference.lines, &candidate.lines)),
             Err(error) => Some(error),
         };
@@ -66,6 +77,23 @@ impl Comparison {
             (None, Some(reason)) => Outcome::Broken(format!("no longer differs; it was said to: {reason}")),
             (Some(_), Some(_)) => Outcome::DiffersAsSaid,
             (Some(difference), None) => Outcome::Different(difference),
+        }
+    }
+
+    /// The errors that both programs answered with alike, so far.
+    pub fn seen_errors(&self) -> &SeenErrors {
+        &self.seen_errors
+    }
+
+    fn note_errors(&mut self, case: &Case, transcript: &Transcript) {
+        static ERR_CODE: LazyLock<Option<Regex>> =
+            LazyLock::new(|| Regex::new(r"err_code\W{1,5}(\d{5})|\((\d{5})\)").ok());
+        let Some(err_code) = &*ERR_CODE else { return };
+        for found in transcript.lines.iter().flat_map(|line| err_code.captures_iter(line)) {
+            let number = found.get(1).or_else(|| found.get(2)).and_then(|digits| digits.as_str().parse().ok());
+            if let Some(number) = number {
+                self.seen_errors.entry(number).or_default().insert(case.name.clone());
+            }
         }
     }
 

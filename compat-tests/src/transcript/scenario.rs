@@ -13,6 +13,8 @@ pub struct Case {
     pub name: String,
     /// The file it came from.
     pub path: PathBuf,
+    /// The title of its `==` section, or nothing.
+    pub section: String,
     /// Ids of the features it proves.
     pub proves: Vec<String>,
     /// Options of its server.
@@ -33,6 +35,19 @@ pub struct Case {
     pub differs: Option<String>,
     /// The steps in order.
     pub steps: Vec<Step>,
+}
+
+impl Case {
+    /// Everything that the case does, as text: flags, configuration, files and steps.
+    pub fn text(&self) -> String {
+        let files = self.options.files.iter().flat_map(|(name, text)| [name.as_str(), text.as_str()]);
+        let mut parts = vec![self.options.flags.join(" ")];
+        parts.extend(self.options.config.clone());
+        parts.extend(self.login.clone());
+        parts.extend(files.map(str::to_string));
+        parts.extend(self.steps.iter().map(|step| step.text.clone()));
+        parts.join("\n")
+    }
 }
 
 /// A step with its place in the file.
@@ -110,7 +125,9 @@ pub fn parse(path: &Path, text: &str) -> Result<Vec<Case>> {
     for (title, section) in sections {
         let name = if title.is_empty() { base.clone() } else { format!("{base}: {title}") };
         let all: Vec<Item> = prelude.iter().cloned().chain(section).collect();
+        let first = cases.len();
         expand_table(path, &name, &all, &mut cases)?;
+        cases.iter_mut().skip(first).for_each(|case| case.section.clone_from(&title));
     }
     Ok(cases)
 }
@@ -201,6 +218,7 @@ fn build_case(path: &Path, name: String, items: &[Item]) -> Result<Case> {
     let mut case = Case {
         name,
         path: path.to_path_buf(),
+        section: String::new(),
         proves: Vec::new(),
         options: ServerOptions::default(),
         fresh: false,

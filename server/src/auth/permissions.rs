@@ -36,8 +36,10 @@ impl Patterns {
         Self(configured.iter().filter_map(|text| Pattern::new(text)).collect())
     }
 
+    /// A subject with an empty token is matched by none (nats-server v2.15.2).
     fn matching(&self, subject: &[u8]) -> impl Iterator<Item = &Pattern> {
-        self.0.iter().filter(move |pattern| subject::matches(subject, &pattern.subject))
+        let is_whole = subject::tokens(subject).all(|token| !token.is_empty());
+        self.0.iter().filter(move |pattern| is_whole && subject::matches(subject, &pattern.subject))
     }
 
     /// Whether `subject` is covered, for whatever queue group.

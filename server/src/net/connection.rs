@@ -51,6 +51,8 @@ pub(super) struct Connection {
     pub connected: bool,
     pub verbose: bool,
     pub pedantic: bool,
+    /// The subject of the message that is arriving was judged when its line was read.
+    pub subject_judged: bool,
     pub no_responders: bool,
     pub user: String,
     /// The users that were in force when this one was let in.
@@ -137,6 +139,7 @@ impl Connection {
             connected: false,
             verbose: true,
             pedantic: true,
+            subject_judged: false,
             no_responders: false,
             user: String::new(),
             auth: Arc::clone(&auth),

@@ -1,6 +1,6 @@
 //! One operation after the other.
 
-use jetkv_protocol::{ClientOp, ProtocolError, Rejection, Step, encode};
+use jetkv_protocol::{ClientOp, ProtocolError, Rejection, Step, encode, subject};
 
 use super::batch::{Bench, settle_with};
 use super::closing::CloseReason;
@@ -49,6 +49,10 @@ impl Connection {
             match self.parser.parse(rest) {
                 Ok(Step::Incomplete { need }) => {
                     batch.need = need;
+                    if let Some(error) = self.judge_announced(rest, true) {
+                        self.protocol_error(&error, rest);
+                        batch.stopped = Some(Stopped::Closing);
+                    }
                     break;
                 }
                 Ok(Step::Op { op, consumed }) => {
@@ -57,12 +61,32 @@ impl Connection {
                 }
                 Err(ProtocolError::ConnectExpected) if self.admit_without_connect() => {}
                 Err(error) => {
+                    let error = self.judge_announced(rest, false).unwrap_or(error);
                     self.protocol_error(&error, rest);
                     batch.stopped = Some(Stopped::Closing);
                 }
             }
         }
         batch
+    }
+
+    /// What nats-server v2.15.2 does with a message once it has read its line (observed): a pedantic client is told of a
+    /// bad subject, and told again when the message is put aside because its body has not all arrived; HMSG from a client
+    /// cannot be put aside.
+    fn judge_announced(&mut self, rest: &[u8], put_aside: bool) -> Option<ProtocolError> {
+        let subject = self.parser.take_announced(rest)?;
+        if subject.is_empty() {
+            return put_aside.then_some(ProtocolError::UnknownOperation);
+        }
+        if self.pedantic {
+            self.subject_judged = put_aside;
+            if !subject::is_valid_literal(subject) {
+                for _ in 0..=usize::from(put_aside) {
+                    self.reject(&Rejection::InvalidPublishSubject);
+                }
+            }
+        }
+        None
     }
 
     fn operation(&mut self, bench: &mut Bench, op: ClientOp<'_>) -> Option<Stopped> {

@@ -22,8 +22,8 @@ impl Connection {
     pub(super) fn publish(&mut self, bench: &mut Bench, publish: Publish<'_>) {
         bench.tally.in_msgs += 1;
         bench.tally.in_bytes += publish.size_bytes() as u64;
-        if self.pedantic && !subject::is_valid_literal(publish.subject) {
-            self.reject(&Rejection::InvalidPublishSubject);
+        if self.pedantic {
+            self.judge_subject(publish.subject);
         }
         if publish.subject.first() != Some(&b'$') {
             return self.publish_named(bench, publish);
@@ -62,10 +62,19 @@ impl Connection {
         }
     }
 
+    /// A bad subject is told to a pedantic client, unless it was when the message began to arrive. A subject is empty
+    /// only in HMSG, where nats-server v2.15.2 looks at nothing (observed).
+    fn judge_subject(&mut self, subject: &[u8]) {
+        let judged = std::mem::take(&mut self.subject_judged);
+        if !judged && !subject.is_empty() && !subject::is_valid_literal(subject) {
+            self.reject(&Rejection::InvalidPublishSubject);
+        }
+    }
+
     fn may_publish(&mut self, subject: &[u8], reply: &[u8]) -> bool {
         let reserved = match subject.first() {
             Some(b'_' | b'$') => {
-                GATEWAY_REPLY.iter().any(|prefix| subject.starts_with(prefix))
+                GATEWAY_REPLY.iter().any(|prefix| subject.len() > prefix.len() && subject.starts_with(prefix))
                     || (subject.starts_with(REPLICATION)
                         && !self.shared.accounts.is_system(self.account.id()))
             }

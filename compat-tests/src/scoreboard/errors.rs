@@ -1,0 +1,108 @@
+//! The errors of nats-server's JetStream API, number by number: the case that shows both servers answering with it, or
+//! why none does. The table is `errors.toml`; `compat errors` plays the scenarios and fills in the cases.
+
+use std::fmt::Write;
+use std::path::PathBuf;
+
+use serde::Deserialize;
+
+use crate::Result;
+use crate::transcript::compare::SeenErrors;
+
+/// One error.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ErrorRow {
+    /// Its number.
+    pub err_code: u16,
+    /// Its text, with placeholders.
+    pub text: String,
+    /// A case whose transcript holds it, the same on both servers.
+    #[serde(default)]
+    pub case: String,
+    /// Why no case holds it.
+    #[serde(default)]
+    pub reason: String,
+}
+
+/// All errors.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ErrorTable {
+    /// In order of their numbers.
+    pub error: Vec<ErrorRow>,
+}
+
+fn path() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("errors.toml")
+}
+
+/// Reads `errors.toml`.
+///
+/// # Errors
+/// When it cannot be read or parsed.
+pub fn read() -> Result<ErrorTable> {
+    let path = path();
+    let text = std::fs::read_to_string(&path)?;
+    toml::from_str(&text).map_err(|e| format!("{}: {e}", path.display()).into())
+}
+
+impl ErrorTable {
+    /// Takes over what a run over all scenarios saw, and writes the table.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn record(&mut self, seen: &SeenErrors) -> Result<()> {
+        for row in &mut self.error {
+            let cases = seen.get(&row.err_code);
+            let is_current = cases.is_some_and(|cases| cases.contains(&row.case));
+            if !is_current {
+                row.case = cases.and_then(|cases| cases.first().cloned()).unwrap_or_default();
+            }
+        }
+        let mut text = String::from(
+            "# The errors of nats-server's JetStream API. `compat errors` fills in `case`; `reason` says why there is none.\n",
+        );
+        for row in &self.error {
+            let _ = write!(text, "\n[[error]]\nerr_code = {}\ntext = {:?}\n", row.err_code, row.text);
+            if !row.case.is_empty() {
+                let _ = writeln!(text, "case = {:?}", row.case);
+            } else if !row.reason.is_empty() {
+                let _ = writeln!(text, "reason = {:?}", row.reason);
+            }
+        }
+        Ok(std::fs::write(path(), text)?)
+    }
+
+    /// What a run over the scenarios of `topic` should have seen and did not.
+    pub fn missing(&self, topic: &str, seen: &SeenErrors) -> Vec<String> {
+        let of_topic = |row: &&ErrorRow| row.case.starts_with(&format!("{topic}/"));
+        self.error
+            .iter()
+            .filter(of_topic)
+            .filter(|row| !seen.get(&row.err_code).is_some_and(|cases| cases.contains(&row.case)))
+            .map(|row| format!("{}: error {} does not show", row.case, row.err_code))
+            .collect()
+    }
+
+    /// Rows without a case and without a reason.
+    pub fn faults(&self) -> Vec<String> {
+        let unexplained = |row: &&ErrorRow| row.case.is_empty() && row.reason.is_empty();
+        self.error.iter().filter(unexplained).map(|row| format!("error {}: no case, no reason", row.err_code)).collect()
+    }
+
+    /// The section of `COMPATIBILITY.md`.
+    pub fn render(&self) -> String {
+        let shown = self.error.iter().filter(|row| !row.case.is_empty()).count();
+        let mut page = format!(
+            "## Errors of the JetStream API\n\n{shown} of nats-server's {} errors are shown by cases in which both servers \
+             answer alike.\n\n| err_code | text | shown by, or why not |\n|---|---|---|\n",
+            self.error.len()
+        );
+        for row in &self.error {
+            let proof = if row.case.is_empty() { format!("*{}*", row.reason) } else { row.case.replace('|', "\\|") };
+            let _ = writeln!(page, "| {} | {} | {proof} |", row.err_code, row.text);
+        }
+        page
+    }
+}
