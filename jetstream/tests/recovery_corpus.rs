@@ -16,7 +16,7 @@ fn every_seed_holds_the_invariants() {
         let bytes = fs::read(entry.unwrap().path()).unwrap();
         recover_store::check(&bytes);
         // Other steps in the same places reach further than the seed alone.
-        for at in 0..bytes.len() {
+        for at in (0..bytes.len()).step_by(7) {
             let mut changed = bytes.clone();
             changed[at] ^= 0x0d;
             recover_store::check(&changed);

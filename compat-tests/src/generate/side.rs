@@ -53,7 +53,8 @@ impl Side {
         };
         // While nats-server removes its last stream, it may fail to make another.
         if options.flags.iter().any(|flag| flag == "-js")
-            && let Operation::Request(request) = Operation::api("STREAM.CREATE.ANCHOR", r#"{"name":"ANCHOR"}"#)
+            && let Operation::Request(request) =
+                Operation::api("STREAM.CREATE.ANCHOR", r#"{"name":"ANCHOR"}"#)
         {
             side.ask(&request);
             side.answers(Answers::One);

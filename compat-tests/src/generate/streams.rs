@@ -200,7 +200,8 @@ impl Writer {
             1 => Operation::read("STREAM.LIST", json!({"subject": filter}).to_string()),
             2 => Operation::read("STREAM.INFO.@B", ""),
             _ => {
-                let body = json!({"subjects_filter": filter, "offset": offset, "deleted_details": offset > 1});
+                let body =
+                    json!({"subjects_filter": filter, "offset": offset, "deleted_details": offset > 1});
                 Operation::read("STREAM.INFO.@A", body.to_string())
             }
         }
@@ -215,7 +216,8 @@ impl Writer {
             add("Nats-Msg-Id", random.below(6).to_string());
         }
         if random.chance(15) {
-            let revision = if random.chance(60) { REVISION.to_string() } else { random.below(12).to_string() };
+            let revision =
+                if random.chance(60) { REVISION.to_string() } else { random.below(12).to_string() };
             add("Nats-Expected-Last-Subject-Sequence", revision);
             if random.chance(25) {
                 let subject = random.pick(&["@a.x", "@a.y", "@a.*", "@b.x", "bad..one"]);

@@ -88,7 +88,11 @@ impl ErrorTable {
     /// Rows without a case and without a reason.
     pub fn faults(&self) -> Vec<String> {
         let unexplained = |row: &&ErrorRow| row.case.is_empty() && row.reason.is_empty();
-        self.error.iter().filter(unexplained).map(|row| format!("error {}: no case, no reason", row.err_code)).collect()
+        self.error
+            .iter()
+            .filter(unexplained)
+            .map(|row| format!("error {}: no case, no reason", row.err_code))
+            .collect()
     }
 
     /// The section of `COMPATIBILITY.md`.
@@ -100,7 +104,8 @@ impl ErrorTable {
             self.error.len()
         );
         for row in &self.error {
-            let proof = if row.case.is_empty() { format!("*{}*", row.reason) } else { row.case.replace('|', "\\|") };
+            let proof =
+                if row.case.is_empty() { format!("*{}*", row.reason) } else { row.case.replace('|', "\\|") };
             let _ = writeln!(page, "| {} | {} | {proof} |", row.err_code, row.text);
         }
         page

@@ -14,8 +14,8 @@ use regex_lite::Regex;
 use serde::Deserialize;
 
 use crate::transcript::scenario::Case;
-use errors::ErrorTable;
 use crate::{Result, workspace_root};
+use errors::ErrorTable;
 
 /// What the table says of a feature.
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
@@ -244,7 +244,8 @@ mod tests {
     use super::*;
 
     fn table(verdict: Verdict, reason: &str) -> Table {
-        let feature = Feature { id: "a".into(), title: "A".into(), verdict, reason: reason.into(), shows: "x".into() };
+        let feature =
+            Feature { id: "a".into(), title: "A".into(), verdict, reason: reason.into(), shows: "x".into() };
         Table { group: vec![Group { title: "G".into(), features: vec![feature] }] }
     }
 

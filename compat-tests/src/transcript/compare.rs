@@ -53,7 +53,12 @@ pub struct Comparison {
 impl Comparison {
     /// Of `candidate` with `reference`, the specification.
     pub fn new(reference: &Program, candidate: &Program, tools: &Tools) -> Self {
-        Self { seen_errors: SeenErrors::new(), reference: Pool::new(reference), candidate: Pool::new(candidate), tools: tools.clone() }
+        Self {
+            seen_errors: SeenErrors::new(),
+            reference: Pool::new(reference),
+            candidate: Pool::new(candidate),
+            tools: tools.clone(),
+        }
     }
 
     /// Plays a case on both programs at the same time.
@@ -90,7 +95,8 @@ impl Comparison {
             LazyLock::new(|| Regex::new(r"err_code\W{1,5}(\d{5})|\((\d{5})\)").ok());
         let Some(err_code) = &*ERR_CODE else { return };
         for found in transcript.lines.iter().flat_map(|line| err_code.captures_iter(line)) {
-            let number = found.get(1).or_else(|| found.get(2)).and_then(|digits| digits.as_str().parse().ok());
+            let number =
+                found.get(1).or_else(|| found.get(2)).and_then(|digits| digits.as_str().parse().ok());
             if let Some(number) = number {
                 self.seen_errors.entry(number).or_default().insert(case.name.clone());
             }

@@ -14,8 +14,10 @@ use crate::router::{Origin, route};
 const GATEWAY_REPLY: [&[u8]; 2] = [b"_GR_.", b"$GR."];
 /// Prefix of the subjects between the servers of a replicated stream.
 const REPLICATION: &[u8] = b"$NRG.";
-/// Prefixes that a client may not use as a reply subject: answers of services, and acknowledgements.
-const RESERVED_REPLY: [&[u8]; 4] = [b"_R_.", b"$JS.ACK.", b"_GR_.", b"$GR."];
+/// Prefix of answers of services, which a client may not use as a reply subject, not even alone.
+const SERVICE_REPLY: &[u8] = b"_R_.";
+/// Prefixes that a client may not use as a reply subject with something behind them.
+const RESERVED_REPLY: [&[u8]; 3] = [b"$JS.ACK.", b"_GR_.", b"$GR."];
 
 impl Connection {
     /// Routes a message to whoever listens, into streams, and to the services of the server.
@@ -86,7 +88,10 @@ impl Connection {
             return false;
         }
         if matches!(reply.first(), Some(b'_' | b'$'))
-            && RESERVED_REPLY.iter().any(|prefix| reply.len() > prefix.len() && reply.starts_with(prefix))
+            && (reply.starts_with(SERVICE_REPLY)
+                || RESERVED_REPLY
+                    .iter()
+                    .any(|prefix| reply.len() > prefix.len() && reply.starts_with(prefix)))
         {
             self.reject(&Rejection::ReplyPermission(reply));
             tracing::error!("{} - Publish Violation - Reply {}", self.client.label(), quoted(reply));
