@@ -78,7 +78,7 @@ impl DiskFile for CallingFile {
         self.0.syncs.fetch_add(1, Ordering::SeqCst);
         // Taken out meanwhile: a sync that the callback itself causes is not interrupted again. Before the sync, so
         // that what comes meanwhile may be on the disk or not.
-        let early = self.0.disk.operations() % 2 == 0;
+        let early = self.0.disk.operations().is_multiple_of(2);
         if !early {
             self.1.sync()?;
         }

@@ -167,9 +167,17 @@ fn remove(call: &Call<'_>, name: &str) -> Result<Arc<Stream>, ApiError> {
     }
     let state = inner.store.state();
     let in_files = !inner.config.storage.is_memory();
-    let removed = inner.remove_seq(req.seq, !req.no_erase);
+    let removed = match inner.remove_seq(req.seq, !req.no_erase) {
+        Err(error @ StoreError::Io { .. }) => {
+            let text = error.to_string();
+            inner.spoil(error);
+            inner.flush();
+            return Err(errors::STREAM_MSG_DELETE_FAILED.because(text));
+        }
+        other => other,
+    };
     // What was removed stays removed, from the answer on.
-    inner.flush();
+    inner.try_flush()?;
     drop(inner);
     match removed {
         Ok(true) => Ok(stream),

@@ -261,9 +261,17 @@ fn try_purge(call: &Call<'_>, name: &str) -> Result<(Arc<Stream>, u64), ApiError
         return Err(errors::STREAM_PURGE_FAILED.because("stream purge not permitted"));
     }
     let request = PurgeRequest { filter: req.filter.as_bytes(), seq: req.seq, keep: req.keep };
-    let purged = inner.purge(&request);
     inner.flush();
+    let purged = match inner.purge(&request) {
+        Ok(purged) => purged,
+        Err(error) => {
+            let text = error.to_string();
+            inner.spoil(error);
+            inner.flush();
+            return Err(errors::STREAM_GENERAL_ERROR.because(text));
+        }
+    };
+    inner.try_flush()?;
     drop(inner);
-    let purged = purged.map_err(|error| errors::STREAM_GENERAL_ERROR.because(error))?;
     Ok((stream, purged))
 }

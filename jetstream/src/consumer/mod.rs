@@ -22,6 +22,7 @@ mod state;
 #[cfg(test)]
 mod tests;
 mod timers;
+mod took_back;
 mod trie;
 
 pub(crate) use ack::delivered_seq;

@@ -1,6 +1,7 @@
 //! What a purge of the stream means for its consumers.
 
 use super::set::{Consumers, Shared};
+use super::took_back::Moved;
 use super::{Consumer, Out, Position, part};
 use crate::filter::Filter;
 use crate::store::{Msg, Store};
@@ -22,7 +23,9 @@ impl Consumers {
     pub fn on_purged(&mut self, ctx: &mut StreamCtx<'_>, subject: Option<&[u8]>, coming: Option<&Msg<'_>>) {
         let (store, mut out) = part(ctx);
         for consumer in self.table.iter_mut().flatten() {
+            let before = consumer.place();
             consumer.on_purged(&mut self.shared, store, &mut out, subject);
+            self.moved.extend(Moved::new(consumer, before));
         }
         if let Some(msg) = coming {
             // It was counted with the rest.

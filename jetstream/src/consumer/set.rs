@@ -4,6 +4,7 @@ use super::ack::{Acked, Control, REMOVED_UNACKED};
 use super::deliver::Scratch;
 use super::persist::ConsumerStore;
 use super::timers::{Kind, Timers};
+use super::took_back::Moved;
 use super::trie::{FilterTrie, Slot};
 use super::{Consumer, ConsumerSettings, part};
 use crate::config::AckPolicy;
@@ -63,8 +64,10 @@ pub struct Consumers {
     /// Consumers with deliveries outstanding that their present filter does not match.
     pub(super) strays: SmallVec<[Slot; 2]>,
     pub(super) shared: Shared,
-    removable: Vec<u64>,
+    pub(super) removable: Vec<u64>,
     found: Vec<Slot>,
+    /// Consumers that purges have moved on and that may have to go back.
+    pub(super) moved: Vec<Moved>,
 }
 
 impl std::fmt::Debug for Consumers {
@@ -105,6 +108,7 @@ impl Consumers {
             shared,
             removable: Vec::new(),
             found: Vec::new(),
+            moved: Vec::new(),
         }
     }
 

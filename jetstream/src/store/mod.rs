@@ -95,6 +95,15 @@ pub struct Pending {
     pub through_seq: u64,
 }
 
+/// What a store took back.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub struct Lost {
+    /// Messages that were appended and are not held any more, newest first, with their subjects.
+    pub appended: Vec<(u64, Box<[u8]>)>,
+    /// Messages that were removed and are held again.
+    pub restored: Vec<u64>,
+}
+
 /// Why a store could not do what it was asked.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
@@ -235,6 +244,14 @@ pub trait Store: query::Sequences + Send {
     /// Why the store is read-only at present, if it is.
     fn write_error(&self) -> Option<String> {
         None
+    }
+    /// What was flushed so far was said to be stored: it is not taken back by [`Store::roll_back`]. A sync keeps what
+    /// it made durable by itself.
+    fn keep(&mut self) {}
+    /// Takes back everything that was not kept, after a flush or sync has failed: what is held is then what was
+    /// before. A store that cannot fail takes nothing back.
+    fn roll_back(&mut self) -> Lost {
+        Lost::default()
     }
     /// Flushes and writes whatever makes the next start fast. The store is not used afterwards.
     ///

@@ -15,7 +15,9 @@ impl Inner {
         let result = self.expire_by_age().and_then(|()| self.expire_by_ttl());
         if let Err(error) = result {
             tracing::error!(stream = %self.config.name, %error, "cannot remove expired messages");
-            self.expiry.set_age(0, Some(self.now().saturating_add(RETRY_NS)));
+            let retry_ns = self.now().saturating_add(RETRY_NS);
+            self.expiry.set_age(0, Some(retry_ns));
+            self.expiry.hold_until(retry_ns);
         }
     }
 

@@ -46,6 +46,13 @@ impl Dedupe {
         self.by_age.push_back((ts_ns, id.into()));
     }
 
+    /// Drops the ids of messages after `seq`, which are not stored any more.
+    pub(super) fn forget_after(&mut self, seq: u64) {
+        self.seen.retain(|_, (at, _)| *at <= seq);
+        let seen = &self.seen;
+        self.by_age.retain(|(ts_ns, id)| seen.get(id).is_some_and(|(_, seen_ns)| seen_ns == ts_ns));
+    }
+
     /// Drops what is as old as the window or older.
     pub(super) fn forget_old(&mut self, now_ns: i64) {
         while let Some((ts_ns, id)) = self.by_age.front() {

@@ -2,11 +2,16 @@
 
 use super::Inner;
 use super::commit::Leaving;
+use super::headers::{Ttl, header, parse_ttl};
 use super::inner::store_error;
+use crate::api::ApiError;
 use crate::config::PersistMode;
 use crate::engine::SyncPolicy;
 use crate::outbox::Outbox;
-use crate::store::{StoreError, SyncWork};
+use crate::store::{Lost, StoreError, SyncWork};
+
+/// A disk that stays full is reported this often.
+const REPORT_EVERY_NS: u64 = 10_000_000_000;
 
 /// What is on its way to the disk.
 #[derive(Debug, Default)]
@@ -30,15 +35,12 @@ pub(super) struct Waiting {
     removed: bool,
     departing_removed: bool,
     losses: u64,
-}
-
-/// How much is lost.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Extent {
-    /// What was done since the last sync began, if one runs; else since the last good one.
-    Queued,
-    /// What a sync was about, and all after it.
-    Departing,
+    /// When a loss was last reported.
+    reported_ns: u64,
+    /// Why an operation stopped half-way; it is taken back with all that waits.
+    spoilt: Option<StoreError>,
+    /// The last sequence that was given to a message and taken back; it is not given again.
+    burnt_seq: u64,
 }
 
 impl Inner {
@@ -68,21 +70,46 @@ impl Inner {
 
     /// Hands what was appended to the operating system. Where that fails, answers that waited for it become errors.
     pub(crate) fn flush(&mut self) {
+        let _ = self.try_flush();
+    }
+
+    /// As [`Inner::flush`]; says whether what was done is still there.
+    pub(crate) fn try_flush(&mut self) -> Result<(), ApiError> {
         if self.waiting.from.is_none() {
-            return;
+            return Ok(());
         }
-        match self.store.flush() {
+        let outcome = match self.waiting.spoilt.take() {
+            Some(error) => Err(error),
+            None => self.store.flush(),
+        };
+        match outcome {
             Ok(()) if self.syncs_always() => {}
             Ok(()) => {
                 self.waiting.from = None;
+                self.store.keep();
+                self.consumers.kept();
                 if let SyncPolicy::EveryNs(interval_ns) = self.world.config.sync
                     && !self.config.storage.is_memory()
                 {
                     self.waiting.sync_due_ns.get_or_insert(self.now_ns.saturating_add(interval_ns));
                 }
             }
-            Err(error) => self.lose(&error, Extent::Queued),
+            Err(error) => return Err(self.lose(&error)),
         }
+        Ok(())
+    }
+
+    /// An operation failed half-way: what it did is to be taken back, with all else that waits to be kept.
+    pub(crate) fn spoil(&mut self, error: StoreError) -> ApiError {
+        let answer = store_error(&error);
+        self.touch();
+        self.waiting.spoilt = Some(error);
+        answer
+    }
+
+    /// The sequence of the next message.
+    pub(super) fn next_seq(&self) -> u64 {
+        self.store.state().last_seq.max(self.waiting.burnt_seq) + 1
     }
 
     /// Makes everything durable while the lock is held. No sync may be running.
@@ -93,7 +120,9 @@ impl Inner {
         }
         match self.store.sync() {
             Ok(()) => self.all_is_durable(),
-            Err(error) => self.lose(&error, Extent::Queued),
+            Err(error) => {
+                self.lose(&error);
+            }
         }
     }
 
@@ -121,7 +150,7 @@ impl Inner {
                 None
             }
             Err(error) => {
-                self.lose(&error, Extent::Queued);
+                self.lose(&error);
                 None
             }
         }
@@ -138,8 +167,15 @@ impl Inner {
             Ok(()) => {
                 self.waiting.durable_seq = self.waiting.departing_seq;
                 self.waiting.departing_removed = false;
+                self.consumers.kept();
             }
-            Err(error) => self.lose(&error, Extent::Departing),
+            // What was written was kept as promised; it is written again with the next sync.
+            Err(error) if !self.syncs_always() => {
+                tracing::error!(stream = %self.config.name, %error, "cannot make the store durable");
+            }
+            Err(error) => {
+                self.lose(&error);
+            }
         }
         let gates = self.syncs_always();
         self.waiting.asked = gates && (self.waiting.from.is_some() || !self.outbox.is_empty());
@@ -167,6 +203,7 @@ impl Inner {
 
     fn all_is_durable(&mut self) {
         self.waiting.from = None;
+        self.consumers.kept();
         self.waiting.durable_seq = self.store.state().last_seq;
         (self.waiting.removed, self.waiting.departing_removed) = (false, false);
     }
@@ -187,18 +224,50 @@ impl Inner {
         self.waiting.losses
     }
 
-    /// What could not be kept is answered with an error.
-    fn lose(&mut self, error: &StoreError, extent: Extent) {
-        tracing::error!(stream = %self.config.name, %error, "a flush failed; publishes are answered with an error");
+    /// Takes back what could not be kept, and answers it with an error. While a sync runs that may come to a good end,
+    /// only what was done since it began.
+    fn lose(&mut self, error: &StoreError) -> ApiError {
         let answer = store_error(error);
-        let kept_seq = 0;
         self.waiting.losses += 1;
+        self.waiting.spoilt = None;
+        let before = self.store.state().last_seq;
+        let lost = self.store.roll_back();
+        let kept_seq = self.store.state().last_seq;
+        if self.waiting.losses == 1 || self.now_ns.saturating_sub(self.waiting.reported_ns) >= REPORT_EVERY_NS
+        {
+            self.waiting.reported_ns = self.now_ns;
+            tracing::error!(
+                stream = %self.config.name, %error, messages = lost.appended.len(),
+                "what was not kept is taken back, and answered with an error"
+            );
+        }
+        self.waiting.burnt_seq = self.waiting.burnt_seq.max(before);
         let from = self.waiting.from.take().unwrap_or(self.outbox.len());
         self.outbox = self.acks.after_loss(&self.outbox, from, kept_seq, &answer);
-        if extent == Extent::Departing {
+        if !self.waiting.running {
             let Waiting { departing, departing_from, .. } = &mut self.waiting;
             *departing = self.acks.after_loss(departing, *departing_from, kept_seq, &answer);
         }
+        self.forget_lost(&lost, kept_seq);
+        answer
+    }
+
+    fn forget_lost(&mut self, lost: &Lost, kept_seq: u64) {
+        self.dedupe.forget_after(kept_seq);
+        for (seq, subject) in &lost.appended {
+            self.expiry.forget(*seq);
+            let (consumers, mut ctx) = self.parts();
+            consumers.on_removed(&mut ctx, *seq, subject);
+        }
+        for seq in &lost.restored {
+            let Ok(Some(msg)) = self.store.load(*seq) else { continue };
+            let ttl = header(msg.headers, b"Nats-TTL").and_then(parse_ttl).unwrap_or(Ttl::Unset);
+            let ts_ns = msg.ts_ns;
+            self.set_expiry(*seq, ts_ns, ttl);
+        }
+        let (consumers, mut ctx) = self.parts();
+        consumers.took_back(&mut ctx, &lost.restored);
+        self.reload_last_msg_id();
     }
 
     /// What leaves now; the caller takes it away.

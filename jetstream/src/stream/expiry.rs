@@ -12,6 +12,8 @@ pub(super) struct Expiry {
     age_due_ns: Option<i64>,
     /// Messages below are gone or never age.
     age_cursor: u64,
+    /// Nothing is looked at before, since the store could not remove what was due.
+    hold_until_ns: i64,
 }
 
 impl Expiry {
@@ -70,6 +72,11 @@ impl Expiry {
         self.age_due_ns = due_ns;
     }
 
+    /// The store could not remove what is due: nothing is due again before this moment.
+    pub(super) fn hold_until(&mut self, at_ns: i64) {
+        self.hold_until_ns = at_ns;
+    }
+
     /// How many timers are armed.
     #[cfg(test)]
     pub(super) fn armed(&self) -> usize {
@@ -83,6 +90,6 @@ impl Expiry {
             (Some(ttl), Some(age)) => Some(ttl.min(age)),
             (ttl, age) => ttl.or(age),
         };
-        next.map(|at_ns| u64::try_from(at_ns).unwrap_or_default())
+        next.map(|at_ns| u64::try_from(at_ns.max(self.hold_until_ns)).unwrap_or_default())
     }
 }

@@ -111,9 +111,7 @@ impl Inner {
         if state.msgs > 0 {
             self.expiry.may_age(state.first_ts_ns, self.config.max_age_ns);
         }
-        if let Ok(Some(msg)) = self.store.load(state.last_seq) {
-            self.last_msg_id = header(msg.headers, b"Nats-Msg-Id").unwrap_or_default().to_vec();
-        }
+        self.reload_last_msg_id();
         if self.dedupe.window_ns() <= 0 {
             return;
         }
@@ -126,6 +124,15 @@ impl Inner {
             {
                 self.dedupe.remember(id, seq, msg.ts_ns);
             }
+        }
+    }
+
+    /// Reads the id of the last message from the store.
+    pub(super) fn reload_last_msg_id(&mut self) {
+        let last_seq = self.store.state().last_seq;
+        self.last_msg_id.clear();
+        if let Ok(Some(msg)) = self.store.load(last_seq) {
+            self.last_msg_id.extend_from_slice(header(msg.headers, b"Nats-Msg-Id").unwrap_or_default());
         }
     }
 
@@ -173,6 +180,7 @@ impl Inner {
             }
             if let Err(error) = self.remove_seq(seq, false) {
                 tracing::error!(stream = %self.config.name, seq, %error, "cannot remove an acknowledged message");
+                self.consumers.remove_later(seq);
                 break;
             }
         }

@@ -89,14 +89,14 @@ impl Inner {
         self.check_room(msg.subject, size_bytes, !headers.rollup.is_empty())?;
 
         self.feed_before_removal(msg.subject, size_bytes, rollup);
-        let seq = self.store.state().last_seq + 1;
+        let seq = self.next_seq();
         let stored =
             Msg { seq, ts_ns: self.now(), subject: msg.subject, headers: block, payload: msg.payload };
         self.touch();
         self.store.append(&stored).map_err(|error| refusal(&error))?;
         self.set_expiry(seq, stored.ts_ns, ttl);
         self.note_id(headers.msg_id, seq);
-        self.enforce_limits(msg.subject).map_err(|error| refusal(&error))?;
+        self.enforce_limits(msg.subject).map_err(|error| self.spoil(error))?;
         self.roll_up(rollup, msg.subject, Some(&stored))?;
         if answers {
             self.acks.stored(&mut self.outbox, msg.reply, seq, false);
@@ -114,7 +114,7 @@ impl Inner {
         rollup: Rollup,
         answers: bool,
     ) -> Result<(), Refusal> {
-        let seq = self.store.state().last_seq + 1;
+        let seq = self.next_seq();
         self.touch();
         self.store.skip_to(seq, self.now()).map_err(|error| refusal(&error))?;
         self.note_id(headers.msg_id, seq);
@@ -152,7 +152,8 @@ impl Inner {
             Rollup::Subject => subject,
             Rollup::All => b"",
         };
-        self.purge_before(&PurgeRequest { filter, seq: 0, keep }, stored).map_err(|error| refusal(&error))
+        self.purge_before(&PurgeRequest { filter, seq: 0, keep }, stored)
+            .map_err(|error| Refusal::Error(self.spoil(error)))
     }
 }
 

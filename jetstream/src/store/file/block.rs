@@ -108,6 +108,12 @@ impl Block {
         Some(len)
     }
 
+    /// Holds a message again that was forgotten.
+    pub(super) fn hold_again(&mut self, seq: u64, place: Place) {
+        self.table.restore(seq, place);
+        self.live_bytes += u64::from(place.len);
+    }
+
     /// Forgets every message.
     pub(super) fn forget_all(&mut self) {
         self.table = RecordTable::default();

@@ -182,6 +182,7 @@ impl FileStore {
             *block = new;
         }
         self.unsettle_after(position);
+        self.keep_all();
         Ok(())
     }
 
@@ -200,6 +201,7 @@ impl FileStore {
         self.durability.forget(block.index);
         self.blocks.remove(position);
         self.unsettle_after(position);
+        self.keep_all();
         Ok(())
     }
 

@@ -56,6 +56,17 @@ impl Log {
         self.written -= len;
     }
 
+    /// Forgets what is at or behind an offset in the block.
+    pub(super) fn cut(&mut self, len: u64) {
+        match len.checked_sub(self.start).and_then(|len| usize::try_from(len).ok()) {
+            Some(len) if len <= self.buf.len() => {
+                self.buf.truncate(len);
+                self.written = self.written.min(len);
+            }
+            _ => *self = Self::at(len),
+        }
+    }
+
     /// Replaces those bytes of `content`, which begins at `offset` in the block, that are here.
     pub(super) fn overlay(&self, content: &mut [u8], offset: u64) {
         let Some((into, from)) = (match self.start.checked_sub(offset) {

@@ -71,13 +71,22 @@ impl FileStore {
         self.blocks.partition_point(|block| block.last_seq < seq)
     }
 
-    fn place(&self, seq: u64) -> Option<(usize, Place)> {
+    pub(super) fn place(&self, seq: u64) -> Option<(usize, Place)> {
         let position = self.position(seq);
         Some((position, self.blocks.get(position)?.table.get(seq)?))
     }
 
     fn shelf(&mut self) -> Shelf<'_> {
         Shelf { files: &self.files, blocks: &self.blocks, log: &self.log, reader: self.reader.get_mut() }
+    }
+
+    /// The subject of the record at a place, if it can be read.
+    pub(super) fn subject_at(&mut self, position: usize, seq: u64, place: Place) -> Option<Box<[u8]>> {
+        let mut shelf = self.shelf();
+        match shelf.fetch(position, seq, place) {
+            Ok(Fetched::At(spot)) => shelf.record(&spot).map(|record| record.subject.into()),
+            _ => None,
+        }
     }
 
     /// Reads the record of a message that is held.

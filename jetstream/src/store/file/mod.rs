@@ -23,6 +23,7 @@ mod shared_sync;
 mod storage;
 mod table;
 mod ttl;
+mod undo;
 mod write;
 
 pub use options::{FileOptions, StreamLimits};
@@ -32,9 +33,10 @@ use self::block::Block;
 use self::files::StreamFiles;
 use self::log::Log;
 use self::read::Reader;
+use self::undo::Undo;
 use super::index::SubjectIndex;
 use super::query;
-use super::{Msg, Removed, Store, StoreError, StoreState, SyncWork, msg_size_file};
+use super::{Lost, Msg, Removed, Store, StoreError, StoreState, SyncWork, msg_size_file};
 use crate::filter::Filter;
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -65,6 +67,9 @@ pub struct FileStore {
     outdated: Vec<PathBuf>,
     /// Removed according to `index.db` alone, which is out of date with the first change: what is written first.
     unlogged: Vec<u64>,
+    undo: Undo,
+    /// Blocks whose files are longer than what was kept of them, and their right lengths; 0 for those that go.
+    to_cut: Vec<(u32, u64)>,
     /// Whether `index.db` says what is true now.
     index_db_is_true: bool,
 }
@@ -87,6 +92,14 @@ struct Durability {
 }
 
 impl Durability {
+    /// The file of a block was changed from an offset on.
+    fn note(&mut self, block: u32, from: u64) {
+        match self.unsynced.iter_mut().find(|(index, _)| *index == block) {
+            Some((_, known)) => *known = from.min(*known),
+            None => self.unsynced.push((block, from)),
+        }
+    }
+
     /// The file of a block was replaced by one that is durable, or is gone.
     fn forget(&mut self, block: u32) {
         self.unsynced.retain(|(index, _)| *index != block);
@@ -214,6 +227,14 @@ impl Store for FileStore {
         self.sync_files()?;
         self.all_chores();
         Ok(())
+    }
+
+    fn keep(&mut self) {
+        self.keep_all();
+    }
+
+    fn roll_back(&mut self) -> Lost {
+        self.take_back()
     }
 
     fn begin_sync(&mut self) -> Result<Option<SyncWork>, StoreError> {

@@ -12,6 +12,7 @@ use super::read::{Reader, content};
 use super::record::{CHECKSUM_LEN, ChecksumKey, Kind, Record};
 use super::scan::{Damage, Found, Scan};
 use super::seqset::SeqSet;
+use super::undo::Undo;
 use super::{Durability, FileOptions, FileStore, ttl};
 use crate::disk::DirEntry;
 use crate::store::index::SubjectIndex;
@@ -258,8 +259,11 @@ impl Recovery {
             dead_bytes: 0,
             outdated: leftovers.outdated,
             unlogged: self.unlogged,
+            undo: Undo::default(),
+            to_cut: Vec::new(),
             index_db_is_true,
         };
+        store.keep_all();
         store.settle(self.cut, self.told_seq, &leftovers.unfinished)?;
         Ok(store)
     }

@@ -2,6 +2,7 @@
 
 use super::FileStore;
 use super::record::Kind;
+use super::undo::Step;
 use crate::store::{Removed, StoreError};
 
 impl FileStore {
@@ -14,9 +15,7 @@ impl FileStore {
         let position = self.position(seq);
         let Some(block) = self.blocks.get(position) else { return Ok(None) };
         let index = block.index;
-        if block.table.get(seq).is_none() {
-            return Ok(None);
-        }
+        let Some(place) = block.table.get(seq) else { return Ok(None) };
         let found;
         let subject = match subject {
             Some(subject) => subject,
@@ -28,6 +27,7 @@ impl FileStore {
         };
         // The time of a tombstone counts only where it stands for the last sequence.
         self.put_mark(Kind::Tombstone, seq, self.totals.last_ts_ns)?;
+        self.note_step(Step::Remove(seq, place));
         let Some(bytes) = self.take_out(position, seq, subject) else { return Ok(None) };
         if erase {
             self.rewrite_now(index)?;
@@ -110,8 +110,8 @@ impl FileStore {
 
     /// Removes every message and makes `last_seq` the last sequence assigned.
     fn remove_all(&mut self, last_seq: u64) -> Result<(), StoreError> {
-        if self.durability.poison.is_some() && self.check_writable().is_err() {
-            // A full disk: what goes anyway makes room for the record that says so.
+        if self.durability.poison.is_some() {
+            // A full disk, perhaps: what goes anyway makes room for the record that says so.
             self.remove_blocks(self.blocks.len().saturating_sub(1))?;
         }
         self.check_writable()?;

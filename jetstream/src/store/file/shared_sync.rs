@@ -14,6 +14,7 @@ impl FileStore {
             return self.sync_files().map(|()| None);
         }
         if self.durability.unsynced.is_empty() && !self.durability.dir_unsynced {
+            self.keep_all();
             return Ok(None);
         }
         let mut files = Vec::with_capacity(self.durability.unsynced.len());
@@ -31,10 +32,13 @@ impl FileStore {
         let durability = &mut self.durability;
         durability.syncing.append(&mut durability.unsynced);
         durability.dir_syncing = std::mem::take(&mut durability.dir_unsynced);
-        Ok(Some(SyncWork { files, dir: durability.dir_syncing.then_some(dir) }))
+        let dir = durability.dir_syncing.then_some(dir);
+        self.keep_after_sync();
+        Ok(Some(SyncWork { files, dir }))
     }
 
     pub(super) fn take_back_sync(&mut self, outcome: Result<(), StoreError>) -> Result<(), StoreError> {
+        self.sync_ended(outcome.is_ok());
         match outcome {
             Ok(()) => {
                 self.durability.syncing.clear();

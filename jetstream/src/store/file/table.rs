@@ -78,6 +78,27 @@ impl RecordTable {
         Some(was)
     }
 
+    /// Holds a message again that was removed.
+    pub(super) fn restore(&mut self, seq: u64, place: Place) {
+        if self.seqs.is_none() && self.position(seq).is_none_or(|at| at >= self.places.len()) {
+            self.make_sparse();
+        }
+        let at = match &mut self.seqs {
+            None => usize::try_from(seq - self.base_seq).unwrap_or(usize::MAX),
+            Some(seqs) => seqs.binary_search(&seq).unwrap_or_else(|at| {
+                seqs.insert(at, seq);
+                self.places.insert(at, GONE);
+                at
+            }),
+        };
+        if let Some(slot) = self.places.get_mut(at)
+            && std::mem::replace(slot, place).len == 0
+        {
+            self.live += 1;
+            self.head = self.head.min(at);
+        }
+    }
+
     fn position(&self, seq: u64) -> Option<usize> {
         match &self.seqs {
             Some(seqs) => seqs.binary_search(&seq).ok(),
@@ -162,6 +183,11 @@ mod tests {
                 let victim = *model.keys().nth((step * 7 % model.len() as u64) as usize).unwrap();
                 assert_eq!(table.remove(victim), model.remove(&victim));
                 assert_eq!(table.remove(victim), None);
+            }
+            if step % 5 == 0 {
+                let back = *model.keys().nth((step * 11 % model.len() as u64) as usize).unwrap();
+                let was = table.remove(back).unwrap();
+                table.restore(back, was);
             }
             let probe = step * 13 % (seq + 3);
             assert_eq!(table.get(probe), model.get(&probe).copied());

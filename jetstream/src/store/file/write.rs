@@ -5,6 +5,7 @@ use super::files::io_error;
 use super::log::Log;
 use super::record::{CHECKSUM_LEN, EMPTY_LEN, Kind, Record, put_marker, put_message, record_len};
 use super::scan::{Found, Scan};
+use super::undo::Step;
 use super::{Durability, FileStore};
 use crate::disk::DiskFile;
 use crate::store::{Msg, StoreError};
@@ -31,6 +32,7 @@ impl FileStore {
             len,
         };
         block.note(block.len, &record, true);
+        self.note_step(Step::Append(msg.seq));
         self.index.record(msg.subject, msg.seq);
         if self.totals.msgs == 0 {
             self.totals.first_seq = msg.seq;
@@ -75,6 +77,7 @@ impl FileStore {
                 self.unlogged = unlogged;
                 return Err(error);
             }
+            self.note_step(Step::Log(seq));
         }
         Ok(())
     }
@@ -119,7 +122,11 @@ impl FileStore {
             None => Ok(()),
             Some(reason) => {
                 let reason = reason.clone();
-                let healed = if self.durability.rewrite { self.sync_files() } else { self.write_pending() };
+                let cut = self.cut_files();
+                let healed = cut.and_then(|()| match self.durability.rewrite {
+                    true => self.sync_files(),
+                    false => self.write_pending(),
+                });
                 healed.map_err(|_| StoreError::Poisoned(reason))
             }
         }
@@ -127,10 +134,10 @@ impl FileStore {
 
     /// Writes what was appended and not yet written.
     pub(super) fn write_pending(&mut self) -> Result<(), StoreError> {
-        if !self.log.has_pending() {
+        if !self.log.has_pending() && self.to_cut.is_empty() {
             return Ok(());
         }
-        match self.try_write_pending() {
+        match self.cut_files().and_then(|()| self.try_write_pending()) {
             Ok(()) => {
                 if !self.durability.rewrite {
                     self.heal();
@@ -153,6 +160,9 @@ impl FileStore {
         }
         self.index_db_is_true = false;
         let (offset, bytes) = self.log.pending();
+        if bytes.is_empty() {
+            return Ok(());
+        }
         let handle = self.reader.get_mut().handle(&self.files, block.index, true);
         // The path is made up for the error only: this runs for every acknowledged publish.
         handle
@@ -162,9 +172,8 @@ impl FileStore {
             block.last_checksum = *checksum;
         }
         self.durability.dir_unsynced |= offset == 0;
-        if !self.durability.unsynced.iter().any(|(index, _)| *index == block.index) {
-            self.durability.unsynced.push((block.index, offset));
-        }
+        let index = block.index;
+        self.durability.note(index, offset);
         self.log.mark_written();
         Ok(())
     }
@@ -175,6 +184,7 @@ impl FileStore {
         match self.try_sync() {
             Ok(()) => {
                 self.heal();
+                self.keep_all();
                 Ok(())
             }
             Err(error) => Err(self.sync_failed(error)),
