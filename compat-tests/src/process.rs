@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 pub use rustix::process::Signal;
 use rustix::process::{Pid, kill_process};
-use tempfile::TempDir;
+use tempfile::{NamedTempFile, TempDir};
 
 use crate::{Error, Result};
 
@@ -285,36 +285,86 @@ pub struct Finished {
     pub stderr: String,
 }
 
+/// A program that runs, with what it prints kept aside. It does not outlive this value.
+#[derive(Debug)]
+pub struct Running {
+    child: Child,
+    out: NamedTempFile,
+    err: NamedTempFile,
+}
+
+impl Running {
+    /// Starts a command, without input.
+    ///
+    /// # Errors
+    /// When the program cannot be started.
+    pub fn start(mut command: Command) -> Result<Self> {
+        let (out, err) = (NamedTempFile::new()?, NamedTempFile::new()?);
+        command.stdin(Stdio::null()).stdout(out.reopen()?).stderr(err.reopen()?);
+        Ok(Self { child: spawn(command)?, out, err })
+    }
+
+    /// What it has printed so far, on both channels.
+    pub fn printed(&self) -> String {
+        read(&self.out) + &read(&self.err)
+    }
+
+    /// Sends a signal.
+    ///
+    /// # Errors
+    /// When it has ended.
+    pub fn signal(&mut self, signal: Signal) -> Result<()> {
+        let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw).ok_or("a strange pid")?;
+        Ok(kill_process(pid, signal)?)
+    }
+
+    /// Waits for its end, ending it at `limit`.
+    ///
+    /// # Errors
+    /// When the process cannot be waited for.
+    pub fn finish(mut self, limit: Duration) -> Result<Finished> {
+        let deadline = Instant::now() + limit;
+        let status = loop {
+            if let Some(status) = self.child.try_wait()? {
+                break Some(status);
+            }
+            if Instant::now() > deadline {
+                break None;
+            }
+            std::thread::sleep(POLL);
+        };
+        self.end();
+        Ok(Finished {
+            code: status.and_then(|s| s.code()),
+            was_running: status.is_none(),
+            stdout: read(&self.out),
+            stderr: read(&self.err),
+        })
+    }
+
+    fn end(&mut self) {
+        // Errors mean that it has ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+fn read(file: &NamedTempFile) -> String {
+    std::fs::read(file.path()).map(|b| String::from_utf8_lossy(&b).into_owned()).unwrap_or_default()
+}
+
 /// Runs a command to its end, ending it at `limit`.
 ///
 /// # Errors
 /// When the program cannot be started.
-pub fn run_to_end(mut command: Command, limit: Duration) -> Result<Finished> {
-    let out = tempfile::NamedTempFile::new()?;
-    let err = tempfile::NamedTempFile::new()?;
-    command.stdin(Stdio::null()).stdout(out.reopen()?).stderr(err.reopen()?);
-    let mut child = spawn(command)?;
-    let deadline = Instant::now() + limit;
-    let status = loop {
-        if let Some(status) = child.try_wait()? {
-            break Some(status);
-        }
-        if Instant::now() > deadline {
-            let _ = child.kill();
-            let _ = child.wait();
-            break None;
-        }
-        std::thread::sleep(POLL);
-    };
-    let read = |file: &tempfile::NamedTempFile| {
-        std::fs::read(file.path()).map(|b| String::from_utf8_lossy(&b).into_owned()).unwrap_or_default()
-    };
-    Ok(Finished {
-        code: status.and_then(|s| s.code()),
-        was_running: status.is_none(),
-        stdout: read(&out),
-        stderr: read(&err),
-    })
+pub fn run_to_end(command: Command, limit: Duration) -> Result<Finished> {
+    Running::start(command)?.finish(limit)
 }
 
 type SpawnRequest = (Command, Sender<std::io::Result<Child>>);

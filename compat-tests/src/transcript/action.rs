@@ -52,8 +52,16 @@ pub enum Action {
     Until { message: Outgoing, pointer: String, value: String },
     /// `get /page`: a monitoring page.
     Get { path: String },
-    /// `nats arguments`: the CLI.
+    /// `nats arguments`: the CLI, to its end.
     Cli { arguments: String },
+    /// `W nats arguments`: the CLI, going on beside the steps that follow.
+    CliBegin { name: String, arguments: String },
+    /// `W prints text`: waits for such a command to have printed a text.
+    CliPrints { name: String, text: String },
+    /// `W ended` and `W interrupt`: waits for its end, the latter after a signal; records what it printed.
+    CliEnd { name: String, signal: Option<Signal> },
+    /// `subscribed subject [n]`: waits for so many connections to subscribe to it (1 unless said).
+    Subscribed { subject: String, count: usize },
     /// `run arguments`: the server program, to its end (or 2 s, and then its log).
     Run { arguments: String },
     /// `start`, after `stop`.
@@ -150,6 +158,11 @@ pub fn parse_action(first: &str, more: &[String]) -> Result<Action> {
             Ok(Action::Repeat { count: count.parse()?, text: text.to_string(), action })
         }
         "until" => parse_until(rest),
+        "subscribed" => {
+            let (subject, count) = split_word(rest);
+            let count = if count.is_empty() { 1 } else { count.parse()? };
+            Ok(Action::Subscribed { subject: subject.to_string(), count })
+        }
         "sleep" => Ok(Action::Sleep { time: duration(rest)? }),
         conn => parse_connection_verb(conn, rest),
     }
@@ -194,6 +207,10 @@ fn parse_connection_verb(conns: &str, rest: &str) -> Result<Action> {
             Ok(Action::Closed { conn, limit })
         }
         "close" => Ok(Action::Close { conn }),
+        "nats" => Ok(Action::CliBegin { name: name(conns)?, arguments: arguments.to_string() }),
+        "prints" => Ok(Action::CliPrints { name: conn, text: arguments.to_string() }),
+        "ended" => Ok(Action::CliEnd { name: conn, signal: None }),
+        "interrupt" => Ok(Action::CliEnd { name: conn, signal: Some(Signal::INT) }),
         "pub" => Ok(Action::Publish { conn, message: outgoing(arguments)? }),
         "ask" => {
             let (subject, rest) = split_word(arguments);

@@ -55,6 +55,10 @@ static LOG_HEAD: LazyLock<Option<Regex>> =
     LazyLock::new(|| Regex::new(r"(?m)^\[\d+\] \d{4}/\d\d/\d\d \d\d:\d\d:\d\d\.\d{6} ").ok());
 static ELAPSED: LazyLock<Option<Regex>> =
     LazyLock::new(|| Regex::new(r"\b\d+(\.\d+)?(ns|µs|ms)\b|\b\d+\.\d+s\b").ok());
+static CLOCK: LazyLock<Option<Regex>> =
+    LazyLock::new(|| Regex::new(r"(?m)^\[\d\d:\d\d:\d\d\]|^\d\d:\d\d:\d\d\b").ok());
+static CLI_INBOX: LazyLock<Option<Regex>> =
+    LazyLock::new(|| Regex::new(r"_INBOX\.[0-9A-Za-z]{22}\.[0-9A-Za-z]{8}\b").ok());
 static PADDING: LazyLock<Option<Regex>> = LazyLock::new(|| Regex::new(r" {2,}|─+").ok());
 
 /// The replacements of one case on one server.
@@ -122,9 +126,12 @@ impl Normaliser {
         self.text(&text)
     }
 
-    /// What the CLI printed: elapsed times are replaced too, and with them the padding that follows their width.
+    /// What the CLI printed: times of the day and elapsed ones are replaced too, and with them the padding that follows
+    /// their width. Its listings of differences choose at random between blanks that break and that do not.
     pub fn cli(&self, text: &str) -> Vec<String> {
-        let text = replace(&ELAPSED, text, |_| "<elapsed>".to_string());
+        let text = replace(&CLOCK, &text.replace('\u{a0}', " "), |_| "<clock>".to_string());
+        let text = replace(&CLI_INBOX, &text, |_| "<inbox>".to_string());
+        let text = replace(&ELAPSED, &text, |_| "<elapsed>".to_string());
         let text = replace(&PADDING, &self.text(&text), |found| {
             if found[0].starts_with(' ') { "  ".to_string() } else { "─".to_string() }
         });

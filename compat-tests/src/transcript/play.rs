@@ -1,5 +1,8 @@
 //! Plays one case on one server and records what the server did.
 
+mod cli;
+
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -11,7 +14,7 @@ use super::normalise::Normaliser;
 use super::pool::Pool;
 use super::scenario::{Case, Step};
 use super::template::{Variables, decode, expand};
-use crate::process::{Program, Server, ServerOptions, command, run_to_end};
+use crate::process::{Program, Running, Server, ServerOptions, command, run_to_end};
 use crate::wire::Frame;
 use crate::{Result, http};
 
@@ -19,8 +22,6 @@ use crate::{Result, http};
 const POLL: Duration = Duration::from_millis(10);
 /// How long `until` and `log` wait.
 const CONDITION_WAIT: Duration = Duration::from_secs(10);
-/// Time limit of one CLI command.
-const CLI_LIMIT: Duration = Duration::from_secs(20);
 /// How long a `run` may run before its log is recorded and it is ended.
 const RUN_LIMIT: Duration = Duration::from_secs(2);
 
@@ -65,8 +66,10 @@ pub fn play(case: &Case, pool: &mut Pool, tools: &Tools) -> Result<Transcript> {
 /// True unless the steps show that no stream can have been made.
 fn may_make_streams(case: &Case) -> bool {
     case.steps.iter().any(|step| {
-        matches!(step.action, Action::Cli { .. } | Action::Stop { .. } | Action::Signal { .. })
-            || step.text.contains("STREAM.CREATE")
+        matches!(
+            step.action,
+            Action::Cli { .. } | Action::CliBegin { .. } | Action::Stop { .. } | Action::Signal { .. }
+        ) || step.text.contains("STREAM.CREATE")
             || step.text.contains("STREAM.RESTORE")
     })
 }
@@ -78,6 +81,8 @@ struct Player<'a> {
     server: Option<Server>,
     dir: &'a Path,
     clients: Clients,
+    /// CLI commands that go on beside the steps.
+    commands: BTreeMap<String, Running>,
     variables: Variables,
     normaliser: Normaliser,
     transcript: Transcript,
@@ -115,6 +120,7 @@ impl<'a> Player<'a> {
             server,
             dir,
             clients: Clients::new(),
+            commands: BTreeMap::new(),
             variables,
             normaliser,
             transcript: Transcript::default(),
@@ -221,9 +227,12 @@ impl<'a> Player<'a> {
                 Ok(())
             }
             Action::Until { message, pointer, value } => self.until(message, pointer, value),
-            Action::Get { .. } | Action::Cli { .. } | Action::Run { .. } | Action::Write { .. } => {
-                self.act_outside(action)
-            }
+            Action::Get { .. } | Action::Run { .. } | Action::Write { .. } => self.act_outside(action),
+            Action::Cli { arguments } => self.cli(arguments),
+            Action::CliBegin { name, arguments } => self.cli_begin(name, arguments),
+            Action::CliPrints { name, text } => self.cli_prints(name, text),
+            Action::CliEnd { name, signal } => self.cli_end(name, *signal),
+            Action::Subscribed { subject, count } => self.subscribed(subject, *count),
             Action::Start
             | Action::Stop { .. }
             | Action::Signal { .. }
@@ -514,7 +523,6 @@ impl<'a> Player<'a> {
                 }
                 self.latest_json = value;
             }
-            Action::Cli { arguments } => self.cli(arguments)?,
             Action::Run { arguments } => self.run(arguments)?,
             Action::Write { file, text } => {
                 let text = self.text(text)?;
@@ -522,26 +530,6 @@ impl<'a> Player<'a> {
                 crate::process::write_files(self.dir, &options)?;
             }
             _ => return Err("not an outside verb".into()),
-        }
-        Ok(())
-    }
-
-    fn cli(&mut self, arguments: &str) -> Result<()> {
-        let cli = self.tools.cli.clone().ok_or("the nats CLI is not installed")?;
-        let arguments = split_arguments(&self.text(arguments)?);
-        let url = self.server()?.url();
-        let mut process = command(&cli);
-        process.args(&arguments).env("NATS_URL", url).env("XDG_CONFIG_HOME", self.dir).env("HOME", self.dir);
-        process.env("TZ", "UTC").env("COLUMNS", "200").current_dir(self.dir);
-        let finished = run_to_end(process, CLI_LIMIT)?;
-        if finished.was_running {
-            self.timed_out("the end of the CLI command");
-        }
-        self.line(format!("exit code {}", finished.code.unwrap_or(-1)));
-        for (channel, text) in [("out", finished.stdout), ("err", finished.stderr)] {
-            for line in self.normaliser.cli(&text) {
-                self.line(format!("{channel}: {line}"));
-            }
         }
         Ok(())
     }
