@@ -178,8 +178,11 @@ export async function jsPush(w) {
       await m.ackAck();
     }
     seen++;
-    if (seen === 8) break;
+    if (seen === 8) {
+      // The library unsubscribes behind the next request, and when a server notices that depends on the moment.
+      await w.raw("consumer", "$JS.API.CONSUMER.INFO.PUSH.p");
+      break;
+    }
   }
-  await w.raw("consumer", "$JS.API.CONSUMER.INFO.PUSH.p");
   await w.jsm.streams.delete("PUSH");
 }
