@@ -31,6 +31,9 @@ const CHAINED_ROUNDS_MAX: usize = 8;
 /// Longest time between two looks at the wall clock while a timer is armed: the clock may be set.
 const CLOCK_LOOK: Duration = Duration::from_secs(10);
 
+/// Answer to the system account, which can have no streams.
+const NOT_FOR_SYSTEM: &[u8] = br#"{"type":"io.nats.jetstream.api.v1.system_response","error":{"code":503,"err_code":10039,"description":"JetStream not enabled for account"}}"#;
+
 thread_local! {
     static TURN: RefCell<Turn> = const { RefCell::new(Turn::new()) };
 }
@@ -183,15 +186,26 @@ impl JetStream {
             events::api_limit_reached(&self.host.shared, 1);
             return true;
         }
-        let outcome = self.engine.api_when_durable(request, answers);
-        for answer in answers.iter() {
-            self.host.deliver(request.account, answer);
+        if self.host.shared.accounts.is_system(request.account) && queue::is_about_assets(request.subject) {
+            if !request.reply.is_empty() {
+                answers.push_with(request.reply, |out| out.extend_from_slice(NOT_FOR_SYSTEM));
+                self.deliver_all(request.account, answers);
+            }
+            return true;
         }
-        answers.clear();
+        let outcome = self.engine.api_when_durable(request, answers);
+        self.deliver_all(request.account, answers);
         if let Some(stream) = &outcome.stream {
             self.commit(stream);
         }
         !outcome.no_responders
+    }
+
+    fn deliver_all(&self, account: AccountId, answers: &mut Outbox) {
+        for answer in answers.iter() {
+            self.host.deliver(account, answer);
+        }
+        answers.clear();
     }
 
     /// Stores what the engine delivered on subjects of streams; tells whether there was any.

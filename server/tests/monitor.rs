@@ -8,7 +8,7 @@ use jetkv::options::Options;
 use jetkv::{Server, monitor};
 use serde_json::Value;
 
-const VARZ: [&str; 60] = [
+const VARZ: [&str; 61] = [
     "server_id",
     "server_name",
     "version",
@@ -69,6 +69,7 @@ const VARZ: [&str; 60] = [
     "system_account",
     "slow_consumer_stats",
     "stale_connection_stats",
+    "disk_io_wait_stats",
 ];
 
 const CONNECTION: [&str; 23] = [

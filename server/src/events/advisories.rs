@@ -144,18 +144,23 @@ pub(crate) fn connected(shared: &Shared, client: &Client) {
 /// A client went.
 pub(crate) fn disconnected(shared: &Shared, client: &Client, reason: CloseReason, stopped_ns: u64) {
     let subject = format!("$SYS.ACCOUNT.{}.DISCONNECT", client.account().name());
-    gone(shared, client, reason, stopped_ns, &subject);
+    if let Some(system) = shared.accounts.system() {
+        gone(shared, client, reason, stopped_ns, &system, &subject);
+    }
 }
 
 /// A client was refused.
 pub(crate) fn refused(shared: &Shared, client: &Client, reason: CloseReason) {
+    let Some(system) = shared.accounts.system() else { return };
+    let now_ns = shared.clock.now_ns();
+    // The account that it is in until it is let in hears of it too.
+    gone(shared, client, reason, now_ns, &client.account(), "$SYS.ACCOUNT.CLIENT.AUTH.ERR");
     let subject = format!("$SYS.SERVER.{}.CLIENT.AUTH.ERR", shared.identity.id);
-    gone(shared, client, reason, shared.clock.now_ns(), &subject);
+    gone(shared, client, reason, now_ns, &system, &subject);
 }
 
-fn gone(shared: &Shared, client: &Client, reason: CloseReason, stopped_ns: u64, subject: &str) {
-    let Some(system) = shared.accounts.system() else { return };
-    if !system.has_interest(subject.as_bytes(), None) {
+fn gone(shared: &Shared, client: &Client, reason: CloseReason, stopped_ns: u64, to: &Account, subject: &str) {
+    if !to.has_interest(subject.as_bytes(), None) {
         return;
     }
     // Seen from the client: what it sent is what the server received.
@@ -170,5 +175,5 @@ fn gone(shared: &Shared, client: &Client, reason: CloseReason, stopped_ns: u64, 
         received: DataStats::sent(counts),
         reason: reason.text(),
     };
-    send_json(shared, &system, subject.as_bytes(), &event);
+    send_json(shared, to, subject.as_bytes(), &event);
 }

@@ -20,12 +20,14 @@ pub(crate) use requests::{is_request, serve};
 use jetkv_jetstream::OutMsg;
 use serde::Serialize;
 
+use crate::net::TraceOptions;
 use crate::router::{Account, Origin, RouteCache, route};
 use crate::state::Shared;
 
 /// Sends a message of the server itself within an account. Streams may capture it.
 fn send(shared: &Shared, account: &Account, subject: &[u8], headers: &[u8], payload: &[u8]) {
     let msg = OutMsg { to: subject, subject, reply: b"", headers, payload };
+    trace(shared, account, msg);
     let mut cache = RouteCache::default();
     let jetstream = shared.jetstream();
     let routed = route(cache.matches(account, subject), Origin::Server, msg, |stream| {
@@ -41,5 +43,22 @@ fn send(shared: &Shared, account: &Account, subject: &[u8], headers: &[u8], payl
 fn send_json(shared: &Shared, account: &Account, subject: &[u8], value: &impl Serialize) {
     if let Ok(json) = serde_json::to_vec(value) {
         send(shared, account, subject, b"", &json);
+    }
+}
+
+/// Logs a message of the server itself: that of another account with every connection's, that of the system account
+/// only when all is to be traced.
+fn trace(shared: &Shared, account: &Account, msg: OutMsg<'_>) {
+    let options = shared.options();
+    let is_system = shared.accounts.is_system(account.id());
+    let Some(traced) = TraceOptions::new(&options.log).filter(|_| !is_system || options.log.trace_verbose)
+    else {
+        return;
+    };
+    let label = if is_system { "SYSTEM" } else { "ACCOUNT" };
+    let size_bytes = msg.headers.len() + msg.payload.len();
+    tracing::trace!("{label} - <<- [PUB {}  {size_bytes}]", String::from_utf8_lossy(msg.subject));
+    if let Some(content) = traced.content(msg.headers, msg.payload) {
+        tracing::trace!("{label} - <<- MSG_PAYLOAD: [{content}]");
     }
 }

@@ -123,9 +123,7 @@ pub(super) fn answer(shared: &Arc<Shared>, question: Question<'_>, request: &[u8
         }
         Err(description) => {
             let error = Some(Failure { code: 500, description });
-            // A question about an account has no page to be absent.
-            let data = question.account.is_empty().then_some(Value::Null);
-            Some(PageAnswer { server, data, error })
+            Some(PageAnswer { server, data: Some(Value::Null), error })
         }
     }
 }

@@ -97,7 +97,7 @@ impl Asker<'_> {
                 let Ok(name) = std::str::from_utf8(name) else { return false };
                 self.known(Question::about(name, question))
             }
-            [b"USER", _, b"INFO"] => {
+            [b"USER", b"INFO"] | [b"USER", _, b"INFO"] => {
                 self.answer(|| user_info(self.shared, client));
                 true
             }

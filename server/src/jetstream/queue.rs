@@ -44,6 +44,12 @@ impl QueueLimits {
     }
 }
 
+/// Whether a request of the API is about streams or consumers.
+pub(super) fn is_about_assets(subject: &[u8]) -> bool {
+    let rest = subject.strip_prefix(b"$JS.API.").unwrap_or_default();
+    rest.starts_with(b"STREAM.") || rest.starts_with(b"CONSUMER.")
+}
+
 #[cfg(test)]
 mod tests {
     use super::QueueLimits;

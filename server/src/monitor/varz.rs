@@ -68,6 +68,16 @@ struct Varz<'a> {
     system_account: String,
     slow_consumer_stats: ByKind,
     stale_connection_stats: ByKind,
+    disk_io_wait_stats: DiskWaits,
+}
+
+/// Waits in a queue for the disk. There is no such queue, so nobody ever waited.
+#[derive(Default, Serialize)]
+struct DiskWaits {
+    waiters: u64,
+    waits: u64,
+    wait_time: u64,
+    max_wait_time: u64,
 }
 
 /// Connections and what went through them.
@@ -165,6 +175,7 @@ pub(super) fn page(source: &MonitorSource, visits: &Visits) -> Page {
         system_account: source.system_account().map(|account| account.name().to_owned()).unwrap_or_default(),
         slow_consumer_stats: ByKind::clients(counts.slow_consumers),
         stale_connection_stats: ByKind::clients(counts.stale_connections),
+        disk_io_wait_stats: DiskWaits::default(),
     })
 }
 

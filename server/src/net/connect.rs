@@ -86,6 +86,7 @@ impl Connection {
         };
         tracing::error!("{} - authentication error{user}", self.client.label());
         self.reject(&Rejection::AuthorizationViolation);
+        self.introduce();
         events::refused(&self.shared, &self.client, CloseReason::AuthenticationViolation);
         self.stop(CloseReason::AuthenticationViolation)
     }
@@ -133,8 +134,19 @@ impl Connection {
         true
     }
 
+    /// Writes down who this claims to be, for pages and events.
+    fn introduce(&self) {
+        let mut identity = self.client.identity();
+        identity.user.clone_from(&self.options.user);
+        identity.name.clone_from(&self.options.name);
+        identity.lang.clone_from(&self.options.lang);
+        identity.version.clone_from(&self.options.version);
+        self.client.set_identity(identity);
+    }
+
     /// Writes down who this is, for logs, pages and events.
     pub(super) fn describe(&mut self) {
+        self.introduce();
         let options = &self.options;
         let mut identity = self.client.identity();
         identity.account = Arc::clone(&self.account);
@@ -145,9 +157,6 @@ impl Connection {
             ("", _) => "token".to_owned(),
             (user, _) => format!("user:{user}"),
         };
-        identity.name.clone_from(&options.name);
-        identity.lang.clone_from(&options.lang);
-        identity.version.clone_from(&options.version);
         identity.protocol = options.protocol;
         let mut label = format!("{} - cid:{}", self.client.peer(), self.client.id());
         let version = (!options.version.is_empty()).then(|| format!("v{}", options.version));

@@ -163,7 +163,8 @@ impl Outbound {
             return (Queued::Waiting, marked);
         }
         state.pressured = true;
-        (if state.is_stalling() { Queued::Stalling } else { Queued::Pressured }, marked)
+        let stalls = state.is_stalling() && !state.limits.drops_when_stalling;
+        (if stalls { Queued::Stalling } else { Queued::Pressured }, marked)
     }
 
     /// Whether producers should still wait for this connection.

@@ -149,7 +149,12 @@ impl Connection {
                 _ => {}
             }
         }
-        events::is_request(msg.to) && events::serve(&self.shared, &self.client, msg)
+        if !events::is_request(msg.to) {
+            return false;
+        }
+        // The request itself counts in the numbers that it asks for.
+        bench.count(&self.shared, &self.account, &self.client);
+        events::serve(&self.shared, &self.client, msg)
     }
 
     /// Tells a client that asked for it that nobody got its request. Only a plain subscription of its own to the

@@ -23,6 +23,26 @@ impl TraceOptions {
         let traced = Self { headers_only: options.trace_headers, max_len: options.max_traced_msg_len };
         options.trace.then_some(traced)
     }
+
+    /// What a line shows of a message, in quotes. `None` where there is nothing to show.
+    pub(crate) fn content(self, headers: &[u8], payload: &[u8]) -> Option<String> {
+        const BLOCK_END: &[u8] = b"\r\n\r\n";
+        let mut shown = if self.headers_only {
+            headers.strip_suffix(BLOCK_END).unwrap_or(headers).to_vec()
+        } else {
+            [headers, payload].concat()
+        };
+        if shown.is_empty() {
+            return None;
+        }
+        if self.max_len == 0 || shown.len() <= self.max_len {
+            return Some(quoted(&shown));
+        }
+        shown.truncate(self.max_len);
+        let mut text = quoted(&shown);
+        text.insert_str(text.len().saturating_sub(1), "...");
+        Some(text)
+    }
 }
 
 impl Connection {
@@ -90,31 +110,10 @@ impl Client {
 
     /// Logs what a message holds, as far as the options want that.
     fn trace_payload(&self, direction: &str, headers: &[u8], payload: &[u8]) {
-        let options = self.trace_options();
-        if let Some(content) = content(options, headers, payload) {
+        if let Some(content) = self.trace_options().content(headers, payload) {
             tracing::trace!("{} - {direction} MSG_PAYLOAD: [{content}]", self.label());
         }
     }
-}
-
-/// What a line shows of a message, in quotes. `None` where there is nothing to show.
-fn content(options: TraceOptions, headers: &[u8], payload: &[u8]) -> Option<String> {
-    const BLOCK_END: &[u8] = b"\r\n\r\n";
-    let mut shown = if options.headers_only {
-        headers.strip_suffix(BLOCK_END).unwrap_or(headers).to_vec()
-    } else {
-        [headers, payload].concat()
-    };
-    if shown.is_empty() {
-        return None;
-    }
-    if options.max_len == 0 || shown.len() <= options.max_len {
-        return Some(quoted(&shown));
-    }
-    shown.truncate(options.max_len);
-    let mut text = quoted(&shown);
-    text.insert_str(text.len().saturating_sub(1), "...");
-    Some(text)
 }
 
 /// CONNECT as it was sent, but for its secrets.
@@ -162,7 +161,7 @@ mod tests {
     fn a_message_is_shown_as_far_as_the_options_want() {
         let headers = b"NATS/1.0\r\nA: 1\r\n\r\n";
         let shown = |headers_only, max_len, headers: &[u8], payload: &[u8]| {
-            content(TraceOptions { headers_only, max_len }, headers, payload)
+            TraceOptions { headers_only, max_len }.content(headers, payload)
         };
         assert_eq!(shown(false, 0, b"", b"a\"b").as_deref(), Some(r#""a\"b""#));
         assert_eq!(shown(false, 2, b"", b"abc").as_deref(), Some(r#""ab...""#));
