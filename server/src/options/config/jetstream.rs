@@ -29,12 +29,11 @@ pub(super) fn read(node: &Node, draft: &mut Draft, report: &mut Report) -> Check
             let mut enabled = true;
             for (key, value) in entries.iter() {
                 let lower = key.to_ascii_lowercase();
+                let setting = Setting { lower: &lower, key, node: value };
                 if lower == "enable" || lower == "enabled" {
                     enabled = boolean(value)?;
-                } else if !store(&lower, key, value, options, report)?
-                    && !engine(&lower, key, value, options, report)?
-                {
-                    report.check(unknown(&lower, key, value));
+                } else if !store(setting, options, report)? && !engine(setting, options, report)? {
+                    report.check(unknown(setting));
                 }
             }
             options.enabled = enabled;
@@ -47,8 +46,18 @@ pub(super) fn read(node: &Node, draft: &mut Draft, report: &mut Report) -> Check
     Ok(())
 }
 
+/// One entry of the block.
+#[derive(Clone, Copy)]
+struct Setting<'a> {
+    /// The key in lower case.
+    lower: &'a str,
+    /// The key as it was written.
+    key: &'a str,
+    node: &'a Node,
+}
+
 /// A key of a feature that is not there, or one that nobody knows.
-fn unknown(lower: &str, key: &str, node: &Node) -> Checked<()> {
+fn unknown(Setting { lower, key, node }: Setting<'_>) -> Checked<()> {
     match lower {
         "key"
         | "ek"
@@ -79,13 +88,8 @@ fn number(key: &str, node: &Node) -> Checked<i64> {
 }
 
 /// Where messages are kept, how much, and how safely.
-fn store(
-    lower: &str,
-    key: &str,
-    node: &Node,
-    options: &mut JetStreamOptions,
-    report: &mut Report,
-) -> Checked<bool> {
+fn store(setting: Setting<'_>, options: &mut JetStreamOptions, report: &mut Report) -> Checked<bool> {
+    let Setting { lower, key, node } = setting;
     match lower {
         "store" | "store_dir" | "storedir" => {
             if options.store_dir.is_some() {
@@ -124,13 +128,8 @@ fn store(
 }
 
 /// What requests may do.
-fn engine(
-    lower: &str,
-    key: &str,
-    node: &Node,
-    options: &mut JetStreamOptions,
-    report: &mut Report,
-) -> Checked<bool> {
+fn engine(setting: Setting<'_>, options: &mut JetStreamOptions, report: &mut Report) -> Checked<bool> {
+    let Setting { lower, key, node } = setting;
     match lower {
         "strict" => match node.value {
             Value::Bool(value) => options.strict = value,

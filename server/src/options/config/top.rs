@@ -320,44 +320,17 @@ fn about_server(key: &str, node: &Node, draft: &mut Draft) -> Known {
         }
         "server_tags" => add_tags(node, &mut options.tags)?,
         "server_metadata" => {
-            let Value::Map(map) = &node.value else {
-                let kind = node.value.kind();
-                return Err(Problem::at(node, format!("error parsing metadata: unsupported type {kind}")));
-            };
-            for (name, value) in map.iter() {
+            for (name, value) in entries(node, "parsing metadata")?.iter() {
                 options.metadata.insert(name.to_owned(), string(value)?.to_owned());
             }
         }
         "feature_flags" => {
-            let Value::Map(map) = &node.value else {
-                let kind = node.value.kind();
-                return Err(Problem::at(
-                    node,
-                    format!("error parsing feature flags: unsupported type {kind}"),
-                ));
-            };
-            for (name, value) in map.iter() {
-                let Value::Bool(on) = value.value else {
-                    let (name, kind) = (quoted(name), value.value.kind());
-                    let text = format!("error parsing feature flag {name}: expected bool, got {kind}");
-                    return Err(Problem::at(value, text));
-                };
-                // The other flags concern clusters and mirrors; this one changes what clients see.
-                if name == "js_ack_fc_v2" && on {
-                    return Err(Problem::unsupported(value, name));
-                }
-                options.feature_flags.insert(name.to_owned(), on);
+            for (name, value) in entries(node, "parsing feature flags")?.iter() {
+                options.feature_flags.insert(name.to_owned(), feature_flag(name, value)?);
             }
         }
         "default_js_domain" => {
-            let Value::Map(map) = &node.value else {
-                let kind = node.value.kind();
-                return Err(Problem::at(
-                    node,
-                    format!("error default_js_domain config: unsupported type {kind}"),
-                ));
-            };
-            for (account, domain) in map.iter() {
+            for (account, domain) in entries(node, "default_js_domain config")?.iter() {
                 options.default_js_domain.insert(account.to_owned(), string(domain)?.to_owned());
             }
         }
@@ -366,6 +339,29 @@ fn about_server(key: &str, node: &Node, draft: &mut Draft) -> Known {
         _ => return Ok(false),
     }
     Ok(true)
+}
+
+/// The entries of a block; `what` says in the error what could not be done.
+fn entries<'n>(node: &'n Node, what: &str) -> Checked<&'n Map> {
+    match &node.value {
+        Value::Map(map) => Ok(map),
+        other => Err(Problem::at(node, format!("error {what}: unsupported type {}", other.kind()))),
+    }
+}
+
+fn feature_flag(name: &str, node: &Node) -> Checked<bool> {
+    let Value::Bool(on) = node.value else {
+        let (name, kind) = (quoted(name), node.value.kind());
+        return Err(Problem::at(
+            node,
+            format!("error parsing feature flag {name}: expected bool, got {kind}"),
+        ));
+    };
+    // The other flags concern clusters and mirrors; this one changes what clients see.
+    if name == "js_ack_fc_v2" && on {
+        return Err(Problem::unsupported(node, name));
+    }
+    Ok(on)
 }
 
 /// Tags are lower case, trimmed, and each is there once.
