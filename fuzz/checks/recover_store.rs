@@ -52,7 +52,7 @@ impl Bench {
         let disk = SimDisk::new(1);
         let storage =
             Storage::open(Arc::new(disk.clone()), Path::new("/store"), false).expect("an empty disk");
-        let options = FileOptions { block_size_bytes: BLOCK_BYTES, compress };
+        let options = FileOptions { block_size_bytes: BLOCK_BYTES, compress, fast_start_from_bytes: 0 };
         let store = storage.create_stream("$G", "S", b"{}", options).expect("a new stream");
         Self { disk, storage, options, store, written: BTreeSet::new(), damaged: false }
     }

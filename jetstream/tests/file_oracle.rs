@@ -85,7 +85,7 @@ fn storage(dir: &Path) -> Storage {
 
 fn options(name: &str) -> FileOptions {
     let block_size_bytes = if matches!(name, "ONE" | "SQUEEZED") { 32_000 } else { 4 << 20 };
-    FileOptions { block_size_bytes, compress: name == "SQUEEZED" }
+    FileOptions { block_size_bytes, compress: name == "SQUEEZED", fast_start_from_bytes: 0 }
 }
 
 fn open_all(storage: &Storage) -> BTreeMap<String, FileStore> {

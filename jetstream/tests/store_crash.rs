@@ -50,7 +50,8 @@ impl Bench {
         let mut rng = SmallRng::seed_from_u64(seed);
         let disk = SimDisk::new(seed ^ 0x5eed);
         let storage = Storage::open(Arc::new(disk.clone()), Path::new("/store"), true).unwrap();
-        let options = FileOptions { block_size_bytes: 400, compress: rng.random_bool(0.3) };
+        let options =
+            FileOptions { block_size_bytes: 400, compress: rng.random_bool(0.3), fast_start_from_bytes: 0 };
         let store = storage.create_stream("$G", "S", b"{}", options).unwrap();
         let power = rng.random_bool(0.5);
         Self {

@@ -43,7 +43,7 @@ impl File {
     fn new(compress: bool) -> Self {
         let disk = Arc::new(SimDisk::new(1));
         let storage = Storage::open(disk, Path::new("/store"), false).unwrap();
-        Self { storage, options: FileOptions { block_size_bytes: 600, compress } }
+        Self { storage, options: FileOptions { block_size_bytes: 600, compress, fast_start_from_bytes: 0 } }
     }
 }
 

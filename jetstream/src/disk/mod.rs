@@ -70,6 +70,8 @@ pub struct DirEntry {
     pub is_dir: bool,
     /// Size of the file in bytes.
     pub size_bytes: u64,
+    /// When the file was last changed, nanoseconds since 1970 by the disk's clock; 0 where that is not known.
+    pub modified_ns: i64,
 }
 
 /// An open file.

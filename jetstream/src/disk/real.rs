@@ -5,6 +5,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::Path;
+use std::time::UNIX_EPOCH;
 
 /// What is stored is for the owner alone, as with nats-server.
 const FILE_MODE: u32 = 0o600;
@@ -77,6 +78,7 @@ impl Disk for RealDisk {
                 name,
                 is_dir: metadata.is_dir(),
                 size_bytes: metadata.len(),
+                modified_ns: modified_ns(&metadata),
             });
         }
         listed.sort_by(|a, b| a.name.cmp(&b.name));
@@ -86,6 +88,11 @@ impl Disk for RealDisk {
     fn sync_dir(&self, path: &Path) -> io::Result<()> {
         File::open(path)?.sync_all()
     }
+}
+
+fn modified_ns(metadata: &fs::Metadata) -> i64 {
+    let since = metadata.modified().ok().and_then(|at| at.duration_since(UNIX_EPOCH).ok());
+    since.and_then(|since| i64::try_from(since.as_nanos()).ok()).unwrap_or(0)
 }
 
 #[derive(Debug)]

@@ -58,6 +58,8 @@ struct Inode {
     content: Vec<u8>,
     durable: Vec<u8>,
     unsynced: Vec<Change>,
+    /// The operation that changed it last.
+    modified: u64,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -174,7 +176,9 @@ impl World {
             }
             (change, _) => change,
         };
+        let operations = self.operations;
         let inode = self.inodes.get_mut(inode).ok_or(io::ErrorKind::NotFound)?;
+        inode.modified = operations;
         if struck.is_none() || matches!(change, Change::Write(..)) {
             change.apply(&mut inode.content, None);
             inode.unsynced.push(change);
@@ -236,6 +240,9 @@ impl World {
                     _ => change.apply(&mut content, None),
                 }
             }
+            if inode.content != content {
+                inode.modified = self.operations;
+            }
             inode.durable.clone_from(&content);
             inode.content = content;
         }
@@ -286,6 +293,12 @@ impl SimDisk {
     pub fn power_failure(&self) {
         self.restart();
         self.0.lock().lose();
+    }
+
+    /// Another disk with the same content, which goes its own way.
+    #[must_use]
+    pub fn clone_of(&self) -> Self {
+        Self(Arc::new(Mutex::new(self.0.lock().clone())))
     }
 
     /// Another disk, as this one would be found after a power failure now, with accidents that follow from `seed`.
@@ -395,9 +408,12 @@ impl Disk for SimDisk {
         let inside = world.names.iter().filter(|(name, _)| name.parent() == Some(path));
         Ok(inside
             .filter_map(|(name, entry)| {
-                let size_bytes = match entry {
-                    Entry::Dir => 0,
-                    Entry::File(inode) => world.inodes.get(*inode)?.content.len() as u64,
+                let (size_bytes, modified) = match entry {
+                    Entry::Dir => (0, 0),
+                    Entry::File(inode) => {
+                        let inode = world.inodes.get(*inode)?;
+                        (inode.content.len() as u64, inode.modified)
+                    }
                 };
                 let file_name = name.file_name()?.to_str()?.to_owned();
                 Some(DirEntry {
@@ -405,6 +421,7 @@ impl Disk for SimDisk {
                     name: file_name,
                     is_dir: *entry == Entry::Dir,
                     size_bytes,
+                    modified_ns: i64::try_from(modified).ok()?,
                 })
             })
             .collect())

@@ -11,12 +11,15 @@ use crate::store::StoreError;
 use std::ops::ControlFlow;
 
 impl FileStore {
-    /// Makes everything durable and writes `index.db`.
+    /// Makes everything durable and writes `index.db`, and what makes JetKV's own start fast.
     pub(super) fn finish(&mut self) -> Result<(), StoreError> {
         self.sync_files()?;
         self.all_chores();
-        if self.index_db_is_true || self.blocks.is_empty() {
+        if self.blocks.is_empty() {
             return Ok(());
+        }
+        if self.index_db_is_true {
+            return self.write_fast_start();
         }
         let Some(index) = self.summary() else { return Ok(()) };
         let key = ChecksumKey::name(&self.files.name);
@@ -27,7 +30,8 @@ impl FileStore {
             .replace(&path, &file, false)
             .map_err(|error| io_error("could not write", &path, error))?;
         self.index_db_is_true = true;
-        Ok(())
+        self.fast_start_is_true = false;
+        self.write_fast_start()
     }
 
     /// What `index.db` says of the blocks; `None` where a message cannot be read.

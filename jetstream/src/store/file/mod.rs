@@ -7,6 +7,7 @@
 mod block;
 mod close;
 mod compress;
+mod fast_start;
 mod files;
 mod housekeeping;
 mod index_db;
@@ -70,6 +71,8 @@ pub struct FileStore {
     undo: Undo,
     /// Blocks whose files are longer than what was kept of them, and their right lengths; 0 for those that go.
     to_cut: Vec<(u32, u64)>,
+    /// Whether `jetkv.db` does, where `index.db` does.
+    fast_start_is_true: bool,
     /// Whether `index.db` says what is true now.
     index_db_is_true: bool,
 }

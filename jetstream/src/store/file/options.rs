@@ -4,6 +4,8 @@
 const LARGE_BYTES: u64 = 8 << 20;
 /// Blocks of key-value buckets, and of streams whose messages go when they are acknowledged.
 const MEDIUM_BYTES: u64 = 4 << 20;
+/// Smaller streams are read as fast as what is noted of them.
+const FAST_START_FROM_BYTES: u64 = 1 << 20;
 /// No block size below this.
 const SMALL_BYTES: u64 = 32_000;
 /// What the record of a message is assumed to need beside its payload: its fixed parts and headers' length.
@@ -37,11 +39,13 @@ pub struct FileOptions {
     pub block_size_bytes: u64,
     /// Compress blocks (S2) once they are full.
     pub compress: bool,
+    /// What makes a start fast is noted at an orderly stop where the blocks are at least as large together.
+    pub fast_start_from_bytes: u64,
 }
 
 impl Default for FileOptions {
     fn default() -> Self {
-        Self { block_size_bytes: LARGE_BYTES, compress: false }
+        Self { block_size_bytes: LARGE_BYTES, compress: false, fast_start_from_bytes: FAST_START_FROM_BYTES }
     }
 }
 
@@ -61,7 +65,7 @@ impl FileOptions {
         } else {
             LARGE_BYTES
         };
-        Self { block_size_bytes, compress }
+        Self { block_size_bytes, compress, ..Self::default() }
     }
 }
 

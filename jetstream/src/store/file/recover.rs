@@ -5,6 +5,7 @@
 #![warn(clippy::indexing_slicing)]
 
 use super::block::Block;
+use super::fast_start::{FastStart, block_index};
 use super::files::{StreamFiles, io_error};
 use super::index_db::{self, IndexDb};
 use super::log::Log;
@@ -12,7 +13,7 @@ use super::read::{Reader, content};
 use super::record::{CHECKSUM_LEN, ChecksumKey, Kind, Record};
 use super::scan::{Damage, Found, Scan};
 use super::seqset::SeqSet;
-use super::undo::Undo;
+use super::undo::{Undo, hold};
 use super::{Durability, FileOptions, FileStore, ttl};
 use crate::disk::DirEntry;
 use crate::store::index::SubjectIndex;
@@ -32,6 +33,7 @@ const CLAIM_MAX: u64 = 64 << 10;
 struct Recovery {
     files: StreamFiles,
     index_db: Option<IndexDb>,
+    fast: FastStart,
     /// Sequences that tombstones in later blocks, or in the one being read, removed.
     removed: SeqSet,
     /// First sequence of the block after; records at or above it are out of order.
@@ -40,6 +42,8 @@ struct Recovery {
     unlogged: Vec<u64>,
     /// Newest first.
     blocks: Vec<Block>,
+    /// Which of them were not read, since what was noted of them is still true.
+    known: Vec<bool>,
     /// Subjects of the messages held, one list for each block, newest first.
     subjects: Vec<Subjects>,
     damaged: BTreeMap<u64, String>,
@@ -73,8 +77,13 @@ impl FileStore {
         }
         let mut indices: Vec<u32> = entries.iter().filter_map(|entry| block_index(&entry.name)).collect();
         indices.sort_unstable();
+        let index_db = read_index_db(&files, &entries);
+        // What goes beyond a whole `index.db` must not be believed longer than it.
+        let fast = index_db.as_ref().map(|_| FastStart::read(&files, &entries));
         let mut recovery = Recovery {
-            index_db: read_index_db(&files, &entries),
+            index_db,
+            fast: fast.unwrap_or_default(),
+            known: Vec::with_capacity(indices.len()),
             files,
             removed: SeqSet::default(),
             ceiling: u64::MAX,
@@ -88,13 +97,66 @@ impl FileStore {
             cut: None,
         };
         for (age, index) in indices.into_iter().rev().enumerate() {
-            recovery.read_block(index, age == 0)?;
+            match recovery.fast.blocks.remove(&index) {
+                Some(block) => recovery.take_known(block),
+                None => {
+                    recovery.read_block(index, age == 0)?;
+                    recovery.known.push(false);
+                }
+            }
         }
         recovery.build(options, leftovers(&entries))
     }
 }
 
 impl Recovery {
+    /// Takes a block whose file is as it was when it was noted.
+    fn take_known(&mut self, block: Block) {
+        if block.last_seq >= self.newest.0 {
+            self.newest = (block.last_seq, block.last_ts_ns);
+        }
+        self.told_seq = self.told_seq.max(block.last_seq);
+        // A first record that holds nothing may be a mark, which may repeat the last sequence of the block before.
+        let is_message = block.table.get(block.first_seq).is_some();
+        self.ceiling = self.ceiling.min(block.first_seq + u64::from(!is_message));
+        self.blocks.push(block);
+        self.subjects.push(Subjects::default());
+        self.known.push(true);
+    }
+
+    /// The index of subjects: what was noted of blocks that were not read, and what the others brought.
+    fn index(&mut self) -> SubjectIndex {
+        let mut index = SubjectIndex::default();
+        let any_known = self.known.contains(&true);
+        if any_known {
+            for (block, _) in self.blocks.iter_mut().zip(&self.known).filter(|(_, known)| **known) {
+                for seq in self.removed.within(block.first_seq, block.last_seq) {
+                    block.forget(seq);
+                }
+            }
+            std::mem::take(&mut self.fast).each_subject(|subject, seq| {
+                let position = self.blocks.partition_point(|block| block.last_seq < seq);
+                let block = self.blocks.get(position).filter(|_| self.known.get(position) == Some(&true));
+                if block.is_some_and(|block| block.table.get(seq).is_some()) {
+                    index.record(subject, seq);
+                }
+            });
+        }
+        for subjects in self.subjects.iter().rev() {
+            let mut start = 0;
+            for (seq, end) in &subjects.ends {
+                let subject = subjects.bytes.get(start..*end).unwrap_or_default();
+                start = *end;
+                if any_known && index.get(subject).is_some_and(|entry| entry.last_seq > *seq) {
+                    hold(&mut index, subject, *seq);
+                } else {
+                    index.record(subject, *seq);
+                }
+            }
+        }
+        index
+    }
+
     fn read_block(&mut self, index: u32, is_last: bool) -> Result<(), StoreError> {
         let path = self.files.block_path(index);
         let file_is_compressed;
@@ -219,6 +281,7 @@ impl Recovery {
 
     fn build(mut self, options: FileOptions, leftovers: Leftovers) -> Result<FileStore, StoreError> {
         self.blocks.reverse();
+        self.known.reverse();
         let mut before = (0, 0);
         for block in &mut self.blocks {
             if block.records == 0 {
@@ -226,14 +289,7 @@ impl Recovery {
             }
             before = (block.last_seq, block.last_ts_ns);
         }
-        let mut index = SubjectIndex::default();
-        for subjects in self.subjects.iter().rev() {
-            let mut start = 0;
-            for (seq, end) in &subjects.ends {
-                index.record(subjects.bytes.get(start..*end).unwrap_or_default(), *seq);
-                start = *end;
-            }
-        }
+        let index = self.index();
         if let Some(index_db) = &self.index_db
             && index_db.totals.last_seq > self.newest.0
         {
@@ -243,6 +299,7 @@ impl Recovery {
         self.damaged.retain(|seq, _| !self.removed.contains(*seq));
         self.expiries.sort_unstable();
         let index_db_is_true = self.index_db_is_true(&totals);
+        let fast_start_is_true = self.known.iter().all(|known| *known);
         let mut store = FileStore {
             log: Log::at(self.blocks.last().map_or(0, |block| block.len)),
             files: self.files,
@@ -261,6 +318,7 @@ impl Recovery {
             unlogged: self.unlogged,
             undo: Undo::default(),
             to_cut: Vec::new(),
+            fast_start_is_true,
             index_db_is_true,
         };
         store.keep_all();
@@ -349,10 +407,6 @@ fn leftovers(entries: &[DirEntry]) -> Leftovers {
         outdated: paths(&|name| DERIVED_FILES.contains(&name)),
         unfinished: paths(&|name| name.ends_with(".blk.tmp") || name.ends_with(".new")),
     }
-}
-
-fn block_index(name: &str) -> Option<u32> {
-    name.strip_suffix(".blk").and_then(|number| number.parse().ok())
 }
 
 fn read_index_db(files: &StreamFiles, entries: &[DirEntry]) -> Option<IndexDb> {

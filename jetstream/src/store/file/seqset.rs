@@ -27,6 +27,16 @@ impl SeqSet {
         self.words.get(&(seq / 64)).is_some_and(|word| word >> (seq % 64) & 1 == 1)
     }
 
+    /// Those from `first` to `last`, ascending.
+    pub(super) fn within(&self, first: u64, last: u64) -> impl Iterator<Item = u64> + '_ {
+        let words = self.words.range(first / 64..=(last / 64).max(first / 64));
+        words
+            .flat_map(|(at, word)| {
+                (0..64).filter(move |bit| word >> bit & 1 == 1).map(move |bit| at * 64 + bit)
+            })
+            .filter(move |seq| (first..=last).contains(seq))
+    }
+
     pub(super) fn len(&self) -> u64 {
         self.words.values().map(|word| u64::from(word.count_ones())).sum()
     }

@@ -11,6 +11,7 @@ use super::log::Log;
 use super::record::CHECKSUM_LEN;
 use super::table::Place;
 use crate::filter::Filter;
+use crate::store::index::SubjectIndex;
 use crate::store::{Lost, StoreError};
 use std::io;
 use std::ops::ControlFlow;
@@ -85,6 +86,19 @@ impl BlockMark {
         block.ttls = self.ttls;
         block.schedules = self.schedules;
         block.last_checksum = self.last_checksum;
+    }
+}
+
+/// Records a sequence under a subject, where higher ones may be recorded already.
+pub(super) fn hold(index: &mut SubjectIndex, subject: &[u8], seq: u64) {
+    let newer: Vec<u64> =
+        index.seqs(subject).map(|seqs| seqs.iter().filter(|at| *at > seq).collect()).unwrap_or_default();
+    for at in &newer {
+        index.forget(subject, *at);
+    }
+    index.record(subject, seq);
+    for at in &newer {
+        index.record(subject, *at);
     }
 }
 
@@ -165,15 +179,7 @@ impl FileStore {
         let Some(subject) = self.subject_at(position, seq, place) else { return false };
         let Some(block) = self.blocks.get_mut(position) else { return false };
         block.hold_again(seq, place);
-        let newer: Vec<u64> = std::iter::successors(self.index.at_or_after(&subject, seq), |at| {
-            self.index.at_or_after(&subject, at + 1)
-        })
-        .collect();
-        newer.iter().for_each(|at| {
-            self.index.forget(&subject, *at);
-        });
-        self.index.record(&subject, seq);
-        newer.iter().for_each(|at| self.index.record(&subject, *at));
+        hold(&mut self.index, &subject, seq);
         if self.totals.msgs == 0 || seq < self.totals.first_seq {
             self.totals.first_seq = seq;
             self.first_ts_ns.set(None);
