@@ -140,6 +140,11 @@ impl MonitorSource {
         self.address
     }
 
+    /// Host and port that INFO names: the advertised ones, if any are.
+    pub fn advertised(&self) -> (String, u16) {
+        self.shared.listening()
+    }
+
     /// The options in force.
     pub fn options(&self) -> Arc<Options> {
         self.shared.options()

@@ -248,7 +248,8 @@ impl Consumers {
         let created_ns = i64::try_from(ctx.now_ns).unwrap_or(i64::MAX);
         let mut consumer = Consumer::new(slot, &name, created_ns, config, ctx.config);
         let (store, mut out) = part(ctx);
-        consumer.set_inactive_threshold(&mut self.shared);
+        let is_durable = consumer.config.is_durable();
+        consumer.set_inactive_threshold(&mut self.shared, is_durable);
         let begun = consumer
             .start(store, out.config)
             .and_then(|()| consumer.save_config(&mut self.shared, out.now_ns));
@@ -322,7 +323,8 @@ impl Consumers {
         let (store, out) = part(ctx);
         let shared = &mut self.shared;
         if consumer.inactive_ns == 0 {
-            consumer.set_inactive_threshold(shared);
+            let is_durable = consumer.config.is_durable();
+            consumer.set_inactive_threshold(shared, is_durable);
         }
         let payload_max = shared.settings.max_payload_bytes;
         consumer.slow_down(out.config.max_msg_size, payload_max, out.now_ns, store.state().last_seq);
@@ -541,7 +543,7 @@ impl Consumer {
             self.set_rate(out.config.max_msg_size, payload_max, out.now_ns);
         }
         if old.inactive_threshold_ns != self.config.inactive_threshold_ns {
-            self.set_inactive_threshold(shared);
+            self.set_inactive_threshold(shared, old.is_durable());
             shared.timers.disarm(&mut self.armed, self.slot, Kind::Inactive);
             self.arm_inactive(shared, out.now_ns);
         }

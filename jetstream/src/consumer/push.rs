@@ -15,13 +15,14 @@ const JITTER_NS_MIN: u64 = 100_000_000;
 const JITTER_NS_MAX: u64 = 1_000_000_000;
 
 impl Consumer {
-    /// Works out after which idle time the consumer goes.
-    pub(super) fn set_inactive_threshold(&mut self, shared: &mut Shared) {
+    /// Works out after which idle time the consumer goes. A change of a consumer that was not durable until then still
+    /// gives it the idle time of one that is not (nats-server v2.15.2), so `is_durable` is what it was before.
+    pub(super) fn set_inactive_threshold(&mut self, shared: &mut Shared, is_durable: bool) {
         let mut jitter_ns = || shared.rng.random_range(JITTER_NS_MIN..JITTER_NS_MAX);
         let configured_ns = u64::try_from(self.config.inactive_threshold_ns).unwrap_or(0);
         self.inactive_ns = if configured_ns > 0 {
             configured_ns + if self.is_push() { 0 } else { jitter_ns() }
-        } else if self.config.is_durable() {
+        } else if is_durable {
             0
         } else {
             self.config.inactive_threshold_ns = INACTIVE_NS;

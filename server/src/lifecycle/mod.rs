@@ -126,7 +126,6 @@ impl Server {
         shared.set_bound_port(address.port());
         let (host, port) = announce::advertised(&shared.options());
         shared.set_listening(host, port);
-        banner::log_listening(&options.host, address.port());
         first.spawn(net::listen(Arc::clone(&shared), listener, threads.handles()));
         first.spawn(events::beat(Arc::clone(&shared)));
         let inner = Inner {
@@ -145,6 +144,7 @@ impl Server {
     /// called once, after everything else that listens has been started; `monitoring` is where the pages are.
     pub fn ready(&self, monitoring: Option<SocketAddr>) {
         *self.inner.monitor_address.lock() = monitoring;
+        banner::log_listening(&self.inner.shared.options().host, self.inner.address.port());
         if let Some(directory) = &self.inner.shared.options().ports_file_dir {
             *self.inner.ports_file.lock() = PortsFile::write(directory, &self.inner.ports());
         }

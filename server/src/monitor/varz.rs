@@ -123,14 +123,15 @@ pub(super) fn page(source: &MonitorSource, visits: &Visits) -> Page {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let ns = |time: std::time::Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
     let start = time(source.started_ns());
+    let (host, port) = source.advertised();
     Page::json(&Varz {
         server_id: source.server_id(),
         server_name: source.server_name(),
         version: NATS_VERSION,
         proto: 1,
         go: concat!("jetkv", env!("CARGO_PKG_VERSION")),
-        host: &options.host,
-        port: source.client_address().port(),
+        host: &host,
+        port,
         auth_required: source.auth_required(),
         max_connections: options.limits.max_connections,
         max_subscriptions: options.limits.max_subscriptions,

@@ -188,11 +188,12 @@ impl Default for Options {
 }
 
 impl Options {
-    /// Name of the system account, if there is one.
+    /// Name of the system account, if there is one. JetStream needs one, and has it even where it is not wanted
+    /// (nats-server v2.15.2).
     pub fn system_account_name(&self) -> Option<&str> {
         match &self.system_account {
             Some(name) => Some(name),
-            None if self.no_system_account => None,
+            None if self.no_system_account && !self.jetstream.enabled => None,
             None => Some(defaults::SYSTEM_ACCOUNT),
         }
     }
