@@ -103,7 +103,7 @@ impl Bench {
         let _ = match kind {
             13 => handle.write_at(&[value], offset),
             14 if value & 1 == 1 => handle.set_len(offset),
-            14 => handle.write_at(&vec![value; 40], offset),
+            14 => handle.write_at(&[value; 40], offset),
             _ if value == 0 => self.disk.remove_file(&path),
             _ => self.disk.flip_bit(&path, usize::try_from(offset).unwrap_or(0) * 8 + usize::from(value % 8)),
         };
