@@ -145,6 +145,24 @@ func jsPull(w *world) {
 	})
 	must(err)
 	w.raw("consumer", "$JS.API.CONSUMER.INFO.PULL.d", "")
+	w.fetch(consumer)
+	w.raw("consumer at the end", "$JS.API.CONSUMER.INFO.PULL.d", "")
+	w.consume(stream)
+	_, err = stream.CreateConsumer(w, jetstream.ConsumerConfig{Durable: "f", FilterSubject: "pull.x"})
+	w.result("create another under the same name", "ok", err)
+	_, err = stream.Consumer(w, "missing")
+	w.result("missing consumer", "ok", err)
+	w.result("delete consumer", "ok", stream.DeleteConsumer(w, "f"))
+	w.result("delete consumer again", "ok", stream.DeleteConsumer(w, "f"))
+	names := stream.ConsumerNames(w)
+	for name := range names.Name() {
+		w.result("name", name, nil)
+	}
+	must(w.js.DeleteStream(w, "PULL"))
+}
+
+// fetch takes what a consumer has and answers it in each way.
+func (w *world) fetch(consumer jetstream.Consumer) {
 	batch, err := consumer.Fetch(4)
 	must(err)
 	number := 0
@@ -181,7 +199,10 @@ func jsPull(w *world) {
 	}
 	_, err = consumer.Next(jetstream.FetchMaxWait(100 * time.Millisecond))
 	w.result("nothing left", "ok", err)
-	w.raw("consumer at the end", "$JS.API.CONSUMER.INFO.PULL.d", "")
+}
+
+// consume has messages called back as they come.
+func (w *world) consume(stream jetstream.Stream) {
 	filtered, err := stream.CreateConsumer(w, jetstream.ConsumerConfig{
 		Durable: "f", FilterSubjects: []string{"pull.b", "pull.c"}, DeliverPolicy: jetstream.DeliverByStartSequencePolicy,
 		OptStartSeq: 9, AckPolicy: jetstream.AckNonePolicy,
@@ -202,17 +223,6 @@ func jsPull(w *world) {
 		}
 	}
 	running.Stop()
-	_, err = stream.CreateConsumer(w, jetstream.ConsumerConfig{Durable: "f", FilterSubject: "pull.x"})
-	w.result("create another under the same name", "ok", err)
-	_, err = stream.Consumer(w, "missing")
-	w.result("missing consumer", "ok", err)
-	w.result("delete consumer", "ok", stream.DeleteConsumer(w, "f"))
-	w.result("delete consumer again", "ok", stream.DeleteConsumer(w, "f"))
-	names := stream.ConsumerNames(w)
-	for name := range names.Name() {
-		w.result("name", name, nil)
-	}
-	must(w.js.DeleteStream(w, "PULL"))
 }
 
 // jsOrdered reads a stream in order without acknowledgements.

@@ -39,6 +39,45 @@ func objects(w *world) {
 	w.raw("stream", "$JS.API.STREAM.INFO.OBJ_things", "")
 	watcher, err := store.Watch(w)
 	must(err)
+	w.putAndLink(store)
+	w.objectList("list", store)
+	w.result("delete", "ok", store.Delete(w, "tiny"))
+	w.result("delete missing", "ok", store.Delete(w, "missing"))
+	_, err = store.GetBytes(w, "tiny")
+	w.result("get deleted", "ok", err)
+	w.objectList("list after delete", store)
+	w.objectList("list with deleted", store, jetstream.ListObjectsShowDeleted())
+	// The mark, three puts, the rename, the second put, the link and the delete.
+	for range 8 {
+		select {
+		case info := <-watcher.Updates():
+			if info == nil {
+				w.say("watch", fields{"mark": true})
+			} else {
+				w.say("watch", infoFields(info))
+			}
+		case <-time.After(patience):
+			panic("the object watcher is silent")
+		}
+	}
+	must(watcher.Stop())
+	status, err := store.Status(w)
+	must(err)
+	w.say("status", fields{
+		"bucket": status.Bucket(), "description": status.Description(), "ttl": status.TTL().String(),
+		"storage": status.Storage().String(), "replicas": status.Replicas(), "sealed": status.Sealed(),
+		"store": status.BackingStore(), "metadata": status.Metadata(), "compressed": status.IsCompressed(),
+	})
+	w.result("seal", "ok", store.Seal(w))
+	_, err = store.PutString(w, "late", "x")
+	w.result("put to a sealed store", "ok", err)
+	w.result("delete store", "ok", w.js.DeleteObjectStore(w, "things"))
+	_, err = w.js.ObjectStore(w, "things")
+	w.result("open a missing store", "ok", err)
+}
+
+// putAndLink keeps objects of each size, reads them, renames one and links to it.
+func (w *world) putAndLink(store jetstream.ObjectStore) {
 	big := make([]byte, 700_000)
 	for i := range big {
 		big[i] = byte(i * 7 % 251)
@@ -69,49 +108,16 @@ func objects(w *world) {
 	w.object("link", info, err)
 	text, err = store.GetString(w, "link")
 	w.result("get through the link", text, err)
-	list := func(step string, options ...jetstream.ListObjectsOpt) {
-		infos, err := store.List(w, options...)
-		if err != nil {
-			w.say(step, failure(err))
-			return
-		}
-		sort.Slice(infos, func(i, j int) bool { return infos[i].Name < infos[j].Name })
-		for _, info := range infos {
-			w.say(step, infoFields(info))
-		}
+}
+
+func (w *world) objectList(step string, store jetstream.ObjectStore, options ...jetstream.ListObjectsOpt) {
+	infos, err := store.List(w, options...)
+	if err != nil {
+		w.say(step, failure(err))
+		return
 	}
-	list("list")
-	w.result("delete", "ok", store.Delete(w, "tiny"))
-	w.result("delete missing", "ok", store.Delete(w, "missing"))
-	_, err = store.GetBytes(w, "tiny")
-	w.result("get deleted", "ok", err)
-	list("list after delete")
-	list("list with deleted", jetstream.ListObjectsShowDeleted())
-	// The mark, three puts, the rename, the second put, the link and the delete.
-	for range 8 {
-		select {
-		case info := <-watcher.Updates():
-			if info == nil {
-				w.say("watch", fields{"mark": true})
-			} else {
-				w.say("watch", infoFields(info))
-			}
-		case <-time.After(patience):
-			panic("the object watcher is silent")
-		}
+	sort.Slice(infos, func(i, j int) bool { return infos[i].Name < infos[j].Name })
+	for _, info := range infos {
+		w.say(step, infoFields(info))
 	}
-	must(watcher.Stop())
-	status, err := store.Status(w)
-	must(err)
-	w.say("status", fields{
-		"bucket": status.Bucket(), "description": status.Description(), "ttl": status.TTL().String(),
-		"storage": status.Storage().String(), "replicas": status.Replicas(), "sealed": status.Sealed(),
-		"store": status.BackingStore(), "metadata": status.Metadata(), "compressed": status.IsCompressed(),
-	})
-	w.result("seal", "ok", store.Seal(w))
-	_, err = store.PutString(w, "late", "x")
-	w.result("put to a sealed store", "ok", err)
-	w.result("delete store", "ok", w.js.DeleteObjectStore(w, "things"))
-	_, err = w.js.ObjectStore(w, "things")
-	w.result("open a missing store", "ok", err)
 }
