@@ -1,4 +1,5 @@
-//! Sessions with consumers: pulls that do not wait, pushes, every kind of ack, updates, deletes, restarts.
+//! Sessions with consumers: pulls that wait and pulls that do not, pushes with heartbeats and flow control, every kind of
+//! ack, updates, pauses, deletes, restarts.
 
 use serde_json::{Value, json};
 
@@ -6,14 +7,30 @@ use super::operation::Operation;
 use super::streams;
 use crate::random::Random;
 
-/// Longer than any session: nothing is delivered again by time, only by a `-NAK` or a new pull.
-const ACK_WAIT_NS: u64 = 3_600_000_000_000;
-const NAMES: [&str; 3] = ["c1", "c2", "c3"];
+/// Longer than any session: nothing is delivered again by time, and no pull that waits ends by time.
+const LONG_NS: u64 = 3_600_000_000_000;
+/// A pull that waits for its end.
+const SHORT_NS: u64 = 50_000_000;
+/// The shortest that nats-server takes.
+const HEARTBEAT_NS: u64 = 100_000_000;
+/// Two of the names belong to pull consumers, so that acks of both kinds have something to aim at.
+const PUSH_NAME: &str = "c3";
+const NAMES: [&str; 3] = ["c1", "c2", PUSH_NAME];
+/// Deliver subjects; pulls that wait have others.
+const DELIVER: [&str; 2] = ["one", "two"];
 /// So many operations are restarts, in a thousand.
 const RESTARTS: u64 = 8;
 
+/// What a session keeps to from its first operation to its last.
+struct Plan {
+    /// Whether the consumers of these names have filters. nats-server v2.15.2 forgets to tell a consumer of new messages
+    /// once an update has removed its last filter.
+    filtered: [bool; 3],
+}
+
 /// A session of at least `length` operations.
 pub fn session(mut random: Random, length: usize) -> Vec<Operation> {
+    let plan = Plan { filtered: NAMES.map(|_| random.chance(60)) };
     let stream = json!({
         "name": "@A",
         "subjects": ["@a.*"],
@@ -27,16 +44,17 @@ pub fn session(mut random: Random, length: usize) -> Vec<Operation> {
     for number in 0..random.below(6) {
         operations.push(publish(&mut random, number));
     }
-    operations.push(create(&mut random));
+    operations.push(create(&mut random, &plan));
     while operations.len() < length {
         if random.below(1000) < RESTARTS {
             operations.push(Operation::Restart { kill: false });
             continue;
         }
         let operation = match random.below(100) {
-            0..=24 => publish(&mut random, 9),
-            25..=32 => create(&mut random),
-            33..=54 => pull(&mut random),
+            0..=23 => publish(&mut random, 9),
+            24..=31 => create(&mut random, &plan),
+            32..=46 => pull(&mut random),
+            47..=54 => waiting_pull(&mut random),
             55..=74 => acknowledge(&mut random),
             75..=77 => Operation::api(&format!("CONSUMER.DELETE.@A.{}", name(&mut random)), ""),
             78..=79 => Operation::api("STREAM.PURGE.@A", purge(&mut random)),
@@ -45,8 +63,10 @@ pub fn session(mut random: Random, length: usize) -> Vec<Operation> {
                 Operation::api("STREAM.MSG.DELETE.@A", body)
             }
             82..=83 => malformed(&mut random),
-            84..=85 => Operation::read("CONSUMER.NAMES.@A", ""),
-            86..=89 => streams::info(),
+            84 => Operation::read("CONSUMER.NAMES.@A", ""),
+            85..=86 => pause(&mut random),
+            87 => Operation::Heartbeat { inbox: random.pick(&DELIVER) },
+            88..=89 => streams::info(),
             _ => Operation::read(&format!("CONSUMER.INFO.@A.{}", name(&mut random)), ""),
         };
         operations.push(operation);
@@ -58,6 +78,10 @@ fn name(random: &mut Random) -> &'static str {
     random.pick(&NAMES)
 }
 
+fn pull_name(random: &mut Random) -> &'static str {
+    random.pick(&["c1", "c1", "c1", "c2", "c2", PUSH_NAME])
+}
+
 fn publish(random: &mut Random, number: u64) -> Operation {
     let subject = format!("@a.{}", random.pick(&["x", "y", "z"]));
     let headers = if random.chance(15) { vec!["X-Own: 1".to_string()] } else { Vec::new() };
@@ -65,23 +89,33 @@ fn publish(random: &mut Random, number: u64) -> Operation {
 }
 
 fn purge(random: &mut Random) -> String {
-    match random.below(3) {
+    match random.below(4) {
         0 => String::new(),
-        1 => json!({"filter": "@a.x"}).to_string(),
+        1 => json!({"filter": random.pick(&["@a.x", "@a.*"])}).to_string(),
+        2 => json!({"keep": random.below(3)}).to_string(),
         _ => json!({"seq": random.below(15)}).to_string(),
     }
 }
 
-fn create(random: &mut Random) -> Operation {
+/// Far away, or at once the end of it: a pause that ends by itself ends at another moment on each server.
+fn pause(random: &mut Random) -> Operation {
+    let body =
+        random.pick(&[r#"{"pause_until":"2099-01-01T00:00:00Z"}"#, "{}", r#"{"pause_until":null}"#, ""]);
+    Operation::api(&format!("CONSUMER.PAUSE.@A.{}", name(random)), body)
+}
+
+fn create(random: &mut Random, plan: &Plan) -> Operation {
     let name = name(random);
-    // Two of the names belong to pull consumers, so that acks of both kinds have something to aim at.
-    let is_push = name == "c3";
+    let is_push = name == PUSH_NAME;
+    let deliver_policy = random.pick(&["all", "all", "new", "last", "last_per_subject", "by_start_sequence"]);
+    // See the plan: where such a consumer is given other filters, nats-server counts what it still gets in another way.
+    let is_last_per_subject = deliver_policy == "last_per_subject";
     let mut config = json!({
         "name": name,
         "durable_name": name,
         "ack_policy": random.pick(&["explicit", "explicit", "explicit", "all", "none"]),
-        "deliver_policy": random.pick(&["all", "all", "new", "last", "last_per_subject", "by_start_sequence"]),
-        "ack_wait": ACK_WAIT_NS,
+        "deliver_policy": deliver_policy,
+        "ack_wait": LONG_NS,
         "max_deliver": random.pick(&[-1, -1, 2, 3]),
         "replay_policy": "instant",
     });
@@ -90,10 +124,15 @@ fn create(random: &mut Random) -> Operation {
             fields.insert(field.to_string(), value);
         }
     };
-    if random.chance(40) {
-        set("filter_subject", json!(random.pick(&["@a.x", "@a.*", "@a.y"])));
-    } else if random.chance(30) {
-        set("filter_subjects", json!(random.pick(&[["@a.x", "@a.y"], ["@a.z", "@a.x"]])));
+    let at = NAMES.iter().position(|known| *known == name).unwrap_or_default();
+    if plan.filtered.get(at) == Some(&true) {
+        if is_last_per_subject {
+            set("filter_subject", json!("@a.*"));
+        } else if random.chance(60) {
+            set("filter_subject", json!(random.pick(&["@a.x", "@a.*", "@a.y"])));
+        } else {
+            set("filter_subjects", json!(random.pick(&[["@a.x", "@a.y"], ["@a.z", "@a.x"]])));
+        }
     }
     if random.chance(30) {
         set("max_ack_pending", json!(random.pick(&[1, 2, 5])));
@@ -104,13 +143,10 @@ fn create(random: &mut Random) -> Operation {
     if random.chance(10) {
         set("headers_only", json!(true));
     }
-    if random.chance(10) {
-        set("description", json!("text"));
-    }
     if is_push {
-        set("deliver_subject", json!(random.pick(&["@D.one", "@D.two"])));
-    } else if random.chance(10) {
-        set("max_batch", json!(2));
+        set_push(random, &mut set);
+    } else {
+        set_pull(random, &mut set);
     }
     let mut body = json!({"stream_name": "@A", "config": config});
     let action = random.pick(&["", "", "", "create", "update"]);
@@ -122,18 +158,88 @@ fn create(random: &mut Random) -> Operation {
     Operation::api(&format!("CONSUMER.CREATE.@A.{name}"), body.to_string())
 }
 
+fn set_push(random: &mut Random, set: &mut impl FnMut(&str, Value)) {
+    set("deliver_subject", json!(format!("@D.{}", random.pick(&DELIVER))));
+    if random.chance(50) {
+        set("idle_heartbeat", json!(HEARTBEAT_NS));
+        if random.chance(50) {
+            set("flow_control", json!(true));
+        }
+    } else if random.chance(10) {
+        set("flow_control", json!(true));
+    }
+}
+
+fn set_pull(random: &mut Random, set: &mut impl FnMut(&str, Value)) {
+    if random.chance(15) {
+        set("max_batch", json!(2));
+    }
+    if random.chance(10) {
+        set("max_bytes", json!(random.pick(&[90, 400])));
+    }
+    if random.chance(10) {
+        set("max_expires", json!(SHORT_NS));
+    }
+    if random.chance(30) {
+        set("max_waiting", json!(random.pick(&[1, 2])));
+    }
+}
+
+/// A pull that is over when its answers have come.
 fn pull(random: &mut Random) -> Operation {
-    let name = random.pick(&["c1", "c1", "c2"]);
+    let name = pull_name(random);
     let count = usize::try_from(random.below(4)).unwrap_or_default() + 1;
-    let body = json!({"batch": count, "no_wait": true});
+    let mut body = json!({"batch": count});
+    let mut count = count;
+    if let Some(fields) = body.as_object_mut() {
+        if random.chance(85) {
+            fields.insert("no_wait".to_string(), json!(true));
+        }
+        if random.chance(20) || !fields.contains_key("no_wait") {
+            fields.insert("expires".to_string(), json!(SHORT_NS));
+        }
+        if random.chance(20) {
+            fields.insert("max_bytes".to_string(), json!(random.pick(&[50, 90, 170, 1000])));
+            // A batch that is complete before its bytes are ends with a status.
+            count += 1;
+        }
+    }
     Operation::pull(&format!("CONSUMER.MSG.NEXT.@A.{name}"), body.to_string(), count)
 }
 
+/// A pull that waits, so that its messages come with what is pushed.
+fn waiting_pull(random: &mut Random) -> Operation {
+    let name = pull_name(random);
+    let inbox = if name == "c1" { "w1" } else { "w2" };
+    let payload = match random.below(6) {
+        0 => String::new(),
+        1 => (random.below(3) + 1).to_string(),
+        2 => json!({"batch": 3, "max_bytes": random.pick(&[90, 170, 1000]), "expires": LONG_NS}).to_string(),
+        3 => json!({"batch": 2, "no_wait": true, "expires": LONG_NS}).to_string(),
+        _ => json!({"batch": random.below(3) + 1, "expires": LONG_NS}).to_string(),
+    };
+    Operation::Ask { subject: format!("$JS.API.CONSUMER.MSG.NEXT.@A.{name}"), inbox, payload }
+}
+
 fn acknowledge(random: &mut Random) -> Operation {
-    let payload = random.pick(&["+ACK", "+ACK", "+ACK", "", "-NAK", "+WPI", "+TERM", "+TERM because"]);
+    let payload = random.pick(&[
+        "+ACK",
+        "+ACK",
+        "+ACK",
+        "+ACK",
+        "",
+        "-NAK",
+        "+WPI",
+        "+TERM",
+        "+TERM because",
+        "+NXT",
+        "+NXT 2",
+        r#"+NXT {"batch":2,"no_wait":true}"#,
+        r#"-NAK {"delay":3600000000000}"#,
+    ]);
     Operation::Acknowledge {
         nth: usize::try_from(random.below(1000)).unwrap_or_default(),
-        pushed: random.chance(30),
+        pushed: random.chance(50),
         payload: payload.to_string(),
     }
 }
@@ -145,12 +251,17 @@ fn malformed(random: &mut Random) -> Operation {
         "CONSUMER.INFO.@A.c9",
         "CONSUMER.DELETE.@A.c9",
         "CONSUMER.CREATE.@B.c1",
+        "CONSUMER.PAUSE.@A.c9",
+        "CONSUMER.MSG.NEXT.@A.c1",
     ]);
     let body = random.pick(&[
         "",
         "{",
         "[]",
         "{}",
+        r#"{"batch":1,"no_wait":true,"idle_heartbeat":1000}"#,
+        r#"{"batch":0,"no_wait":true}"#,
+        r#"{"batch":-1,"no_wait":true}"#,
         r#"{"stream_name":"@A"}"#,
         r#"{"stream_name":"@B","config":{}}"#,
         r#"{"stream_name":"@A","config":{"name":"c2","durable_name":"c2"}}"#,

@@ -51,6 +51,20 @@ pub enum Operation {
         /// `+ACK` and others.
         payload: String,
     },
+    /// A request whose answers arrive with what is pushed, now or with later operations: a pull that waits.
+    Ask {
+        /// Subject.
+        subject: String,
+        /// One of the subjects that are pushed to.
+        inbox: &'static str,
+        /// Payload.
+        payload: String,
+    },
+    /// The next heartbeat on one of the subjects that are pushed to, if any comes.
+    Heartbeat {
+        /// The subject.
+        inbox: &'static str,
+    },
     /// A control line (and payload) of one of a few client connections, all of which are then brought up to date.
     Client {
         /// Connection: 0, 1, ...
@@ -142,7 +156,7 @@ pub fn scenario_text(title: &str, operations: &[Operation], answer_counts: &[usi
     }
     let needs_main = operations.iter().any(|operation| match operation {
         Operation::Request(request) => matches!(request.answers, Answers::Pull(_)),
-        Operation::Acknowledge { .. } => true,
+        Operation::Acknowledge { .. } | Operation::Ask { .. } | Operation::Heartbeat { .. } => true,
         _ => false,
     });
     if needs_main {
@@ -175,6 +189,10 @@ fn step_text(
                 Answers::Pull(_) => format!("m ask {} in {message}\nm < {count}\n", request.subject),
             }
         }
+        Operation::Ask { subject, inbox, payload } => {
+            format!("m ask {subject} GD.{inbox} {}\nm quiet 50ms\n", template::encode(payload.as_bytes()))
+        }
+        Operation::Heartbeat { inbox } => format!("# the next heartbeat on {inbox}\nm quiet 250ms\n"),
         Operation::Acknowledge { nth, payload, .. } => {
             format!("# message {nth} of those so far\nm reply {payload}\nm sync\n")
         }

@@ -5,9 +5,9 @@ use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
-use super::operation::{OWN_NAME, Operation, REVISION, Request};
+use super::operation::{Answers, OWN_NAME, Operation, REVISION, Request};
 use super::same;
-use super::side::Side;
+use super::side::{ANSWER_WAIT, Answered, Side};
 use crate::Result;
 use crate::process::{Program, ServerOptions};
 use crate::transcript::normalise::Normaliser;
@@ -22,6 +22,12 @@ const DELIVERY_WAIT: Duration = Duration::from_secs(2);
 /// A raw connection that was silent for so long has nothing more to say.
 const RAW_QUIET: Duration = Duration::from_millis(30);
 const RAW_WAIT: Duration = Duration::from_secs(1);
+/// Two servers that have said equally much and then nothing for so long have said all.
+const ANSWER_QUIET: Duration = Duration::from_millis(80);
+/// How long a heartbeat may take to come.
+const HEARTBEAT_WAIT: Duration = Duration::from_millis(400);
+/// Where the messages go that a `+NXT` asks for.
+const NEXT_INBOX: &str = "w3";
 const POLL: Duration = Duration::from_millis(2);
 
 /// What came of a session.
@@ -116,6 +122,11 @@ impl Pair {
                 Ok(outcome)
             }
             Operation::Acknowledge { nth, pushed, payload } => Ok(self.acknowledge(*nth, *pushed, payload)),
+            Operation::Ask { subject, inbox, payload } => {
+                self.ask(name, subject, inbox, payload);
+                Ok((0, None))
+            }
+            Operation::Heartbeat { inbox } => Ok(self.heartbeat(inbox)),
             Operation::Client { connection, text } => Ok(self.client(*connection, name, text)),
             Operation::Raw { pieces } => self.raw(pieces),
             Operation::Restart { kill } => {
@@ -147,8 +158,7 @@ impl Pair {
             }
             self.reference.ask(request);
             self.candidate.ask(request);
-            let reference = self.reference.answers(request.answers);
-            let candidate = self.candidate.answers(request.answers);
+            let [reference, candidate] = self.answers(request.answers);
             self.told_sequence = reference.iter().find_map(told_sequence);
             result = (reference.len(), same::difference(&self.normaliser, &reference, &candidate));
             let is_silent = reference.is_empty() || candidate.is_empty();
@@ -157,6 +167,54 @@ impl Pair {
             }
         }
         result
+    }
+
+    /// What both answer. Where both have said equally much and fall silent, no more is awaited: some requests have no
+    /// answer, and how many messages a pull brings is not always known beforehand.
+    fn answers(&mut self, rule: Answers) -> [Vec<Frame>; 2] {
+        let mut answered = [Answered::new(rule), Answered::new(rule)];
+        let deadline = Instant::now() + ANSWER_WAIT;
+        let mut quiet_since = Instant::now();
+        let mut count = 0;
+        while answered.iter().any(|answers| !answers.is_complete) && Instant::now() < deadline {
+            let [reference, candidate] = &mut answered;
+            self.reference.receive_answers(reference, POLL);
+            self.candidate.receive_answers(candidate, POLL);
+            let now_count = reference.frames.len() + candidate.frames.len();
+            if now_count != count {
+                (count, quiet_since) = (now_count, Instant::now());
+            }
+            if reference.frames.len() == candidate.frames.len() && quiet_since.elapsed() > ANSWER_QUIET {
+                break;
+            }
+        }
+        self.reference.end_answers();
+        self.candidate.end_answers();
+        answered.map(|answers| answers.frames)
+    }
+
+    fn ask(&mut self, name: &str, subject: &str, inbox: &str, payload: &str) {
+        let (subject, payload) = (subject.replace(OWN_NAME, name), payload.replace(OWN_NAME, name));
+        for side in [&mut self.reference, &mut self.candidate] {
+            side.ask_for_pushes(&subject, inbox, &payload);
+        }
+    }
+
+    /// Waits for the next heartbeat on `inbox` and compares it.
+    fn heartbeat(&mut self, inbox: &str) -> (usize, Option<String>) {
+        let sid = format!("p{inbox}");
+        let deadline = Instant::now() + HEARTBEAT_WAIT;
+        self.reference.heartbeats.clear();
+        self.candidate.heartbeats.clear();
+        let has_come = |side: &Side| side.heartbeats.contains_key(&sid);
+        while !(has_come(&self.reference) && has_come(&self.candidate)) && Instant::now() < deadline {
+            self.reference.receive_pushes(POLL);
+            self.candidate.receive_pushes(POLL);
+        }
+        let frames =
+            |side: &Side| side.heartbeats.get(&sid).cloned().map(Frame::Message).into_iter().collect();
+        let [reference, candidate]: [Vec<Frame>; 2] = [frames(&self.reference), frames(&self.candidate)];
+        (reference.len(), same::difference(&self.normaliser, &reference, &candidate))
     }
 
     fn acknowledge(&mut self, nth: usize, pushed: bool, payload: &str) -> (usize, Option<String>) {
@@ -169,6 +227,12 @@ impl Pair {
             nth.checked_rem(subjects.len()).and_then(|at| subjects.get(at).cloned())
         });
         let [Some(reference), Some(candidate)] = subjects else { return (0, None) };
+        if payload.starts_with("+NXT") {
+            // It is a pull at the same time, and what it brings may come later.
+            self.reference.ask_for_pushes(&reference, NEXT_INBOX, payload);
+            self.candidate.ask_for_pushes(&candidate, NEXT_INBOX, payload);
+            return (0, None);
+        }
         let request = |subject: String| match Operation::request(subject, payload) {
             Operation::Request(request) => Some(request),
             _ => None,
@@ -178,8 +242,7 @@ impl Pair {
         };
         self.reference.ask(&reference);
         self.candidate.ask(&candidate);
-        let one = self.reference.answers(reference.answers);
-        let other = self.candidate.answers(candidate.answers);
+        let [one, other] = self.answers(reference.answers);
         if is_unheard(&one) && is_unheard(&other) {
             // The status repeats the ack subject, whose count of pending messages may lag.
             return (one.len(), None);
@@ -268,11 +331,11 @@ fn own(request: &Request, name: &str) -> Request {
     }
 }
 
-/// Deliveries of one consumer in order; those of different consumers have no order between them.
+/// Deliveries of one consumer to one subject in order; those of different consumers have no order between them.
 fn in_order(messages: &[Message]) -> Vec<Message> {
     let consumer = |message: &Message| {
         let reply = message.reply.clone().unwrap_or_default();
-        reply.split('.').take(4).map(str::to_string).collect::<Vec<_>>()
+        (message.sid.clone(), reply.split('.').take(4).map(str::to_string).collect::<Vec<_>>())
     };
     let mut messages = messages.to_vec();
     messages.sort_by_key(consumer);

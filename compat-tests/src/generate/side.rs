@@ -1,5 +1,6 @@
 //! One of the two servers, with the connections of the session that runs on it.
 
+use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
@@ -10,12 +11,29 @@ use crate::process::{Program, Server, ServerOptions};
 use crate::wire::{Connection, Frame, Message};
 
 /// How long an answer may take.
-const ANSWER_WAIT: Duration = Duration::from_secs(3);
+pub(super) const ANSWER_WAIT: Duration = Duration::from_secs(3);
 /// What push consumers deliver to, below `@D`; the sids are these with a `p` in front. Each is subscribed to by itself:
 /// nats-server v2.15.2 does not count a wildcard as interest in a deliver subject, and JetKV does.
 pub(super) const PUSH_SUBJECTS: [&str; 5] = ["one", "two", "w1", "w2", "w3"];
 /// The pause between two pieces of a raw connection, so that the server reads them one by one.
 const PIECE_PAUSE: Duration = Duration::from_micros(200);
+
+/// What has come in answer to a request.
+#[derive(Debug)]
+pub struct Answered {
+    rule: Answers,
+    /// The answers so far.
+    pub frames: Vec<Frame>,
+    /// Whether the last one has come.
+    pub is_complete: bool,
+}
+
+impl Answered {
+    /// Nothing yet.
+    pub fn new(rule: Answers) -> Self {
+        Self { rule, frames: Vec::new(), is_complete: false }
+    }
+}
 
 /// A server and what its session has received.
 #[derive(Debug)]
@@ -26,8 +44,10 @@ pub struct Side {
     main: Connection,
     name: String,
     last_sid: u64,
-    /// Messages that push consumers delivered.
+    /// Messages that push consumers delivered, and those of pulls that waited.
     pub pushed: Vec<Message>,
+    /// The latest heartbeat, by sid.
+    pub heartbeats: HashMap<String, Message>,
     /// Ack subjects of the messages that pulls brought.
     pub pulled: Vec<String>,
     clients: Vec<Connection>,
@@ -48,6 +68,7 @@ impl Side {
             name: String::new(),
             last_sid: 10,
             pushed: Vec::new(),
+            heartbeats: HashMap::new(),
             pulled: Vec::new(),
             clients: Vec::new(),
         };
@@ -57,7 +78,8 @@ impl Side {
                 Operation::api("STREAM.CREATE.ANCHOR", r#"{"name":"ANCHOR"}"#)
         {
             side.ask(&request);
-            side.answers(Answers::One);
+            side.receive_answers(&mut Answered::new(Answers::One), ANSWER_WAIT);
+            side.end_answers();
         }
         Ok(side)
     }
@@ -76,6 +98,7 @@ impl Side {
             *self = Self::start(&self.program.clone(), &self.options.clone())?;
         }
         self.pushed.clear();
+        self.heartbeats.clear();
         self.pulled.clear();
         self.name = name.to_string();
         self.subscribe_pushes()?;
@@ -123,40 +146,62 @@ impl Side {
         let _ = self.main.send(&bytes);
     }
 
-    /// The answers to the latest request.
-    pub fn answers(&mut self, rule: Answers) -> Vec<Frame> {
+    /// Adds to `answers` what comes within `limit` in answer to the latest request.
+    pub fn receive_answers(&mut self, answers: &mut Answered, limit: Duration) {
         let sid = self.last_sid.to_string();
-        let deadline = Instant::now() + ANSWER_WAIT;
-        let mut frames = Vec::new();
-        while let Some(frame) = self.main.next(deadline.saturating_duration_since(Instant::now())) {
+        let deadline = Instant::now() + limit;
+        while !answers.is_complete
+            && let Some(frame) = self.main.next(deadline.saturating_duration_since(Instant::now()))
+        {
             match frame {
                 Frame::Message(message) if message.sid == sid => {
-                    if let (Answers::Pull(_), Some(reply)) = (rule, &message.reply) {
+                    if let (Answers::Pull(_), Some(reply)) = (answers.rule, &message.reply) {
                         self.pulled.push(reply.clone());
                     }
-                    let is_last = ends(rule, &message, frames.len() + 1);
-                    frames.push(Frame::Message(name_inbox(message, &sid)));
-                    if is_last {
-                        break;
-                    }
+                    answers.is_complete = ends(answers.rule, &message, answers.frames.len() + 1);
+                    answers.frames.push(Frame::Message(name_inbox(message, &sid)));
                 }
-                Frame::Message(message) if message.sid.starts_with('p') => self.pushed.push(message),
-                Frame::Message(_) | Frame::Ping | Frame::Pong | Frame::Info(_) => {}
-                other => frames.push(other),
+                Frame::Message(message) => self.receive_push(message),
+                Frame::Ping | Frame::Pong | Frame::Info(_) => {}
+                other => {
+                    answers.is_complete |= other == Frame::Closed;
+                    answers.frames.push(other);
+                }
             }
         }
-        let _ = self.main.send(format!("UNSUB {sid}\r\n").as_bytes());
-        frames
     }
 
-    /// Takes in what push consumers deliver within `limit`.
+    /// No more answers to the latest request are awaited.
+    pub fn end_answers(&mut self) {
+        let _ = self.main.send(format!("UNSUB {}\r\n", self.last_sid).as_bytes());
+    }
+
+    /// Sends a request whose answers go to one of the subjects that are pushed to.
+    pub fn ask_for_pushes(&mut self, subject: &str, inbox: &str, payload: &str) {
+        let line = format!("PUB {subject} {}D.{inbox} {}\r\n{payload}\r\n", self.name, payload.len());
+        let _ = self.main.send(line.as_bytes());
+    }
+
+    fn receive_push(&mut self, message: Message) {
+        // A session before this one may still be told that its consumers are gone.
+        if !message.sid.starts_with('p') || !message.subject.contains(&self.name) {
+            return;
+        }
+        if message.headers.as_ref().is_some_and(|headers| headers.starts_with("NATS/1.0 100 Idle Heartbeat"))
+        {
+            // How many come is a matter of time.
+            self.heartbeats.insert(message.sid.clone(), message);
+        } else {
+            self.pushed.push(message);
+        }
+    }
+
+    /// Takes in what is pushed within `limit`.
     pub fn receive_pushes(&mut self, limit: Duration) {
         let deadline = Instant::now() + limit;
         while let Some(frame) = self.main.next(deadline.saturating_duration_since(Instant::now())) {
-            if let Frame::Message(message) = frame
-                && message.sid.starts_with('p')
-            {
-                self.pushed.push(message);
+            if let Frame::Message(message) = frame {
+                self.receive_push(message);
             }
         }
     }
