@@ -26,11 +26,21 @@ struct Plan {
     /// Whether the consumers of these names have filters. nats-server v2.15.2 forgets to tell a consumer of new messages
     /// once an update has removed its last filter.
     filtered: [bool; 3],
+    /// Whether consumers may begin with the last message of each subject. nats-server v2.15.2 loses one of those that a
+    /// pull has no room for, and counts them otherwise than it delivers them after a restart, a purge or a change of
+    /// filters; so sessions with such consumers have none of these.
+    begins_with_last_of_each: bool,
+    /// Whether consumers are paused, and then stay so: nats-server v2.15.2 does not wake one whose pause is ended by hand.
+    pauses: bool,
 }
 
 /// A session of at least `length` operations.
 pub fn session(mut random: Random, length: usize) -> Vec<Operation> {
-    let plan = Plan { filtered: NAMES.map(|_| random.chance(60)) };
+    let plan = Plan {
+        filtered: NAMES.map(|_| random.chance(60)),
+        begins_with_last_of_each: random.chance(30),
+        pauses: random.chance(30),
+    };
     let stream = json!({
         "name": "@A",
         "subjects": ["@a.*"],
@@ -44,27 +54,36 @@ pub fn session(mut random: Random, length: usize) -> Vec<Operation> {
     for number in 0..random.below(6) {
         operations.push(publish(&mut random, number));
     }
-    operations.push(create(&mut random, &plan));
+    operations.extend(create(&mut random, &plan));
+    let mut is_restarted = false;
     while operations.len() < length {
-        if random.below(1000) < RESTARTS {
+        if random.below(1000) < RESTARTS && !plan.begins_with_last_of_each {
             operations.push(Operation::Restart { kill: false });
+            is_restarted = true;
             continue;
         }
         let operation = match random.below(100) {
             0..=23 => publish(&mut random, 9),
-            24..=31 => create(&mut random, &plan),
-            32..=46 => pull(&mut random),
-            47..=54 => waiting_pull(&mut random),
+            // nats-server's first answer to a change after a restart shows the consumer as it was before that.
+            24..=31 if is_restarted => publish(&mut random, 9),
+            24..=31 => {
+                operations.extend(create(&mut random, &plan));
+                continue;
+            }
+            32..=46 => pull(&mut random, &plan),
+            47..=54 => waiting_pull(&mut random, &plan),
             55..=74 => acknowledge(&mut random),
             75..=77 => Operation::api(&format!("CONSUMER.DELETE.@A.{}", name(&mut random)), ""),
-            78..=79 => Operation::api("STREAM.PURGE.@A", purge(&mut random)),
+            78..=79 if !plan.begins_with_last_of_each => {
+                Operation::api("STREAM.PURGE.@A", purge(&mut random))
+            }
             80..=81 => {
                 let body = json!({"seq": random.below(20)}).to_string();
                 Operation::api("STREAM.MSG.DELETE.@A", body)
             }
             82..=83 => malformed(&mut random),
             84 => Operation::read("CONSUMER.NAMES.@A", ""),
-            85..=86 => pause(&mut random),
+            85..=86 => pause(&mut random, &plan),
             87 => Operation::Heartbeat { inbox: random.pick(&DELIVER) },
             88..=89 => streams::info(),
             _ => Operation::read(&format!("CONSUMER.INFO.@A.{}", name(&mut random)), ""),
@@ -97,18 +116,22 @@ fn purge(random: &mut Random) -> String {
     }
 }
 
-/// Far away, or at once the end of it: a pause that ends by itself ends at another moment on each server.
-fn pause(random: &mut Random) -> Operation {
-    let body =
-        random.pick(&[r#"{"pause_until":"2099-01-01T00:00:00Z"}"#, "{}", r#"{"pause_until":null}"#, ""]);
+/// A pause ends far away, because one that ends in time does so at another moment on each server.
+fn pause(random: &mut Random, plan: &Plan) -> Operation {
+    let body = if plan.pauses {
+        r#"{"pause_until":"2099-01-01T00:00:00Z"}"#
+    } else {
+        random.pick(&["{}", r#"{"pause_until":null}"#, r#"{"pause_until":"2001-01-01T00:00:00Z"}"#, ""])
+    };
     Operation::api(&format!("CONSUMER.PAUSE.@A.{}", name(random)), body)
 }
 
-fn create(random: &mut Random, plan: &Plan) -> Operation {
+fn create(random: &mut Random, plan: &Plan) -> [Operation; 2] {
     let name = name(random);
     let is_push = name == PUSH_NAME;
-    let deliver_policy = random.pick(&["all", "all", "new", "last", "last_per_subject", "by_start_sequence"]);
-    // See the plan: where such a consumer is given other filters, nats-server counts what it still gets in another way.
+    let last = if plan.begins_with_last_of_each { "last_per_subject" } else { "last" };
+    let deliver_policy = random.pick(&["all", "all", "new", "last", last, "by_start_sequence"]);
+    // It keeps its filters: see the plan.
     let is_last_per_subject = deliver_policy == "last_per_subject";
     let mut config = json!({
         "name": name,
@@ -155,7 +178,9 @@ fn create(random: &mut Random, plan: &Plan) -> Operation {
     {
         fields.insert("action".to_string(), json!(action));
     }
-    Operation::api(&format!("CONSUMER.CREATE.@A.{name}"), body.to_string())
+    // nats-server tells its consumers of a new message some time after it has acknowledged it.
+    let pause = Operation::Pause { duration_ms: 5 };
+    [pause, Operation::api(&format!("CONSUMER.CREATE.@A.{name}"), body.to_string())]
 }
 
 fn set_push(random: &mut Random, set: &mut impl FnMut(&str, Value)) {
@@ -186,7 +211,7 @@ fn set_pull(random: &mut Random, set: &mut impl FnMut(&str, Value)) {
 }
 
 /// A pull that is over when its answers have come.
-fn pull(random: &mut Random) -> Operation {
+fn pull(random: &mut Random, plan: &Plan) -> Operation {
     let name = pull_name(random);
     let count = usize::try_from(random.below(4)).unwrap_or_default() + 1;
     let mut body = json!({"batch": count});
@@ -198,7 +223,7 @@ fn pull(random: &mut Random) -> Operation {
         if random.chance(20) || !fields.contains_key("no_wait") {
             fields.insert("expires".to_string(), json!(SHORT_NS));
         }
-        if random.chance(20) {
+        if !plan.begins_with_last_of_each && random.chance(40) {
             fields.insert("max_bytes".to_string(), json!(random.pick(&[50, 90, 170, 1000])));
             // A batch that is complete before its bytes are ends with a status.
             count += 1;
@@ -208,13 +233,15 @@ fn pull(random: &mut Random) -> Operation {
 }
 
 /// A pull that waits, so that its messages come with what is pushed.
-fn waiting_pull(random: &mut Random) -> Operation {
+fn waiting_pull(random: &mut Random, plan: &Plan) -> Operation {
     let name = pull_name(random);
     let inbox = if name == "c1" { "w1" } else { "w2" };
     let payload = match random.below(6) {
         0 => String::new(),
         1 => (random.below(3) + 1).to_string(),
-        2 => json!({"batch": 3, "max_bytes": random.pick(&[90, 170, 1000]), "expires": LONG_NS}).to_string(),
+        2 if !plan.begins_with_last_of_each => {
+            json!({"batch": 3, "max_bytes": random.pick(&[90, 170, 1000]), "expires": LONG_NS}).to_string()
+        }
         3 => json!({"batch": 2, "no_wait": true, "expires": LONG_NS}).to_string(),
         _ => json!({"batch": random.below(3) + 1, "expires": LONG_NS}).to_string(),
     };

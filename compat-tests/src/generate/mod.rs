@@ -56,12 +56,12 @@ impl Profile {
     pub const ALL: [Self; 6] =
         [Self::Streams, Self::Consumers, Self::Subjects, Self::Permissions, Self::Kv, Self::Parser];
 
-    /// The profile that a seed stands for. Consumers are left to `--profile consumers`: there JetKV still differs, in
-    /// filters that an update removes and in deliveries after a purge of messages that wait for their acks.
+    /// The profile that a seed stands for.
     pub fn of(seed: u64) -> Self {
         match seed % 20 {
-            0..=8 => Self::Streams,
-            9..=10 => Self::Subjects,
+            0..=5 => Self::Streams,
+            6..=9 => Self::Consumers,
+            10 => Self::Subjects,
             11 => Self::Permissions,
             12..=16 => Self::Kv,
             _ => Self::Parser,

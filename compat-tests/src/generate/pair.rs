@@ -24,6 +24,8 @@ const RAW_QUIET: Duration = Duration::from_millis(30);
 const RAW_WAIT: Duration = Duration::from_secs(1);
 /// Two servers that have said equally much and then nothing for so long have said all.
 const ANSWER_QUIET: Duration = Duration::from_millis(80);
+/// So many looks at both, one [`POLL`] each, take in what a request brings at once.
+const SETTLE_POLLS: usize = 5;
 /// How long a heartbeat may take to come.
 const HEARTBEAT_WAIT: Duration = Duration::from_millis(400);
 /// Where the messages go that a `+NXT` asks for.
@@ -198,6 +200,15 @@ impl Pair {
         for side in [&mut self.reference, &mut self.candidate] {
             side.ask_for_pushes(&subject, inbox, &payload);
         }
+        self.settle();
+    }
+
+    /// Lets both work off a request that may stay without an answer.
+    fn settle(&mut self) {
+        for _ in 0..SETTLE_POLLS {
+            self.reference.receive_pushes(POLL);
+            self.candidate.receive_pushes(POLL);
+        }
     }
 
     /// Waits for the next heartbeat on `inbox` and compares it.
@@ -231,6 +242,7 @@ impl Pair {
             // It is a pull at the same time, and what it brings may come later.
             self.reference.ask_for_pushes(&reference, NEXT_INBOX, payload);
             self.candidate.ask_for_pushes(&candidate, NEXT_INBOX, payload);
+            self.settle();
             return (0, None);
         }
         let request = |subject: String| match Operation::request(subject, payload) {

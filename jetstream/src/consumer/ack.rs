@@ -139,7 +139,9 @@ impl Consumer {
         }
         if let Some(request) = next {
             self.request(shared, ctx, reply, request);
-        } else if was_stalled || !self.redelivery.is_empty() {
+        }
+        // Also where the request was refused: the acknowledgement alone may let others have more.
+        if was_stalled || !self.redelivery.is_empty() {
             self.feed(shared, ctx);
         }
     }

@@ -103,12 +103,19 @@ impl Consumer {
                 GoTime::from_ns(i64::try_from(pin.since_ns).unwrap_or(i64::MAX))
             }),
         });
+        // nats-server tells of one in memory that has delivered nothing how far it has looked (observed).
+        let in_memory = self.config.memory_storage || out.config.storage.is_memory();
+        let delivered = if in_memory && self.delivered == Position::default() {
+            Position { dseq: self.next_dseq - 1, sseq: self.next_sseq - 1 }
+        } else {
+            self.delivered
+        };
         ConsumerInfo {
             stream_name: out.config.name.clone(),
             name: self.name.to_string(),
             created: GoTime::from_ns(self.created_ns),
             config: self.config.clone(),
-            delivered: SequenceInfo::new(self.delivered, self.last_delivered_ns),
+            delivered: SequenceInfo::new(delivered, self.last_delivered_ns),
             ack_floor: SequenceInfo::new(self.floor, self.last_acked_ns),
             num_ack_pending: self.pending.len(),
             // With a single delivery nothing is redelivered; the counts only mark what was given up.

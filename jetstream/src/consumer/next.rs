@@ -234,9 +234,11 @@ impl Consumer {
         if !self.may_deliver(ctx.now_ns) {
             return;
         }
-        if !caught_up || self.is_at_max_ack_pending() {
-            // Held back by acknowledgements or a limit; unless by neither, whatever frees it feeds it.
-            if self.armed.get(Kind::Resume).is_none() && !self.is_at_max_ack_pending() {
+        let is_stalled = self.is_at_max_ack_pending();
+        if !caught_up || is_stalled {
+            // Held back by acknowledgements or a limit; unless by neither, whatever frees it feeds it. Requests whose
+            // requester is gone are to make room for others, though.
+            if self.armed.get(Kind::Resume).is_none() && (!is_stalled || self.has_full_queue()) {
                 self.queue_for_pump(shared);
             }
             return;
@@ -245,6 +247,9 @@ impl Consumer {
         let stop = match self.send(shared, &mut out, msg, 1) {
             Sent::Yes => {
                 self.next_sseq = msg.seq + 1;
+                if self.has_full_queue() {
+                    self.queue_for_pump(shared);
+                }
                 if self.is_push() || !self.requests.has_no_wait() {
                     return;
                 }

@@ -250,15 +250,13 @@ impl Consumer {
             .map_err(|reason| Some(format!("400 Bad Request - {reason}")))?;
         self.check_request_limits(&request, out.now_ns).map_err(Some)?;
         self.check_request_priority(shared, out, &request).map_err(Some)?;
-        let max_waiting = usize::try_from(self.config.max_waiting).unwrap_or(0);
-        let is_full = |consumer: &Self| consumer.requests.len() >= max_waiting;
-        if is_full(self) && out.now_ns.saturating_sub(self.requests.swept_ns) > NS_PER_S {
+        if self.has_full_queue() && out.now_ns.saturating_sub(self.requests.swept_ns) > NS_PER_S {
             self.sweep_requests(shared, out, false);
         }
         if request.no_wait {
             self.check_no_wait(shared, out, &request).map_err(Some)?;
         }
-        if is_full(self) {
+        if self.has_full_queue() {
             // A client with heartbeats finds out by itself; an answer would have it ask again at once.
             return Err((request.heartbeat_ns == 0).then(|| "409 Exceeded MaxWaiting".to_owned()));
         }
@@ -268,6 +266,11 @@ impl Consumer {
         }
         self.requests.insert(request, self.config.priority_policy);
         Ok(())
+    }
+
+    /// Whether as many requests wait as may.
+    pub(super) fn has_full_queue(&self) -> bool {
+        !self.is_push() && self.requests.len() >= usize::try_from(self.config.max_waiting).unwrap_or(0)
     }
 
     fn check_request_limits(&self, request: &Request, now_ns: u64) -> Result<(), String> {
@@ -351,6 +354,9 @@ impl Consumer {
     /// Ends requests that are over or whose requester is gone, and sends the heartbeats that are due. With
     /// `at_end` there is nothing to deliver now, which ends requests that do not wait.
     pub(super) fn sweep_requests(&mut self, shared: &mut Shared, out: &mut Out<'_>, at_end: bool) {
+        if self.requests.is_empty() {
+            return;
+        }
         self.requests.swept_ns = out.now_ns;
         let mut queue = std::mem::take(&mut self.requests.queue);
         queue.retain_mut(|request| {

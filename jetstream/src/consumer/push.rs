@@ -134,6 +134,8 @@ impl Consumer {
                 }
             }
             self.heard_ns = ctx.now_ns;
+            // It looks at the stream anew, so that the next heartbeat tells how far it has seen that nothing is for it.
+            self.feed(shared, ctx);
         }
         let at_ns = self.heard_ns.saturating_add(interval_ns);
         shared.timers.arm(&mut self.armed, self.slot, Kind::Heartbeat, at_ns);
