@@ -253,7 +253,7 @@ impl Consumer {
                 if self.is_push() || !self.requests.has_no_wait() {
                     return;
                 }
-                Stop::End
+                if self.is_at_max_ack_pending() { Stop::AcksPending } else { Stop::End }
             }
             other => stop_of(other),
         };
