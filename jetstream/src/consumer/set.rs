@@ -478,7 +478,11 @@ impl Consumer {
         if let Some(pending) = self.pending.get(seq) {
             let deliveries = self.redelivery.deliveries(seq);
             let acked = Acked { sseq: seq, dseq: pending.dseq, deliveries };
+            let was_stalled = self.is_at_max_ack_pending();
             self.terminate(shared, store, out, acked, REMOVED_UNACKED);
+            if was_stalled {
+                self.queue_for_pump(shared);
+            }
         } else if self.redelivery.forget_count(seq) {
             self.mark_dirty(shared, out.now_ns);
         }

@@ -241,3 +241,35 @@ fn state_survives_and_what_waited_comes_again() {
     bench.advance(10 * SECOND);
     assert_eq!(bench.left().iter().map(Left::meta).collect::<Vec<_>>(), [(2, 2, 4, 0), (2, 3, 5, 0)]);
 }
+
+#[test]
+fn a_consumer_at_its_limit_goes_on_when_what_it_waits_for_is_removed() {
+    let mut bench = Bench::new();
+    bench.listen("d");
+    bench
+        .create(r#"{"name":"C","ack_policy":"explicit","deliver_subject":"d","max_ack_pending":1}"#)
+        .unwrap();
+    bench.publish("s.a", "1");
+    bench.publish("s.a", "2");
+    assert_eq!(bench.payloads(), ["1"]);
+    bench.remove(1);
+    bench.pump();
+    assert_eq!(bench.payloads(), ["2"]);
+}
+
+#[test]
+fn a_refused_request_for_the_next_message_acknowledges_all_the_same() {
+    let mut bench = Bench::new();
+    bench.listen("d");
+    bench.listen("r");
+    bench
+        .create(r#"{"name":"C","ack_policy":"explicit","deliver_subject":"d","max_ack_pending":1}"#)
+        .unwrap();
+    bench.publish("s.a", "1");
+    bench.publish("s.a", "2");
+    let left = bench.left();
+    bench.control(&left[0].reply, "r", "+NXT");
+    let left = bench.left();
+    assert_eq!(left[0].status(), "409 Consumer is push based");
+    assert_eq!(left[1].payload, "2");
+}
