@@ -30,7 +30,7 @@ fn run(command_line: &CommandLine) -> ExitCode {
     let _ = std::io::stderr().write_all(command_line.warnings.as_bytes());
     let log = match Log::start(&command_line.options.log) {
         Ok(log) => log,
-        Err(error) => return fail(&error.to_string()),
+        Err(error) => return fail_without_log(&error.to_string()),
     };
     let code = match serve(command_line, &log) {
         Ok(()) => ExitCode::SUCCESS,
@@ -65,6 +65,12 @@ fn print(message: &Message) -> ExitCode {
     let _ = std::io::stdout().write_all(message.stdout.as_bytes());
     let _ = std::io::stderr().write_all(message.stderr.as_bytes());
     ExitCode::from(message.exit_code)
+}
+
+/// What there is no log for goes to standard error, with the time in front.
+fn fail_without_log(text: &str) -> ExitCode {
+    let now = jiff::Zoned::now().strftime("%Y/%m/%d %H:%M:%S").to_string();
+    print(&Message { stdout: String::new(), stderr: format!("{now} {text}\n"), exit_code: 1 })
 }
 
 fn fail(text: &str) -> ExitCode {

@@ -58,9 +58,9 @@ fn what_cannot_be_done_ends_with_one_line_and_a_failure() {
         (&["--signal", "stop=a=b"], "invalid signal parameters: [b]"),
         (&["--signal=stop=abc"], "invalid pid: abc"),
         (&["--cluster", "nats://x:1"], "option --cluster is not supported by JetKV yet"),
-        (&["-s"], "option -s is not supported by JetKV yet"),
+        (&["--no_advertise"], "option --no_advertise is not supported by JetKV yet"),
         (&["--tls=true"], "option --tls is not supported by JetKV yet"),
-        (&["-r", "udp://x"], "option -r is not supported by JetKV yet"),
+        (&["-ms", "1"], "option --ms is not supported by JetKV yet"),
         (&["-n", "a b"], "server name cannot contain spaces"),
     ];
     for (arguments, line) in cases {

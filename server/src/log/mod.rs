@@ -19,6 +19,7 @@ mod file;
 mod line;
 mod queue;
 mod subscriber;
+mod syslog;
 #[cfg(test)]
 mod tests;
 mod writer;
@@ -57,6 +58,12 @@ pub enum LogError {
         /// Why.
         error: io::Error,
     },
+    /// The address of syslog makes no sense.
+    #[error("{0}")]
+    SyslogAddress(String),
+    /// Syslog cannot be reached.
+    #[error("error connecting to syslog: {}", crate::options::quoted(.0))]
+    Syslog(String),
     /// The writing thread cannot be started.
     #[error("error starting the log thread: {0}")]
     Thread(io::Error),

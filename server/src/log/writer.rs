@@ -9,14 +9,47 @@ use super::LogError;
 use super::file::LogFile;
 use super::line::{Label, Layout};
 use super::queue::{Batch, Entry, Line, Queue};
-use crate::options::LogOptions;
+use super::syslog::{Address, Syslog};
+use crate::options::{LogOptions, os_text};
 
 /// Where lines go, and in which layout.
 #[derive(Debug)]
 pub(super) struct Sink {
     layout: Layout,
-    /// `None`: standard error.
-    file: Option<LogFile>,
+    to: Destination,
+}
+
+/// Where lines go.
+#[derive(Debug)]
+enum Destination {
+    StandardError,
+    File(LogFile),
+    Syslog(Syslog),
+}
+
+impl Destination {
+    /// A file comes before another machine's syslog, and that before this one's.
+    fn open(options: &LogOptions) -> Result<Self, LogError> {
+        if let Some(path) = &options.file {
+            let file = LogFile::open(path, options.file_size_limit_bytes, options.file_max_num);
+            return file.map(Self::File).map_err(|error| LogError::Open { path: path.clone(), error });
+        }
+        let address = match &options.remote_syslog {
+            Some(address) => Address::parse(address).map_err(LogError::SyslogAddress)?,
+            None if options.syslog => Address::Local,
+            None => return Ok(Self::StandardError),
+        };
+        let host = match &address {
+            Address::Tcp(host) => format!("dial tcp {host}: connect"),
+            Address::Udp(host) => format!("dial udp {host}"),
+            Address::Unix(path) => format!("dial unix {}: connect", path.display()),
+            Address::Local => String::new(),
+        };
+        Syslog::connect(address).map(Self::Syslog).map_err(|error| {
+            let reason = os_text(&error);
+            LogError::Syslog(if host.is_empty() { error.to_string() } else { format!("{host}: {reason}") })
+        })
+    }
 }
 
 impl Sink {
@@ -27,31 +60,31 @@ impl Sink {
             colors: options.file.is_none() && io::stderr().is_terminal(),
             pid: std::process::id(),
         };
-        let file = match &options.file {
-            Some(path) => Some(
-                LogFile::open(path, options.file_size_limit_bytes, options.file_max_num)
-                    .map_err(|error| LogError::Open { path: path.clone(), error })?,
-            ),
-            None => None,
-        };
-        let mut sink = Self { layout, file };
-        if sink.file.as_ref().is_some_and(LogFile::is_over_limit) {
-            sink.write(&line(Label::Info, "Rotating logfile..."), &mut String::new());
+        let mut sink = Self { layout, to: Destination::open(options)? };
+        if let Destination::File(file) = &sink.to
+            && file.is_over_limit()
+        {
+            sink.write(line(Label::Info, "Rotating logfile..."), &mut String::new());
         }
         Ok(sink)
     }
 
     /// A file is looked at after every line, because its size decides where the next one goes.
-    fn write(&mut self, line: &Line, text: &mut String) {
-        self.layout.append(line, text);
-        let Some(file) = &mut self.file else { return };
-        file.write(text, &self.layout);
-        text.clear();
+    fn write(&mut self, line: Line, text: &mut String) {
+        match &mut self.to {
+            Destination::Syslog(syslog) => syslog.write(&line),
+            Destination::StandardError => self.layout.append(&line, text),
+            Destination::File(file) => {
+                self.layout.append(&line, text);
+                file.write(text, &self.layout);
+                text.clear();
+            }
+        }
     }
 
     /// Writes what [`Sink::write`] gathered for standard error. Nobody may be there to read it, which is no failure.
     fn finish(&self, text: &mut String) {
-        if self.file.is_none() && !text.is_empty() {
+        if matches!(self.to, Destination::StandardError) && !text.is_empty() {
             let _ = io::stderr().write_all(text.as_bytes());
             text.clear();
         }
@@ -70,7 +103,7 @@ pub(super) fn run(queue: &Queue, mut sink: Sink) {
         let count = entries.len();
         for entry in entries {
             match entry {
-                Entry::Line(line) => sink.write(&line, &mut text),
+                Entry::Line(line) => sink.write(line, &mut text),
                 Entry::Sink(next) => {
                     sink.finish(&mut text);
                     sink = next;
@@ -79,7 +112,7 @@ pub(super) fn run(queue: &Queue, mut sink: Sink) {
         }
         if dropped_lines > 0 {
             let report = format!("{dropped_lines} log lines were dropped because nobody took them in time");
-            sink.write(&line(Label::Warn, report), &mut text);
+            sink.write(line(Label::Warn, report), &mut text);
         }
         sink.finish(&mut text);
         queue.written(count);

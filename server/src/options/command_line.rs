@@ -246,6 +246,7 @@ fn apply_switch(flag: Flag, on: bool, draft: &mut Draft) {
         Flag::LogTime => &["Logtime"],
         Flag::LogTimeUtc => &["LogtimeUTC"],
         Flag::JetStream => &["JetStream"],
+        Flag::Syslog => &["Syslog"],
         _ => &[],
     };
     for name in names {
@@ -255,6 +256,7 @@ fn apply_switch(flag: Flag, on: bool, draft: &mut Draft) {
             "TraceVerbose" => log.trace_verbose = on,
             "Logtime" => log.time = on,
             "LogtimeUTC" => log.time_utc = on,
+            "Syslog" => log.syslog = on,
             _ => draft.options.jetstream.enabled = on,
         }
         draft.options.origin.in_command_line.insert(name, on);
@@ -283,6 +285,7 @@ fn apply_text(flag: Flag, text: &str, draft: &mut Draft) {
         Flag::ServerName => options.server_name = given,
         Flag::ClientAdvertise => options.client_advertise = given,
         Flag::LogFile => options.log.file = given.map(Into::into),
+        Flag::RemoteSyslog => options.log.remote_syslog = given,
         Flag::PidFile => options.pid_file = given.map(Into::into),
         Flag::PortsFileDir => options.ports_file_dir = given.map(Into::into),
         Flag::StoreDir => options.jetstream.store_dir = given.map(Into::into),

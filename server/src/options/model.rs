@@ -84,6 +84,11 @@ pub struct LogOptions {
     pub time_utc: bool,
     /// File that lines are appended to instead of stderr.
     pub file: Option<PathBuf>,
+    /// Lines go to this machine's syslog, unless there is a file.
+    pub syslog: bool,
+    /// Syslog of another machine that lines go to, unless there is a file: `udp://host:port`, `tcp://host:port` or
+    /// `unix:///path`.
+    pub remote_syslog: Option<String>,
     /// Size in bytes beyond which the log file is rotated. 0: never.
     pub file_size_limit_bytes: u64,
     /// Rotated files to keep, counting the current one. 0: all.
@@ -209,6 +214,8 @@ impl Default for LogOptions {
             time: true,
             time_utc: false,
             file: None,
+            syslog: false,
+            remote_syslog: None,
             file_size_limit_bytes: 0,
             file_max_num: 0,
             max_traced_msg_len: 0,

@@ -313,6 +313,9 @@ fn files_and_times(old: &Options, new: &Options, changes: &mut Changes) -> Resul
     let size = (&old.log.file_size_limit_bytes, &new.log.file_size_limit_bytes);
     fixed("LogSizeLimit", size.0, size.1, Shown::plain)?;
     fixed("LogMaxFiles", &old.log.file_max_num, &new.log.file_max_num, Shown::plain)?;
+    changes.value(Action::Log, "syslog", &old.log.syslog, &new.log.syslog, Shown::plain);
+    let remote = (&old.log.remote_syslog, &new.log.remote_syslog);
+    changes.value(Action::Log, "remote_syslog", remote.0, remote.1, Shown::text);
     let deadline = (&old.limits.write_deadline, &new.limits.write_deadline);
     changes.value(Action::Nothing, "write_deadline", deadline.0, deadline.1, Shown::duration);
     fixed("WriteTimeout", &old.limits.write_timeout, &new.limits.write_timeout, Shown::write_timeout)?;

@@ -27,6 +27,8 @@ Log:
     -l, --log <file>                  Append to this file instead of stderr
     -T, --logtime                     Begin lines with the time (default true)
         --logtime_utc                 That time is UTC instead of local
+    -s, --syslog                      Write to this machine's syslog instead
+    -r, --remote_syslog <address>     Write to that of another one: udp://host:port, tcp://host:port
         --log_size_limit <bytes>      Start a new log file beyond this size
     -D, --debug                       Debugging lines too
     -V, --trace                       The protocol of connections too
@@ -40,7 +42,7 @@ Authorization:
         --auth <token>                Token that clients must give
 
 Not supported by JetKV yet; giving one ends the program with an error:
-    -ms, --https_port, -s, --syslog, -r, --remote_syslog, --profile,
+    -ms, --https_port, --profile,
     --tls, --tlscert, --tlskey, --tlscacert, --tlsverify, --help_tls,
     --cluster, --cluster_listen, --cluster_name, --cluster_advertise, --routes, --no_advertise,
     --connect_retries

@@ -12,7 +12,7 @@ use crate::options::quoted;
 type Known = Checked<bool>;
 
 /// Keys of nats-server's features that this server lacks, whatever their value.
-const UNSUPPORTED: [&str; 26] = [
+const UNSUPPORTED: [&str; 25] = [
     "accounts_resolver",
     "account_resolver",
     "cluster",
@@ -27,7 +27,6 @@ const UNSUPPORTED: [&str; 26] = [
     "operator",
     "operators",
     "proxies",
-    "remote_syslog",
     "resolver",
     "resolver_pinned_accounts",
     "resolver_preload",
@@ -42,7 +41,7 @@ const UNSUPPORTED: [&str; 26] = [
 ];
 
 /// The same for keys that change nothing while they are false, zero or empty.
-const UNSUPPORTED_UNLESS_OFF: [&str; 10] = [
+const UNSUPPORTED_UNLESS_OFF: [&str; 9] = [
     "allow_non_tls",
     "https_port",
     "ocsp",
@@ -50,7 +49,6 @@ const UNSUPPORTED_UNLESS_OFF: [&str; 10] = [
     "prof_block_rate",
     "prof_port",
     "proxy_protocol",
-    "syslog",
     "websocket",
     "ws",
 ];
@@ -166,6 +164,11 @@ fn logging(key: &str, node: &Node, draft: &mut Draft) -> Known {
             log.time_utc = boolean(node)?;
             in_config.insert("LogtimeUTC", log.time_utc);
         }
+        "syslog" => {
+            log.syslog = boolean(node)?;
+            in_config.insert("Syslog", log.syslog);
+        }
+        "remote_syslog" => log.remote_syslog = text(node)?,
         "logfile" | "log_file" => log.file = text(node)?.map(Into::into),
         "logfile_size_limit" | "log_size_limit" => {
             log.file_size_limit_bytes = u64::try_from(integer(node)?).unwrap_or(0);
