@@ -363,11 +363,17 @@ fn is_own(frame: &Frame, name: &str) -> bool {
 }
 
 /// A delivery as text. The member of a queue group (a sid `qG...` of group `G`) that gets a message is chosen at random.
+/// Which of several subscriptions to a reply subject hears that nobody listened depends on what nats-server's cache of
+/// subjects held before.
 fn delivery(connection: usize, frame: Frame) -> String {
     match frame {
         Frame::Message(message) if message.sid.starts_with('q') => {
             let sid = message.sid.chars().take(2).collect();
             format!("queue: {}", same::show(&Frame::Message(Message { sid, ..message })))
+        }
+        Frame::Message(message) if is_no_responders(&message) => {
+            let sid = "any".to_string();
+            format!("{connection}: {}", same::show(&Frame::Message(Message { sid, ..message })))
         }
         frame => format!("{connection}: {}", same::show(&frame)),
     }
@@ -400,6 +406,9 @@ fn told_sequence(frame: &Frame) -> Option<u64> {
 }
 
 fn is_unheard(frames: &[Frame]) -> bool {
-    matches!(frames, [Frame::Message(message)]
-        if message.headers.as_ref().is_some_and(|headers| headers.starts_with("NATS/1.0 503")))
+    matches!(frames, [Frame::Message(message)] if is_no_responders(message))
+}
+
+fn is_no_responders(message: &Message) -> bool {
+    message.headers.as_ref().is_some_and(|headers| headers.starts_with("NATS/1.0 503"))
 }
