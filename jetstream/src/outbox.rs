@@ -21,6 +21,8 @@ pub(crate) enum Says {
     Stored(u64),
     /// A publisher's message is refused.
     Refused,
+    /// An acknowledgement was taken, and is kept.
+    Confirmed,
     /// The answer to a request that met what was not durable yet; whether its form is that of the JSON API.
     Answer { json: bool },
 }
@@ -102,6 +104,11 @@ impl Outbox {
             headers: self.slice(&item.headers),
             payload: self.slice(&item.payload),
         }
+    }
+
+    /// Takes back every message that says this.
+    pub(crate) fn retract(&mut self, says: Says) {
+        self.items.retain(|item| item.says != says);
     }
 
     /// How many messages are queued.

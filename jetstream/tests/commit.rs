@@ -150,3 +150,38 @@ fn acknowledgements_leave_in_the_order_of_their_sequences_whoever_commits() {
     let wanted: Vec<String> = (1..=2000).map(|seq| format!("{{\"stream\":\"S\",\"seq\":{seq}}}")).collect();
     assert_eq!(acks, wanted);
 }
+
+#[test]
+fn a_confirmed_acknowledgement_outlives_the_process_and_one_that_is_not_kept_is_not_confirmed() {
+    for policy in [SyncPolicy::EveryNs(1_000_000_000), SyncPolicy::Always] {
+        let (engine, switch, dir) = on_switch(policy);
+        engine.host.listen("_INBOX.api", None);
+        let consumer = r#"{"stream_name":"S","config":{"durable_name":"C","ack_policy":"explicit"}}"#;
+        assert!(!engine.request("CONSUMER.DURABLE.CREATE.S.C", consumer).contains("error"));
+        let ack = |payload: &str| {
+            engine.publish("s.a", &[], payload);
+            let delivered = engine.request_all("CONSUMER.MSG.NEXT.S.C", "1");
+            let reply = &delivered.first().expect("a delivery").reply;
+            let stream = engine.engine.js_control(engine.account, reply.as_bytes(), b"done", b"", b"+ACK");
+            (stream.expect("the stream of the consumer"), payload.to_owned())
+        };
+        let confirmations = || engine.host.take().into_iter().filter(|sent| sent.to == "done").count();
+        let (stream, _) = ack("1");
+        stream.commit(&*engine.host);
+        engine.host.sync_all();
+        assert_eq!(confirmations(), 1, "{policy:?}");
+        let (stream, _) = ack("2");
+        switch.broken.store(true, Ordering::SeqCst);
+        stream.commit(&*engine.host);
+        engine.host.sync_all();
+        assert_eq!(confirmations(), 0, "{policy:?}");
+        switch.broken.store(false, Ordering::SeqCst);
+        // The process dies here.
+        let config =
+            EngineConfig { store_dir: Some(dir.path().to_owned()), sync: policy, ..EngineConfig::default() };
+        let after =
+            TestEngine::on_disk(config, Arc::new(ManualClock::new(START_NS)), Arc::new(RealDisk)).unwrap();
+        let info = after.request("CONSUMER.INFO.S.C", "");
+        assert!(info.contains(r#""ack_floor":{"consumer_seq":1,"stream_seq":1}"#), "{policy:?}: {info}");
+    }
+}

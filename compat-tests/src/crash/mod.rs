@@ -3,8 +3,10 @@
 //! Writers put, purge, delete and expire keys, each its own keys, one operation at a time, and write down what was
 //! acknowledged. The process is killed at a random moment and started again on the same store. Then every key must
 //! show exactly what its writer knows, save that the one operation that was under way may have happened or not, and
-//! that a message may have expired meanwhile.
+//! that a message may have expired meanwhile. A receiver acknowledges messages of another stream and waits for each
+//! acknowledgement to be confirmed; such a message must not come again.
 
+mod acker;
 mod model;
 mod writer;
 
@@ -12,6 +14,7 @@ use crate::process::{Program, Server, ServerOptions};
 use crate::random::Random;
 use crate::request::{Requester, header};
 use crate::{Error, Result};
+use acker::{Acker, Receipts};
 use model::{Kind, Ledger, Stored};
 use rustix::process::Signal;
 use serde_json::{Value, json};
@@ -36,6 +39,8 @@ pub struct Summary {
     pub acknowledged: u64,
     /// Messages that were expected and found.
     pub messages_checked: u64,
+    /// Acknowledgements of deliveries that were confirmed.
+    pub confirmed: u64,
 }
 
 /// Runs `rounds` rounds on `program`, started with `options`, from `seed`.
@@ -46,6 +51,8 @@ pub struct Summary {
 pub fn run(program: &Program, options: &ServerOptions, rounds: u32, seed: u64) -> Result<Summary> {
     let mut server = Server::start(program, options)?;
     create_bucket(&server)?;
+    acker::create(&mut Requester::open(&server)?)?;
+    let mut receipts = Receipts::default();
     let mut random = Random::new(seed);
     let mut ledgers: Vec<Ledger> = (0..WRITERS).map(Ledger::new).collect();
     let mut summary = Summary::default();
@@ -54,7 +61,8 @@ pub fn run(program: &Program, options: &ServerOptions, rounds: u32, seed: u64) -
         let place = |error: Error| -> Error { format!("round {round}, seed {seed}: {error}").into() };
         let writing = Duration::from_micros(random.below(ROUND_MS_MAX * 1000));
         summary.acknowledged +=
-            write_until_killed(&mut server, &mut ledgers, writing, &mut random).map_err(place)?;
+            write_until_killed(&mut server, &mut ledgers, &mut receipts, writing, &mut random)
+                .map_err(place)?;
         server.launch().map_err(place)?;
         let mut connection = Requester::open(&server).map_err(place)?;
         for ledger in &mut ledgers {
@@ -62,6 +70,7 @@ pub fn run(program: &Program, options: &ServerOptions, rounds: u32, seed: u64) -
         }
         last_seq = check_counts(&mut connection, &ledgers, last_seq).map_err(place)?;
         summary.rounds = round;
+        summary.confirmed = receipts.confirmed();
     }
     server.stop(Signal::TERM)?;
     Ok(summary)
@@ -70,6 +79,7 @@ pub fn run(program: &Program, options: &ServerOptions, rounds: u32, seed: u64) -
 fn write_until_killed(
     server: &mut Server,
     ledgers: &mut [Ledger],
+    receipts: &mut Receipts,
     writing: Duration,
     random: &mut Random,
 ) -> Result<u64> {
@@ -85,6 +95,11 @@ fn write_until_killed(
             std::thread::spawn(move || writer.run(&stop))
         })
         .collect();
+    let acker = Acker::open(server, std::mem::take(receipts))?;
+    let working = {
+        let stop = Arc::clone(&stop);
+        std::thread::spawn(move || acker.run(&stop))
+    };
     std::thread::sleep(writing);
     let killed = server.stop(Signal::KILL);
     stop.store(true, Ordering::SeqCst);
@@ -93,6 +108,7 @@ fn write_until_killed(
         *ledger = thread.join().map_err(|_| "a writer panicked")??;
         acknowledged += ledger.take_acknowledged();
     }
+    *receipts = working.join().map_err(|_| "the receiver panicked")??;
     killed?;
     Ok(acknowledged)
 }

@@ -136,6 +136,7 @@ impl Consumer {
         let says_ack = matches!(payload, b"" | b"+ACK" | b"+OK");
         if answer && !reply.is_empty() && (acked.sseq > 0 || says_ack) {
             out.outbox.push(OutMsg { to: reply, subject: reply, reply: b"", headers: b"", payload: b"" });
+            self.note_confirmed(shared, out.outbox);
         }
         if let Some(request) = next {
             self.request(shared, ctx, reply, request);

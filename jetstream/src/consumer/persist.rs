@@ -2,8 +2,9 @@
 
 use super::set::Shared;
 use super::timers::Kind;
-use super::{Consumer, Position};
+use super::{Consumer, Consumers, Position};
 use crate::config::ConsumerConfig;
+use crate::outbox::{Outbox, Says};
 use crate::store::StoreError;
 use crate::store::consumer_state::{ConsumerState, PendingAck, SequencePair};
 
@@ -30,7 +31,39 @@ pub trait ConsumerStore: Send {
 /// State is written at most this often.
 const SAVE_NS: u64 = 100_000_000;
 
+impl Consumers {
+    /// Whether the confirmation of an acknowledgement is queued that is not kept yet.
+    #[must_use]
+    pub fn confirms(&self) -> bool {
+        !self.shared.confirmed.is_empty()
+    }
+
+    /// Keeps the acknowledgements whose confirmations are queued. Says whether that went well; otherwise the
+    /// confirmations must not leave.
+    #[must_use]
+    pub fn keep_confirmed(&mut self, now_ns: u64) -> bool {
+        let mut kept = true;
+        while let Some(slot) = self.shared.confirmed.pop() {
+            self.with(slot, |consumer, shared| {
+                consumer.save(shared, now_ns);
+                kept &= !consumer.dirty;
+            });
+        }
+        kept
+    }
+}
+
 impl Consumer {
+    /// Notes that the confirmation of an acknowledgement was queued last: the state is kept before it leaves.
+    pub(super) fn note_confirmed(&self, shared: &mut Shared, outbox: &mut Outbox) {
+        if shared.store.is_some() && self.is_kept() {
+            outbox.last_says(Says::Confirmed);
+            if shared.confirmed.last() != Some(&self.slot) {
+                shared.confirmed.push(self.slot);
+            }
+        }
+    }
+
     /// Whether it outlives the process: internal ones, and those that ask for memory, do not.
     pub(super) fn is_kept(&self) -> bool {
         !self.config.direct && !self.config.memory_storage

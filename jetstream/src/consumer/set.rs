@@ -36,6 +36,8 @@ pub(super) struct Shared {
     /// Messages that a consumer has done with, in a stream that removes such.
     pub(super) acked: Vec<u64>,
     pub(super) store: Option<Box<dyn ConsumerStore>>,
+    /// Consumers whose state is to be kept before anything leaves: an acknowledgement was confirmed.
+    pub(super) confirmed: Vec<Slot>,
 }
 
 impl Shared {
@@ -95,6 +97,7 @@ impl Consumers {
             ready: VecDeque::new(),
             acked: Vec::new(),
             store: None,
+            confirmed: Vec::new(),
         };
         Self {
             table: Vec::new(),

@@ -31,11 +31,10 @@ impl Disk for RealDisk {
         let mut beside = path.as_os_str().to_owned();
         beside.push(".tmp");
         let beside = Path::new(&beside);
-        let mut options = OpenOptions::new();
-        let mut file = options.write(true).create(true).truncate(true).mode(FILE_MODE).open(beside)?;
-        file.write_all(content)?;
-        if sync {
-            file.sync_all()?;
+        if let Err(error) = write_whole(beside, content, sync) {
+            // A full disk needs the room; that it cannot be removed is no worse than that.
+            let _ = fs::remove_file(beside);
+            return Err(error);
         }
         fs::rename(beside, path)?;
         match path.parent() {
@@ -88,6 +87,13 @@ impl Disk for RealDisk {
     fn sync_dir(&self, path: &Path) -> io::Result<()> {
         File::open(path)?.sync_all()
     }
+}
+
+fn write_whole(path: &Path, content: &[u8], sync: bool) -> io::Result<()> {
+    let mut options = OpenOptions::new();
+    let mut file = options.write(true).create(true).truncate(true).mode(FILE_MODE).open(path)?;
+    file.write_all(content)?;
+    if sync { file.sync_all() } else { Ok(()) }
 }
 
 fn modified_ns(metadata: &fs::Metadata) -> i64 {

@@ -63,7 +63,7 @@ impl Acks {
             let stays = at < from
                 || match says {
                     Says::Stored(seq) => seq <= kept_seq,
-                    Says::Refused => true,
+                    Says::Refused | Says::Confirmed => true,
                     Says::Answer { .. } => false,
                     Says::Anything => stays_true(&msg, kept_seq),
                 };

@@ -18,6 +18,9 @@ use parking_lot::MutexGuard;
 /// How many messages consumers that lag may get in one turn.
 const PUMP_BUDGET: usize = 512;
 
+/// While more than this waits for a sync, whoever commits waits too: a disk that stalls must not fill the memory.
+const WAITING_BYTES_MAX: usize = 8 << 20;
+
 /// Held while messages leave.
 #[derive(Default)]
 pub(super) struct Gate {
@@ -47,7 +50,10 @@ impl Stream {
     /// Makes what was published as durable as configured, then lets everything that waited for it leave, in order.
     /// Where that takes a sync, the host is asked for it and this returns before.
     pub fn commit(&self, host: &dyn Host) {
-        let inner = self.inner.lock();
+        let mut inner = self.inner.lock();
+        while inner.is_syncing() && inner.outbox.size_bytes() > WAITING_BYTES_MAX {
+            self.sync_over.wait(&mut inner);
+        }
         self.release(inner, host);
     }
 

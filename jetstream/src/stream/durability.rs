@@ -7,7 +7,7 @@ use super::inner::store_error;
 use crate::api::ApiError;
 use crate::config::PersistMode;
 use crate::engine::SyncPolicy;
-use crate::outbox::Outbox;
+use crate::outbox::{Outbox, Says};
 use crate::store::{Lost, StoreError, SyncWork};
 
 /// A disk that stays full is reported this often.
@@ -75,6 +75,14 @@ impl Inner {
 
     /// As [`Inner::flush`]; says whether what was done is still there.
     pub(crate) fn try_flush(&mut self) -> Result<(), ApiError> {
+        if self.consumers.confirms() {
+            if self.syncs_always() {
+                // They are kept with the sync, where whoever waits for the disk holds up nobody else.
+                self.waiting.from = Some(0);
+            } else {
+                self.keep_confirmed();
+            }
+        }
         if self.waiting.from.is_none() {
             return Ok(());
         }
@@ -99,6 +107,15 @@ impl Inner {
         Ok(())
     }
 
+    /// Keeps the acknowledgements of consumers that are confirmed. Where that fails, the confirmations stay away:
+    /// whoever waits for one acknowledges again.
+    fn keep_confirmed(&mut self) {
+        if !self.consumers.keep_confirmed(self.now_ns) {
+            self.outbox.retract(Says::Confirmed);
+            self.waiting.from = self.waiting.from.map(|_| 0);
+        }
+    }
+
     /// An operation failed half-way: what it did is to be taken back, with all else that waits to be kept.
     pub(crate) fn spoil(&mut self, error: StoreError) -> ApiError {
         let answer = store_error(&error);
@@ -118,6 +135,7 @@ impl Inner {
         if self.waiting.from.is_none() {
             return;
         }
+        self.keep_confirmed();
         match self.store.sync() {
             Ok(()) => self.all_is_durable(),
             Err(error) => {
@@ -132,6 +150,7 @@ impl Inner {
             return None;
         }
         self.flush();
+        self.keep_confirmed();
         let gates = self.syncs_always();
         self.waiting.sync_is_due = false;
         match self.store.begin_sync() {

@@ -19,7 +19,8 @@ impl FileStore {
             return Ok(());
         }
         if self.index_db_is_true {
-            return self.write_fast_start();
+            self.note_for_fast_start();
+            return Ok(());
         }
         let Some(index) = self.summary() else { return Ok(()) };
         let key = ChecksumKey::name(&self.files.name);
@@ -31,7 +32,15 @@ impl FileStore {
             .map_err(|error| io_error("could not write", &path, error))?;
         self.index_db_is_true = true;
         self.fast_start_is_true = false;
-        self.write_fast_start()
+        self.note_for_fast_start();
+        Ok(())
+    }
+
+    /// Without it the next start is slower, and nothing else.
+    fn note_for_fast_start(&mut self) {
+        if let Err(error) = self.write_fast_start() {
+            tracing::warn!(stream = self.files.name, "the next start will read all blocks: {error}");
+        }
     }
 
     /// What `index.db` says of the blocks; `None` where a message cannot be read.
