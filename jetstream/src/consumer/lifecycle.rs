@@ -556,7 +556,10 @@ impl Consumer {
             self.filter = self.config.filter();
             self.count_pending(store)?;
         }
-        self.queue_for_pump(shared);
+        // Requests that do not wait are not ended by a pause alone.
+        if !self.is_paused(ctx.now_ns) {
+            self.queue_for_pump(shared);
+        }
         Ok(())
     }
 }
