@@ -28,8 +28,9 @@ const USAGE: &str = "usage:
       --seeds N          so many sessions (200)
       --from N           the first seed (0)
       --keep FOLDER      writes the scenarios of differences into this folder besides printing them
-  compat errors
-      Plays all scenarios and writes into errors.toml which case shows which error of the JetStream API.
+  compat errors [FILE or FOLDER]...
+      Plays scenarios (all of them by default) and writes into errors.toml which case shows which error of the JetStream
+      API.
   compat scoreboard [--check]
       Writes COMPATIBILITY.md from features.toml and the scenarios, or checks that it is current.";
 
@@ -115,9 +116,25 @@ fn record_errors(arguments: &[String]) -> Result<bool> {
     let (reference, candidate) = programs(&options, &toolbox)?;
     let tools = Tools { cli: toolbox.require(Tool::Cli)?.map(|launch| launch.program) };
     let mut comparison = Comparison::new(&reference, &candidate, &tools);
-    let report = Report::run(&scenario::read_all(&scenario_root())?, &mut comparison);
-    scoreboard::errors::read()?.record(comparison.seen_errors())?;
+    let cases = cases_of(&options)?;
+    let report = Report::run(&cases, &mut comparison);
+    scoreboard::errors::read()?.record(&cases, comparison.seen_errors())?;
     Ok(report.is_good())
+}
+
+/// The cases that the command line names, or all.
+fn cases_of(options: &PlayOptions) -> Result<Vec<scenario::Case>> {
+    let mut cases = Vec::new();
+    if options.paths.is_empty() {
+        cases = scenario::read_all(&scenario_root())?;
+    }
+    for path in &options.paths {
+        cases.extend(scenario::read_all(path)?);
+    }
+    if let Some(only) = &options.only {
+        cases.retain(|case| case.name.contains(only.as_str()));
+    }
+    Ok(cases)
 }
 
 fn programs(options: &PlayOptions, toolbox: &Toolbox) -> Result<(Program, Program)> {
@@ -181,20 +198,11 @@ fn run_generated(arguments: &[String]) -> Result<bool> {
 }
 
 fn play(arguments: &[String]) -> Result<bool> {
-    let mut options = parse_options(arguments)?;
-    if options.paths.is_empty() {
-        options.paths.push(scenario_root());
-    }
+    let options = parse_options(arguments)?;
     let toolbox = Toolbox::default();
     let (reference, candidate) = programs(&options, &toolbox)?;
     let tools = Tools { cli: toolbox.require(Tool::Cli)?.map(|launch| launch.program) };
-    let mut cases = Vec::new();
-    for path in &options.paths {
-        cases.extend(scenario::read_all(path)?);
-    }
-    if let Some(only) = &options.only {
-        cases.retain(|case| case.name.contains(only.as_str()));
-    }
+    let cases = cases_of(&options)?;
     let mut comparison = Comparison::new(&reference, &candidate, &tools);
     if options.show {
         for case in &cases {

@@ -8,6 +8,7 @@ use serde::Deserialize;
 
 use crate::Result;
 use crate::transcript::compare::SeenErrors;
+use crate::transcript::scenario::Case;
 
 /// One error.
 #[derive(Clone, Debug, Deserialize)]
@@ -48,15 +49,16 @@ pub fn read() -> Result<ErrorTable> {
 }
 
 impl ErrorTable {
-    /// Takes over what a run over all scenarios saw, and writes the table.
+    /// Takes over what a run over these cases saw, and writes the table. What cases show that were not played stays.
     ///
     /// # Errors
     /// When it cannot be written.
-    pub fn record(&mut self, seen: &SeenErrors) -> Result<()> {
+    pub fn record(&mut self, played: &[Case], seen: &SeenErrors) -> Result<()> {
+        let was_played = |name: &str| played.iter().any(|case| case.name == name);
         for row in &mut self.error {
             let cases = seen.get(&row.err_code);
             let is_current = cases.is_some_and(|cases| cases.contains(&row.case));
-            if !is_current {
+            if !is_current && (row.case.is_empty() || was_played(&row.case)) {
                 row.case = cases.and_then(|cases| cases.first().cloned()).unwrap_or_default();
             }
         }
