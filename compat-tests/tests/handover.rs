@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 /// What clients can see of a directory: stream states and configurations, every message, every consumer.
 type Picture = BTreeMap<String, Vec<String>>;
 
-const STREAMS: [&str; 4] = ["KV_history", "KV_squeezed", "KV_ttl", "WORK"];
+const STREAMS: [&str; 6] = ["KV_history", "KV_squeezed", "KV_ttl", "WORK", "RENAMED", "AGAIN"];
 
 #[test]
 fn a_directory_goes_to_jetkv_and_back_and_again_with_everything_in_it() {
@@ -80,6 +80,13 @@ fn fill(client: &mut Requester) -> Result<()> {
         client,
         &json!({"name": "WORK", "subjects": ["work.>"], "retention": "workqueue", "storage": "file"}),
     )?;
+    let renamed = json!({
+        "name": "RENAMED", "subjects": ["old.>"], "storage": "file",
+        "subject_transform": {"src": "old.*", "dest": "new.{{wildcard(1)}}.{{partition(3,1)}}"},
+        "republish": {"src": "new.>", "dest": "again.>", "headers_only": true},
+    });
+    create(client, &renamed)?;
+    create(client, &json!({"name": "AGAIN", "subjects": ["again.>"], "storage": "file"}))?;
     for at in 0..300_u64 {
         let text = format!("the same words again and again {at}");
         publish(client, &format!("$KV.history.k{}", at % 17), "", text.as_bytes())?;
@@ -105,6 +112,7 @@ fn fill(client: &mut Requester) -> Result<()> {
 
 /// Overwrites, removes and works off a little, differently in each round.
 fn change(client: &mut Requester, round: usize) -> Result<()> {
+    publish(client, &format!("old.{round}"), "Trace: a\r\n", b"published again")?;
     publish(client, &format!("$KV.history.k{round}"), "KV-Operation: DEL\r\n", b"")?;
     let purge = "KV-Operation: PURGE\r\nNats-Rollup: sub\r\n";
     publish(client, &format!("$KV.history.k{}", round + 4), purge, b"")?;

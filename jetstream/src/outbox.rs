@@ -19,6 +19,8 @@ pub(crate) enum Says {
     Anything,
     /// A publisher's message is stored as this sequence.
     Stored(u64),
+    /// The message stored as this sequence, published again.
+    Republished(u64),
     /// A publisher's message is refused.
     Refused,
     /// An acknowledgement was taken, and is kept.

@@ -20,6 +20,7 @@ mod op;
 mod parse;
 mod quote;
 pub mod subject;
+pub mod transform;
 
 pub use connect::ConnectOptions;
 pub use error::{BadArguments, ProtocolError, Rejection};

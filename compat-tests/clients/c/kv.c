@@ -93,6 +93,8 @@ void bucket_status(world *w, const char *step, kvStore *kv) {
 
 // Makes a bucket with each option and reads its status and its stream's configuration.
 void kv_bucket(world *w) {
+    jsRePublish again = {.Source = "$KV.republished.>", .Destination = "again.>", .HeadersOnly = true};
+    jsRePublish cycle = {.Source = ">", .Destination = "$KV.republished.>"};
     const kvConfig configs[] = {
         {.Bucket = "plain"},
         {.Bucket = "memory", .StorageType = js_MemoryStorage},
@@ -102,6 +104,8 @@ void kv_bucket(world *w) {
         {.Bucket = "sizes", .MaxValueSize = 1024, .MaxBytes = 1 << 20},
         {.Bucket = "described", .Description = "words of ünïcode"},
         {.Bucket = "replicas", .Replicas = 1},
+        {.Bucket = "republished", .RePublish = &again},
+        {.Bucket = "republished", .RePublish = &cycle},
         {.Bucket = "history-over", .History = 65},
         {.Bucket = "three", .Replicas = 3},
         {.Bucket = "ttl-short", .TTL = 1000},

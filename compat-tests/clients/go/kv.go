@@ -59,6 +59,8 @@ func kvBucket(w *world) {
 		{Bucket: "compressed", Compression: true},
 		{Bucket: "replicas", Replicas: 1},
 		{Bucket: "markers", LimitMarkerTTL: time.Minute},
+		{Bucket: "republished", RePublish: &jetstream.RePublish{Source: ">", Destination: "again.>"}},
+		{Bucket: "republished", RePublish: &jetstream.RePublish{Source: ">", Destination: "$KV.republished.>"}},
 		{Bucket: "history-over", History: 65},
 		{Bucket: "three", Replicas: 3},
 		{Bucket: "marker-short", LimitMarkerTTL: time.Millisecond},

@@ -1,5 +1,6 @@
 //! The rules for stream configurations, in nats-server's order and with its texts.
 
+use super::rewrite::{check_republish, check_transform};
 use super::{Discard, PersistMode, StorageType, StreamConfig};
 use crate::api::ApiError;
 use crate::api::catalogue as errors;
@@ -37,7 +38,7 @@ pub fn is_valid_asset_name(name: &str) -> bool {
     !name.is_empty() && !name.contains([' ', '\t', '\r', '\n', '\u{c}', '.', '*', '>', '\\', '/'])
 }
 
-fn invalid(text: impl Display) -> ApiError {
+pub(super) fn invalid(text: impl Display) -> ApiError {
     errors::STREAM_INVALID_CONFIG.because(text)
 }
 
@@ -62,6 +63,8 @@ pub fn check(config: &StreamConfig, limits: &ConfigLimits, pedantic: bool) -> Re
     } else if most > 0 && config.max_bytes > most {
         return Err(errors::STREAM_MAX_STREAM_BYTES_EXCEEDED.into());
     }
+    check_transform(&config)?;
+    check_republish(&mut config, pedantic)?;
     if config.placement.as_ref().is_some_and(|placement| *placement == super::Placement::default()) {
         config.placement = None;
     }
@@ -91,7 +94,7 @@ fn check_texts(config: &StreamConfig) -> Result<(), ApiError> {
     Ok(())
 }
 
-fn pedantic_error(text: impl Display) -> ApiError {
+pub(super) fn pedantic_error(text: impl Display) -> ApiError {
     errors::PEDANTIC.because(text)
 }
 
@@ -226,8 +229,6 @@ fn refuse_unserved(config: &StreamConfig) -> Result<(), ApiError> {
     for (wanted, name) in [
         (config.mirror.is_some(), "mirror"),
         (!config.sources.is_empty(), "sources"),
-        (config.subject_transform.is_some(), "subject_transform"),
-        (config.republish.is_some(), "republish"),
         (config.allow_msg_counter, "allow_msg_counter"),
         (config.allow_msg_schedules, "allow_msg_schedules"),
         (config.allow_atomic, "allow_atomic"),

@@ -5,6 +5,7 @@ pub mod consumer;
 pub mod consumer_rules;
 pub mod duration;
 pub mod metadata;
+mod rewrite;
 pub mod stream;
 
 pub use check::{ConfigLimits, check, check_update, is_valid_asset_name};

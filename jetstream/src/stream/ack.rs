@@ -62,7 +62,7 @@ impl Acks {
         for (at, (says, msg)) in outbox.iter_with_says().enumerate() {
             let stays = at < from
                 || match says {
-                    Says::Stored(seq) => seq <= kept_seq,
+                    Says::Stored(seq) | Says::Republished(seq) => seq <= kept_seq,
                     Says::Refused | Says::Confirmed => true,
                     Says::Answer { .. } => false,
                     Says::Anything => stays_true(&msg, kept_seq),
@@ -142,7 +142,10 @@ mod tests {
         acks.stored(&mut outbox, b"lost", 7, false);
         delivery(&mut outbox, b"$JS.ACK.A.C.1.6.1.1700000000.0");
         delivery(&mut outbox, b"$JS.ACK.A.C.1.7.2.1700000000.0");
-        outbox.push_with(b"republished", |out| out.push(b'y'));
+        for seq in [6, 7] {
+            outbox.push_with(b"republished", |out| out.push(b'y'));
+            outbox.last_says(Says::Republished(seq));
+        }
         outbox.push(OutMsg {
             to: b"confirmed",
             subject: b"confirmed",
@@ -154,8 +157,14 @@ mod tests {
         outbox.last_says(Says::Answer { json: false });
         let kept = acks.after_loss(&outbox, 1, 6, &STREAM_WRONG_LAST_SEQUENCE.with("seq", 4));
         let to: Vec<_> = kept.iter().map(|msg| (msg.to, msg.payload.starts_with(b"{\"error"))).collect();
-        let wanted: [(&[u8], bool); 5] =
-            [(b"before", false), (b"kept", false), (b"lost", true), (b"inbox", false), (b"confirmed", false)];
+        let wanted: [(&[u8], bool); 6] = [
+            (b"before", false),
+            (b"kept", false),
+            (b"lost", true),
+            (b"inbox", false),
+            (b"republished", false),
+            (b"confirmed", false),
+        ];
         assert_eq!(to, wanted);
     }
 }

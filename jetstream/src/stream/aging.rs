@@ -80,7 +80,8 @@ impl Inner {
         let ttl = format_duration(ttl_secs.saturating_mul(1_000_000_000));
         let headers =
             format!("NATS/1.0\r\nNats-Marker-Reason: MaxAge\r\nNats-TTL: {ttl}\r\nNats-Rollup: sub\r\n\r\n");
-        self.publish(&Inbound { subject, reply: b"", headers: headers.as_bytes(), payload: b"" });
+        // The subject is one of what is stored, and is not transformed again.
+        self.publish_as_is(&Inbound { subject, reply: b"", headers: headers.as_bytes(), payload: b"" });
     }
 }
 

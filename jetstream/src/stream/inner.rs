@@ -6,6 +6,7 @@ use super::dedupe::Dedupe;
 use super::durability::Waiting;
 use super::expiry::Expiry;
 use super::headers::{Ttl, header, parse_ttl};
+use super::rewrite::Rewrite;
 use crate::api::ApiError;
 use crate::api::catalogue::STREAM_STORE_FAILED;
 use crate::config::{Retention, StorageType, StreamConfig};
@@ -31,6 +32,7 @@ pub(crate) struct Inner {
     pub(super) acks: Acks,
     pub(super) dedupe: Dedupe,
     pub(super) expiry: Expiry,
+    pub(super) rewrite: Rewrite,
     /// The `Nats-Msg-Id` of the last message, empty where it had none.
     pub(super) last_msg_id: Vec<u8>,
     /// Subject of a message that is being removed; kept for its memory.
@@ -56,6 +58,7 @@ impl Inner {
         let mut inner = Self {
             acks: Acks::new(&config.name, &world.config.domain),
             dedupe: Dedupe::new(config.duplicate_window_ns),
+            rewrite: Rewrite::new(&config),
             world: world.clone(),
             account: account.clone(),
             config: Arc::new(config),

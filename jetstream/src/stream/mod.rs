@@ -20,6 +20,7 @@ mod inner;
 mod limits;
 mod publish;
 mod purge;
+mod rewrite;
 mod update;
 
 pub(crate) use ack::push_number;

@@ -23,6 +23,15 @@ impl Inner {
         if size_bytes as u64 > self.world.config.max_buffered_bytes {
             return self.overflow(msg);
         }
+        if self.rewrite.transforms() {
+            self.with_stored_subject(msg, Self::publish_as_is);
+        } else {
+            self.publish_as_is(msg);
+        }
+    }
+
+    /// As [`publish`](Self::publish), of a message under the subject that it is stored under.
+    pub(super) fn publish_as_is(&mut self, msg: &Inbound<'_>) {
         let answers = !self.config.no_ack && !msg.reply.is_empty();
         match self.take(msg, answers) {
             Ok(()) => {}
@@ -88,6 +97,7 @@ impl Inner {
         let block = longer.as_deref().unwrap_or(block);
         self.check_room(msg.subject, size_bytes, !headers.rollup.is_empty())?;
 
+        let republish = self.begin_republish(msg.subject);
         self.feed_before_removal(msg.subject, size_bytes, rollup);
         let seq = self.next_seq();
         let stored =
@@ -98,6 +108,9 @@ impl Inner {
         self.note_id(headers.msg_id, seq);
         self.enforce_limits(msg.subject).map_err(|error| self.spoil(error))?;
         self.roll_up(rollup, msg.subject, Some(&stored))?;
+        if let Some(republish) = republish {
+            self.republish(republish, &stored);
+        }
         if answers {
             self.acks.stored(&mut self.outbox, msg.reply, seq, false);
         }

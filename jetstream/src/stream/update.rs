@@ -1,6 +1,7 @@
 //! Changing a stream's configuration.
 
 use super::Inner;
+use super::rewrite::Rewrite;
 use crate::config::{Retention, StreamConfig};
 use crate::filter::Filter;
 use crate::store::StoreError;
@@ -22,6 +23,11 @@ impl Inner {
             if first.msgs > 0 {
                 self.expiry.may_age(first.first_ts_ns, self.config.max_age_ns);
             }
+        }
+        if (&old.subject_transform, &old.republish)
+            != (&self.config.subject_transform, &self.config.republish)
+        {
+            self.rewrite = Rewrite::new(&self.config);
         }
         self.enforce_all(&old)?;
         if old.retention != self.config.retention && self.config.retention == Retention::Interest {
