@@ -182,7 +182,7 @@ impl Side {
         let _ = self.main.send(line.as_bytes());
     }
 
-    fn receive_push(&mut self, message: Message) {
+    fn receive_push(&mut self, mut message: Message) {
         // A session before this one may still be told that its consumers are gone.
         if !message.sid.starts_with('p') || !message.subject.contains(&self.name) {
             return;
@@ -192,6 +192,12 @@ impl Side {
             // How many come is a matter of time.
             self.heartbeats.insert(message.sid.clone(), message);
         } else {
+            // That nobody heard an acknowledgement is told with its subject, whose count of pending messages may lag.
+            let is_unheard =
+                |headers: &String| headers.starts_with("NATS/1.0 503") && headers.contains("$JS.ACK.");
+            if message.headers.as_ref().is_some_and(is_unheard) {
+                message.headers = Some("NATS/1.0 503".to_string());
+            }
             self.pushed.push(message);
         }
     }
