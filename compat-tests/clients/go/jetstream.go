@@ -212,8 +212,8 @@ func (w *world) consume(stream jetstream.Stream) {
 	running, err := filtered.Consume(func(msg jetstream.Msg) { messages <- msg })
 	must(err)
 	for i := range 6 {
-		if i == 4 {
-			w.fill("pull.c", 2)
+		if i >= 4 { // one at a time: each message tells how many are pending
+			w.fill("pull.c", 1)
 		}
 		select {
 		case msg := <-messages:

@@ -10,7 +10,7 @@ import {
 import { kvMany } from "./many.mjs";
 import { objects } from "./objects.mjs";
 import { kvRestart, kvTwo, kvWatch, kvWatchWriting } from "./watch.mjs";
-import { failure, World } from "./world.mjs";
+import { failure, PATIENCE_MS, World } from "./world.mjs";
 
 const scenarios = {
   "kv-bucket": kvBucket, "kv-manage": kvManage, "kv-values": kvValues, "kv-names": kvNames, "kv-limits": kvLimits,
@@ -21,8 +21,8 @@ const scenarios = {
 };
 
 const nc = await connect({ servers: process.argv[2], maxReconnectAttempts: -1, reconnectTimeWait: 50, reconnectJitter: 0 });
-const js = jetstream(nc);
-const jsm = await jetstreamManager(nc);
+const js = jetstream(nc, { timeout: PATIENCE_MS });
+const jsm = await jetstreamManager(nc, { timeout: PATIENCE_MS });
 for (const [name, scenario] of Object.entries(scenarios)) {
   if (process.argv[3] !== "all" && process.argv[3] !== name) continue;
   const w = new World(name, nc, js, jsm);

@@ -130,8 +130,9 @@ export async function jsPull(w) {
   for await (const m of messages) {
     message(w, "consume", m);
     seen++;
-    if (seen === 4) await fill(w, "pull.c", 2);
     if (seen === 6) break;
+    // One at a time: each message tells how many are pending.
+    if (seen >= 4) await fill(w, "pull.c", 1);
   }
   await w.attempt("create another under the same name", () => w.jsm.consumers.add("PULL", { durable_name: "f", filter_subject: "pull.x" }));
   await w.attempt("missing consumer", () => w.jsm.consumers.info("PULL", "missing"));

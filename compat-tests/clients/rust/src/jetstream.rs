@@ -219,8 +219,9 @@ async fn consume(w: &World, stream: &Stream) -> Result {
     let consumer = stream.create_consumer(config).await?;
     let mut messages = consumer.messages().await?;
     for i in 0..6 {
-        if i == 4 {
-            fill(w, "pull.c", 2).await?;
+        // One at a time: each message tells how many are pending.
+        if i >= 4 {
+            fill(w, "pull.c", 1).await?;
         }
         let message = bounded("consume", messages.next()).await?.ok_or("the consumer ended")??;
         show(w, "consume", &message)?;
