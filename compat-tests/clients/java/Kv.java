@@ -4,6 +4,7 @@ import io.nats.client.api.KeyResult;
 import io.nats.client.api.KeyValueConfiguration;
 import io.nats.client.api.KeyValueEntry;
 import io.nats.client.api.KeyValueStatus;
+import io.nats.client.api.Republish;
 import io.nats.client.api.StorageType;
 
 import java.time.Duration;
@@ -58,6 +59,8 @@ final class Kv {
                 named("compressed").compression(true),
                 named("replicas").replicas(1),
                 named("markers").limitMarker(Duration.ofMinutes(1)),
+                named("republished").republish(new Republish(">", "again.>", false)),
+                named("republished").republish(new Republish(">", "$KV.republished.>", false)),
                 named("three").replicas(3))) {
             KeyValueConfiguration config = options.build();
             String bucket = config.getBucketName();

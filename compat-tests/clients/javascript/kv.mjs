@@ -36,6 +36,8 @@ export async function kvBucket(w) {
     ["replicas", { replicas: 1 }],
     ["markers", { markerTTL: 60_000 }],
     ["indirect", { allow_direct: false }],
+    ["republished", { republish: { src: ">", dest: "again.>" } }],
+    ["republished", { republish: { src: ">", dest: "$KV.republished.>" } }],
     ["history-over", { history: 65 }],
     ["three", { replicas: 3 }],
   ]) {

@@ -1,6 +1,6 @@
 """Buckets and their values."""
 
-from nats.js.api import StorageType
+from nats.js.api import RePublish, StorageType
 
 from watch import take
 from world import failure, history, status
@@ -18,6 +18,8 @@ async def kv_bucket(w):
         {"bucket": "replicas", "replicas": 1},
         {"bucket": "markers", "limit_marker_ttl": 60},
         {"bucket": "direct", "direct": True},
+        {"bucket": "republished", "republish": RePublish(src=">", dest="again.>")},
+        {"bucket": "republished", "republish": RePublish(src=">", dest="$KV.republished.>")},
         {"bucket": "history-over", "history": 65},
         {"bucket": "three", "replicas": 3},
     ]:

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use async_nats::jetstream::consumer::{DeliverPolicy, ReplayPolicy, push};
 use async_nats::jetstream::kv::{Config, Operation, Store};
-use async_nats::jetstream::stream::StorageType;
+use async_nats::jetstream::stream::{Republish, StorageType};
 use bytes::Bytes;
 use futures_util::{StreamExt, TryStreamExt};
 use serde_json::json;
@@ -17,6 +17,14 @@ const MINUTE: Duration = Duration::from_secs(60);
 
 /// Makes a bucket with each option and reads its status and its stream's configuration.
 pub async fn bucket(w: &mut World) -> Result {
+    let republished = |destination: &str| Config {
+        republish: Some(Republish {
+            source: ">".into(),
+            destination: destination.into(),
+            headers_only: false,
+        }),
+        ..named("republished")
+    };
     for config in [
         named("plain"),
         Config { storage: StorageType::Memory, ..named("memory") },
@@ -29,6 +37,8 @@ pub async fn bucket(w: &mut World) -> Result {
         Config { num_replicas: 1, ..named("replicas") },
         Config { mirror_direct: true, ..named("direct") },
         Config { limit_markers: Some(MINUTE), ..named("markers") },
+        republished("again.>"),
+        republished("$KV.republished.>"),
         Config { history: 65, ..named("history-over") },
         Config { num_replicas: 3, ..named("three") },
         Config { limit_markers: Some(Duration::from_millis(1)), ..named("marker-short") },
