@@ -309,12 +309,15 @@ impl Running {
         read(&self.out) + &read(&self.err)
     }
 
-    /// Sends a signal.
+    /// Sends a signal. A program that ignores interrupts, as one does whose ancestor a shell put into the background,
+    /// is asked to terminate instead.
     ///
     /// # Errors
     /// When it has ended.
     pub fn signal(&mut self, signal: Signal) -> Result<()> {
-        let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw).ok_or("a strange pid")?;
+        let id = self.child.id();
+        let pid = i32::try_from(id).ok().and_then(Pid::from_raw).ok_or("a strange pid")?;
+        let signal = if signal == Signal::INT && ignores_interrupts(id) { Signal::TERM } else { signal };
         Ok(kill_process(pid, signal)?)
     }
 
@@ -353,6 +356,14 @@ impl Drop for Running {
     fn drop(&mut self) {
         self.end();
     }
+}
+
+/// Whether a process ignores interrupts, where the system tells (Linux does, by a mask of signals in hexadecimal).
+fn ignores_interrupts(pid: u32) -> bool {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:")).map(str::trim);
+    let mask = mask.and_then(|mask| u64::from_str_radix(mask, 16).ok()).unwrap_or(0);
+    mask & 1 << (Signal::INT.as_raw() - 1) != 0
 }
 
 fn read(file: &NamedTempFile) -> String {

@@ -58,6 +58,7 @@ topics! {
     jsapi_stream "jsapi-stream";
     kv "kv";
     limits "limits";
+    log "log";
     monitoring "monitoring";
     protocol "protocol";
     publish "publish";
