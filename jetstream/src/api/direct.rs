@@ -5,10 +5,10 @@ use super::{ApiOutcome, Call};
 use crate::config::metadata::serves_level;
 use crate::filter::Filter;
 use crate::host::OutMsg;
-use crate::json::{self, write_time};
+use crate::json;
 use crate::outbox::Outbox;
 use crate::store::{Msg, StoreError};
-use crate::stream::{Inner, header, push_number};
+use crate::stream::{Inner, header, push_number, write_position};
 use std::ops::ControlFlow;
 
 /// Most messages that one request for the last of many subjects may bring.
@@ -266,14 +266,7 @@ fn write_headers(stream: &str, msg: &Msg<'_>, progress: Option<Progress>, out: &
         Some(own) if !own.is_empty() => out.extend_from_slice(own),
         _ => out.extend_from_slice(b"NATS/1.0\r\n"),
     }
-    out.extend_from_slice(b"Nats-Stream: ");
-    out.extend_from_slice(stream.as_bytes());
-    out.extend_from_slice(b"\r\nNats-Subject: ");
-    out.extend_from_slice(msg.subject);
-    out.extend_from_slice(b"\r\nNats-Sequence: ");
-    push_number(out, msg.seq);
-    out.extend_from_slice(b"\r\nNats-Time-Stamp: ");
-    write_time(msg.ts_ns, out);
+    write_position(stream, msg, out);
     if let Some(progress) = progress {
         out.extend_from_slice(b"\r\nNats-Num-Pending: ");
         push_number(out, progress.pending);

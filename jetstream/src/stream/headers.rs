@@ -1,5 +1,8 @@
 //! The headers of a publish that JetStream acts on.
 
+use super::push_number;
+use crate::json::write_time;
+use crate::store::Msg;
 use memchr::memmem;
 
 /// Values of the headers that matter to a publish, borrowed from the header block.
@@ -70,6 +73,18 @@ fn lines(block: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
             return Some((line.get(..colon)?, value.get(blanks..)?));
         }
     })
+}
+
+/// Writes where a message stands in its stream, which goes behind its own headers. The last line is left open.
+pub(crate) fn write_position(stream: &str, msg: &Msg<'_>, out: &mut Vec<u8>) {
+    out.extend_from_slice(b"Nats-Stream: ");
+    out.extend_from_slice(stream.as_bytes());
+    out.extend_from_slice(b"\r\nNats-Subject: ");
+    out.extend_from_slice(msg.subject);
+    out.extend_from_slice(b"\r\nNats-Sequence: ");
+    push_number(out, msg.seq);
+    out.extend_from_slice(b"\r\nNats-Time-Stamp: ");
+    write_time(msg.ts_ns, out);
 }
 
 /// The value of one header.

@@ -1,9 +1,8 @@
 //! Subjects that change: what comes in is stored under another one, and what was stored is published again (ADR-28,
 //! ADR-30).
 
-use super::{Inbound, Inner, push_number};
+use super::{Inbound, Inner, push_number, write_position};
 use crate::config::StreamConfig;
-use crate::json::write_time;
 use crate::outbox::Says;
 use crate::store::Msg;
 use jetkv_protocol::subject;
@@ -102,14 +101,7 @@ impl Inner {
 /// The message's own headers, and where it stands in the stream. `size_bytes` is that of a payload left out.
 fn write_headers(stream: &str, msg: &Msg<'_>, last_seq: u64, size_bytes: Option<usize>, out: &mut Vec<u8>) {
     out.extend_from_slice(msg.headers.strip_suffix(b"\r\n").unwrap_or(b"NATS/1.0\r\n"));
-    out.extend_from_slice(b"Nats-Stream: ");
-    out.extend_from_slice(stream.as_bytes());
-    out.extend_from_slice(b"\r\nNats-Subject: ");
-    out.extend_from_slice(msg.subject);
-    out.extend_from_slice(b"\r\nNats-Sequence: ");
-    push_number(out, msg.seq);
-    out.extend_from_slice(b"\r\nNats-Time-Stamp: ");
-    write_time(msg.ts_ns, out);
+    write_position(stream, msg, out);
     out.extend_from_slice(b"\r\nNats-Last-Sequence: ");
     push_number(out, last_seq);
     if let Some(size_bytes) = size_bytes {
