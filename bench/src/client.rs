@@ -98,6 +98,21 @@ impl Client {
         }
     }
 
+    /// Makes [`Self::poll`] return at once where there is nothing to read. Only requests that fit the socket's buffer can be
+    /// sent from then on.
+    pub(crate) fn stay_awake(&self) -> io::Result<()> {
+        self.socket.set_nonblocking(true)
+    }
+
+    /// Hands the next message to `visit`, if there is one; a client that does not [stay awake](Self::stay_awake) waits for it.
+    pub(crate) fn poll(&mut self, visit: impl FnOnce(Received<'_>)) -> io::Result<bool> {
+        match self.step(visit) {
+            Ok(progress) => Ok(progress.message),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
     /// Sends a request and hands its answer to `visit`. The caller has subscribed to `reply`.
     pub(crate) fn request(
         &mut self,

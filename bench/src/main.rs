@@ -5,6 +5,7 @@
 mod client;
 mod measure;
 mod process;
+mod synchronous;
 mod table;
 mod workload;
 
@@ -140,7 +141,7 @@ fn run(plan: &Plan) -> Outcome<()> {
         let of = |program: usize| -> Vec<Cost> {
             rounds.iter().filter_map(|costs| costs.get(program)?.get(at).copied()).collect()
         };
-        table::row(workload.name(), &of(0), &if plan.alone { Vec::new() } else { of(1) });
+        table::row(&workload.name(), &of(0), &if plan.alone { Vec::new() } else { of(1) });
     }
     Ok(())
 }

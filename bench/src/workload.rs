@@ -2,25 +2,19 @@
 
 use crate::client::Client;
 use crate::measure::Latencies;
+use crate::synchronous::{self, Request, Waiting};
 use serde_json::json;
 use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::thread;
-use std::time::Instant;
 
 /// A workload: its name in the table, and how to run it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Workload {
-    /// One connection: put, wait for the ack, next. Over `keys` keys.
-    PutSync,
-    /// Eight connections, each as `PutSync`.
-    PutSyncMany,
+    /// So many connections, each with one request under way.
+    Synchronous(Request, u64, Waiting),
     /// One connection with up to 256 puts under way.
     PutPipelined,
-    /// One connection: direct get by subject, wait, next.
-    GetSync,
-    /// Eight connections, each as `GetSync`.
-    GetSyncMany,
     /// One connection with up to 256 direct gets under way.
     GetPipelined,
     /// One put reaches 20 watchers of the whole bucket; an operation is a delivery.
@@ -32,12 +26,16 @@ pub(crate) enum Workload {
 }
 
 /// All workloads, in the order of the table. Gets follow puts: they read what those wrote.
-pub(crate) const ALL: [Workload; 9] = [
-    Workload::PutSync,
-    Workload::PutSyncMany,
+pub(crate) const ALL: [Workload; 13] = [
+    Workload::Synchronous(Request::Put, 1, Waiting::Awake),
+    Workload::Synchronous(Request::Put, 1, Waiting::Asleep),
+    Workload::Synchronous(Request::Put, CONNECTIONS, Waiting::Awake),
+    Workload::Synchronous(Request::Put, CONNECTIONS, Waiting::Asleep),
     Workload::PutPipelined,
-    Workload::GetSync,
-    Workload::GetSyncMany,
+    Workload::Synchronous(Request::Get, 1, Waiting::Awake),
+    Workload::Synchronous(Request::Get, 1, Waiting::Asleep),
+    Workload::Synchronous(Request::Get, CONNECTIONS, Waiting::Awake),
+    Workload::Synchronous(Request::Get, CONNECTIONS, Waiting::Asleep),
     Workload::GetPipelined,
     Workload::WatchFanOut,
     Workload::PubSub,
@@ -66,30 +64,31 @@ const SEND_CHUNK_BYTES: usize = 32 * 1024;
 
 impl Workload {
     /// Name in the table and for `--only`.
-    pub(crate) fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> String {
         match self {
-            Self::PutSync => "put, synchronous, 1 connection",
-            Self::PutSyncMany => "put, synchronous, 8 connections",
-            Self::PutPipelined => "put, pipelined (256)",
-            Self::GetSync => "get, synchronous, 1 connection",
-            Self::GetSyncMany => "get, synchronous, 8 connections",
-            Self::GetPipelined => "get, pipelined (256)",
-            Self::WatchFanOut => "watch, 1 put to 20 watchers",
-            Self::PubSub => "publish/subscribe, 1 to 1",
-            Self::PubSubFanOut => "publish/subscribe, 1 to 10",
+            Self::Synchronous(request, connections, waiting) => {
+                let request = if request == Request::Put { "put" } else { "get" };
+                let plural = if connections == 1 { "" } else { "s" };
+                let waiting = if waiting == Waiting::Awake { "" } else { ", clients asleep" };
+                format!("{request}, synchronous, {connections} connection{plural}{waiting}")
+            }
+            Self::PutPipelined => "put, pipelined (256)".into(),
+            Self::GetPipelined => "get, pipelined (256)".into(),
+            Self::WatchFanOut => "watch, 1 put to 20 watchers".into(),
+            Self::PubSub => "publish/subscribe, 1 to 1".into(),
+            Self::PubSubFanOut => "publish/subscribe, 1 to 10".into(),
         }
     }
 
     /// Runs it; says how many operations were done.
     pub(crate) fn run(self, address: SocketAddr, scale: Scale) -> io::Result<(u64, Latencies)> {
         match self {
-            Self::PutSync => sync(address, scale, 1, put_once),
-            Self::PutSyncMany => sync(address, scale, CONNECTIONS, put_once),
+            Self::Synchronous(request, connections, waiting) => {
+                synchronous::run(address, scale, request, connections, waiting)
+            }
             Self::PutPipelined => {
                 pipelined(address, scale, |key, out| write!(out, "$KV.bench.{key}"), scale.value_bytes)
             }
-            Self::GetSync => sync(address, scale, 1, get_once),
-            Self::GetSyncMany => sync(address, scale, CONNECTIONS, get_once),
             Self::GetPipelined => pipelined(
                 address,
                 scale,
@@ -123,77 +122,8 @@ pub(crate) fn prepare(address: SocketAddr, storage: &str, scale: Scale) -> io::R
 
 /// Writes one value to the bucket of [`prepare`].
 pub(crate) fn put_one(address: SocketAddr, scale: Scale) -> io::Result<()> {
-    sync(address, Scale { sync_ops: 1, ..scale }, 1, put_once).map(|_| ())
-}
-
-/// Visits the keys in an order that is the same on every run and does not follow their creation.
-fn key_at(operation: u64, keys: u64) -> u64 {
-    // An odd multiplier is a bijection modulo a power of two and well spread modulo anything else.
-    operation.wrapping_mul(0x9E37_79B9_7F4A_7C15) % keys
-}
-
-type Once = fn(&mut Client, &mut Vec<u8>, &[u8], u64, &[u8]) -> io::Result<()>;
-
-fn put_once(
-    client: &mut Client,
-    subject: &mut Vec<u8>,
-    inbox: &[u8],
-    key: u64,
-    value: &[u8],
-) -> io::Result<()> {
-    write!(subject, "$KV.bench.{key}")?;
-    let mut acknowledged = false;
-    client.request(subject, inbox, value, |ack| acknowledged = ack.payload.starts_with(br#"{"stream":"#))?;
-    if acknowledged { Ok(()) } else { Err(io::Error::other("a put was not acknowledged")) }
-}
-
-fn get_once(
-    client: &mut Client,
-    subject: &mut Vec<u8>,
-    inbox: &[u8],
-    key: u64,
-    value: &[u8],
-) -> io::Result<()> {
-    write!(subject, "$JS.API.DIRECT.GET.KV_bench.$KV.bench.{key}")?;
-    let mut found = false;
-    client.request(subject, inbox, b"", |got| found = got.payload.len() == value.len())?;
-    if found { Ok(()) } else { Err(io::Error::other("a get found another value")) }
-}
-
-fn sync(address: SocketAddr, scale: Scale, connections: u64, once: Once) -> io::Result<(u64, Latencies)> {
-    let per_connection = scale.sync_ops / connections;
-    let mut all = Latencies::default();
-    let results: Vec<io::Result<Latencies>> = thread::scope(|scope| {
-        let threads: Vec<_> = (0..connections)
-            .map(|number| scope.spawn(move || sync_one(address, scale, number, per_connection, once)))
-            .collect();
-        threads
-            .into_iter()
-            .map(|thread| thread.join().unwrap_or_else(|_| Err(io::Error::other("panic"))))
-            .collect()
-    });
-    for result in results {
-        all.merge(result?);
-    }
-    Ok((per_connection * connections, all))
-}
-
-fn sync_one(address: SocketAddr, scale: Scale, number: u64, ops: u64, once: Once) -> io::Result<Latencies> {
-    let mut client = Client::connect(address)?;
-    let inbox = format!("_INBOX.sync.{number}");
-    client.subscribe(inbox.as_bytes(), b"1");
-    client.ping_pong()?;
-    let value = vec![b'v'; scale.value_bytes];
-    let mut latencies = Latencies::with_capacity(usize::try_from(ops).unwrap_or(0));
-    let mut subject = Vec::new();
-    for operation in 0..ops {
-        subject.clear();
-        let begun = Instant::now();
-        let key = key_at(number * ops + operation, scale.keys);
-        once(&mut client, &mut subject, inbox.as_bytes(), key, &value)?;
-        latencies.record(begun);
-    }
-    Ok(latencies)
+    let one = Scale { sync_ops: 1, ..scale };
+    synchronous::run(address, one, Request::Put, 1, Waiting::Asleep).map(|_| ())
 }
 
 /// Keeps a window of requests under way on one connection; half a window is refilled with one send.
