@@ -159,6 +159,8 @@ fn awake(mut callers: Vec<Caller>) -> io::Result<Latencies> {
             rounds_in_vain = 0;
             continue;
         }
+        // The server may be waiting for this very core.
+        thread::yield_now();
         rounds_in_vain += 1;
         if rounds_in_vain == 1 {
             last_answer = Instant::now();
