@@ -17,9 +17,9 @@ use crate::wire::Connection;
 use crate::{Error, Result};
 
 /// Time limit of one driver on one server. jnats alone takes half a minute to find its watcher's consumer gone.
-const DRIVER_LIMIT: Duration = Duration::from_secs(480);
+const DRIVER_LIMIT: Duration = Duration::from_secs(1_200);
 /// How long the server may take to make the stream that stays.
-const ANCHOR_WAIT: Duration = Duration::from_secs(10);
+const ANCHOR_WAIT: Duration = Duration::from_secs(30);
 /// In the line that a driver prints when a scenario cannot go on.
 const STOPPED: &str = r#""step":"stopped""#;
 /// Scenario name of lines that a driver printed outside of any scenario.

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::Result;
 
-const READ_WAIT: Duration = Duration::from_secs(5);
+const READ_WAIT: Duration = Duration::from_secs(15);
 
 /// The answer to a GET request.
 #[derive(Debug, PartialEq, Eq)]

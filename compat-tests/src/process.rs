@@ -15,8 +15,8 @@ use tempfile::{NamedTempFile, TempDir};
 
 use crate::{Error, Result};
 
-/// How long a server may take to write its ports file, or to end after a signal.
-const PROCESS_WAIT: Duration = Duration::from_secs(20);
+/// How long a server may take to write its ports file, or to end after a signal. Only a fault takes so long.
+const PROCESS_WAIT: Duration = Duration::from_secs(60);
 const POLL: Duration = Duration::from_millis(2);
 
 /// A server program: the real one or JetKV.
@@ -321,21 +321,28 @@ impl Running {
         Ok(kill_process(pid, signal)?)
     }
 
+    /// Waits for its end up to `limit`; `false` when it still runs.
+    ///
+    /// # Errors
+    /// When the process cannot be waited for.
+    pub fn ends_within(&mut self, limit: Duration) -> Result<bool> {
+        let deadline = Instant::now() + limit;
+        while self.child.try_wait()?.is_none() {
+            if Instant::now() > deadline {
+                return Ok(false);
+            }
+            std::thread::sleep(POLL);
+        }
+        Ok(true)
+    }
+
     /// Waits for its end, ending it at `limit`.
     ///
     /// # Errors
     /// When the process cannot be waited for.
     pub fn finish(mut self, limit: Duration) -> Result<Finished> {
-        let deadline = Instant::now() + limit;
-        let status = loop {
-            if let Some(status) = self.child.try_wait()? {
-                break Some(status);
-            }
-            if Instant::now() > deadline {
-                break None;
-            }
-            std::thread::sleep(POLL);
-        };
+        self.ends_within(limit)?;
+        let status = self.child.try_wait()?;
         self.end();
         Ok(Finished {
             code: status.and_then(|s| s.code()),

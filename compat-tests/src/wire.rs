@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use crate::Result;
 
-const CONNECT_WAIT: Duration = Duration::from_secs(5);
+const CONNECT_WAIT: Duration = Duration::from_secs(15);
 
 /// One thing that a server sent.
 #[derive(Clone, Debug, PartialEq, Eq)]

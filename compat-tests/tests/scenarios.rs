@@ -22,7 +22,7 @@ fn play_topic(topic: &str) {
     let mut comparison = Comparison::new(&reference, &candidate, &Tools { cli });
     let report = Report::run(&cases, &mut comparison);
     println!("{topic}: {}", report.summary());
-    assert!(report.is_good(), "{topic}: {}", report.summary());
+    assert!(report.is_good(), "{topic}: {}{}", report.summary(), report.faults());
     let missing = errors::read().unwrap().missing(topic, comparison.seen_errors());
     assert!(missing.is_empty(), "{missing:?}; run `compat errors`");
 }

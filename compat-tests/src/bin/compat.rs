@@ -207,7 +207,7 @@ fn play(arguments: &[String]) -> Result<bool> {
     if options.show {
         for case in &cases {
             println!("--- {}", case.name);
-            match comparison.transcripts(case).0 {
+            match comparison.transcripts(case, 1).0 {
                 Ok(transcript) => println!("{}", transcript.lines.join("\n")),
                 Err(error) => println!("{error}"),
             }

@@ -6,8 +6,8 @@ use super::scenario::block;
 use crate::Result;
 use rustix::process::Signal;
 
-/// How long a wait lasts at most unless the step says otherwise.
-pub const WAIT_LIMIT: Duration = Duration::from_secs(5);
+/// How long a wait lasts at most unless the step says otherwise. Only a fault takes so long.
+pub const WAIT_LIMIT: Duration = Duration::from_secs(15);
 
 /// How long a request that may stay unanswered waits.
 pub const SILENCE_LIMIT: Duration = Duration::from_millis(250);
@@ -50,6 +50,8 @@ pub enum Action {
     Repeat { count: usize, text: String, action: Box<Action> },
     /// `until API.SUBJECT [payload] /json/pointer = value`: asks until the answer has the value.
     Until { message: Outgoing, pointer: String, value: String },
+    /// `until /page /pointer = value`: asks for a monitoring page until it has the value.
+    UntilPage { path: String, pointer: String, value: String },
     /// `get /page`: a monitoring page.
     Get { path: String },
     /// `nats arguments`: the CLI, to its end.
@@ -262,11 +264,11 @@ fn parse_wait(conns: &str, arguments: &str) -> Result<Action> {
 fn parse_until(rest: &str) -> Result<Action> {
     let (question, value) = rest.rsplit_once(" = ").ok_or("until needs ` = value`")?;
     let (question, pointer) = question.rsplit_once(" /").ok_or("until needs a /json/pointer")?;
-    Ok(Action::Until {
-        message: api(question)?,
-        pointer: format!("/{}", pointer.trim()),
-        value: value.trim().to_string(),
-    })
+    let (pointer, value) = (format!("/{}", pointer.trim()), value.trim().to_string());
+    if question.starts_with('/') {
+        return Ok(Action::UntilPage { path: question.to_string(), pointer, value });
+    }
+    Ok(Action::Until { message: api(question)?, pointer, value })
 }
 
 /// `subject [Name: value; Name: value] payload`

@@ -11,10 +11,18 @@ use super::pool::Pool;
 use super::scenario::Case;
 use crate::process::Program;
 
+/// How many lines are shown of what differed in a play that was not the last one.
+const UNSTEADY_LINES_MAX: usize = 20;
+/// How many cases at fault are shown with what is wrong; each is shown as it is played anyway.
+const FAULTS_SHOWN_MAX: usize = 30;
 /// How many equal lines are shown around a difference.
 const DIFF_CONTEXT: usize = 4;
 /// How often a case is played before its fault counts.
-pub const PLAYS_MAX: usize = 5;
+pub const PLAYS_MAX: usize = PATIENCE.len();
+/// By how much the pauses of a scenario are longer in each of these plays.
+const PATIENCE: [u32; 5] = [1, 2, 3, 5, 8];
+/// How many lines of a difference are shown.
+const DIFF_LINES_MAX: usize = 60;
 /// How many lines of a broken case are shown: its last ones.
 const BROKEN_CONTEXT: usize = 12;
 
@@ -32,6 +40,14 @@ pub enum Outcome {
 }
 
 impl Outcome {
+    /// What is wrong; nothing when all is well.
+    pub fn why(&self) -> &str {
+        match self {
+            Self::Same | Self::DiffersAsSaid => "",
+            Self::Different(why) | Self::Broken(why) => why,
+        }
+    }
+
     /// True for what a test accepts.
     pub fn is_good(&self) -> bool {
         matches!(self, Self::Same | Self::DiffersAsSaid)
@@ -61,9 +77,9 @@ impl Comparison {
         }
     }
 
-    /// Plays a case on both programs at the same time.
-    pub fn compare(&mut self, case: &Case) -> Outcome {
-        let (reference, candidate) = self.transcripts(case);
+    /// Plays a case once on both programs at the same time, with pauses as long as `patience` makes them.
+    fn compare(&mut self, case: &Case, patience: u32) -> Outcome {
+        let (reference, candidate) = self.transcripts(case, patience);
         let reference = match reference {
             Ok(transcript) if transcript.timeouts.is_empty() => transcript,
             Ok(transcript) => return Outcome::Broken(broken(&transcript)),
@@ -103,26 +119,32 @@ impl Comparison {
         }
     }
 
-    /// As [`Comparison::compare`], but a fault counts only when it shows each time that the case is played: what two
+    /// Plays a case on both programs. A fault counts only when it shows each time that the case is played: what two
     /// programs on a busy machine do in one moment of several says nothing of how they differ.
     pub fn compare_steadily(&mut self, case: &Case) -> Outcome {
-        let mut outcome = self.compare(case);
-        for _ in 1..PLAYS_MAX {
+        let mut outcome = Outcome::Same;
+        for patience in PATIENCE {
+            if !outcome.is_good() {
+                println!("unsteady? {}\n{}", case.name, first_lines(outcome.why(), UNSTEADY_LINES_MAX));
+            }
+            outcome = self.compare(case, patience);
             if outcome.is_good() {
                 break;
             }
-            println!("unsteady? {}", case.name);
-            outcome = self.compare(case);
         }
         outcome
     }
 
     /// The transcripts of both, reference first. Errors are texts.
-    pub fn transcripts(&mut self, case: &Case) -> (Result<Transcript, String>, Result<Transcript, String>) {
+    pub fn transcripts(
+        &mut self,
+        case: &Case,
+        patience: u32,
+    ) -> (Result<Transcript, String>, Result<Transcript, String>) {
         let (reference, candidate, tools) = (&mut self.reference, &mut self.candidate, &self.tools);
         std::thread::scope(|scope| {
-            let other = scope.spawn(|| play(case, candidate, tools).map_err(|e| e.to_string()));
-            let reference = play(case, reference, tools).map_err(|e| e.to_string());
+            let other = scope.spawn(|| play(case, candidate, tools, patience).map_err(|e| e.to_string()));
+            let reference = play(case, reference, tools, patience).map_err(|e| e.to_string());
             let candidate = other.join().unwrap_or_else(|_| Err("the player panicked".to_string()));
             (reference, candidate)
         })
@@ -138,7 +160,7 @@ fn broken(transcript: &Transcript) -> String {
     text
 }
 
-/// A unified listing: `-` is what the reference did, `+` what the candidate did.
+/// A unified listing: `-` is what the reference did, `+` what the candidate did, of at most so many lines.
 pub fn show_difference(reference: &[String], candidate: &[String]) -> String {
     let old: Vec<&str> = reference.iter().map(String::as_str).collect();
     let new: Vec<&str> = candidate.iter().map(String::as_str).collect();
@@ -157,7 +179,16 @@ pub fn show_difference(reference: &[String], candidate: &[String]) -> String {
         }
         text.push_str("  ...\n");
     }
-    text
+    first_lines(&text, DIFF_LINES_MAX)
+}
+
+fn first_lines(text: &str, lines_max: usize) -> String {
+    let mut shown: String = text.split_inclusive('\n').take(lines_max).collect();
+    let more = text.lines().count().saturating_sub(lines_max);
+    if more > 0 {
+        shown.push_str(&format!("  ({more} lines more)\n"));
+    }
+    shown
 }
 
 /// The results of a run.
@@ -192,6 +223,15 @@ impl Report {
     /// True when nothing differs that should not.
     pub fn is_good(&self) -> bool {
         self.outcomes.iter().all(|(_, outcome)| outcome.is_good())
+    }
+
+    /// The first cases at fault, each with what is wrong.
+    pub fn faults(&self) -> String {
+        let faults = self.outcomes.iter().filter(|(_, outcome)| !outcome.is_good());
+        faults
+            .take(FAULTS_SHOWN_MAX)
+            .map(|(name, outcome)| format!("\n=== {name}\n{}", outcome.why()))
+            .collect()
     }
 
     /// One line of numbers.

@@ -10,7 +10,8 @@ use super::template::encode;
 use crate::Result;
 use crate::wire::{Connection, Frame, Message};
 
-const CONNECT_WAIT: Duration = Duration::from_secs(5);
+/// How long a PONG may take. Only a fault takes so long.
+const CONNECT_WAIT: Duration = Duration::from_secs(15);
 /// How long the end of a case looks for frames on a connection that cannot be asked with PING.
 const LEFTOVER_WAIT: Duration = Duration::from_millis(40);
 /// Subscription id of the inbox of requests.
@@ -151,8 +152,8 @@ impl Client {
         }
     }
 
-    /// What is still to be read at the end of a case.
-    pub fn leftovers(&mut self) -> Vec<Frame> {
+    /// What is still to be read at the end of a case, `patience` times as long as usual.
+    pub fn leftovers(&mut self, patience: u32) -> Vec<Frame> {
         if self.connection.is_closed() {
             return Vec::new();
         }
@@ -161,7 +162,7 @@ impl Client {
             return self.until_pong().0;
         }
         let mut frames = Vec::new();
-        while let Some(frame) = self.next(LEFTOVER_WAIT) {
+        while let Some(frame) = self.next(LEFTOVER_WAIT * patience) {
             frames.push(frame);
         }
         frames

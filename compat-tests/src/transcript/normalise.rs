@@ -32,9 +32,9 @@ const VOLATILE_NUMBERS: &[&str] = &[
 const VOLATILE_TEXTS: &[&str] = &["go", "git_commit", "idle", "rtt", "uptime", "exec"];
 /// Counters of API requests: waits ask as often as they must.
 const API_COUNTERS: &[&str] = &[".api.total", ".api.errors", ".api.inflight"];
-/// Limits that nats-server takes from the machine's memory and disk; small ones are a scenario's own.
+/// Limits that nats-server takes from the machine's memory and disk; smaller ones than any machine's are a scenario's own.
 const MACHINE_LIMITS: &[&str] = &["max_memory", "max_storage", "max_mem", "max_file"];
-const MACHINE_LIMIT_MIN: u64 = 1 << 30;
+const MACHINE_LIMIT_MIN: u64 = 32 << 20;
 /// A time within this distance of now is taken for the server's own.
 const NEAR: SignedDuration = SignedDuration::from_hours(24);
 
@@ -59,7 +59,7 @@ static CLOCK: LazyLock<Option<Regex>> =
     LazyLock::new(|| Regex::new(r"(?m)^\[\d\d:\d\d:\d\d\]|^\d\d:\d\d:\d\d\b").ok());
 static CLI_INBOX: LazyLock<Option<Regex>> =
     LazyLock::new(|| Regex::new(r"_INBOX\.[0-9A-Za-z]{22}\.[0-9A-Za-z]{8}\b").ok());
-static PADDING: LazyLock<Option<Regex>> = LazyLock::new(|| Regex::new(r" {2,}|─+").ok());
+static PADDING: LazyLock<Option<Regex>> = LazyLock::new(|| Regex::new(r" *│ *| {2,}|─+").ok());
 
 /// The replacements of one case on one server.
 #[derive(Clone, Debug, Default)]
@@ -133,7 +133,8 @@ impl Normaliser {
         let text = replace(&CLI_INBOX, &text, |_| "<inbox>".to_string());
         let text = replace(&ELAPSED, &text, |_| "<elapsed>".to_string());
         let text = replace(&PADDING, &self.text(&text), |found| {
-            if found[0].starts_with(' ') { "  ".to_string() } else { "─".to_string() }
+            let column = ["│", "─"].into_iter().find(|line| found[0].contains(line));
+            column.unwrap_or("  ").to_string()
         });
         text.lines().map(|line| line.trim_end().to_string()).collect()
     }

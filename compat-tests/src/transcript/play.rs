@@ -1,6 +1,7 @@
 //! Plays one case on one server and records what the server did.
 
 mod cli;
+mod outside;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -14,16 +15,14 @@ use super::normalise::Normaliser;
 use super::pool::Pool;
 use super::scenario::{Case, Step};
 use super::template::{Variables, decode, expand};
-use crate::process::{Program, Running, Server, ServerOptions, command, run_to_end};
+use crate::Result;
+use crate::process::{Program, Running, Server};
 use crate::wire::Frame;
-use crate::{Result, http};
 
 /// How often `until` and `log` look.
 const POLL: Duration = Duration::from_millis(10);
-/// How long `until` and `log` wait.
-const CONDITION_WAIT: Duration = Duration::from_secs(10);
-/// How long a `run` may run before its log is recorded and it is ended.
-const RUN_LIMIT: Duration = Duration::from_secs(2);
+/// How long `until` and `log` wait. Only a fault takes so long.
+const CONDITION_WAIT: Duration = Duration::from_secs(30);
 
 /// What a server did in a case.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -41,19 +40,22 @@ pub struct Tools {
     pub cli: Option<std::path::PathBuf>,
 }
 
-/// Plays `case` on a server of `pool`.
+/// Plays `case` on a server of `pool`. Pauses, and waits in which nothing may come, last `patience` times what the scenario
+/// says: a machine that was too slow for them once gets more time when the case is played again.
 ///
 /// # Errors
 /// When the harness itself fails: the server does not start, or a step cannot be carried out.
-pub fn play(case: &Case, pool: &mut Pool, tools: &Tools) -> Result<Transcript> {
+pub fn play(case: &Case, pool: &mut Pool, tools: &Tools, patience: u32) -> Result<Transcript> {
     if !case.start {
         let dir = tempfile::Builder::new().prefix("jetkv-compat-").tempdir()?;
         let mut player = Player::new(case, pool.program(), tools, None, dir.path())?;
+        player.patience = patience;
         return player.play();
     }
     let server = pool.take(&case.options, case.fresh)?;
     let dir = server.dir().to_path_buf();
     let mut player = Player::new(case, pool.program(), tools, Some(server), &dir)?;
+    player.patience = patience;
     let transcript = player.play();
     let server = player.server.take();
     drop(player);
@@ -88,6 +90,8 @@ struct Player<'a> {
     transcript: Transcript,
     latest_json: Value,
     consumers_named: usize,
+    /// By how much pauses are longer than the scenario says.
+    patience: u32,
 }
 
 impl<'a> Player<'a> {
@@ -126,6 +130,7 @@ impl<'a> Player<'a> {
             transcript: Transcript::default(),
             latest_json: Value::Null,
             consumers_named: 0,
+            patience: 1,
         })
     }
 
@@ -154,7 +159,7 @@ impl<'a> Player<'a> {
     fn record_leftovers(&mut self) {
         let mut clients = std::mem::take(&mut self.clients);
         for (name, client) in &mut clients {
-            let frames = client.leftovers();
+            let frames = client.leftovers(self.patience);
             if !frames.is_empty() {
                 self.transcript.lines.push(format!("at the end: {name}"));
                 self.record(&frames, None);
@@ -207,10 +212,11 @@ impl<'a> Player<'a> {
             Action::Collect { conn, count, message } => self.request(conn, message, *count),
             Action::Silent { message } => {
                 let (subject, headers, payload) = self.fill(message)?;
+                let patience = self.patience;
                 let client = self.requester("js")?;
                 let inbox = client.ask(&subject, &headers, &payload);
                 let mut seen = Vec::new();
-                let answer = client.answer(&inbox, SILENCE_LIMIT, &mut seen);
+                let answer = client.answer(&inbox, SILENCE_LIMIT * patience, &mut seen);
                 self.record(&seen, None);
                 match answer {
                     Some(answer) => self.record(&[Frame::Message(answer)], None),
@@ -227,7 +233,9 @@ impl<'a> Player<'a> {
                 Ok(())
             }
             Action::Until { message, pointer, value } => self.until(message, pointer, value),
-            Action::Get { .. } | Action::Run { .. } | Action::Write { .. } => self.act_outside(action),
+            Action::Get { .. } | Action::UntilPage { .. } | Action::Run { .. } | Action::Write { .. } => {
+                self.act_outside(action)
+            }
             Action::Cli { arguments } => self.cli(arguments),
             Action::CliBegin { name, arguments } => self.cli_begin(name, arguments),
             Action::CliPrints { name, text } => self.cli_prints(name, text),
@@ -239,7 +247,7 @@ impl<'a> Player<'a> {
             | Action::Log { .. }
             | Action::Exited => self.act_server(action),
             Action::Sleep { time } => {
-                std::thread::sleep(*time);
+                std::thread::sleep(*time * self.patience);
                 Ok(())
             }
             _ => self.act_connection(action),
@@ -303,7 +311,7 @@ impl<'a> Player<'a> {
                 }
             }
             Action::Quiet { conn, time } => {
-                let deadline = Instant::now() + *time;
+                let deadline = Instant::now() + *time * self.patience;
                 while let Some(frame) = {
                     let left = deadline.saturating_duration_since(Instant::now());
                     self.client(conn)?.next(left)
@@ -461,8 +469,7 @@ impl<'a> Player<'a> {
             let answer = client.answer(&inbox, WAIT_LIMIT, &mut seen);
             let json: Value =
                 answer.and_then(|a| serde_json::from_slice(&a.payload).ok()).unwrap_or_default();
-            let found =
-                json.pointer(pointer).map(|v| v.as_str().map_or_else(|| v.to_string(), str::to_string));
+            let found = pointed(&json, pointer);
             if found.as_deref().unwrap_or("absent") == value {
                 return Ok(());
             }
@@ -508,58 +515,11 @@ impl<'a> Player<'a> {
         }
         Ok(())
     }
+}
 
-    fn act_outside(&mut self, action: &Action) -> Result<()> {
-        match action {
-            Action::Get { path } => {
-                let path = self.text(path)?;
-                let port = self.server()?.port("monitoring").ok_or("no monitoring port")?;
-                let answer = http::get(port, &path)?;
-                let kind = answer.header("content-type").unwrap_or("none").to_string();
-                self.line(format!("status {} content-type {kind}", answer.status));
-                let value = serde_json::from_slice(&answer.body).unwrap_or(Value::Null);
-                for line in self.normaliser.payload(&answer.body) {
-                    self.line(line);
-                }
-                self.latest_json = value;
-            }
-            Action::Run { arguments } => self.run(arguments)?,
-            Action::Write { file, text } => {
-                let text = self.text(text)?;
-                let options = ServerOptions { files: vec![(file.clone(), text)], ..ServerOptions::default() };
-                crate::process::write_files(self.dir, &options)?;
-            }
-            _ => return Err("not an outside verb".into()),
-        }
-        Ok(())
-    }
-
-    fn run(&mut self, arguments: &str) -> Result<()> {
-        // Under its own name, so that texts with the program's name can be compared.
-        let link = self.dir.join("nats-server");
-        if !link.exists() {
-            std::os::unix::fs::symlink(&self.program.path, &link)?;
-        }
-        let mut process = command(&link);
-        process.args(split_arguments(&self.text(arguments)?)).current_dir(self.dir);
-        let finished = run_to_end(process, RUN_LIMIT)?;
-        match finished.code {
-            Some(code) => self.line(format!("exit code {code}")),
-            None if finished.was_running => self.line("still running"),
-            None => self.line("ended by a signal"),
-        }
-        for (channel, text) in [("out", finished.stdout), ("err", finished.stderr)] {
-            if self.normaliser.hides_channel(channel) {
-                continue;
-            }
-            // JetKV's own version is a line that nats-server does not have.
-            for line in self.normaliser.log(&text).lines().filter(|line| !line.starts_with("[INF]   JetKV:"))
-            {
-                self.line(format!("{channel}: {}", line.trim_end()));
-            }
-        }
-        Ok(())
-    }
+/// The value that a pointer finds, as text.
+fn pointed(json: &Value, pointer: &str) -> Option<String> {
+    json.pointer(pointer).map(|value| value.as_str().map_or_else(|| value.to_string(), str::to_string))
 }
 
 /// Splits at blanks; quotes (single or double) keep blanks together.

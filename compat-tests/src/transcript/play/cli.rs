@@ -10,8 +10,8 @@ use super::{CONDITION_WAIT, POLL, Player, split_arguments};
 use crate::process::{Finished, Running, command};
 use crate::{Result, http};
 
-/// Time limit of one CLI command.
-const CLI_LIMIT: Duration = Duration::from_secs(20);
+/// Time limit of one CLI command. Only a fault takes so long.
+const CLI_LIMIT: Duration = Duration::from_secs(60);
 
 impl Player<'_> {
     fn cli_command(&mut self, arguments: &str) -> Result<Command> {

@@ -1,0 +1,97 @@
+//! Steps that look at a server from outside, or run the program by itself.
+
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use super::{CONDITION_WAIT, POLL, Player, pointed, split_arguments};
+use crate::process::{Running, ServerOptions, command};
+use crate::transcript::action::Action;
+use crate::{Result, http};
+
+/// How long a `run` lasts when the program does not end by itself.
+const RUN_WAIT: Duration = Duration::from_secs(2);
+/// How long a `run` that has begun to say something may take to be ready or to end, on a machine that is slow.
+const START_LIMIT: Duration = Duration::from_secs(20);
+
+impl Player<'_> {
+    pub(super) fn act_outside(&mut self, action: &Action) -> Result<()> {
+        match action {
+            Action::Get { path } => {
+                let path = self.text(path)?;
+                let port = self.server()?.port("monitoring").ok_or("no monitoring port")?;
+                let answer = http::get(port, &path)?;
+                let kind = answer.header("content-type").unwrap_or("none").to_string();
+                self.line(format!("status {} content-type {kind}", answer.status));
+                let value = serde_json::from_slice(&answer.body).unwrap_or(Value::Null);
+                for line in self.normaliser.payload(&answer.body) {
+                    self.line(line);
+                }
+                self.latest_json = value;
+            }
+            Action::UntilPage { path, pointer, value } => self.until_page(path, pointer, value)?,
+            Action::Run { arguments } => self.run(arguments)?,
+            Action::Write { file, text } => {
+                let text = self.text(text)?;
+                let options = ServerOptions { files: vec![(file.clone(), text)], ..ServerOptions::default() };
+                crate::process::write_files(self.dir, &options)?;
+            }
+            _ => return Err("not an outside verb".into()),
+        }
+        Ok(())
+    }
+
+    fn until_page(&mut self, path: &str, pointer: &str, value: &str) -> Result<()> {
+        let path = self.text(path)?;
+        let port = self.server()?.port("monitoring").ok_or("no monitoring port")?;
+        let deadline = Instant::now() + CONDITION_WAIT;
+        loop {
+            let page = serde_json::from_slice(&http::get(port, &path)?.body).unwrap_or(Value::Null);
+            let found = pointed(&page, pointer);
+            if found.as_deref().unwrap_or("absent") == value {
+                return Ok(());
+            }
+            if Instant::now() > deadline {
+                self.timed_out(format!("{path} {pointer} = {value}; it is {found:?}"));
+                return Ok(());
+            }
+            std::thread::sleep(POLL);
+        }
+    }
+
+    fn run(&mut self, arguments: &str) -> Result<()> {
+        // Under its own name, so that texts with the program's name can be compared.
+        let link = self.dir.join("nats-server");
+        if !link.exists() {
+            std::os::unix::fs::symlink(&self.program.path, &link)?;
+        }
+        let mut process = command(&link);
+        process.args(split_arguments(&self.text(arguments)?)).current_dir(self.dir);
+        let mut process = Running::start(process)?;
+        if !process.ends_within(RUN_WAIT * self.patience)? && is_starting(&process.printed()) {
+            process.ends_within(START_LIMIT)?;
+        }
+        let finished = process.finish(Duration::ZERO)?;
+        match finished.code {
+            Some(code) => self.line(format!("exit code {code}")),
+            None if finished.was_running => self.line("still running"),
+            None => self.line("ended by a signal"),
+        }
+        for (channel, text) in [("out", finished.stdout), ("err", finished.stderr)] {
+            if self.normaliser.hides_channel(channel) {
+                continue;
+            }
+            // JetKV's own version is a line that nats-server does not have.
+            for line in self.normaliser.log(&text).lines().filter(|line| !line.starts_with("[INF]   JetKV:"))
+            {
+                self.line(format!("{channel}: {}", line.trim_end()));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Whether a program has said something, but not yet that it is ready. One that logs elsewhere says nothing.
+fn is_starting(printed: &str) -> bool {
+    !printed.is_empty() && !printed.contains("Server is ready")
+}
