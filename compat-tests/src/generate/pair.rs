@@ -7,7 +7,7 @@ use rustix::process::Signal;
 
 use super::operation::{Answers, OWN_NAME, Operation, REVISION, Request};
 use super::same;
-use super::side::{ANSWER_WAIT, Answered, Side};
+use super::side::{ANSWER_WAIT, Answered, Side, in_order};
 use crate::Result;
 use crate::process::{Program, ServerOptions};
 use crate::transcript::normalise::Normaliser;
@@ -28,6 +28,10 @@ const ANSWER_QUIET: Duration = Duration::from_millis(80);
 const SETTLE_POLLS: usize = 5;
 /// How long a heartbeat may take to come.
 const HEARTBEAT_WAIT: Duration = Duration::from_millis(400);
+/// An acknowledgement that asks for more.
+const NEXT: &str = "+NXT";
+/// Where the time stands in an ack subject.
+const ACK_TIME_TOKEN: usize = 7;
 /// Where the messages go that a `+NXT` asks for.
 const NEXT_INBOX: &str = "w3";
 const POLL: Duration = Duration::from_millis(2);
@@ -99,9 +103,10 @@ impl Pair {
         self.revisions.clear();
         for (index, operation) in operations.iter().enumerate() {
             let operation = self.with_revision(operation);
+            let shown = self.with_ack_subject(&name, &operation);
             let (count, mut difference) = self.step(&name, &operation)?;
             run.answer_counts.push(count);
-            run.played.push(operation);
+            run.played.push(shown);
             if difference.is_none() {
                 difference = self.compare_pushes();
             }
@@ -149,6 +154,21 @@ impl Pair {
         let revision = self.revisions.get(&request.subject).copied().unwrap_or_default().to_string();
         let headers = request.headers.iter().map(|header| header.replace(REVISION, &revision)).collect();
         Operation::Request(Request { headers, ..request.clone() })
+    }
+
+    /// An acknowledgement as the request that it is, so that a scenario acknowledges the same message. The time and the
+    /// count of pending messages in its subject mean nothing to a server.
+    fn with_ack_subject(&self, name: &str, operation: &Operation) -> Operation {
+        let Operation::Acknowledge { nth, pushed, payload } = operation else { return operation.clone() };
+        let Some(subject) = self.reference.ack_subject(*nth, *pushed) else { return operation.clone() };
+        let mut tokens: Vec<String> =
+            subject.replace(name, &OWN_NAME.to_string()).split('.').map(str::to_string).collect();
+        tokens.truncate(ACK_TIME_TOKEN);
+        let subject = format!("{}.0.0", tokens.join("."));
+        if payload.starts_with(NEXT) {
+            return Operation::Ask { subject, inbox: NEXT_INBOX, payload: payload.clone() };
+        }
+        Operation::request(subject, payload)
     }
 
     fn request(&mut self, request: &Request) -> (usize, Option<String>) {
@@ -229,16 +249,9 @@ impl Pair {
     }
 
     fn acknowledge(&mut self, nth: usize, pushed: bool, payload: &str) -> (usize, Option<String>) {
-        let subjects = [&self.reference, &self.candidate].map(|side| {
-            let subjects: Vec<String> = if pushed {
-                in_order(&side.pushed).into_iter().filter_map(|message| message.reply).collect()
-            } else {
-                side.pulled.clone()
-            };
-            nth.checked_rem(subjects.len()).and_then(|at| subjects.get(at).cloned())
-        });
+        let subjects = [&self.reference, &self.candidate].map(|side| side.ack_subject(nth, pushed));
         let [Some(reference), Some(candidate)] = subjects else { return (0, None) };
-        if payload.starts_with("+NXT") {
+        if payload.starts_with(NEXT) {
             // It is a pull at the same time, and what it brings may come later.
             self.reference.ask_for_pushes(&reference, NEXT_INBOX, payload);
             self.candidate.ask_for_pushes(&candidate, NEXT_INBOX, payload);
@@ -341,17 +354,6 @@ fn own(request: &Request, name: &str) -> Request {
         payload: request.payload.replace(OWN_NAME, name),
         ..request.clone()
     }
-}
-
-/// Deliveries of one consumer to one subject in order; those of different consumers have no order between them.
-fn in_order(messages: &[Message]) -> Vec<Message> {
-    let consumer = |message: &Message| {
-        let reply = message.reply.clone().unwrap_or_default();
-        (message.sid.clone(), reply.split('.').take(4).map(str::to_string).collect::<Vec<_>>())
-    };
-    let mut messages = messages.to_vec();
-    messages.sort_by_key(consumer);
-    messages
 }
 
 /// Wide subscriptions also see what the servers and other connections send.

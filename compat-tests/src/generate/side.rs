@@ -202,6 +202,16 @@ impl Side {
         }
     }
 
+    /// The ack subject of one of the messages so far; see [`Operation::Acknowledge`].
+    pub fn ack_subject(&self, nth: usize, pushed: bool) -> Option<String> {
+        let subjects: Vec<String> = if pushed {
+            in_order(&self.pushed).into_iter().filter_map(|message| message.reply).collect()
+        } else {
+            self.pulled.clone()
+        };
+        nth.checked_rem(subjects.len()).and_then(|at| subjects.get(at).cloned())
+    }
+
     /// Takes in what is pushed within `limit`.
     pub fn receive_pushes(&mut self, limit: Duration) {
         let deadline = Instant::now() + limit;
@@ -250,6 +260,17 @@ fn open(server: &Server, user: usize) -> Result<Connection> {
     connection.send(connect.as_bytes())?;
     connection.find(ANSWER_WAIT, |frame| *frame == Frame::Pong).ok_or("no PONG after CONNECT")?;
     Ok(connection)
+}
+
+/// Deliveries of one consumer to one subject in order; those of different consumers have no order between them.
+pub(super) fn in_order(messages: &[Message]) -> Vec<Message> {
+    let consumer = |message: &Message| {
+        let reply = message.reply.clone().unwrap_or_default();
+        (message.sid.clone(), reply.split('.').take(4).map(str::to_string).collect::<Vec<_>>())
+    };
+    let mut messages = messages.to_vec();
+    messages.sort_by_key(consumer);
+    messages
 }
 
 fn up_to_pong(client: &mut Connection) -> Vec<Frame> {

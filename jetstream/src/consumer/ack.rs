@@ -185,6 +185,7 @@ impl Consumer {
                     return true;
                 }
                 self.floor = Position { dseq, sseq };
+                self.lagging_floor = None;
                 while let Some(pending) = self.pending.pop_through(sseq) {
                     self.redelivery.forget_count(pending.sseq);
                     self.redelivery.dequeue(pending.sseq);
@@ -209,12 +210,30 @@ impl Consumer {
     pub(super) fn move_floor(&mut self, acked: Position) {
         if self.pending.is_empty() {
             self.floor = self.delivered;
-        } else if acked.dseq == self.floor.dseq + 1 {
-            self.floor = acked;
-            if let Some(next) = self.pending.first_after(acked.sseq) {
-                self.floor = Position { dseq: next.dseq.saturating_sub(1), sseq: next.sseq - 1 };
-            }
+            self.lagging_floor = None;
+            return;
         }
+        if acked.dseq == self.floor.dseq + 1 {
+            self.floor = self.floor_past(acked);
+        }
+        if let Some(told) = self.lagging_floor
+            && acked.dseq == told.dseq + 1
+        {
+            self.lagging_floor = Some(self.floor_past(acked));
+        }
+    }
+
+    /// The ack floor once the delivery at `acked`, the first above it, is done.
+    pub(super) fn floor_past(&self, acked: Position) -> Position {
+        match self.pending.first_after(acked.sseq) {
+            Some(next) => Position { dseq: next.dseq.saturating_sub(1), sseq: next.sseq - 1 },
+            None => acked,
+        }
+    }
+
+    /// The ack floor as it is told.
+    pub(super) fn told_floor(&self) -> Position {
+        self.lagging_floor.unwrap_or(self.floor)
     }
 
     fn negative(&mut self, shared: &mut Shared, out: &mut Out<'_>, acked: Acked, argument: &[u8]) {

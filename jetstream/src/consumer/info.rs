@@ -116,7 +116,7 @@ impl Consumer {
             created: GoTime::from_ns(self.created_ns),
             config: self.config.clone(),
             delivered: SequenceInfo::new(delivered, self.last_delivered_ns),
-            ack_floor: SequenceInfo::new(self.floor, self.last_acked_ns),
+            ack_floor: SequenceInfo::new(self.told_floor(), self.last_acked_ns),
             num_ack_pending: self.pending.len(),
             // With a single delivery nothing is redelivered; the counts only mark what was given up.
             num_redelivered: if self.config.max_deliver == 1 { 0 } else { self.redelivery.counted() },

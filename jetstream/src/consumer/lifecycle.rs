@@ -486,6 +486,7 @@ impl Consumer {
             next_dseq: 1,
             delivered: Position::default(),
             floor: Position::default(),
+            lagging_floor: None,
             num_pending: 0,
             skip: None,
             pending: super::PendingAcks::default(),
@@ -556,8 +557,9 @@ impl Consumer {
             self.filter = self.config.filter();
             self.count_pending(store)?;
         }
-        // Requests that do not wait are not ended by a pause alone.
-        if !self.is_paused(ctx.now_ns) {
+        // Requests that do not wait are not ended by a pause alone, nor by most other changes.
+        let looks = self.has_more() || old.max_ack_pending != self.config.max_ack_pending;
+        if looks && !self.is_paused(ctx.now_ns) {
             self.queue_for_pump(shared);
         }
         Ok(())

@@ -28,6 +28,7 @@ mod trie;
 pub(crate) use ack::delivered_seq;
 pub use info::{ConsumerInfo, PriorityGroupState, SequenceInfo};
 pub use persist::ConsumerStore;
+pub use purge::PurgeNotice;
 pub use set::Consumers;
 pub(crate) use set::FEED_MSGS;
 
@@ -93,6 +94,9 @@ struct Consumer {
     delivered: Position,
     /// Everything up to here is acknowledged.
     floor: Position,
+    /// What is told of the ack floor where that differs. After some purges by subject nats-server v2.15.2 goes on with
+    /// one and tells the other (observed).
+    lagging_floor: Option<Position>,
     /// Messages that match and were never delivered.
     num_pending: u64,
     /// What a consumer of the last message of each subject begins with.

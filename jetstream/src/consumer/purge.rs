@@ -1,8 +1,10 @@
 //! What a purge of the stream means for its consumers.
 
+use super::ack::{Acked, REMOVED_UNACKED};
 use super::set::{Consumers, Shared};
 use super::took_back::Moved;
 use super::{Consumer, Out, Position, part};
+use crate::config::AckPolicy;
 use crate::filter::Filter;
 use crate::store::{Msg, Store};
 use crate::stream::StreamCtx;
@@ -17,28 +19,77 @@ struct Reach {
     in_part: bool,
 }
 
+/// The purge of a stream, as its consumers are told of it.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct PurgeNotice<'a> {
+    /// What was purged, which may hold wildcards; `None` for everything.
+    pub subject: Option<&'a [u8]>,
+    /// The message that is all that a purge by subject took, and the subject whose consumers are told of it by itself.
+    pub only: Option<(u64, &'a [u8])>,
+    /// A message that is in the store already and will be told with [`Consumers::on_stored`]: what rolls up others.
+    pub coming: Option<&'a Msg<'a>>,
+}
+
 impl Consumers {
-    /// The stream was purged, of `subject` (which may hold wildcards) or of everything. The store has been purged.
-    /// `coming` is in the store already and will be told with [`Consumers::on_stored`]: what rolls up others.
-    pub fn on_purged(&mut self, ctx: &mut StreamCtx<'_>, subject: Option<&[u8]>, coming: Option<&Msg<'_>>) {
+    /// The stream was purged, and so was the store.
+    pub fn on_purged(&mut self, ctx: &mut StreamCtx<'_>, notice: &PurgeNotice<'_>) {
         let (store, mut out) = part(ctx);
+        let mut covered = Vec::new();
         for consumer in self.table.iter_mut().flatten() {
             let before = consumer.place();
-            consumer.on_purged(&mut self.shared, store, &mut out, subject);
+            let ended = notice.only.and_then(|(seq, told)| consumer.unacked(seq, told));
+            consumer.on_purged(&mut self.shared, store, &mut out, notice.subject);
             self.moved.extend(Moved::new(consumer, before));
+            // What the consumer was told to do with before the purge is not to be removed on its account.
+            self.shared.acked.clear();
+            if let Some(ended) = ended {
+                consumer.end_purged(&mut self.shared, store, &mut out, ended);
+                covered.append(&mut self.shared.acked);
+            }
         }
-        if let Some(msg) = coming {
+        if let Some(msg) = notice.coming {
             // It was counted with the rest.
             self.with_matching(msg.subject, |consumer, _| {
                 let counted = msg.seq >= consumer.next_sseq;
                 consumer.num_pending = consumer.num_pending.saturating_sub(u64::from(counted));
             });
         }
-        self.shared.acked.clear();
+        self.shared.acked = covered;
+        self.settle(ctx);
     }
 }
 
 impl Consumer {
+    /// The delivery of `seq` that waits for its acknowledgement, if the consumer is told of what leaves `told`.
+    fn unacked(&mut self, seq: u64, told: &[u8]) -> Option<Acked> {
+        let mut filters = self.config.filters().peekable();
+        let is_told =
+            filters.peek().is_none() || filters.any(|filter| subject::is_subset(told, filter.as_bytes()));
+        if !is_told {
+            return None;
+        }
+        match self.pending.get(seq) {
+            Some(pending) => {
+                let deliveries = self.redelivery.deliveries(seq);
+                Some(Acked { sseq: seq, dseq: pending.dseq, deliveries })
+            }
+            None => {
+                self.redelivery.forget_count(seq);
+                None
+            }
+        }
+    }
+
+    /// A purge took one message only, which waited for its acknowledgement: that counts as given, and where one covers
+    /// all before, for those too.
+    fn end_purged(&mut self, shared: &mut Shared, store: &mut dyn Store, out: &mut Out<'_>, ended: Acked) {
+        let was_stalled = self.is_at_max_ack_pending();
+        self.terminate(shared, store, out, ended, REMOVED_UNACKED);
+        if was_stalled {
+            self.queue_for_pump(shared);
+        }
+    }
+
     /// The stream was purged of `subject`, or of everything. The rules are those of nats-server v2.15.2, which shows
     /// them in what it says of a consumer.
     fn on_purged(
@@ -95,6 +146,7 @@ impl Consumer {
     fn pass_purged(&mut self, shared: &mut Shared, store: &mut dyn Store, out: &mut Out<'_>, reach: Reach) {
         let from_seq = reach.from_seq.max(1);
         self.next_sseq = self.next_sseq.max(from_seq);
+        let mut told = self.told_floor();
         if self.floor.sseq < from_seq {
             self.floor.sseq = from_seq - 1;
             let gone: Vec<Position> = self
@@ -107,6 +159,7 @@ impl Consumer {
                 .collect();
             for held in gone {
                 self.pending.remove(held.sseq);
+                self.tell_purged(&mut told, held);
                 self.redelivery.forget_count(held.sseq);
                 self.floor.dseq = self.floor.dseq.max(held.dseq);
                 self.last_acked_ns = Some(out.now_ns);
@@ -117,10 +170,23 @@ impl Consumer {
             self.redelivery.clear();
             self.floor = self.delivered;
         }
+        self.lagging_floor = (told.sseq > self.floor.sseq).then_some(told);
         if !self.redelivery.is_empty() {
             // What waited to be delivered again waits for its acknowledgement again.
             self.redelivery.clear_queue();
             self.arm_acks(shared);
+        }
+    }
+
+    /// Moves the floor that is told past a delivery that a purge took.
+    fn tell_purged(&self, told: &mut Position, held: Position) {
+        if held.dseq <= told.dseq {
+            return;
+        }
+        match self.config.ack_policy {
+            AckPolicy::All | AckPolicy::FlowControl => *told = held,
+            AckPolicy::Explicit if held.dseq == told.dseq + 1 => *told = self.floor_past(held),
+            AckPolicy::Explicit | AckPolicy::None => {}
         }
     }
 }

@@ -71,6 +71,7 @@ impl Consumer {
         self.next_dseq = 1;
         self.delivered = Position { dseq: 0, sseq: sseq - 1 };
         self.floor = self.delivered;
+        self.lagging_floor = None;
     }
 
     fn start_with_last_of_each(&mut self, store: &mut dyn Store) -> u64 {

@@ -1,6 +1,7 @@
 //! Removing many messages at once.
 
 use super::Inner;
+use crate::consumer::PurgeNotice;
 use crate::filter::Filter;
 use crate::store::{Msg, StoreError};
 
@@ -15,6 +16,22 @@ pub(crate) struct PurgeRequest<'a> {
     pub(crate) keep: u64,
 }
 
+/// What a purge took.
+#[derive(Debug, Default)]
+struct Purged {
+    count: u64,
+    /// The first message of a purge by subject, and the subject that consumers are told of it where it is the only
+    /// one: nats-server v2.15.2 tells what was purged where the store is a file, and the message's own where it is
+    /// memory.
+    first: Option<(u64, Box<[u8]>)>,
+}
+
+impl Purged {
+    fn only(self) -> Option<(u64, Box<[u8]>)> {
+        self.first.filter(|_| self.count == 1)
+    }
+}
+
 impl Inner {
     /// Removes messages and says how many.
     ///
@@ -22,9 +39,10 @@ impl Inner {
     /// even beyond its last.
     pub(crate) fn purge(&mut self, request: &PurgeRequest<'_>) -> Result<u64, StoreError> {
         let purged = self.purge_messages(request)?;
+        let count = purged.count;
         // Consumers move to where the stream now begins even where nothing was left to purge.
-        self.tell_purged(request, None);
-        Ok(purged)
+        self.tell_purged(request, purged, None);
+        Ok(count)
     }
 
     /// As [`Inner::purge`], while `coming` is stored and consumers have yet to be told of it.
@@ -33,21 +51,24 @@ impl Inner {
         request: &PurgeRequest<'_>,
         coming: Option<&Msg<'_>>,
     ) -> Result<(), StoreError> {
-        if self.purge_messages(request)? > 0 {
-            self.tell_purged(request, coming);
+        let purged = self.purge_messages(request)?;
+        if purged.count > 0 {
+            self.tell_purged(request, purged, coming);
         }
         Ok(())
     }
 
-    fn tell_purged(&mut self, request: &PurgeRequest<'_>, coming: Option<&Msg<'_>>) {
+    fn tell_purged(&mut self, request: &PurgeRequest<'_>, purged: Purged, coming: Option<&Msg<'_>>) {
         let filter = Some(request.filter).filter(|filter| !filter.is_empty());
         let (consumers, mut ctx) = self.parts();
-        consumers.on_purged(&mut ctx, filter, coming);
+        let only = purged.only();
+        let only = only.as_ref().map(|(seq, told)| (*seq, &**told));
+        consumers.on_purged(&mut ctx, &PurgeNotice { subject: filter, only, coming });
     }
 
-    fn purge_messages(&mut self, request: &PurgeRequest<'_>) -> Result<u64, StoreError> {
+    fn purge_messages(&mut self, request: &PurgeRequest<'_>) -> Result<Purged, StoreError> {
         if request.seq == 1 {
-            return Ok(0);
+            return Ok(Purged::default());
         }
         let everything = request.filter.is_empty() || request.filter == b">";
         if everything && request.keep == 0 && request.seq == 0 {
@@ -59,15 +80,15 @@ impl Inner {
         }
     }
 
-    fn purge_below(&mut self, seq: u64) -> Result<u64, StoreError> {
+    fn purge_below(&mut self, seq: u64) -> Result<Purged, StoreError> {
         self.touch();
         self.note_removal();
         let purged = self.store.compact(seq)?;
         self.expiry.forget_below(seq);
-        Ok(purged)
+        Ok(Purged { count: purged, first: None })
     }
 
-    fn purge_matching(&mut self, request: &PurgeRequest<'_>) -> Result<u64, StoreError> {
+    fn purge_matching(&mut self, request: &PurgeRequest<'_>) -> Result<Purged, StoreError> {
         let filter = if request.filter.is_empty() { Filter::All } else { Filter::new([request.filter]) };
         let mut left = match &filter {
             Filter::Literal(literal) => self.store.index().get(literal).map_or(0, |entry| entry.count),
@@ -76,16 +97,33 @@ impl Inner {
         left = left.saturating_sub(request.keep);
         let upto = request.seq.checked_sub(1).unwrap_or(u64::MAX);
         let mut from = 0;
-        let mut purged = 0;
+        let mut purged = Purged::default();
         while left > 0 {
             let Some(seq) = self.next_match(&filter, from)?.filter(|seq| *seq <= upto) else { break };
             from = seq + 1;
             left -= 1;
-            if self.purge_one(seq)? {
-                purged += 1;
+            if purged.first.is_none() {
+                purged.first = self.told_subject(request, seq)?.map(|told| (seq, told));
             }
+            purged.count += u64::from(self.purge_one(seq)?);
         }
         Ok(purged)
+    }
+
+    /// The subject that consumers are told of the message at `seq`, where it is all that a purge takes.
+    fn told_subject(
+        &mut self,
+        request: &PurgeRequest<'_>,
+        seq: u64,
+    ) -> Result<Option<Box<[u8]>>, StoreError> {
+        if self.consumers.is_empty() {
+            return Ok(None);
+        }
+        if self.config.storage.is_memory() {
+            return Ok(self.store.load(seq)?.map(|msg| msg.subject.into()));
+        }
+        let subject = if request.filter.is_empty() { b">" } else { request.filter };
+        Ok(Some(subject.into()))
     }
 
     fn next_match(&mut self, filter: &Filter, from: u64) -> Result<Option<u64>, StoreError> {

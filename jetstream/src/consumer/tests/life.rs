@@ -1,5 +1,6 @@
 use super::bench::Bench;
 use crate::config::{ConsumerAction, Retention};
+use crate::consumer::PurgeNotice;
 
 fn err_code(result: Result<crate::consumer::ConsumerInfo, crate::api::ApiError>) -> u16 {
     result.err().map_or(0, |error| error.err_code)
@@ -150,7 +151,7 @@ fn a_purge_leaves_nothing_pending_that_is_gone() {
         bench.publish("s.a", payload);
     }
     bench.store.compact(5).unwrap();
-    bench.with(|consumers, ctx| consumers.on_purged(ctx, None, None));
+    bench.with(|consumers, ctx| consumers.on_purged(ctx, &PurgeNotice::default()));
     let info = bench.info("C");
     assert_eq!((info.num_pending, info.num_ack_pending), (0, 0));
     assert_eq!((info.ack_floor.stream_seq, info.delivered.stream_seq), (4, 4));
@@ -218,12 +219,42 @@ fn positions_after_purges_are_those_of_nats_server() {
     while let Some(seq) = bench.store.next(&Filter::new(["s.1"]), 1).unwrap().map(|msg| msg.seq) {
         bench.store.remove(seq, None, false).unwrap();
     }
-    bench.with(|consumers, ctx| consumers.on_purged(ctx, Some(b"s.1"), None));
+    bench.with(|consumers, ctx| {
+        consumers.on_purged(ctx, &PurgeNotice { subject: Some(b"s.1"), ..PurgeNotice::default() })
+    });
     assert_eq!(positions(&mut bench, "A"), ((2, 2), (0, 0), 1, 5));
     assert_eq!(positions(&mut bench, "B"), ((2, 10), (2, 10), 0, 0));
     assert_eq!(positions(&mut bench, "C"), ((2, 3), (1, 2), 1, 2));
     bench.store.compact(7).unwrap();
-    bench.with(|consumers, ctx| consumers.on_purged(ctx, None, None));
+    bench.with(|consumers, ctx| consumers.on_purged(ctx, &PurgeNotice::default()));
     assert_eq!(positions(&mut bench, "A"), ((2, 6), (2, 6), 0, 3));
     assert_eq!(positions(&mut bench, "C"), ((2, 6), (2, 6), 0, 1));
+}
+
+#[test]
+fn the_only_message_that_a_purge_by_subject_takes_counts_as_acknowledged() {
+    use crate::store::Store;
+    let mut bench = Bench::new();
+    bench.create(r#"{"durable_name":"A","ack_policy":"all","max_ack_pending":2}"#).unwrap();
+    bench.create(r#"{"durable_name":"E","ack_policy":"explicit"}"#).unwrap();
+    bench.create(r#"{"durable_name":"O","ack_policy":"all","filter_subject":"s.a"}"#).unwrap();
+    for subject in ["s.a", "s.b", "s.a"] {
+        bench.publish(subject, "m");
+    }
+    for name in ["A", "E", "O"] {
+        bench.next(name, "r", "2");
+    }
+    // The floor of those who acknowledged the first message has passed the beginning of the stream.
+    bench.control("$JS.ACK.S.A.1.1.1.0.0", "", "+ACK");
+    bench.control("$JS.ACK.S.E.1.1.1.0.0", "", "+ACK");
+    bench.store.remove(2, None, false).unwrap();
+    let notice = PurgeNotice { subject: Some(b"s.b"), only: Some((2, b"s.b")), coming: None };
+    bench.with(|consumers, ctx| consumers.on_purged(ctx, &notice));
+    let state = |bench: &mut Bench, name: &str| {
+        let info = bench.info(name);
+        (info.ack_floor.consumer_seq, info.ack_floor.stream_seq, info.num_ack_pending)
+    };
+    assert_eq!(state(&mut bench, "A"), (2, 2, 0));
+    assert_eq!(state(&mut bench, "E"), (2, 2, 0));
+    assert_eq!(state(&mut bench, "O"), (0, 0, 2), "it does not want what was purged");
 }
