@@ -28,15 +28,24 @@ authorization {
 pub fn session(mut random: Random, length: usize) -> Vec<Operation> {
     let mut operations = Vec::new();
     let mut next_sid = 1;
+    // Where several users are in a queue group, chance says who gets a message, and so who may answer it.
+    let mut grouped = [false; CONNECTIONS];
     while operations.len() < length {
         let connection = random.index(CONNECTIONS).unwrap_or_default();
         let text = match random.below(100) {
             0..=24 => {
                 next_sid += 1;
-                subscribe(&mut random, next_sid)
+                let text = subscribe(&mut random, next_sid);
+                if let Some(grouped) = grouped.get_mut(connection) {
+                    *grouped |= text.contains(" q");
+                }
+                text
             }
             25..=31 => unsubscribe(&mut random, next_sid),
-            _ => publish(&mut random),
+            _ => {
+                let answerable = grouped.iter().filter(|grouped| **grouped).count() < 2;
+                publish(&mut random, answerable)
+            }
         };
         operations.push(Operation::Client { connection, text });
     }
@@ -86,15 +95,19 @@ fn unsubscribe(random: &mut Random, sids: u64) -> String {
         0 | 1 => format!("UNSUB {sid} {}\r\n", random.below(4)),
         2 => format!("UNSUB q{}{sid}\r\n", random.pick(&["A", "B"])),
         // What comes right behind the end of a subscription, and the same sid again.
-        3 => format!("UNSUB {sid} 1\r\n{}SUB @.> {sid}\r\n{}", publish(random), publish(random)),
+        3 => {
+            let (before, after) = (publish(random, false), publish(random, false));
+            format!("UNSUB {sid} 1\r\n{before}SUB @.> {sid}\r\n{after}")
+        }
         _ => format!("UNSUB {sid}\r\n"),
     }
 }
 
-fn publish(random: &mut Random) -> String {
+fn publish(random: &mut Random, answerable: bool) -> String {
     let subject = subject(random, 2);
     let payload = random.pick(&["", "1", "payload"]);
     let reply = if random.chance(15) { format!("{} ", self::subject(random, 0)) } else { String::new() };
+    let reply = if answerable { reply } else { String::new() };
     if random.chance(15) {
         let block = "NATS/1.0\r\nA: b\r\n\r\n";
         return format!(

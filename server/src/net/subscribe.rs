@@ -12,12 +12,13 @@ use crate::router::{Subscription, Target};
 const SYSTEM_GROUP: &[u8] = b"_sys_";
 
 impl Connection {
-    /// Adds a subscription. A sid that is in use keeps its subscription, and the client hears nothing of it.
+    /// Adds a subscription. A sid that is in use keeps its subscription, and the client hears nothing of it. One that
+    /// had its last message in this turn of work ends with the turn, and is no longer in use.
     pub(super) fn subscribe(&mut self, subject: &[u8], queue: &[u8], sid: &[u8]) {
         if !self.may_subscribe(subject, queue, sid) {
             return;
         }
-        if self.client.subscription(sid).is_none() {
+        if self.client.subscription(sid).is_none_or(|listed| listed.had_its_last()) {
             let target = Target::Client(Arc::clone(&self.client));
             let sub = Arc::new(Subscription::new(target, subject, queue, sid));
             // It is listed at the connection first, so that one that ends after its first message is found there.

@@ -83,6 +83,12 @@ impl Subscription {
         max <= self.delivered()
     }
 
+    /// Whether it delivers nothing any more because it had as many messages as it may.
+    pub(crate) fn had_its_last(&self) -> bool {
+        let max = self.max();
+        max > 0 && max <= self.delivered()
+    }
+
     /// Counts one more message.
     pub(crate) fn admit(&self) -> Admission {
         if self.closed.load(Ordering::Relaxed) {
