@@ -415,8 +415,15 @@ pub fn spawn(command: Command) -> Result<Child> {
 }
 
 /// A command for `program` that runs under `setpriv --pdeathsig KILL` where that exists. `setpriv` replaces itself by
-/// the program, so the process id is the program's own.
+/// the program, so the process id is the program's own. Its times and texts are those of no place in particular: nats-server
+/// tells some times in the zone of its machine.
 pub fn command(program: impl AsRef<OsStr>) -> Command {
+    let mut command = dying_with_this(program);
+    command.env("TZ", "UTC").env("LC_ALL", "C.UTF-8");
+    command
+}
+
+fn dying_with_this(program: impl AsRef<OsStr>) -> Command {
     static SETPRIV: OnceLock<bool> = OnceLock::new();
     let exists = *SETPRIV.get_or_init(|| {
         Command::new("setpriv").args(["--pdeathsig", "KILL", "true"]).status().is_ok_and(|s| s.success())
