@@ -9,7 +9,7 @@ use crate::Result;
 use crate::process::Server;
 use crate::wire::{Connection, Frame, Message};
 
-const ANSWER_WAIT: Duration = Duration::from_secs(10);
+const ANSWER_WAIT: Duration = Duration::from_secs(60);
 
 /// A connection that asks one thing at a time.
 #[derive(Debug)]

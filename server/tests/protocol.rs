@@ -189,7 +189,7 @@ fn one_connection_too_many_is_told_and_closed() {
 #[test]
 fn a_client_that_does_not_answer_is_stale() {
     let mut impatient = options();
-    impatient.limits.ping_interval = Duration::from_millis(20);
+    impatient.limits.ping_interval = Duration::from_millis(200);
     impatient.limits.ping_max = 2;
     let server = start(impatient);
     let mut wire = Wire::client(&server);

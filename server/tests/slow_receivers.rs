@@ -41,7 +41,7 @@ fn flood(wire: &mut Wire, bytes: usize) {
 fn impatient(write_timeout: WriteTimeout) -> LimitOptions {
     LimitOptions {
         write_timeout,
-        write_deadline: Duration::from_millis(300),
+        write_deadline: Duration::from_millis(600),
         max_payload_bytes: Some(LARGE_BYTES),
         ..LimitOptions::default()
     }

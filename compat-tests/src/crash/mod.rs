@@ -19,7 +19,7 @@ use model::{Kind, Ledger, Stored};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 use writer::Writer;
 
@@ -29,6 +29,10 @@ const WRITERS: usize = 4;
 const HISTORY: usize = 3;
 /// The longest time that a round writes before the kill, in milliseconds.
 const ROUND_MS_MAX: u64 = 60;
+/// How many changes every second round waits for, so that rounds hold something where a disk takes long.
+const ACKNOWLEDGED_MIN: u64 = 2 * WRITERS as u64;
+/// How long it waits for them.
+const ACKNOWLEDGED_WAIT: Duration = Duration::from_secs(5);
 
 /// What a run did.
 #[derive(Debug, Clone, Copy, Default)]
@@ -61,7 +65,7 @@ pub fn run(program: &Program, options: &ServerOptions, rounds: u32, seed: u64) -
         let place = |error: Error| -> Error { format!("round {round}, seed {seed}: {error}").into() };
         let writing = Duration::from_micros(random.below(ROUND_MS_MAX * 1000));
         summary.acknowledged +=
-            write_until_killed(&mut server, &mut ledgers, &mut receipts, writing, &mut random)
+            write_until_killed(&mut server, &mut ledgers, &mut receipts, (writing, round), &mut random)
                 .map_err(place)?;
         server.launch().map_err(place)?;
         let mut connection = Requester::open(&server).map_err(place)?;
@@ -80,10 +84,11 @@ fn write_until_killed(
     server: &mut Server,
     ledgers: &mut [Ledger],
     receipts: &mut Receipts,
-    writing: Duration,
+    (writing, round): (Duration, u32),
     random: &mut Random,
 ) -> Result<u64> {
     let stop = Arc::new(AtomicBool::new(false));
+    let written = Arc::new(AtomicU64::new(0));
     let mut writers = Vec::new();
     for ledger in ledgers.iter() {
         writers.push(Writer::open(server, ledger.clone(), Random::new(random.next()))?);
@@ -91,8 +96,8 @@ fn write_until_killed(
     let threads: Vec<_> = writers
         .into_iter()
         .map(|writer| {
-            let stop = Arc::clone(&stop);
-            std::thread::spawn(move || writer.run(&stop))
+            let (stop, written) = (Arc::clone(&stop), Arc::clone(&written));
+            std::thread::spawn(move || writer.run(&stop, &written))
         })
         .collect();
     let acker = Acker::open(server, std::mem::take(receipts))?;
@@ -101,6 +106,11 @@ fn write_until_killed(
         std::thread::spawn(move || acker.run(&stop))
     };
     std::thread::sleep(writing);
+    let deadline = Instant::now() + ACKNOWLEDGED_WAIT;
+    let is_awaited = || round.is_multiple_of(2) && written.load(Ordering::SeqCst) < ACKNOWLEDGED_MIN;
+    while is_awaited() && Instant::now() < deadline {
+        std::thread::sleep(Duration::from_micros(100));
+    }
     let killed = server.stop(Signal::KILL);
     stop.store(true, Ordering::SeqCst);
     let mut acknowledged = 0;

@@ -7,7 +7,7 @@ use crate::process::Server;
 use crate::random::Random;
 use crate::request::Requester;
 use serde_json::{Value, json};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 /// The shortest time to live that nats-server accepts.
@@ -24,8 +24,9 @@ impl Writer {
         Ok(Self { connection: Requester::open(server)?, ledger, random })
     }
 
-    /// Writes until the connection closes or `stop` is set, and returns what is known then.
-    pub(super) fn run(mut self, stop: &AtomicBool) -> Result<Ledger> {
+    /// Writes until the connection closes or `stop` is set, and returns what is known then. `written` counts what was
+    /// acknowledged.
+    pub(super) fn run(mut self, stop: &AtomicBool, written: &AtomicU64) -> Result<Ledger> {
         let keys = self.ledger.keys();
         while !stop.load(Ordering::SeqCst) {
             let at = usize::try_from(self.random.below(keys.len() as u64)).unwrap_or_default();
@@ -34,6 +35,7 @@ impl Writer {
             self.ledger.begin(key, change.clone());
             let Some(seq) = self.send(key, &change)? else { break };
             self.ledger.acknowledge(seq);
+            written.fetch_add(1, Ordering::SeqCst);
         }
         Ok(self.ledger)
     }

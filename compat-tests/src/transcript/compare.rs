@@ -123,7 +123,8 @@ impl Comparison {
     /// programs on a busy machine do in one moment of several says nothing of how they differ.
     pub fn compare_steadily(&mut self, case: &Case) -> Outcome {
         let mut outcome = Outcome::Same;
-        for patience in PATIENCE {
+        let plays = case.plays.unwrap_or(PLAYS_MAX);
+        for patience in PATIENCE.into_iter().cycle().take(plays) {
             if !outcome.is_good() {
                 println!("unsteady? {}\n{}", case.name, first_lines(outcome.why(), UNSTEADY_LINES_MAX));
             }

@@ -33,6 +33,9 @@ pub struct Case {
     pub masks: Vec<String>,
     /// The reason for a difference that is wanted; the case then fails when there is none.
     pub differs: Option<String>,
+    /// How often it is played before a fault counts, where that is not as often as any other: a race of nats-server with
+    /// itself, of which one end is what a scenario is about.
+    pub plays: Option<usize>,
     /// The steps in order.
     pub steps: Vec<Step>,
 }
@@ -228,6 +231,7 @@ fn build_case(path: &Path, name: String, items: &[Item]) -> Result<Case> {
         sort: Vec::new(),
         masks: Vec::new(),
         differs: None,
+        plays: None,
         steps: Vec::new(),
     };
     for item in items {
@@ -271,6 +275,7 @@ fn apply_header(case: &mut Case, item: &Item) -> Result<bool> {
         "ignore" => case.ignore.extend(list()),
         "sort" => case.sort.extend(list()),
         "mask" => case.masks.push(value),
+        "plays" => case.plays = Some(value.parse()?),
         "differs" => case.differs = Some(value),
         _ => {
             let Some(file) = key.strip_prefix("file ") else { return Ok(false) };

@@ -50,7 +50,7 @@ impl Oracle {
             .unwrap();
         let mut oracle = Self { child, port: 0 };
         let file = ports_dir.path().join(format!("nats-server_{}.ports", oracle.child.id()));
-        let deadline = Instant::now() + Duration::from_secs(20);
+        let deadline = Instant::now() + Duration::from_secs(60);
         while oracle.port == 0 {
             assert!(Instant::now() < deadline, "nats-server did not start");
             let ports =
@@ -98,7 +98,7 @@ pub(crate) struct Client {
 impl Client {
     fn connect(port: u16) -> Self {
         let writer = TcpStream::connect(("127.0.0.1", port)).unwrap();
-        writer.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        writer.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
         let mut client = Self { reader: BufReader::new(writer.try_clone().unwrap()), writer, serial: 0 };
         client.line();
         client.send(
