@@ -3,35 +3,29 @@
 
 use serde_json::{Value, json};
 
+use super::consumer_config::{Configs, DELIVER, GROUP, GROUPED_NAME, LONG_NS, NAMES, PUSH_NAME, SHORT_NS};
 use super::operation::Operation;
 use super::streams;
 use crate::random::Random;
 
-/// Longer than any session: nothing is delivered again by time, and no pull that waits ends by time.
-const LONG_NS: u64 = 3_600_000_000_000;
-/// A pull that waits for its end.
-const SHORT_NS: u64 = 50_000_000;
-/// The shortest that nats-server takes.
-const HEARTBEAT_NS: u64 = 100_000_000;
-/// Two of the names belong to pull consumers, so that acks of both kinds have something to aim at.
-const PUSH_NAME: &str = "c3";
-const NAMES: [&str; 3] = ["c1", "c2", PUSH_NAME];
-/// Deliver subjects; pulls that wait have others.
-const DELIVER: [&str; 2] = ["one", "two"];
 /// So many operations are restarts, in a thousand.
 const RESTARTS: u64 = 8;
 
 /// What a session keeps to from its first operation to its last.
-struct Plan {
+pub(super) struct Plan {
     /// Whether the consumers of these names have filters. nats-server v2.15.2 forgets to tell a consumer of new messages
     /// once an update has removed its last filter.
-    filtered: [bool; 3],
+    pub(super) filtered: [bool; 3],
     /// Whether consumers may begin with the last message of each subject. nats-server v2.15.2 loses one of those that a
     /// pull has no room for, stops at one that was removed, and counts them otherwise than it delivers them after a
     /// restart, a purge or a change of filters; so sessions with such consumers have none of these.
-    begins_with_last_of_each: bool,
+    pub(super) begins_with_last_of_each: bool,
     /// Whether consumers are paused, and then stay so: nats-server v2.15.2 does not wake one whose pause is ended by hand.
     pauses: bool,
+    /// The priority policy of one of the pull consumers, empty for none.
+    pub(super) priority: &'static str,
+    /// Whether the push consumer's acknowledgements are its answers to flow control.
+    pub(super) acks_by_flow: bool,
 }
 
 /// A session of at least `length` operations.
@@ -40,7 +34,10 @@ pub fn session(mut random: Random, length: usize) -> Vec<Operation> {
         filtered: NAMES.map(|_| random.chance(60)),
         begins_with_last_of_each: random.chance(30),
         pauses: random.chance(30),
+        priority: random.pick(&["", "", "", "overflow", "prioritized", "pinned_client"]),
+        acks_by_flow: random.chance(20),
     };
+    let mut configs = Configs::default();
     let stream = json!({
         "name": "@A",
         "subjects": ["@a.*"],
@@ -54,7 +51,7 @@ pub fn session(mut random: Random, length: usize) -> Vec<Operation> {
     for number in 0..random.below(6) {
         operations.push(publish(&mut random, number));
     }
-    operations.extend(create(&mut random, &plan));
+    operations.extend(configs.create(&mut random, &plan));
     let mut is_restarted = false;
     while operations.len() < length {
         if random.below(1000) < RESTARTS && !plan.begins_with_last_of_each {
@@ -66,16 +63,25 @@ pub fn session(mut random: Random, length: usize) -> Vec<Operation> {
             0..=23 => publish(&mut random, 9),
             // nats-server's first answer to a change after a restart shows the consumer as it was before that.
             24..=31 if is_restarted => publish(&mut random, 9),
-            24..=31 => {
-                operations.extend(create(&mut random, &plan));
+            24..=28 => {
+                operations.extend(configs.create(&mut random, &plan));
+                continue;
+            }
+            29..=31 => {
+                operations.extend(configs.change(&mut random));
                 continue;
             }
             32..=46 => pull(&mut random, &plan),
             47..=54 => waiting_pull(&mut random, &plan),
-            55..=74 => acknowledge(&mut random),
+            55..=71 => acknowledge(&mut random),
+            72 if plan.acks_by_flow => Operation::AnswerFlow { inbox: random.pick(&DELIVER) },
+            73 if !plan.priority.is_empty() => unpin(&mut random),
+            74 if !plan.begins_with_last_of_each => reset(&mut random),
+            72..=74 => acknowledge(&mut random),
             75..=77 => Operation::api(&format!("CONSUMER.DELETE.@A.{}", name(&mut random)), ""),
             78..=79 if !plan.begins_with_last_of_each => {
-                Operation::api("STREAM.PURGE.@A", purge(&mut random))
+                operations.extend(purge(&mut random));
+                continue;
             }
             80..=81 if !plan.begins_with_last_of_each => {
                 let body = json!({"seq": random.below(20)}).to_string();
@@ -107,13 +113,28 @@ fn publish(random: &mut Random, number: u64) -> Operation {
     Operation::publish(&subject, headers, &format!("m{number}"))
 }
 
-fn purge(random: &mut Random) -> String {
-    match random.below(4) {
+fn unpin(random: &mut Random) -> Operation {
+    let body = json!({"group": random.pick(&[GROUP, GROUP, GROUP, "Z", ""])}).to_string();
+    Operation::api(&format!("CONSUMER.UNPIN.@A.{}", random.pick(&[GROUPED_NAME, GROUPED_NAME, "c1"])), body)
+}
+
+fn reset(random: &mut Random) -> Operation {
+    let body = if random.chance(40) { String::new() } else { json!({"seq": random.below(12)}).to_string() };
+    Operation::api(&format!("CONSUMER.RESET.@A.{}", name(random)), body)
+}
+
+/// A purge by subject follows so many messages that it takes more than one: of a single one that several consumers have
+/// yet to acknowledge nats-server v2.15.2 tells them while it purges, and chance says which of the two comes first.
+fn purge(random: &mut Random) -> Vec<Operation> {
+    let body = match random.below(4) {
         0 => String::new(),
         1 => json!({"filter": random.pick(&["@a.x", "@a.*"])}).to_string(),
-        2 => json!({"keep": random.below(3)}).to_string(),
+        2 => json!({"keep": random.below(2)}).to_string(),
         _ => json!({"seq": random.below(15)}).to_string(),
-    }
+    };
+    let is_by_subject = body.contains("filter") || body.contains("keep");
+    let before = (0..if is_by_subject { 3 } else { 0 }).map(|_| Operation::publish("@a.x", Vec::new(), "m"));
+    before.chain([Operation::api("STREAM.PURGE.@A", body)]).collect()
 }
 
 /// A pause ends far away, because one that ends in time does so at another moment on each server.
@@ -124,91 +145,6 @@ fn pause(random: &mut Random, plan: &Plan) -> Operation {
         random.pick(&["{}", r#"{"pause_until":null}"#, r#"{"pause_until":"2001-01-01T00:00:00Z"}"#, ""])
     };
     Operation::api(&format!("CONSUMER.PAUSE.@A.{}", name(random)), body)
-}
-
-fn create(random: &mut Random, plan: &Plan) -> [Operation; 2] {
-    let name = name(random);
-    let is_push = name == PUSH_NAME;
-    let last = if plan.begins_with_last_of_each { "last_per_subject" } else { "last" };
-    let deliver_policy = random.pick(&["all", "all", "new", "last", last, "by_start_sequence"]);
-    // It keeps its filters: see the plan.
-    let is_last_per_subject = deliver_policy == "last_per_subject";
-    let mut config = json!({
-        "name": name,
-        "durable_name": name,
-        "ack_policy": random.pick(&["explicit", "explicit", "explicit", "all", "none"]),
-        "deliver_policy": deliver_policy,
-        "ack_wait": LONG_NS,
-        "max_deliver": random.pick(&[-1, -1, 2, 3]),
-        "replay_policy": "instant",
-    });
-    let mut set = |field: &str, value: Value| {
-        if let Some(fields) = config.as_object_mut() {
-            fields.insert(field.to_string(), value);
-        }
-    };
-    let at = NAMES.iter().position(|known| *known == name).unwrap_or_default();
-    if plan.filtered.get(at) == Some(&true) {
-        if is_last_per_subject {
-            set("filter_subject", json!("@a.*"));
-        } else if random.chance(60) {
-            set("filter_subject", json!(random.pick(&["@a.x", "@a.*", "@a.y"])));
-        } else {
-            set("filter_subjects", json!(random.pick(&[["@a.x", "@a.y"], ["@a.z", "@a.x"]])));
-        }
-    }
-    if random.chance(30) {
-        set("max_ack_pending", json!(random.pick(&[1, 2, 5])));
-    }
-    if random.chance(10) {
-        // Not in the future: nats-server counts messages that come before it as pending.
-        set("opt_start_seq", json!(random.below(2) + 1));
-    }
-    if random.chance(10) {
-        set("headers_only", json!(true));
-    }
-    if is_push {
-        set_push(random, &mut set);
-    } else {
-        set_pull(random, &mut set);
-    }
-    let mut body = json!({"stream_name": "@A", "config": config});
-    let action = random.pick(&["", "", "", "create", "update"]);
-    if !action.is_empty()
-        && let Some(fields) = body.as_object_mut()
-    {
-        fields.insert("action".to_string(), json!(action));
-    }
-    // nats-server tells its consumers of a new message some time after it has acknowledged it.
-    let pause = Operation::Pause { duration_ms: 5 };
-    [pause, Operation::api(&format!("CONSUMER.CREATE.@A.{name}"), body.to_string())]
-}
-
-fn set_push(random: &mut Random, set: &mut impl FnMut(&str, Value)) {
-    set("deliver_subject", json!(format!("@D.{}", random.pick(&DELIVER))));
-    if random.chance(50) {
-        set("idle_heartbeat", json!(HEARTBEAT_NS));
-        if random.chance(50) {
-            set("flow_control", json!(true));
-        }
-    } else if random.chance(10) {
-        set("flow_control", json!(true));
-    }
-}
-
-fn set_pull(random: &mut Random, set: &mut impl FnMut(&str, Value)) {
-    if random.chance(15) {
-        set("max_batch", json!(2));
-    }
-    if random.chance(10) {
-        set("max_bytes", json!(random.pick(&[90, 400])));
-    }
-    if random.chance(10) {
-        set("max_expires", json!(SHORT_NS));
-    }
-    if random.chance(30) {
-        set("max_waiting", json!(random.pick(&[1, 2])));
-    }
 }
 
 /// A pull that is over when its answers have come.
@@ -230,6 +166,7 @@ fn pull(random: &mut Random, plan: &Plan) -> Operation {
             count += 1;
         }
     }
+    join_group(random, plan, name, &mut body);
     Operation::pull(&format!("CONSUMER.MSG.NEXT.@A.{name}"), body.to_string(), count)
 }
 
@@ -237,6 +174,8 @@ fn pull(random: &mut Random, plan: &Plan) -> Operation {
 fn waiting_pull(random: &mut Random, plan: &Plan) -> Operation {
     let name = pull_name(random);
     let inbox = if name == "c1" { "w1" } else { "w2" };
+    let mut body = json!({"batch": random.below(3) + 1, "expires": LONG_NS});
+    join_group(random, plan, name, &mut body);
     let payload = match random.below(6) {
         0 => String::new(),
         1 => (random.below(3) + 1).to_string(),
@@ -244,9 +183,29 @@ fn waiting_pull(random: &mut Random, plan: &Plan) -> Operation {
             json!({"batch": 3, "max_bytes": random.pick(&[90, 170, 1000]), "expires": LONG_NS}).to_string()
         }
         3 => json!({"batch": 2, "no_wait": true, "expires": LONG_NS}).to_string(),
-        _ => json!({"batch": random.below(3) + 1, "expires": LONG_NS}).to_string(),
+        _ => body.to_string(),
     };
     Operation::Ask { subject: format!("$JS.API.CONSUMER.MSG.NEXT.@A.{name}"), inbox, payload }
+}
+
+/// What a pull of a consumer with priority groups says besides.
+fn join_group(random: &mut Random, plan: &Plan, name: &str, body: &mut Value) {
+    let is_grouped = name == GROUPED_NAME && !plan.priority.is_empty();
+    let Some(fields) = body.as_object_mut().filter(|_| is_grouped && random.chance(90)) else { return };
+    fields.insert("group".to_string(), json!(random.pick(&[GROUP, GROUP, GROUP, GROUP, "Z"])));
+    match plan.priority {
+        "overflow" if random.chance(60) => {
+            let field = random.pick(&["min_pending", "min_ack_pending"]);
+            fields.insert(field.to_string(), json!(random.below(4)));
+        }
+        "prioritized" if random.chance(70) => {
+            fields.insert("priority".to_string(), json!(random.pick(&[0, 1, 2, 9, 10])));
+        }
+        "pinned_client" if random.chance(5) => {
+            fields.insert("id".to_string(), json!("nobody"));
+        }
+        _ => {}
+    }
 }
 
 fn acknowledge(random: &mut Random) -> Operation {

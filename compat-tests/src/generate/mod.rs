@@ -4,6 +4,7 @@
 //! servers, each under a name of its own. When answers differ, the session is run again to see that the difference is
 //! steady, and then shortened as long as it stays; what is left is printed as a scenario.
 
+mod consumer_config;
 pub mod consumers;
 pub mod kv;
 pub mod operation;

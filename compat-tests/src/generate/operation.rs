@@ -65,6 +65,12 @@ pub enum Operation {
         /// The subject.
         inbox: &'static str,
     },
+    /// An answer to the latest flow control request on one of the subjects that are pushed to, if there is one: it says
+    /// that everything delivered there so far has arrived.
+    AnswerFlow {
+        /// The subject.
+        inbox: &'static str,
+    },
     /// A control line (and payload) of one of a few client connections, all of which are then brought up to date.
     Client {
         /// Connection: 0, 1, ...
@@ -157,6 +163,7 @@ pub fn scenario_text(title: &str, operations: &[Operation], answer_counts: &[usi
     let needs_main = operations.iter().any(|operation| match operation {
         Operation::Request(request) => matches!(request.answers, Answers::Pull(_)),
         Operation::Acknowledge { .. } | Operation::Ask { .. } | Operation::Heartbeat { .. } => true,
+        Operation::AnswerFlow { .. } => true,
         _ => false,
     });
     if needs_main {
@@ -193,6 +200,7 @@ fn step_text(
             format!("m ask {subject} GD.{inbox} {}\nm quiet 50ms\n", template::encode(payload.as_bytes()))
         }
         Operation::Heartbeat { inbox } => format!("# the next heartbeat on {inbox}\nm quiet 250ms\n"),
+        Operation::AnswerFlow { inbox } => format!("# an answer to flow control on {inbox}\nm sync\n"),
         Operation::Acknowledge { nth, payload, .. } => {
             format!("# message {nth} of those so far\nm reply {payload}\nm sync\n")
         }

@@ -134,6 +134,10 @@ impl Pair {
                 Ok((0, None))
             }
             Operation::Heartbeat { inbox } => Ok(self.heartbeat(inbox)),
+            Operation::AnswerFlow { inbox } => {
+                self.answer_flow(inbox);
+                Ok((0, None))
+            }
             Operation::Client { connection, text } => Ok(self.client(*connection, name, text)),
             Operation::Raw { pieces } => self.raw(pieces),
             Operation::Restart { kill } => {
@@ -221,6 +225,15 @@ impl Pair {
             side.ask_for_pushes(&subject, inbox, &payload);
         }
         self.settle();
+    }
+
+    /// Answers flow control on both sides, where both have asked. How often they ask is a matter of time.
+    fn answer_flow(&mut self, inbox: &str) {
+        if self.reference.has_flow_request(inbox) && self.candidate.has_flow_request(inbox) {
+            self.reference.answer_flow(inbox);
+            self.candidate.answer_flow(inbox);
+            self.settle();
+        }
     }
 
     /// Lets both work off a request that may stay without an answer.

@@ -15,6 +15,8 @@ pub(super) const ANSWER_WAIT: Duration = Duration::from_secs(3);
 /// What push consumers deliver to, below `@D`; the sids are these with a `p` in front. Each is subscribed to by itself:
 /// nats-server v2.15.2 does not count a wildcard as interest in a deliver subject, and JetKV does.
 pub(super) const PUSH_SUBJECTS: [&str; 5] = ["one", "two", "w1", "w2", "w3"];
+/// Where the stream's sequence stands in an ack subject; the consumer's follows.
+const ACK_STREAM_SEQ_TOKEN: usize = 5;
 /// The pause between two pieces of a raw connection, so that the server reads them one by one.
 const PIECE_PAUSE: Duration = Duration::from_micros(200);
 
@@ -48,6 +50,8 @@ pub struct Side {
     pub pushed: Vec<Message>,
     /// The latest heartbeat, by sid.
     pub heartbeats: HashMap<String, Message>,
+    /// The subject that the latest flow control request asks to answer, by sid.
+    flow_requests: HashMap<String, String>,
     /// Ack subjects of the messages that pulls brought.
     pub pulled: Vec<String>,
     clients: Vec<Connection>,
@@ -69,6 +73,7 @@ impl Side {
             last_sid: 10,
             pushed: Vec::new(),
             heartbeats: HashMap::new(),
+            flow_requests: HashMap::new(),
             pulled: Vec::new(),
             clients: Vec::new(),
         };
@@ -99,6 +104,7 @@ impl Side {
         }
         self.pushed.clear();
         self.heartbeats.clear();
+        self.flow_requests.clear();
         self.pulled.clear();
         self.name = name.to_string();
         self.subscribe_pushes()?;
@@ -187,8 +193,10 @@ impl Side {
         if !message.sid.starts_with('p') || !message.subject.contains(&self.name) {
             return;
         }
-        if message.headers.as_ref().is_some_and(|headers| headers.starts_with("NATS/1.0 100 Idle Heartbeat"))
-        {
+        let begins = |text: &str| message.headers.as_ref().is_some_and(|headers| headers.starts_with(text));
+        if begins("NATS/1.0 100 FlowControl Request") {
+            self.flow_requests.insert(message.sid, message.reply.unwrap_or_default());
+        } else if begins("NATS/1.0 100 Idle Heartbeat") {
             // How many come is a matter of time.
             self.heartbeats.insert(message.sid.clone(), message);
         } else {
@@ -210,6 +218,29 @@ impl Side {
             self.pulled.clone()
         };
         nth.checked_rem(subjects.len()).and_then(|at| subjects.get(at).cloned())
+    }
+
+    /// Whether a flow control request on `inbox` has no answer yet.
+    pub fn has_flow_request(&self, inbox: &str) -> bool {
+        self.flow_requests.contains_key(&format!("p{inbox}"))
+    }
+
+    /// Answers the latest flow control request on `inbox`: with the sequences of the last delivery there.
+    pub fn answer_flow(&mut self, inbox: &str) {
+        let sid = format!("p{inbox}");
+        let Some(subject) = self.flow_requests.remove(&sid) else { return };
+        let replies = self.pushed.iter().rev().filter(|message| message.sid == sid);
+        let last = replies
+            .filter_map(|message| message.reply.as_deref())
+            .find(|reply| reply.starts_with("$JS.ACK."));
+        let mut tokens = last.unwrap_or_default().split('.').skip(ACK_STREAM_SEQ_TOKEN);
+        let mut token = || tokens.next().unwrap_or("0").to_string();
+        let (stream_seq, consumer_seq) = (token(), token());
+        let block = format!(
+            "NATS/1.0\r\nNats-Last-Consumer: {consumer_seq}\r\nNats-Last-Stream: {stream_seq}\r\n\r\n"
+        );
+        let size = block.len();
+        let _ = self.main.send(format!("HPUB {subject} {size} {size}\r\n{block}\r\n").as_bytes());
     }
 
     /// Takes in what is pushed within `limit`.

@@ -86,7 +86,9 @@ impl Writer {
         if random.chance(10) {
             set("compression", json!("s2"));
         }
-        if random.chance(8) {
+        // nats-server v2.15.2 transforms the subject of a delete marker once more.
+        let has_markers = random.chance(8);
+        if has_markers {
             set("subject_delete_marker_ttl", json!(HOUR_NS));
         }
         if random.chance(8) {
@@ -94,6 +96,12 @@ impl Writer {
         }
         if random.chance(10) {
             set("duplicate_window", json!(HOUR_NS));
+        }
+        if random.chance(12) {
+            set("republish", republish(random));
+        }
+        if random.chance(12) && !has_markers {
+            set("subject_transform", transform(random));
         }
         for rule in ["deny_delete", "deny_purge"] {
             if random.chance(5) {
@@ -151,23 +159,28 @@ impl Writer {
         self.operations.push(operation);
     }
 
-    /// Something that ends by itself, and the time for it.
+    /// Something that ends by itself, and the time for it. Afterwards windows are long again: nats-server forgets an id
+    /// up to a second window late.
     fn wait_for_a_timer(&mut self) {
         let key = self.key();
         let pause = Operation::Pause { duration_ms: PAUSE_MS };
-        let repeated = |id: &str| Operation::publish(&key, vec![format!("Nats-Msg-Id: {id}")], "again");
+        let id = format!("Nats-Msg-Id: t{}", self.operations.len());
+        let repeated = || Operation::publish(&key, vec![id.clone()], "again");
         let operations = match self.random.below(3) {
             0 => vec![Operation::publish(&key, vec!["Nats-TTL: 1s".to_string()], "short"), pause, info()],
             1 => {
                 self.set("duplicate_window", json!(200_000_000));
                 let update = Operation::api("STREAM.UPDATE.@A", self.config.to_string());
-                vec![update, repeated("t"), pause, repeated("t"), info()]
+                self.set("duplicate_window", json!(HOUR_NS));
+                let lengthen = Operation::api("STREAM.UPDATE.@A", self.config.to_string());
+                vec![update, repeated(), pause, repeated(), info(), lengthen]
             }
             _ => {
                 self.set("max_age", json!(400_000_000));
                 self.set("duplicate_window", json!(400_000_000));
                 let shorten = Operation::api("STREAM.UPDATE.@A", self.config.to_string());
                 self.set("max_age", json!(0));
+                self.set("duplicate_window", json!(HOUR_NS));
                 let lengthen = Operation::api("STREAM.UPDATE.@A", self.config.to_string());
                 vec![shorten, pause, info(), lengthen, info()]
             }
@@ -311,13 +324,24 @@ impl Writer {
     /// Changes one limit; what the server refuses stays out of later updates, as far as the writer can tell.
     fn update(&mut self) -> Operation {
         let mut config = self.config.clone();
-        let choice = if self.kills { self.random.pick(&[3, 6, 9, 12]) } else { self.random.below(14) };
+        let choice = if self.kills { self.random.pick(&[3, 6, 9, 12]) } else { self.random.below(17) };
         let (name, value) = match choice {
             9 => ("max_msg_size", json!(self.random.pick(&[-1, 10, 1000]))),
             10 => ("discard_new_per_subject", json!(self.random.chance(50))),
+            11 if self.is_transformed() => ("allow_direct", json!(true)),
             11 => ("subject_delete_marker_ttl", json!(self.random.pick(&[0, HOUR_NS]))),
             12 => ("allow_direct", json!(self.random.chance(70))),
             13 => ("allow_rollup_hdrs", json!(self.random.chance(60))),
+            14 => {
+                ("republish", if self.random.chance(50) { republish(&mut self.random) } else { Value::Null })
+            }
+            15 if self.random.chance(15) => ("bad_republish", bad_republish(&mut self.random)),
+            15 if !self.has_markers() => {
+                let remove = self.random.chance(30);
+                ("subject_transform", if remove { Value::Null } else { transform(&mut self.random) })
+            }
+            15 => ("description", json!("marked")),
+            16 => ("metadata", json!({"own": self.random.pick(&["", "1"])})),
             0 => ("max_msgs", json!(self.random.pick(&[-1, 1, 3, 200]))),
             1 => ("max_bytes", json!(self.random.pick(&[-1, 200, 400, 5000]))),
             2 => ("max_msgs_per_subject", json!(self.random.pick(&[-1, 1, 2, 200]))),
@@ -329,17 +353,25 @@ impl Writer {
             _ => ("retention", json!(self.random.pick(&["workqueue", "nonsense"]))),
         };
         if let Some(fields) = config.as_object_mut() {
-            fields.insert(name.to_string(), value);
+            fields.insert(name.trim_start_matches("bad_").to_string(), value);
         }
         if self.random.chance(3) {
             // Nothing changes it any more.
             self.set("sealed", json!(true));
             return Operation::api("STREAM.UPDATE.@A", self.config.to_string());
         }
-        if !matches!(name, "retention" | "allow_msg_ttl") {
+        if !matches!(name, "retention" | "allow_msg_ttl" | "bad_republish") {
             self.config = config.clone();
         }
         Operation::api("STREAM.UPDATE.@A", config.to_string())
+    }
+
+    fn has_markers(&self) -> bool {
+        self.config.get("subject_delete_marker_ttl").and_then(Value::as_u64).is_some_and(|ttl| ttl > 0)
+    }
+
+    fn is_transformed(&self) -> bool {
+        self.config.get("subject_transform").is_some_and(Value::is_object)
     }
 
     fn malformed(&mut self) -> Operation {
@@ -377,4 +409,28 @@ impl Writer {
         ]);
         Operation::api(subject, body)
     }
+}
+
+/// Where messages are sent on to; the session listens there.
+fn republish(random: &mut Random) -> Value {
+    let src = random.pick(&["@a.*", "@a.*", "@a.x", "@a.*.*"]);
+    json!({"src": src, "dest": random.pick(&["@D.one", "@D.two"]), "headers_only": random.chance(30)})
+}
+
+/// What is refused.
+fn bad_republish(random: &mut Random) -> Value {
+    let (src, dest) =
+        random.pick(&[(">", "@D.one"), ("@a.>", "@D.one"), ("@a.*", "@a.x"), ("@a.*", "@D..one")]);
+    json!({"src": src, "dest": dest})
+}
+
+fn transform(random: &mut Random) -> Value {
+    let (src, dest) = random.pick(&[
+        ("@a.z", "@a.y"),
+        ("@a.*.*", "@a.{{wildcard(2)}}.{{wildcard(1)}}"),
+        ("@a.*", "@a.{{wildcard(1)}}.y"),
+        ("@a.>", "@t.>"),
+        ("", "@t.>"),
+    ]);
+    json!({"src": src, "dest": dest})
 }

@@ -2,7 +2,7 @@
 
 use super::set::Shared;
 use super::{Consumer, Out, Position};
-use crate::config::AckPolicy;
+use crate::config::{AckPolicy, PriorityPolicy};
 use crate::host::OutMsg;
 use crate::store::Msg;
 use std::io::Write as _;
@@ -64,8 +64,10 @@ impl Consumer {
             return Sent::NoRequest;
         }
         let pinned;
-        if let Some(pin) = self.pin.as_ref().filter(|_| !self.is_push()) {
-            pinned = with_header(headers, "Nats-Pin-Id", &pin.id);
+        if self.config.priority_policy == PriorityPolicy::PinnedClient {
+            // A request without a group is served though nobody is pinned; nats-server sends an empty id then.
+            let id = self.pin.as_ref().map_or("", |pin| &pin.id);
+            pinned = with_header(headers, "Nats-Pin-Id", id);
             headers = &pinned;
         }
         if let Some(rate) = &mut self.rate {
