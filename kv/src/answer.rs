@@ -83,6 +83,10 @@ impl Host for Waiting<'_> {
     fn sync_later(&self, stream: &Arc<Stream>) {
         self.host.sync_later(stream);
     }
+
+    fn run_later(&self, work: Box<dyn FnOnce() + Send>) {
+        self.host.run_later(work);
+    }
 }
 
 /// Publishes to a stream, as durably as it is configured, and says the sequence.

@@ -392,6 +392,10 @@ impl Host for EngineHost {
             settle(&host.shared);
         });
     }
+
+    fn run_later(&self, work: Box<dyn FnOnce() + Send>) {
+        self.runtime.spawn_blocking(work);
+    }
 }
 
 /// Goes on with what did not fit one turn, a little of each stream at a time.

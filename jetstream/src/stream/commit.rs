@@ -63,6 +63,18 @@ impl Stream {
         self.release(inner, host);
     }
 
+    /// Ends the stream for good, with its consumers. `discard` takes its files away at a moment when all that was
+    /// queued before is as durable as configured, and nothing is stored any more.
+    pub(crate) fn end<R>(&self, host: &dyn Host, discard: impl FnOnce() -> R) -> R {
+        let mut inner = self.settled();
+        let discarded = discard();
+        let (consumers, mut ctx) = inner.parts();
+        consumers.delete_all(&mut ctx);
+        inner.close();
+        self.release(inner, host);
+        discarded
+    }
+
     /// Goes on delivering to consumers that lag. Includes a commit.
     pub fn pump(&self, host: &dyn Host) {
         let mut inner = self.lock().into_inner();

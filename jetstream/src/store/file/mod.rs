@@ -28,7 +28,7 @@ mod undo;
 mod write;
 
 pub use options::{FileOptions, StreamLimits};
-pub use storage::{Storage, StoredConsumer, StoredStream};
+pub use storage::{Rubbish, Storage, StoredConsumer, StoredStream};
 
 use self::block::Block;
 use self::files::StreamFiles;

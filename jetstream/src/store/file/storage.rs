@@ -11,6 +11,7 @@ use std::fmt::Write as _;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 const META: &str = "meta.inf";
 const META_SUM: &str = "meta.sum";
@@ -45,6 +46,27 @@ pub struct Storage {
     root: PathBuf,
     /// Whether metadata and consumer states are made durable as they are written.
     sync: bool,
+    /// How much became rubbish since the start: no two trees of it have the same name.
+    discarded: Arc<AtomicU64>,
+}
+
+/// What was taken out of service and waits to be removed. Both servers take it for what it is wherever they find it, so
+/// that what is not removed now goes with the next start.
+#[must_use]
+pub struct Rubbish {
+    disk: Arc<dyn Disk>,
+    dir: PathBuf,
+}
+
+impl Rubbish {
+    /// Removes it. It takes the time that the file system needs to give the room back.
+    ///
+    /// # Errors
+    /// I/O.
+    pub fn remove(self) -> Result<(), StoreError> {
+        let Self { disk, dir } = self;
+        disk.remove_dir_all(&dir).map_err(|error| io_error("could not remove", &dir, error))
+    }
 }
 
 impl Storage {
@@ -68,7 +90,7 @@ impl Storage {
         let probed = disk.open(&probe, true).and_then(|_| disk.remove_file(&probe));
         probed
             .map_err(|error| StoreError::Directory(format!("storage directory is not writable - {error}")))?;
-        Ok(Self { disk, root, sync })
+        Ok(Self { disk, root, sync, discarded: Arc::default() })
     }
 
     /// Where it is.
@@ -171,7 +193,16 @@ impl Storage {
     /// # Errors
     /// I/O.
     pub fn remove_stream(&self, account: &str, name: &str) -> Result<(), StoreError> {
-        self.remove_renamed(&self.streams_dir(account), name)
+        self.discard_stream(account, name)?.map_or(Ok(()), Rubbish::remove)
+    }
+
+    /// Takes a stream with its consumers out of the directory, in one step whatever its size, and leaves it to the
+    /// caller to remove what is left; `None` where there is none. Its [`FileStore`] must not be used after.
+    ///
+    /// # Errors
+    /// I/O; the stream is still there then.
+    pub fn discard_stream(&self, account: &str, name: &str) -> Result<Option<Rubbish>, StoreError> {
+        self.discard(&self.streams_dir(account), name)
     }
 
     /// The consumers of a stream.
@@ -229,7 +260,8 @@ impl Storage {
     /// # Errors
     /// I/O.
     pub fn remove_consumer(&self, account: &str, stream: &str, name: &str) -> Result<(), StoreError> {
-        self.remove_renamed(&self.stream_dir(account, stream).join("obs"), name)
+        let consumers_dir = self.stream_dir(account, stream).join("obs");
+        self.discard(&consumers_dir, name)?.map_or(Ok(()), Rubbish::remove)
     }
 
     fn streams_dir(&self, account: &str) -> PathBuf {
@@ -268,22 +300,24 @@ impl Storage {
         self.disk.remove_dir_all(dir).map_err(|error| io_error("could not remove", dir, error))
     }
 
-    /// Moves a directory to a name that begins with a dot, which both servers take for rubbish, and removes it.
-    fn remove_renamed(&self, parent: &Path, name: &str) -> Result<(), StoreError> {
-        // One byte less where the dot would make the name too long for a file system.
-        let mut end = name.len().min(FILE_NAME_MAX_BYTES - 1);
+    /// Moves a directory to a name that begins with a dot, which both servers take for rubbish.
+    fn discard(&self, parent: &Path, name: &str) -> Result<Option<Rubbish>, StoreError> {
+        let number = self.discarded.fetch_add(1, Ordering::Relaxed).to_string();
+        // Shorter where dots and number would make the name too long for a file system.
+        let mut end = name.len().min(FILE_NAME_MAX_BYTES - 2 - number.len());
         while !name.is_char_boundary(end) {
             end -= 1;
         }
-        let doomed = parent.join(format!(".{}", name.get(..end).unwrap_or_default()));
-        self.remove_tree(&doomed)?;
+        let doomed = parent.join(format!(".{}.{number}", name.get(..end).unwrap_or_default()));
         let dir = parent.join(name);
+        // What an earlier run left is removed when the streams are listed; where that failed, it stands in the way.
+        self.remove_tree(&doomed)?;
         match self.disk.rename(&dir, &doomed) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             other => other.map_err(|error| io_error("could not remove", &dir, error))?,
         }
         self.sync_dir(parent)?;
-        self.remove_tree(&doomed)
+        Ok(Some(Rubbish { disk: Arc::clone(&self.disk), dir: doomed }))
     }
 
     fn write_meta(&self, dir: &Path, key: &str, meta: &[u8]) -> Result<(), StoreError> {

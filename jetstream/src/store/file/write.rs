@@ -191,6 +191,30 @@ impl FileStore {
         }
     }
 
+    /// Writes what is pending and makes the last block durable, for when nothing in the others is needed any more.
+    pub(super) fn sync_last_block(&mut self) -> Result<(), StoreError> {
+        self.write_pending()?;
+        let index = self.blocks.last().map_or(0, |block| block.index);
+        if self.durability.rewrite || !self.durability.unsynced.iter().any(|(known, _)| *known == index) {
+            return self.sync_files();
+        }
+        let path = self.files.block_path(index);
+        let file = self.reader.get_mut().handle(&self.files, index, false);
+        let synced =
+            file.and_then(|file| file.sync()).map_err(|error| io_error("could not sync", &path, error));
+        let dir = &self.files.msgs_dir;
+        let sync_dir = || self.files.disk.sync_dir(dir).map_err(|error| io_error("could not sync", dir, error));
+        match synced.and_then(|()| sync_dir()) {
+            Ok(()) => {
+                self.durability.unsynced.retain(|(known, _)| *known != index);
+                self.durability.dir_unsynced = false;
+                self.keep_all();
+                Ok(())
+            }
+            Err(error) => Err(self.sync_failed(error)),
+        }
+    }
+
     /// Nothing written since the last good sync can be relied on.
     pub(super) fn sync_failed(&mut self, error: StoreError) -> StoreError {
         let Durability { unsynced, syncing, dir_unsynced, dir_syncing, rewrite, .. } = &mut self.durability;
