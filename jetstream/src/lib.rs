@@ -19,6 +19,7 @@ pub mod store;
 pub mod stream;
 pub mod testing;
 mod timers;
+mod ttl;
 mod world;
 
 pub use api::{ApiError, ApiOutcome, ApiRequest, ClientInfo};

@@ -43,7 +43,11 @@ fn a_deletion_that_is_interrupted_leaves_all_or_nothing() {
             disk.fail_after(after, 1, Fault::Stop);
             let removed = before.remove_stream("$G", "S");
             assert_eq!(removed.is_err(), disk.is_stopped());
-            if power { disk.power_failure() } else { disk.restart() }
+            if power {
+                disk.power_failure()
+            } else {
+                disk.restart()
+            }
             let storage = storage(&disk);
             let listed = storage.streams("$G").unwrap();
             assert!(!names(&disk).iter().any(|name| name.starts_with('.')), "rubbish is removed at a start");

@@ -37,7 +37,8 @@ fn subject(key: u64) -> String {
 }
 
 /// Puts, overwrites and removals, some of them flushed, some synced.
-fn work(store: &mut FileStore, rng: &mut SmallRng, steps: usize) {
+fn work(store: &mut FileStore, rng: &mut SmallRng, ttls: &mut BTreeMap<u64, i64>, steps: usize) {
+    let often = if rng.random_bool(0.5) { 0.3 } else { 0.01 };
     for _ in 0..steps {
         let state = store.state();
         let key = subject(rng.random_range(0..KEYS));
@@ -46,8 +47,19 @@ fn work(store: &mut FileStore, rng: &mut SmallRng, steps: usize) {
                 let seq = state.last_seq + 1;
                 let payload = vec![b'v'; rng.random_range(0..80)];
                 let ts_ns = i64::try_from(seq).unwrap() * 10;
-                let headers: &[u8] =
-                    if rng.random_bool(0.01) { b"NATS/1.0\r\nNats-TTL: 60\r\n\r\n" } else { b"" };
+                let secs = if rng.random_bool(often) { rng.random_range(1..100) } else { 0 };
+                let headers = match secs {
+                    0 => String::new(),
+                    // Of the value of one it is not told when it expires: it never does.
+                    99 => "NATS/1.0\r\nNats-TTL: never\r\n\r\n".to_owned(),
+                    secs => format!("NATS/1.0\r\nNats-TTL: {secs}\r\n\r\n"),
+                };
+                // A sequence may be given again after a power failure.
+                ttls.remove(&seq);
+                if (1..99).contains(&secs) {
+                    ttls.insert(seq, ts_ns + secs * 1_000_000_000);
+                }
+                let headers = headers.as_bytes();
                 let msg = Msg { seq, ts_ns, subject: key.as_bytes(), headers, payload: &payload };
                 store.append(&msg).unwrap();
                 let entry = store.index().get(key.as_bytes()).unwrap();
@@ -123,7 +135,7 @@ fn damage(disk: &SimDisk, rng: &mut SmallRng) {
 
 #[test]
 fn a_start_finds_the_same_with_and_without_what_was_noted() {
-    let mut used = 0;
+    let (mut used, mut expiring) = (0, 0);
     let seeds = std::env::var("JETKV_CRASH_SEEDS").ok().and_then(|seeds| seeds.parse().ok()).unwrap_or(25);
     for seed in 0..seeds {
         let mut rng = SmallRng::seed_from_u64(seed);
@@ -131,15 +143,21 @@ fn a_start_finds_the_same_with_and_without_what_was_noted() {
         let options =
             FileOptions { block_size_bytes: 1500, compress: rng.random_bool(0.3), fast_start_from_bytes: 0 };
         let mut store = create(&disk, options);
+        let mut ttls = BTreeMap::new();
         for round in 0..5 {
             let steps = rng.random_range(0..300);
-            work(&mut store, &mut rng, steps);
+            work(&mut store, &mut rng, &mut ttls, steps);
+            // An owner that does not know the expiries leaves them to be read.
+            let knows = rng.random_bool(0.8);
+            if knows {
+                store.note_expiries(ttls.iter().map(|(seq, at_ns)| (*seq, *at_ns)).collect());
+            }
             store.close().unwrap();
             used += u32::from(disk.list(&msgs_dir()).unwrap().iter().any(|entry| entry.name == "jetkv.db"));
             if rng.random_bool(0.6) {
                 store = open(&disk, options);
                 let steps = rng.random_range(0..100);
-                work(&mut store, &mut rng, steps);
+                work(&mut store, &mut rng, &mut ttls, steps);
                 drop(store);
                 if rng.random_bool(0.4) {
                     disk.power_failure();
@@ -156,10 +174,13 @@ fn a_start_finds_the_same_with_and_without_what_was_noted() {
             };
             assert_eq!((only(&with, &without), only(&without, &with)), (vec![], vec![]), "{place}");
             assert_eq!(with, without, "{place}");
+            expiring += with.expiries.len();
             store = open(&disk, options);
+            ttls = store.take_recovered_expiries().into_iter().collect();
         }
     }
     assert!(used > 40, "hardly anything was noted: {used}");
+    assert!(expiring > 200, "hardly anything expired: {expiring}");
 }
 
 /// Counts nothing but what is read of blocks as a whole.
@@ -170,10 +191,13 @@ fn after_an_orderly_stop_no_block_is_read_and_after_a_kill_only_the_last_ones() 
     let mut store = create(&disk, options);
     let put = |store: &mut FileStore, seq: u64| {
         let name = format!("$KV.b.{seq}");
-        let msg = Msg { seq, ts_ns: 1, subject: name.as_bytes(), headers: b"", payload: &[b'v'; 100] };
+        // Those that expire are in no way slower.
+        let headers: &[u8] = if seq % 2 == 0 { b"NATS/1.0\r\nNats-TTL: 60\r\n\r\n" } else { b"" };
+        let msg = Msg { seq, ts_ns: 1, subject: name.as_bytes(), headers, payload: &[b'v'; 100] };
         store.append(&msg).unwrap();
     };
     (1..=500).for_each(|seq| put(&mut store, seq));
+    store.note_expiries((1..=250).map(|half| (half * 2, 60_000_000_001)).collect());
     store.close().unwrap();
     // A block that nobody reads need not be readable: one that is damaged in its middle is not noticed.
     let blocks = store.num_blocks();
@@ -181,9 +205,10 @@ fn after_an_orderly_stop_no_block_is_read_and_after_a_kill_only_the_last_ones() 
     for index in 1..=blocks {
         disk.flip_bit(&msgs_dir().join(format!("{index}.blk")), 8 * 200).unwrap();
     }
-    let store = open(&disk, options);
+    let mut store = open(&disk, options);
     assert_eq!(store.state().msgs, 500);
     assert!(store.damaged().is_empty());
+    assert_eq!(store.take_recovered_expiries().len(), 250);
     drop(store);
     let mut store = open(&disk, options);
     (501..=600).for_each(|seq| put(&mut store, seq));

@@ -147,7 +147,7 @@ impl Engine {
         let now_ns = inner.now_ns;
         inner.consumers.save_all(now_ns);
         inner.close();
-        if let Err(error) = inner.store.close() {
+        if let Err(error) = inner.close_store() {
             tracing::error!(stream = stream.name(), %error, "cannot close the store");
         }
         drop(inner);

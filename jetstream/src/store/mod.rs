@@ -219,6 +219,10 @@ pub trait Store: query::Sequences + Send {
     /// Messages with a `Nats-TTL` header that were found when the store was opened, as (sequence, moment of expiry
     /// in nanoseconds since 1970); empties the list.
     fn take_recovered_expiries(&mut self) -> Vec<(u64, i64)>;
+    /// The caller knows when every message held expires that has a `Nats-TTL` header: those that do are in `expiries`, in
+    /// any order, which may name some that are not held any more. Called before [`Store::close`], it spares the next
+    /// start the search for them.
+    fn note_expiries(&mut self, _expiries: Vec<(u64, i64)>) {}
     /// Hands what was appended and removed to the operating system: it then outlives the process.
     ///
     /// # Errors

@@ -17,6 +17,20 @@ pub(super) struct Expiry {
 }
 
 impl Expiry {
+    /// Those of messages found in a store, as sequence and moment; no sequence comes twice.
+    pub(super) fn of(found: Vec<(u64, i64)>) -> Self {
+        Self {
+            by_time: found.iter().map(|(seq, at_ns)| (*at_ns, *seq)).collect(),
+            by_seq: found.into_iter().collect(),
+            ..Self::default()
+        }
+    }
+
+    /// Sequence and moment of every message with a TTL, in order of moments.
+    pub(super) fn all(&self) -> Vec<(u64, i64)> {
+        self.by_time.iter().map(|(at_ns, seq)| (*seq, *at_ns)).collect()
+    }
+
     /// The message goes at `at_ns`.
     pub(super) fn set(&mut self, seq: u64, at_ns: i64) {
         self.forget(seq);

@@ -3,6 +3,7 @@
 use super::push_number;
 use crate::json::write_time;
 use crate::store::Msg;
+pub(crate) use crate::ttl::{Ttl, parse_ttl};
 use memchr::memmem;
 
 /// Values of the headers that matter to a publish, borrowed from the header block.
@@ -145,36 +146,6 @@ pub(super) fn with_header(block: &[u8], key: &str, value: &str) -> Vec<u8> {
     out
 }
 
-/// How long a message lives, by its own header.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Ttl {
-    /// Nothing is said, or zero.
-    Unset,
-    /// Exempt from the stream's age limit.
-    Never,
-    /// So many seconds.
-    Secs(i64),
-}
-
-/// Reads `Nats-TTL`: `never` in any case, a Go duration of at least a second (fractions of a second are cut), or
-/// plain seconds. `None` for anything else.
-pub(crate) fn parse_ttl(value: &[u8]) -> Option<Ttl> {
-    if value.is_empty() {
-        return Some(Ttl::Unset);
-    }
-    if value.eq_ignore_ascii_case(b"never") {
-        return Some(Ttl::Never);
-    }
-    if let Some(duration_ns) = parse_duration(value) {
-        return (duration_ns >= 1_000_000_000).then_some(Ttl::Secs(duration_ns / 1_000_000_000));
-    }
-    match parse_int(value) {
-        -1 => None,
-        0 => Some(Ttl::Unset),
-        secs => Some(Ttl::Secs(secs)),
-    }
-}
-
 /// A number as nats-server reads it from headers: digits only, -1 for anything else.
 pub(super) fn parse_int(digits: &[u8]) -> i64 {
     if digits.is_empty() {
@@ -192,73 +163,9 @@ pub(super) fn parse_int(digits: &[u8]) -> i64 {
     number
 }
 
-/// Go's `time.ParseDuration`, in nanoseconds.
-fn parse_duration(text: &[u8]) -> Option<i64> {
-    let text = std::str::from_utf8(text).ok()?;
-    let (negative, mut rest) = match text.as_bytes().first()? {
-        b'-' => (true, text.get(1..)?),
-        b'+' => (false, text.get(1..)?),
-        _ => (false, text),
-    };
-    if rest == "0" {
-        return Some(0);
-    }
-    if rest.is_empty() {
-        return None;
-    }
-    let mut total: i128 = 0;
-    while !rest.is_empty() {
-        let number_len = rest.bytes().take_while(|byte| byte.is_ascii_digit() || *byte == b'.').count();
-        let (number, tail) = rest.split_at(number_len);
-        let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
-        if (whole.is_empty() && fraction.is_empty()) || fraction.contains('.') {
-            return None;
-        }
-        let unit_len = tail.bytes().take_while(|byte| !byte.is_ascii_digit() && *byte != b'.').count();
-        let (unit, tail) = tail.split_at(unit_len);
-        let unit_ns: i128 = match unit {
-            "ns" => 1,
-            "us" | "\u{b5}s" | "\u{3bc}s" => 1_000,
-            "ms" => 1_000_000,
-            "s" => 1_000_000_000,
-            "m" => 60_000_000_000,
-            "h" => 3_600_000_000_000,
-            _ => return None,
-        };
-        let whole: i128 = if whole.is_empty() { 0 } else { whole.parse().ok()? };
-        total = total.checked_add(whole.checked_mul(unit_ns)?)?;
-        let fraction = fraction.get(..fraction.len().min(18))?;
-        if !fraction.is_empty() {
-            let scale = 10_i128.checked_pow(u32::try_from(fraction.len()).ok()?)?;
-            total = total.checked_add(fraction.parse::<i128>().ok()? * unit_ns / scale)?;
-        }
-        rest = tail;
-    }
-    i64::try_from(if negative { -total } else { total }).ok()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn ttls_are_read_as_nats_server_reads_them() {
-        for (text, ttl) in [
-            ("", Some(Ttl::Unset)),
-            ("never", Some(Ttl::Never)),
-            ("Never", Some(Ttl::Never)),
-            ("0", None),
-            ("1", Some(Ttl::Secs(1))),
-            ("1s", Some(Ttl::Secs(1))),
-            ("1h1m1.9s", Some(Ttl::Secs(3661))),
-            ("999ms", None),
-            ("-1", None),
-            ("1x", None),
-        ] {
-            // A bare zero is Go's zero duration, which is below a second.
-            assert_eq!(parse_ttl(text.as_bytes()), ttl, "{text}");
-        }
-    }
 
     #[test]
     fn a_header_counts_only_at_the_start_of_a_line_and_with_its_colon() {

@@ -100,10 +100,9 @@ impl Inner {
 
     /// Rebuilds from the stored messages what is not stored itself: ids in the dedupe window, TTLs, the age check.
     fn recover(&mut self) {
-        for (seq, at_ns) in self.store.take_recovered_expiries() {
-            if self.config.allow_msg_ttl {
-                self.expiry.set(seq, at_ns);
-            }
+        let expiries = self.store.take_recovered_expiries();
+        if self.config.allow_msg_ttl {
+            self.expiry = Expiry::of(expiries);
         }
         // A crash may have come between a message and the removals that follow from it, and a directory of another
         // server may hold more than it says.
@@ -245,6 +244,14 @@ impl Inner {
         self.charge(0);
     }
 
+    /// Closes the files of a stream that stays on disk.
+    pub(crate) fn close_store(&mut self) -> Result<(), StoreError> {
+        if self.config.allow_msg_ttl {
+            self.store.note_expiries(self.expiry.all());
+        }
+        self.store.close()
+    }
+
     /// How many timers the stream's messages have armed.
     #[cfg(test)]
     pub(crate) fn expiries_armed(&self) -> usize {
@@ -253,11 +260,8 @@ impl Inner {
 
     /// Notes when a message with these headers goes, where it goes by its own TTL.
     pub(super) fn set_expiry(&mut self, seq: u64, ts_ns: i64, ttl: Ttl) {
-        match ttl {
-            Ttl::Secs(secs) if self.config.allow_msg_ttl => {
-                self.expiry.set(seq, ts_ns.saturating_add(secs.saturating_mul(1_000_000_000)));
-            }
-            _ => {}
+        if let Some(at_ns) = ttl.expiry_ns(ts_ns).filter(|_| self.config.allow_msg_ttl) {
+            self.expiry.set(seq, at_ns);
         }
         self.expiry.may_age(ts_ns, self.config.max_age_ns);
     }

@@ -137,7 +137,8 @@ impl Inner {
     fn purge_one(&mut self, seq: u64) -> Result<bool, StoreError> {
         self.touch();
         self.note_removal();
+        let removed = self.store.remove(seq, None, false)?;
         self.expiry.forget(seq);
-        Ok(self.store.remove(seq, None, false)?.is_some())
+        Ok(removed.is_some())
     }
 }

@@ -20,13 +20,15 @@ use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
 pub(super) const FILE: &str = "jetkv.db";
-const MAGIC: &[u8; 5] = b"JKVF\x01";
+const MAGIC: &[u8; 5] = b"JKVF\x02";
 
 /// What the file says.
 #[derive(Default)]
 pub(super) struct FastStart {
     /// Blocks whose files are as they were, by number.
     pub(super) blocks: BTreeMap<u32, Block>,
+    /// Sequences and moments of expiry of messages with a time to live, in all blocks of the file.
+    pub(super) expiries: Vec<(u64, i64)>,
     /// Subjects and their sequences, as they stand in the file.
     subjects: Vec<u8>,
 }
@@ -50,8 +52,10 @@ impl FastStart {
         let Some(entry) = entries.iter().find(|entry| entry.name == FILE) else { return Self::default() };
         let Some(index_sum) = index_sum(files) else { return Self::default() };
         let Ok(file) = files.disk.read(&entry.path) else { return Self::default() };
-        let Some((known, subjects)) = decode(&file, &files.name, index_sum) else { return Self::default() };
-        let mut start = Self { blocks: BTreeMap::new(), subjects: subjects.to_vec() };
+        let Some(noted) = decode(&file, &files.name, index_sum) else { return Self::default() };
+        let known = noted.blocks;
+        let mut start =
+            Self { blocks: BTreeMap::new(), expiries: noted.expiries, subjects: noted.subjects.to_vec() };
         drop(file);
         // What is buried in a block that must be read may be buried by a later one.
         let mut changed = false;
@@ -116,8 +120,13 @@ fn ends_with(files: &StreamFiles, block: &Block, seen: &Seen) -> bool {
     end() == Some(block.last_checksum)
 }
 
-/// The blocks, as yet unchecked, and what follows them.
-type Noted<'f> = (Vec<(Seen, Block)>, &'f [u8]);
+/// What the file holds.
+struct Noted<'f> {
+    /// As yet unchecked.
+    blocks: Vec<(Seen, Block)>,
+    expiries: Vec<(u64, i64)>,
+    subjects: &'f [u8],
+}
 
 fn decode<'f>(file: &'f [u8], stream: &str, index_sum: [u8; CHECKSUM_LEN]) -> Option<Noted<'f>> {
     let (body, checksum) = file.split_at_checked(file.len().checked_sub(CHECKSUM_LEN)?)?;
@@ -132,7 +141,13 @@ fn decode<'f>(file: &'f [u8], stream: &str, index_sum: [u8; CHECKSUM_LEN]) -> Op
     for _ in 0..fields.count()? {
         blocks.push(decode_block(&mut fields, stream)?);
     }
-    Some((blocks, fields.rest()))
+    let (mut expiries, mut seq, mut at_ns) = (Vec::new(), 0, 0_i64);
+    for _ in 0..fields.count()? {
+        seq += fields.uvarint()?;
+        at_ns = at_ns.wrapping_add(fields.varint()?);
+        expiries.push((seq, at_ns));
+    }
+    Some(Noted { blocks, expiries, subjects: fields.rest() })
 }
 
 fn decode_block(fields: &mut Fields<'_>, stream: &str) -> Option<(Seen, Block)> {
@@ -147,6 +162,7 @@ fn decode_block(fields: &mut Fields<'_>, stream: &str) -> Option<(Seen, Block)> 
     block.len = fields.uvarint()?;
     block.records = fields.uvarint()?;
     block.tombstones = fields.uvarint()?;
+    block.ttls = fields.uvarint()?;
     block.schedules = fields.uvarint()?;
     let (mut seq, mut end) = (0, 0_u64);
     for _ in 0..fields.count()? {
@@ -174,6 +190,7 @@ fn encode_block(out: &mut Vec<u8>, block: &Block, seen: Seen) {
     put_uvarint(out, block.len);
     put_uvarint(out, block.records);
     put_uvarint(out, block.tombstones);
+    put_uvarint(out, block.ttls);
     put_uvarint(out, block.schedules);
     put_uvarint(out, block.live());
     let (mut last_seq, mut end) = (0, 0);
@@ -185,7 +202,24 @@ fn encode_block(out: &mut Vec<u8>, block: &Block, seen: Seen) {
     }
 }
 
+fn put_expiries(out: &mut Vec<u8>, expiries: &[(u64, i64)]) {
+    put_uvarint(out, expiries.len() as u64);
+    let (mut last_seq, mut last_ns) = (0, 0);
+    for (seq, at_ns) in expiries {
+        put_uvarint(out, seq - last_seq);
+        put_varint(out, at_ns.wrapping_sub(last_ns));
+        (last_seq, last_ns) = (*seq, *at_ns);
+    }
+}
+
 impl FileStore {
+    /// Takes what its owner knows of expiries, which must be all of them, so that the next start need not find them.
+    pub(super) fn note_for_next_start(&mut self, mut expiries: Vec<(u64, i64)>) {
+        expiries.retain(|(seq, _)| self.place(*seq).is_some());
+        expiries.sort_unstable();
+        self.noted_expiries = Some(expiries);
+    }
+
     /// Writes the file beside an `index.db` that is true, where the stream is large enough to be worth it. Everything
     /// is durable.
     pub(super) fn write_fast_start(&mut self) -> Result<(), StoreError> {
@@ -205,6 +239,7 @@ impl FileStore {
         for (block, seen) in noted {
             encode_block(&mut out, block, seen);
         }
+        put_expiries(&mut out, self.noted_expiries.as_deref().unwrap_or_default());
         self.put_subjects(&mut out);
         let checksum = ChecksumKey::name(&self.files.name).sum(&[&out]);
         out.extend_from_slice(&checksum);
@@ -218,11 +253,12 @@ impl FileStore {
     }
 
     /// The file of a block that is to be noted. Others are read at the next start: those with damage, those without
-    /// messages, and those with messages that have a time to live, which only their records tell.
+    /// messages, and those with messages that have a time to live where only their records tell it.
     fn noted(&self, block: &Block, entries: &[DirEntry]) -> Option<Seen> {
         let name = format!("{}.blk", block.index);
         let seen = Seen::new(entries.iter().find(|entry| entry.name == name)?);
-        let plain = !block.damaged && block.records > 0 && block.ttls == 0;
+        let plain = !block.damaged && block.records > 0;
+        let plain = plain && (block.ttls == 0 || self.noted_expiries.is_some());
         let whole = block.compressed || seen.size_bytes == block.len;
         (plain && whole && ends_with(&self.files, block, &seen)).then_some(seen)
     }

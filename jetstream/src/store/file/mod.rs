@@ -23,7 +23,6 @@ mod seqset;
 mod shared_sync;
 mod storage;
 mod table;
-mod ttl;
 mod undo;
 mod write;
 
@@ -59,6 +58,8 @@ pub struct FileStore {
     damaged: BTreeMap<u64, String>,
     /// Found when the store was opened: sequence and moment of expiry.
     expiries: Vec<(u64, i64)>,
+    /// Told by the owner before the end: those of all messages held, in order.
+    noted_expiries: Option<Vec<(u64, i64)>>,
     durability: Durability,
     /// Blocks, by number, that may be worth a rewrite or have become empty.
     chores: Vec<u32>,
@@ -218,6 +219,10 @@ impl Store for FileStore {
 
     fn take_recovered_expiries(&mut self) -> Vec<(u64, i64)> {
         std::mem::take(&mut self.expiries)
+    }
+
+    fn note_expiries(&mut self, expiries: Vec<(u64, i64)>) {
+        self.note_for_next_start(expiries);
     }
 
     fn flush(&mut self) -> Result<(), StoreError> {

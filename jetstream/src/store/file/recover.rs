@@ -14,10 +14,12 @@ use super::record::{CHECKSUM_LEN, ChecksumKey, Kind, Record};
 use super::scan::{Damage, Found, Scan};
 use super::seqset::SeqSet;
 use super::undo::{Undo, hold};
-use super::{Durability, FileOptions, FileStore, ttl};
+use super::{Durability, FileOptions, FileStore};
 use crate::disk::DirEntry;
 use crate::store::index::SubjectIndex;
 use crate::store::{StoreError, StoreState};
+use crate::ttl::parse_ttl;
+use jetkv_protocol::Headers;
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::io;
@@ -134,13 +136,19 @@ impl Recovery {
                     block.forget(seq);
                 }
             }
-            std::mem::take(&mut self.fast).each_subject(|subject, seq| {
-                let position = self.blocks.partition_point(|block| block.last_seq < seq);
-                let block = self.blocks.get(position).filter(|_| self.known.get(position) == Some(&true));
-                if block.is_some_and(|block| block.table.get(seq).is_some()) {
+            let fast = std::mem::take(&mut self.fast);
+            let Self { blocks, known, expiries, .. } = self;
+            let is_held = |seq: u64| {
+                let position = blocks.partition_point(|block| block.last_seq < seq);
+                let block = blocks.get(position).filter(|_| known.get(position) == Some(&true));
+                block.is_some_and(|block| block.table.get(seq).is_some())
+            };
+            fast.each_subject(|subject, seq| {
+                if is_held(seq) {
                     index.record(subject, seq);
                 }
             });
+            expiries.extend(fast.expiries.iter().filter(|(seq, _)| is_held(*seq)));
         }
         for subjects in self.subjects.iter().rev() {
             let mut start = 0;
@@ -237,7 +245,7 @@ impl Recovery {
         if held {
             subjects.bytes.extend_from_slice(record.subject);
             subjects.ends.push((seq, subjects.bytes.len()));
-            self.expiries.extend(ttl::expiry_ns(record.headers, record.ts_ns).map(|at_ns| (seq, at_ns)));
+            self.expiries.extend(expiry_ns(record).map(|at_ns| (seq, at_ns)));
         }
     }
 
@@ -311,6 +319,7 @@ impl Recovery {
             reader: RefCell::new(Reader::default()),
             damaged: self.damaged,
             expiries: self.expiries,
+            noted_expiries: None,
             durability: Durability::default(),
             chores: Vec::new(),
             dead_bytes: 0,
@@ -389,6 +398,12 @@ impl FileStore {
             .collect();
         Ok(())
     }
+}
+
+/// When the message expires by its own header.
+fn expiry_ns(record: &Record<'_>) -> Option<i64> {
+    let value = Headers::new(record.headers).get(b"Nats-TTL")?;
+    parse_ttl(value)?.expiry_ns(record.ts_ns)
 }
 
 /// Files beside the blocks that are of no use any more.

@@ -203,7 +203,8 @@ impl FileStore {
         let synced =
             file.and_then(|file| file.sync()).map_err(|error| io_error("could not sync", &path, error));
         let dir = &self.files.msgs_dir;
-        let sync_dir = || self.files.disk.sync_dir(dir).map_err(|error| io_error("could not sync", dir, error));
+        let sync_dir =
+            || self.files.disk.sync_dir(dir).map_err(|error| io_error("could not sync", dir, error));
         match synced.and_then(|()| sync_dir()) {
             Ok(()) => {
                 self.durability.unsynced.retain(|(known, _)| *known != index);
