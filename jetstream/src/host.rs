@@ -60,6 +60,9 @@ pub trait Host: Send + Sync {
     /// The stream has changes to make durable: call `Stream::sync` soon, on a thread that may block, until it says
     /// that there is no more. A stream asks again only after that.
     fn sync_later(&self, stream: &Arc<Stream>);
+    /// The engine has delivered for others on a thread that the host did not lend it: what is in outbound buffers may
+    /// leave now. No lock of the engine is held.
+    fn end_turn(&self) {}
     /// The engine has work that nobody waits for and that may block, such as giving back the room of what was deleted:
     /// run it soon, on a thread that may block. Work that is dropped instead is done with the next start.
     fn run_later(&self, work: Box<dyn FnOnce() + Send>) {

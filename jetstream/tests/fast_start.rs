@@ -192,7 +192,7 @@ fn after_an_orderly_stop_no_block_is_read_and_after_a_kill_only_the_last_ones() 
     let put = |store: &mut FileStore, seq: u64| {
         let name = format!("$KV.b.{seq}");
         // Those that expire are in no way slower.
-        let headers: &[u8] = if seq % 2 == 0 { b"NATS/1.0\r\nNats-TTL: 60\r\n\r\n" } else { b"" };
+        let headers: &[u8] = if seq.is_multiple_of(2) { b"NATS/1.0\r\nNats-TTL: 60\r\n\r\n" } else { b"" };
         let msg = Msg { seq, ts_ns: 1, subject: name.as_bytes(), headers, payload: &[b'v'; 100] };
         store.append(&msg).unwrap();
     };

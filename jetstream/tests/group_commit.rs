@@ -8,7 +8,7 @@ use jetkv_jetstream::disk::{DirEntry, SimDisk};
 use jetkv_jetstream::store::Store;
 use jetkv_jetstream::store::file::{FileOptions, Storage};
 use jetkv_jetstream::stream::Stream;
-use jetkv_jetstream::testing::{START_NS, Sent, TestEngine};
+use jetkv_jetstream::testing::{CollectHost, START_NS, Sent, TestEngine};
 use jetkv_jetstream::{ApiRequest, Disk, DiskFile, EngineConfig, Inbound, ManualClock, Outbox, SyncPolicy};
 use parking_lot::Mutex;
 use rand::rngs::SmallRng;
@@ -379,4 +379,55 @@ fn nothing_is_said_before_it_would_survive_a_power_failure() {
         assert!(clients.checks > 5 && clients.deletes > 0, "seed {seed} tests little");
         *disk.meanwhile.lock() = None;
     }
+}
+
+#[test]
+fn callers_in_the_process_share_syncs_and_are_answered_when_it_is_on_the_disk() {
+    const CALLERS: u64 = 16;
+    let (engine, disk, stream) = start(11);
+    let engine = Arc::new(engine);
+    let before = disk.syncs.load(Ordering::SeqCst);
+    // The disk is not ready before all have put.
+    let watching = Arc::clone(&engine);
+    *disk.meanwhile.lock() = Some(Box::new(move || {
+        while !info(&watching).contains(&format!(r#""last_seq":{CALLERS}"#)) {
+            std::thread::yield_now();
+        }
+    }));
+    std::thread::scope(|scope| {
+        for caller in 0..CALLERS {
+            let (stream, disk) = (&stream, &disk);
+            scope.spawn(move || {
+                let (subject, reply) = (format!("k.{caller}"), format!("answer.{caller}"));
+                let (subject, reply) = (subject.as_bytes(), reply.as_bytes());
+                let own = CollectHost::default();
+                stream.publish_and_commit(&Inbound { subject, reply, headers: b"", payload: reply }, &own);
+                let answers = own.take().into_iter().filter(|sent| sent.to.as_bytes() == reply);
+                let answers: Vec<Sent> = answers.collect();
+                assert!(matches!(&answers[..], [ack] if ack.payload.contains(r#""seq":"#)), "{answers:?}");
+                let lost = Arc::new(disk.disk.after_power_failure(caller));
+                let storage = Storage::open(lost, Path::new("/store"), true).unwrap();
+                let held = storage.open_stream("$G", "S", FileOptions::default()).unwrap();
+                assert!(held.index().get(subject).is_some(), "answered and lost");
+                stream.with_store(|store| assert!(store.index().get(subject).is_some()));
+            });
+        }
+    });
+    let syncs = disk.syncs.load(Ordering::SeqCst) - before;
+    assert!((1..=2).contains(&syncs), "{syncs} syncs for {CALLERS} puts");
+}
+
+/// What the stream says of itself, asked without waiting for the disk.
+fn info(engine: &TestEngine) -> String {
+    let request = ApiRequest {
+        account: engine.account,
+        subject: b"$JS.API.STREAM.INFO.S",
+        reply: b"info",
+        headers: b"",
+        payload: b"",
+        client: None,
+    };
+    let mut out = Outbox::new();
+    let _ = engine.engine.api(&request, &mut out);
+    out.iter().map(|msg| String::from_utf8_lossy(msg.payload).into_owned()).collect()
 }

@@ -84,6 +84,10 @@ impl Host for Waiting<'_> {
         self.host.sync_later(stream);
     }
 
+    fn end_turn(&self) {
+        self.host.end_turn();
+    }
+
     fn run_later(&self, work: Box<dyn FnOnce() + Send>) {
         self.host.run_later(work);
     }

@@ -393,6 +393,10 @@ impl Host for EngineHost {
         });
     }
 
+    fn end_turn(&self) {
+        settle(&self.shared);
+    }
+
     fn run_later(&self, work: Box<dyn FnOnce() + Send>) {
         self.runtime.spawn_blocking(work);
     }

@@ -10,6 +10,7 @@
 //! - While a sync is wanted or runs, nothing else leaves, so that the order of the outbox holds. Answers to requests
 //!   that met what is not durable yet are put behind it in the same outbox ([`Stream::hold_back`]).
 
+use super::in_process::Answers;
 use super::{Inner, Stream};
 use crate::host::{AccountId, Delivery, Host, OutMsg};
 use crate::outbox::Outbox;
@@ -162,7 +163,7 @@ impl Stream {
             let mut gate = self.gate.lock();
             std::mem::swap(inner.queue(leaving), &mut gate.outbox);
             drop(inner);
-            let unwelcome = gate.route(self.account.id, host);
+            let unwelcome = gate.route(self.account.id, host, &self.answers);
             drop(gate);
             if !unwelcome.is_empty() {
                 self.give_back(&unwelcome, host);
@@ -195,9 +196,12 @@ impl Stream {
 }
 
 impl Gate {
-    fn route(&mut self, account: AccountId, host: &dyn Host) -> Unwelcome {
+    fn route(&mut self, account: AccountId, host: &dyn Host, answers: &Answers) -> Unwelcome {
         let Unwelcome { lost, full } = &mut self.unwelcome;
         for msg in self.outbox.iter() {
+            if answers.take_in(&msg) {
+                continue;
+            }
             match host.deliver(account, msg) {
                 Delivery::Sent => {}
                 Delivery::NoInterest if is_consumer_delivery(&msg) => {

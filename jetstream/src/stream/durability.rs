@@ -68,6 +68,11 @@ impl Inner {
         self.waiting.running
     }
 
+    /// Whether a message for `to` has not begun to leave.
+    pub(super) fn is_queued(&self, to: &[u8]) -> bool {
+        self.outbox.iter().chain(self.waiting.departing.iter()).any(|msg| msg.to == to)
+    }
+
     /// Hands what was appended to the operating system. Where that fails, answers that waited for it become errors.
     pub(crate) fn flush(&mut self) {
         let _ = self.try_flush();

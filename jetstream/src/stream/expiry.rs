@@ -1,6 +1,7 @@
 //! Messages that go with time: `max_age`, and per-message TTLs.
 
-use std::collections::{BTreeSet, HashMap};
+use hashbrown::HashMap;
+use std::collections::BTreeSet;
 
 /// What is known of coming expiries. There is one entry for each message with a TTL, and one moment for the whole
 /// of `max_age`.

@@ -1,12 +1,59 @@
 //! Access for whoever runs in the engine's process: publishes that are answered at once, reads, and waking up after
 //! a change.
+//!
+//! Where nothing may be said before it is on the disk, callers wait for that as connections do: without the stream's
+//! lock, and with one sync for all who wait. Whoever finds none running runs the next one itself.
 
-use super::{Inbound, Stream};
-use crate::host::Host;
+use super::{Inbound, Inner, Stream};
+use crate::host::{Host, OutMsg};
 use crate::store::Store;
-use parking_lot::Mutex;
-use std::sync::atomic::{AtomicBool, Ordering};
+use parking_lot::{Condvar, Mutex, MutexGuard};
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::Waker;
+
+/// What the reply subjects of callers that wait begin with. Subjects from the network hold no blanks.
+const ANSWER_TO: &str = "in process #";
+
+/// A reader asks so often for a sync of what it meets before it holds the stream up while it syncs itself: others may
+/// write without end.
+const SHARED_SYNCS_MAX: usize = 2;
+
+/// Answers to callers that wait for the disk, whoever runs the sync.
+#[derive(Debug, Default)]
+pub(super) struct Answers {
+    last: AtomicU64,
+    come: Mutex<HashMap<Vec<u8>, Vec<u8>>>,
+    changed: Condvar,
+}
+
+impl Answers {
+    /// A reply subject that nobody else has.
+    fn subject(&self) -> Vec<u8> {
+        format!("{ANSWER_TO}{}", self.last.fetch_add(1, Ordering::Relaxed)).into_bytes()
+    }
+
+    /// Takes a message that leaves, if it is for a caller that waits.
+    pub(super) fn take_in(&self, msg: &OutMsg<'_>) -> bool {
+        let ours = msg.to.starts_with(ANSWER_TO.as_bytes());
+        if ours {
+            self.come.lock().insert(msg.to.to_vec(), msg.payload.to_vec());
+            self.changed.notify_all();
+        }
+        ours
+    }
+
+    /// Waits for the answer on a subject, which is on its way.
+    fn wait(&self, subject: &[u8]) -> Vec<u8> {
+        let mut come = self.come.lock();
+        loop {
+            match come.remove(subject) {
+                Some(answer) => return answer,
+                None => self.changed.wait(&mut come),
+            }
+        }
+    }
+}
 
 /// Those who wait for a stream to change.
 #[derive(Debug, Default)]
@@ -35,20 +82,74 @@ impl Watchers {
 }
 
 impl Stream {
-    /// Takes a message as [`Stream::publish`] does and commits it before anyone else has a turn, so that the answer
-    /// reaches `host` before this returns.
+    /// Takes a message as [`Stream::publish`] does and commits it, so that the answer reaches `host` before this
+    /// returns. Blocks while the disk works, where nothing may be said before.
     pub fn publish_and_commit(&self, msg: &Inbound<'_>, host: &dyn Host) {
-        let mut inner = self.settled();
-        inner.publish(msg);
+        let mut inner = self.inner.lock();
+        inner.now_ns = self.world.clock.now_ns();
+        if !inner.syncs_always() {
+            inner.publish(msg);
+            inner.settle();
+            self.release(inner, host);
+            return;
+        }
+        let reply = self.answers.subject();
+        let before = inner.outbox.len();
+        inner.publish(&Inbound { reply: &reply, ..*msg });
         inner.settle();
-        inner.sync_now();
-        self.release(inner, host);
+        inner.arm();
+        // A stream may be configured not to answer.
+        let answers = inner.outbox.iter().skip(before).any(|queued| queued.to == reply);
+        if !answers {
+            drop(inner);
+            self.sync_with_others(host);
+            return;
+        }
+        // Those who waited for the sync that has ended and are not served yet go on waiting, but for one that runs
+        // the next for all of them.
+        while inner.is_queued(&reply) {
+            if inner.is_syncing() {
+                self.sync_over.wait(&mut inner);
+            } else {
+                drop(inner);
+                self.sync_with_others(host);
+                inner = self.inner.lock();
+            }
+        }
+        drop(inner);
+        // By now it is with whoever ran the sync that it waited for.
+        let payload = self.answers.wait(&reply);
+        let (to, payload) = (msg.reply, payload.as_slice());
+        host.deliver(self.account.id, OutMsg { to, subject: to, reply: b"", headers: b"", payload });
+    }
+
+    /// Waits for the sync that runs, if one does, and then makes what is left durable.
+    fn sync_with_others(&self, host: &dyn Host) {
+        let more = self.sync(host);
+        host.end_turn();
+        // What others queued meanwhile is theirs to wait for.
+        if more && let Some(me) = self.me.upgrade() {
+            host.sync_later(&me);
+        }
     }
 
     /// Lends out the stream's messages, for reading. What is there is as durable as the stream is configured to be.
     pub fn with_store<R>(&self, read: impl FnOnce(&mut dyn Store) -> R) -> R {
-        let mut inner = self.settled();
+        let mut inner = self.durable();
         read(&mut *inner.store)
+    }
+
+    /// The stream's lock, when everything is as durable as configured.
+    fn durable(&self) -> MutexGuard<'_, Inner> {
+        for _ in 0..SHARED_SYNCS_MAX {
+            let inner = self.inner.lock();
+            if !inner.awaits_sync() {
+                break;
+            }
+            drop(inner);
+            self.sync_with_others(&*self.world.host);
+        }
+        self.settled()
     }
 
     /// Wakes once, after the next commit or when the stream closes. Whoever registers looks at the stream again

@@ -49,6 +49,7 @@ pub struct Stream {
     /// Told when a sync that ran without the lock is over.
     sync_over: Condvar,
     watchers: in_process::Watchers,
+    answers: in_process::Answers,
 }
 
 impl Stream {
@@ -68,6 +69,7 @@ impl Stream {
                 gate: Mutex::default(),
                 sync_over: Condvar::new(),
                 watchers: in_process::Watchers::default(),
+                answers: in_process::Answers::default(),
                 account,
                 world,
             }
