@@ -12,7 +12,7 @@ use crate::{Result, http};
 /// How long a `run` lasts when the program does not end by itself.
 const RUN_WAIT: Duration = Duration::from_secs(2);
 /// How long a `run` that has begun to say something may take to be ready or to end, on a machine that is slow.
-const START_LIMIT: Duration = Duration::from_secs(20);
+const START_LIMIT: Duration = Duration::from_secs(60);
 
 impl Player<'_> {
     pub(super) fn act_outside(&mut self, action: &Action) -> Result<()> {
