@@ -31,7 +31,7 @@ pub const SEEDS: u64 = 200;
 /// Operations in a session.
 pub const SESSION_LENGTH: usize = 60;
 /// How often a session is run to tell a difference from an accident of timing.
-const CONFIRMATIONS: usize = 2;
+const CONFIRMATIONS: usize = 4;
 /// How many sessions are run at most to shorten one.
 const SHRINK_TRIES_MAX: usize = 200;
 

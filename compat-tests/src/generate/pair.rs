@@ -18,7 +18,7 @@ use crate::wire::{Connection, Frame, Message};
 const READ_TRIES: usize = 25;
 const READ_PAUSE: Duration = Duration::from_millis(20);
 /// How long deliveries may be behind those of the other server.
-const DELIVERY_WAIT: Duration = Duration::from_secs(2);
+const DELIVERY_WAIT: Duration = Duration::from_secs(5);
 /// A raw connection that was silent for so long has nothing more to say.
 const RAW_QUIET: Duration = Duration::from_millis(30);
 const RAW_WAIT: Duration = Duration::from_secs(1);

@@ -11,7 +11,7 @@ use crate::process::{Program, Server, ServerOptions};
 use crate::wire::{Connection, Frame, Message};
 
 /// How long an answer may take.
-pub(super) const ANSWER_WAIT: Duration = Duration::from_secs(3);
+pub(super) const ANSWER_WAIT: Duration = Duration::from_secs(6);
 /// What push consumers deliver to, below `@D`; the sids are these with a `p` in front. Each is subscribed to by itself:
 /// nats-server v2.15.2 does not count a wildcard as interest in a deliver subject, and JetKV does.
 pub(super) const PUSH_SUBJECTS: [&str; 5] = ["one", "two", "w1", "w2", "w3"];
