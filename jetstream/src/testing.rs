@@ -1,5 +1,9 @@
 //! Test doubles: a host that collects what leaves, and an engine on it whose clock stands still until it is moved.
 
+mod hooked;
+
+pub use hooked::{DiskHook, HookedDisk};
+
 use crate::api::{ApiRequest, ClientInfo};
 use crate::clock::ManualClock;
 use crate::disk::{Disk, RealDisk};

@@ -1,11 +1,10 @@
 //! What leaves a stream, and when.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
-use jetkv_jetstream::disk::{DirEntry, RealDisk};
-use jetkv_jetstream::testing::{START_NS, TestEngine};
-use jetkv_jetstream::{Disk, DiskFile, EngineConfig, Inbound, ManualClock, SyncPolicy};
+use jetkv_jetstream::disk::RealDisk;
+use jetkv_jetstream::testing::{DiskHook, HookedDisk, START_NS, TestEngine};
+use jetkv_jetstream::{EngineConfig, Inbound, ManualClock, SyncPolicy};
 use std::io;
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
@@ -16,64 +15,20 @@ struct Switch {
     syncs: AtomicU64,
 }
 
-struct SwitchDisk(Arc<Switch>);
-struct SwitchFile(Arc<Switch>, Box<dyn DiskFile>);
-
 impl Switch {
     fn check(&self) -> io::Result<()> {
         if self.broken.load(Ordering::SeqCst) { Err(io::Error::other("no space left")) } else { Ok(()) }
     }
 }
 
-impl Disk for SwitchDisk {
-    fn open(&self, path: &Path, create: bool) -> io::Result<Box<dyn DiskFile>> {
-        Ok(Box::new(SwitchFile(self.0.clone(), RealDisk.open(path, create)?)))
+impl DiskHook for Switch {
+    fn before_write(&self) -> io::Result<()> {
+        self.check()
     }
-    fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
-        RealDisk.read(path)
-    }
-    fn replace(&self, path: &Path, content: &[u8], sync: bool) -> io::Result<()> {
-        self.0.check()?;
-        RealDisk.replace(path, content, sync)
-    }
-    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        RealDisk.rename(from, to)
-    }
-    fn remove_file(&self, path: &Path) -> io::Result<()> {
-        RealDisk.remove_file(path)
-    }
-    fn remove_dir_all(&self, path: &Path) -> io::Result<()> {
-        RealDisk.remove_dir_all(path)
-    }
-    fn create_dir_all(&self, path: &Path) -> io::Result<()> {
-        RealDisk.create_dir_all(path)
-    }
-    fn list(&self, path: &Path) -> io::Result<Vec<DirEntry>> {
-        RealDisk.list(path)
-    }
-    fn sync_dir(&self, path: &Path) -> io::Result<()> {
-        RealDisk.sync_dir(path)
-    }
-}
-
-impl DiskFile for SwitchFile {
-    fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
-        self.1.read_at(buf, offset)
-    }
-    fn write_at(&self, data: &[u8], offset: u64) -> io::Result<()> {
-        self.0.check()?;
-        self.1.write_at(data, offset)
-    }
-    fn set_len(&self, size_bytes: u64) -> io::Result<()> {
-        self.1.set_len(size_bytes)
-    }
-    fn len(&self) -> io::Result<u64> {
-        self.1.len()
-    }
-    fn sync(&self) -> io::Result<()> {
-        self.0.check()?;
-        self.0.syncs.fetch_add(1, Ordering::SeqCst);
-        self.1.sync()
+    fn sync(&self, sync: &mut dyn FnMut() -> io::Result<()>) -> io::Result<()> {
+        self.check()?;
+        self.syncs.fetch_add(1, Ordering::SeqCst);
+        sync()
     }
 }
 
@@ -82,7 +37,8 @@ fn on_switch(sync: SyncPolicy) -> (TestEngine, Arc<Switch>, tempfile::TempDir) {
     let switch = Arc::new(Switch::default());
     let config = EngineConfig { store_dir: Some(dir.path().to_owned()), sync, ..EngineConfig::default() };
     let clock = Arc::new(ManualClock::new(START_NS));
-    let engine = TestEngine::on_disk(config, clock, Arc::new(SwitchDisk(switch.clone()))).unwrap();
+    let engine =
+        TestEngine::on_disk(config, clock, Arc::new(HookedDisk::new(RealDisk, switch.clone()))).unwrap();
     let answer = engine.request("STREAM.CREATE.S", r#"{"name":"S","subjects":["s.>"],"allow_direct":true}"#);
     assert!(answer.contains("did_create"), "{answer}");
     (engine, switch, dir)

@@ -4,12 +4,12 @@
 //! publishing, reading and syncing can be had without threads, by seed.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
-use jetkv_jetstream::disk::{DirEntry, SimDisk};
+use jetkv_jetstream::disk::SimDisk;
 use jetkv_jetstream::store::Store;
 use jetkv_jetstream::store::file::{FileOptions, Storage};
 use jetkv_jetstream::stream::Stream;
-use jetkv_jetstream::testing::{CollectHost, START_NS, Sent, TestEngine};
-use jetkv_jetstream::{ApiRequest, Disk, DiskFile, EngineConfig, Inbound, ManualClock, Outbox, SyncPolicy};
+use jetkv_jetstream::testing::{CollectHost, DiskHook, HookedDisk, START_NS, Sent, TestEngine};
+use jetkv_jetstream::{ApiRequest, EngineConfig, Inbound, ManualClock, Outbox, SyncPolicy};
 use parking_lot::Mutex;
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
@@ -29,65 +29,21 @@ struct CallingDisk {
     syncs: Arc<AtomicU64>,
 }
 
-struct CallingFile(CallingDisk, Box<dyn DiskFile>);
-
-impl Disk for CallingDisk {
-    fn open(&self, path: &Path, create: bool) -> io::Result<Box<dyn DiskFile>> {
-        Ok(Box::new(CallingFile(self.clone(), self.disk.open(path, create)?)))
-    }
-    fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
-        self.disk.read(path)
-    }
-    fn replace(&self, path: &Path, content: &[u8], sync: bool) -> io::Result<()> {
-        self.disk.replace(path, content, sync)
-    }
-    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        self.disk.rename(from, to)
-    }
-    fn remove_file(&self, path: &Path) -> io::Result<()> {
-        self.disk.remove_file(path)
-    }
-    fn remove_dir_all(&self, path: &Path) -> io::Result<()> {
-        self.disk.remove_dir_all(path)
-    }
-    fn create_dir_all(&self, path: &Path) -> io::Result<()> {
-        self.disk.create_dir_all(path)
-    }
-    fn list(&self, path: &Path) -> io::Result<Vec<DirEntry>> {
-        self.disk.list(path)
-    }
-    fn sync_dir(&self, path: &Path) -> io::Result<()> {
-        self.disk.sync_dir(path)
-    }
-}
-
-impl DiskFile for CallingFile {
-    fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
-        self.1.read_at(buf, offset)
-    }
-    fn write_at(&self, data: &[u8], offset: u64) -> io::Result<()> {
-        self.1.write_at(data, offset)
-    }
-    fn set_len(&self, size_bytes: u64) -> io::Result<()> {
-        self.1.set_len(size_bytes)
-    }
-    fn len(&self) -> io::Result<u64> {
-        self.1.len()
-    }
-    fn sync(&self) -> io::Result<()> {
-        self.0.syncs.fetch_add(1, Ordering::SeqCst);
+impl DiskHook for CallingDisk {
+    fn sync(&self, sync: &mut dyn FnMut() -> io::Result<()>) -> io::Result<()> {
+        self.syncs.fetch_add(1, Ordering::SeqCst);
         // Taken out meanwhile: a sync that the callback itself causes is not interrupted again. Before the sync, so
         // that what comes meanwhile may be on the disk or not.
-        let early = self.0.disk.operations().is_multiple_of(2);
+        let early = self.disk.operations().is_multiple_of(2);
         if !early {
-            self.1.sync()?;
+            sync()?;
         }
-        let meanwhile = self.0.meanwhile.lock().take();
+        let meanwhile = self.meanwhile.lock().take();
         if let Some(mut meanwhile) = meanwhile {
             meanwhile();
-            *self.0.meanwhile.lock() = Some(meanwhile);
+            *self.meanwhile.lock() = Some(meanwhile);
         }
-        if early { self.1.sync() } else { Ok(()) }
+        if early { sync() } else { Ok(()) }
     }
 }
 
@@ -101,7 +57,12 @@ fn start(seed: u64) -> (TestEngine, CallingDisk, Arc<Stream>) {
         ..EngineConfig::default()
     };
     let clock = Arc::new(ManualClock::new(START_NS));
-    let engine = TestEngine::on_disk(config, clock, Arc::new(disk.clone())).unwrap();
+    let engine = TestEngine::on_disk(
+        config,
+        clock,
+        Arc::new(HookedDisk::new(disk.disk.clone(), Arc::new(disk.clone()))),
+    )
+    .unwrap();
     assert!(engine.request("STREAM.CREATE.S", CONFIG).contains("did_create"));
     let stream = engine.engine.stream(engine.account, "S").unwrap();
     (engine, disk, stream)

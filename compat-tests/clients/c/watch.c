@@ -9,7 +9,19 @@
 // How long to look for updates that should not be there.
 #define EXTRA_MS 30
 
-// Reports the next updates of a watcher; the mark that all initial values have come counts as one.
+// Reports what a watcher gave, an update or the mark that all initial values have come, and frees it.
+static void report(world *w, const char *step, kvEntry *e) {
+    open_line(w, step);
+    if (e == NULL) {
+        put_flag("mark", true);
+    } else {
+        put_update(e);
+    }
+    close_line();
+    kvEntry_Destroy(e);
+}
+
+// Reports the next updates of a watcher; the mark counts as one.
 void take(world *w, const char *step, kvWatcher *watcher, int count) {
     for (int i = 0; i < count; i++) {
         kvEntry *e = NULL;
@@ -18,14 +30,7 @@ void take(world *w, const char *step, kvWatcher *watcher, int count) {
             failure(w, step, status, 0);
             return;
         }
-        open_line(w, step);
-        if (e == NULL) {
-            put_flag("mark", true);
-        } else {
-            put_update(e);
-        }
-        close_line();
-        kvEntry_Destroy(e);
+        report(w, step, e);
     }
 }
 
@@ -34,14 +39,7 @@ void extra(world *w, const char *step, kvWatcher *watcher) {
     kvEntry *e = NULL;
     must(w, natsConnection_FlushTimeout(w->nc, PATIENCE_MS));
     while (kvWatcher_Next(&e, watcher, EXTRA_MS) == NATS_OK) {
-        open_line(w, phrase("%s, unexpected", step));
-        if (e == NULL) {
-            put_flag("mark", true);
-        } else {
-            put_update(e);
-        }
-        close_line();
-        kvEntry_Destroy(e);
+        report(w, phrase("%s, unexpected", step), e);
     }
     outcome(w, phrase("%s, stop", step), kvWatcher_Stop(watcher), 0);
     kvWatcher_Destroy(watcher);

@@ -8,7 +8,7 @@ use crate::host::OutMsg;
 use crate::json;
 use crate::outbox::Outbox;
 use crate::store::{Msg, StoreError};
-use crate::stream::{Inner, header, push_number, write_position};
+use crate::stream::{Inner, header, push_number, write_headers};
 use std::ops::ControlFlow;
 
 /// Most messages that one request for the last of many subjects may bring.
@@ -255,23 +255,16 @@ fn push_message(
     no_headers: bool,
 ) {
     out.push_with_headers(reply, msg.payload, |headers| {
-        if !no_headers {
-            write_headers(stream, msg, progress, headers);
+        if no_headers {
+            return;
         }
+        write_headers(stream, msg, headers);
+        if let Some(progress) = progress {
+            headers.extend_from_slice(b"\r\nNats-Num-Pending: ");
+            push_number(headers, progress.pending);
+            headers.extend_from_slice(b"\r\nNats-Last-Sequence: ");
+            push_number(headers, progress.last_seq);
+        }
+        headers.extend_from_slice(b"\r\n\r\n");
     });
-}
-
-fn write_headers(stream: &str, msg: &Msg<'_>, progress: Option<Progress>, out: &mut Vec<u8>) {
-    match msg.headers.len().checked_sub(2).and_then(|end| msg.headers.get(..end)) {
-        Some(own) if !own.is_empty() => out.extend_from_slice(own),
-        _ => out.extend_from_slice(b"NATS/1.0\r\n"),
-    }
-    write_position(stream, msg, out);
-    if let Some(progress) = progress {
-        out.extend_from_slice(b"\r\nNats-Num-Pending: ");
-        push_number(out, progress.pending);
-        out.extend_from_slice(b"\r\nNats-Last-Sequence: ");
-        push_number(out, progress.last_seq);
-    }
-    out.extend_from_slice(b"\r\n\r\n");
 }

@@ -24,7 +24,7 @@ mod rewrite;
 mod update;
 
 pub(crate) use ack::push_number;
-pub(crate) use headers::{header, write_position};
+pub(crate) use headers::{header, write_headers};
 pub use info::StreamState;
 pub(crate) use inner::Inner;
 pub(crate) use purge::PurgeRequest;

@@ -1,7 +1,7 @@
 //! Subjects that change: what comes in is stored under another one, and what was stored is published again (ADR-28,
 //! ADR-30).
 
-use super::{Inbound, Inner, push_number, write_position};
+use super::{Inbound, Inner, push_number, write_headers};
 use crate::config::StreamConfig;
 use crate::outbox::Says;
 use crate::store::Msg;
@@ -91,22 +91,15 @@ impl Inner {
         let Self { rewrite: Rewrite { headers_only, republished_as, .. }, outbox, config, .. } = self;
         let payload = if *headers_only { b"" } else { stored.payload };
         outbox.push_with_headers(republished_as, payload, |out| {
-            let size_bytes = headers_only.then_some(stored.payload.len());
-            write_headers(&config.name, stored, republish.last_seq, size_bytes, out);
+            write_headers(&config.name, stored, out);
+            out.extend_from_slice(b"\r\nNats-Last-Sequence: ");
+            push_number(out, republish.last_seq);
+            if *headers_only {
+                out.extend_from_slice(b"\r\nNats-Msg-Size: ");
+                push_number(out, stored.payload.len() as u64);
+            }
+            out.extend_from_slice(b"\r\n\r\n");
         });
         outbox.last_says(Says::Republished(stored.seq));
     }
-}
-
-/// The message's own headers, and where it stands in the stream. `size_bytes` is that of a payload left out.
-fn write_headers(stream: &str, msg: &Msg<'_>, last_seq: u64, size_bytes: Option<usize>, out: &mut Vec<u8>) {
-    out.extend_from_slice(msg.headers.strip_suffix(b"\r\n").unwrap_or(b"NATS/1.0\r\n"));
-    write_position(stream, msg, out);
-    out.extend_from_slice(b"\r\nNats-Last-Sequence: ");
-    push_number(out, last_seq);
-    if let Some(size_bytes) = size_bytes {
-        out.extend_from_slice(b"\r\nNats-Msg-Size: ");
-        push_number(out, size_bytes as u64);
-    }
-    out.extend_from_slice(b"\r\n\r\n");
 }

@@ -11,22 +11,33 @@ use crate::router::Account;
 use crate::state::{Shared, random_id};
 use jetkv_jetstream::json::GoTime;
 
+/// What every advisory begins with.
 #[derive(Debug, Serialize)]
-struct Connected {
+struct Head {
     #[serde(rename = "type")]
     kind: &'static str,
     id: String,
     timestamp: GoTime,
+}
+
+impl Head {
+    fn new(kind: &'static str, at_ns: u64) -> Self {
+        Self { kind, id: random_id(), timestamp: time(at_ns) }
+    }
+}
+
+#[derive(Debug, Serialize)]
+struct Connected {
+    #[serde(flatten)]
+    head: Head,
     server: ServerPart,
     client: ClientPart,
 }
 
 #[derive(Debug, Serialize)]
 struct Disconnected {
-    #[serde(rename = "type")]
-    kind: &'static str,
-    id: String,
-    timestamp: GoTime,
+    #[serde(flatten)]
+    head: Head,
     server: ServerPart,
     client: ClientPart,
     sent: DataStats,
@@ -36,10 +47,8 @@ struct Disconnected {
 
 #[derive(Debug, Serialize)]
 struct Connections<'a> {
-    #[serde(rename = "type")]
-    kind: &'static str,
-    id: String,
-    timestamp: GoTime,
+    #[serde(flatten)]
+    head: &'a Head,
     server: ServerPart,
     #[serde(flatten)]
     stat: &'a AccountStat,
@@ -47,10 +56,8 @@ struct Connections<'a> {
 
 #[derive(Debug, Serialize)]
 struct ApiLimitReached<'a> {
-    #[serde(rename = "type")]
-    kind: &'static str,
-    id: String,
-    timestamp: GoTime,
+    #[serde(flatten)]
+    head: Head,
     server: &'a str,
     #[serde(skip_serializing_if = "str::is_empty")]
     domain: &'a str,
@@ -75,15 +82,9 @@ pub(super) fn send_connections(shared: &Shared, account: &Account, to: &Account,
     else {
         return;
     };
-    let id = random_id();
+    let head = Head::new("io.nats.server.advisory.v1.account_connections", shared.clock.now_ns());
     for subject in subjects {
-        let event = Connections {
-            kind: "io.nats.server.advisory.v1.account_connections",
-            id: id.clone(),
-            timestamp: time(shared.clock.now_ns()),
-            server: ServerPart::new(shared),
-            stat: &stat,
-        };
+        let event = Connections { head: &head, server: ServerPart::new(shared), stat: &stat };
         send_json(shared, to, subject, &event);
     }
 }
@@ -114,9 +115,7 @@ pub(crate) fn api_limit_reached(shared: &Shared, dropped: u64) {
     };
     let options = shared.options();
     let event = ApiLimitReached {
-        kind: "io.nats.jetstream.advisory.v1.api_limit_reached",
-        id: random_id(),
-        timestamp: time(shared.clock.now_ns()),
+        head: Head::new("io.nats.jetstream.advisory.v1.api_limit_reached", shared.clock.now_ns()),
         server: &shared.identity.name,
         domain: options.jetstream.domain.as_deref().unwrap_or_default(),
         dropped,
@@ -132,9 +131,7 @@ pub(crate) fn connected(shared: &Shared, client: &Client) {
         return;
     }
     let event = Connected {
-        kind: "io.nats.server.advisory.v1.client_connect",
-        id: random_id(),
-        timestamp: time(shared.clock.now_ns()),
+        head: Head::new("io.nats.server.advisory.v1.client_connect", shared.clock.now_ns()),
         server: ServerPart::new(shared),
         client: ClientPart::new(client, None),
     };
@@ -166,9 +163,7 @@ fn gone(shared: &Shared, client: &Client, reason: CloseReason, stopped_ns: u64, 
     // Seen from the client: what it sent is what the server received.
     let counts = client.traffic.counts();
     let event = Disconnected {
-        kind: "io.nats.server.advisory.v1.client_disconnect",
-        id: random_id(),
-        timestamp: time(stopped_ns),
+        head: Head::new("io.nats.server.advisory.v1.client_disconnect", stopped_ns),
         server: ServerPart::new(shared),
         client: ClientPart::new(client, Some(stopped_ns)),
         sent: DataStats::received(counts),

@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use super::model::{DataStats, ServerPart, time};
 use super::{pages, send_json};
-use crate::monitor::{self, JetStreamPart};
+use crate::monitor::{self, ByKind, JetStreamPart};
 use crate::router::Account;
 use crate::snapshot::{MonitorSource, ProcessUsage};
 use crate::state::Shared;
@@ -50,20 +50,9 @@ struct ServerStats {
     gomaxprocs: usize,
 }
 
-/// A count by the kind of connection. There are only clients.
-#[derive(Debug, Serialize)]
-struct ByKind {
-    clients: u64,
-    routes: u64,
-    gateways: u64,
-    leafs: u64,
-}
-
-impl ByKind {
-    /// `None` where there is nothing to count.
-    fn clients(clients: u64) -> Option<Self> {
-        (clients > 0).then_some(Self { clients, routes: 0, gateways: 0, leafs: 0 })
-    }
+/// `None` where there is nothing to count.
+fn some_clients(clients: u64) -> Option<ByKind> {
+    (clients > 0).then(|| ByKind::clients(clients))
 }
 
 /// Where the server tells its numbers by itself.
@@ -118,9 +107,9 @@ fn server_stats(shared: &Arc<Shared>) -> ServerStats {
         received: DataStats::received(counts),
         received_from_clients: DataStats::received(counts),
         slow_consumers: shared.counters.slow_consumers(),
-        slow_consumer_stats: ByKind::clients(shared.counters.slow_consumers()),
+        slow_consumer_stats: some_clients(shared.counters.slow_consumers()),
         stale_connections: shared.counters.stale_connections(),
-        stale_connection_stats: ByKind::clients(shared.counters.stale_connections()),
+        stale_connection_stats: some_clients(shared.counters.stale_connections()),
         stalled_clients: shared.counters.stalls(),
         active_servers: 1,
         jetstream: monitor::statistics_part(&source),

@@ -37,6 +37,7 @@ pub(crate) use accounts::AccountStat;
 pub(crate) use jetstream::{JetStreamPart, statistics_part};
 use page::{Page, Visits};
 use query::Query;
+pub(crate) use varz::ByKind;
 
 /// Time that a request's head may take to arrive.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(5);

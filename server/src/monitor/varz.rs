@@ -103,8 +103,8 @@ struct TrafficPart {
 }
 
 /// A count by the kind of connection. There are only clients.
-#[derive(Serialize)]
-struct ByKind {
+#[derive(Debug, Serialize)]
+pub(crate) struct ByKind {
     clients: u64,
     routes: u64,
     gateways: u64,
@@ -112,7 +112,7 @@ struct ByKind {
 }
 
 impl ByKind {
-    fn clients(clients: u64) -> Self {
+    pub(crate) fn clients(clients: u64) -> Self {
         Self { clients, routes: 0, gateways: 0, leafs: 0 }
     }
 }

@@ -5,7 +5,7 @@ use super::typed::{boolean, duration, duration_string, integer, listen, string, 
 use super::{Draft, accounts, auth, jetstream};
 use crate::options::defaults;
 use crate::options::grammar::{Map, Node, Value};
-use crate::options::model::WriteTimeout;
+use crate::options::model::{LogOptions, WriteTimeout};
 use crate::options::quoted;
 
 /// Whether a group of keys has the key. A wrong value is a known key all the same.
@@ -132,42 +132,34 @@ fn set_host(draft: &mut Draft, host: &str) {
     draft.options.host = if host.is_empty() { defaults::HOST } else { host }.to_owned();
 }
 
+/// A flag of the log: its key, the name of nats-server's option for it, and where it is.
+type LogFlag = (&'static str, &'static str, fn(&mut LogOptions) -> &mut bool);
+
+const LOG_FLAGS: [LogFlag; 7] = [
+    ("debug", "Debug", |log| &mut log.debug),
+    ("trace", "Trace", |log| &mut log.trace),
+    ("trace_verbose", "TraceVerbose", |log| &mut log.trace_verbose),
+    ("trace_headers", "TraceHeaders", |log| &mut log.trace_headers),
+    ("logtime", "Logtime", |log| &mut log.time),
+    ("logtime_utc", "LogtimeUTC", |log| &mut log.time_utc),
+    ("syslog", "Syslog", |log| &mut log.syslog),
+];
+
 fn logging(key: &str, node: &Node, draft: &mut Draft) -> Known {
     let log = &mut draft.options.log;
-    let in_config = &mut draft.options.origin.in_config;
+    if let Some((_, name, flag)) = LOG_FLAGS.iter().find(|(known, ..)| *known == key) {
+        let on = boolean(node)?;
+        *flag(log) = on;
+        let in_config = &mut draft.options.origin.in_config;
+        in_config.insert(name, on);
+        // What shows more of the trace switches it on, or off, with it.
+        if key.starts_with("trace_") {
+            log.trace = on;
+            in_config.insert("Trace", on);
+        }
+        return Ok(true);
+    }
     match key {
-        "debug" => {
-            log.debug = boolean(node)?;
-            in_config.insert("Debug", log.debug);
-        }
-        "trace" => {
-            log.trace = boolean(node)?;
-            in_config.insert("Trace", log.trace);
-        }
-        "trace_verbose" => {
-            log.trace_verbose = boolean(node)?;
-            log.trace = log.trace_verbose;
-            in_config.insert("TraceVerbose", log.trace);
-            in_config.insert("Trace", log.trace);
-        }
-        "trace_headers" => {
-            log.trace_headers = boolean(node)?;
-            log.trace = log.trace_headers;
-            in_config.insert("TraceHeaders", log.trace);
-            in_config.insert("Trace", log.trace);
-        }
-        "logtime" => {
-            log.time = boolean(node)?;
-            in_config.insert("Logtime", log.time);
-        }
-        "logtime_utc" => {
-            log.time_utc = boolean(node)?;
-            in_config.insert("LogtimeUTC", log.time_utc);
-        }
-        "syslog" => {
-            log.syslog = boolean(node)?;
-            in_config.insert("Syslog", log.syslog);
-        }
         "remote_syslog" => log.remote_syslog = text(node)?,
         "logfile" | "log_file" => log.file = text(node)?.map(Into::into),
         "logfile_size_limit" | "log_size_limit" => {
