@@ -32,7 +32,18 @@ pub(super) struct Configs {
 impl Configs {
     /// A request for a consumer, which may be there already.
     pub(super) fn create(&mut self, random: &mut Random, plan: &Plan) -> [Operation; 2] {
-        let (at, name) = pick_name(random);
+        let at = random.index(NAMES.len()).unwrap_or_default();
+        self.create_at(random, plan, at)
+    }
+
+    /// A request for the push consumer.
+    pub(super) fn create_push(&mut self, random: &mut Random, plan: &Plan) -> [Operation; 2] {
+        let at = NAMES.iter().position(|name| *name == PUSH_NAME).unwrap_or_default();
+        self.create_at(random, plan, at)
+    }
+
+    fn create_at(&mut self, random: &mut Random, plan: &Plan, at: usize) -> [Operation; 2] {
+        let name = NAMES.get(at).copied().unwrap_or_default();
         let config = config(random, plan, at, name);
         if let Some(asked) = self.asked.get_mut(at) {
             *asked = Some(config.clone());
@@ -43,7 +54,8 @@ impl Configs {
 
     /// A change of one field of a consumer that was asked for.
     pub(super) fn change(&mut self, random: &mut Random) -> Vec<Operation> {
-        let (at, name) = pick_name(random);
+        let at = random.index(NAMES.len()).unwrap_or_default();
+        let name = NAMES.get(at).copied().unwrap_or_default();
         let Some(Some(config)) = self.asked.get_mut(at) else { return Vec::new() };
         let (field, value) = match random.below(11) {
             0 => ("description", json!(random.pick(&["", "text"]))),
@@ -70,11 +82,6 @@ impl Configs {
         }
         request(name, changed, random.pick(&["", "update"])).into()
     }
-}
-
-fn pick_name(random: &mut Random) -> (usize, &'static str) {
-    let at = random.index(NAMES.len()).unwrap_or_default();
-    (at, NAMES.get(at).copied().unwrap_or_default())
 }
 
 fn request(name: &str, config: Value, action: &str) -> [Operation; 2] {

@@ -11,6 +11,12 @@ use crate::random::Random;
 /// So many operations are restarts, in a thousand.
 const RESTARTS: u64 = 8;
 
+/// So many of them wait for time to pass, in a thousand.
+const TIMED: u64 = 3;
+/// A wait for an acknowledgement that ends in a session, and a time after which it has certainly ended twice.
+const WAIT_NS: u64 = 250_000_000;
+const PAUSE_MS: u64 = 1_200;
+
 /// What a session keeps to from its first operation to its last.
 pub(super) struct Plan {
     /// Whether the consumers of these names have filters. nats-server v2.15.2 forgets to tell a consumer of new messages
@@ -38,18 +44,14 @@ pub fn session(mut random: Random, length: usize) -> Vec<Operation> {
         acks_by_flow: random.chance(20),
     };
     let mut configs = Configs::default();
-    let stream = json!({
-        "name": "@A",
-        "subjects": ["@a.*"],
-        "storage": random.pick(&["file", "file", "memory"]),
-        "retention": random.pick(&["limits", "limits", "limits", "workqueue", "interest"]),
-        "max_msgs_per_subject": if plan.begins_with_last_of_each { -1 } else { random.pick(&[-1, -1, 3]) },
-    });
-    let mut operations = vec![Operation::api("STREAM.CREATE.@A", stream.to_string())];
+    let mut operations = vec![create_stream(&mut random, &plan)];
     // See the sessions on streams.
     operations.push(Operation::publish("@a.x", Vec::new(), ""));
     for number in 0..random.below(6) {
         operations.push(publish(&mut random, number));
+    }
+    if plan.acks_by_flow {
+        operations.extend(configs.create_push(&mut random, &plan));
     }
     operations.extend(configs.create(&mut random, &plan));
     let mut is_restarted = false;
@@ -57,6 +59,10 @@ pub fn session(mut random: Random, length: usize) -> Vec<Operation> {
         if random.below(1000) < RESTARTS && !plan.begins_with_last_of_each {
             operations.push(Operation::Restart { kill: false });
             is_restarted = true;
+            continue;
+        }
+        if random.below(1000) < TIMED && !is_restarted {
+            operations.extend(wait_for_a_timer(&mut random));
             continue;
         }
         let operation = match random.below(100) {
@@ -73,11 +79,11 @@ pub fn session(mut random: Random, length: usize) -> Vec<Operation> {
             }
             32..=46 => pull(&mut random, &plan),
             47..=54 => waiting_pull(&mut random, &plan),
-            55..=71 => acknowledge(&mut random),
-            72 if plan.acks_by_flow => Operation::AnswerFlow { inbox: random.pick(&DELIVER) },
+            55..=64 => acknowledge(&mut random),
+            65..=72 if plan.acks_by_flow => Operation::AnswerFlow { inbox: random.pick(&DELIVER) },
             73 if !plan.priority.is_empty() => unpin(&mut random),
             74 if !plan.begins_with_last_of_each => reset(&mut random),
-            72..=74 => acknowledge(&mut random),
+            65..=74 => acknowledge(&mut random),
             75..=77 => Operation::api(&format!("CONSUMER.DELETE.@A.{}", name(&mut random)), ""),
             78..=79 if !plan.begins_with_last_of_each => {
                 operations.extend(purge(&mut random));
@@ -88,7 +94,10 @@ pub fn session(mut random: Random, length: usize) -> Vec<Operation> {
                 Operation::api("STREAM.MSG.DELETE.@A", body)
             }
             82..=83 => malformed(&mut random),
-            84 => Operation::read("CONSUMER.NAMES.@A", ""),
+            84 => {
+                let list = random.pick(&["NAMES", "LIST"]);
+                Operation::read(&format!("CONSUMER.{list}.@A"), random.pick(&["", r#"{"offset":1}"#]))
+            }
             85..=86 => pause(&mut random, &plan),
             87 => Operation::Heartbeat { inbox: random.pick(&DELIVER) },
             88..=89 => streams::info(),
@@ -97,6 +106,17 @@ pub fn session(mut random: Random, length: usize) -> Vec<Operation> {
         operations.push(operation);
     }
     operations
+}
+
+fn create_stream(random: &mut Random, plan: &Plan) -> Operation {
+    let stream = json!({
+        "name": "@A",
+        "subjects": ["@a.*"],
+        "storage": random.pick(&["file", "file", "memory"]),
+        "retention": random.pick(&["limits", "limits", "limits", "workqueue", "interest"]),
+        "max_msgs_per_subject": if plan.begins_with_last_of_each { -1 } else { random.pick(&[-1, -1, 3]) },
+    });
+    Operation::api("STREAM.CREATE.@A", stream.to_string())
 }
 
 fn name(random: &mut Random) -> &'static str {
@@ -111,6 +131,40 @@ fn publish(random: &mut Random, number: u64) -> Operation {
     let subject = format!("@a.{}", random.pick(&["x", "y", "z"]));
     let headers = if random.chance(15) { vec!["X-Own: 1".to_string()] } else { Vec::new() };
     Operation::publish(&subject, headers, &format!("m{number}"))
+}
+
+/// A consumer of its own whose deliveries come again by time, or that goes by itself.
+fn wait_for_a_timer(random: &mut Random) -> Vec<Operation> {
+    let pause = Operation::Pause { duration_ms: PAUSE_MS };
+    let info = Operation::read("CONSUMER.INFO.@A.timed", "");
+    let create = |config: Value| {
+        let body = json!({"stream_name": "@A", "config": config}).to_string();
+        Operation::api("CONSUMER.CREATE.@A.timed", body)
+    };
+    if random.chance(30) {
+        let config = json!({"name": "timed", "ack_policy": "explicit", "inactive_threshold": WAIT_NS});
+        return vec![create(config), info.clone(), pause, info];
+    }
+    let mut config = json!({
+        "name": "timed",
+        "durable_name": "timed",
+        "ack_policy": random.pick(&["explicit", "all"]),
+        "max_deliver": random.pick(&[1, 2, 3]),
+    });
+    if let Some(fields) = config.as_object_mut() {
+        let (field, value) = match random.below(3) {
+            0 => ("backoff", json!([WAIT_NS])),
+            _ => ("ack_wait", json!(WAIT_NS)),
+        };
+        fields.insert(field.to_string(), value);
+    }
+    let pull = Operation::Ask {
+        subject: "$JS.API.CONSUMER.MSG.NEXT.@A.timed".to_string(),
+        inbox: "w3",
+        payload: json!({"batch": random.pick(&[2, 7, 40]), "expires": LONG_NS}).to_string(),
+    };
+    let delete = Operation::api("CONSUMER.DELETE.@A.timed", "");
+    vec![create(config), pull, pause, info, delete]
 }
 
 fn unpin(random: &mut Random) -> Operation {
@@ -132,8 +186,10 @@ fn purge(random: &mut Random) -> Vec<Operation> {
         2 => json!({"keep": random.below(2)}).to_string(),
         _ => json!({"seq": random.below(15)}).to_string(),
     };
-    let is_by_subject = body.contains("filter") || body.contains("keep");
-    let before = (0..if is_by_subject { 3 } else { 0 }).map(|_| Operation::publish("@a.x", Vec::new(), "m"));
+    // And see the sessions on streams for what goes before a purge up to a sequence.
+    let count = if body.contains("seq") { 1 } else { 3 };
+    let before =
+        (0..if body.is_empty() { 0 } else { count }).map(|_| Operation::publish("@a.x", Vec::new(), "m"));
     before.chain([Operation::api("STREAM.PURGE.@A", body)]).collect()
 }
 

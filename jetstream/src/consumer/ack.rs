@@ -211,6 +211,7 @@ impl Consumer {
         if self.pending.is_empty() {
             self.floor = self.delivered;
             self.lagging_floor = None;
+            self.settled_sseq = self.next_sseq - 1;
             return;
         }
         if acked.dseq == self.floor.dseq + 1 {

@@ -9,6 +9,7 @@ use crate::api::ApiError;
 use crate::api::catalogue as errors;
 use crate::config::consumer_rules as rules;
 use crate::config::{AckPolicy, ConsumerAction, ConsumerConfig, DeliverPolicy, Retention, StreamConfig};
+use crate::filter::Filter;
 use crate::json::GoTime;
 use crate::store::consumer_state::ConsumerState;
 use crate::stream::StreamCtx;
@@ -158,7 +159,7 @@ impl Consumers {
             let refuse = |reason: &str| Err(errors::CONSUMER_INVALID_RESET.because(reason));
             let config = &consumer.config;
             let seq = match config.deliver_policy {
-                _ if seq == 0 => consumer.floor.sseq + 1,
+                _ if seq == 0 => consumer.floor.sseq.max(consumer.settled_sseq) + 1,
                 DeliverPolicy::All => seq,
                 DeliverPolicy::ByStartSequence if seq < config.opt_start_seq => {
                     return refuse("below start seq");
@@ -377,8 +378,13 @@ impl Consumers {
             tracing::warn!(consumer = %consumer.name, %error, "cannot remove consumer");
         }
         if out.config.retention == Retention::Interest {
-            // Whatever only this consumer waited for has no interest left.
-            self.shared.acked.extend(wanted(&consumer, store));
+            // Whatever only this consumer waited for has no interest left, and nothing has after the last one.
+            let gone = if self.names.is_empty() {
+                from_on(store, &Filter::All, 0)
+            } else {
+                wanted(&consumer, store)
+            };
+            self.shared.acked.extend(gone);
         }
     }
 
@@ -453,13 +459,19 @@ impl Consumers {
 fn wanted(consumer: &Consumer, store: &mut dyn crate::store::Store) -> Vec<u64> {
     let mut seqs: Vec<u64> = consumer.pending.iter().map(|pending| pending.sseq).collect();
     seqs.extend(consumer.redelivery.counts().map(|(sseq, _)| sseq));
-    let mut from = (consumer.floor.sseq + 1).max(store.state().first_seq);
-    while let Ok(Some(msg)) = store.next(&consumer.filter, from) {
+    seqs.extend(from_on(store, &consumer.filter, consumer.floor.sseq + 1));
+    seqs.sort_unstable();
+    seqs.dedup();
+    seqs
+}
+
+/// The messages of a filter from a sequence on.
+fn from_on(store: &mut dyn crate::store::Store, filter: &Filter, mut from: u64) -> Vec<u64> {
+    let mut seqs = Vec::new();
+    while let Ok(Some(msg)) = store.next(filter, from) {
         from = msg.seq + 1;
         seqs.push(msg.seq);
     }
-    seqs.sort_unstable();
-    seqs.dedup();
     seqs
 }
 
@@ -487,6 +499,7 @@ impl Consumer {
             delivered: Position::default(),
             floor: Position::default(),
             lagging_floor: None,
+            settled_sseq: 0,
             num_pending: 0,
             skip: None,
             pending: super::PendingAcks::default(),

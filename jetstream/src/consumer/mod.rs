@@ -97,6 +97,8 @@ struct Consumer {
     /// What is told of the ack floor where that differs. After some purges by subject nats-server v2.15.2 goes on with
     /// one and tells the other (observed).
     lagging_floor: Option<Position>,
+    /// How far it had looked when an acknowledgement left nothing pending: a reset to the ack floor goes on from there.
+    settled_sseq: u64,
     /// Messages that match and were never delivered.
     num_pending: u64,
     /// What a consumer of the last message of each subject begins with.

@@ -72,6 +72,7 @@ impl Consumer {
         self.delivered = Position { dseq: 0, sseq: sseq - 1 };
         self.floor = self.delivered;
         self.lagging_floor = None;
+        self.settled_sseq = 0;
     }
 
     fn start_with_last_of_each(&mut self, store: &mut dyn Store) -> u64 {
