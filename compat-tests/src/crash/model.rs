@@ -7,9 +7,9 @@ use std::fmt;
 use std::time::{Duration, Instant};
 
 const KEYS_PER_WRITER: usize = 16;
-/// A message may be found this long after it should have expired: timers have a grain, and a server that has just
-/// started must first get to it.
-const EXPIRY_GRACE: Duration = Duration::from_millis(2000);
+/// A message may be found this long after it should have expired: timers have a grain, a server that has just started
+/// must first get to it, and the machine may be slow.
+const EXPIRY_GRACE: Duration = Duration::from_secs(10);
 
 /// Longer than any run: a message whose presence is open stays open until the next look at the server.
 const UNDECIDED: Duration = Duration::from_secs(86_400);
@@ -175,12 +175,12 @@ fn apply(known: &mut Vec<Known>, change: &Change, seq: Option<u64>, begun: Insta
     };
     let expires = ttl.map(|ttl| (begun + ttl, Instant::now() + ttl + EXPIRY_GRACE));
     known.push(Known { seq, kind, value, expires });
-    displace(known);
+    displace(known, begun);
 }
 
 /// Drops what the history limit has certainly displaced. A message that would have stayed if a newer one had
-/// expired by now may be there or not.
-fn displace(known: &mut Vec<Known>) {
+/// expired by now may be there or not, from when the change began.
+fn displace(known: &mut Vec<Known>, begun: Instant) {
     let now = Instant::now();
     let (mut alive, mut possible) = (0, 0);
     for at in (0..known.len()).rev() {
@@ -192,7 +192,7 @@ fn displace(known: &mut Vec<Known>) {
         if message.expires.is_none_or(|(earliest, _)| earliest > now) && possible < HISTORY {
             alive += 1;
         } else if possible >= HISTORY {
-            message.expires = Some((now, now + UNDECIDED));
+            message.expires = Some((begun, now + UNDECIDED));
         }
         possible += 1;
     }
@@ -216,4 +216,33 @@ fn agree(known: &[Known], stored: &[Stored], now: Instant) -> Option<Vec<Known>>
         }
     }
     stored.next().is_none().then_some(agreed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn put(value: &str, ttl: Option<Duration>) -> Change {
+        Change::Put { value: value.into(), ttl }
+    }
+
+    fn stored(seq: u64, value: &str) -> Stored {
+        Stored { seq, kind: Kind::Put, value: value.into() }
+    }
+
+    #[test]
+    fn a_change_under_way_may_have_displaced_a_message_before_one_that_expired() {
+        for left in
+            [vec![stored(2, "b"), stored(4, "d")], vec![stored(1, "a"), stored(2, "b"), stored(4, "d")]]
+        {
+            let mut ledger = Ledger::new(0);
+            let brief = Some(Duration::ZERO);
+            for (seq, change) in [(1, put("a", None)), (2, put("b", None)), (3, put("c", brief))] {
+                ledger.begin("k", change);
+                ledger.acknowledge(Some(seq));
+            }
+            ledger.begin("k", put("d", None));
+            ledger.settle("k", left, Instant::now()).unwrap();
+        }
+    }
 }
