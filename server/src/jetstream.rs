@@ -210,6 +210,9 @@ impl JetStream {
 
     /// Stores what the engine delivered on subjects of streams; tells whether there was any.
     pub(crate) fn publish_deferred(&self) -> bool {
+        if TURN.with_borrow(|turn| turn.deferred.streams.is_empty()) {
+            return false;
+        }
         for _ in 0..CHAINED_ROUNDS_MAX {
             let deferred =
                 TURN.with_borrow_mut(|turn| std::mem::replace(&mut turn.deferred, Deferred::new()));
@@ -317,18 +320,20 @@ impl EngineHost {
 
 impl Host for EngineHost {
     fn deliver(&self, account: AccountId, msg: OutMsg<'_>) -> Delivery {
-        let Some(account) = self.shared.accounts.get(account) else { return Delivery::NoInterest };
-        let routed = TURN.with_borrow_mut(|turn| {
-            let matches = turn.cache.get_or_insert_default().matches(&account, msg.to);
-            let deferred = &mut turn.deferred;
-            route(matches, Origin::Server, msg, |stream| deferred.push(stream, msg))
+        let routed = self.shared.accounts.with(account, |account| {
+            let routed = TURN.with_borrow_mut(|turn| {
+                let matches = turn.cache.get_or_insert_default().matches(account, msg.to);
+                let deferred = &mut turn.deferred;
+                route(matches, Origin::Server, msg, |stream| deferred.push(stream, msg))
+            });
+            if routed.sent_msgs > 0 {
+                let bytes = routed.sent_msgs * (msg.headers.len() + msg.payload.len()) as u64;
+                account.traffic.sent(routed.sent_msgs, bytes);
+                self.shared.counters.traffic.sent(routed.sent_msgs, bytes);
+            }
+            routed
         });
-        if routed.sent_msgs > 0 {
-            let bytes = routed.sent_msgs * (msg.headers.len() + msg.payload.len()) as u64;
-            account.traffic.sent(routed.sent_msgs, bytes);
-            self.shared.counters.traffic.sent(routed.sent_msgs, bytes);
-        }
-        match routed {
+        match routed.unwrap_or_default() {
             Routed { pressured: Some(_), .. } => Delivery::Pressured,
             Routed { delivered: true, .. } => Delivery::Sent,
             _ => Delivery::NoInterest,

@@ -159,7 +159,7 @@ impl Consumer {
     ) -> bool {
         let Acked { sseq, dseq, .. } = acked;
         if sseq >= self.next_sseq && !self.config.flow_control {
-            if sseq > store.state().last_seq {
+            if sseq > store.totals().last_seq {
                 tracing::warn!(consumer = %self.name, sseq, "acknowledgement past the end of the stream");
             }
             return false;

@@ -205,9 +205,9 @@ impl Consumers {
         let failed = |error: crate::store::StoreError| errors::CONSUMER_STORE_FAILED.because(error);
         match state {
             Some(state) => {
-                consumer.restore(state, store.state().last_seq);
+                consumer.restore(state, store.totals().last_seq);
                 consumer.count_pending(store).map_err(failed)?;
-                let first_seq = store.state().first_seq;
+                let first_seq = store.totals().first_seq;
                 let gone: Vec<u64> = consumer.pending.iter().map(|pending| pending.sseq).collect();
                 for sseq in gone.into_iter().filter(|sseq| *sseq < first_seq) {
                     if let Some(pending) = consumer.pending.remove(sseq) {
@@ -328,7 +328,7 @@ impl Consumers {
             consumer.set_inactive_threshold(shared, is_durable);
         }
         let payload_max = shared.settings.max_payload_bytes;
-        consumer.slow_down(out.config.max_msg_size, payload_max, out.now_ns, store.state().last_seq);
+        consumer.slow_down(out.config.max_msg_size, payload_max, out.now_ns, store.totals().last_seq);
         consumer.heard_ns = out.now_ns;
         consumer.requests.used_ns = out.now_ns;
         if consumer.is_push() {
@@ -446,8 +446,8 @@ impl Consumers {
             _ => {}
         }
         if refiltered && ctx.config.retention == Retention::Interest {
-            let first_seq = ctx.store.state().first_seq;
-            let last_seq = ctx.store.state().last_seq;
+            let first_seq = ctx.store.totals().first_seq;
+            let last_seq = ctx.store.totals().last_seq;
             self.shared.acked.extend(first_seq..=last_seq);
         }
         self.settle(ctx);

@@ -119,7 +119,7 @@ impl Consumer {
             Err(error) => return self.unreadable(error),
         };
         let Some(msg) = next else {
-            let end_seq = store.state().last_seq + 1;
+            let end_seq = store.totals().last_seq + 1;
             if end_seq >= self.next_sseq {
                 self.next_sseq = end_seq;
                 self.num_pending = 0;

@@ -50,7 +50,7 @@ impl Consumer {
     /// Where the first message of a filter lies between `sseq` and the end of the stream: nats-server begins there,
     /// though only where nothing of that filter lies before `sseq` (observed).
     fn first_wanted_after(&self, store: &mut dyn Store, sseq: u64) -> Result<Option<u64>, StoreError> {
-        let last_seq = store.state().last_seq;
+        let last_seq = store.totals().last_seq;
         let mut first = last_seq;
         for pattern in self.config.filters() {
             if let Some(msg) = store.next(&Filter::new([pattern]), 0)?
@@ -91,7 +91,7 @@ impl Consumer {
             }),
         }
         seqs.sort_unstable();
-        let last_seq = store.state().last_seq;
+        let last_seq = store.totals().last_seq;
         let first = seqs.first().copied().unwrap_or(last_seq);
         self.skip = (!seqs.is_empty()).then(|| SkipList { seqs: seqs.into(), resume: last_seq + 1 });
         first

@@ -165,7 +165,7 @@ impl Engine {
                     let inner = stream.lock();
                     report.streams += 1;
                     report.consumers += inner.consumers.len();
-                    report.msgs += inner.store.state().msgs;
+                    report.msgs += inner.store.totals().msgs;
                     drop(inner);
                     self.announce(&stream);
                     // Arms the timers of consumers and watches their deliver subjects.

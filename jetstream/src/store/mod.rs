@@ -17,6 +17,7 @@ pub use file::FileStore;
 pub use memory::MemoryStore;
 pub use sync_work::SyncWork;
 
+use self::index::SubjectEntry;
 use crate::filter::Filter;
 use std::io;
 
@@ -75,6 +76,27 @@ pub struct StoreState {
     pub last_ts_ns: i64,
     /// Distinct subjects.
     pub subjects: u64,
+}
+
+/// The counters that a store has at hand. The time of the first message, which [`StoreState`] also tells, may have to
+/// be read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Totals {
+    /// Messages held.
+    pub msgs: u64,
+    /// Sum of their sizes.
+    pub bytes: u64,
+    /// First sequence held, as in [`StoreState`].
+    pub first_seq: u64,
+    /// Last sequence ever assigned.
+    pub last_seq: u64,
+}
+
+impl From<&StoreState> for Totals {
+    fn from(state: &StoreState) -> Self {
+        let StoreState { msgs, bytes, first_seq, last_seq, .. } = *state;
+        Self { msgs, bytes, first_seq, last_seq }
+    }
 }
 
 /// What a removal took away.
@@ -140,18 +162,18 @@ pub enum StoreError {
 
 /// A map from sequence to message, in order of sequence, with an index by subject.
 pub trait Store: query::Sequences + Send {
-    /// Counters; cheap.
+    /// All that is counted. The first message may have to be read for its time.
     fn state(&self) -> StoreState;
     /// The index of subjects.
     fn index(&self) -> &index::SubjectIndex;
     /// Size that a message with such lengths counts for in [`StoreState::bytes`].
     fn msg_size(&self, subject_len: usize, headers_len: usize, payload_len: usize) -> u64;
     /// Appends a message; `msg.seq` is above `last_seq`, sequences in between count as removed. It is readable at
-    /// once by the stream and outlives the process after the next [`Store::flush`].
+    /// once by the stream and outlives the process after the next [`Store::flush`]. Says what its subject holds then.
     ///
     /// # Errors
     /// I/O, or a poisoned store; nothing was appended then.
-    fn append(&mut self, msg: &Msg<'_>) -> Result<(), StoreError>;
+    fn append(&mut self, msg: &Msg<'_>) -> Result<SubjectEntry, StoreError>;
     /// Raises `last_seq` to `seq` with nothing stored; sequences in between count as removed. `ts_ns` becomes the
     /// time of the last message unless it is 0. Does nothing where `seq` is not above `last_seq`.
     ///
@@ -213,7 +235,7 @@ pub trait Store: query::Sequences + Send {
     fn deleted(&self) -> Vec<u64>;
     /// How many sequences between first and last are not held.
     fn num_deleted(&self) -> u64 {
-        let state = self.state();
+        let state = self.totals();
         if state.msgs == 0 { 0 } else { state.last_seq - state.first_seq + 1 - state.msgs }
     }
     /// Messages with a `Nats-TTL` header that were found when the store was opened, as (sequence, moment of expiry

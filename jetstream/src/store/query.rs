@@ -8,7 +8,7 @@
 //! A store implements [`Sequences`] and calls [`next_seq`], [`previous_seq`] and [`pending`].
 
 use super::index::{SubjectIndex, WalkEnd};
-use super::{Pending, StoreError, StoreState};
+use super::{Pending, StoreError, Totals};
 use crate::filter::Filter;
 use std::ops::ControlFlow;
 
@@ -33,8 +33,8 @@ pub type Visit<'v> = dyn FnMut(&SubjectIndex, u64, &[u8]) -> ControlFlow<()> + '
 pub trait Sequences {
     /// The index of subjects.
     fn subjects(&self) -> &SubjectIndex;
-    /// Counters.
-    fn counters(&self) -> StoreState;
+    /// Counters; cheap.
+    fn totals(&self) -> Totals;
     /// How many messages are held at or after `from_seq`.
     fn count_from(&self, from_seq: u64) -> u64;
     /// Visits the messages held at or after `from_seq` in ascending order, at most `budget` of them.
@@ -85,7 +85,7 @@ fn seek<S: Sequences + ?Sized>(
     seq: u64,
     direction: Direction,
 ) -> Result<Option<u64>, StoreError> {
-    let state = store.counters();
+    let state = store.totals();
     let outside = match direction {
         Direction::Up => seq > state.last_seq,
         Direction::Down => seq < state.first_seq,
@@ -160,7 +160,7 @@ pub fn pending<S: Sequences + ?Sized>(
     from_seq: u64,
     last_per_subject: bool,
 ) -> Result<Pending, StoreError> {
-    let state = store.counters();
+    let state = store.totals();
     let through_seq = state.last_seq;
     let from_seq = from_seq.max(state.first_seq);
     if state.msgs == 0 || from_seq > through_seq {
@@ -239,8 +239,8 @@ mod tests {
             Store::index(&self.store)
         }
 
-        fn counters(&self) -> StoreState {
-            Store::state(&self.store)
+        fn totals(&self) -> Totals {
+            self.store.totals()
         }
 
         fn count_from(&self, from_seq: u64) -> u64 {

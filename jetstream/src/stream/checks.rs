@@ -95,7 +95,7 @@ impl Inner {
             return Err(errors::STREAM_EXPECTED_LAST_SEQ_PER_SUBJECT_INVALID.into());
         }
         if !headers.expected_last_seq.is_empty() {
-            let last = self.store.state().last_seq;
+            let last = self.store.totals().last_seq;
             if parse_int(headers.expected_last_seq) != i64::try_from(last).unwrap_or(i64::MAX) {
                 return Err(errors::STREAM_WRONG_LAST_SEQUENCE.with("seq", last).into());
             }
@@ -211,7 +211,7 @@ impl Inner {
         if !limited && !self.config.discard_new_per_subject {
             return Ok(());
         }
-        let state = self.store.state();
+        let state = self.store.totals();
         let per_subject = limit(self.config.max_msgs_per_subject);
         let entry = if per_subject.is_some() { self.store.index().get(subject) } else { None };
         let replaced = entry.filter(|entry| per_subject.is_some_and(|most| entry.count >= most));

@@ -131,7 +131,7 @@ impl Inner {
 
     /// The sequence of the next message.
     pub(super) fn next_seq(&self) -> u64 {
-        self.store.state().last_seq.max(self.waiting.burnt_seq) + 1
+        self.store.totals().last_seq.max(self.waiting.burnt_seq) + 1
     }
 
     /// Makes everything durable while the lock is held. No sync may be running.
@@ -161,7 +161,7 @@ impl Inner {
         match self.store.begin_sync() {
             Ok(Some(work)) => {
                 self.waiting.running = true;
-                self.waiting.departing_seq = self.store.state().last_seq;
+                self.waiting.departing_seq = self.store.totals().last_seq;
                 self.waiting.departing_removed = std::mem::take(&mut self.waiting.removed);
                 if gates {
                     self.waiting.departing_from = self.waiting.from.take().unwrap_or(self.outbox.len());
@@ -228,7 +228,7 @@ impl Inner {
     fn all_is_durable(&mut self) {
         self.waiting.from = None;
         self.consumers.kept();
-        self.waiting.durable_seq = self.store.state().last_seq;
+        self.waiting.durable_seq = self.store.totals().last_seq;
         (self.waiting.removed, self.waiting.departing_removed) = (false, false);
     }
 
@@ -254,9 +254,9 @@ impl Inner {
         let answer = store_error(error);
         self.waiting.losses += 1;
         self.waiting.spoilt = None;
-        let before = self.store.state().last_seq;
+        let before = self.store.totals().last_seq;
         let lost = self.store.roll_back();
-        let kept_seq = self.store.state().last_seq;
+        let kept_seq = self.store.totals().last_seq;
         if self.waiting.losses == 1 || self.now_ns.saturating_sub(self.waiting.reported_ns) >= REPORT_EVERY_NS
         {
             self.waiting.reported_ns = self.now_ns;

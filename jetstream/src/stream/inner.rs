@@ -131,7 +131,7 @@ impl Inner {
 
     /// Reads the id of the last message from the store.
     pub(super) fn reload_last_msg_id(&mut self) {
-        let last_seq = self.store.state().last_seq;
+        let last_seq = self.store.totals().last_seq;
         self.last_msg_id.clear();
         if let Ok(Some(msg)) = self.store.load(last_seq) {
             self.last_msg_id.extend_from_slice(header(msg.headers, b"Nats-Msg-Id").unwrap_or_default());
@@ -186,7 +186,7 @@ impl Inner {
                 break;
             }
         }
-        let bytes = self.store.state().bytes;
+        let bytes = self.store.totals().bytes;
         if bytes != self.charged_bytes {
             self.charge(bytes);
         }

@@ -6,6 +6,7 @@ use crate::config::{Discard, StreamConfig};
 use crate::consumer::FEED_MSGS;
 use crate::filter::Filter;
 use crate::store::StoreError;
+use crate::store::index::SubjectEntry;
 use std::ops::ControlFlow;
 
 impl Inner {
@@ -33,14 +34,18 @@ impl Inner {
         if self.config.discard != Discard::Old {
             return false;
         }
-        let state = self.store.state();
+        let state = self.store.totals();
         limit(self.config.max_msgs).is_some_and(|most| state.msgs + more_msgs > most)
             || limit(self.config.max_bytes).is_some_and(|most| state.bytes + more_bytes > most)
     }
 
-    /// After a message on `subject` was stored.
-    pub(super) fn enforce_limits(&mut self, subject: &[u8]) -> Result<(), StoreError> {
-        if let Some(most) = limit(self.config.max_msgs_per_subject) {
+    /// After a message on `subject` was stored, which holds `entry` now.
+    pub(super) fn enforce_limits(&mut self, subject: &[u8], entry: SubjectEntry) -> Result<(), StoreError> {
+        if let Some(most) = limit(self.config.max_msgs_per_subject)
+            && entry.count > most
+            && self.remove(entry.first_seq, subject, false)?
+            && entry.count - 1 > most
+        {
             self.enforce_subject(subject, most)?;
         }
         self.enforce_totals()
@@ -58,7 +63,7 @@ impl Inner {
 
     fn enforce_totals(&mut self) -> Result<(), StoreError> {
         while self.exceeds_totals(0, 0) {
-            let state = self.store.state();
+            let state = self.store.totals();
             if state.msgs == 0 || !self.remove_seq(state.first_seq, false)? {
                 break;
             }

@@ -103,10 +103,10 @@ impl Inner {
         let stored =
             Msg { seq, ts_ns: self.now(), subject: msg.subject, headers: block, payload: msg.payload };
         self.touch();
-        self.store.append(&stored).map_err(|error| refusal(&error))?;
+        let entry = self.store.append(&stored).map_err(|error| refusal(&error))?;
         self.set_expiry(seq, stored.ts_ns, ttl);
         self.note_id(headers.msg_id, seq);
-        self.enforce_limits(msg.subject).map_err(|error| self.spoil(error))?;
+        self.enforce_limits(msg.subject, entry).map_err(|error| self.spoil(error))?;
         self.roll_up(rollup, msg.subject, Some(&stored))?;
         if let Some(republish) = republish {
             self.republish(republish, &stored);

@@ -72,7 +72,7 @@ impl Inner {
         }
         let everything = request.filter.is_empty() || request.filter == b">";
         if everything && request.keep == 0 && request.seq == 0 {
-            self.purge_below(self.store.state().last_seq + 1)
+            self.purge_below(self.store.totals().last_seq + 1)
         } else if everything && request.seq > 1 {
             self.purge_below(request.seq)
         } else {

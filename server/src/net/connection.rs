@@ -75,6 +75,8 @@ pub(super) struct Connection {
     stalled_until: Option<Instant>,
     full_reads: u32,
     timer: Pin<Box<Sleep>>,
+    /// Whether the timer knows this task, and wakes it.
+    timer_waits: bool,
 }
 
 /// What woke the task.
@@ -156,6 +158,7 @@ impl Connection {
             stalled_until: None,
             full_reads: 0,
             timer,
+            timer_waits: false,
             client,
         };
         connection.apply_limits();
@@ -265,19 +268,33 @@ impl Connection {
         if stalled {
             wake_at = wake_at.min(Instant::now() + STALL_LOOK);
         }
-        // Resetting a timer costs more than polling one, so it is left alone when it fires early enough.
-        if self.timer.deadline().into_std() > wake_at {
-            self.timer.as_mut().reset(wake_at.into());
-        }
-        if self.timer.as_mut().poll(context).is_ready() {
-            let next = self.next_deadline();
-            self.timer.as_mut().reset(next.into());
+        if self.poll_timer(context, wake_at) {
             return Poll::Ready(Event::Timer);
         }
         if stalled {
             return Poll::Pending;
         }
         self.poll_read(context)
+    }
+
+    /// Whether the timer fired, which does so at `wake_at` or before.
+    fn poll_timer(&mut self, context: &mut Context<'_>, wake_at: Instant) -> bool {
+        // Resetting a timer costs more than looking at one, so it is left alone when it fires early enough.
+        if self.timer.deadline().into_std() > wake_at {
+            self.timer.as_mut().reset(wake_at.into());
+            self.timer_waits = false;
+        }
+        // One that waits is polled again only when it has fired: the task that it wakes stays the same.
+        if self.timer_waits && !self.timer.is_elapsed() {
+            return false;
+        }
+        self.timer_waits = self.timer.as_mut().poll(context).is_pending();
+        if self.timer_waits {
+            return false;
+        }
+        let next = self.next_deadline();
+        self.timer.as_mut().reset(next.into());
+        true
     }
 
     fn poll_read(&mut self, context: &mut Context<'_>) -> Poll<Event> {

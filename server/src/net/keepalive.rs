@@ -18,7 +18,8 @@ pub(super) struct Keepalive {
     max: i64,
     due_at: Instant,
     unanswered: i64,
-    heard_at: Instant,
+    /// Whether the client said something since the last look.
+    heard: bool,
     pinged_at: Option<Instant>,
 }
 
@@ -40,7 +41,7 @@ impl Keepalive {
             max: limits.ping_max,
             due_at: now + limits.ping_interval,
             unanswered: 0,
-            heard_at: now,
+            heard: true,
             pinged_at: None,
         }
     }
@@ -59,7 +60,7 @@ impl Keepalive {
 
     /// The client sent something.
     pub(super) fn heard(&mut self) {
-        self.heard_at = Instant::now();
+        self.heard = true;
     }
 
     /// A PONG came; returns the round trip.
@@ -77,7 +78,7 @@ impl Keepalive {
     pub(super) fn beat(&mut self, now: Instant) -> Beat {
         self.due_at = now + self.interval;
         let rtt_is_old = self.pinged_at.is_none_or(|at| now.duration_since(at) > RTT_AGE_MAX);
-        if now.duration_since(self.heard_at) < self.interval && !rtt_is_old {
+        if std::mem::take(&mut self.heard) && !rtt_is_old {
             return Beat::Wait;
         }
         if self.unanswered + 1 > self.max {

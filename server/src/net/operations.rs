@@ -125,7 +125,7 @@ impl Connection {
         None
     }
 
-    /// The end of a batch: one commit for each stream, then one write for each connection, this one first.
+    /// The end of a batch: one commit for each stream, then one write for each connection.
     fn finish_batch(&mut self, bench: &mut Bench) {
         bench.commit(self.jetstream.as_deref());
         if bench.tally.in_msgs > 0 || bench.tally.subscriptions > 0 {
@@ -135,7 +135,6 @@ impl Connection {
         }
         bench.count(&self.shared, &self.account, &self.client);
         self.stalling = bench.stalling.take();
-        self.flush();
         settle_with(self.jetstream.as_deref());
     }
 

@@ -57,6 +57,16 @@ impl Accounts {
         self.list.read().get(id.0 as usize).cloned()
     }
 
+    /// What `look` says of the account with this number. The global account, which most messages belong to, is found
+    /// without a lock.
+    #[inline]
+    pub(crate) fn with<R>(&self, id: AccountId, look: impl FnOnce(&Account) -> R) -> Option<R> {
+        if id == self.global.id() {
+            return Some(look(&self.global));
+        }
+        self.get(id).map(|account| look(&account))
+    }
+
     /// The account with this name.
     pub fn by_name(&self, name: &str) -> Option<Arc<Account>> {
         self.list.read().iter().find(|account| account.name() == name).cloned()

@@ -11,7 +11,7 @@ use super::table::Place;
 use crate::filter::Filter;
 use crate::store::index::SubjectIndex;
 use crate::store::query::{Scan, Sequences, Visit};
-use crate::store::{Msg, Store, StoreError, StoreState};
+use crate::store::{Msg, StoreError, Totals};
 use std::ops::{ControlFlow, Range};
 
 /// Where the bytes of a record are in memory.
@@ -278,8 +278,8 @@ impl Sequences for FileStore {
         &self.index
     }
 
-    fn counters(&self) -> StoreState {
-        Store::state(self)
+    fn totals(&self) -> Totals {
+        Totals::from(&self.totals)
     }
 
     fn count_from(&self, from_seq: u64) -> u64 {

@@ -34,7 +34,7 @@ use self::files::StreamFiles;
 use self::log::Log;
 use self::read::Reader;
 use self::undo::Undo;
-use super::index::SubjectIndex;
+use super::index::{SubjectEntry, SubjectIndex};
 use super::query;
 use super::{Lost, Msg, Removed, Store, StoreError, StoreState, SyncWork, msg_size_file};
 use crate::filter::Filter;
@@ -150,7 +150,7 @@ impl Store for FileStore {
         msg_size_file(subject_len, headers_len, payload_len)
     }
 
-    fn append(&mut self, msg: &Msg<'_>) -> Result<(), StoreError> {
+    fn append(&mut self, msg: &Msg<'_>) -> Result<SubjectEntry, StoreError> {
         self.append_message(msg)
     }
 

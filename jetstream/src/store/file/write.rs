@@ -8,6 +8,7 @@ use super::scan::{Found, Scan};
 use super::undo::Step;
 use super::{Durability, FileStore};
 use crate::disk::DiskFile;
+use crate::store::index::SubjectEntry;
 use crate::store::{Msg, StoreError};
 use std::io;
 
@@ -15,12 +16,14 @@ use std::io;
 const GAP_MAX: u64 = 64 << 10;
 
 impl FileStore {
-    pub(super) fn append_message(&mut self, msg: &Msg<'_>) -> Result<(), StoreError> {
+    pub(super) fn append_message(&mut self, msg: &Msg<'_>) -> Result<SubjectEntry, StoreError> {
         let len = record_len(msg.subject.len(), msg.headers.len(), msg.payload.len());
         let len = len.ok_or(StoreError::TooLarge)?;
         debug_assert!(msg.seq > self.totals.last_seq, "sequences only rise");
         self.make_room(len, Some(msg.seq))?;
-        let Some(block) = self.blocks.last_mut() else { return Ok(()) };
+        let Some(block) = self.blocks.last_mut() else {
+            return Err(StoreError::Poisoned("there is no block to append to".to_owned()));
+        };
         put_message(&mut self.log.buf, &block.key, len, msg);
         let record = Record {
             kind: Kind::Message,
@@ -33,7 +36,7 @@ impl FileStore {
         };
         block.note(block.len, &record, true);
         self.note_step(Step::Append(msg.seq));
-        self.index.record(msg.subject, msg.seq);
+        let entry = self.index.record(msg.subject, msg.seq);
         if self.totals.msgs == 0 {
             self.totals.first_seq = msg.seq;
             self.first_ts_ns.set(Some(msg.ts_ns));
@@ -41,7 +44,7 @@ impl FileStore {
         self.totals.msgs += 1;
         self.totals.bytes += len as u64;
         (self.totals.last_seq, self.totals.last_ts_ns) = (msg.seq, msg.ts_ns);
-        Ok(())
+        Ok(entry)
     }
 
     pub(super) fn skip(&mut self, seq: u64, ts_ns: i64) -> Result<(), StoreError> {
@@ -85,7 +88,9 @@ impl FileStore {
     /// Makes the last block one that takes a record of `len` bytes: for a new sequence `seq`, or a tombstone.
     fn make_room(&mut self, len: usize, seq: Option<u64>) -> Result<(), StoreError> {
         self.check_writable()?;
-        self.log_unlogged()?;
+        if !self.unlogged.is_empty() {
+            self.log_unlogged()?;
+        }
         // What a tombstone makes room for stands before it in the same file, so that after a power failure a file
         // that lost its end has not lost the new message and kept the removal of the old one.
         let full_bytes = match seq {
@@ -117,19 +122,22 @@ impl FileStore {
     }
 
     /// An error while the store is read-only; tries first to get over what made it so.
+    #[inline]
     pub(super) fn check_writable(&mut self) -> Result<(), StoreError> {
-        match &self.durability.poison {
+        match self.durability.poison.clone() {
             None => Ok(()),
-            Some(reason) => {
-                let reason = reason.clone();
-                let cut = self.cut_files();
-                let healed = cut.and_then(|()| match self.durability.rewrite {
-                    true => self.sync_files(),
-                    false => self.write_pending(),
-                });
-                healed.map_err(|_| StoreError::Poisoned(reason))
-            }
+            Some(reason) => self.get_over(reason),
         }
+    }
+
+    #[cold]
+    fn get_over(&mut self, reason: String) -> Result<(), StoreError> {
+        let cut = self.cut_files();
+        let healed = cut.and_then(|()| match self.durability.rewrite {
+            true => self.sync_files(),
+            false => self.write_pending(),
+        });
+        healed.map_err(|_| StoreError::Poisoned(reason))
     }
 
     /// Writes what was appended and not yet written.

@@ -48,9 +48,10 @@ pub struct SubjectIndex {
 }
 
 impl SubjectIndex {
-    /// Records that `seq`, higher than any recorded before under `subject`, is held there.
-    pub fn record(&mut self, subject: &[u8], seq: u64) {
-        self.tree.record(subject, seq);
+    /// Records that `seq`, higher than any recorded before under `subject`, is held there. Says what is held there
+    /// then.
+    pub fn record(&mut self, subject: &[u8], seq: u64) -> SubjectEntry {
+        self.tree.record(subject, seq)
     }
 
     /// Forgets `seq`; says whether it was recorded under `subject`.

@@ -30,6 +30,7 @@ pub(super) struct Leaf<'c> {
 }
 
 impl<'c> Leaf<'c> {
+    #[inline]
     pub(super) fn read(cell: &'c [u8]) -> Option<Self> {
         let (kind, mut rest) = cell.split_first()?;
         let suffix_len = usize::try_from(take_varint(&mut rest)?).ok()?;
@@ -42,12 +43,19 @@ impl<'c> Leaf<'c> {
     where
         'c: 'i,
     {
-        let mut body: &'i [u8] = self.body;
-        Some(Seqs(match self.kind {
-            LEAF_ONE => Form::One(take_varint(&mut body)?),
-            LEAF_FEW => take_few(&mut body)?,
-            _ => Form::Long(lists.get(self.list()?)?),
-        }))
+        let form = self.form().or_else(|| Some(Form::Long(lists.get(self.list()?)?)));
+        form.map(Seqs)
+    }
+
+    /// The sequences of a leaf that holds them itself, as they stand there.
+    #[inline]
+    pub(super) fn form(&self) -> Option<Form<'c>> {
+        let mut body = self.body;
+        match self.kind {
+            LEAF_ONE => Some(Form::One(take_varint(&mut body)?)),
+            LEAF_FEW => take_few(&mut body),
+            _ => None,
+        }
     }
 
     /// Which long list holds the sequences, if one does.
@@ -99,6 +107,7 @@ pub(super) struct Inner<'c> {
 }
 
 impl<'c> Inner<'c> {
+    #[inline]
     pub(super) fn read(cell: &'c [u8]) -> Option<Self> {
         let ([flags, low, high], mut rest) = cell.split_first_chunk::<COUNTS_BYTES>()?;
         let prefix_len = usize::try_from(take_varint(&mut rest)?).ok()?;
@@ -122,13 +131,24 @@ impl<'c> Inner<'c> {
     }
 
     /// Where the child for `byte` stands.
+    #[inline]
     pub(super) fn position(&self, byte: u8) -> Option<usize> {
-        let keys = self.keys();
-        // Most nodes have a few children, fewer than a search by vectors takes to begin.
-        if keys.len() <= SCANNED_MAX {
-            return keys.iter().position(|key| *key == byte);
+        if self.count <= SCANNED_MAX {
+            // All at once, which the compiler makes one comparison of vectors; what stands behind the keys does not
+            // count.
+            if let Some(chunk) =
+                self.cell.get(self.keys_at..).and_then(|cell| cell.first_chunk::<SCANNED_MAX>())
+            {
+                let mut found = 0_u32;
+                for (at, key) in chunk.iter().enumerate() {
+                    found |= u32::from(*key == byte) << at;
+                }
+                let position = found.trailing_zeros() as usize;
+                return (position < self.count).then_some(position);
+            }
+            return self.keys().iter().position(|key| *key == byte);
         }
-        memchr::memchr(byte, keys)
+        memchr::memchr(byte, self.keys())
     }
 
     pub(super) fn child_at(&self, position: usize) -> Option<Ref> {

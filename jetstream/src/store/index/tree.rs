@@ -1,9 +1,10 @@
 //! The tree: finding, adding and removing one subject.
 
+use super::SubjectEntry;
 use super::arena::{Arena, Ref};
 use super::long_list::LongList;
 use super::node::{self, Inner, Leaf, Shape, Slot, add_child, remove_child, set_slot};
-use super::seqs::{FEW_MAX, Seqs};
+use super::seqs::{FEW_MAX, Form, Seqs};
 
 /// A long list that shrinks to this length moves back into its leaf.
 const LONG_MIN: u64 = FEW_MAX as u64 / 2;
@@ -20,9 +21,14 @@ pub(super) struct Tree {
     pub(super) len: usize,
     /// Where a leaf is put together before it is stored.
     scratch: Vec<u8>,
+    /// The subject that was recorded last, and the way to its leaf as long as nothing else was changed: what a limit
+    /// of its own pushes out of a subject goes right after what was recorded.
+    recorded: Vec<u8>,
+    way: Option<Path>,
 }
 
 /// The way to a leaf.
+#[derive(Debug, Clone, Copy)]
 struct Path {
     /// Where the reference to the leaf stands.
     slot: Slot,
@@ -57,29 +63,36 @@ impl Tree {
         }
     }
 
-    /// Records a sequence above all others of its subject.
-    pub(super) fn record(&mut self, subject: &[u8], seq: u64) {
+    /// Records a sequence above all others of its subject, and says what the subject holds then.
+    pub(super) fn record(&mut self, subject: &[u8], seq: u64) -> SubjectEntry {
+        self.way = None;
+        let alone = SubjectEntry { count: 1, first_seq: seq, last_seq: seq };
         let Some(mut at) = self.root else {
             self.root = Some(self.new_leaf(subject, seq));
-            return;
+            return alone;
         };
-        let (mut slot, mut rest) = (Slot::Root, subject);
+        let (mut slot, mut parent_slot, mut rest) = (Slot::Root, Slot::Root, subject);
         loop {
             let cell = self.arena.get(at);
             if at.is_leaf() {
-                let Some(leaf) = Leaf::read(cell) else { return };
+                let Some(leaf) = Leaf::read(cell) else { return alone };
                 if leaf.suffix == rest {
-                    return self.push(slot, at, seq);
+                    return self.push(subject, Path { slot, parent_slot, leaf: at }, seq).unwrap_or(alone);
                 }
-                return self.split_leaf(slot, at, rest, seq);
+                self.split_leaf(slot, at, rest, seq);
+                return alone;
             }
-            let Some(inner) = Inner::read(cell) else { return };
-            let common = common_len(inner.prefix, rest);
-            if common < inner.prefix.len() {
-                return self.split_inner(slot, at, common, rest, seq);
-            }
-            let Some((byte, after)) = rest.get(common..).and_then(<[u8]>::split_first) else {
-                let Some(value) = inner.value else { return self.add_value(slot, at, seq) };
+            let Some(inner) = Inner::read(cell) else { return alone };
+            let Some(behind) = rest.strip_prefix(inner.prefix) else {
+                self.split_inner(slot, at, common_len(inner.prefix, rest), rest, seq);
+                return alone;
+            };
+            parent_slot = slot;
+            let Some((byte, after)) = behind.split_first() else {
+                let Some(value) = inner.value else {
+                    self.add_value(slot, at, seq);
+                    return alone;
+                };
                 (slot, at, rest) = (Slot::Value(at), value, &[]);
                 continue;
             };
@@ -89,7 +102,8 @@ impl Tree {
             let Some((position, child)) = child else {
                 let leaf = self.new_leaf(rest, seq);
                 let moved = add_child(&mut self.arena, at, *byte, leaf);
-                return self.point(slot, at, moved);
+                self.point(slot, at, moved);
+                return alone;
             };
             (slot, at) = (Slot::Child(at, position), child);
         }
@@ -97,10 +111,23 @@ impl Tree {
 
     /// Forgets a sequence; says whether it was recorded under `subject`.
     pub(super) fn forget(&mut self, subject: &[u8], seq: u64) -> bool {
-        let Some(path) = self.find(subject) else { return false };
+        let way = self.way.take().filter(|_| self.recorded == subject);
+        let Some(path) = way.or_else(|| self.find(subject)) else { return false };
         let Some(leaf) = Leaf::read(self.arena.get(path.leaf)) else { return false };
         if let Some(number) = leaf.list() {
             return self.forget_in_list(&path, number, seq);
+        }
+        // A key without history holds two for a moment whenever it is written.
+        if let Some(Form::Few { entry: SubjectEntry { count: 2, first_seq, last_seq }, .. }) = leaf.form() {
+            let left = match seq {
+                _ if seq == first_seq => last_seq,
+                _ if seq == last_seq => first_seq,
+                _ => return false,
+            };
+            node::write_leaf(&mut self.scratch, leaf.suffix, &[left]);
+            let moved = self.arena.replace(path.leaf, &self.scratch);
+            self.point(path.slot, path.leaf, moved);
+            return true;
         }
         let mut seqs = leaf.few();
         let Ok(at) = seqs.binary_search(&seq) else { return false };
@@ -134,29 +161,48 @@ impl Tree {
     }
 
     /// Appends to the sequences of a leaf.
-    fn push(&mut self, slot: Slot, at: Ref, seq: u64) {
-        let Some(leaf) = Leaf::read(self.arena.get(at)) else { return };
-        if let Some(list) = leaf.list() {
-            if let Some(list) = self.lists.get_mut(list) {
+    fn push(&mut self, subject: &[u8], path: Path, seq: u64) -> Option<SubjectEntry> {
+        let leaf = Leaf::read(self.arena.get(path.leaf))?;
+        let mut moved = path.leaf;
+        let entry = match leaf.form() {
+            None => {
+                let list = self.lists.get_mut(leaf.list()?)?;
                 list.push(seq);
+                list.entry()
             }
-            return;
-        }
-        let mut seqs = leaf.few();
-        seqs.push(seq);
-        if seqs.len() > FEW_MAX {
-            let list = LongList::of(&seqs);
-            let number = self.free_lists.pop().unwrap_or(self.lists.len());
-            node::write_long_leaf(&mut self.scratch, leaf.suffix, number);
-            match self.lists.get_mut(number) {
-                Some(free) => *free = list,
-                None => self.lists.push(list),
+            Some(Form::One(first_seq)) => {
+                node::write_leaf(&mut self.scratch, leaf.suffix, &[first_seq, seq]);
+                moved = self.arena.replace(path.leaf, &self.scratch);
+                SubjectEntry { count: 2, first_seq, last_seq: seq }
             }
-        } else {
-            node::write_leaf(&mut self.scratch, leaf.suffix, &seqs);
-        }
-        let moved = self.arena.replace(at, &self.scratch);
-        self.point(slot, at, moved);
+            Some(_) => {
+                let mut seqs = leaf.few();
+                seqs.push(seq);
+                let entry = SubjectEntry {
+                    count: seqs.len() as u64,
+                    first_seq: seqs.first().copied().unwrap_or(seq),
+                    last_seq: seq,
+                };
+                if seqs.len() > FEW_MAX {
+                    let list = LongList::of(&seqs);
+                    let number = self.free_lists.pop().unwrap_or(self.lists.len());
+                    node::write_long_leaf(&mut self.scratch, leaf.suffix, number);
+                    match self.lists.get_mut(number) {
+                        Some(free) => *free = list,
+                        None => self.lists.push(list),
+                    }
+                } else {
+                    node::write_leaf(&mut self.scratch, leaf.suffix, &seqs);
+                }
+                moved = self.arena.replace(path.leaf, &self.scratch);
+                entry
+            }
+        };
+        self.point(path.slot, path.leaf, moved);
+        self.recorded.clear();
+        self.recorded.extend_from_slice(subject);
+        self.way = Some(Path { leaf: moved, ..path });
+        Some(entry)
     }
 
     fn new_leaf(&mut self, suffix: &[u8], seq: u64) -> Ref {
@@ -289,6 +335,7 @@ impl Tree {
             + self.lists.iter().map(LongList::memory_bytes).sum::<usize>()
             + self.free_lists.capacity() * size_of::<usize>()
             + self.scratch.capacity()
+            + self.recorded.capacity()
     }
 }
 

@@ -3,9 +3,9 @@
 mod segment;
 
 use self::segment::Segment;
-use super::index::SubjectIndex;
+use super::index::{SubjectEntry, SubjectIndex};
 use super::query::{self, Scan, Sequences, Visit};
-use super::{Msg, Removed, Store, StoreError, StoreState, SyncWork, msg_size_memory};
+use super::{Msg, Removed, Store, StoreError, StoreState, SyncWork, Totals, msg_size_memory};
 use crate::filter::Filter;
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
@@ -93,8 +93,8 @@ impl Sequences for MemoryStore {
         &self.index
     }
 
-    fn counters(&self) -> StoreState {
-        Store::state(self)
+    fn totals(&self) -> Totals {
+        Totals::from(&self.state)
     }
 
     fn count_from(&self, from_seq: u64) -> u64 {
@@ -146,7 +146,7 @@ impl Store for MemoryStore {
         msg_size_memory(subject_len, headers_len, payload_len)
     }
 
-    fn append(&mut self, msg: &Msg<'_>) -> Result<(), StoreError> {
+    fn append(&mut self, msg: &Msg<'_>) -> Result<SubjectEntry, StoreError> {
         if msg.content_len() > CONTENT_BYTES_MAX {
             return Err(StoreError::TooLarge);
         }
@@ -163,14 +163,14 @@ impl Store for MemoryStore {
             segment.append(msg);
             self.segments.insert(msg.seq, segment);
         }
-        self.index.record(msg.subject, msg.seq);
+        let entry = self.index.record(msg.subject, msg.seq);
         if self.state.msgs == 0 {
             (self.state.first_seq, self.state.first_ts_ns) = (msg.seq, msg.ts_ns);
         }
         self.state.msgs += 1;
         self.state.bytes += msg_size_memory(msg.subject.len(), msg.headers.len(), msg.payload.len());
         (self.state.last_seq, self.state.last_ts_ns) = (msg.seq, msg.ts_ns);
-        Ok(())
+        Ok(entry)
     }
 
     fn skip_to(&mut self, seq: u64, ts_ns: i64) -> Result<(), StoreError> {
