@@ -45,7 +45,9 @@ pub fn msg(
     payload: &[u8],
 ) {
     msg_line(out, subject, sid, reply, headers.len(), headers.len() + payload.len());
-    out.put_slice(headers);
+    if !headers.is_empty() {
+        out.put_slice(headers);
+    }
     out.put_slice(payload);
     out.put_slice(CRLF);
 }

@@ -90,20 +90,9 @@ fn stays_true(msg: &OutMsg<'_>, kept_seq: u64) -> bool {
 }
 
 /// Appends a number in decimal, without going through the formatter.
-pub(crate) fn push_number(out: &mut Vec<u8>, mut number: u64) {
-    let mut digits = [0_u8; 20];
-    let mut at = digits.len();
-    loop {
-        at -= 1;
-        if let Some(slot) = digits.get_mut(at) {
-            *slot = b'0' + u8::try_from(number % 10).unwrap_or_default();
-        }
-        number /= 10;
-        if number == 0 {
-            break;
-        }
-    }
-    out.extend_from_slice(digits.get(at..).unwrap_or_default());
+#[inline]
+pub(crate) fn push_number(out: &mut Vec<u8>, number: u64) {
+    jetkv_protocol::encode::decimal(out, number);
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ pub(crate) use crate::ttl::{Ttl, parse_ttl};
 use memchr::memmem;
 
 /// Values of the headers that matter to a publish, borrowed from the header block.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy)]
 pub(super) struct PublishHeaders<'a> {
     pub(super) msg_id: &'a [u8],
     pub(super) expected_stream: &'a [u8],
@@ -27,9 +27,28 @@ pub(super) struct PublishHeaders<'a> {
 }
 
 impl<'a> PublishHeaders<'a> {
+    /// Of a message without any.
+    pub(super) const NONE: Self = Self {
+        msg_id: b"",
+        expected_stream: b"",
+        expected_last_seq: b"",
+        expected_last_subject_seq: b"",
+        expected_last_subject: b"",
+        expected_last_msg_id: b"",
+        rollup: b"",
+        ttl: b"",
+        increment: b"",
+        batch_id: b"",
+        schedule: b"",
+        schedule_next: b"",
+        scheduler: b"",
+        source: b"",
+        request_info: false,
+    };
+
     /// Goes over the block once. The first line of a key counts; keys are exact.
     pub(super) fn scan(block: &'a [u8]) -> Self {
-        let mut found = Self::default();
+        let mut found = Self::NONE;
         for (key, value) in lines(block) {
             let slot = match key {
                 b"Nats-Msg-Id" => &mut found.msg_id,

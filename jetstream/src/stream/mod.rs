@@ -99,9 +99,11 @@ impl Stream {
 
     /// Takes a message that was published on one of the stream's subjects. The acknowledgement, deliveries and
     /// whatever else follows leave with the next [`Stream::commit`]; the caller publishes all that it has, then
-    /// commits once.
-    pub fn publish(&self, msg: &Inbound<'_>) {
-        self.lock().publish(msg);
+    /// commits once. Returns the time of the message, nanoseconds since 1970.
+    pub fn publish(&self, msg: &Inbound<'_>) -> u64 {
+        let mut inner = self.lock();
+        inner.publish(msg);
+        inner.now_ns
     }
 
     /// The stream's state, locked, with the clock read.

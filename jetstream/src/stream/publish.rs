@@ -62,7 +62,7 @@ impl Inner {
     fn take(&mut self, msg: &Inbound<'_>, answers: bool) -> Result<(), Refusal> {
         if msg.headers.is_empty() && !msg.reply.ends_with(FAST_BATCH_SUFFIX) {
             self.check_size(msg.subject, msg.headers, msg.payload)?;
-            return self.store_checked(msg, b"", &PublishHeaders::default(), Rollup::None, answers);
+            return self.store_checked(msg, b"", &PublishHeaders::NONE, Rollup::None, answers);
         }
         if msg.reply.ends_with(FAST_BATCH_SUFFIX) {
             return Err(errors::BATCH_PUBLISH_DISABLED.into());

@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 use tokio::runtime::{Builder, Handle};
 use tokio::sync::watch;
 
-use crate::net::patience;
+use crate::net::{patience, turn};
 
 /// One thread for each processor, each with a runtime of its own: a connection stays on its thread, and nothing that
 /// belongs to a batch of its messages ever moves to another.
@@ -33,13 +33,13 @@ impl Threads {
     }
 
     fn add(&mut self, number: usize) -> io::Result<()> {
-        let runtime =
-            Builder::new_current_thread().enable_all().on_thread_park(patience::before_sleep).build()?;
+        let runtime = Builder::new_current_thread().enable_all().on_thread_park(before_sleep).build()?;
         self.handles.push(runtime.handle().clone());
         let mut stop = self.stop.subscribe();
         let (started, running) = mpsc::channel();
         let join = std::thread::Builder::new().name(format!("jetkv-{number}")).spawn(move || {
             let _ = started.send(());
+            turn::will_be_told();
             // An error means that the sender is gone, which is as good a reason to stop.
             runtime.block_on(async move {
                 let mut stopped = pin!(stop.wait_for(|stop| *stop));
@@ -80,6 +80,12 @@ impl Threads {
             }
         }
     }
+}
+
+/// Whenever a thread has done all that it woke up for.
+fn before_sleep() {
+    turn::end();
+    patience::before_sleep();
 }
 
 impl Drop for Threads {

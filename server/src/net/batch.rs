@@ -7,7 +7,7 @@ use jetkv_jetstream::stream::Stream;
 use jetkv_jetstream::{AccountId, Outbox};
 
 use super::client::Client;
-use super::touched;
+use super::{touched, turn};
 use crate::jetstream::JetStream;
 use crate::router::{Account, Listed, RouteCache, Subscription, Target};
 use crate::state::Shared;
@@ -25,6 +25,8 @@ pub(super) struct Bench {
     /// Answers of the JetStream API.
     pub answers: Outbox,
     pub tally: Tally,
+    /// When a stream last took a message of the batch, nanoseconds since 1970; 0 where none did.
+    pub now_ns: u64,
     /// A receiver so full that the sender should wait.
     pub stalling: Option<Arc<Client>>,
 }
@@ -97,6 +99,12 @@ pub(crate) fn settle(shared: &Shared) {
 
 /// As [`settle`], for a caller that has the engine at hand.
 pub(super) fn settle_with(jetstream: Option<&JetStream>) {
+    turn::commit();
+    settle_batch(jetstream);
+}
+
+/// As [`settle_with`], and leaves alone what waits for the end of the turn.
+pub(super) fn settle_batch(jetstream: Option<&JetStream>) {
     loop {
         let mut more = false;
         while let Some(sub) = touched::take_ended() {

@@ -303,7 +303,8 @@ impl Client {
     }
 
     pub(super) fn take_reload(&self) -> bool {
-        self.reload.swap(false, Ordering::AcqRel)
+        // This is asked before every read, and a look costs less than a change.
+        self.reload.load(Ordering::Acquire) && self.reload.swap(false, Ordering::AcqRel)
     }
 
     pub(crate) fn set_outbound_limits(&self, limits: OutboundLimits) {

@@ -24,6 +24,7 @@ use super::operations::Stopped;
 use super::outbound::{Outbound, OutboundLimits, Turn};
 use super::patience;
 use super::trace::TraceOptions;
+use super::turn;
 use crate::auth::{Authenticator, Check, DeliveryRules};
 use crate::events;
 use crate::jetstream::JetStream;
@@ -377,6 +378,8 @@ impl Connection {
         }
         if self.full_reads >= FULL_READS_MAX {
             self.full_reads = 0;
+            // A thread with a task that goes on at once does not come to rest, where its turn would end.
+            turn::end();
             tokio::task::yield_now().await;
         }
     }
@@ -502,6 +505,8 @@ impl Connection {
     }
 
     async fn finish(mut self, reason: CloseReason) {
+        // Answers that wait for the end of the turn are still due.
+        settle_with(self.jetstream.as_deref());
         self.client.close(reason);
         // Somebody else may have begun to close it for another reason.
         let reason = self.client.closing().unwrap_or(reason);

@@ -15,6 +15,7 @@ mod publish;
 mod subscribe;
 pub(crate) mod touched;
 mod trace;
+pub(crate) mod turn;
 
 pub(crate) use batch::{settle, touch};
 pub(crate) use client::DeliverSubject;

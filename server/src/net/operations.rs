@@ -2,9 +2,11 @@
 
 use jetkv_protocol::{ClientOp, ProtocolError, Rejection, Step, encode, subject};
 
-use super::batch::{Bench, settle_with};
+use super::batch::{Bench, settle_batch, settle_with};
+use super::buffers::READ_BUFFER_BYTES;
 use super::closing::CloseReason;
 use super::connection::Connection;
+use super::turn;
 use crate::auth::Check;
 
 /// Bytes that the log shows of what is not the protocol.
@@ -34,7 +36,7 @@ impl Connection {
     pub(super) fn handle(&mut self, bytes: &[u8]) -> Batch {
         let mut bench = Bench::take();
         let batch = self.operations(&mut bench, bytes);
-        self.finish_batch(&mut bench);
+        self.finish_batch(&mut bench, bytes.len() < READ_BUFFER_BYTES);
         bench.give();
         batch
     }
@@ -125,17 +127,25 @@ impl Connection {
         None
     }
 
-    /// The end of a batch: one commit for each stream, then one write for each connection.
-    fn finish_batch(&mut self, bench: &mut Bench) {
+    /// The end of a batch: one commit for each stream, then one write for each connection. Where other connections
+    /// of the thread were ready too, a batch `may_share` the commit with theirs, and all that follows from it.
+    fn finish_batch(&mut self, bench: &mut Bench, may_share: bool) {
+        let shares = may_share && turn::share(bench, self.jetstream.as_ref());
+        let publishes = !bench.streams.is_empty();
         bench.commit(self.jetstream.as_deref());
         if bench.tally.in_msgs > 0 || bench.tally.subscriptions > 0 {
-            let now_ns = self.shared.clock.now_ns();
-            self.client.set_active(now_ns);
+            let now_ns = std::mem::take(&mut bench.now_ns);
+            self.client.set_active(if now_ns == 0 { self.shared.clock.now_ns() } else { now_ns });
             self.heard();
         }
         bench.count(&self.shared, &self.account, &self.client);
         self.stalling = bench.stalling.take();
-        settle_with(self.jetstream.as_deref());
+        match self.jetstream.as_deref() {
+            _ if shares => {}
+            // What waits goes with what was just committed, and never waits for a connection that sends without end.
+            jetstream if publishes || !may_share => settle_with(jetstream),
+            jetstream => settle_batch(jetstream),
+        }
     }
 
     fn protocol_error(&mut self, error: &ProtocolError, rest: &[u8]) {

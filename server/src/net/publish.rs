@@ -27,7 +27,7 @@ impl Connection {
         if self.pedantic {
             self.judge_subject(publish.subject);
         }
-        if publish.subject.first() != Some(&b'$') {
+        if publish.subject.first() != Some(&b'$') || !self.account.renames() {
             return self.publish_named(bench, publish);
         }
         let mut renamed = std::mem::take(&mut self.renamed);
@@ -101,7 +101,7 @@ impl Connection {
     }
 
     fn route(&mut self, bench: &mut Bench, msg: OutMsg<'_>) -> bool {
-        let Bench { cache, streams, tally, stalling, .. } = bench;
+        let Bench { cache, streams, tally, now_ns, stalling, .. } = bench;
         let matches = cache.matches(&self.account, msg.to);
         if matches.is_empty() {
             return false;
@@ -109,7 +109,7 @@ impl Connection {
         let inbound =
             Inbound { subject: msg.subject, reply: msg.reply, headers: msg.headers, payload: msg.payload };
         let routed = route(matches, Origin::Client(&self.client), msg, |stream| {
-            stream.publish(&inbound);
+            *now_ns = stream.publish(&inbound);
             super::batch::touch(streams, stream);
         });
         tally.out_msgs += routed.sent_msgs;
@@ -122,8 +122,11 @@ impl Connection {
 
     /// Hands a message to the service of the server that its subject belongs to, if there is one.
     fn serve(&mut self, bench: &mut Bench, msg: OutMsg<'_>) -> bool {
-        if let Some(jetstream) = self.jetstream.clone() {
-            match JetStream::control_subject(msg.to) {
+        let control = JetStream::control_subject(msg.to);
+        if control.is_some()
+            && let Some(jetstream) = self.jetstream.clone()
+        {
+            match control {
                 // An account without JetStream is told so.
                 Some(ControlSubject::Api) => {
                     bench.commit(Some(&jetstream));

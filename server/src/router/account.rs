@@ -98,12 +98,17 @@ impl Account {
         *self.domains.write() = domains;
     }
 
+    /// Whether any subject has another name once domains are taken into account.
+    #[inline]
+    pub(crate) fn renames(&self) -> bool {
+        self.has_domains.load(Ordering::Relaxed)
+    }
+
     /// Puts the name that a published subject has once domains are taken into account into `renamed`, which is empty
     /// before; tells whether it has another one.
     #[inline]
     pub(crate) fn rename(&self, subject: &[u8], renamed: &mut Vec<u8>) -> bool {
-        self.has_domains.load(Ordering::Relaxed)
-            && self.domains.read().as_ref().is_some_and(|domains| domains.rename(subject, renamed))
+        self.renames() && self.domains.read().as_ref().is_some_and(|domains| domains.rename(subject, renamed))
     }
 
     /// Number of the current state of the subscriptions.

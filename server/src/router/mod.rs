@@ -2,6 +2,7 @@
 
 mod account;
 mod accounts;
+mod children;
 mod delivery;
 mod domains;
 mod sublist;

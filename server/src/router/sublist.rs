@@ -6,9 +6,11 @@
 use std::hash::BuildHasher;
 use std::sync::Arc;
 
-use hashbrown::{DefaultHashBuilder, HashMap, HashTable};
+use hashbrown::{DefaultHashBuilder, HashTable};
 use jetkv_protocol::subject;
 use smallvec::SmallVec;
+
+use super::children::Children;
 
 /// Something that can be listed under a subject.
 pub trait Listed {
@@ -73,7 +75,7 @@ enum Found<'s, S> {
 
 #[derive(Debug)]
 struct Node<S> {
-    children: HashMap<Box<[u8]>, Node<S>>,
+    children: Children<Node<S>>,
     /// What follows a `*` here.
     any: Option<Box<Node<S>>>,
     /// Subscriptions that end here with `>`.
@@ -225,7 +227,7 @@ fn is_well_formed(subject: &[u8]) -> bool {
 
 impl<S: Listed> Node<S> {
     fn new() -> Self {
-        Self { children: HashMap::new(), any: None, rest: None, here: None }
+        Self { children: Children::new(), any: None, rest: None, here: None }
     }
 
     fn is_empty(&self) -> bool {
@@ -238,7 +240,7 @@ impl<S: Listed> Node<S> {
             node = match token {
                 b">" => return add(&mut node.rest, Arc::clone(&sub)),
                 b"*" => node.any.get_or_insert_with(|| Box::new(Self::new())),
-                _ => node.children.entry_ref(token).or_insert_with(Self::new),
+                _ => node.children.get_or_insert(token, Self::new),
             };
         }
         add(&mut node.here, sub);

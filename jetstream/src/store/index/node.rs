@@ -122,6 +122,14 @@ impl<'c> Inner<'c> {
         Some(Self { cell, prefix, value, count, keys_at: cell.len() - rest.len() })
     }
 
+    /// What follows the prefix in `rest`.
+    #[inline]
+    pub(super) fn behind_prefix<'r>(&self, rest: &'r [u8]) -> Option<&'r [u8]> {
+        // Most nodes have none, and a comparison is a call.
+        if self.prefix.is_empty() { Some(rest) } else { rest.strip_prefix(self.prefix) }
+    }
+
+    #[inline]
     fn capacity(&self) -> usize {
         ((self.cell.len() - self.keys_at) / CHILD_BYTES).min(256)
     }
@@ -133,22 +141,13 @@ impl<'c> Inner<'c> {
     /// Where the child for `byte` stands.
     #[inline]
     pub(super) fn position(&self, byte: u8) -> Option<usize> {
-        if self.count <= SCANNED_MAX {
-            // All at once, which the compiler makes one comparison of vectors; what stands behind the keys does not
-            // count.
-            if let Some(chunk) =
-                self.cell.get(self.keys_at..).and_then(|cell| cell.first_chunk::<SCANNED_MAX>())
-            {
-                let mut found = 0_u32;
-                for (at, key) in chunk.iter().enumerate() {
-                    found |= u32::from(*key == byte) << at;
-                }
-                let position = found.trailing_zeros() as usize;
-                return (position < self.count).then_some(position);
-            }
-            return self.keys().iter().position(|key| *key == byte);
+        if self.count > SCANNED_MAX {
+            return memchr::memchr(byte, self.keys());
         }
-        memchr::memchr(byte, self.keys())
+        match self.cell.get(self.keys_at..).and_then(|cell| cell.first_chunk()) {
+            Some(chunk) => Some(first_equal(u128::from_le_bytes(*chunk), byte)).filter(|at| *at < self.count),
+            None => self.keys().iter().position(|key| *key == byte),
+        }
     }
 
     pub(super) fn child_at(&self, position: usize) -> Option<Ref> {
@@ -158,6 +157,17 @@ impl<'c> Inner<'c> {
     fn ref_at(&self, position: usize) -> usize {
         self.keys_at + self.capacity() + position * REF_BYTES
     }
+}
+
+/// Which of sixteen bytes, from the lowest, is the first that equals `byte`; 16 where none does.
+#[inline]
+fn first_equal(bytes: u128, byte: u8) -> usize {
+    const ONES: u128 = u128::from_le_bytes([1; SCANNED_MAX]);
+    // A byte becomes zero where it is equal. Subtracting one borrows from its highest bit there first; what is
+    // borrowed further up does not matter.
+    let differences = bytes ^ (ONES * u128::from(byte));
+    let zeros = differences.wrapping_sub(ONES) & !differences & (ONES << 7);
+    (zeros.trailing_zeros() / 8) as usize
 }
 
 /// An inner node, taken out of its cell for a change of its shape.
@@ -283,5 +293,20 @@ pub(super) fn remove_child(arena: &mut Arena, cell: Ref, position: usize) -> Ref
 fn set_count(bytes: &mut [u8], count: usize) {
     if let Some(place) = bytes.get_mut(1..COUNTS_BYTES) {
         place.copy_from_slice(&(count as u16).to_le_bytes());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::first_equal;
+
+    #[test]
+    fn the_first_equal_byte_is_found_among_any_others() {
+        let bytes = *b"ab\0\x01\xff\x80cdab\0\x01\xff\x80cd";
+        let all = u128::from_le_bytes(bytes);
+        for byte in 0..=255_u8 {
+            let expected = bytes.iter().position(|other| *other == byte).unwrap_or(16);
+            assert_eq!(first_equal(all, byte), expected, "{byte}");
+        }
     }
 }

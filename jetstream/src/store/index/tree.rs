@@ -52,7 +52,7 @@ impl Tree {
                 return (Leaf::read(cell)?.suffix == rest).then_some(Path { slot, parent_slot, leaf: at });
             }
             let inner = Inner::read(cell)?;
-            rest = rest.strip_prefix(inner.prefix)?;
+            rest = inner.behind_prefix(rest)?;
             parent_slot = slot;
             if let Some((byte, after)) = rest.split_first() {
                 let position = inner.position(*byte)?;
@@ -83,7 +83,7 @@ impl Tree {
                 return alone;
             }
             let Some(inner) = Inner::read(cell) else { return alone };
-            let Some(behind) = rest.strip_prefix(inner.prefix) else {
+            let Some(behind) = inner.behind_prefix(rest) else {
                 self.split_inner(slot, at, common_len(inner.prefix, rest), rest, seq);
                 return alone;
             };
