@@ -3,10 +3,9 @@
 use jetkv_protocol::{ClientOp, ProtocolError, Rejection, Step, encode, subject};
 
 use super::batch::{Bench, settle_batch, settle_with};
-use super::buffers::READ_BUFFER_BYTES;
 use super::closing::CloseReason;
 use super::connection::Connection;
-use super::turn;
+use super::turn::{self, SHARED_BYTES_MAX};
 use crate::auth::Check;
 
 /// Bytes that the log shows of what is not the protocol.
@@ -36,7 +35,7 @@ impl Connection {
     pub(super) fn handle(&mut self, bytes: &[u8]) -> Batch {
         let mut bench = Bench::take();
         let batch = self.operations(&mut bench, bytes);
-        self.finish_batch(&mut bench, bytes.len() < READ_BUFFER_BYTES);
+        self.finish_batch(&mut bench, bytes.len() <= SHARED_BYTES_MAX);
         bench.give();
         batch
     }

@@ -17,6 +17,8 @@ use crate::jetstream::JetStream;
 
 /// Batches that wait for each other at most: the first must not wait long for its answer.
 const SHARED_MAX: u32 = 16;
+/// A read that brought more than this has enough for a write of its own, and takes too long to be waited for.
+pub(super) const SHARED_BYTES_MAX: usize = 4 * 1024;
 
 thread_local! {
     static TURN: Turn = const { Turn::new() };

@@ -71,28 +71,32 @@ impl<'c> Leaf<'c> {
 
     /// Writes this leaf with another suffix, made of parts.
     pub(super) fn write_with_suffix(&self, out: &mut Vec<u8>, suffix: [&[u8]; 3]) {
-        start_leaf(out, self.kind, suffix);
+        start_leaf(out, self.kind, suffix.iter().map(|part| part.len()).sum());
+        suffix.iter().for_each(|part| out.extend_from_slice(part));
         out.extend_from_slice(self.body);
     }
 }
 
-fn start_leaf(out: &mut Vec<u8>, kind: u8, suffix: [&[u8]; 3]) {
+/// Begins a leaf; its suffix follows.
+#[inline]
+fn start_leaf(out: &mut Vec<u8>, kind: u8, suffix_len: usize) {
     out.clear();
     out.push(kind);
-    put_varint(out, suffix.iter().map(|part| part.len() as u64).sum());
-    suffix.iter().for_each(|part| out.extend_from_slice(part));
+    put_varint(out, suffix_len as u64);
 }
 
 /// Writes a leaf that holds `seqs` itself.
 pub(super) fn write_leaf(out: &mut Vec<u8>, suffix: &[u8], seqs: &[u64]) {
     let kind = if seqs.len() == 1 { LEAF_ONE } else { LEAF_FEW };
-    start_leaf(out, kind, [suffix, b"", b""]);
+    start_leaf(out, kind, suffix.len());
+    out.extend_from_slice(suffix);
     put_few(out, seqs);
 }
 
 /// Writes a leaf whose sequences are in the long list `list`.
 pub(super) fn write_long_leaf(out: &mut Vec<u8>, suffix: &[u8], list: usize) {
-    start_leaf(out, LEAF_LONG, [suffix, b"", b""]);
+    start_leaf(out, LEAF_LONG, suffix.len());
+    out.extend_from_slice(suffix);
     put_varint(out, list as u64);
 }
 
