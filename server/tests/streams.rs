@@ -4,6 +4,8 @@
 
 mod common;
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use common::{Wire, options, start};
 use jetkv::Server;
 use jetkv::options::{AccountJetStreamLimits, AccountOptions, Options, UserOptions};
@@ -180,4 +182,38 @@ fn connections_that_share_commits_each_get_their_acknowledgements() {
     wire.send("SUB a 1\r\nPUB kv.x a 1\r\n1\r\n");
     assert!(wire.line().starts_with("MSG a 1 "));
     assert_eq!(wire.line(), "{\"stream\":\"KV\",\"seq\":161}");
+}
+
+#[test]
+fn what_several_connections_publish_is_acknowledged_while_others_keep_the_threads_busy() {
+    let (_directory, server, _wire) = server_with_stream();
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        for _ in 0..24 {
+            let mut wire = Wire::client(&server);
+            let done = &done;
+            scope.spawn(move || {
+                while !done.load(Ordering::Relaxed) {
+                    wire.send("PUB core 1\r\nx\r\nPING\r\n");
+                    wire.expect("PONG\r\n");
+                }
+            });
+        }
+        let publishers: Vec<_> = (0..8)
+            .map(|number| {
+                let mut wire = Wire::client(&server);
+                scope.spawn(move || {
+                    wire.send(&format!("SUB a.{number} 1\r\n"));
+                    for _ in 0..50 {
+                        wire.send(&format!("PUB kv.{number} a.{number} 1\r\nx\r\n"));
+                        assert!(wire.line().starts_with("MSG a."));
+                        assert!(wire.line().starts_with("{\"stream\":\"KV\",\"seq\":"));
+                    }
+                })
+            })
+            .collect();
+        let results: Vec<_> = publishers.into_iter().map(std::thread::ScopedJoinHandle::join).collect();
+        done.store(true, Ordering::Relaxed);
+        assert!(results.iter().all(Result::is_ok), "every acknowledgement arrived");
+    });
 }

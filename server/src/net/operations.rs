@@ -142,7 +142,7 @@ impl Connection {
         match self.jetstream.as_deref() {
             _ if shares => {}
             // What waits goes with what was just committed, and never waits for a connection that sends without end.
-            jetstream if publishes || !may_share => settle_with(jetstream),
+            jetstream if publishes || !may_share || turn::is_due() => settle_with(jetstream),
             jetstream => settle_batch(jetstream),
         }
     }

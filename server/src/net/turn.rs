@@ -32,6 +32,8 @@ struct Turn {
     batches: Cell<u32>,
     /// Whether the turn before had several.
     crowded: Cell<bool>,
+    /// Batches without messages for a stream that were handled while something waits.
+    passed: Cell<u32>,
     waiting: RefCell<Waiting>,
 }
 
@@ -47,6 +49,7 @@ impl Turn {
             told: Cell::new(false),
             batches: Cell::new(0),
             crowded: Cell::new(false),
+            passed: Cell::new(0),
             waiting: RefCell::new(Waiting { streams: Vec::new(), jetstream: None }),
         }
     }
@@ -56,6 +59,15 @@ impl Turn {
         let batches = self.batches.get() + 1;
         self.batches.set(batches);
         self.told.get() && self.crowded.get() && !batches.is_multiple_of(SHARED_MAX)
+    }
+
+    /// Another batch passed what waits, if anything does; whether that was enough of them.
+    fn is_due(&self) -> bool {
+        if self.waiting.borrow().jetstream.is_none() {
+            return false;
+        }
+        self.passed.set(self.passed.get() + 1);
+        self.passed.get() >= SHARED_MAX
     }
 
     fn end(&self) {
@@ -83,9 +95,16 @@ pub(super) fn share(bench: &mut Bench, jetstream: Option<&Arc<JetStream>>) -> bo
     })
 }
 
+/// Whether what waits has waited long enough, now that a batch is done which takes no part in it. A thread whose clients
+/// always have something to say never comes to the end of its turn.
+pub(super) fn is_due() -> bool {
+    TURN.with(Turn::is_due)
+}
+
 /// Commits what waits.
 pub(super) fn commit() {
     let (mut streams, jetstream) = TURN.with(|turn| {
+        turn.passed.set(0);
         let mut waiting = turn.waiting.borrow_mut();
         match waiting.jetstream.take() {
             Some(jetstream) => (std::mem::take(&mut waiting.streams), Some(jetstream)),
