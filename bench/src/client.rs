@@ -104,10 +104,11 @@ impl Client {
         self.socket.set_nonblocking(true)
     }
 
-    /// Hands the next message to `visit`, if there is one; a client that does not [stay awake](Self::stay_awake) waits for it.
+    /// Hands the next message to `visit`, if there is one; a client that does not [stay awake](Self::stay_awake) waits for
+    /// it.
     pub(crate) fn poll(&mut self, visit: impl FnOnce(Received<'_>)) -> io::Result<bool> {
-        match self.step(visit) {
-            Ok(progress) => Ok(progress.message),
+        match self.receive(visit) {
+            Ok(()) => Ok(true),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(false),
             Err(error) => Err(error),
         }
