@@ -5,13 +5,13 @@
 //! hypervisor, which is accounted to the server although it says nothing of it. A client that stays awake leaves only the
 //! server's own work in the figure. Both are measured.
 
-use crate::client::Client;
+use crate::client::{Client, IO_TIMEOUT};
 use crate::measure::Latencies;
 use crate::workload::Scale;
 use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 /// What is asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,8 +31,6 @@ pub(crate) enum Waiting {
     Asleep,
 }
 
-/// Longer than any answer of a healthy server takes.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 /// Rounds over the sockets between two looks at the clock.
 const ROUNDS_PER_LOOK: u32 = 1 << 16;
 
@@ -164,7 +162,7 @@ fn awake(mut callers: Vec<Caller>) -> io::Result<Latencies> {
         rounds_in_vain += 1;
         if rounds_in_vain == 1 {
             last_answer = Instant::now();
-        } else if rounds_in_vain % ROUNDS_PER_LOOK == 0 && last_answer.elapsed() > ANSWER_TIMEOUT {
+        } else if rounds_in_vain % ROUNDS_PER_LOOK == 0 && last_answer.elapsed() > IO_TIMEOUT {
             return Err(io::ErrorKind::TimedOut.into());
         }
     }

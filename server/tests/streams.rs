@@ -33,6 +33,17 @@ fn create(wire: &mut Wire, name: &str, subjects: &str) {
     assert!(answer.contains("\"did_create\":true"), "{answer}");
 }
 
+/// Publishes to `KV`, and awaits each acknowledgement before the next message.
+fn publish_one_by_one(mut wire: Wire, number: usize, count: usize) {
+    wire.send(&format!("SUB a.{number} 1\r\n"));
+    for _ in 0..count {
+        wire.send(&format!("PUB kv.{number} a.{number} 1\r\nx\r\n"));
+        assert!(wire.line().starts_with("MSG a."));
+        let ack = wire.line();
+        assert!(ack.starts_with("{\"stream\":\"KV\",\"seq\":"), "{ack}");
+    }
+}
+
 fn server_with_stream() -> (TempDir, Server, Wire) {
     let (directory, options) = with_streams();
     let server = start(options);
@@ -167,16 +178,8 @@ fn connections_that_share_commits_each_get_their_acknowledgements() {
     wire.line();
     std::thread::scope(|scope| {
         for number in 0..8 {
-            let mut wire = Wire::client(&server);
-            scope.spawn(move || {
-                wire.send(&format!("SUB a.{number} 1\r\n"));
-                for _ in 0..20 {
-                    wire.send(&format!("PUB kv.{number} a.{number} 1\r\nx\r\n"));
-                    assert!(wire.line().starts_with("MSG a."));
-                    let ack = wire.line();
-                    assert!(ack.starts_with("{\"stream\":\"KV\",\"seq\":"), "{ack}");
-                }
-            });
+            let wire = Wire::client(&server);
+            scope.spawn(move || publish_one_by_one(wire, number, 20));
         }
     });
     wire.send("SUB a 1\r\nPUB kv.x a 1\r\n1\r\n");
@@ -201,15 +204,8 @@ fn what_several_connections_publish_is_acknowledged_while_others_keep_the_thread
         }
         let publishers: Vec<_> = (0..8)
             .map(|number| {
-                let mut wire = Wire::client(&server);
-                scope.spawn(move || {
-                    wire.send(&format!("SUB a.{number} 1\r\n"));
-                    for _ in 0..50 {
-                        wire.send(&format!("PUB kv.{number} a.{number} 1\r\nx\r\n"));
-                        assert!(wire.line().starts_with("MSG a."));
-                        assert!(wire.line().starts_with("{\"stream\":\"KV\",\"seq\":"));
-                    }
-                })
+                let wire = Wire::client(&server);
+                scope.spawn(move || publish_one_by_one(wire, number, 50))
             })
             .collect();
         let results: Vec<_> = publishers.into_iter().map(std::thread::ScopedJoinHandle::join).collect();

@@ -461,20 +461,31 @@ impl<'a> Player<'a> {
 
     fn until(&mut self, message: &Outgoing, pointer: &str, value: &str) -> Result<()> {
         let (subject, headers, payload) = self.fill(message)?;
-        let deadline = Instant::now() + CONDITION_WAIT;
-        loop {
-            let client = self.requester("js")?;
+        self.until_shown("", pointer, value, |play| {
+            let client = play.requester("js")?;
             let inbox = client.ask(&subject, &headers, &payload);
             let mut seen = Vec::new();
             let answer = client.answer(&inbox, WAIT_LIMIT, &mut seen);
-            let json: Value =
-                answer.and_then(|a| serde_json::from_slice(&a.payload).ok()).unwrap_or_default();
-            let found = pointed(&json, pointer);
+            Ok(answer.and_then(|a| serde_json::from_slice(&a.payload).ok()).unwrap_or_default())
+        })
+    }
+
+    /// Looks again and again until what `pointer` points at is `value`; `of` names where that is looked for.
+    fn until_shown(
+        &mut self,
+        of: &str,
+        pointer: &str,
+        value: &str,
+        mut look: impl FnMut(&mut Self) -> Result<Value>,
+    ) -> Result<()> {
+        let deadline = Instant::now() + CONDITION_WAIT;
+        loop {
+            let found = pointed(&look(self)?, pointer);
             if found.as_deref().unwrap_or("absent") == value {
                 return Ok(());
             }
             if Instant::now() > deadline {
-                self.timed_out(format!("{pointer} = {value}; it is {found:?}"));
+                self.timed_out(format!("{of}{pointer} = {value}; it is {found:?}"));
                 return Ok(());
             }
             std::thread::sleep(POLL);

@@ -1,10 +1,10 @@
 //! Steps that look at a server from outside, or run the program by itself.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde_json::Value;
 
-use super::{CONDITION_WAIT, POLL, Player, pointed, split_arguments};
+use super::{Player, split_arguments};
 use crate::process::{Running, ServerOptions, command};
 use crate::transcript::action::Action;
 use crate::{Result, http};
@@ -44,19 +44,9 @@ impl Player<'_> {
     fn until_page(&mut self, path: &str, pointer: &str, value: &str) -> Result<()> {
         let path = self.text(path)?;
         let port = self.server()?.port("monitoring").ok_or("no monitoring port")?;
-        let deadline = Instant::now() + CONDITION_WAIT;
-        loop {
-            let page = serde_json::from_slice(&http::get(port, &path)?.body).unwrap_or(Value::Null);
-            let found = pointed(&page, pointer);
-            if found.as_deref().unwrap_or("absent") == value {
-                return Ok(());
-            }
-            if Instant::now() > deadline {
-                self.timed_out(format!("{path} {pointer} = {value}; it is {found:?}"));
-                return Ok(());
-            }
-            std::thread::sleep(POLL);
-        }
+        self.until_shown(&format!("{path} "), pointer, value, |_| {
+            Ok(serde_json::from_slice(&http::get(port, &path)?.body).unwrap_or_default())
+        })
     }
 
     fn run(&mut self, arguments: &str) -> Result<()> {
