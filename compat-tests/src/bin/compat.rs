@@ -11,7 +11,7 @@ use jetkv_compat_tests::process::Program;
 use jetkv_compat_tests::transcript::compare::{Comparison, Report};
 use jetkv_compat_tests::transcript::play::Tools;
 use jetkv_compat_tests::transcript::scenario;
-use jetkv_compat_tests::{Result, clients, scenario_root, scoreboard, workspace_root};
+use jetkv_compat_tests::{Result, clients, scenario_root, scoreboard};
 
 const USAGE: &str = "usage:
   compat play [FILE or FOLDER]... [--only TEXT] [--show] [--both PROGRAM] [--against PROGRAM]
@@ -32,7 +32,7 @@ const USAGE: &str = "usage:
       Plays scenarios (all of them by default) and writes into errors.toml which case shows which error of the JetStream
       API.
   compat scoreboard [--check]
-      Writes COMPATIBILITY.md from features.toml and the scenarios, or checks that it is current.";
+      Writes COMPATIBILITY.md and docs/scoreboard.md from features.toml and the scenarios, or checks that they are current.";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -97,16 +97,15 @@ fn program(toolbox: &Toolbox, name: &str) -> Result<Program> {
 
 fn write_scoreboard(arguments: &[String]) -> Result<bool> {
     let (table, errors) = (scoreboard::read_table()?, scoreboard::errors::read()?);
-    let page = scoreboard::render(&table, &errors, &scenario::read_all(&scenario_root())?)?;
-    let path = workspace_root().join("COMPATIBILITY.md");
+    let pages = scoreboard::render(&table, &errors, &scenario::read_all(&scenario_root())?)?;
     if arguments.iter().any(|argument| argument == "--check") {
-        let current = std::fs::read_to_string(&path).is_ok_and(|found| found == page);
-        if !current {
-            println!("COMPATIBILITY.md is not current; run `compat scoreboard`");
+        let outdated = pages.outdated();
+        if !outdated.is_empty() {
+            println!("not current: {}; run `compat scoreboard`", outdated.join(", "));
         }
-        return Ok(current);
+        return Ok(outdated.is_empty());
     }
-    std::fs::write(path, page)?;
+    pages.write()?;
     Ok(true)
 }
 

@@ -1,13 +1,13 @@
-//! `COMPATIBILITY.md`: the table of nats-server's features with what JetKV does about each, and the scenarios that
-//! prove it.
+//! `COMPATIBILITY.md` and `docs/scoreboard.md`: the table of nats-server's features with what JetKV does about each, and
+//! the scenarios that prove it.
 //!
 //! The table is `features.toml`; scenarios name the features they prove. A feature is `yes` only with a scenario that
 //! finds no difference, `different` with a reason, `no` when JetKV answers with an error that says so.
 
 pub mod errors;
+mod pages;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt::Write;
 use std::path::Path;
 
 use regex_lite::Regex;
@@ -16,6 +16,7 @@ use serde::Deserialize;
 use crate::transcript::scenario::Case;
 use crate::{Result, workspace_root};
 use errors::ErrorTable;
+pub use pages::Pages;
 
 /// What the table says of a feature.
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
@@ -79,12 +80,12 @@ pub fn read_table() -> Result<Table> {
 /// What proves a feature: scenario files, with the sections of each and how many of their cases do.
 type Proofs = BTreeMap<String, BTreeMap<String, BTreeMap<String, usize>>>;
 
-/// The text of `COMPATIBILITY.md`.
+/// The pages that the table becomes.
 ///
 /// # Errors
 /// With all faults of the table: ids that are not unique or not known, a `yes` without a case that exercises it or with
 /// one that differs, a `no` or `different` without a reason, expressions that are none.
-pub fn render(table: &Table, errors: &ErrorTable, cases: &[Case]) -> Result<String> {
+pub fn render(table: &Table, errors: &ErrorTable, cases: &[Case]) -> Result<Pages> {
     let mut faults = Vec::new();
     let mut proofs = Proofs::new();
     let mut differing: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
@@ -114,8 +115,7 @@ pub fn render(table: &Table, errors: &ErrorTable, cases: &[Case]) -> Result<Stri
         faults.dedup();
         return Err(faults.join("\n").into());
     }
-    let page = write_page(table, &proofs, &differing, cases.len());
-    Ok(format!("{page}\n{}", errors.render()))
+    Ok(Pages::new(table, errors, &proofs, &differing, cases.len()))
 }
 
 /// What the cases of each feature must hold, by id.
@@ -174,69 +174,6 @@ fn find_faults(
         }
     }
     faults
-}
-
-fn write_page(
-    table: &Table,
-    proofs: &Proofs,
-    differing: &BTreeMap<String, BTreeSet<String>>,
-    case_count: usize,
-) -> String {
-    let features: Vec<&Feature> = table.group.iter().flat_map(|group| &group.features).collect();
-    let count = |verdict| features.iter().filter(|feature| feature.verdict == verdict).count();
-    let mut page = String::from("# Compatibility with nats-server\n\n");
-    let _ = writeln!(
-        page,
-        "Written by `cargo run -p jetkv-compat-tests --bin compat -- scoreboard`; do not edit.\n\n\
-         Measured against nats-server {}: {} features, of which {} work as there, {} work differently and {} are\n\
-         answered with an error that says so. {case_count} scenario cases are played on both servers and must not differ.\n",
-        crate::oracle::SERVER_VERSION,
-        features.len(),
-        count(Verdict::Yes),
-        count(Verdict::Different),
-        count(Verdict::No),
-    );
-    for group in &table.group {
-        let _ = writeln!(page, "## {}\n\n| feature | | proved by |\n|---|---|---|", group.title);
-        for feature in &group.features {
-            let verdict = match feature.verdict {
-                Verdict::Yes => "yes".to_string(),
-                Verdict::No => format!("**no**: {}", feature.reason),
-                Verdict::Different => format!("**different**: {}", feature.reason),
-            };
-            let links: Vec<String> = proofs
-                .get(&feature.id)
-                .into_iter()
-                .flatten()
-                .map(|(file, sections)| link(file, sections))
-                .collect();
-            let _ = writeln!(page, "| {} | {verdict} | {} |", feature.title, links.join("; "));
-        }
-        page.push('\n');
-    }
-    if !differing.is_empty() {
-        page.push_str("## Scenarios that differ, and why\n\n");
-        for line in differing.values().flatten().collect::<BTreeSet<_>>() {
-            let _ = writeln!(page, "- {line}");
-        }
-        page.push('\n');
-    }
-    page.truncate(page.trim_end().len());
-    page.push('\n');
-    page
-}
-
-/// A scenario file, the sections of it that prove something, and how many cases each has.
-fn link(file: &str, sections: &BTreeMap<String, usize>) -> String {
-    let name = file.trim_start_matches("compat-tests/").trim_start_matches("scenarios/");
-    let named: Vec<String> = sections
-        .iter()
-        .map(|(title, cases)| {
-            let title = title.replace('|', "\\|");
-            if title.is_empty() { format!("({cases})") } else { format!("{title} ({cases})") }
-        })
-        .collect();
-    format!("[{}]({file}) {}", name.trim_end_matches(".txt"), named.join(", ")).trim_end().to_string()
 }
 
 #[cfg(test)]
