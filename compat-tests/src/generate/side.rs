@@ -131,7 +131,7 @@ impl Side {
         self.subscribe_pushes()
     }
 
-    /// Sends a request; [`Side::answers`] collects what comes of it. A failure shows as a missing answer.
+    /// Sends a request; [`Side::receive_answers`] collects what comes of it. A failure shows as a missing answer.
     pub fn ask(&mut self, request: &Request) {
         self.last_sid += 1;
         let sid = self.last_sid;

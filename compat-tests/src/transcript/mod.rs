@@ -8,7 +8,7 @@
 //! - [`pool`]: servers that cases with equal options share.
 //!
 //! Whoever makes scenarios by other means than files (a generator) builds [`scenario::Case`] values, or their text
-//! for [`scenario::parse`], and hands them to [`compare::Comparison::compare`].
+//! for [`scenario::parse`], and hands them to [`compare::Comparison::compare_steadily`].
 
 pub mod action;
 pub mod compare;
