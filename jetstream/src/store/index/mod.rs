@@ -1,8 +1,8 @@
 //! The index from subject to the sequences stored under it.
 //!
-//! It is an adaptive radix tree in an arena of byte cells: [`tree`] finds, adds and removes, [`walk`] visits what a
-//! filter matches, [`node`] knows how nodes stand in their cells, [`seqs`] and [`long_list`] hold sequences, and
-//! [`arena`] hands out the cells.
+//! It is an adaptive radix tree in an arena of byte cells: `tree` finds, adds and removes, `walk` visits what a
+//! filter matches, `node` knows how nodes stand in their cells, `seqs` and `long_list` hold sequences, and
+//! `arena` hands out the cells.
 
 mod arena;
 mod long_list;
