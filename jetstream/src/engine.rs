@@ -15,6 +15,7 @@ use crate::disk::Disk;
 use crate::host::{AccountId, Host};
 use crate::json::GoTime;
 use crate::outbox::Outbox;
+use crate::settings::{AccountLimits, EngineSettings, Live};
 use crate::store::StoreError;
 use crate::store::file::Storage;
 use crate::stream::Stream;
@@ -30,7 +31,7 @@ use std::sync::Arc;
 /// Largest publish that fits a stream's buffer unless configured otherwise, bytes.
 const MAX_BUFFERED_BYTES: u64 = 128 << 20;
 
-/// What an engine is started with.
+/// What an engine is started with. All but `settings` stays until its end.
 #[derive(Debug, Clone)]
 pub struct EngineConfig {
     /// Directory of the file stores, above `jetstream`; without it there are only memory streams.
@@ -39,32 +40,20 @@ pub struct EngineConfig {
     pub domain: String,
     /// Whether unknown fields in requests are errors (`jetstream { strict }`; nats-server's default is true).
     pub strict: bool,
-    /// Memory that all streams together may hold, bytes.
-    pub max_memory_bytes: i64,
-    /// Disk space that all streams together may hold, bytes.
-    pub max_file_bytes: i64,
     /// When writes are made durable.
     pub sync: SyncPolicy,
     /// Name of the server, shown in advisories and account information.
     pub server_name: String,
     /// Identity of the server.
     pub server_id: String,
-    /// Largest message that the server accepts, bytes.
-    pub max_payload_bytes: u64,
     /// Most bytes that one answer to a direct get may bring when the request sets no bound.
     pub max_pending_bytes: u64,
     /// Largest publish that fits a stream's buffer, bytes of subject, reply subject, headers and payload.
     pub max_buffered_bytes: u64,
-    /// Longest dedupe window that a stream may ask for, nanoseconds; 0 for any.
-    pub duplicates_max_ns: i64,
-    /// Consumers that a stream may have where neither it nor its account says; 0 for any number.
-    pub max_consumers_per_stream: i64,
-    /// Outstanding acknowledgements that a consumer may have; 0 or less for any number.
-    pub max_ack_pending: i64,
-    /// Largest batch of a pull request; 0 for any.
-    pub max_request_batch: i64,
     /// Seed of all randomness (ids of advisories, names of ephemeral consumers).
     pub seed: u64,
+    /// What may change later, see [`Engine::set_settings`].
+    pub settings: EngineSettings,
 }
 
 impl Default for EngineConfig {
@@ -74,19 +63,13 @@ impl Default for EngineConfig {
             store_dir: None,
             domain: String::new(),
             strict: true,
-            max_memory_bytes: -1,
-            max_file_bytes: -1,
             sync: SyncPolicy::EveryNs(120_000_000_000),
             server_name: String::new(),
             server_id: String::new(),
-            max_payload_bytes: 1 << 20,
             max_pending_bytes: 64 << 20,
             max_buffered_bytes: MAX_BUFFERED_BYTES,
-            duplicates_max_ns: 0,
-            max_consumers_per_stream: 1000,
-            max_ack_pending: 0,
-            max_request_batch: 0,
             seed: 0,
+            settings: EngineSettings::default(),
         }
     }
 }
@@ -98,42 +81,6 @@ pub enum SyncPolicy {
     Always,
     /// Every so many nanoseconds.
     EveryNs(u64),
-}
-
-/// What an account may use; -1 for no limit.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct AccountLimits {
-    /// Bytes in memory streams.
-    pub max_memory_bytes: i64,
-    /// Bytes in file streams.
-    pub max_store_bytes: i64,
-    /// Streams.
-    pub max_streams: i64,
-    /// Consumers of one stream.
-    pub max_consumers: i64,
-    /// Outstanding acknowledgements of one consumer.
-    pub max_ack_pending: i64,
-    /// Largest `max_bytes` of a memory stream; 0 for none.
-    pub memory_max_stream_bytes: i64,
-    /// Largest `max_bytes` of a file stream; 0 for none.
-    pub store_max_stream_bytes: i64,
-    /// Whether streams must set `max_bytes`.
-    pub max_bytes_required: bool,
-}
-
-impl Default for AccountLimits {
-    fn default() -> Self {
-        Self {
-            max_memory_bytes: -1,
-            max_store_bytes: -1,
-            max_streams: -1,
-            max_consumers: -1,
-            max_ack_pending: -1,
-            memory_max_stream_bytes: -1,
-            store_max_stream_bytes: -1,
-            max_bytes_required: false,
-        }
-    }
 }
 
 /// What enabling an account brought back.
@@ -186,6 +133,7 @@ impl Engine {
         };
         let world = World {
             ids: Ids::new(config.seed),
+            settings: Live::new(config.settings.clone()),
             config,
             clock,
             host,
@@ -196,10 +144,22 @@ impl Engine {
         Ok(Arc::new(Self { world: Arc::new(world), storage, accounts: RwLock::default() }))
     }
 
-    /// What the engine was started with.
+    /// What the engine was started with; of its `settings`, [`Engine::settings`] tells what became.
     #[must_use]
     pub fn config(&self) -> &EngineConfig {
         &self.world.config
+    }
+
+    /// What holds at this moment.
+    #[must_use]
+    pub fn settings(&self) -> Arc<EngineSettings> {
+        self.world.settings.load()
+    }
+
+    /// Puts other settings in force for all accounts, streams and consumers, those that exist included. What is over a
+    /// lowered limit stays as it is.
+    pub fn set_settings(&self, settings: EngineSettings) {
+        self.world.settings.store(settings);
     }
 
     /// The host.
@@ -234,14 +194,14 @@ impl Engine {
         limits: AccountLimits,
     ) -> Result<RecoveryReport, EngineError> {
         if let Some(account) = self.account(id) {
-            *account.share.limits.write() = limits;
+            account.share.limits.store(limits);
             return Ok(RecoveryReport::default());
         }
         let share = AccountShare {
             id,
             name: name.to_owned(),
             hash: crate::short_hash(name),
-            limits: RwLock::new(limits),
+            limits: Live::new(limits),
             usage: Usage::default(),
             watches: Watches::default(),
         };
@@ -257,7 +217,7 @@ impl Engine {
     /// The account is not enabled.
     pub fn update_account_limits(&self, id: AccountId, limits: AccountLimits) -> Result<(), EngineError> {
         let account = self.account(id).ok_or(EngineError::NotEnabled)?;
-        *account.share.limits.write() = limits;
+        account.share.limits.store(limits);
         Ok(())
     }
 

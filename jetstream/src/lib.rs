@@ -14,6 +14,7 @@ pub mod filter;
 pub mod host;
 pub mod json;
 pub mod outbox;
+pub mod settings;
 mod short_hash;
 pub mod store;
 pub mod stream;
@@ -25,11 +26,10 @@ mod world;
 pub use api::{ApiError, ApiOutcome, ApiRequest, ClientInfo};
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use disk::{Disk, DiskFile};
-pub use engine::{
-    AccountLimits, AccountUsage, Engine, EngineConfig, EngineError, RecoveryReport, StreamDetail, SyncPolicy,
-};
+pub use engine::{AccountUsage, Engine, EngineConfig, EngineError, RecoveryReport, StreamDetail, SyncPolicy};
 pub use filter::Filter;
 pub use host::{AccountId, Delivery, Host, OutMsg};
 pub use outbox::Outbox;
+pub use settings::{AccountLimits, EngineSettings};
 pub use short_hash::short_hash;
 pub use stream::{Inbound, Stream};

@@ -2,8 +2,9 @@
 
 use crate::clock::Clock;
 use crate::config::StorageType;
-use crate::engine::{AccountLimits, EngineConfig};
+use crate::engine::EngineConfig;
 use crate::host::{AccountId, Host};
+use crate::settings::{AccountLimits, EngineSettings, Live};
 use crate::stream::Stream;
 use crate::timers::Timers;
 use hashbrown::HashMap;
@@ -17,6 +18,7 @@ use std::sync::{Arc, Weak};
 /// The world of an engine: time, the host, timers and totals.
 pub(crate) struct World {
     pub(crate) config: EngineConfig,
+    pub(crate) settings: Live<EngineSettings>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) host: Arc<dyn Host>,
     pub(crate) timers: Timers,
@@ -33,7 +35,7 @@ pub(crate) struct AccountShare {
     pub(crate) name: String,
     /// Stands for the name in subjects of acknowledgements.
     pub(crate) hash: String,
-    pub(crate) limits: RwLock<AccountLimits>,
+    pub(crate) limits: Live<AccountLimits>,
     pub(crate) usage: Usage,
     pub(crate) watches: Watches,
 }

@@ -12,7 +12,8 @@ use hashbrown::HashMap;
 use jetkv_jetstream::disk::RealDisk;
 use jetkv_jetstream::stream::{Inbound, Stream};
 use jetkv_jetstream::{
-    AccountId, ApiRequest, Delivery, Engine, EngineConfig, EngineError, Host, OutMsg, Outbox, SyncPolicy,
+    AccountId, ApiRequest, Delivery, Engine, EngineConfig, EngineError, EngineSettings, Host, OutMsg, Outbox,
+    SyncPolicy,
 };
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
@@ -136,8 +137,10 @@ impl JetStream {
         Ok(())
     }
 
-    /// Brings the accounts in line with options that a reload changed.
+    /// Brings engine and accounts in line with options that a reload changed.
     pub(crate) fn apply(&self, shared: &Shared) {
+        let options = shared.options();
+        self.engine.set_settings(reloaded_settings(&self.engine.settings(), &options));
         for account in shared.accounts.all() {
             match account.jetstream() {
                 Some(limits) => {
@@ -465,8 +468,11 @@ fn engine_config(shared: &Shared, all: &Options) -> EngineConfig {
     EngineConfig {
         domain: options.domain.clone().unwrap_or_default(),
         strict: options.strict,
-        max_memory_bytes: memory_limit_bytes(options),
-        max_file_bytes: disk_limit_bytes(options, &store_dir),
+        settings: EngineSettings {
+            max_memory_bytes: memory_limit_bytes(options),
+            max_file_bytes: disk_limit_bytes(options, &store_dir),
+            ..engine_settings(all)
+        },
         store_dir: Some(store_dir),
         sync: if options.sync_always {
             SyncPolicy::Always
@@ -475,19 +481,42 @@ fn engine_config(shared: &Shared, all: &Options) -> EngineConfig {
         },
         server_name: shared.identity.name.clone(),
         server_id: shared.identity.id.clone(),
-        max_payload_bytes: all.limits.max_payload_bytes.map_or(u64::MAX, |bytes| bytes as u64),
         max_pending_bytes: u64::try_from(all.limits.max_pending_bytes).unwrap_or(u64::MAX),
         max_buffered_bytes: match options.max_buffered_bytes {
             0 => EngineConfig::default().max_buffered_bytes,
             // A negative number is as good as no limit.
             bytes => u64::try_from(bytes).unwrap_or(u64::MAX),
         },
+        seed: rand::random(),
+    }
+}
+
+/// What the options say of what may change while the engine runs. What it finds out by itself is negative.
+fn engine_settings(all: &Options) -> EngineSettings {
+    let options = &all.jetstream;
+    EngineSettings {
+        max_memory_bytes: options.max_memory_bytes,
+        max_file_bytes: options.max_store_bytes,
+        max_payload_bytes: all.limits.max_payload_bytes.map_or(u64::MAX, |bytes| bytes as u64),
         duplicates_max_ns: i64::try_from(options.limits.duplicate_window.as_nanos()).unwrap_or(i64::MAX),
         max_consumers_per_stream: options.limits.default_max_consumers,
         max_ack_pending: options.limits.max_ack_pending,
         max_request_batch: options.limits.max_request_batch,
-        seed: rand::random(),
     }
+}
+
+/// What holds after a reload. What the engine found out when it started stays.
+fn reloaded_settings(old: &EngineSettings, options: &Options) -> EngineSettings {
+    let mut settings = engine_settings(options);
+    for (new, old) in [
+        (&mut settings.max_memory_bytes, old.max_memory_bytes),
+        (&mut settings.max_file_bytes, old.max_file_bytes),
+    ] {
+        if *new < 0 {
+            *new = old;
+        }
+    }
+    settings
 }
 
 /// What is configured, else three quarters of the machine's memory.

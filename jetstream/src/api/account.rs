@@ -52,7 +52,7 @@ pub(super) fn info(call: &mut Call<'_>) -> ApiOutcome {
 }
 
 fn account_info(account: &Account, domain: &str) -> Info {
-    let limits = *account.share.limits.read();
+    let limits = account.share.limits.load();
     let streams = account.streams();
     Info {
         memory: account.share.usage.get(StorageType::Memory),

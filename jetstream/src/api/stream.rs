@@ -112,7 +112,7 @@ fn try_create(call: &mut Call<'_>, name: &str) -> Result<(Arc<Stream>, bool), Ap
     let world = call.engine.world();
     account.check_stream_count(name)?;
     account.check_reservation(world, &req.config, 0)?;
-    let config = check(&req.config, &account.config_limits(&world.config), req.pedantic)?;
+    let config = check(&req.config, &account.config_limits(&world.settings.load()), req.pedantic)?;
     if config.num_replicas > 1 {
         return Err(errors::STREAM_REPLICAS_NOT_SUPPORTED.into());
     }
@@ -170,7 +170,7 @@ fn try_update(call: &Call<'_>, name: &str) -> Result<Arc<Stream>, ApiError> {
     call.decode(&mut req)?;
     let _changes = account.changes.lock();
     let world = call.engine.world();
-    let limits = account.config_limits(&world.config);
+    let limits = account.config_limits(&world.settings.load());
     let mut config = check(&req.config, &limits, req.pedantic)?;
     if config.name != name {
         return Err(errors::STREAM_MISMATCH.into());

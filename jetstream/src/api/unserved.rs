@@ -123,7 +123,7 @@ fn check_restore(call: &Call<'_>, name: &str) -> Result<(), ApiError> {
     if name.contains(['\\', '/']) {
         return Err(errors::STREAM_NAME_CONTAINS_PATH_SEPARATORS.error());
     }
-    check(config, &account.config_limits(call.engine.config()), false)?;
+    check(config, &account.config_limits(&call.engine.settings()), false)?;
     if account.stream(name).is_some() {
         return Err(errors::STREAM_NAME_EXIST_RESTORE_FAILED.error());
     }

@@ -103,19 +103,20 @@ fn set_stream_defaults(
         }
         config.inactive_threshold_ns = limits.inactive_threshold_ns;
     }
+    let (server, account) = (settings.server.load(), settings.account.load());
     if config.max_ack_pending == 0 && config.ack_policy != AckPolicy::None {
-        config.max_ack_pending = [settings.server_max_ack_pending, settings.account_max_ack_pending]
+        config.max_ack_pending = [server.max_ack_pending, account.max_ack_pending]
             .into_iter()
             .filter(|limit| *limit > 0)
             .fold(MAX_ACK_PENDING, i64::min);
     }
-    if !config.is_push() && config.max_request_batch == 0 && settings.server_max_request_batch > 0 {
+    if !config.is_push() && config.max_request_batch == 0 && server.max_request_batch > 0 {
         if pedantic {
             return Err(
                 errors::PEDANTIC.because("max_request_batch must be set if it's JetStream limits are set")
             );
         }
-        config.max_request_batch = settings.server_max_request_batch;
+        config.max_request_batch = server.max_request_batch;
     }
     Ok(())
 }
@@ -277,7 +278,7 @@ fn check_pull(config: &ConsumerConfig, stream: &StreamConfig, settings: &Consume
     if config.max_request_expires_ns != 0 && config.max_request_expires_ns < REQUEST_EXPIRES_NS_MIN {
         return Err(errors::CONSUMER_MAX_REQUEST_EXPIRES_TOO_SMALL.error());
     }
-    let batch_max = settings.server_max_request_batch;
+    let batch_max = settings.server.load().max_request_batch;
     if batch_max > 0 && config.max_request_batch > batch_max {
         return Err(errors::CONSUMER_MAX_REQUEST_BATCH_EXCEEDED.with("limit", batch_max));
     }
@@ -286,8 +287,8 @@ fn check_pull(config: &ConsumerConfig, stream: &StreamConfig, settings: &Consume
 
 fn check_limits(config: &ConsumerConfig, stream: &StreamConfig, settings: &ConsumerSettings) -> Verdict {
     let limits = &stream.consumer_limits;
-    let ack_pending =
-        [settings.server_max_ack_pending, settings.account_max_ack_pending, limits.max_ack_pending];
+    let server_max = settings.server.load().max_ack_pending;
+    let ack_pending = [server_max, settings.account.load().max_ack_pending, limits.max_ack_pending];
     if let Some(limit) = ack_pending.into_iter().find(|limit| *limit > 0 && config.max_ack_pending > *limit) {
         return Err(errors::CONSUMER_MAX_PENDING_ACK_EXCESS.with("limit", limit));
     }

@@ -269,12 +269,13 @@ impl Consumers {
             return Ok(());
         }
         let settings = &self.shared.settings;
+        let account_max = settings.account.load().max_consumers;
         let mut max = stream.max_consumers;
-        if max <= 0 || (settings.account_max_consumers > 0 && settings.account_max_consumers < max) {
-            max = settings.account_max_consumers;
+        if max <= 0 || (account_max > 0 && account_max < max) {
+            max = account_max;
         }
         if max <= 0 {
-            max = settings.default_max_consumers;
+            max = settings.server.load().max_consumers_per_stream;
         }
         let have = i64::try_from(self.public_len()).unwrap_or(i64::MAX);
         if max > 0 && have >= max {
@@ -327,7 +328,7 @@ impl Consumers {
             let is_durable = consumer.config.is_durable();
             consumer.set_inactive_threshold(shared, is_durable);
         }
-        let payload_max = shared.settings.max_payload_bytes;
+        let payload_max = shared.settings.server.load().max_payload_bytes;
         consumer.slow_down(out.config.max_msg_size, payload_max, out.now_ns, store.totals().last_seq);
         consumer.heard_ns = out.now_ns;
         consumer.requests.used_ns = out.now_ns;
@@ -553,7 +554,7 @@ impl Consumer {
             self.arm_acks(shared);
         }
         if old.rate_limit_bps != self.config.rate_limit_bps {
-            let payload_max = shared.settings.max_payload_bytes;
+            let payload_max = shared.settings.server.load().max_payload_bytes;
             self.set_rate(out.config.max_msg_size, payload_max, out.now_ns);
         }
         if old.inactive_threshold_ns != self.config.inactive_threshold_ns {

@@ -36,6 +36,7 @@ use crate::config::{ConsumerConfig, Retention, StreamConfig};
 use crate::filter::Filter;
 use crate::host::{AccountId, Host};
 use crate::outbox::Outbox;
+use crate::settings::{AccountLimits, EngineSettings, Live};
 use crate::store::Store;
 use crate::stream::StreamCtx;
 use flow::{FlowControl, RateLimit, Replay};
@@ -53,22 +54,14 @@ pub struct ConsumerSettings {
     pub account_name: String,
     /// The JetStream domain, empty for none.
     pub domain: String,
-    /// Largest message that the server accepts; it bounds the burst of a rate limit.
-    pub max_payload_bytes: u64,
-    /// Consumers that a stream may have when neither it nor its account says, 0 for any number.
-    pub default_max_consumers: i64,
-    /// Consumers that the account allows on a stream, 0 or less for any number.
-    pub account_max_consumers: i64,
-    /// Outstanding acknowledgements that the server allows, 0 or less for any number.
-    pub server_max_ack_pending: i64,
-    /// Outstanding acknowledgements that the account allows, 0 or less for any number.
-    pub account_max_ack_pending: i64,
     /// Bytes that may wait for one receiver before the server cuts it, 0 for any number.
     pub max_pending_bytes: u64,
-    /// Largest batch that the server allows in a pull request, 0 for any.
-    pub server_max_request_batch: i64,
     /// Seed of generated names, identifiers and jitter.
     pub seed: u64,
+    /// What the server allows.
+    pub server: Live<EngineSettings>,
+    /// What the account may use.
+    pub account: Live<AccountLimits>,
 }
 
 /// A pair of positions: the consumer's own count of deliveries, and the sequence in the stream.

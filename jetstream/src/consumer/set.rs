@@ -127,11 +127,6 @@ impl Consumers {
         &self.shared.settings
     }
 
-    /// Changes what surrounds the consumers; those that exist keep what they have.
-    pub fn set_settings(&mut self, settings: ConsumerSettings) {
-        self.shared.settings = settings;
-    }
-
     /// How many there are, internal ones included.
     #[must_use]
     pub fn len(&self) -> usize {

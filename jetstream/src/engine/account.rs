@@ -3,7 +3,7 @@
 use crate::api::ApiError;
 use crate::api::catalogue as errors;
 use crate::config::{ConfigLimits, StorageType, StreamConfig};
-use crate::engine::EngineConfig;
+use crate::settings::EngineSettings;
 use crate::stream::Stream;
 use crate::world::{AccountShare, World};
 use parking_lot::{Mutex, RwLock};
@@ -59,10 +59,10 @@ impl Account {
             .fold(0, |sum: i64, config| sum.saturating_add(config.max_bytes))
     }
 
-    pub(crate) fn config_limits(&self, config: &EngineConfig) -> ConfigLimits {
-        let limits = self.share.limits.read();
+    pub(crate) fn config_limits(&self, settings: &EngineSettings) -> ConfigLimits {
+        let limits = self.share.limits.load();
         ConfigLimits {
-            duplicates_max_ns: config.duplicates_max_ns,
+            duplicates_max_ns: settings.duplicates_max_ns,
             max_bytes_required: limits.max_bytes_required,
             memory_max_stream_bytes: limits.memory_max_stream_bytes,
             store_max_stream_bytes: limits.store_max_stream_bytes,
@@ -70,7 +70,7 @@ impl Account {
     }
 
     pub(crate) fn check_stream_count(&self, name: &str) -> Result<(), ApiError> {
-        let most = self.share.limits.read().max_streams;
+        let most = self.share.limits.load().max_streams;
         let others = self.streams().iter().filter(|stream| stream.name() != name).count();
         if most > 0 && i64::try_from(others).is_ok_and(|others| others >= most) {
             return Err(errors::MAXIMUM_STREAMS_LIMIT.into());
@@ -85,17 +85,17 @@ impl Account {
         config: &StreamConfig,
         had_bytes: i64,
     ) -> Result<(), ApiError> {
-        let limits = self.share.limits.read();
+        let (limits, settings) = (self.share.limits.load(), world.settings.load());
         if config.max_consumers > 0 && limits.max_consumers > 0 && config.max_consumers > limits.max_consumers
         {
             return Err(errors::MAXIMUM_CONSUMERS_LIMIT.into());
         }
         let (account_most, server_most, error) = match config.storage {
             StorageType::Memory => {
-                (limits.max_memory_bytes, world.config.max_memory_bytes, errors::MEMORY_RESOURCES_EXCEEDED)
+                (limits.max_memory_bytes, settings.max_memory_bytes, errors::MEMORY_RESOURCES_EXCEEDED)
             }
             StorageType::File => {
-                (limits.max_store_bytes, world.config.max_file_bytes, errors::STORAGE_RESOURCES_EXCEEDED)
+                (limits.max_store_bytes, settings.max_file_bytes, errors::STORAGE_RESOURCES_EXCEEDED)
             }
         };
         // nats-server counts a stream without a bound as one byte.

@@ -171,22 +171,17 @@ impl Inner {
     }
 
     /// Checks of what server and account have room for.
-    pub(super) fn check_server(&self) -> Result<(), Refusal> {
-        let storage = self.config.storage;
-        let limit = if storage.is_memory() {
-            self.world.config.max_memory_bytes
-        } else {
-            self.world.config.max_file_bytes
-        };
+    pub(super) fn check_server(&mut self) -> Result<(), Refusal> {
+        let (storage, settings) = (self.config.storage, self.settings.get());
+        let limit = if storage.is_memory() { settings.max_memory_bytes } else { settings.max_file_bytes };
         if limit >= 0 && self.world.usage.get(storage) > limit {
             return Err(errors::INSUFFICIENT_RESOURCES.into());
         }
         Ok(())
     }
 
-    pub(super) fn check_account(&self, size_bytes: u64) -> Result<(), Refusal> {
-        let storage = self.config.storage;
-        let limits = self.account.limits.read();
+    pub(super) fn check_account(&mut self, size_bytes: u64) -> Result<(), Refusal> {
+        let (storage, limits) = (self.config.storage, self.limits.get());
         let limit = if storage.is_memory() { limits.max_memory_bytes } else { limits.max_store_bytes };
         let size = i64::try_from(size_bytes).unwrap_or(i64::MAX);
         if limit >= 0 && self.account.usage.get(storage).saturating_add(size) > limit {

@@ -12,6 +12,7 @@ use crate::api::catalogue::STREAM_STORE_FAILED;
 use crate::config::{Retention, StorageType, StreamConfig};
 use crate::consumer::{ConsumerSettings, Consumers};
 use crate::outbox::Outbox;
+use crate::settings::{AccountLimits, EngineSettings, Watched};
 use crate::store::{Store, StoreError};
 use crate::timers::NEVER_NS;
 use crate::world::{AccountShare, World};
@@ -21,6 +22,8 @@ use std::sync::Arc;
 pub(crate) struct Inner {
     pub(super) world: Arc<World>,
     pub(super) account: Arc<AccountShare>,
+    pub(super) settings: Watched<EngineSettings>,
+    pub(super) limits: Watched<AccountLimits>,
     pub(crate) config: Arc<StreamConfig>,
     pub(crate) created_ns: i64,
     pub(crate) store: Box<dyn Store>,
@@ -59,6 +62,8 @@ impl Inner {
             acks: Acks::new(&config.name, &world.config.domain),
             dedupe: Dedupe::new(config.duplicate_window_ns),
             rewrite: Rewrite::new(&config),
+            settings: world.settings.watch(),
+            limits: account.limits.watch(),
             world: world.clone(),
             account: account.clone(),
             config: Arc::new(config),
@@ -290,18 +295,13 @@ pub(super) fn store_error(error: &StoreError) -> ApiError {
 }
 
 fn consumer_settings(world: &World, account: &AccountShare) -> ConsumerSettings {
-    let limits = account.limits.read();
     ConsumerSettings {
         account_name: account.name.clone(),
         domain: world.config.domain.clone(),
-        max_payload_bytes: world.config.max_payload_bytes,
         max_pending_bytes: world.config.max_pending_bytes,
-        default_max_consumers: world.config.max_consumers_per_stream,
-        account_max_consumers: limits.max_consumers,
-        server_max_ack_pending: world.config.max_ack_pending,
-        account_max_ack_pending: limits.max_ack_pending,
-        server_max_request_batch: world.config.max_request_batch,
         seed: world.ids.seed(),
+        server: world.settings.clone(),
+        account: account.limits.clone(),
     }
 }
 

@@ -23,9 +23,9 @@ pub(super) fn start_jetstream(shared: &Arc<Shared>) -> Result<(), EngineError> {
             return Err(error);
         }
     };
-    let config = jetstream.engine().config();
+    let (config, settings) = (jetstream.engine().config(), jetstream.engine().settings());
     let store_dir = config.store_dir.as_deref().unwrap_or_else(|| Path::new("")).join("jetstream");
-    banner::log_jetstream(&options, config.max_memory_bytes, config.max_file_bytes, &store_dir);
+    banner::log_jetstream(&options, settings.max_memory_bytes, settings.max_file_bytes, &store_dir);
     banner::log_jetstream_ready(began.elapsed());
     Ok(())
 }

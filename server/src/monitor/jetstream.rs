@@ -120,10 +120,10 @@ struct AccountPart {
 }
 
 fn config(engine: &Engine, options: &JetStreamOptions) -> Config {
-    let config = engine.config();
+    let (config, settings) = (engine.config(), engine.settings());
     Config {
-        max_memory: config.max_memory_bytes,
-        max_storage: config.max_file_bytes,
+        max_memory: settings.max_memory_bytes,
+        max_storage: settings.max_file_bytes,
         store_dir: config
             .store_dir
             .as_ref()

@@ -28,7 +28,7 @@ use super::turn;
 use crate::auth::{Authenticator, Check, DeliveryRules};
 use crate::events;
 use crate::jetstream::JetStream;
-use crate::options::{GoDuration, LimitOptions};
+use crate::options::{GoDuration, Options};
 use crate::router::Account;
 use crate::state::{ClosedClient, Shared};
 
@@ -46,7 +46,8 @@ pub(super) struct Connection {
     pub jetstream: Option<Arc<JetStream>>,
     pub account: Arc<Account>,
     pub parser: Parser,
-    pub limits: LimitOptions,
+    /// The options in force, looked at anew with every reload.
+    pub settings: Arc<Options>,
     pub max_subscriptions: Option<usize>,
     pub options: ConnectOptions,
     pub connected: bool,
@@ -113,11 +114,11 @@ pub(super) async fn serve(shared: Arc<Shared>, socket: TcpStream, peer: SocketAd
 impl Connection {
     fn new(shared: &Arc<Shared>, socket: TcpStream, peer: SocketAddr) -> Self {
         let options = shared.options();
-        let limits = options.limits.clone();
+        let limits = &options.limits;
         let now = Instant::now();
         let account = Arc::clone(shared.accounts.global());
         let (read_half, write_half) = socket.into_split();
-        let out = Outbound::new(write_half, OutboundLimits::new(&limits));
+        let out = Outbound::new(write_half, OutboundLimits::new(limits));
         let client = Arc::new(Client::new(
             shared.next_client_id(),
             peer,
@@ -128,7 +129,7 @@ impl Connection {
         client.set_traced(TraceOptions::new(&options.log));
         let auth = shared.auth();
         let auth_deadline = auth.required().then(|| now + options.auth.timeout);
-        let keepalive = Keepalive::new(&limits, now);
+        let keepalive = Keepalive::new(limits, now);
         let timer = Box::pin(tokio::time::sleep_until(keepalive.due_at().into()));
         let _ = account.add_client(&client);
         let mut connection = Self {
@@ -136,7 +137,7 @@ impl Connection {
             jetstream: shared.jetstream(),
             account,
             parser: Parser::default(),
-            limits,
+            settings: options,
             max_subscriptions: None,
             options: ConnectOptions::default(),
             connected: false,
@@ -171,7 +172,7 @@ impl Connection {
     /// Brings limits in line with the options and the account.
     pub(super) fn apply_limits(&mut self) {
         let account = self.account.limits();
-        let limits = &self.limits;
+        let limits = &self.settings.limits;
         let smaller = |server: Option<usize>, account: i64| match (server, usize::try_from(account).ok()) {
             (Some(server), Some(account)) => Some(server.min(account)),
             (server, account) => server.or(account),
@@ -439,7 +440,7 @@ impl Connection {
         tracing::info!(
             "{} - Slow Consumer {state}: WriteDeadline of {} exceeded with {chunks} chunks of {bytes} total bytes.",
             self.client.label(),
-            GoDuration::from(self.limits.write_deadline)
+            GoDuration::from(self.settings.limits.write_deadline)
         );
         if self.client.retry_write() {
             return None;
@@ -456,10 +457,9 @@ impl Connection {
     /// Takes over options that a reload changed.
     fn reload(&mut self) {
         self.jetstream = self.shared.jetstream();
-        let options = self.shared.options();
-        self.limits = options.limits.clone();
-        self.keepalive.set_limits(&self.limits);
-        self.client.set_outbound_limits(OutboundLimits::new(&self.limits));
+        self.settings = self.shared.options();
+        self.keepalive.set_limits(&self.settings.limits);
+        self.client.set_outbound_limits(OutboundLimits::new(&self.settings.limits));
         self.apply_limits();
         if self.connected && !self.still_admitted() {
             self.refuse();
@@ -516,7 +516,7 @@ impl Connection {
             tracing::info!(
                 "{} - Slow Consumer Detected: MaxPending of {} Exceeded",
                 self.client.label(),
-                self.limits.max_pending_bytes
+                self.settings.limits.max_pending_bytes
             );
         }
         tracing::debug!("{} - Client connection closed: {reason}", self.client.label());
@@ -528,7 +528,7 @@ impl Connection {
             let client = &self.client;
             let drained = std::future::poll_fn(|context| client.poll_drained(context));
             // A peer that does not take its last bytes in time goes without them.
-            let _ = tokio::time::timeout(self.limits.write_deadline, drained).await;
+            let _ = tokio::time::timeout(self.settings.limits.write_deadline, drained).await;
         }
     }
 

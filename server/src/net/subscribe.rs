@@ -50,7 +50,7 @@ impl Connection {
             );
             return false;
         }
-        let max_tokens = usize::from(self.limits.max_subscription_tokens);
+        let max_tokens = usize::from(self.settings.limits.max_subscription_tokens);
         if max_tokens > 0 && subject::token_count(subject) > max_tokens {
             self.reject(&Rejection::TooManySubjectTokens(subject));
             tracing::error!(

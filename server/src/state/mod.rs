@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use arc_swap::ArcSwap;
 use hashbrown::HashMap;
 use jetkv_jetstream::Clock;
 use parking_lot::{Condvar, Mutex, RwLock};
@@ -41,8 +42,8 @@ pub(crate) enum Phase {
 
 /// What all parts of a running server share.
 pub(crate) struct Shared {
-    options: RwLock<Arc<Options>>,
-    auth: RwLock<Arc<Authenticator>>,
+    options: ArcSwap<Options>,
+    auth: ArcSwap<Authenticator>,
     pub identity: ServerIdentity,
     pub accounts: Accounts,
     clients: Mutex<HashMap<u64, Arc<Client>>>,
@@ -64,7 +65,7 @@ impl Shared {
         let identity = ServerIdentity::new(options.server_name.as_deref(), clock.now_ns());
         let limit = usize::try_from(options.limits.max_closed_clients).unwrap_or(0);
         Self {
-            auth: RwLock::new(Arc::new(Authenticator::new(&options))),
+            auth: ArcSwap::from_pointee(Authenticator::new(&options)),
             identity,
             accounts: Accounts::new(&options),
             clients: Mutex::new(HashMap::new()),
@@ -78,31 +79,33 @@ impl Shared {
             phase: watch::Sender::new(Phase::Running),
             event_seq: AtomicU64::new(0),
             reload_asks: ReloadAsks::default(),
-            options: RwLock::new(Arc::new(options)),
+            options: ArcSwap::from_pointee(options),
         }
     }
 
-    /// The options in force.
+    /// The options in force. What may change is asked for where it is used, and not kept.
     pub(crate) fn options(&self) -> Arc<Options> {
-        Arc::clone(&self.options.read())
+        self.options.load_full()
     }
 
     /// The users in force.
     pub(crate) fn auth(&self) -> Arc<Authenticator> {
-        Arc::clone(&self.auth.read())
+        self.auth.load_full()
     }
 
     /// Puts new options and users in force; returns the users before.
     pub(crate) fn replace_options(&self, options: Options) -> Arc<Authenticator> {
         let auth = Arc::new(Authenticator::new(&options));
         self.accounts.apply(&options);
-        *self.options.write() = Arc::new(options);
-        std::mem::replace(&mut *self.auth.write(), auth)
+        self.options.store(Arc::new(options));
+        self.auth.swap(auth)
     }
 
     /// Writes down which port was bound, which the options need not say.
     pub(crate) fn set_bound_port(&self, port: u16) {
-        Arc::make_mut(&mut *self.options.write()).port = port;
+        let mut options = Options::clone(&self.options.load());
+        options.port = port;
+        self.options.store(Arc::new(options));
     }
 
     /// The stream engine, if JetStream is enabled.
@@ -121,7 +124,7 @@ impl Shared {
 
     /// Takes a connection in, unless there are as many as there may be.
     pub(crate) fn add_client(&self, client: &Arc<Client>) -> bool {
-        let max = self.options.read().limits.max_connections;
+        let max = self.options.load().limits.max_connections;
         let mut clients = self.clients.lock();
         if max < 0 || (max > 0 && clients.len() as u64 >= max.unsigned_abs()) {
             return false;

@@ -87,12 +87,7 @@ impl Bench {
             num_replicas: 1,
             ..StreamConfig::default()
         };
-        let settings = ConsumerSettings {
-            account_name: "$G".into(),
-            max_payload_bytes: 1 << 20,
-            default_max_consumers: 1000,
-            ..ConsumerSettings::default()
-        };
+        let settings = ConsumerSettings { account_name: "$G".into(), ..ConsumerSettings::default() };
         Self {
             consumers: Consumers::new(settings),
             store: MemoryStore::default(),

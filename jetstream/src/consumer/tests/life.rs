@@ -1,6 +1,7 @@
 use super::bench::Bench;
 use crate::config::{ConsumerAction, Retention};
 use crate::consumer::PurgeNotice;
+use crate::settings::EngineSettings;
 
 fn err_code(result: Result<crate::consumer::ConsumerInfo, crate::api::ApiError>) -> u16 {
     result.err().map_or(0, |error| error.err_code)
@@ -163,7 +164,8 @@ fn a_purge_leaves_nothing_pending_that_is_gone() {
 #[test]
 fn ten_thousand_watchers_of_other_keys_are_not_visited_by_a_publish() {
     let mut bench = Bench::new();
-    bench.consumers.set_settings(crate::consumer::ConsumerSettings::default());
+    let unlimited = EngineSettings { max_consumers_per_stream: 0, ..EngineSettings::default() };
+    bench.consumers.settings().server.store(unlimited);
     for key in 0..10_000 {
         bench.create(&format!(r#"{{"deliver_subject":"d.{key}","filter_subject":"s.k{key}"}}"#)).unwrap();
     }

@@ -1,0 +1,136 @@
+//! What may change while an engine runs. It is read where it is used, never copied into what exists: a change holds for
+//! all of it at once.
+
+use arc_swap::{ArcSwap, Cache};
+use std::sync::Arc;
+
+/// What the server allows all accounts together, and each request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EngineSettings {
+    /// Memory that all streams together may hold, bytes; negative for any.
+    pub max_memory_bytes: i64,
+    /// Disk space that all streams together may hold, bytes; negative for any.
+    pub max_file_bytes: i64,
+    /// Largest message that the server accepts, bytes; it bounds the burst of a consumer's rate limit.
+    pub max_payload_bytes: u64,
+    /// Longest dedupe window that a stream may ask for, nanoseconds; 0 for any.
+    pub duplicates_max_ns: i64,
+    /// Consumers that a stream may have where neither it nor its account says; 0 or less for any number.
+    pub max_consumers_per_stream: i64,
+    /// Outstanding acknowledgements that a consumer may have; 0 or less for any number.
+    pub max_ack_pending: i64,
+    /// Largest batch of a pull request; 0 or less for any.
+    pub max_request_batch: i64,
+}
+
+impl Default for EngineSettings {
+    /// nats-server's defaults, without a limit on what streams hold.
+    fn default() -> Self {
+        Self {
+            max_memory_bytes: -1,
+            max_file_bytes: -1,
+            max_payload_bytes: 1 << 20,
+            duplicates_max_ns: 0,
+            max_consumers_per_stream: 1000,
+            max_ack_pending: 0,
+            max_request_batch: 0,
+        }
+    }
+}
+
+/// What an account may use; -1 for no limit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AccountLimits {
+    /// Bytes in memory streams.
+    pub max_memory_bytes: i64,
+    /// Bytes in file streams.
+    pub max_store_bytes: i64,
+    /// Streams.
+    pub max_streams: i64,
+    /// Consumers of one stream.
+    pub max_consumers: i64,
+    /// Outstanding acknowledgements of one consumer.
+    pub max_ack_pending: i64,
+    /// Largest `max_bytes` of a memory stream; 0 for none.
+    pub memory_max_stream_bytes: i64,
+    /// Largest `max_bytes` of a file stream; 0 for none.
+    pub store_max_stream_bytes: i64,
+    /// Whether streams must set `max_bytes`.
+    pub max_bytes_required: bool,
+}
+
+impl Default for AccountLimits {
+    fn default() -> Self {
+        Self {
+            max_memory_bytes: -1,
+            max_store_bytes: -1,
+            max_streams: -1,
+            max_consumers: -1,
+            max_ack_pending: -1,
+            memory_max_stream_bytes: -1,
+            store_max_stream_bytes: -1,
+            max_bytes_required: false,
+        }
+    }
+}
+
+/// A value that is replaced as a whole while others read it. Clones share the value.
+#[derive(Debug, Default)]
+pub struct Live<T>(Arc<ArcSwap<T>>);
+
+impl<T> Live<T> {
+    /// A value to begin with.
+    pub fn new(value: T) -> Self {
+        Self(Arc::new(ArcSwap::from_pointee(value)))
+    }
+
+    /// The value at this moment. Takes no lock, but is no work for every message: see [`Live::watch`].
+    #[must_use]
+    pub fn load(&self) -> Arc<T> {
+        self.0.load_full()
+    }
+
+    /// Replaces the value.
+    pub fn store(&self, value: T) {
+        self.0.store(Arc::new(value));
+    }
+
+    /// For whoever looks again and again.
+    #[must_use]
+    pub fn watch(&self) -> Watched<T> {
+        Watched(Cache::new(Arc::clone(&self.0)))
+    }
+}
+
+impl<T> Clone for Live<T> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+}
+
+/// A [`Live`] value as somebody sees it who looks at it for every message: as long as the value stays, a look is a load of
+/// one pointer.
+#[derive(Debug)]
+pub struct Watched<T>(Cache<Arc<ArcSwap<T>>, Arc<T>>);
+
+impl<T> Watched<T> {
+    /// The value at this moment.
+    #[inline]
+    pub fn get(&mut self) -> &T {
+        self.0.load()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Live;
+
+    #[test]
+    fn whoever_watches_a_value_sees_it_change() {
+        let live = Live::new(1);
+        let (mut early, shared) = (live.watch(), live.clone());
+        assert_eq!(*early.get(), 1);
+        shared.store(2);
+        assert_eq!((*early.get(), *live.watch().get(), *live.load()), (2, 2, 2));
+    }
+}
