@@ -21,6 +21,7 @@ mod parse;
 mod quote;
 pub mod subject;
 pub mod transform;
+pub mod trie;
 
 pub use connect::ConnectOptions;
 pub use error::{BadArguments, ProtocolError, Rejection};

@@ -1,7 +1,8 @@
 //! Finds the consumers that want a subject.
 
 use hashbrown::HashMap;
-use jetkv_protocol::subject::{has_wildcard, tokens};
+use jetkv_protocol::subject::has_wildcard;
+use jetkv_protocol::trie::{Found, PatternTrie};
 use smallvec::SmallVec;
 
 /// A consumer's place in its stream's table.
@@ -16,24 +17,16 @@ type Slots = SmallVec<[Slot; 2]>;
 pub(super) struct FilterTrie {
     everything: Slots,
     literals: HashMap<Box<[u8]>, Slots>,
-    wild: Node,
-}
-
-#[derive(Debug, Default)]
-struct Node {
-    children: HashMap<Box<[u8]>, Node>,
-    any: Option<Box<Node>>,
-    /// Patterns that end here.
-    exact: Slots,
-    /// Patterns that end here with `>`.
-    rest: Slots,
+    wild: PatternTrie<Slots>,
 }
 
 impl FilterTrie {
     pub(super) fn insert(&mut self, pattern: Option<&[u8]>, slot: Slot) {
         match pattern {
             None | Some(b">") => push(&mut self.everything, slot),
-            Some(pattern) if has_wildcard(pattern) => self.wild.insert(pattern, slot),
+            Some(pattern) if has_wildcard(pattern) => {
+                push(self.wild.get_or_insert_with(pattern, Slots::new), slot)
+            }
             Some(literal) => push(self.literals.entry_ref(literal).or_default(), slot),
         }
     }
@@ -42,7 +35,10 @@ impl FilterTrie {
         match pattern {
             None | Some(b">") => self.everything.retain(|held| *held != slot),
             Some(pattern) if has_wildcard(pattern) => {
-                self.wild.remove(&mut tokens(pattern), slot);
+                self.wild.change(pattern, |slots| {
+                    slots.retain(|held| *held != slot);
+                    !slots.is_empty()
+                });
             }
             Some(literal) => {
                 let Some(slots) = self.literals.get_mut(literal) else { return };
@@ -62,7 +58,12 @@ impl FilterTrie {
             found.extend_from_slice(slots);
         }
         if !self.wild.is_empty() {
-            self.wild.find(Some(subject), found);
+            self.wild.visit_matching(subject, |pattern| {
+                if let Found::Value(slots) = pattern {
+                    found.extend_from_slice(slots);
+                }
+                false
+            });
         }
         // Patterns of one consumer may meet in a subject; it is still one consumer.
         if found.len() > start + 1 {
@@ -83,84 +84,16 @@ impl FilterTrie {
     pub(super) fn any(&self, subject: &[u8], mut wanted: impl FnMut(Slot) -> bool) -> bool {
         self.everything.iter().any(|slot| wanted(*slot))
             || self.literals.get(subject).is_some_and(|slots| slots.iter().any(|slot| wanted(*slot)))
-            || self.wild.any(Some(subject), &mut wanted)
+            || self.wild.visit_matching(subject, |pattern| match pattern {
+                Found::Value(slots) => slots.iter().any(|slot| wanted(*slot)),
+                Found::LiteralPlace => false,
+            })
     }
 }
 
 fn push(slots: &mut Slots, slot: Slot) {
     if !slots.contains(&slot) {
         slots.push(slot);
-    }
-}
-
-/// The first token of a subject and what follows its dot.
-fn split(subject: &[u8]) -> (&[u8], Option<&[u8]>) {
-    match memchr::memchr(b'.', subject) {
-        Some(dot) => (subject.get(..dot).unwrap_or_default(), subject.get(dot + 1..)),
-        None => (subject, None),
-    }
-}
-
-impl Node {
-    fn is_empty(&self) -> bool {
-        self.children.is_empty() && self.any.is_none() && self.exact.is_empty() && self.rest.is_empty()
-    }
-
-    fn insert(&mut self, pattern: &[u8], slot: Slot) {
-        let mut node = self;
-        for token in tokens(pattern) {
-            match token {
-                b">" => return push(&mut node.rest, slot),
-                b"*" => node = node.any.get_or_insert_with(Box::default),
-                _ => node = node.children.entry_ref(token).or_default(),
-            }
-        }
-        push(&mut node.exact, slot);
-    }
-
-    /// Removes and prunes; says whether nothing is left here.
-    fn remove<'a>(&mut self, rest: &mut impl Iterator<Item = &'a [u8]>, slot: Slot) -> bool {
-        match rest.next() {
-            None => self.exact.retain(|held| *held != slot),
-            Some(b">") => self.rest.retain(|held| *held != slot),
-            Some(b"*") => {
-                if self.any.as_mut().is_some_and(|any| any.remove(rest, slot)) {
-                    self.any = None;
-                }
-            }
-            Some(token) => {
-                if self.children.get_mut(token).is_some_and(|child| child.remove(rest, slot)) {
-                    self.children.remove(token);
-                }
-            }
-        }
-        self.is_empty()
-    }
-
-    fn any(&self, subject: Option<&[u8]>, wanted: &mut impl FnMut(Slot) -> bool) -> bool {
-        let Some(subject) = subject else { return self.exact.iter().any(|slot| wanted(*slot)) };
-        if self.is_empty() {
-            return false;
-        }
-        let (token, rest) = split(subject);
-        self.rest.iter().any(|slot| wanted(*slot))
-            || self.children.get(token).is_some_and(|child| child.any(rest, wanted))
-            || self.any.as_ref().is_some_and(|any| any.any(rest, wanted))
-    }
-
-    fn find(&self, subject: Option<&[u8]>, found: &mut Vec<Slot>) {
-        let Some(subject) = subject else {
-            found.extend_from_slice(&self.exact);
-            return;
-        };
-        found.extend_from_slice(&self.rest);
-        let (token, rest) = split(subject);
-        if let Some(child) = self.children.get(token) {
-            child.find(rest, found);
-        }
-        if let Some(any) = &self.any {
-            any.find(rest, found);
-        }
     }
 }
 

@@ -2,7 +2,6 @@
 
 mod account;
 mod accounts;
-mod children;
 mod delivery;
 mod domains;
 mod sublist;

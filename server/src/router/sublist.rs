@@ -8,9 +8,8 @@ use std::sync::Arc;
 
 use hashbrown::{DefaultHashBuilder, HashTable};
 use jetkv_protocol::subject;
+use jetkv_protocol::trie::{Found, PatternTrie};
 use smallvec::SmallVec;
-
-use super::children::Children;
 
 /// Something that can be listed under a subject.
 pub trait Listed {
@@ -29,7 +28,7 @@ pub struct InvalidSubject;
 pub struct Sublist<S> {
     hasher: DefaultHashBuilder,
     literals: HashTable<Entry<S>>,
-    patterns: Node<S>,
+    patterns: PatternTrie<Entry<S>>,
     pattern_count: usize,
     literal_count: usize,
 }
@@ -65,32 +64,13 @@ struct Entry<S> {
     queues: Vec<Group<S>>,
 }
 
-/// What a walk over the patterns comes across.
-enum Found<'s, S> {
-    /// A pattern that matches.
-    Pattern(&'s Entry<S>),
-    /// Where the subscriptions to the subject itself have their place in the order.
-    LiteralPlace,
-}
-
-#[derive(Debug)]
-struct Node<S> {
-    children: Children<Node<S>>,
-    /// What follows a `*` here.
-    any: Option<Box<Node<S>>>,
-    /// Subscriptions that end here with `>`.
-    rest: Option<Box<Entry<S>>>,
-    /// Subscriptions that end here.
-    here: Option<Box<Entry<S>>>,
-}
-
 impl<S: Listed> Sublist<S> {
     /// An empty list.
     pub fn new() -> Self {
         Self {
             hasher: DefaultHashBuilder::default(),
             literals: HashTable::new(),
-            patterns: Node::new(),
+            patterns: PatternTrie::new(),
             pattern_count: 0,
             literal_count: 0,
         }
@@ -115,7 +95,8 @@ impl<S: Listed> Sublist<S> {
             return Err(InvalidSubject);
         }
         if subject::has_wildcard(sub.subject()) {
-            self.patterns.insert(sub);
+            let held = Arc::clone(&sub);
+            self.patterns.get_or_insert_with(held.subject(), Entry::new).insert(sub);
             self.pattern_count += 1;
             return Ok(());
         }
@@ -134,7 +115,11 @@ impl<S: Listed> Sublist<S> {
     /// Takes a subscription out; tells whether it was there.
     pub fn remove(&mut self, sub: &Arc<S>) -> bool {
         if subject::has_wildcard(sub.subject()) {
-            let removed = self.patterns.remove(subject::tokens(sub.subject()), sub);
+            let mut removed = false;
+            self.patterns.change(sub.subject(), |entry| {
+                removed = entry.remove(sub);
+                !entry.is_empty()
+            });
             self.pattern_count -= usize::from(removed);
             return removed;
         }
@@ -163,9 +148,9 @@ impl<S: Listed> Sublist<S> {
             literal = self.literals.find(hash, |entry| entry.subject() == subject);
         }
         if self.pattern_count > 0 && is_well_formed(subject) {
-            self.patterns.matching(subject, true, &mut |found| {
+            self.patterns.visit_matching(subject, |found| {
                 let entry = match found {
-                    Found::Pattern(entry) => Some(entry),
+                    Found::Value(entry) => Some(entry),
                     Found::LiteralPlace => literal.take(),
                 };
                 if let Some(entry) = entry {
@@ -191,8 +176,8 @@ impl<S: Listed> Sublist<S> {
         }
         self.pattern_count > 0
             && is_well_formed(subject)
-            && self.patterns.matching(subject, false, &mut |found| match found {
-                Found::Pattern(entry) => entry.iter().any(|sub| wanted(sub)),
+            && self.patterns.visit_matching(subject, |found| match found {
+                Found::Value(entry) => entry.iter().any(|sub| wanted(sub)),
                 Found::LiteralPlace => false,
             })
     }
@@ -202,7 +187,7 @@ impl<S: Listed> Sublist<S> {
         for entry in &self.literals {
             entry.iter().for_each(&mut visit);
         }
-        self.patterns.for_each(&mut visit);
+        self.patterns.for_each(|entry| entry.iter().for_each(&mut visit));
     }
 }
 
@@ -225,121 +210,15 @@ fn is_well_formed(subject: &[u8]) -> bool {
     !at_start
 }
 
-impl<S: Listed> Node<S> {
-    fn new() -> Self {
-        Self { children: Children::new(), any: None, rest: None, here: None }
-    }
-
-    fn is_empty(&self) -> bool {
-        self.children.is_empty() && self.any.is_none() && self.rest.is_none() && self.here.is_none()
-    }
-
-    fn insert(&mut self, sub: Arc<S>) {
-        let mut node = self;
-        for token in subject::tokens(sub.subject()) {
-            node = match token {
-                b">" => return add(&mut node.rest, Arc::clone(&sub)),
-                b"*" => node.any.get_or_insert_with(|| Box::new(Self::new())),
-                _ => node.children.get_or_insert(token, Self::new),
-            };
-        }
-        add(&mut node.here, sub);
-    }
-
-    fn remove<'t>(&mut self, mut tokens: impl Iterator<Item = &'t [u8]>, sub: &Arc<S>) -> bool {
-        match tokens.next() {
-            None => take(&mut self.here, sub),
-            Some(b">") => take(&mut self.rest, sub),
-            Some(b"*") => {
-                let Some(next) = &mut self.any else { return false };
-                let removed = next.remove(tokens, sub);
-                if next.is_empty() {
-                    self.any = None;
-                }
-                removed
-            }
-            Some(token) => {
-                let Some(next) = self.children.get_mut(token) else { return false };
-                let removed = next.remove(tokens, sub);
-                if next.is_empty() {
-                    self.children.remove(token);
-                }
-                removed
-            }
-        }
-    }
-
-    /// Shows every entry whose pattern stands for `subject` until one says that this is enough; tells whether
-    /// one did. Depth is bounded by the tokens of the longest pattern. The order is nats-server's: on each level
-    /// `>` first, then `*` before letters, but letters before `*` for the last token. `literally` is true as long
-    /// as no wildcard stood for a token.
-    fn matching<'s>(
-        &'s self,
-        subject: &[u8],
-        literally: bool,
-        visit: &mut impl FnMut(Found<'s, S>) -> bool,
-    ) -> bool {
-        if self.rest.as_deref().is_some_and(|entry| visit(Found::Pattern(entry))) {
-            return true;
-        }
-        let (token, rest) = match memchr::memchr(b'.', subject) {
-            Some(at) => {
-                let (token, rest) = subject.split_at(at);
-                (token, rest.get(1..))
-            }
-            None => (subject, None),
-        };
-        // A `*` or `>` in a literal subject is an ordinary token, and no child is ever named so.
-        let child = self.children.get(token);
-        let any = self.any.as_deref();
-        if let Some(rest) = rest {
-            return any.is_some_and(|node| node.matching(rest, false, visit))
-                || child.is_some_and(|node| node.matching(rest, literally, visit));
-        }
-        let mut ends = |node: Option<&'s Self>| {
-            node.and_then(|node| node.here.as_deref()).is_some_and(|entry| visit(Found::Pattern(entry)))
-        };
-        if ends(child) {
-            return true;
-        }
-        (literally && visit(Found::LiteralPlace))
-            || any.and_then(|node| node.here.as_deref()).is_some_and(|entry| visit(Found::Pattern(entry)))
-    }
-
-    fn for_each(&self, visit: &mut impl FnMut(&Arc<S>)) {
-        for entry in [&self.rest, &self.here].into_iter().flatten() {
-            entry.iter().for_each(&mut *visit);
-        }
-        if let Some(any) = &self.any {
-            any.for_each(visit);
-        }
-        for child in self.children.values() {
-            child.for_each(visit);
-        }
-    }
-}
-
-fn add<S: Listed>(slot: &mut Option<Box<Entry<S>>>, sub: Arc<S>) {
-    match slot {
-        Some(entry) => entry.insert(sub),
-        None => *slot = Some(Box::new(Entry::with(sub))),
-    }
-}
-
-fn take<S: Listed>(slot: &mut Option<Box<Entry<S>>>, sub: &Arc<S>) -> bool {
-    let Some(entry) = slot else { return false };
-    let removed = entry.remove(sub);
-    if entry.is_empty() {
-        *slot = None;
-    }
-    removed
-}
-
 impl<S: Listed> Entry<S> {
     fn with(sub: Arc<S>) -> Self {
-        let mut entry = Self { plain: Plain::None, queues: Vec::new() };
+        let mut entry = Self::new();
         entry.insert(sub);
         entry
+    }
+
+    const fn new() -> Self {
+        Self { plain: Plain::None, queues: Vec::new() }
     }
 
     fn iter(&self) -> impl Iterator<Item = &Arc<S>> {

@@ -20,9 +20,13 @@ impl<N> Children<N> {
     }
 
     pub(super) fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    pub(super) fn len(&self) -> usize {
         match self {
-            Self::Few(few) => few.is_empty(),
-            Self::Many(many) => many.is_empty(),
+            Self::Few(few) => few.len(),
+            Self::Many(many) => many.len(),
         }
     }
 
@@ -55,6 +59,7 @@ impl<N> Children<N> {
                 if at == few.len() {
                     few.push((token.into(), new()));
                 }
+                #[expect(clippy::indexing_slicing, reason = "found there, or pushed there")]
                 &mut few[at].1
             }
             Self::Many(many) => many.entry_ref(token).or_insert_with(new),
@@ -75,6 +80,14 @@ impl<N> Children<N> {
                     *self = Self::new();
                 }
             }
+        }
+    }
+
+    /// Moves all nodes to the end of `nodes`.
+    pub(super) fn take_into(&mut self, nodes: &mut Vec<N>) {
+        match self {
+            Self::Few(few) => nodes.extend(few.drain(..).map(|(_, node)| node)),
+            Self::Many(many) => nodes.extend(many.drain().map(|(_, node)| node)),
         }
     }
 
