@@ -7,8 +7,15 @@ use crate::store::varint::{Fields, put_uvarint};
 use std::io::{Read, Write};
 
 const MAGIC: &[u8; 4] = b"cmp\x01";
-/// A block never comes near this; a larger claim is damage.
-const ORIGINAL_LEN_MAX: u64 = 1 << 30;
+/// A block never comes near this; what is longer is damage.
+const CONTENT_LEN_MAX: u64 = 1 << 30;
+/// How an S2 stream begins.
+const STREAM_ID: &[u8; 10] = b"\xff\x06\0\0S2sTwO";
+/// Kinds of the chunks of an S2 stream that hold content.
+const COMPRESSED: u8 = 0;
+const PLAIN: u8 = 1;
+/// Content of one chunk.
+const CHUNK_LEN_MAX: u64 = 4 << 20;
 
 /// Whether the content of a block file is compressed. A plain block would have to begin with a record of 24,145,251
 /// bytes to be mistaken for it; [`decompress`] fails for that one, and it is then read as it is.
@@ -16,15 +23,58 @@ pub(super) fn is_compressed(file: &[u8]) -> bool {
     file.starts_with(MAGIC)
 }
 
-/// The content of a block from its compressed form; `None` where that is damaged.
-pub(super) fn decompress(file: &[u8]) -> Option<Vec<u8>> {
+/// The content of a block from its compressed form.
+pub(super) struct Decompressed {
+    pub(super) content: Vec<u8>,
+    /// Whether all of it is there. Else zeros stand for what cannot be decompressed, as far as its length is known.
+    pub(super) whole: bool,
+}
+
+/// The content of a block from its compressed form; `None` where nothing of it can be had. The length that the file
+/// tells is not needed: records have checksums of their own.
+pub(super) fn decompress(file: &[u8]) -> Option<Decompressed> {
     let mut fields = Fields::new(file.strip_prefix(MAGIC)?);
-    let original_len = fields.uvarint().filter(|len| *len <= ORIGINAL_LEN_MAX)?;
+    let told_len = fields.uvarint();
     let (body, checksum) = fields.rest().split_at_checked(fields.rest().len().checked_sub(CHECKSUM_LEN)?)?;
-    let mut content = Vec::with_capacity(usize::try_from(original_len).ok()?);
-    minlz::s2::Reader::new(body).take(ORIGINAL_LEN_MAX).read_to_end(&mut content).ok()?;
+    // A wrong length must not ask for more room than such a stream can need.
+    let room = told_len.and_then(|len| usize::try_from(len).ok()).unwrap_or(0).min(body.len() * 16);
+    let mut content = Vec::with_capacity(room);
+    let whole = minlz::s2::Reader::new(body).take(CONTENT_LEN_MAX).read_to_end(&mut content).is_ok();
+    if !whole {
+        content = chunks(body)?;
+    }
     content.extend_from_slice(checksum);
-    (content.len() as u64 == original_len).then_some(content)
+    Some(Decompressed { content, whole })
+}
+
+/// What can be had of an S2 stream, chunk by chunk: each has a checksum of its own, and needs no other.
+fn chunks(body: &[u8]) -> Option<Vec<u8>> {
+    let mut rest = body.strip_prefix(STREAM_ID).unwrap_or(body);
+    let (mut content, mut any) = (Vec::new(), false);
+    while let Some((header, behind)) = rest.split_first_chunk::<4>() {
+        let [kind, len @ ..] = *header;
+        let len = len.iter().rev().fold(0, |len, byte| len << 8 | usize::from(*byte));
+        let Some((data, next)) = behind.split_at_checked(len) else { break };
+        let chunk = rest.get(..4 + len)?;
+        let start = content.len();
+        if minlz::s2::Reader::with_ignore_stream_id(chunk).read_to_end(&mut content).is_ok() {
+            any = true;
+        } else {
+            let plain_len = match kind {
+                COMPRESSED => data.get(4..).and_then(|data| Fields::new(data).uvarint()),
+                PLAIN => (len as u64).checked_sub(4),
+                _ => None,
+            };
+            let plain_len = plain_len.filter(|len| *len <= CHUNK_LEN_MAX).unwrap_or(0);
+            content.truncate(start);
+            content.resize(start + usize::try_from(plain_len).unwrap_or(0), 0);
+        }
+        if content.len() as u64 > CONTENT_LEN_MAX {
+            break;
+        }
+        rest = next;
+    }
+    any.then_some(content)
 }
 
 /// The compressed form; `None` where the content is too short to have one.
@@ -53,9 +103,27 @@ mod tests {
         let file = compress(&content).unwrap();
         assert!(is_compressed(&file) && file.len() < content.len() / 2);
         assert_eq!(file[file.len() - 8..], content[content.len() - 8..]);
-        assert_eq!(decompress(&file), Some(content));
-        for len in 0..file.len().min(64) {
-            assert_eq!(decompress(&file[..len]), None);
+        assert!(decompress(&file).is_some_and(|found| found.whole && found.content == content));
+        for len in 0..file.len().min(14) {
+            assert!(decompress(&file[..len]).is_none(), "{len}");
         }
+    }
+
+    #[test]
+    fn a_wrong_length_costs_nothing_and_a_damaged_chunk_costs_itself() {
+        let content: Vec<u8> = (0_u32..2_300_000).flat_map(|at| (at / 3).to_le_bytes()).collect();
+        let content = &content[..2_300_000];
+        let file = compress(content).unwrap();
+        for byte in 4..8 {
+            let mut wrong = file.clone();
+            wrong[byte] ^= 1;
+            let found = decompress(&wrong).unwrap();
+            assert!(found.whole && found.content == content, "byte {byte} of the length");
+        }
+        let mut damaged = file;
+        damaged[8 + STREAM_ID.len() + 200] ^= 1;
+        let found = decompress(&damaged).unwrap();
+        assert!(!found.whole && found.content.len() == content.len());
+        assert_eq!(found.content[1 << 20..], content[1 << 20..], "the chunks after the damaged one");
     }
 }

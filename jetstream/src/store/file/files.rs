@@ -32,6 +32,37 @@ impl StreamFiles {
         self.msgs_dir.join(format!("{index}.blk"))
     }
 
+    /// Keeps the file of a block as it is, under `quarantine/<block>.bad`.
+    pub(super) fn keep_file(&self, index: u32) -> io::Result<()> {
+        let dir = self.dir.join("quarantine");
+        self.disk.create_dir_all(&dir)?;
+        let content = self.disk.read(&self.block_path(index))?;
+        self.disk.replace(&dir.join(format!("{index}.bad")), &content, true)
+    }
+
+    /// Puts a directory that is in the place of a block aside, under `quarantine/<block>.blk`, and reports it.
+    pub(super) fn put_aside(&self, index: u32) -> io::Result<()> {
+        let dir = self.dir.join("quarantine");
+        let path = self.block_path(index);
+        tracing::error!(
+            stream = self.name,
+            block = index,
+            offset = 0,
+            "{} is a directory: what the block held is lost, the directory is put into {}",
+            path.display(),
+            dir.display()
+        );
+        self.disk.create_dir_all(&dir)?;
+        let mut target = dir.join(format!("{index}.blk"));
+        let taken = self.disk.list(&dir)?;
+        let mut copies = 1_u32;
+        while taken.iter().any(|entry| entry.path == target) {
+            copies += 1;
+            target = dir.join(format!("{index}.blk.{copies}"));
+        }
+        self.disk.rename(&path, &target)
+    }
+
     /// Keeps bytes that cannot be read under `quarantine/<block>-<offset>.bad`, and reports them.
     pub(super) fn quarantine(
         &self,

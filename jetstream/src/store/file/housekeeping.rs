@@ -8,7 +8,7 @@ use super::block::Block;
 use super::compress;
 use super::files::io_error;
 use super::log::Log;
-use super::read::content;
+use super::read::{Content, content};
 use super::record::{CHECKSUM_LEN, Kind, put_marker};
 use super::scan::{Found, Scan};
 use crate::store::StoreError;
@@ -30,6 +30,7 @@ impl FileStore {
     /// Cleans up what is on the list. Everything written is durable.
     pub(super) fn all_chores(&mut self) {
         self.dead_bytes = 0;
+        self.remove_old_files();
         if self.chores.is_empty() {
             self.log.release();
             self.reader.get_mut().release();
@@ -54,6 +55,21 @@ impl FileStore {
                     );
                     self.chores.push(index);
                 }
+            }
+        }
+    }
+
+    /// Removes what servers before 2.10 left beside the blocks. Everything written is durable.
+    fn remove_old_files(&mut self) {
+        if self.old_files.is_empty() || !self.unlogged.is_empty() || self.log.has_pending() {
+            return;
+        }
+        for path in self.old_files.drain(..) {
+            match self.files.disk.remove_file(&path) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                    tracing::warn!(stream = self.files.name, "could not remove {}: {error}", path.display());
+                }
+                _ => self.durability.dir_unsynced = true,
             }
         }
     }
@@ -102,9 +118,14 @@ impl FileStore {
         let path = self.files.block_path(old.index);
         let content =
             content(&self.files, old.index).map_err(|error| io_error("could not read", &path, error))?;
-        let Some((content, _)) = content else {
+        let Some(Content { bytes: content, whole, .. }) = content else {
             return Err(io_error("could not decompress", &path, io::ErrorKind::InvalidData.into()));
         };
+        if !whole {
+            self.files
+                .keep_file(old.index)
+                .map_err(|error| io_error("could not keep damaged bytes of", &path, error))?;
+        }
         let before = position.checked_sub(1).and_then(|before| self.blocks.get(before));
         let (last_before, ts_before) = before.map_or((0, 0), |block| (block.last_seq, block.last_ts_ns));
         let mut new = Block::new(&self.files.name, old.index, last_before, ts_before);

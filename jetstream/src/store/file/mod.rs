@@ -13,6 +13,8 @@ mod housekeeping;
 mod index_db;
 mod log;
 mod lookup;
+mod missing;
+mod old_index;
 mod options;
 mod read;
 mod record;
@@ -67,7 +69,10 @@ pub struct FileStore {
     dead_bytes: u64,
     /// Files from which nats-server would take what is no longer true; removed before the first change.
     outdated: Vec<PathBuf>,
-    /// Removed according to `index.db` alone, which is out of date with the first change: what is written first.
+    /// Files of servers before 2.10, which say what was removed until the blocks do, and durably.
+    old_files: Vec<PathBuf>,
+    /// Removed according to `index.db` or `N.idx` alone, which are out of date with the first change: what is written
+    /// first.
     unlogged: Vec<u64>,
     undo: Undo,
     /// Blocks whose files are longer than what was kept of them, and their right lengths; 0 for those that go.

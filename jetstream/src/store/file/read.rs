@@ -4,7 +4,7 @@
 use super::block::Block;
 use super::compress;
 use super::files::StreamFiles;
-use super::record::parse;
+use super::record::{CHECKSUM_LEN, parse};
 use super::table::Place;
 use crate::disk::DiskFile;
 use std::io;
@@ -87,8 +87,8 @@ impl Reader {
         }
         if block.compressed {
             self.chunk_at = None;
-            let Some((content, _)) = content(files, block.index)? else { return Ok(None) };
-            self.chunk = content;
+            let Some(content) = content(files, block.index)? else { return Ok(None) };
+            self.chunk = content.bytes;
             self.chunk_at = Some((block.index, 0));
             return Ok(self.find(block.index, offset, len));
         }
@@ -115,15 +115,33 @@ impl Reader {
     }
 }
 
-/// The content of a block, uncompressed, and whether the file is compressed; `None` where that is damaged.
-pub(super) fn content(files: &StreamFiles, index: u32) -> io::Result<Option<(Vec<u8>, bool)>> {
+/// The content of a block.
+pub(super) struct Content {
+    /// Uncompressed.
+    pub(super) bytes: Vec<u8>,
+    /// Whether the file is compressed.
+    pub(super) compressed: bool,
+    /// Whether all of it could be decompressed.
+    pub(super) whole: bool,
+    /// The last bytes of the file.
+    pub(super) file_end: Option<[u8; CHECKSUM_LEN]>,
+}
+
+/// The content of a block; `None` where nothing of it can be decompressed.
+pub(super) fn content(files: &StreamFiles, index: u32) -> io::Result<Option<Content>> {
     let file = files.disk.read(&files.block_path(index))?;
+    let file_end = file.last_chunk().copied();
     if !compress::is_compressed(&file) {
-        return Ok(Some((file, false)));
+        return Ok(Some(Content { bytes: file, compressed: false, whole: true, file_end }));
     }
     Ok(match compress::decompress(&file) {
-        Some(content) => Some((content, true)),
+        Some(found) => Some(Content { bytes: found.content, compressed: true, whole: found.whole, file_end }),
         // A plain block may begin with these very bytes, if its first record has one certain, huge length.
-        None => parse(&file).is_some().then_some((file, false)),
+        None => parse(&file).is_some().then_some(Content {
+            bytes: file,
+            compressed: false,
+            whole: true,
+            file_end,
+        }),
     })
 }

@@ -9,7 +9,9 @@ use super::fast_start::{FastStart, block_index};
 use super::files::{StreamFiles, io_error};
 use super::index_db::{self, IndexDb};
 use super::log::Log;
-use super::read::{Reader, content};
+use super::missing;
+use super::old_index::{OldIndex, is_old_file};
+use super::read::{Content, Reader, content};
 use super::record::{CHECKSUM_LEN, ChecksumKey, Kind, Record};
 use super::scan::{Damage, Found, Scan};
 use super::seqset::SeqSet;
@@ -23,7 +25,7 @@ use jetkv_protocol::Headers;
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Files from which nats-server would take timers that later changes made wrong; it makes them anew from the blocks.
 const DERIVED_FILES: [&str; 2] = ["thw.db", "sched.db"];
@@ -31,18 +33,33 @@ const DERIVED_FILES: [&str; 2] = ["thw.db", "sched.db"];
 /// A damaged record at the end of the last block is believed to be of a sequence at most this far up.
 const CLAIM_MAX: u64 = 64 << 10;
 
+/// Damaged records of one block that are told of one by one, and copied. What is not copied stays in the block.
+const DAMAGES_TOLD_MAX: usize = 32;
+
+/// What reading one block brings.
+struct Taken {
+    block: Block,
+    subjects: Subjects,
+    /// What a server before 2.10 knew of the block.
+    old_index: Option<OldIndex>,
+    /// Damaged records found.
+    damages: usize,
+}
+
 /// What reading the blocks brings.
 struct Recovery {
     files: StreamFiles,
+    /// What is in the directory of the blocks.
+    entries: Vec<DirEntry>,
     index_db: Option<IndexDb>,
     fast: FastStart,
     /// Sequences that tombstones in later blocks, or in the one being read, removed.
     removed: SeqSet,
     /// First sequence of the block after; records at or above it are out of order.
     ceiling: u64,
-    /// Removed according to `index.db` alone.
+    /// Removed according to `index.db` or `N.idx` alone.
     unlogged: Vec<u64>,
-    /// Newest first.
+    /// Newest first while they are read.
     blocks: Vec<Block>,
     /// Which of them were not read, since what was noted of them is still true.
     known: Vec<bool>,
@@ -77,37 +94,42 @@ impl FileStore {
         if let Some(key) = entries.iter().find(|entry| entry.name.ends_with(".key")) {
             return Err(StoreError::Unsupported(format!("{} is encrypted", key.path.display())));
         }
-        let mut indices: Vec<u32> = entries.iter().filter_map(|entry| block_index(&entry.name)).collect();
-        indices.sort_unstable();
+        let sizes = block_sizes(&files, &entries);
         let index_db = read_index_db(&files, &entries);
         // What goes beyond a whole `index.db` must not be believed longer than it.
         let fast = index_db.as_ref().map(|_| FastStart::read(&files, &entries));
         let mut recovery = Recovery {
             index_db,
             fast: fast.unwrap_or_default(),
-            known: Vec::with_capacity(indices.len()),
+            known: Vec::with_capacity(sizes.len()),
             files,
+            entries,
             removed: SeqSet::default(),
             ceiling: u64::MAX,
             unlogged: Vec::new(),
-            blocks: Vec::with_capacity(indices.len()),
-            subjects: Vec::with_capacity(indices.len()),
+            blocks: Vec::with_capacity(sizes.len()),
+            subjects: Vec::with_capacity(sizes.len()),
             damaged: BTreeMap::new(),
             expiries: Vec::new(),
             newest: (0, 0),
             told_seq: 0,
             cut: None,
         };
-        for (age, index) in indices.into_iter().rev().enumerate() {
-            match recovery.fast.blocks.remove(&index) {
+        for (age, index) in sizes.keys().rev().enumerate() {
+            match recovery.fast.blocks.remove(index) {
                 Some(block) => recovery.take_known(block),
                 None => {
-                    recovery.read_block(index, age == 0)?;
+                    recovery.read_block(*index, age == 0)?;
                     recovery.known.push(false);
                 }
             }
         }
-        recovery.build(options, leftovers(&entries))
+        recovery.blocks.reverse();
+        recovery.known.reverse();
+        let size_of = |index: u32| sizes.get(&index).copied();
+        let Recovery { files, index_db, blocks, removed, .. } = &recovery;
+        missing::report(files, index_db.as_ref(), blocks, size_of, removed);
+        recovery.build(options)
     }
 }
 
@@ -165,32 +187,41 @@ impl Recovery {
         index
     }
 
+    /// Takes a block of which nothing can be had.
+    fn take_unreadable(&mut self, index: u32, path: &Path) {
+        tracing::error!(
+            stream = self.files.name,
+            block = index,
+            offset = 0,
+            "damaged compressed block {}: its messages cannot be read, the file is kept",
+            path.display()
+        );
+        let mut block = Block::new(&self.files.name, index, 0, 0);
+        (block.damaged, block.compressed) = (true, true);
+        self.blocks.push(block);
+        self.subjects.push(Subjects::default());
+    }
+
     fn read_block(&mut self, index: u32, is_last: bool) -> Result<(), StoreError> {
         let path = self.files.block_path(index);
-        let file_is_compressed;
-        let content =
-            match content(&self.files, index).map_err(|error| io_error("could not read", &path, error))? {
-                Some((content, compressed)) => {
-                    file_is_compressed = compressed;
-                    content
-                }
-                None => {
-                    tracing::error!(
-                        stream = self.files.name,
-                        block = index,
-                        "damaged compressed block {}: its messages cannot be read, the file is kept",
-                        path.display()
-                    );
-                    let mut block = Block::new(&self.files.name, index, 0, 0);
-                    (block.damaged, block.compressed) = (true, true);
-                    self.blocks.push(block);
-                    self.subjects.push(Subjects::default());
-                    return Ok(());
-                }
-            };
+        let read = content(&self.files, index).map_err(|error| io_error("could not read", &path, error))?;
+        let Some(Content { bytes: content, compressed, whole, file_end }) = read else {
+            self.take_unreadable(index, &path);
+            return Ok(());
+        };
+        let old_index = OldIndex::read(&self.files, &self.entries, index, file_end);
         let mut block = Block::new(&self.files.name, index, 0, 0);
-        block.compressed = file_is_compressed;
-        let found: Vec<Found<'_>> = Scan::new(&content, block.key).collect();
+        (block.compressed, block.damaged) = (compressed, !whole);
+        let mut scan = Scan::new(&content, block.key);
+        let found: Vec<Found<'_>> = scan.by_ref().collect();
+        if scan.gave_up() {
+            tracing::error!(
+                stream = self.files.name,
+                block = index,
+                "too much in {} looks like records and is none: the rest of it is not searched",
+                path.display()
+            );
+        }
         let tombstones = found.iter().filter_map(|found| match found {
             Found::Record(_, record) if record.kind == Kind::Tombstone => Some(record.seq),
             _ => None,
@@ -200,16 +231,27 @@ impl Recovery {
             self.removed.insert(seq);
             tombstone_max = tombstone_max.max(seq);
         }
-        let mut subjects = Subjects::default();
+        let mut taken = Taken { block, subjects: Subjects::default(), old_index, damages: 0 };
         for found in &found {
             match found {
-                Found::Record(at, record) => self.take_record(&mut block, &mut subjects, *at, record),
+                Found::Record(at, record) => self.take_record(&mut taken, *at, record),
                 Found::Damage(damage) => {
-                    let is_end = is_last && !block.compressed && damage.range.end == content.len();
-                    self.take_damage(&mut block, damage, &content, is_end);
+                    let is_end = is_last && !compressed && damage.range.end == content.len();
+                    self.take_damage(&mut taken, damage, &content, is_end);
                 }
             }
         }
+        let Taken { mut block, subjects, old_index, damages } = taken;
+        if damages > DAMAGES_TOLD_MAX {
+            tracing::error!(
+                stream = self.files.name,
+                block = index,
+                "{} more damaged records in {}, left where they are",
+                damages - DAMAGES_TOLD_MAX,
+                path.display()
+            );
+        }
+        self.take_old_index(old_index.as_ref());
         let told = if block.records > 0 { block.last_seq } else { tombstone_max };
         self.told_seq = self.told_seq.max(told);
         if let Some(first) = found.iter().find_map(Found::sequenced) {
@@ -226,10 +268,22 @@ impl Recovery {
         Ok(())
     }
 
-    fn take_record(&mut self, block: &mut Block, subjects: &mut Subjects, at: usize, record: &Record<'_>) {
+    /// The end of an emptied block, and messages of which there are no records.
+    fn take_old_index(&mut self, old_index: Option<&OldIndex>) {
+        if let Some(old_index) = old_index
+            && old_index.last_seq > self.newest.0
+        {
+            self.newest = (old_index.last_seq, old_index.last_ts_ns);
+        }
+    }
+
+    fn take_record(&mut self, taken: &mut Taken, at: usize, record: &Record<'_>) {
+        let Taken { block, subjects, old_index, .. } = taken;
         let seq = record.seq;
         if seq > self.newest.0 || (seq == self.newest.0 && record.kind != Kind::Tombstone) {
-            self.newest = (seq, record.ts_ns);
+            // An erasure in place leaves no time.
+            let ts_ns = if record.ts_ns == 0 { self.newest.1 } else { record.ts_ns };
+            self.newest = (seq, ts_ns);
         }
         let in_order = (block.records == 0 || seq > block.last_seq) && seq < self.ceiling && seq != 0;
         if record.kind != Kind::Tombstone && !in_order {
@@ -237,7 +291,8 @@ impl Recovery {
             return;
         }
         let mut held = record.kind == Kind::Message && !self.removed.contains(seq);
-        if held && self.index_db.as_ref().is_some_and(|index| index.removed(block.index, seq)) {
+        let indexed = self.index_db.as_ref().is_some_and(|index| index.removed(block.index, seq));
+        if held && (indexed || old_index.as_ref().is_some_and(|index| index.removed(seq))) {
             self.unlogged.push(seq);
             held = false;
         }
@@ -250,7 +305,8 @@ impl Recovery {
     }
 
     /// `is_end` says that nothing comes after it in the stream: it is cut off, so that appending can go on.
-    fn take_damage(&mut self, block: &mut Block, damage: &Damage, content: &[u8], is_end: bool) {
+    fn take_damage(&mut self, taken: &mut Taken, damage: &Damage, content: &[u8], is_end: bool) {
+        let block = &mut taken.block;
         let offset = damage.range.start as u64;
         if is_end {
             self.cut = Some(offset);
@@ -268,8 +324,10 @@ impl Recovery {
             }
             return;
         }
+        taken.damages += 1;
         let bytes = content.get(damage.range.clone()).unwrap_or_default();
-        if let Err(error) = self.files.quarantine(block.index, offset, damage.claimed_seq, bytes) {
+        let told = taken.damages <= DAMAGES_TOLD_MAX || is_end;
+        if told && let Err(error) = self.files.quarantine(block.index, offset, damage.claimed_seq, bytes) {
             tracing::error!(stream = self.files.name, "could not keep damaged bytes: {error}");
             // What could not be copied must stay where it is; a new block takes what comes.
             self.cut = None;
@@ -287,9 +345,8 @@ impl Recovery {
         }
     }
 
-    fn build(mut self, options: FileOptions, leftovers: Leftovers) -> Result<FileStore, StoreError> {
-        self.blocks.reverse();
-        self.known.reverse();
+    fn build(mut self, options: FileOptions) -> Result<FileStore, StoreError> {
+        let leftovers = leftovers(&self.entries);
         let mut before = (0, 0);
         for block in &mut self.blocks {
             if block.records == 0 {
@@ -299,7 +356,8 @@ impl Recovery {
         }
         let index = self.index();
         if let Some(index_db) = &self.index_db
-            && index_db.totals.last_seq > self.newest.0
+            && index_db.totals.last_seq >= self.newest.0
+            && (index_db.totals.last_seq > self.newest.0 || index_db.totals.last_ts_ns != 0)
         {
             self.newest = (index_db.totals.last_seq, index_db.totals.last_ts_ns);
         }
@@ -324,6 +382,7 @@ impl Recovery {
             chores: Vec::new(),
             dead_bytes: 0,
             outdated: leftovers.outdated,
+            old_files: leftovers.old_files,
             unlogged: self.unlogged,
             undo: Undo::default(),
             to_cut: Vec::new(),
@@ -412,6 +471,8 @@ struct Leftovers {
     outdated: Vec<PathBuf>,
     /// Of rewrites that did not come to their end.
     unfinished: Vec<PathBuf>,
+    /// Of servers before 2.10.
+    old_files: Vec<PathBuf>,
 }
 
 fn leftovers(entries: &[DirEntry]) -> Leftovers {
@@ -421,7 +482,22 @@ fn leftovers(entries: &[DirEntry]) -> Leftovers {
     Leftovers {
         outdated: paths(&|name| DERIVED_FILES.contains(&name)),
         unfinished: paths(&|name| name.ends_with(".blk.tmp") || name.ends_with(".new")),
+        old_files: paths(&is_old_file),
     }
+}
+
+/// The sizes of the files of blocks, by number. A directory in a block's place is put aside.
+fn block_sizes(files: &StreamFiles, entries: &[DirEntry]) -> BTreeMap<u32, u64> {
+    let mut sizes = BTreeMap::new();
+    for entry in entries {
+        let Some(index) = block_index(&entry.name) else { continue };
+        if !entry.is_dir {
+            sizes.insert(index, entry.size_bytes);
+        } else if let Err(error) = files.put_aside(index) {
+            tracing::error!(stream = files.name, block = index, "could not put it aside: {error}");
+        }
+    }
+    sizes
 }
 
 fn read_index_db(files: &StreamFiles, entries: &[DirEntry]) -> Option<IndexDb> {

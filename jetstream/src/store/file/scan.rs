@@ -6,6 +6,9 @@ use std::ops::Range;
 
 /// While looking for the end of damage, a record whose sequence is this far above the one before is not believed.
 const SEQ_JUMP_MAX: u64 = 1 << 32;
+/// What looks like a record and is none costs a checksum over the length that it claims. So many bytes, times the
+/// length of the block, are spent on that; bytes that were made to look like records could take hours otherwise.
+const WASTE_FACTOR: u64 = 8;
 
 /// What stands at a place in a block.
 #[derive(Debug, PartialEq, Eq)]
@@ -44,36 +47,65 @@ pub(super) struct Scan<'a> {
     key: ChecksumKey,
     at: usize,
     last_seq: u64,
+    /// Bytes spent on checksums of what proved to be no record.
+    wasted_bytes: u64,
 }
 
 impl<'a> Scan<'a> {
     pub(super) fn new(content: &'a [u8], key: ChecksumKey) -> Self {
-        Self { content, key, at: 0, last_seq: 0 }
+        Self { content, key, at: 0, last_seq: 0, wasted_bytes: 0 }
     }
 
-    fn valid_at(&self, offset: usize) -> Option<Record<'a>> {
+    /// Whether it was given up to look for records behind damage, since too much looked like one.
+    pub(super) fn gave_up(&self) -> bool {
+        self.wasted_bytes > (self.content.len() as u64).saturating_mul(WASTE_FACTOR)
+    }
+
+    fn valid_at(&mut self, offset: usize) -> Option<Record<'a>> {
         let bytes = self.content.get(offset..)?;
-        parse(bytes).filter(|record| self.key.verifies(record, bytes))
+        let record = parse(bytes)?;
+        if self.key.verifies(&record, bytes) {
+            return Some(record);
+        }
+        self.wasted_bytes = self.wasted_bytes.saturating_add(record.len as u64);
+        None
     }
 
     /// Where the first record after damage at `start` begins, or the end of the block.
-    fn end_of_damage(&self, start: usize) -> usize {
+    fn end_of_damage(&mut self, start: usize) -> usize {
         let end = self.content.len();
         let claimed = self.content.get(start..).and_then(claimed_len).map(|len| start + len);
         if let Some(next) = claimed.filter(|next| *next == end || self.valid_at(*next).is_some()) {
             return next;
         }
         // Candidates are judged by their fields before the checksum is computed: most offsets fail at once.
-        let last_start = end.saturating_sub(EMPTY_LEN);
-        (start + 1..=last_start)
-            .find(|offset| {
-                let plausible = self.content.get(*offset..).and_then(parse).is_some_and(|record| {
-                    record.seq <= self.last_seq.saturating_add(SEQ_JUMP_MAX) && record.seq != 0
-                });
-                plausible && self.valid_at(*offset).is_some()
-            })
-            .unwrap_or(end)
+        for offset in start + 1..=end.saturating_sub(EMPTY_LEN) {
+            let seq_max = self.last_seq.saturating_add(SEQ_JUMP_MAX);
+            let record = self.content.get(offset..).and_then(parse);
+            if !record.is_some_and(|record| is_plausible(&record, seq_max)) {
+                continue;
+            }
+            if self.gave_up() {
+                return end;
+            }
+            if self.valid_at(offset).is_some() {
+                return offset;
+            }
+        }
+        end
     }
+}
+
+/// Whether fields are those of a record, before its checksum is looked at.
+fn is_plausible(record: &Record<'_>, seq_max: u64) -> bool {
+    let has_subject = !record.subject.is_empty();
+    let subject_fits = match record.kind {
+        Kind::Message => has_subject && !record.subject.iter().any(|byte| b"\0\t\n\r ".contains(byte)),
+        // What was erased in its place keeps the length of its subject.
+        Kind::Erased => true,
+        Kind::Tombstone => !has_subject,
+    };
+    record.seq != 0 && record.seq <= seq_max && subject_fits
 }
 
 impl<'a> Iterator for Scan<'a> {
@@ -166,5 +198,27 @@ mod tests {
         padded.extend_from_slice(&[0; 4096]);
         let (found, damage) = seqs(&padded, key);
         assert!(found.len() == 6 && damage[0].torn);
+    }
+
+    #[test]
+    fn bytes_made_to_look_like_records_cost_time_in_proportion_to_their_length() {
+        let key = ChecksumKey::block("S", 1);
+        let len = 4 << 20;
+        // Each of these claims to go on nearly to the end, and has a subject that a message may have.
+        let mut content = Vec::with_capacity(len);
+        while content.len() + 64 < len {
+            let claimed = u32::try_from(len - content.len() - 1).unwrap();
+            content.extend_from_slice(&claimed.to_le_bytes());
+            content.extend_from_slice(&1_u64.to_le_bytes());
+            content.extend_from_slice(&1_i64.to_le_bytes());
+            content.extend_from_slice(&2_u16.to_le_bytes());
+            content.extend_from_slice(b"abcd");
+        }
+        content.resize(len, b'.');
+        let mut scan = Scan::new(&content, key);
+        let found: Vec<_> = scan.by_ref().collect();
+        assert!(scan.gave_up());
+        assert!(matches!(&found[..], [Found::Damage(damage)] if damage.range == (0..content.len())));
+        assert!(scan.wasted_bytes <= (WASTE_FACTOR + 1) * content.len() as u64);
     }
 }
