@@ -271,6 +271,11 @@ impl JetStream {
         tracing::info!("JetStream Shutdown");
     }
 
+    /// Closes every store of a server that does not come to serve: there is nobody to tell.
+    pub(crate) fn abandon(&self) {
+        self.engine.shutdown();
+    }
+
     /// Fires the timers that are due. For a host whose clock is moved by hand.
     pub(crate) fn tick(&self, shared: &Shared) {
         if let Some(at_ns) = self.engine.tick() {

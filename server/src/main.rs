@@ -8,6 +8,7 @@ use jetkv::monitor;
 use jetkv::options::{Command, CommandLine, Message};
 use jetkv::signals::{self, Ending, Signals};
 use jetkv::{Server, fatal};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 /// Exit code after SIGQUIT, as programs in Go have it.
 const QUIT_CODE: i32 = 2;
@@ -21,7 +22,10 @@ fn main() -> ExitCode {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => fail(&error),
         },
-        Command::Run(command_line) => run(&command_line),
+        Command::Run(command_line) => {
+            raise_descriptor_limit();
+            run(&command_line)
+        }
     }
 }
 
@@ -43,14 +47,20 @@ fn run(command_line: &CommandLine) -> ExitCode {
     code
 }
 
+/// As many files and connections as the system lets this process have, as the runtime of Go sees to. Nothing depends on
+/// it: who may not raise the limit has the one that is in force.
+fn raise_descriptor_limit() {
+    let limit = getrlimit(Resource::Nofile);
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit });
+}
+
 fn serve(command_line: &CommandLine, log: &Log) -> Result<(), Box<dyn std::error::Error>> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         // Before anything else starts, so that no signal is lost.
         let mut signals = Signals::listen()?;
         let server = Server::start(command_line.options.clone())?;
-        let monitoring = monitor::start(&server)
-            .map_err(|error| format!("Can't start monitoring: can't listen to the monitor port: {error}"))?;
+        let monitoring = monitor::start(&server)?;
         server.ready(monitoring);
         if signals::serve(&server, &mut signals, command_line, log).await == Ending::Abrupt {
             log.flush();

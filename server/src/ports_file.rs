@@ -31,27 +31,35 @@ impl Ports {
     }
 }
 
-/// A ports file that was written.
+/// A ports file that was written, or could not be.
 #[derive(Debug)]
 pub struct PortsFile {
     path: PathBuf,
+    /// Why it was not written, until that was reported.
+    failed: Option<io::Error>,
 }
 
 impl PortsFile {
-    /// Writes `<executable>_<pid>.ports`, so that it appears whole. A failure is logged and leaves no file.
-    pub fn write(directory: &Path, ports: &Ports) -> Option<Self> {
+    /// Writes `<executable>_<pid>.ports`, so that it appears whole. A failure leaves no file, and is to be
+    /// [reported](Self::report).
+    pub fn write(directory: &Path, ports: &Ports) -> Self {
         let path = directory.join(file_name());
-        match write_whole(directory, &path, ports) {
-            Ok(()) => Some(Self { path }),
-            Err(error) => {
-                let (path, reason) = (path.display(), os_text(&error));
-                tracing::error!("Error writing ports file ({path}): open {path}: {reason}");
-                None
-            }
-        }
+        let failed = write_whole(directory, &path, ports).err();
+        Self { path, failed }
     }
 
-    /// Removes the file, when the server ends or the directory changes.
+    /// Logs why the file was not written, if it was not.
+    #[must_use]
+    pub fn report(mut self) -> Self {
+        if let Some(error) = self.failed.take() {
+            let (path, reason) = (self.path.display(), os_text(&error));
+            tracing::error!("Error writing ports file ({path}): open {path}: {reason}");
+        }
+        self
+    }
+
+    /// Removes the file, when the server ends or the directory changes. nats-server v2.15.2 logs that it cannot remove a
+    /// file that it could not write, too (observed).
     pub fn remove(self) {
         if let Err(error) = std::fs::remove_file(&self.path) {
             let (path, reason) = (self.path.display(), os_text(&error));
@@ -88,7 +96,7 @@ mod tests {
     fn the_file_appears_whole_and_goes_away() {
         let directory = tempfile::tempdir().unwrap();
         let ports = Ports::new(Some("127.0.0.1:4333".parse().unwrap()), None);
-        let file = PortsFile::write(directory.path(), &ports).unwrap();
+        let file = PortsFile::write(directory.path(), &ports);
         let text = std::fs::read_to_string(directory.path().join(file_name())).unwrap();
         assert_eq!(text, r#"{"nats":["nats://127.0.0.1:4333"]}"#);
         file.remove();
@@ -98,6 +106,6 @@ mod tests {
     #[test]
     fn a_directory_that_is_not_there_leaves_nothing() {
         let directory = tempfile::tempdir().unwrap();
-        assert!(PortsFile::write(&directory.path().join("none"), &Ports::default()).is_none());
+        assert!(PortsFile::write(&directory.path().join("none"), &Ports::default()).failed.is_some());
     }
 }

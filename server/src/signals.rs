@@ -11,6 +11,11 @@ use crate::events::ReloadAsk;
 use crate::log::Log;
 use crate::options::{Action, Change, CommandLine, Options, ReloadError};
 
+/// Signals that end a process unless it says otherwise, and that a program in Go takes no notice of: SIGALRM, SIGXCPU,
+/// SIGXFSZ, SIGVTALRM, SIGPROF, SIGIO and SIGPWR as Linux numbers them on the processors that this runs on, and those for
+/// programs' own use, of which the first belongs to Go.
+const UNHEEDED: [std::ops::RangeInclusive<i32>; 4] = [14..=14, 24..=27, 29..=30, 35..=64];
+
 /// A signal that the program acts on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Signal {
@@ -56,6 +61,10 @@ pub struct Signals {
 impl Signals {
     /// Takes the signals over. From now on none of them ends the process by itself. Needs a runtime.
     pub fn listen() -> io::Result<Self> {
+        for number in UNHEEDED.into_iter().flatten() {
+            // That a system has no such signal is no failure. The handler stays when what it would tell is gone.
+            let _ = unix::signal(SignalKind::from_raw(number));
+        }
         Ok(Self {
             interrupt: unix::signal(SignalKind::interrupt())?,
             terminate: unix::signal(SignalKind::terminate())?,

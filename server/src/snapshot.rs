@@ -141,7 +141,7 @@ impl MonitorSource {
     }
 
     /// Host and port that INFO names: the advertised ones, if any are.
-    pub fn advertised(&self) -> (String, u16) {
+    pub fn advertised(&self) -> (String, i64) {
         self.shared.listening()
     }
 

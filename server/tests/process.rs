@@ -1,7 +1,7 @@
 //! The program as a process: its files, its log, and what signals do to it. Lines as measured on nats-server v2.15.2.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus};
@@ -50,9 +50,14 @@ impl Running {
 
     /// Where clients connect, as the ports file says.
     fn client_address(&self) -> String {
+        self.address("nats")
+    }
+
+    fn address(&self, scheme: &str) -> String {
         let files = ports_files(self.directory.path());
         let text = std::fs::read_to_string(&files[0]).unwrap();
-        text.split('"').find_map(|word| word.strip_prefix("nats://")).unwrap().to_owned()
+        let prefix = format!("{scheme}://");
+        text.split('"').find_map(|word| word.strip_prefix(&prefix)).unwrap().to_owned()
     }
 
     /// Sends a signal with the program itself.
@@ -166,4 +171,81 @@ fn sigquit_ends_the_process_at_once() {
     let pid = rustix::process::Pid::from_child(&server.process);
     rustix::process::kill_process(pid, rustix::process::Signal::QUIT).unwrap();
     assert_eq!(server.wait_for_end().code(), Some(2));
+}
+
+/// What a page says.
+fn page(address: &str, path: &str) -> String {
+    let mut stream = TcpStream::connect(address).unwrap();
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    answer
+}
+
+#[test]
+fn secrets_of_the_command_line_are_on_no_page() {
+    let server = Running::start("max_payload: 100KB", &["--user", "ada", "--pass=s3cr3t", "-m", "-1"]);
+    let pages = server.address("http");
+    for path in ["/debug/vars", "/varz", "/connz?auth=1", "/accountz?acc=$G"] {
+        let text = page(&pages, path);
+        assert!(text.starts_with("HTTP/1.1 200"), "{path}: {text}");
+        assert!(!text.contains("s3cr3t"), "{path}: {text}");
+    }
+    assert!(page(&pages, "/debug/vars").contains("\"--pass=[REDACTED]\""));
+}
+
+#[test]
+fn monitoring_on_all_interfaces_answers_on_ipv6_too() {
+    let server = Running::start("http: \"0.0.0.0:-1\"", &[]);
+    let port = server.address("http").rsplit_once(':').unwrap().1.to_owned();
+    assert!(page(&format!("127.0.0.1:{port}"), "/healthz").starts_with("HTTP/1.1 200"));
+    // Not every machine has IPv6.
+    if std::net::TcpListener::bind("[::1]:0").is_ok() {
+        assert!(page(&format!("[::1]:{port}"), "/healthz").starts_with("HTTP/1.1 200"));
+    }
+}
+
+#[test]
+fn signals_that_programs_in_go_do_not_heed_do_not_end_the_server() {
+    use rustix::process::{Pid, Signal, kill_process};
+    let mut server = Running::start("max_payload: 100KB", &[]);
+    let pid = Pid::from_raw(i32::try_from(server.process.id()).unwrap()).unwrap();
+    for signal in
+        [Signal::ALARM, Signal::VTALARM, Signal::PROF, Signal::IO, Signal::XCPU, Signal::XFSZ, Signal::POWER]
+    {
+        kill_process(pid, signal).unwrap();
+    }
+    // It heeds the next one, so it has seen those before.
+    server.signal("reload");
+    server.wait_for("log", "[INF] Reloaded server configuration");
+    assert!(server.process.try_wait().unwrap().is_none());
+}
+
+#[test]
+fn a_server_without_descriptors_left_serves_again_when_there_are_some() {
+    let directory = tempfile::tempdir().unwrap();
+    let command = "ulimit -Sn 32; ulimit -Hn 48; exec \"$0\" -a 127.0.0.1 -p -1 -l log --ports_file_dir .";
+    let process = Command::new("sh")
+        .args(["-c", command, env!("CARGO_BIN_EXE_jetkv")])
+        .current_dir(directory.path())
+        .spawn()
+        .unwrap();
+    let server = Running { process, directory };
+    server.wait_for("log", "[INF] Server is ready");
+    let limits = std::fs::read_to_string(format!("/proc/{}/limits", server.process.id())).unwrap();
+    let limit = limits.lines().find(|line| line.starts_with("Max open files")).unwrap();
+    assert_eq!(limit.split_whitespace().nth(3), Some("48"), "the soft limit is the hard one");
+    let address = server.client_address();
+    let mut connections: Vec<_> = (0..60).map(|_| TcpStream::connect(&address).unwrap()).collect();
+    let text = format!(
+        "[ERR] Temporary Client Accept Error(accept tcp {address}: accept4: too many open files), sleeping 20ms"
+    );
+    server.wait_for("log", &text);
+    connections.drain(..30);
+    // All that waited are served in the end.
+    for connection in connections {
+        let mut info = String::new();
+        BufReader::new(connection).read_line(&mut info).unwrap();
+        assert!(info.starts_with("INFO {"), "{info}");
+    }
 }

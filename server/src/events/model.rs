@@ -117,11 +117,7 @@ impl ClientPart {
             host: client.peer().ip().to_string(),
             id: client.id(),
             acc: identity.account.name().to_owned(),
-            user: if identity.user.is_empty() && identity.user_label == "token" {
-                "[REDACTED]".to_owned()
-            } else {
-                identity.user
-            },
+            user: identity.user,
             name: identity.name,
             lang: identity.lang,
             ver: identity.version,

@@ -188,7 +188,7 @@ impl Asker<'_> {
 
 fn user_info(shared: &Shared, client: &Client) -> Answer<UserInfo> {
     let identity = client.identity();
-    let permissions = shared.auth().permissions(&identity.user);
+    let rules = client.rules();
     let account = identity.account.name().to_owned();
     Answer {
         server: ServerPart::new(shared),
@@ -196,7 +196,7 @@ fn user_info(shared: &Shared, client: &Client) -> Answer<UserInfo> {
             user: identity.user,
             account_name: account.clone(),
             account,
-            permissions: permissions.map(|permissions| PermissionsPart::new(permissions.configured())),
+            permissions: rules.map(|rules| PermissionsPart::new(rules.permissions().configured())),
         },
     }
 }

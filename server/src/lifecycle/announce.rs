@@ -8,7 +8,7 @@ use jetkv_jetstream::EngineError;
 
 use crate::banner;
 use crate::jetstream::JetStream;
-use crate::options::Options;
+use crate::options::{Options, host_and_port};
 use crate::state::Shared;
 
 /// Starts the engine, and logs around it.
@@ -30,11 +30,10 @@ pub(super) fn start_jetstream(shared: &Arc<Shared>) -> Result<(), EngineError> {
     Ok(())
 }
 
-/// Host and port that INFO names: the advertised ones, else those that are bound.
-pub(super) fn advertised(options: &Options) -> (String, u16) {
-    let advertised = options.client_advertise.as_ref().and_then(|advertised| {
-        let (host, port) = advertised.rsplit_once(':')?;
-        Some((host.trim_matches(['[', ']']).to_owned(), port.parse().ok()?))
-    });
-    advertised.unwrap_or_else(|| (options.host.clone(), options.port))
+/// Host and port that INFO names: the advertised ones, else those that are bound. The error is Go's text.
+pub(super) fn advertised(options: &Options) -> Result<(String, i64), String> {
+    match &options.client_advertise {
+        Some(advertised) => host_and_port(advertised, options.port),
+        None => Ok((options.host.clone(), i64::from(options.port))),
+    }
 }

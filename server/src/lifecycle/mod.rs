@@ -12,12 +12,14 @@ use std::time::Duration;
 
 use jetkv_jetstream::{Clock, EngineError, SystemClock};
 use parking_lot::{Condvar, Mutex};
+use tokio::net::TcpListener;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc::UnboundedReceiver;
 
 use crate::banner;
 use crate::events::{self, ReloadAsk};
 use crate::interfaces;
+use crate::monitor;
 use crate::net::{self, BindError, CloseReason};
 use crate::options::{Change, Options, ReloadError, os_text};
 use crate::pid_file;
@@ -41,6 +43,8 @@ struct Inner {
     shared: Arc<Shared>,
     threads: Threads,
     address: SocketAddr,
+    /// The port of the monitoring pages, until they are served.
+    monitor_listener: Mutex<Option<TcpListener>>,
     /// Where the monitoring pages are served, once they are.
     monitor_address: Mutex<Option<SocketAddr>>,
     ports_file: Mutex<Option<PortsFile>>,
@@ -67,6 +71,21 @@ pub enum StartError {
         #[source]
         source: BindError,
     },
+    /// The port of the monitoring pages cannot be opened.
+    #[error(
+        "Can't start monitoring: can't listen to the monitor port: listen tcp{}",
+        bind_reason(address, source)
+    )]
+    Monitor {
+        /// Host and port.
+        address: String,
+        /// Why.
+        #[source]
+        source: BindError,
+    },
+    /// What clients are to be told to connect to makes no sense.
+    #[error("Error setting server INFO with ClientAdvertise value of {0}, err={1}")]
+    Advertise(String, String),
     /// The stream engine cannot start.
     #[error("Can't start JetStream: {0}")]
     JetStream(#[from] EngineError),
@@ -84,6 +103,33 @@ fn bind_reason(address: &str, error: &BindError) -> String {
         BindError::NoSuchHost(_) => format!(": {error}"),
         BindError::Refused(source) => format!(" {address}: bind: {}", os_text(source)),
     }
+}
+
+fn bind_monitor(options: &Options, threads: &Threads) -> Result<Option<TcpListener>, StartError> {
+    let thread = threads.last();
+    let _context = thread.enter();
+    monitor::bind(options).map_err(|source| {
+        let port = options.monitor.port.unwrap_or_default();
+        StartError::Monitor { address: interfaces::host_port(&options.monitor.host, port), source }
+    })
+}
+
+/// Opens the port that clients connect to, and decides what INFO says of it.
+fn bind_clients(shared: &Shared) -> Result<(SocketAddr, TcpListener), StartError> {
+    let options = shared.options();
+    let listener = net::bind(&options.host, options.port);
+    let bound = listener.and_then(|listener| Ok((listener.local_addr()?, listener)));
+    let (address, listener) = bound.map_err(|source| StartError::Listen {
+        address: interfaces::host_port(&options.host, options.port),
+        source,
+    })?;
+    shared.set_bound_port(address.port());
+    let (host, port) = announce::advertised(&shared.options()).map_err(|reason| {
+        banner::log_listening(&options.host, address.port());
+        StartError::Advertise(options.client_advertise.clone().unwrap_or_default(), reason)
+    })?;
+    shared.set_listening(host, port);
+    Ok((address, listener))
 }
 
 impl Server {
@@ -109,29 +155,25 @@ impl Server {
             pid_file::write(path).map_err(StartError::PidFile)?;
         }
         let threads = Threads::start().map_err(StartError::Thread)?;
+        let monitor_listener = bind_monitor(&options, &threads)?;
         let first = threads.first();
         let _context = first.enter();
         if options.jetstream.enabled {
             announce::start_jetstream(&shared)?;
         }
-        let listener = net::bind(&options.host, options.port);
-        let bound = listener.and_then(|listener| Ok((listener.local_addr()?, listener)));
-        let (address, listener) = bound.map_err(|source| {
+        let (address, listener) = bind_clients(&shared).inspect_err(|_| {
             if let Some(jetstream) = shared.jetstream() {
-                jetstream.stop(&shared);
+                jetstream.abandon();
                 shared.set_jetstream(None);
             }
-            StartError::Listen { address: interfaces::host_port(&options.host, options.port), source }
         })?;
-        shared.set_bound_port(address.port());
-        let (host, port) = announce::advertised(&shared.options());
-        shared.set_listening(host, port);
         first.spawn(net::listen(Arc::clone(&shared), listener, threads.handles()));
         first.spawn(events::beat(Arc::clone(&shared)));
         let inner = Inner {
             shared,
             threads,
             address,
+            monitor_listener: Mutex::new(monitor_listener),
             monitor_address: Mutex::new(None),
             ports_file: Mutex::new(None),
             stopped: Mutex::new(Stop::NotYet),
@@ -144,11 +186,12 @@ impl Server {
     /// called once, after everything else that listens has been started; `monitoring` is where the pages are.
     pub fn ready(&self, monitoring: Option<SocketAddr>) {
         *self.inner.monitor_address.lock() = monitoring;
-        banner::log_listening(&self.inner.shared.options().host, self.inner.address.port());
-        if let Some(directory) = &self.inner.shared.options().ports_file_dir {
-            *self.inner.ports_file.lock() = PortsFile::write(directory, &self.inner.ports());
-        }
+        let options = self.inner.shared.options();
+        banner::log_listening(&options.host, self.inner.address.port());
+        let directory = options.ports_file_dir.as_deref();
+        let written = directory.map(|directory| PortsFile::write(directory, &self.inner.ports()));
         banner::log_ready();
+        *self.inner.ports_file.lock() = written.map(PortsFile::report);
     }
 
     /// Address that clients connect to, with the port that was chosen if any was asked for.
@@ -173,6 +216,11 @@ impl Server {
     /// The runtime of one of the server's threads, for services beside it. Tasks on it must not block.
     pub fn runtime(&self) -> Handle {
         self.inner.threads.last()
+    }
+
+    /// The port of the monitoring pages, if the options ask for one and it was not taken before.
+    pub(crate) fn take_monitor_listener(&self) -> Option<TcpListener> {
+        self.inner.monitor_listener.lock().take()
     }
 
     /// Puts other options in force.
@@ -237,7 +285,7 @@ impl Inner {
         for client in self.shared.clients() {
             client.close(CloseReason::ServerShutdown);
         }
-        self.shared.wait_for_clients(DRAIN_MAX);
+        self.shared.wait_for_tasks(DRAIN_MAX);
         self.shared.set_jetstream(None);
         self.threads.stop();
         if let Some(file) = self.ports_file.lock().take() {

@@ -32,8 +32,10 @@ impl Inner {
         match action {
             Action::MaxConnections => self.close_surplus(options.limits.max_connections),
             Action::ClientAdvertise => {
-                let (host, port) = announce::advertised(&options);
-                self.shared.set_listening(host, port);
+                // What makes no sense changes nothing, as on nats-server v2.15.2 (observed).
+                if let Ok((host, port)) = announce::advertised(&options) {
+                    self.shared.set_listening(host, port);
+                }
             }
             Action::PidFile => {
                 if let Some(Err(error)) = options.pid_file.as_deref().map(pid_file::write) {
@@ -46,7 +48,7 @@ impl Inner {
                     old.remove();
                 }
                 if let Some(directory) = &options.ports_file_dir {
-                    *file = PortsFile::write(directory, &self.ports());
+                    *file = Some(PortsFile::write(directory, &self.ports()).report());
                 }
             }
             Action::JetStream => self.switch_jetstream(options.jetstream.enabled),

@@ -31,6 +31,8 @@ use hyper::{Request, Response};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::TcpListener;
 
+use crate::net::{self, BindError};
+use crate::options::Options;
 use crate::snapshot::MonitorSource;
 use crate::{Server, banner};
 pub(crate) use accounts::AccountStat;
@@ -41,28 +43,30 @@ pub(crate) use varz::ByKind;
 
 /// Time that a request's head may take to arrive.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
-/// Pause after a connection could not be accepted, for want of file descriptors mostly.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(10);
+/// Pause after a connection could not be accepted, which doubles up to the longest.
+const ACCEPT_PAUSE_MIN: Duration = Duration::from_millis(5);
+const ACCEPT_PAUSE_MAX: Duration = Duration::from_secs(1);
 
-/// Serves the pages if the options ask for them. Gives the address that they are served on.
+/// Opens the port of the pages if the options ask for them: before anything that takes time, so that a port which cannot
+/// be opened is found out first. Needs a runtime.
+pub(crate) fn bind(options: &Options) -> Result<Option<TcpListener>, BindError> {
+    let Some(port) = options.monitor.port else { return Ok(None) };
+    let listener = net::bind(&options.monitor.host, port)?;
+    banner::log_monitoring(&options.monitor.host, listener.local_addr()?.port());
+    Ok(Some(listener))
+}
+
+/// Serves the pages if the server has a port for them. Gives the address that they are served on.
 ///
 /// # Errors
-/// The port cannot be opened.
+/// The operating system's, when it does not tell the address.
 pub fn start(server: &Server) -> io::Result<Option<SocketAddr>> {
-    let source = server.monitor();
-    let options = source.options();
-    let Some(port) = options.monitor.port else { return Ok(None) };
-    let host = &options.monitor.host;
-    let listener = std::net::TcpListener::bind((host.as_str(), port))?;
-    listener.set_nonblocking(true)?;
+    let Some(listener) = server.take_monitor_listener() else { return Ok(None) };
     let address = listener.local_addr()?;
-    let runtime = server.runtime();
-    let _context = runtime.enter();
-    let listener = TcpListener::from_std(listener)?;
-    banner::log_monitoring(host, address.port());
-    let site =
-        Arc::new(Site { source, visits: Visits::default(), base_path: options.monitor.base_path.clone() });
-    runtime.spawn(accept(listener, site));
+    let source = server.monitor();
+    let base_path = source.options().monitor.base_path.clone();
+    let site = Arc::new(Site { source, visits: Visits::default(), base_path });
+    server.runtime().spawn(accept(listener, site));
     Ok(Some(address))
 }
 
@@ -102,11 +106,19 @@ struct Site {
 }
 
 async fn accept(listener: TcpListener, site: Arc<Site>) {
+    let mut pause = ACCEPT_PAUSE_MIN;
     loop {
-        let Ok((stream, _)) = listener.accept().await else {
-            tokio::time::sleep(ACCEPT_PAUSE).await;
-            continue;
+        let stream = match listener.accept().await {
+            Ok((stream, _)) => stream,
+            Err(error) => {
+                let error = net::accept_error(&listener, &error);
+                tracing::error!("monitoring: Accept error: {error}; retrying in {}ms", pause.as_millis());
+                tokio::time::sleep(pause).await;
+                pause = (pause * 2).min(ACCEPT_PAUSE_MAX);
+                continue;
+            }
         };
+        pause = ACCEPT_PAUSE_MIN;
         let site = Arc::clone(&site);
         tokio::spawn(async move {
             let service = service_fn(|request: Request<Incoming>| {

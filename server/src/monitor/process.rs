@@ -3,14 +3,16 @@
 use serde::Serialize;
 
 use super::page::Page;
+use crate::options::redacted_arguments;
 
 /// What every program in Go tells of itself, but for the numbers of Go's memory, which there is none of.
 #[derive(Serialize)]
 struct Variables {
+    /// The command line, without secrets.
     cmdline: Vec<String>,
 }
 
 pub(super) fn page() -> Page {
-    let cmdline = std::env::args_os().map(|argument| argument.to_string_lossy().into_owned()).collect();
-    Page::json(&Variables { cmdline })
+    let arguments = std::env::args_os().map(|argument| argument.to_string_lossy().into_owned());
+    Page::json(&Variables { cmdline: redacted_arguments(arguments) })
 }

@@ -21,7 +21,7 @@ struct Varz<'a> {
     /// What a Go server gives as its compiler; here the name of this program and its version.
     go: &'static str,
     host: &'a str,
-    port: u16,
+    port: i64,
     #[serde(skip_serializing_if = "is_default")]
     auth_required: bool,
     max_connections: i64,

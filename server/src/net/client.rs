@@ -13,7 +13,7 @@ use jetkv_protocol::encode;
 use parking_lot::{Mutex, RwLock};
 
 use super::closing::CloseReason;
-use super::outbound::{Outbound, OutboundLimits, Queued, Turn};
+use super::outbound::{Drained, Outbound, OutboundLimits, Queued, Turn};
 use super::touched;
 use super::trace::TraceOptions;
 use crate::auth::DeliveryRules;
@@ -25,10 +25,8 @@ use crate::traffic::Traffic;
 pub struct Identity {
     /// The account; `$G` until CONNECT says otherwise.
     pub account: Arc<Account>,
-    /// User name, or empty.
+    /// User name or public key, `[REDACTED]` for a token, or empty.
     pub user: String,
-    /// The user or token as logs may show it, or empty.
-    pub user_label: String,
     /// What the client calls itself.
     pub name: String,
     /// Language of the client library.
@@ -82,7 +80,6 @@ impl Client {
             identity: RwLock::new(Identity {
                 account,
                 user: String::new(),
-                user_label: String::new(),
                 name: String::new(),
                 lang: String::new(),
                 version: String::new(),
@@ -210,6 +207,11 @@ impl Client {
         *self.rules.write() = rules;
     }
 
+    /// What it may do, where that is limited.
+    pub(crate) fn rules(&self) -> Option<Arc<DeliveryRules>> {
+        self.rules.read().clone()
+    }
+
     /// Bytes that wait to be sent.
     pub fn pending_bytes(&self) -> usize {
         self.out.pending_bytes()
@@ -323,7 +325,7 @@ impl Client {
         self.out.poll_turn(context)
     }
 
-    pub(super) fn poll_drained(&self, context: &mut Context<'_>) -> Poll<()> {
+    pub(super) fn poll_drained(&self, context: &mut Context<'_>) -> Poll<Drained> {
         self.out.poll_drained(context)
     }
 

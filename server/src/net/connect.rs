@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use jetkv_protocol::connect::PROTOCOL_INFO;
-use jetkv_protocol::{Rejection, encode};
+use jetkv_protocol::{ConnectOptions, Rejection, encode};
 
 use super::closing::CloseReason;
 use super::connection::Connection;
@@ -11,6 +11,9 @@ use super::operations::Stopped;
 use crate::auth::{Admitted, Check, Credentials, DeliveryRules};
 use crate::events;
 use crate::router::Account;
+
+/// Stands where a token would be shown.
+const REDACTED: &str = "[REDACTED]";
 
 impl Connection {
     /// Reads CONNECT and decides who this is.
@@ -79,10 +82,14 @@ impl Connection {
 
     /// Sends the client away.
     pub(super) fn refuse(&mut self) -> Option<Stopped> {
-        let user = match (&*self.options.user, &*self.options.auth_token) {
-            ("", "") => String::new(),
-            ("", _) => " - Token \"[REDACTED]\"".to_owned(),
-            (user, _) => format!(" - User {}", jetkv_protocol::quoted(user.as_bytes())),
+        let options = &self.options;
+        let user = match (&*options.nkey, &*options.user, &*options.auth_token) {
+            // Where there are only claims nobody is named, since nobody has looked at them.
+            ("", "", "") => String::new(),
+            ("", "", _) if !options.jwt.is_empty() => String::new(),
+            ("", "", _) => format!(" - Token \"{REDACTED}\""),
+            ("", user, _) => format!(" - User {}", jetkv_protocol::quoted(user.as_bytes())),
+            (nkey, ..) => format!(" - Nkey {}", jetkv_protocol::quoted(nkey.as_bytes())),
         };
         tracing::error!("{} - authentication error{user}", self.client.label());
         self.reject(&Rejection::AuthorizationViolation);
@@ -137,7 +144,7 @@ impl Connection {
     /// Writes down who this claims to be, for pages and events.
     fn introduce(&self) {
         let mut identity = self.client.identity();
-        identity.user.clone_from(&self.options.user);
+        identity.user = shown_user(&self.options, &self.options.user).to_owned();
         identity.name.clone_from(&self.options.name);
         identity.lang.clone_from(&self.options.lang);
         identity.version.clone_from(&self.options.version);
@@ -151,11 +158,12 @@ impl Connection {
         let mut identity = self.client.identity();
         identity.account = Arc::clone(&self.account);
         let user = if self.user.is_empty() { &options.user } else { &self.user };
-        identity.user.clone_from(user);
-        identity.user_label = match (&**user, &*options.auth_token) {
-            ("", "") => String::new(),
-            ("", _) => "token".to_owned(),
-            (user, _) => format!("user:{user}"),
+        identity.user = shown_user(options, user).to_owned();
+        let user_label = match (&*options.nkey, &**user, &*identity.user) {
+            ("", "", "") => String::new(),
+            ("", "", _) => "token".to_owned(),
+            ("", user, _) => format!("user:{user}"),
+            (nkey, ..) => format!("nkey:{nkey}"),
         };
         identity.protocol = options.protocol;
         let mut label = format!("{} - cid:{}", self.client.peer(), self.client.id());
@@ -167,8 +175,8 @@ impl Connection {
         if !parts.is_empty() {
             label.push_str(&format!(" - {}", jetkv_protocol::quoted(parts.join(":").as_bytes())));
         }
-        if !identity.user_label.is_empty() {
-            let who = format!("{}/{}", self.account.name(), identity.user_label);
+        if !user_label.is_empty() {
+            let who = format!("{}/{user_label}", self.account.name());
             label.push_str(&format!(" - {}", jetkv_protocol::quoted(who.as_bytes())));
         }
         identity.label = label;
@@ -203,6 +211,16 @@ impl Connection {
         if let Some(rtt) = self.keepalive.answered() {
             self.client.set_rtt_ns(nanos(rtt));
         }
+    }
+}
+
+/// Who a client is as pages, events and advisories show it, where it calls itself, or counts as, `user`.
+fn shown_user<'a>(options: &'a ConnectOptions, user: &'a str) -> &'a str {
+    match (&*options.nkey, user) {
+        ("", "") if !options.jwt.is_empty() || options.auth_token.is_empty() => "",
+        ("", "") => REDACTED,
+        ("", user) => user,
+        (nkey, _) => nkey,
     }
 }
 

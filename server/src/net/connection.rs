@@ -20,17 +20,18 @@ use super::buffers::{self, READ_BUFFER_BYTES};
 use super::client::Client;
 use super::closing::CloseReason;
 use super::keepalive::{Beat, Keepalive};
-use super::operations::Stopped;
+use super::operations::{Batch, Stopped};
 use super::outbound::{Outbound, OutboundLimits, Turn};
 use super::patience;
+use super::read_size::ReadSize;
 use super::trace::TraceOptions;
 use super::turn;
 use crate::auth::{Authenticator, Check, DeliveryRules};
 use crate::events;
 use crate::jetstream::JetStream;
-use crate::options::{GoDuration, Options};
+use crate::options::Options;
 use crate::router::Account;
-use crate::state::{ClosedClient, Shared};
+use crate::state::{Entrance, Shared};
 
 /// Reads that fill the buffer after which other connections of the thread get their turn.
 const FULL_READS_MAX: u32 = 4;
@@ -69,7 +70,10 @@ pub(super) struct Connection {
     pub client_info: Option<ClientInfo>,
     /// The subject that is being published, once renamed; kept for its memory.
     pub renamed: Vec<u8>,
-    read_half: OwnedReadHalf,
+    pub read_half: OwnedReadHalf,
+    /// The connection closes for something that came, and nats-server would not have read all that came behind it.
+    pub left_unread: bool,
+    read_size: ReadSize,
     /// Bytes of an operation that is not complete.
     partial: Vec<u8>,
     /// Bytes that `partial` must hold before another look is worth it.
@@ -95,18 +99,29 @@ enum Event {
     Close(CloseReason),
 }
 
+/// The comparison of a password that has to be done before handling can go on, if that is why it stopped.
+fn check_of(stopped: Option<Stopped>) -> Option<Box<Check>> {
+    match stopped {
+        Some(Stopped::Authenticating(check)) => Some(check),
+        _ => None,
+    }
+}
+
 /// Serves a client until it or the server closes the connection.
 pub(super) async fn serve(shared: Arc<Shared>, socket: TcpStream, peer: SocketAddr) {
+    let _task = shared.begin_task();
     let mut connection = Connection::new(&shared, socket, peer);
     tracing::debug!("{} - Client connection created", connection.client.label());
     connection.send_first_info();
     shared.counters.count_connection();
-    let reason = if shared.add_client(&connection.client) {
-        connection.run().await
-    } else {
-        connection.reject(&Rejection::TooManyConnections);
-        tracing::error!("{} - maximum connections exceeded", connection.client.label());
-        CloseReason::MaxConnectionsExceeded
+    let reason = match shared.add_client(&connection.client) {
+        Entrance::Open => connection.run().await,
+        Entrance::Full => {
+            connection.reject(&Rejection::TooManyConnections);
+            tracing::error!("{} - maximum connections exceeded", connection.client.label());
+            CloseReason::MaxConnectionsExceeded
+        }
+        Entrance::Closed => return,
     };
     connection.finish(reason).await;
 }
@@ -155,6 +170,8 @@ impl Connection {
             client_info: None,
             renamed: Vec::new(),
             read_half,
+            left_unread: false,
+            read_size: ReadSize::default(),
             partial: Vec::new(),
             need: 0,
             stalled_until: None,
@@ -226,10 +243,10 @@ impl Connection {
                     self.after_read(slow).await;
                 }
                 Event::ReadMore(0) => return CloseReason::ClientClosed,
-                Event::ReadMore(_) => {
+                Event::ReadMore(count) => {
                     patience::worked();
                     self.full_reads += 1;
-                    let slow = self.received_more();
+                    let slow = self.received_more(count);
                     self.after_read(slow).await;
                 }
                 Event::ReadError(error) => {
@@ -323,37 +340,38 @@ impl Connection {
 
     /// Handles bytes that came while nothing was left over.
     fn received(&mut self, bytes: &[u8]) -> Option<Box<Check>> {
-        let batch = self.handle(bytes);
+        let mut batch = self.handle(bytes);
         self.need = batch.need;
-        match batch.stopped {
-            Some(Stopped::Closing) => return None,
-            Some(Stopped::Authenticating(check)) => {
-                self.partial.extend_from_slice(bytes.get(batch.consumed..).unwrap_or_default());
-                return Some(check);
-            }
-            None => {}
+        self.count_read(&batch, bytes.len(), 0);
+        let stopped = batch.stopped.take();
+        if !matches!(stopped, Some(Stopped::Closing)) {
+            self.partial.extend_from_slice(bytes.get(batch.consumed..).unwrap_or_default());
         }
-        self.partial.extend_from_slice(bytes.get(batch.consumed..).unwrap_or_default());
-        None
+        check_of(stopped)
     }
 
-    /// Handles what is left over and what came behind it.
-    fn received_more(&mut self) -> Option<Box<Check>> {
+    /// Handles what is left over and the `count` bytes that came behind it.
+    fn received_more(&mut self, count: usize) -> Option<Box<Check>> {
         if self.partial.len() < self.need {
+            self.read_size.came(count);
             return None;
         }
-        let bytes = std::mem::take(&mut self.partial);
-        let batch = self.handle(&bytes);
+        let mut bytes = std::mem::take(&mut self.partial);
+        let mut batch = self.handle(&bytes);
         self.need = batch.need;
-        let mut bytes = bytes;
+        self.count_read(&batch, count, bytes.len() - count);
         if batch.consumed < bytes.len() {
             bytes.drain(..batch.consumed);
             self.partial = bytes;
         }
-        match batch.stopped {
-            Some(Stopped::Authenticating(check)) => Some(check),
-            _ => None,
-        }
+        check_of(batch.stopped.take())
+    }
+
+    /// Counts `count` bytes that were read behind `before` others, all of which a batch was made of.
+    fn count_read(&mut self, batch: &Batch, count: usize, before: usize) {
+        let stops_at = batch.stopped_at.saturating_sub(before);
+        self.left_unread = batch.stopped.is_some() && self.read_size.leaves_some(count, stops_at);
+        self.read_size.came(count);
     }
 
     async fn after_read(&mut self, mut slow: Option<Box<Check>>) {
@@ -369,7 +387,7 @@ impl Connection {
             settle_with(self.jetstream.as_deref());
             if stopped.is_none() && !self.partial.is_empty() {
                 self.need = 0;
-                slow = self.received_more();
+                slow = self.received_more(0);
             }
         }
         if let Some(receiver) = &self.stalling {
@@ -431,29 +449,6 @@ impl Connection {
         }
     }
 
-    /// A write took too long: the connection is cut, unless the write is to be tried again.
-    fn write_overdue(&mut self) -> Option<CloseReason> {
-        let (bytes, chunks) = self.client.blocked_size();
-        self.shared.counters.count_slow_consumer();
-        self.account.count_slow_consumer();
-        let state = if self.client.is_late() { "State" } else { "Detected" };
-        tracing::info!(
-            "{} - Slow Consumer {state}: WriteDeadline of {} exceeded with {chunks} chunks of {bytes} total bytes.",
-            self.client.label(),
-            GoDuration::from(self.settings.limits.write_deadline)
-        );
-        if self.client.retry_write() {
-            return None;
-        }
-        self.client.close(CloseReason::SlowConsumerWriteDeadline);
-        Some(CloseReason::SlowConsumerWriteDeadline)
-    }
-
-    fn write_recovered(&self, time: Duration) {
-        let seconds = time.as_secs_f64();
-        tracing::info!("{} - Slow Consumer Recovered: Flush took {seconds:.3}s", self.client.label());
-    }
-
     /// Takes over options that a reload changed.
     fn reload(&mut self) {
         self.jetstream = self.shared.jetstream();
@@ -489,81 +484,5 @@ impl Connection {
                 tell_interest_gone(self.jetstream.as_deref(), &self.account, &sub);
             }
         }
-    }
-
-    /// Ends all subscriptions.
-    pub(super) fn drop_subscriptions(&mut self) -> Vec<Arc<crate::router::Subscription>> {
-        let subs: Vec<_> = self.client.take_subscriptions().into_values().collect();
-        if !subs.is_empty() {
-            self.account.unsubscribe_all(subs.iter());
-            for sub in &subs {
-                self.client.trace_ended(sub);
-                tell_interest_gone(self.jetstream.as_deref(), &self.account, sub);
-            }
-        }
-        subs
-    }
-
-    async fn finish(mut self, reason: CloseReason) {
-        // Answers that wait for the end of the turn are still due.
-        settle_with(self.jetstream.as_deref());
-        self.client.close(reason);
-        // Somebody else may have begun to close it for another reason.
-        let reason = self.client.closing().unwrap_or(reason);
-        if reason == CloseReason::SlowConsumerPendingBytes {
-            self.shared.counters.count_slow_consumer();
-            self.account.count_slow_consumer();
-            tracing::info!(
-                "{} - Slow Consumer Detected: MaxPending of {} Exceeded",
-                self.client.label(),
-                self.settings.limits.max_pending_bytes
-            );
-        }
-        tracing::debug!("{} - Client connection closed: {reason}", self.client.label());
-        let subscriptions = self.leave_account();
-        events::connections_changed(&self.shared, &self.account);
-        self.remember(reason, subscriptions);
-        settle_with(self.jetstream.as_deref());
-        if !reason.drops_pending() {
-            let client = &self.client;
-            let drained = std::future::poll_fn(|context| client.poll_drained(context));
-            // A peer that does not take its last bytes in time goes without them.
-            let _ = tokio::time::timeout(self.settings.limits.write_deadline, drained).await;
-        }
-    }
-
-    fn leave_account(&mut self) -> Vec<Arc<crate::router::Subscription>> {
-        self.account.remove_client(self.client.id());
-        self.drop_subscriptions()
-    }
-
-    fn remember(&self, reason: CloseReason, subscriptions: Vec<Arc<crate::router::Subscription>>) {
-        let stopped_ns = self.shared.clock.now_ns();
-        events::disconnected(&self.shared, &self.client, reason, stopped_ns);
-        self.shared.closed.push(ClosedClient {
-            id: self.client.id(),
-            peer: self.client.peer(),
-            identity: self.client.identity(),
-            started_ns: self.client.started_ns(),
-            stopped_ns,
-            last_active_ns: self.client.last_active_ns(),
-            rtt_ns: self.client.rtt_ns(),
-            reason,
-            traffic: self.client.traffic.counts(),
-            subscriptions,
-        });
-    }
-}
-
-/// However the task ends, by a panic or by the end of its thread too, nothing of the connection stays behind.
-impl Drop for Connection {
-    fn drop(&mut self) {
-        self.client.release();
-        self.leave_account();
-        // Others may listen on the same subjects, and have room.
-        if let Some(jetstream) = &self.jetstream {
-            jetstream.feed_again(&self.client);
-        }
-        self.shared.remove_client(self.client.id());
     }
 }

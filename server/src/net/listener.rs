@@ -9,6 +9,7 @@ use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::runtime::Handle;
 
 use super::connection;
+use crate::options::os_text;
 use crate::state::Shared;
 
 /// Connections that may wait to be accepted.
@@ -28,7 +29,7 @@ pub enum BindError {
     Refused(#[from] io::Error),
 }
 
-/// Opens the port that clients connect to. Has to be called within a runtime.
+/// Opens a port, that of clients or of the monitoring pages. Has to be called within a runtime.
 ///
 /// An unspecified IPv4 address takes IPv6 connections too where the system can do that, as nats-server does.
 pub(crate) fn bind(host: &str, port: u16) -> Result<TcpListener, BindError> {
@@ -58,6 +59,12 @@ fn bind_address(address: SocketAddr) -> io::Result<TcpListener> {
     socket.listen(BACKLOG)
 }
 
+/// Why a connection could not be accepted, in Go's words.
+pub(crate) fn accept_error(listener: &TcpListener, error: &io::Error) -> String {
+    let address = listener.local_addr().map_or_else(|_| String::new(), |address| format!(" {address}"));
+    format!("accept tcp{address}: accept4: {}", os_text(error))
+}
+
 /// Accepts connections until the server stops or enters lame duck mode; each is served by one of `threads`.
 pub(crate) async fn listen(shared: Arc<Shared>, listener: TcpListener, threads: Vec<Handle>) {
     let mut phase = shared.phase();
@@ -75,8 +82,12 @@ pub(crate) async fn listen(shared: Arc<Shared>, listener: TcpListener, threads: 
             }
             (Err(error), _) => {
                 // Most likely there are no file descriptors left; closing connections give some back.
-                tracing::error!("Temporary Client Accept Error ({error}), sleeping {}ms", pause.as_millis());
-                tokio::time::sleep(pause).await;
+                let error = accept_error(&listener, &error);
+                tracing::error!("Temporary Client Accept Error({error}), sleeping {}ms", pause.as_millis());
+                tokio::select! {
+                    () = tokio::time::sleep(pause) => {}
+                    _ = phase.changed() => return,
+                }
                 pause = (pause * 2).min(PAUSE_MAX);
             }
             (Ok(_), None) => return,

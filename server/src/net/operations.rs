@@ -19,6 +19,8 @@ pub(super) struct Batch {
     pub need: usize,
     /// Why handling stopped before the end.
     pub stopped: Option<Stopped>,
+    /// Index of the byte at which it stopped.
+    pub stopped_at: usize,
 }
 
 /// Why handling of a batch stopped.
@@ -41,7 +43,7 @@ impl Connection {
     }
 
     fn operations(&mut self, bench: &mut Bench, bytes: &[u8]) -> Batch {
-        let mut batch = Batch { consumed: 0, need: 0, stopped: None };
+        let mut batch = Batch { consumed: 0, need: 0, stopped: None, stopped_at: 0 };
         while batch.stopped.is_none() {
             let rest = bytes.get(batch.consumed..).unwrap_or_default();
             if rest.is_empty() {
@@ -52,23 +54,35 @@ impl Connection {
                     batch.need = need;
                     if let Some(error) = self.judge_announced(rest, true) {
                         self.protocol_error(&error, rest);
+                        batch.stopped_at = batch.consumed + self.fails_at(&error, rest);
                         batch.stopped = Some(Stopped::Closing);
                     }
                     break;
                 }
                 Ok(Step::Op { op, consumed }) => {
                     batch.consumed += consumed;
+                    batch.stopped_at = batch.consumed.saturating_sub(1);
                     batch.stopped = self.operation(bench, op);
                 }
                 Err(ProtocolError::ConnectExpected) if self.admit_without_connect() => {}
                 Err(error) => {
                     let error = self.judge_announced(rest, false).unwrap_or(error);
                     self.protocol_error(&error, rest);
+                    batch.stopped_at = batch.consumed + self.fails_at(&error, rest);
                     batch.stopped = Some(Stopped::Closing);
                 }
             }
         }
         batch
+    }
+
+    /// Index of the byte of an operation with which it is known to be wrong.
+    fn fails_at(&self, error: &ProtocolError, operation: &[u8]) -> usize {
+        match error {
+            ProtocolError::UnknownOperation | ProtocolError::ConnectExpected => 0,
+            ProtocolError::ControlLineTooLong => self.settings.limits.max_control_line_bytes,
+            _ => memchr::memchr(b'\n', operation).unwrap_or(operation.len()),
+        }
     }
 
     /// What nats-server v2.15.2 does with a message once it has read its line (observed): a pedantic client is told of a

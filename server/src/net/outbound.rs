@@ -62,6 +62,42 @@ pub(crate) enum Turn {
     Overdue,
 }
 
+/// How the writes of a connection that closes ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Drained {
+    /// Everything is written, or can no longer be.
+    Whole,
+    /// A write took longer than the deadline.
+    Overdue,
+}
+
+/// The half of a socket that is written to. It says nothing when it goes: the kernel ends a connection whose bytes were
+/// all read in an orderly way, and resets others.
+#[derive(Debug)]
+struct WriteSocket(Option<OwnedWriteHalf>);
+
+impl WriteSocket {
+    fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.as_ref().map_or_else(|| Err(io::ErrorKind::NotConnected.into()), |half| half.try_write(bytes))
+    }
+
+    fn poll_write_ready(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &self.0 {
+            Some(half) => half.as_ref().poll_write_ready(context),
+            None => Poll::Ready(Err(io::ErrorKind::NotConnected.into())),
+        }
+    }
+}
+
+impl Drop for WriteSocket {
+    fn drop(&mut self) {
+        // Otherwise the half would shut its direction down.
+        if let Some(half) = self.0.take() {
+            half.forget();
+        }
+    }
+}
+
 /// The outbound side of a connection, shared by all that send to it.
 #[derive(Debug)]
 pub(crate) struct Outbound {
@@ -71,7 +107,7 @@ pub(crate) struct Outbound {
 #[derive(Debug)]
 struct State {
     limits: OutboundLimits,
-    socket: Option<Arc<OwnedWriteHalf>>,
+    socket: Option<Arc<WriteSocket>>,
     /// Appended to by senders.
     queue: Vec<u8>,
     /// Being written; the first `written` bytes are gone. Not here while `busy`.
@@ -115,7 +151,7 @@ impl Outbound {
         Self {
             state: Mutex::new(State {
                 limits,
-                socket: Some(Arc::new(socket)),
+                socket: Some(Arc::new(WriteSocket(Some(socket)))),
                 queue: Vec::new(),
                 chunk: Vec::new(),
                 written: 0,
@@ -229,12 +265,12 @@ impl Outbound {
     }
 
     /// For the connection's task while it closes: whether everything is written, or can no longer be.
-    pub(crate) fn poll_drained(&self, context: &mut Context<'_>) -> Poll<()> {
+    pub(crate) fn poll_drained(&self, context: &mut Context<'_>) -> Poll<Drained> {
         loop {
             self.flush();
             let mut state = self.state.lock();
             if state.socket.is_none() || state.pending == 0 {
-                return Poll::Ready(());
+                return Poll::Ready(Drained::Whole);
             }
             if state.busy {
                 // Whoever writes wakes nobody; look again after other work.
@@ -243,7 +279,7 @@ impl Outbound {
             }
             match state.poll_blocked(context) {
                 Turn::Writable => {}
-                Turn::Overdue => return Poll::Ready(()),
+                Turn::Overdue => return Poll::Ready(Drained::Overdue),
                 _ => return Poll::Pending,
             }
         }
@@ -322,7 +358,7 @@ impl State {
         }
     }
 
-    fn begin_write(&mut self) -> Option<(Vec<u8>, Arc<OwnedWriteHalf>)> {
+    fn begin_write(&mut self) -> Option<(Vec<u8>, Arc<WriteSocket>)> {
         if self.busy || self.blocked {
             return None;
         }
@@ -375,7 +411,7 @@ impl State {
 
     fn poll_blocked(&mut self, context: &mut Context<'_>) -> Turn {
         let (true, Some(socket)) = (self.blocked, &self.socket) else { return Turn::Idle };
-        if socket.as_ref().as_ref().poll_write_ready(context).is_ready() {
+        if socket.poll_write_ready(context).is_ready() {
             self.blocked = false;
             return Turn::Writable;
         }

@@ -9,6 +9,7 @@ mod flags;
 mod grammar;
 mod jetstream_model;
 mod model;
+mod redact;
 mod reload;
 mod signal_request;
 mod usage;
@@ -25,8 +26,10 @@ pub use grammar::ParseError;
 pub(crate) use grammar::os_text;
 pub use jetstream_model::{JetStreamLimits, JetStreamOptions};
 pub use model::{LimitOptions, LogOptions, MonitorOptions, Options, Origin, WriteTimeout};
+pub(crate) use redact::redacted_arguments;
 pub use reload::{Action, Change, ReloadError, diff, friendly_bytes};
 pub use signal_request::SignalRequest;
+pub(crate) use validate::host_and_port;
 
 /// Text between double quotes, as error texts and log lines of nats-server show it.
 pub(crate) fn quoted(text: &str) -> String {

@@ -16,13 +16,7 @@ pub(super) fn check(options: &Options) -> Result<(), String> {
     check_no_auth_user(options)?;
     check_default_domains(options)?;
     check_domain(options)?;
-    check_accounts(options)?;
-    if let Some(advertise) = &options.client_advertise {
-        check_host_port(advertise).map_err(|reason| {
-            format!("Error setting server INFO with ClientAdvertise value of {advertise}, err={reason}")
-        })?;
-    }
-    Ok(())
+    check_accounts(options)
 }
 
 fn check_numbers(options: &Options) -> Result<(), String> {
@@ -103,24 +97,55 @@ fn check_accounts(options: &Options) -> Result<(), String> {
     if known { Ok(()) } else { Err("error resolving system account: account missing".to_owned()) }
 }
 
-/// Checks `host` or `host:port`. The error is Go's text.
-fn check_host_port(text: &str) -> Result<(), String> {
+/// Takes `host` or `host:port` apart; what names no port, or 0 or -1, has `default_port`. The error is Go's text.
+pub(crate) fn host_and_port(text: &str, default_port: u16) -> Result<(String, i64), String> {
     let address = |reason: &str| Err(format!("address {text}: {reason}"));
-    let after_host = match text.strip_prefix('[') {
+    let (host, port) = match text.strip_prefix('[') {
         Some(rest) => match rest.split_once(']') {
-            Some((_, after)) => after,
+            Some((host, "")) => (host, None),
+            Some((host, after)) => match after.strip_prefix(':') {
+                Some(port) => (host, Some(port)),
+                None => return address("missing port in address"),
+            },
             None => return address("missing ']' in address"),
         },
-        None => match text.matches(':').count() {
-            0 => return Ok(()),
-            1 => text.split_at(text.find(':').unwrap_or(0)).1,
-            _ => return address("too many colons in address"),
+        None => match text.split_once(':') {
+            Some((_, port)) if port.contains(':') => return address("too many colons in address"),
+            Some((host, port)) => (host, Some(port)),
+            None => (text, None),
         },
     };
-    let Some(port) = after_host.strip_prefix(':') else { return Ok(()) };
-    let port = port.trim();
-    match port.parse::<i64>() {
-        Ok(_) => Ok(()),
-        Err(_) => Err(format!("strconv.Atoi: parsing {}: invalid syntax", quoted(port))),
+    let port = match port.map(str::trim) {
+        None => 0,
+        Some(port) => port
+            .parse::<i64>()
+            .map_err(|_| format!("strconv.Atoi: parsing {}: invalid syntax", quoted(port)))?,
+    };
+    let port = if matches!(port, 0 | -1) { i64::from(default_port) } else { port };
+    Ok((host.trim().to_owned(), port))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::host_and_port;
+
+    #[test]
+    fn a_host_needs_no_port() {
+        for (text, host, port) in [
+            ("pub.example", "pub.example", 4222),
+            ("pub.example:", "", 0),
+            ("pub.example:0", "pub.example", 4222),
+            ("pub.example:-1", "pub.example", 4222),
+            (" pub.example : 99 ", "pub.example", 99),
+            ("[::1]", "::1", 4222),
+            ("[::1]:99", "::1", 99),
+            ("[::1", "", 0),
+            ("[::1]x", "", 0),
+            ("::1", "", 0),
+            ("a:b", "", 0),
+        ] {
+            let expected = (!host.is_empty()).then(|| (host.to_owned(), port));
+            assert_eq!(host_and_port(text, 4222).ok(), expected, "{text}");
+        }
     }
 }

@@ -23,7 +23,7 @@ impl Shared {
             proto: PROTOCOL,
             go: RUNTIME.to_owned(),
             host,
-            port: i64::from(port),
+            port,
             headers: !options.no_header_support,
             auth_required: if connected { self.auth().required() } else { self.auth().announced() },
             max_payload: options.limits.shown_max_payload(),

@@ -40,6 +40,30 @@ pub(crate) enum Phase {
     Stopped,
 }
 
+/// What a connection finds that wants to come in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Entrance {
+    /// It is in.
+    Open,
+    /// There are as many as there may be.
+    Full,
+    /// The server takes no more.
+    Closed,
+}
+
+/// The task of a connection, for as long as it runs.
+pub(crate) struct ConnectionTask(Arc<Shared>);
+
+impl Drop for ConnectionTask {
+    fn drop(&mut self) {
+        let mut tasks = self.0.tasks.lock();
+        *tasks = tasks.saturating_sub(1);
+        if *tasks == 0 {
+            self.0.tasks_ended.notify_all();
+        }
+    }
+}
+
 /// What all parts of a running server share.
 pub(crate) struct Shared {
     options: ArcSwap<Options>,
@@ -47,14 +71,16 @@ pub(crate) struct Shared {
     pub identity: ServerIdentity,
     pub accounts: Accounts,
     clients: Mutex<HashMap<u64, Arc<Client>>>,
-    clients_gone: Condvar,
+    /// Connections whose tasks have not ended: those in `clients`, and those that only send what is left.
+    tasks: Mutex<usize>,
+    tasks_ended: Condvar,
     next_client: AtomicU64,
     pub counters: Counters,
     pub clock: Arc<dyn Clock>,
     jetstream: RwLock<Option<Arc<JetStream>>>,
     pub closed: ClosedClients,
     /// Host and port that INFO names.
-    listening: RwLock<(String, u16)>,
+    listening: RwLock<(String, i64)>,
     phase: watch::Sender<Phase>,
     event_seq: AtomicU64,
     pub reload_asks: ReloadAsks,
@@ -69,13 +95,14 @@ impl Shared {
             identity,
             accounts: Accounts::new(&options),
             clients: Mutex::new(HashMap::new()),
-            clients_gone: Condvar::new(),
+            tasks: Mutex::new(0),
+            tasks_ended: Condvar::new(),
             next_client: AtomicU64::new(0),
             counters: Counters::default(),
             clock,
             jetstream: RwLock::new(None),
             closed: ClosedClients::new(limit),
-            listening: RwLock::new((options.host.clone(), options.port)),
+            listening: RwLock::new((options.host.clone(), i64::from(options.port))),
             phase: watch::Sender::new(Phase::Running),
             event_seq: AtomicU64::new(0),
             reload_asks: ReloadAsks::default(),
@@ -122,30 +149,37 @@ impl Shared {
         self.next_client.fetch_add(1, Ordering::Relaxed) + 1
     }
 
-    /// Takes a connection in, unless there are as many as there may be.
-    pub(crate) fn add_client(&self, client: &Arc<Client>) -> bool {
+    /// Takes a connection in, unless there are as many as there may be or the server takes no more.
+    pub(crate) fn add_client(&self, client: &Arc<Client>) -> Entrance {
         let max = self.options.load().limits.max_connections;
         let mut clients = self.clients.lock();
+        // Whoever stops the server enters the phase first and looks at the connections then, so none is missed.
+        if !self.is_running() {
+            return Entrance::Closed;
+        }
         if max < 0 || (max > 0 && clients.len() as u64 >= max.unsigned_abs()) {
-            return false;
+            return Entrance::Full;
         }
         clients.insert(client.id(), Arc::clone(client));
-        true
+        Entrance::Open
     }
 
+    /// A connection takes no place any more.
     pub(crate) fn remove_client(&self, id: u64) {
-        let mut clients = self.clients.lock();
-        clients.remove(&id);
-        if clients.is_empty() {
-            self.clients_gone.notify_all();
-        }
+        self.clients.lock().remove(&id);
     }
 
-    /// Waits until there are no connections any more, but not for ever.
-    pub(crate) fn wait_for_clients(&self, time: Duration) {
+    /// The task of a connection begins; it ends when what this returns is dropped.
+    pub(crate) fn begin_task(self: &Arc<Self>) -> ConnectionTask {
+        *self.tasks.lock() += 1;
+        ConnectionTask(Arc::clone(self))
+    }
+
+    /// Waits until the tasks of all connections have ended, but not for ever.
+    pub(crate) fn wait_for_tasks(&self, time: Duration) {
         let until = Instant::now() + time;
-        let mut clients = self.clients.lock();
-        while !clients.is_empty() && !self.clients_gone.wait_until(&mut clients, until).timed_out() {}
+        let mut tasks = self.tasks.lock();
+        while *tasks > 0 && !self.tasks_ended.wait_until(&mut tasks, until).timed_out() {}
     }
 
     /// The connections.
@@ -158,12 +192,12 @@ impl Shared {
         self.clients.lock().len()
     }
 
-    pub(crate) fn set_listening(&self, host: String, port: u16) {
+    pub(crate) fn set_listening(&self, host: String, port: i64) {
         *self.listening.write() = (host, port);
     }
 
     /// Host and port that INFO names.
-    pub(crate) fn listening(&self) -> (String, u16) {
+    pub(crate) fn listening(&self) -> (String, i64) {
         self.listening.read().clone()
     }
 

@@ -1,0 +1,128 @@
+//! The end of a connection: why a slow one is cut, what it leaves behind, and how its socket is closed.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::batch::{settle_with, tell_interest_gone};
+use super::closing::CloseReason;
+use super::connection::Connection;
+use super::outbound::Drained;
+use crate::events;
+use crate::options::GoDuration;
+use crate::router::Subscription;
+use crate::state::ClosedClient;
+
+impl Connection {
+    /// A write took too long: the connection is cut, unless the write is to be tried again.
+    pub(super) fn write_overdue(&mut self) -> Option<CloseReason> {
+        self.count_overdue();
+        if self.client.retry_write() {
+            return None;
+        }
+        self.client.close(CloseReason::SlowConsumerWriteDeadline);
+        Some(CloseReason::SlowConsumerWriteDeadline)
+    }
+
+    fn count_overdue(&self) {
+        let (bytes, chunks) = self.client.blocked_size();
+        self.shared.counters.count_slow_consumer();
+        self.account.count_slow_consumer();
+        let state = if self.client.is_late() { "State" } else { "Detected" };
+        tracing::info!(
+            "{} - Slow Consumer {state}: WriteDeadline of {} exceeded with {chunks} chunks of {bytes} total bytes.",
+            self.client.label(),
+            GoDuration::from(self.settings.limits.write_deadline)
+        );
+    }
+
+    pub(super) fn write_recovered(&self, time: Duration) {
+        let seconds = time.as_secs_f64();
+        tracing::info!("{} - Slow Consumer Recovered: Flush took {seconds:.3}s", self.client.label());
+    }
+
+    /// Ends all subscriptions.
+    pub(super) fn drop_subscriptions(&mut self) -> Vec<Arc<Subscription>> {
+        let subs: Vec<_> = self.client.take_subscriptions().into_values().collect();
+        if !subs.is_empty() {
+            self.account.unsubscribe_all(subs.iter());
+            for sub in &subs {
+                self.client.trace_ended(sub);
+                tell_interest_gone(self.jetstream.as_deref(), &self.account, sub);
+            }
+        }
+        subs
+    }
+
+    /// Closes the connection: tells the rest of the server at once, and gives the peer time to take its last bytes.
+    pub(super) async fn finish(mut self, reason: CloseReason) {
+        // Answers that wait for the end of the turn are still due.
+        settle_with(self.jetstream.as_deref());
+        self.client.close(reason);
+        // Somebody else may have begun to close it for another reason.
+        let reason = self.client.closing().unwrap_or(reason);
+        if reason == CloseReason::SlowConsumerPendingBytes {
+            self.shared.counters.count_slow_consumer();
+            self.account.count_slow_consumer();
+            tracing::info!(
+                "{} - Slow Consumer Detected: MaxPending of {} Exceeded",
+                self.client.label(),
+                self.settings.limits.max_pending_bytes
+            );
+        }
+        tracing::debug!("{} - Client connection closed: {reason}", self.client.label());
+        let subscriptions = self.leave_account();
+        // Its place is free at once, however long the peer takes for its last bytes.
+        self.shared.remove_client(self.client.id());
+        events::connections_changed(&self.shared, &self.account);
+        self.remember(reason, subscriptions);
+        settle_with(self.jetstream.as_deref());
+        if !reason.drops_pending() {
+            let client = &self.client;
+            let drained = std::future::poll_fn(|context| client.poll_drained(context));
+            // A peer that does not take its last bytes in time goes without them.
+            let timed = tokio::time::timeout(self.settings.limits.write_deadline, drained).await;
+            if timed != Ok(Drained::Whole) {
+                self.count_overdue();
+            }
+        }
+        if self.left_unread {
+            // A failure means that the peer is gone, which is what the reset would say.
+            let _ = self.read_half.as_ref().set_zero_linger();
+        }
+    }
+
+    fn leave_account(&mut self) -> Vec<Arc<Subscription>> {
+        self.account.remove_client(self.client.id());
+        self.drop_subscriptions()
+    }
+
+    fn remember(&self, reason: CloseReason, subscriptions: Vec<Arc<Subscription>>) {
+        let stopped_ns = self.shared.clock.now_ns();
+        events::disconnected(&self.shared, &self.client, reason, stopped_ns);
+        self.shared.closed.push(ClosedClient {
+            id: self.client.id(),
+            peer: self.client.peer(),
+            identity: self.client.identity(),
+            started_ns: self.client.started_ns(),
+            stopped_ns,
+            last_active_ns: self.client.last_active_ns(),
+            rtt_ns: self.client.rtt_ns(),
+            reason,
+            traffic: self.client.traffic.counts(),
+            subscriptions,
+        });
+    }
+}
+
+/// However the task ends, by a panic or by the end of its thread too, nothing of the connection stays behind.
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.client.release();
+        self.leave_account();
+        // Others may listen on the same subjects, and have room.
+        if let Some(jetstream) = &self.jetstream {
+            jetstream.feed_again(&self.client);
+        }
+        self.shared.remove_client(self.client.id());
+    }
+}
