@@ -13,7 +13,6 @@ use crate::api::{self, ApiOutcome, ApiRequest};
 use crate::clock::Clock;
 use crate::disk::Disk;
 use crate::host::{AccountId, Host};
-use crate::json::GoTime;
 use crate::outbox::Outbox;
 use crate::settings::{AccountLimits, EngineSettings, Live};
 use crate::store::StoreError;
@@ -23,6 +22,7 @@ use crate::timers::Timers;
 use crate::world::{AccountShare, Ids, Usage, Watches, World};
 use account::Account;
 use hashbrown::HashMap;
+use jetkv_go_compat::GoTime;
 use jetkv_protocol::subject;
 use parking_lot::RwLock;
 use std::path::PathBuf;
@@ -200,7 +200,7 @@ impl Engine {
         let share = AccountShare {
             id,
             name: name.to_owned(),
-            hash: crate::short_hash(name),
+            hash: jetkv_go_compat::base62::short_hash(name),
             limits: Live::new(limits),
             usage: Usage::default(),
             watches: Watches::default(),

@@ -1,6 +1,6 @@
 //! The time to live that a message asks for in its header `Nats-TTL` (ADR-43).
 
-use crate::config::duration::parse_duration;
+use jetkv_go_compat::GoDuration;
 
 const NANOS_PER_SECOND: i64 = 1_000_000_000;
 
@@ -36,7 +36,7 @@ pub(crate) fn parse_ttl(value: &[u8]) -> Option<Ttl> {
         return Some(Ttl::Never);
     }
     let text = std::str::from_utf8(value).ok()?;
-    if let Some(duration_ns) = parse_duration(text) {
+    if let Ok(GoDuration(duration_ns)) = GoDuration::parse(text) {
         return (duration_ns >= NANOS_PER_SECOND).then_some(Ttl::Secs(duration_ns / NANOS_PER_SECOND));
     }
     if !text.bytes().all(|byte| byte.is_ascii_digit()) {

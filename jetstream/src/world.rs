@@ -10,7 +10,7 @@ use crate::timers::Timers;
 use hashbrown::HashMap;
 use parking_lot::{Mutex, RwLock};
 use rand::rngs::SmallRng;
-use rand::{Rng, SeedableRng};
+use rand::{Rng, RngCore, SeedableRng};
 use smallvec::SmallVec;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Weak};
@@ -109,9 +109,6 @@ pub(crate) struct Ids {
     rng: Mutex<SmallRng>,
 }
 
-const ID_LEN: usize = 22;
-const ID_DIGITS: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
-
 impl Ids {
     pub(crate) fn new(seed: u64) -> Self {
         Self { rng: Mutex::new(SmallRng::seed_from_u64(seed)) }
@@ -124,11 +121,6 @@ impl Ids {
 
     /// An id of 22 digits to base 62, the shape of nats-server's.
     pub(crate) fn next(&self) -> String {
-        let mut rng = self.rng.lock();
-        (0..ID_LEN)
-            .map(|_| {
-                ID_DIGITS.get(rng.random_range(0..ID_DIGITS.len())).map_or('0', |digit| char::from(*digit))
-            })
-            .collect()
+        jetkv_go_compat::base62::id(|bytes| self.rng.lock().fill_bytes(bytes))
     }
 }

@@ -3,7 +3,8 @@
 use crate::answer::request;
 use crate::name::{bucket_of, stream_of};
 use crate::{Bucket, BucketConfig, BucketStatus, Error};
-use jetkv_jetstream::{AccountId, Engine, json};
+use jetkv_go_compat::json;
+use jetkv_jetstream::{AccountId, Engine};
 use serde_json::Value;
 use std::sync::Arc;
 

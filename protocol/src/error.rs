@@ -5,7 +5,7 @@ use std::fmt;
 
 use thiserror::Error;
 
-use crate::quote::{push_quoted, quoted};
+use jetkv_go_compat::{push_quoted, quoted};
 
 /// Bytes that are not the protocol, or that break a limit. Each one ends the connection.
 ///

@@ -166,27 +166,6 @@ fn unit(text: &str) -> Option<u16> {
     u16::from_str_radix(digits, 16).ok()
 }
 
-/// Writes `value` as Go does: compact, with `<`, `>`, `&`, U+2028 and U+2029 escaped.
-pub(crate) fn to_go_json<T: serde::Serialize>(value: &T) -> Result<String, serde_json::Error> {
-    let json = serde_json::to_string(value)?;
-    if !json.contains(['<', '>', '&', '\u{2028}', '\u{2029}']) {
-        return Ok(json);
-    }
-    // These characters occur inside of strings only, where an escape may stand for them.
-    let mut out = String::with_capacity(json.len() + 16);
-    for c in json.chars() {
-        match c {
-            '<' => out.push_str("\\u003c"),
-            '>' => out.push_str("\\u003e"),
-            '&' => out.push_str("\\u0026"),
-            '\u{2028}' => out.push_str("\\u2028"),
-            '\u{2029}' => out.push_str("\\u2029"),
-            c => out.push(c),
-        }
-    }
-    Ok(out)
-}
-
 /// Whether a field has its zero value and is left out.
 pub(crate) fn is_zero<T: Default + PartialEq>(value: &T) -> bool {
     *value == T::default()

@@ -18,7 +18,6 @@ pub mod info;
 mod json;
 mod op;
 mod parse;
-mod quote;
 pub mod subject;
 pub mod transform;
 pub mod trie;
@@ -32,4 +31,3 @@ pub use op::{ClientOp, Publish, ServerOp};
 pub use parse::{
     DEFAULT_MAX_CONTROL_LINE, DEFAULT_MAX_PAYLOAD, Limits, Parsed, Parser, ServerParsed, ServerParser, Step,
 };
-pub use quote::quoted;

@@ -4,16 +4,15 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
-use jetkv_jetstream::short_hash;
+use jetkv_go_compat::base62::short_hash;
 
 use crate::interfaces::host_port;
-use crate::options::{GoDuration, NATS_VERSION, Options, defaults, friendly_bytes};
+use crate::options::{Options, defaults, friendly_bytes};
+use jetkv_go_compat::GoDuration;
+use jetkv_go_compat::version::{API_LEVEL, SERVER_VERSION};
 
 /// Stands where nats-server names its Go version.
 pub const RUNTIME: &str = concat!("jetkv-", env!("CARGO_PKG_VERSION"));
-
-/// Level of the JetStream API, as `nats account info` shows it.
-pub const API_LEVEL: u32 = 5;
 
 /// Features by name, and whether they are on unless configured otherwise.
 const FEATURES: [(&str, bool); 4] = [
@@ -32,7 +31,7 @@ pub(crate) fn features(options: &Options) -> BTreeMap<&'static str, bool> {
 /// Who starts, and with which configuration. Comes first.
 pub fn log_identity(name: &str, id: &str, options: &Options) {
     tracing::info!("Starting nats-server");
-    tracing::info!("  Version:  {NATS_VERSION}");
+    tracing::info!("  Version:  {SERVER_VERSION}");
     tracing::info!("  Git:      [not set]");
     tracing::debug!("  Go build: {RUNTIME}");
     tracing::info!("  JetKV:    {}", env!("CARGO_PKG_VERSION"));

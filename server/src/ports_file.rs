@@ -1,5 +1,6 @@
 //! The ports file: where the server listens, for tests and tools that let it choose free ports.
 
+use jetkv_go_compat::json;
 use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -76,7 +77,7 @@ fn file_name() -> String {
 }
 
 fn write_whole(directory: &Path, path: &Path, ports: &Ports) -> io::Result<()> {
-    let json = serde_json::to_vec(ports)?;
+    let json = json::to_vec(ports);
     let unfinished = directory.join(format!(".{}.tmp", file_name()));
     let written = std::fs::File::create(&unfinished)
         .and_then(|mut file| file.write_all(&json))

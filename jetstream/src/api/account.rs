@@ -2,8 +2,8 @@
 
 use super::{ApiOutcome, Call};
 use crate::config::StorageType;
-use crate::config::metadata::API_LEVEL;
 use crate::engine::account::Account;
+use jetkv_go_compat::version::API_LEVEL;
 use serde::Serialize;
 use std::sync::atomic::Ordering;
 
@@ -73,7 +73,7 @@ fn account_info(account: &Account, domain: &str) -> Info {
         },
         domain: domain.to_owned(),
         api: Stats {
-            level: API_LEVEL,
+            level: i64::from(API_LEVEL),
             total: account.api_total.load(Ordering::Relaxed),
             errors: account.api_errors.load(Ordering::Relaxed),
         },

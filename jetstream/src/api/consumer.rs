@@ -8,8 +8,9 @@ use crate::config::consumer::CreateConsumerRequest;
 use crate::config::consumer_rules::is_valid_group;
 use crate::config::metadata::with_server;
 use crate::consumer::ConsumerInfo;
-use crate::json::{GoTime, decode_lenient, go_struct};
 use crate::stream::Stream;
+use jetkv_go_compat::GoTime;
+use jetkv_go_compat::json::{decode_lenient, go_struct};
 use serde::Serialize;
 use std::sync::Arc;
 

@@ -5,10 +5,10 @@ use super::{ApiOutcome, Call};
 use crate::config::metadata::serves_level;
 use crate::filter::Filter;
 use crate::host::OutMsg;
-use crate::json;
 use crate::outbox::Outbox;
 use crate::store::{Msg, StoreError};
 use crate::stream::{Inner, header, push_number, write_headers};
+use jetkv_go_compat::json;
 use std::ops::ControlFlow;
 
 /// Most messages that one request for the last of many subjects may bring.

@@ -81,7 +81,7 @@ mod tests {
         assert_eq!(codes.len(), ALL.len());
         assert_eq!(INVALID_JSON.because("x").description, "invalid JSON: x");
         assert_eq!(
-            crate::json::to_vec(&STREAM_NOT_FOUND.error()),
+            jetkv_go_compat::json::to_vec(&STREAM_NOT_FOUND.error()),
             br#"{"code":404,"err_code":10059,"description":"stream not found"}"#
         );
     }

@@ -4,11 +4,12 @@ use super::catalogue as errors;
 use super::reply::Success;
 use super::{ApiError, ApiOutcome, Call};
 use crate::filter::Filter;
-use crate::json::{GoTime, go_struct};
 use crate::store::{Msg, StoreError};
 use crate::stream::{Inner, Stream};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use jetkv_go_compat::GoTime;
+use jetkv_go_compat::json::go_struct;
 use serde::Serialize;
 use std::sync::Arc;
 

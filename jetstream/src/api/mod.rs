@@ -175,7 +175,7 @@ fn next(call: &Call<'_>, name: &str) -> ApiOutcome {
 pub struct ClientInfo {
     /// When it connected.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub start: Option<crate::json::GoTime>,
+    pub start: Option<jetkv_go_compat::GoTime>,
     /// Its address.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub host: String,

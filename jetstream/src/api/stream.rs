@@ -7,8 +7,9 @@ use super::{ApiError, ApiOutcome, Call};
 use crate::config::metadata::{align, set_required_level};
 use crate::config::{StreamConfig, check, check_update};
 use crate::engine::account::Account;
-use crate::json::{self, GoTime, go_struct};
 use crate::stream::{PurgeRequest, Stream};
+use jetkv_go_compat::GoTime;
+use jetkv_go_compat::json::{self, go_struct};
 use serde::Serialize;
 use std::sync::Arc;
 

@@ -4,7 +4,7 @@ use super::catalogue as errors;
 use super::reply::Empty;
 use super::{ApiError, ApiOutcome, Call};
 use crate::config::{StreamConfig, check};
-use crate::json::{Decode, Decoder, Value, go_struct};
+use jetkv_go_compat::json::{Decode, Decoder, Value, go_struct};
 use serde::Serialize;
 
 #[derive(Serialize)]

@@ -146,7 +146,7 @@ fn check_times(config: &mut StreamConfig, limits: &ConfigLimits, pedantic: bool)
         return Err(invalid("duplicates window can not be larger then max age"));
     }
     if most_ns > 0 && window_ns > most_ns {
-        let most = super::duration::format_duration(most_ns);
+        let most = jetkv_go_compat::GoDuration(most_ns);
         return Err(invalid(format_args!("duplicates window can not be larger then server limit of {most}")));
     }
     if window_ns > 0 && window_ns < SHORTEST_NS {
@@ -275,7 +275,7 @@ fn check_subjects(config: &mut StreamConfig) -> Result<(), ApiError> {
 }
 
 fn quote(text: &str) -> String {
-    crate::json::go_quote(text.as_bytes())
+    jetkv_go_compat::quoted(text)
 }
 
 fn check_reserved(pattern: &[u8]) -> Result<(), ApiError> {

@@ -5,7 +5,8 @@
 
 use super::stream::{is_false, is_zero, json_enum};
 use crate::filter::Filter;
-use crate::json::{Decode, Decoder, GoTime, Value, go_struct};
+use jetkv_go_compat::GoTime;
+use jetkv_go_compat::json::{Decode, Decoder, Value, go_struct};
 use serde::{Serialize, Serializer};
 use std::collections::BTreeMap;
 

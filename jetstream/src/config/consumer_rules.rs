@@ -2,11 +2,11 @@
 //! nats-server v2.15.2.
 
 use super::consumer::{AckPolicy, ConsumerConfig, DeliverPolicy, PriorityPolicy};
-use super::duration::format_duration;
 use super::stream::{Retention, StreamConfig};
 use crate::api::ApiError;
 use crate::api::catalogue as errors;
 use crate::consumer::ConsumerSettings;
+use jetkv_go_compat::GoDuration;
 use jetkv_protocol::subject;
 
 const ACK_WAIT_NS: i64 = 30_000_000_000;
@@ -294,7 +294,7 @@ fn check_limits(config: &ConsumerConfig, stream: &StreamConfig, settings: &Consu
     }
     let idle_ns = limits.inactive_threshold_ns;
     if idle_ns > 0 && config.inactive_threshold_ns > idle_ns {
-        return Err(errors::CONSUMER_INACTIVE_THRESHOLD_EXCESS.with("limit", format_duration(idle_ns)));
+        return Err(errors::CONSUMER_INACTIVE_THRESHOLD_EXCESS.with("limit", GoDuration(idle_ns)));
     }
     Ok(())
 }
@@ -366,7 +366,7 @@ fn check_sampling(config: &ConsumerConfig) -> Verdict {
         Ok(percent) if percent >= 0 => Ok(()),
         Ok(_) => Err(errors::CONSUMER_INVALID_SAMPLING.because("<nil>")),
         Err(_) => {
-            let quoted = crate::json::go_quote(text.as_bytes());
+            let quoted = jetkv_go_compat::quoted(text);
             let reason = format!("strconv.Atoi: parsing {quoted}: invalid syntax");
             Err(errors::CONSUMER_INVALID_SAMPLING.because(reason))
         }
@@ -416,7 +416,7 @@ pub fn check_update(old: &ConsumerConfig, new: &ConsumerConfig, bound: bool) -> 
     if old == new {
         return Ok(());
     }
-    let time = |config: &ConsumerConfig| config.opt_start_time.map(crate::json::GoTime::ns);
+    let time = |config: &ConsumerConfig| config.opt_start_time.map(jetkv_go_compat::GoTime::ns);
     let fixed = [
         (old.deliver_policy == new.deliver_policy, "deliver policy"),
         (old.memory_storage == new.memory_storage, "storage type"),

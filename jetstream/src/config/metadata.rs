@@ -1,12 +1,8 @@
 //! The metadata that servers add: the API level that an asset needs, and version and level of the server.
 
 use super::{PersistMode, StreamConfig};
+use jetkv_go_compat::version::{API_LEVEL, SERVER_VERSION};
 use std::collections::BTreeMap;
-
-/// API level of this server.
-pub const API_LEVEL: i64 = 5;
-/// The version of nats-server whose behaviour this server has.
-pub const SERVER_VERSION: &str = "2.15.2";
 
 const REQUIRED_LEVEL_KEY: &str = "_nats.req.level";
 const VERSION_KEY: &str = "_nats.ver";
@@ -55,5 +51,5 @@ impl StreamConfig {
 /// Whether a request's `Nats-Required-Api-Level` is one that this server has.
 pub(crate) fn serves_level(value: &[u8]) -> bool {
     let level = std::str::from_utf8(value).ok().and_then(|text| text.parse::<i64>().ok());
-    value.is_empty() || level.is_some_and(|level| level <= API_LEVEL)
+    value.is_empty() || level.is_some_and(|level| level <= i64::from(API_LEVEL))
 }

@@ -3,7 +3,6 @@
 pub mod check;
 pub mod consumer;
 pub mod consumer_rules;
-pub mod duration;
 pub mod metadata;
 mod rewrite;
 pub mod stream;

@@ -3,7 +3,7 @@
 //! Field order, names and which fields are left out when empty are those of nats-server v2.15.2 (observed), so that
 //! both servers print the same bytes for the same configuration.
 
-use crate::json::{Decode, Decoder, Kind, Value, go_struct};
+use jetkv_go_compat::json::{Decode, Decoder, Kind, Value, go_struct};
 use serde::{Serialize, Serializer};
 use std::collections::BTreeMap;
 
@@ -143,7 +143,7 @@ pub struct StreamSource {
     pub opt_start_seq: u64,
     /// First time wanted, RFC 3339.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub opt_start_time: Option<crate::json::GoTime>,
+    pub opt_start_time: Option<jetkv_go_compat::GoTime>,
     /// Subjects wanted.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub filter_subject: String,
@@ -241,7 +241,7 @@ macro_rules! json_enum {
                 match std::str::from_utf8(&folded).unwrap_or_default() {
                     $(concat!("\"", $text, "\"") => *self = Self::$variant,)+
                     $(concat!("\"", $alias, "\"") => *self = Self::$target,)*
-                    _ => decoder.fail(format!("can not unmarshal {}", crate::json::go_quote(raw))),
+                    _ => decoder.fail(format!("can not unmarshal {}", jetkv_go_compat::quoted(raw))),
                 }
             }
         }

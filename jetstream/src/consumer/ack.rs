@@ -3,11 +3,11 @@
 use super::set::Shared;
 use super::{Consumer, Out, Position, part};
 use crate::config::AckPolicy;
-use crate::config::duration::parse_duration;
 use crate::host::OutMsg;
-use crate::json::{decode_lenient, go_struct};
 use crate::store::Store;
 use crate::stream::StreamCtx;
+use jetkv_go_compat::GoDuration;
+use jetkv_go_compat::json::{decode_lenient, go_struct};
 use jetkv_protocol::subject::tokens;
 
 /// Why a delivery ends whose message left the stream.
@@ -98,7 +98,7 @@ fn nak_delay_ns(argument: &[u8]) -> Option<i64> {
         let mut options = NakOptions::default();
         return decode_lenient(argument, &mut options).ok().map(|()| options.delay_ns);
     }
-    std::str::from_utf8(argument).ok().and_then(parse_duration)
+    std::str::from_utf8(argument).ok().and_then(|text| GoDuration::parse(text).ok()).map(|wait| wait.0)
 }
 
 impl Consumer {

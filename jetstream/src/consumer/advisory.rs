@@ -3,7 +3,7 @@
 use super::ack::Acked;
 use super::set::Shared;
 use super::{Consumer, Out};
-use crate::json::GoTime;
+use jetkv_go_compat::GoTime;
 use serde::Serialize;
 
 const EVENTS: &str = "$JS.EVENT.ADVISORY.CONSUMER.";
@@ -111,7 +111,7 @@ impl Consumer {
     ) {
         let subject = format!("{prefix}.{}.{}", out.config.name, self.name);
         if out.has_interest(subject.as_bytes()) {
-            let body = crate::json::to_vec(&make(shared, out));
+            let body = jetkv_go_compat::json::to_vec(&make(shared, out));
             out.outbox.push_with(subject.as_bytes(), |payload| payload.extend_from_slice(&body));
         }
     }

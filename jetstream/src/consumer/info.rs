@@ -3,7 +3,7 @@
 use super::set::Shared;
 use super::{Consumer, Out, Position};
 use crate::config::ConsumerConfig;
-use crate::json::GoTime;
+use jetkv_go_compat::GoTime;
 use serde::Serialize;
 
 /// A position and when it was last moved.

@@ -10,9 +10,9 @@ use crate::api::catalogue as errors;
 use crate::config::consumer_rules as rules;
 use crate::config::{AckPolicy, ConsumerAction, ConsumerConfig, DeliverPolicy, Retention, StreamConfig};
 use crate::filter::Filter;
-use crate::json::GoTime;
 use crate::store::consumer_state::ConsumerState;
 use crate::stream::StreamCtx;
+use jetkv_go_compat::GoTime;
 use jetkv_protocol::subject;
 
 /// Length of a generated name.

@@ -4,10 +4,10 @@ use super::set::Shared;
 use super::timers::Kind;
 use super::{Consumer, Out};
 use crate::config::PriorityPolicy;
-use crate::config::duration::format_duration;
 use crate::host::OutMsg;
-use crate::json::{decode_lenient, go_struct};
 use crate::stream::StreamCtx;
+use jetkv_go_compat::GoDuration;
+use jetkv_go_compat::json::{decode_lenient, go_struct};
 use std::collections::VecDeque;
 use std::io::Write as _;
 
@@ -282,7 +282,7 @@ impl Consumer {
         if expires_max_ns > 0
             && request.expires_ns.is_some_and(|expires_ns| expires_ns > now_ns.saturating_add(expires_max_ns))
         {
-            let longest = format_duration(config.max_request_expires_ns);
+            let longest = GoDuration(config.max_request_expires_ns);
             return Err(format!("409 Exceeded MaxRequestExpires of {longest}"));
         }
         if config.max_request_bytes > 0 && request.max_bytes > config.max_request_bytes {

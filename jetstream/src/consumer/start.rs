@@ -30,7 +30,7 @@ impl Consumer {
             DeliverPolicy::LastPerSubject if stream.max_msgs_per_subject == 1 => state.first_seq,
             DeliverPolicy::LastPerSubject => self.start_with_last_of_each(store),
             DeliverPolicy::ByStartTime => {
-                let time_ns = self.config.opt_start_time.map_or(0, crate::json::GoTime::ns);
+                let time_ns = self.config.opt_start_time.map_or(0, jetkv_go_compat::GoTime::ns);
                 let sseq = store.seq_at_time(time_ns)?;
                 self.first_wanted_after(store, sseq)?.unwrap_or(sseq)
             }

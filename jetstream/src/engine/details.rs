@@ -4,8 +4,8 @@ use super::Engine;
 use crate::config::StreamConfig;
 use crate::consumer::ConsumerInfo;
 use crate::host::AccountId;
-use crate::json::GoTime;
 use crate::stream::{Stream, StreamState};
+use jetkv_go_compat::GoTime;
 use std::sync::Arc;
 
 /// One stream, as `/jsz` shows it.

@@ -4,9 +4,10 @@ use crate::api::ApiError;
 use crate::config::consumer::ConsumerConfig;
 use crate::config::{Compression, ConfigLimits, Retention, StreamConfig, check};
 use crate::consumer::ConsumerStore;
-use crate::json::{self, GoTime, go_struct};
 use crate::store::file::{FileOptions, Storage, StreamLimits};
 use crate::store::{ConsumerState, StoreError};
+use jetkv_go_compat::GoTime;
+use jetkv_go_compat::json::{self, go_struct};
 use serde::Serialize;
 
 /// `meta.inf` of a stream.

@@ -3,8 +3,8 @@
 use crate::api::ApiError;
 use crate::consumer::delivered_seq;
 use crate::host::OutMsg;
-use crate::json;
 use crate::outbox::{Outbox, Says};
+use jetkv_go_compat::json;
 
 /// Writes answers of one stream. The beginning of every acknowledgement is made once.
 #[derive(Debug)]
@@ -15,11 +15,11 @@ pub(super) struct Acks {
 
 impl Acks {
     pub(super) fn new(stream: &str, domain: &str) -> Self {
-        let name = json::go_quote(stream.as_bytes());
+        let name = jetkv_go_compat::quoted(stream);
         let prefix = if domain.is_empty() {
             format!("{{\"stream\":{name},\"seq\":")
         } else {
-            format!("{{\"stream\":{name},\"domain\":{},\"seq\":", json::go_quote(domain.as_bytes()))
+            format!("{{\"stream\":{name},\"domain\":{},\"seq\":", jetkv_go_compat::quoted(domain))
         };
         Self { stream: stream.to_owned(), prefix: prefix.into_bytes() }
     }

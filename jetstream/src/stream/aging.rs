@@ -2,9 +2,9 @@
 
 use super::headers::{Ttl, header, parse_ttl};
 use super::{Inbound, Inner};
-use crate::config::duration::format_duration;
 use crate::filter::Filter;
 use crate::store::StoreError;
+use jetkv_go_compat::GoDuration;
 
 /// When a store refused to remove what expired, it is asked again after this time.
 const RETRY_NS: i64 = 1_000_000_000;
@@ -77,7 +77,7 @@ impl Inner {
     }
 
     fn leave_marker(&mut self, subject: &[u8], ttl_secs: i64) {
-        let ttl = format_duration(ttl_secs.saturating_mul(1_000_000_000));
+        let ttl = GoDuration(ttl_secs.saturating_mul(1_000_000_000));
         let headers =
             format!("NATS/1.0\r\nNats-Marker-Reason: MaxAge\r\nNats-TTL: {ttl}\r\nNats-Rollup: sub\r\n\r\n");
         // The subject is one of what is stored, and is not transformed again.

@@ -162,7 +162,7 @@ impl Inner {
             "sub" => Ok(Rollup::Subject),
             "all" => Ok(Rollup::All),
             _ => {
-                let quoted = crate::json::go_quote(value.as_bytes());
+                let quoted = jetkv_go_compat::quoted(value);
                 Err(errors::STREAM_ROLLUP_FAILED
                     .because(format_args!("rollup value invalid: {quoted}"))
                     .into())

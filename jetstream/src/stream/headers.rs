@@ -1,9 +1,9 @@
 //! The headers of a publish that JetStream acts on.
 
 use super::push_number;
-use crate::json::write_time;
 use crate::store::Msg;
 pub(crate) use crate::ttl::{Ttl, parse_ttl};
+use jetkv_go_compat::write_time;
 use memchr::memmem;
 
 /// Values of the headers that matter to a publish, borrowed from the header block.

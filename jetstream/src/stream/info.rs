@@ -2,7 +2,7 @@
 
 use super::Inner;
 use crate::filter::Filter;
-use crate::json::GoTime;
+use jetkv_go_compat::GoTime;
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;

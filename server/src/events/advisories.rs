@@ -9,7 +9,7 @@ use crate::net::{Client, CloseReason};
 use crate::options::defaults;
 use crate::router::Account;
 use crate::state::{Shared, random_id};
-use jetkv_jetstream::json::GoTime;
+use jetkv_go_compat::GoTime;
 
 /// What every advisory begins with.
 #[derive(Debug, Serialize)]

@@ -17,6 +17,7 @@ pub use reload::ReloadAsk;
 pub(crate) use reload::ReloadAsks;
 pub(crate) use requests::{is_request, serve};
 
+use jetkv_go_compat::json;
 use jetkv_jetstream::OutMsg;
 use serde::Serialize;
 
@@ -41,9 +42,7 @@ fn send(shared: &Shared, account: &Account, subject: &[u8], headers: &[u8], payl
 }
 
 fn send_json(shared: &Shared, account: &Account, subject: &[u8], value: &impl Serialize) {
-    if let Ok(json) = serde_json::to_vec(value) {
-        send(shared, account, subject, b"", &json);
-    }
+    send(shared, account, subject, b"", &json::to_vec(value));
 }
 
 /// Logs a message of the server itself: that of another account with every connection's, that of the system account

@@ -2,14 +2,15 @@
 
 use std::collections::BTreeMap;
 
+use jetkv_go_compat::GoTime;
 use jetkv_jetstream::ClientInfo;
-use jetkv_jetstream::json::GoTime;
 use serde::Serialize;
 
 use crate::net::Client;
-use crate::options::{NATS_VERSION, Permissions, SubjectPermission};
+use crate::options::{Permissions, SubjectPermission};
 use crate::state::Shared;
 use crate::traffic::TrafficCounts;
+use jetkv_go_compat::version::SERVER_VERSION;
 
 /// JetStream, binary snapshots and replication traffic in the asset's account.
 const FLAGS_WITH_JETSTREAM: u64 = 7;
@@ -53,7 +54,7 @@ impl ServerPart {
             host: shared.listening().0,
             id: shared.identity.id.clone(),
             domain: options.jetstream.domain.clone().filter(|_| jetstream).unwrap_or_default(),
-            ver: NATS_VERSION,
+            ver: SERVER_VERSION,
             tags: options.tags.clone(),
             metadata: options.metadata.clone(),
             feature_flags,

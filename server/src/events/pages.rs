@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
-use jetkv_jetstream::json::{self, Decode, Decoder, Kind};
+use jetkv_go_compat::json::{self, Decode, Decoder, Kind};
 use serde::Serialize;
 use serde_json::Value;
 

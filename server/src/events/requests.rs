@@ -1,5 +1,6 @@
 //! What the server answers on `$SYS.REQ.>`.
 
+use jetkv_go_compat::json;
 use std::sync::Arc;
 
 use jetkv_jetstream::OutMsg;
@@ -152,9 +153,7 @@ impl Asker<'_> {
         let wanted = Headers::new(self.request.headers).get(b"Accept-Encoding");
         let encodes = wanted.is_some_and(|wanted| !wanted.is_empty());
         let headers: &[u8] = if encodes { b"NATS/1.0\r\nContent-Encoding: identity\r\n\r\n" } else { b"" };
-        if let Ok(json) = serde_json::to_vec(value) {
-            send(self.shared, self.account, self.request.reply, headers, &json);
-        }
+        send(self.shared, self.account, self.request.reply, headers, &json::to_vec(value));
     }
 
     /// Does something to the client that the request names.

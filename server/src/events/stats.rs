@@ -3,8 +3,8 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
+use jetkv_go_compat::GoTime;
 use jetkv_jetstream::OutMsg;
-use jetkv_jetstream::json::GoTime;
 use serde::Serialize;
 
 use super::model::{DataStats, ServerPart, time};

@@ -53,9 +53,8 @@ pub(crate) fn announce(shared: &Shared, client: &Arc<Client>) -> bool {
     }
     let mut info = shared.info(client, false);
     info.ldm = true;
-    if let Ok(json) = info.to_json() {
-        client.queue(|out| encode::info(out, json.as_bytes()));
-    }
+    let json = info.to_json();
+    client.queue(|out| encode::info(out, json.as_bytes()));
     true
 }
 

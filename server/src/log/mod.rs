@@ -62,7 +62,7 @@ pub enum LogError {
     #[error("{0}")]
     SyslogAddress(String),
     /// Syslog cannot be reached.
-    #[error("error connecting to syslog: {}", crate::options::quoted(.0))]
+    #[error("error connecting to syslog: {}", jetkv_go_compat::quoted(.0))]
     Syslog(String),
     /// The writing thread cannot be started.
     #[error("error starting the log thread: {0}")]

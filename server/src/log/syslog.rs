@@ -10,7 +10,7 @@ use jiff::tz::TimeZone;
 
 use super::line::Label;
 use super::queue::Line;
-use crate::options::quoted;
+use jetkv_go_compat::quoted;
 
 /// Where syslog listens on this machine.
 const LOCAL_SOCKETS: [&str; 3] = ["/dev/log", "/var/run/syslog", "/var/run/log"];

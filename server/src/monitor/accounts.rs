@@ -1,6 +1,6 @@
 //! `/accountz` and `/accstatz`: accounts, and what went through them.
 
-use jetkv_jetstream::json::GoTime;
+use jetkv_go_compat::GoTime;
 use serde::Serialize;
 
 use super::json::{is_default, time};

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use jetkv_jetstream::json::GoTime;
+use jetkv_go_compat::GoTime;
 use jetkv_protocol::subject;
 use serde::Serialize;
 
@@ -12,10 +12,11 @@ use super::page::Page;
 use super::query::Query;
 use super::subsz::SubscriptionPart;
 use crate::net::{Client, Identity};
-use crate::options::{GoDuration, defaults};
+use crate::options::defaults;
 use crate::router::{Listed, Subscription};
 use crate::snapshot::MonitorSource;
 use crate::state::ClosedClient;
+use jetkv_go_compat::GoDuration;
 
 /// Connections on one page unless asked for otherwise.
 const LIMIT: i64 = 1024;

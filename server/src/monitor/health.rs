@@ -5,8 +5,8 @@ use serde::Serialize;
 
 use super::page::Page;
 use super::query::Query;
-use crate::options::quoted;
 use crate::snapshot::MonitorSource;
+use jetkv_go_compat::quoted;
 
 #[derive(Serialize)]
 struct Health<'a> {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use jetkv_jetstream::json::GoTime;
+use jetkv_go_compat::GoTime;
 use jetkv_jetstream::{AccountUsage, Engine};
 use serde::Serialize;
 
@@ -10,10 +10,10 @@ use super::json::{is_default, time};
 use super::page::Page;
 use super::query::Query;
 use super::streams::{self, StreamPart};
-use crate::banner;
-use crate::options::{JetStreamOptions, Options, quoted};
+use crate::options::{JetStreamOptions, Options};
 use crate::router::Account;
 use crate::snapshot::MonitorSource;
+use jetkv_go_compat::quoted;
 
 /// Accounts on one page unless asked for otherwise.
 const ACCOUNTS_LIMIT: i64 = 1024;
@@ -169,7 +169,7 @@ fn stats(usages: &[(Arc<Account>, AccountUsage)]) -> Stats {
         accounts: usages.len(),
         ha_assets: 0,
         api: Api {
-            level: i64::from(banner::API_LEVEL),
+            level: i64::from(jetkv_go_compat::version::API_LEVEL),
             total: total(usages, |usage| usage.api_total),
             errors: total(usages, |usage| usage.api_errors),
         },

@@ -2,23 +2,8 @@
 
 use std::time::Duration;
 
-use jetkv_jetstream::json::GoTime;
-use serde::{Serialize, Serializer};
-
-/// A number that Go shows without a fraction when it has none.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub(super) struct Number(pub(super) f64);
-
-impl Serialize for Number {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        #[allow(clippy::cast_possible_truncation)]
-        if self.0.fract() == 0.0 && self.0.abs() < 1e15 {
-            serializer.serialize_i64(self.0 as i64)
-        } else {
-            serializer.serialize_f64(self.0)
-        }
-    }
-}
+use jetkv_go_compat::GoTime;
+use serde::Serialize;
 
 /// An object without fields.
 #[derive(Clone, Copy, Debug, Default, Serialize)]
@@ -26,24 +11,6 @@ pub(super) struct Empty {}
 
 pub(super) fn is_default<T: Default + PartialEq>(value: &T) -> bool {
     *value == T::default()
-}
-
-/// Several lines, two blanks for every level.
-pub(super) fn pretty(value: &impl Serialize) -> String {
-    escaped(serde_json::to_string_pretty(value).unwrap_or_default())
-}
-
-/// One line.
-pub(super) fn compact(value: &impl Serialize) -> String {
-    escaped(serde_json::to_string(value).unwrap_or_default())
-}
-
-/// Safe within HTML. These characters occur in strings alone.
-fn escaped(json: String) -> String {
-    if !json.contains(['<', '>', '&']) {
-        return json;
-    }
-    json.replace('<', "\\u003c").replace('>', "\\u003e").replace('&', "\\u0026")
 }
 
 /// A moment, from nanoseconds since 1970.

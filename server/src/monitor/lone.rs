@@ -1,7 +1,7 @@
 //! Pages about other servers: a server that stands alone has none, and says so as nats-server v2.15.2 does.
 
 use hyper::StatusCode;
-use jetkv_jetstream::json::GoTime;
+use jetkv_go_compat::GoTime;
 use serde::Serialize;
 
 use super::json::{Empty, time};

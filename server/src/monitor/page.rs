@@ -1,5 +1,6 @@
 //! A page before it is an HTTP response.
 
+use jetkv_go_compat::json;
 use std::collections::BTreeMap;
 
 use http_body_util::Full;
@@ -8,8 +9,6 @@ use hyper::header::{ACCESS_CONTROL_ALLOW_ORIGIN, CONTENT_TYPE, HeaderValue, X_CO
 use hyper::{Response, StatusCode};
 use parking_lot::Mutex;
 use serde::Serialize;
-
-use super::json;
 
 /// A page: status, kind of content, content.
 #[derive(Debug)]
@@ -34,7 +33,7 @@ impl Page {
 
     /// JSON in one line.
     pub(super) fn compact_json(status: StatusCode, value: &impl Serialize) -> Self {
-        Self { status, kind: Kind::Json, content: json::compact(value) }
+        Self { status, kind: Kind::Json, content: json::to_string(value) }
     }
 
     pub(super) fn html(content: &str) -> Self {

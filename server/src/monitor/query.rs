@@ -2,7 +2,7 @@
 
 use std::num::IntErrorKind;
 
-use crate::options::quoted;
+use jetkv_go_compat::quoted;
 
 /// Parameters of a request.
 #[derive(Debug, Default)]

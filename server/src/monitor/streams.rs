@@ -1,7 +1,7 @@
 //! Streams and consumers in `/jsz`.
 
+use jetkv_go_compat::GoTime;
 use jetkv_jetstream::config::StreamConfig;
-use jetkv_jetstream::json::GoTime;
 use jetkv_jetstream::stream::StreamState;
 use jetkv_jetstream::{AccountId, Engine, StreamDetail};
 use serde::Serialize;

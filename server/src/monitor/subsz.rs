@@ -1,6 +1,6 @@
 //! `/subsz`: subscriptions.
 
-use jetkv_jetstream::json::GoTime;
+use jetkv_go_compat::GoTime;
 use jetkv_protocol::subject;
 use serde::Serialize;
 

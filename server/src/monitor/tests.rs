@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use super::json::{Number, compact, uptime};
+use super::json::uptime;
 use super::page::{Page, Visits};
 use super::query::Query;
 
@@ -17,11 +17,6 @@ fn queries_are_decoded_with_the_texts_of_nats_server() {
     assert_eq!(query.boolean("subs"), Err(subs.to_owned()));
     let cid = "Error decoding uint64 for 'cid': strconv.ParseUint: parsing \"-1\": invalid syntax";
     assert_eq!(query.unsigned("cid"), Err(cid.to_owned()));
-}
-
-#[test]
-fn json_is_written_as_by_go() {
-    assert_eq!(compact(&(Number(2.0), Number(1.5), "a>b")), "[2,1.5,\"a\\u003eb\"]");
 }
 
 #[test]

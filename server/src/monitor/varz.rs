@@ -2,15 +2,16 @@
 
 use std::collections::BTreeMap;
 
-use jetkv_jetstream::json::GoTime;
+use jetkv_go_compat::GoTime;
 use serde::Serialize;
 
 use super::jetstream::{JetStreamPart, jetstream_part};
-use super::json::{Empty, Number, is_default, time, uptime};
+use super::json::{Empty, is_default, time, uptime};
 use super::page::{Page, Visits};
 use crate::banner;
-use crate::options::{NATS_VERSION, WriteTimeout};
+use crate::options::WriteTimeout;
 use crate::snapshot::MonitorSource;
+use jetkv_go_compat::version::SERVER_VERSION;
 
 #[derive(Serialize)]
 struct Varz<'a> {
@@ -33,7 +34,7 @@ struct Varz<'a> {
     http_port: i32,
     http_base_path: &'a str,
     https_port: u16,
-    auth_timeout: Number,
+    auth_timeout: f64,
     max_control_line: usize,
     max_payload: i32,
     max_pending: i64,
@@ -53,7 +54,7 @@ struct Varz<'a> {
     mem: u64,
     cores: usize,
     gomaxprocs: usize,
-    cpu: Number,
+    cpu: f64,
     #[serde(flatten)]
     traffic: TrafficPart,
     http_req_stats: BTreeMap<String, u64>,
@@ -127,7 +128,7 @@ pub(super) fn page(source: &MonitorSource, visits: &Visits) -> Page {
     Page::json(&Varz {
         server_id: source.server_id(),
         server_name: source.server_name(),
-        version: NATS_VERSION,
+        version: SERVER_VERSION,
         proto: 1,
         go: concat!("jetkv", env!("CARGO_PKG_VERSION")),
         host: &host,
@@ -142,7 +143,7 @@ pub(super) fn page(source: &MonitorSource, visits: &Visits) -> Page {
         http_port: options.monitor.port.map_or(0, |port| if port == 0 { -1 } else { i32::from(port) }),
         http_base_path: if options.monitor.base_path == "/" { "" } else { &options.monitor.base_path },
         https_port: 0,
-        auth_timeout: Number(options.auth.timeout.as_secs_f64()),
+        auth_timeout: options.auth.timeout.as_secs_f64(),
         max_control_line: options.limits.max_control_line_bytes,
         max_payload: options.limits.shown_max_payload(),
         max_pending: options.limits.max_pending_bytes,
@@ -165,7 +166,7 @@ pub(super) fn page(source: &MonitorSource, visits: &Visits) -> Page {
         mem: counts.usage.memory_bytes,
         cores,
         gomaxprocs: cores,
-        cpu: Number((counts.usage.cpu_percent * 10.0).round() / 10.0),
+        cpu: (counts.usage.cpu_percent * 10.0).round() / 10.0,
         traffic: traffic(&counts),
         http_req_stats: visits.counts(),
         config_load_time: start,

@@ -88,8 +88,8 @@ impl Connection {
             ("", "", "") => String::new(),
             ("", "", _) if !options.jwt.is_empty() => String::new(),
             ("", "", _) => format!(" - Token \"{REDACTED}\""),
-            ("", user, _) => format!(" - User {}", jetkv_protocol::quoted(user.as_bytes())),
-            (nkey, ..) => format!(" - Nkey {}", jetkv_protocol::quoted(nkey.as_bytes())),
+            ("", user, _) => format!(" - User {}", jetkv_go_compat::quoted(user)),
+            (nkey, ..) => format!(" - Nkey {}", jetkv_go_compat::quoted(nkey)),
         };
         tracing::error!("{} - authentication error{user}", self.client.label());
         self.reject(&Rejection::AuthorizationViolation);
@@ -173,11 +173,11 @@ impl Connection {
             .filter(|part| !part.is_empty())
             .collect();
         if !parts.is_empty() {
-            label.push_str(&format!(" - {}", jetkv_protocol::quoted(parts.join(":").as_bytes())));
+            label.push_str(&format!(" - {}", jetkv_go_compat::quoted(parts.join(":"))));
         }
         if !user_label.is_empty() {
             let who = format!("{}/{user_label}", self.account.name());
-            label.push_str(&format!(" - {}", jetkv_protocol::quoted(who.as_bytes())));
+            label.push_str(&format!(" - {}", jetkv_go_compat::quoted(who)));
         }
         identity.label = label;
         self.client.set_identity(identity);
@@ -201,10 +201,8 @@ impl Connection {
 
     /// Sends INFO with what CONNECT led to.
     pub(super) fn send_info(&mut self) {
-        let info = self.shared.info(&self.client, true);
-        if let Ok(json) = info.to_json() {
-            self.client.queue(|out| encode::info(out, json.as_bytes()));
-        }
+        let json = self.shared.info(&self.client, true).to_json();
+        self.client.queue(|out| encode::info(out, json.as_bytes()));
     }
 
     pub(super) fn pong(&mut self) {

@@ -203,9 +203,8 @@ impl Connection {
     }
 
     fn send_first_info(&self) {
-        if let Ok(json) = self.shared.info(&self.client, false).to_json() {
-            self.client.queue(|out| encode::info(out, json.as_bytes()));
-        }
+        let json = self.shared.info(&self.client, false).to_json();
+        self.client.queue(|out| encode::info(out, json.as_bytes()));
         self.flush();
         settle_with(self.jetstream.as_deref());
     }

@@ -8,9 +8,9 @@ use super::closing::CloseReason;
 use super::connection::Connection;
 use super::outbound::Drained;
 use crate::events;
-use crate::options::GoDuration;
 use crate::router::Subscription;
 use crate::state::ClosedClient;
+use jetkv_go_compat::GoDuration;
 
 impl Connection {
     /// A write took too long: the connection is cut, unless the write is to be tried again.

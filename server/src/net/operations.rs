@@ -178,7 +178,7 @@ impl Connection {
             let snippet = rest.get(..end).unwrap_or_default();
             tracing::error!(
                 "{label} - Client parser ERROR, state=0, i=0: proto='{}...'",
-                jetkv_protocol::quoted(snippet)
+                jetkv_go_compat::quoted(snippet)
             );
         } else {
             tracing::error!("{label} - {error}");

@@ -1,8 +1,9 @@
 //! PUB and HPUB.
 
+use jetkv_go_compat::quoted;
 use jetkv_jetstream::stream::Inbound;
 use jetkv_jetstream::{ApiRequest, OutMsg};
-use jetkv_protocol::{Publish, Rejection, encode, quoted, subject};
+use jetkv_protocol::{Publish, Rejection, encode, subject};
 
 use super::batch::Bench;
 use super::connection::Connection;

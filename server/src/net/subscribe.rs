@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use jetkv_protocol::{Rejection, quoted, subject};
+use jetkv_go_compat::quoted;
+use jetkv_protocol::{Rejection, subject};
 
 use super::batch::{tell_interest, tell_interest_gone};
 use super::connection::Connection;

@@ -1,7 +1,8 @@
 //! The protocol of connections in the log.
 
+use jetkv_go_compat::quoted;
 use jetkv_jetstream::OutMsg;
-use jetkv_protocol::{ClientOp, quoted};
+use jetkv_protocol::ClientOp;
 
 use super::client::Client;
 use super::connection::Connection;

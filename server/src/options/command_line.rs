@@ -6,10 +6,9 @@ use super::flags::{self, Flag, FlagValue, Given};
 use super::model::Options;
 use super::signal_request::SignalRequest;
 use super::usage;
-use super::{quoted, validate};
-
-/// Version of nats-server whose behaviour this program has, and which it gives as its own where clients look.
-pub const NATS_VERSION: &str = "2.15.2";
+use super::validate;
+use jetkv_go_compat::quoted;
+use jetkv_go_compat::version::SERVER_VERSION;
 
 /// Name in messages of the command line; tools look for it.
 const PROGRAM: &str = "nats-server";
@@ -151,7 +150,7 @@ impl Command {
     }
 
     fn version() -> Self {
-        Self::out(&format!("{PROGRAM}: v{NATS_VERSION}\n"))
+        Self::out(&format!("{PROGRAM}: v{SERVER_VERSION}\n"))
     }
 
     fn out(text: &str) -> Self {

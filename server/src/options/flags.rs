@@ -1,7 +1,7 @@
 //! The command line by Go's flag rules: `-x` is `--x`, `-x=v` is `-x v`, switches take no next argument, names are
 //! whole (`-DV` is one), and the first argument that is no flag ends them, as does `--`.
 
-use super::quoted;
+use jetkv_go_compat::quoted;
 
 /// What a flag sets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

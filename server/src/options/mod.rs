@@ -4,7 +4,6 @@ mod auth_model;
 mod command_line;
 mod config;
 pub mod defaults;
-mod duration;
 mod flags;
 mod grammar;
 mod jetstream_model;
@@ -19,9 +18,8 @@ pub use auth_model::{
     AccountJetStreamLimits, AccountLimits, AccountOptions, AuthOptions, ConnectionType, Permissions,
     ResponsePermission, SubjectPermission, UserOptions, is_bcrypt,
 };
-pub use command_line::{Command, CommandLine, Message, NATS_VERSION, OptionsError};
+pub use command_line::{Command, CommandLine, Message, OptionsError};
 pub use config::{ConfigError, Report};
-pub use duration::GoDuration;
 pub use grammar::ParseError;
 pub(crate) use grammar::os_text;
 pub use jetstream_model::{JetStreamLimits, JetStreamOptions};
@@ -30,8 +28,3 @@ pub(crate) use redact::redacted_arguments;
 pub use reload::{Action, Change, ReloadError, diff, friendly_bytes};
 pub use signal_request::SignalRequest;
 pub(crate) use validate::host_and_port;
-
-/// Text between double quotes, as error texts and log lines of nats-server show it.
-pub(crate) fn quoted(text: &str) -> String {
-    jetkv_protocol::quoted(text.as_bytes())
-}

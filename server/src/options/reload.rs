@@ -6,9 +6,9 @@
 use std::fmt;
 
 use super::defaults;
-use super::duration::GoDuration;
 use super::jetstream_model::JetStreamOptions;
 use super::model::{Options, WriteTimeout};
+use jetkv_go_compat::GoDuration;
 
 /// One thing that changes, and what has to be done about it beyond using the new options.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -6,7 +6,7 @@ use std::process;
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::grammar::os_text;
-use super::quoted;
+use jetkv_go_compat::quoted;
 
 /// Names that running servers are looked for under.
 const PROCESS_NAMES: [&str; 2] = ["nats-server", "jetkv"];

@@ -3,9 +3,9 @@
 use jetkv_protocol::subject;
 
 use super::defaults;
-use super::duration::GoDuration;
 use super::model::Options;
-use super::quoted;
+use jetkv_go_compat::GoDuration;
+use jetkv_go_compat::quoted;
 
 /// Checks options. The error is nats-server's text.
 pub(super) fn check(options: &Options) -> Result<(), String> {

@@ -3,9 +3,9 @@
 use jetkv_protocol::ServerInfo;
 
 use super::Shared;
-use crate::banner::{API_LEVEL, RUNTIME};
+use crate::banner::RUNTIME;
 use crate::net::Client;
-use crate::options::NATS_VERSION;
+use jetkv_go_compat::version::{API_LEVEL, SERVER_VERSION};
 
 /// Newest client protocol.
 const PROTOCOL: i64 = 1;
@@ -19,7 +19,7 @@ impl Shared {
         let mut info = ServerInfo {
             server_id: self.identity.id.clone(),
             server_name: self.identity.name.clone(),
-            version: NATS_VERSION.to_owned(),
+            version: SERVER_VERSION.to_owned(),
             proto: PROTOCOL,
             go: RUNTIME.to_owned(),
             host,

@@ -132,7 +132,7 @@ impl Bench {
 
     pub(super) fn create_as(&mut self, json: &str, action: ConsumerAction) -> Result<ConsumerInfo, ApiError> {
         let mut config = ConsumerConfig::default();
-        crate::json::decode_strict(json.as_bytes(), &mut config).unwrap();
+        jetkv_go_compat::json::decode_strict(json.as_bytes(), &mut config).unwrap();
         let info = self.with(|consumers, ctx| consumers.create(ctx, config, action, false))?;
         self.pump();
         Ok(info)

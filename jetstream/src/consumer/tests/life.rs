@@ -12,7 +12,7 @@ fn defaults_are_filled_in_and_printed_in_order() {
     let mut bench = Bench::new();
     let info = bench.create(r#"{"name":"E","ack_policy":"explicit"}"#).unwrap();
     assert_eq!(
-        String::from_utf8(crate::json::to_vec(&info.config)).unwrap(),
+        String::from_utf8(jetkv_go_compat::json::to_vec(&info.config)).unwrap(),
         r#"{"name":"E","deliver_policy":"all","ack_policy":"explicit","ack_wait":30000000000,"max_deliver":-1,"replay_policy":"instant","max_waiting":512,"max_ack_pending":1000,"inactive_threshold":5000000000,"num_replicas":0,"metadata":{"_nats.req.level":"0"}}"#
     );
 }

@@ -212,7 +212,7 @@ fn a_paused_consumer_goes_on_by_itself() {
     let mut bench = Bench::new();
     bench.listen("d");
     bench.create(r#"{"deliver_subject":"d","name":"C"}"#).unwrap();
-    let until = crate::json::GoTime::from_ns((bench.now_ns + 10 * SECOND) as i64);
+    let until = jetkv_go_compat::GoTime::from_ns((bench.now_ns + 10 * SECOND) as i64);
     assert!(bench.with(|consumers, ctx| consumers.pause(ctx, "C", Some(until))).unwrap());
     bench.publish("s.a", "1");
     bench.advance(9 * SECOND);
@@ -231,7 +231,7 @@ fn a_consumer_that_lags_catches_up_without_a_gap_while_messages_come() {
     }
     bench.listen("d");
     let mut config = crate::config::ConsumerConfig::default();
-    crate::json::decode_strict(br#"{"deliver_subject":"d"}"#, &mut config).unwrap();
+    jetkv_go_compat::json::decode_strict(br#"{"deliver_subject":"d"}"#, &mut config).unwrap();
     bench.with(|consumers, ctx| {
         consumers.create(ctx, config, crate::config::ConsumerAction::Create, false).unwrap();
         assert!(consumers.pump(ctx, 10));

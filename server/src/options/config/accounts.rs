@@ -9,7 +9,7 @@ use super::{Draft, permissions};
 use crate::options::auth_model::{AccountJetStreamLimits, AccountLimits, AccountOptions};
 use crate::options::defaults;
 use crate::options::grammar::{Map, Node, Value};
-use crate::options::quoted;
+use jetkv_go_compat::quoted;
 
 /// Reads the `accounts` block: names only, or maps by name.
 pub(super) fn read(node: &Node, draft: &mut Draft, report: &mut Report) -> Checked<()> {

@@ -8,9 +8,9 @@ use super::typed::{boolean, map, string, strings, text};
 use super::{Draft, permissions};
 use crate::options::auth_model::{ConnectionType, Permissions, UserOptions};
 use crate::options::defaults;
-use crate::options::duration::GoDuration;
 use crate::options::grammar::{Node, Value};
-use crate::options::quoted;
+use jetkv_go_compat::GoDuration;
+use jetkv_go_compat::quoted;
 
 /// Seconds above which an authorization timeout is probably a mistake.
 const TIMEOUT_WARN_S: f64 = 60.0;
@@ -176,7 +176,7 @@ fn connection_types(node: &Node, report: &mut Report) -> Checked<Option<BTreeSet
     for name in strings(node, "allowed connection types", report)? {
         match ConnectionType::from_name(&name) {
             Some(kind) => drop(kinds.insert(kind)),
-            None => unknown.push(quoted(&name.to_uppercase())),
+            None => unknown.push(quoted(name.to_uppercase())),
         }
     }
     if !unknown.is_empty() {

@@ -4,10 +4,10 @@ use super::Draft;
 use super::report::{Checked, Problem, Report};
 use super::typed::{boolean, duration, integer, storage_size, string, text};
 use crate::options::defaults;
-use crate::options::duration::GoDuration;
 use crate::options::grammar::{Map, Node, Value};
 use crate::options::jetstream_model::{JetStreamLimits, JetStreamOptions};
-use crate::options::quoted;
+use jetkv_go_compat::GoDuration;
+use jetkv_go_compat::quoted;
 
 /// Disk operations at a time: least and most that may be configured.
 const CONCURRENT_IO: std::ops::RangeInclusive<i64> = 4..=8192;

@@ -5,9 +5,9 @@ use jetkv_protocol::subject::is_valid;
 use super::report::{Checked, Problem, Report};
 use super::typed::{integer, map};
 use crate::options::auth_model::{Permissions, ResponsePermission, SubjectPermission};
-use crate::options::duration::GoDuration;
 use crate::options::grammar::{Node, Value};
-use crate::options::quoted;
+use jetkv_go_compat::GoDuration;
+use jetkv_go_compat::quoted;
 
 /// Reads a `permissions` block.
 pub(super) fn read(node: &Node, report: &mut Report) -> Checked<Permissions> {

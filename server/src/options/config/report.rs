@@ -3,7 +3,7 @@
 use std::fmt;
 
 use crate::options::grammar::{Location, Node};
-use crate::options::quoted;
+use jetkv_go_compat::quoted;
 
 /// One thing that is wrong, and where.
 #[derive(Clone, Debug, PartialEq, Eq)]

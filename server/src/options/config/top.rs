@@ -6,7 +6,7 @@ use super::{Draft, accounts, auth, jetstream};
 use crate::options::defaults;
 use crate::options::grammar::{Map, Node, Value};
 use crate::options::model::{LogOptions, WriteTimeout};
-use crate::options::quoted;
+use jetkv_go_compat::quoted;
 
 /// Whether a group of keys has the key. A wrong value is a known key all the same.
 type Known = Checked<bool>;

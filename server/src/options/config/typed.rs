@@ -1,9 +1,9 @@
 //! Values as the type that a key wants, or nats-server's words for why not.
 
 use super::report::{Checked, Problem, Report};
-use crate::options::duration::GoDuration;
 use crate::options::grammar::{Map, Node, Value};
-use crate::options::quoted;
+use jetkv_go_compat::GoDuration;
+use jetkv_go_compat::quoted;
 
 fn wrong_type(node: &Node, wanted: &str) -> Problem {
     Problem::at(node, format!("interface conversion: interface {{}} is {}, not {wanted}", node.value.kind()))

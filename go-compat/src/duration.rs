@@ -5,7 +5,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use super::quoted;
+use crate::quoted;
 
 const NS_PER_US: i64 = 1_000;
 const NS_PER_MS: i64 = 1_000_000;
@@ -18,7 +18,10 @@ const NS_PER_HOUR: i64 = 60 * NS_PER_MINUTE;
 pub struct GoDuration(pub i64);
 
 impl GoDuration {
-    /// Reads a length of time. The error is Go's text.
+    /// Reads a length of time: `300ms`, `-1.5h`, `2h45m`.
+    ///
+    /// # Errors
+    /// Go's text.
     pub fn parse(text: &str) -> Result<Self, String> {
         let invalid = || format!("time: invalid duration {}", quoted(text));
         let (negative, unsigned) = match text.strip_prefix(['-', '+']) {
@@ -46,6 +49,7 @@ impl GoDuration {
     }
 
     /// The same as an unsigned length; a negative one is none at all.
+    #[must_use]
     pub fn as_duration(self) -> Duration {
         Duration::from_nanos(u64::try_from(self.0).unwrap_or(0))
     }

@@ -1,6 +1,6 @@
 //! Finds the extent of JSON values, with Go's syntax errors.
 
-use super::encode::quote_char;
+use crate::quoted_byte;
 use smallvec::SmallVec;
 use std::borrow::Cow;
 
@@ -12,11 +12,16 @@ pub struct Value<'a> {
 
 /// Why a text is not JSON.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum ScanError {
+pub enum ScanError {
     /// The text ends before the value does.
     End,
     /// A byte that cannot stand where it stands; `offset` counts the bytes up to and with it.
-    Syntax { text: String, offset: usize },
+    Syntax {
+        /// What is wrong, in Go's words.
+        text: String,
+        /// Bytes read until then.
+        offset: usize,
+    },
 }
 
 /// Go's limit.
@@ -48,7 +53,7 @@ pub(super) fn next_value(data: &[u8], from: usize) -> Result<Option<(Value<'_>, 
 }
 
 /// The one value that `data` holds.
-pub(crate) fn whole_value(data: &[u8]) -> Result<Value<'_>, ScanError> {
+pub fn whole_value(data: &[u8]) -> Result<Value<'_>, ScanError> {
     let Some((value, end)) = next_value(data, 0)? else { return Err(ScanError::End) };
     match skip_space(data, end) {
         None => Ok(value),
@@ -67,7 +72,7 @@ fn is_space(byte: u8) -> bool {
 
 fn syntax(data: &[u8], at: usize, context: &str) -> ScanError {
     let byte = data.get(at).copied().unwrap_or_default();
-    ScanError::Syntax { text: format!("invalid character {} {context}", quote_char(byte)), offset: at + 1 }
+    ScanError::Syntax { text: format!("invalid character {} {context}", quoted_byte(byte)), offset: at + 1 }
 }
 
 struct Scan<'a> {

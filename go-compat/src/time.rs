@@ -222,7 +222,7 @@ impl Parser<'_> {
 }
 
 fn quote(text: &str) -> String {
-    super::go_quote(text.as_bytes())
+    crate::quoted(text)
 }
 
 fn is_leap(year: i64) -> bool {

@@ -1,7 +1,7 @@
 //! Fills Rust values from JSON by Go's rules and with Go's errors.
 
 use super::scan::{Kind, ScanError, Value, next_value, whole_value};
-use super::time::GoTime;
+use crate::{GoTime, quoted};
 use std::collections::BTreeMap;
 
 /// Something that JSON can fill in. Fields that the JSON does not name keep their values.
@@ -106,7 +106,7 @@ impl Decoder {
             match T::find(key, false).or_else(|| T::find(key, true)) {
                 Some(name) => target.set(name, field, self),
                 None if self.strict => {
-                    self.save(format!("json: unknown field {}", super::go_quote(key.as_bytes())));
+                    self.save(format!("json: unknown field {}", quoted(key)));
                 }
                 None => {}
             }
@@ -223,30 +223,33 @@ decode_number!(i64 as "int64", i32 as "int32", u64 as "uint64", u16 as "uint16",
 
 /// Decodes Go's `int`.
 #[derive(Debug)]
-pub(crate) struct Int;
+pub struct Int;
 
 impl Int {
-    pub(crate) fn decode(target: &mut i64, value: Value<'_>, decoder: &mut Decoder) {
+    /// Fills `target`.
+    pub fn decode(target: &mut i64, value: Value<'_>, decoder: &mut Decoder) {
         decode_number(target, value, decoder, "int");
     }
 }
 
 /// Decodes Go's `time.Duration`, nanoseconds.
 #[derive(Debug)]
-pub(crate) struct Duration;
+pub struct Duration;
 
 impl Duration {
-    pub(crate) fn decode(target: &mut i64, value: Value<'_>, decoder: &mut Decoder) {
+    /// Fills `target`.
+    pub fn decode(target: &mut i64, value: Value<'_>, decoder: &mut Decoder) {
         decode_number(target, value, decoder, "time.Duration");
     }
 }
 
 /// Decodes a list of Go's `time.Duration`, nanoseconds.
 #[derive(Debug)]
-pub(crate) struct Durations;
+pub struct Durations;
 
 impl Durations {
-    pub(crate) fn decode(target: &mut Vec<i64>, value: Value<'_>, decoder: &mut Decoder) {
+    /// Fills `target`.
+    pub fn decode(target: &mut Vec<i64>, value: Value<'_>, decoder: &mut Decoder) {
         match value.kind() {
             Kind::Null => target.clear(),
             Kind::Array => {
@@ -345,6 +348,7 @@ impl Decode for GoTime {
 
 /// Says how JSON fills a struct: `go_struct! { Type as "GoName" { "key" => field, "key" => field as Duration, } }`,
 /// with `embed "GoName" => field: Type,` before the fields for an embedded struct.
+#[macro_export]
 macro_rules! go_struct {
     ($type:ty as $go:literal { $(embed $embed:literal => $inner:ident: $inner_type:ty,)?
         $($key:literal => $field:ident $(as $codec:ident)?,)* }) => {
@@ -393,4 +397,3 @@ macro_rules! go_struct {
         $crate::json::$codec::decode(&mut $self.$field, $value, $decoder)
     };
 }
-pub(crate) use go_struct;

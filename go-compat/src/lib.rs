@@ -1,0 +1,17 @@
+//! What imitates Go, once: the JSON, the durations, the quoting and the times that clients of nats-server read and match,
+//! and the versions that JetKV stands in for.
+//!
+//! Everything here is text in a form that Go's standard library or nats-server v2.15.2 fixed. Nothing here knows of messages,
+//! streams or connections.
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing))]
+
+pub mod base62;
+mod duration;
+pub mod json;
+mod quote;
+mod time;
+pub mod version;
+
+pub use duration::GoDuration;
+pub use quote::{push_quoted, quoted, quoted_byte};
+pub use time::{GoTime, write_time};
