@@ -105,6 +105,9 @@ pub enum EngineError {
     /// No such account is enabled.
     #[error("JetStream not enabled for account")]
     NotEnabled,
+    /// The host could not start a thread that the engine is to run on.
+    #[error("cannot start a thread: {0}")]
+    Thread(#[source] std::io::Error),
 }
 
 /// A JetStream engine. All methods may be called from any thread.

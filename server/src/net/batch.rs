@@ -8,7 +8,7 @@ use jetkv_jetstream::{AccountId, Outbox};
 
 use super::client::Client;
 use super::{touched, turn};
-use crate::jetstream::JetStream;
+use crate::jetstream::{JetStream, QueuedRequest};
 use crate::router::{Account, Listed, RouteCache, Subscription, Target};
 use crate::state::Shared;
 
@@ -22,8 +22,11 @@ pub(super) struct Bench {
     pub cache: RouteCache,
     /// Streams with publishes that are not committed yet.
     pub streams: Vec<Arc<Stream>>,
-    /// Answers of the JetStream API.
+    /// Answers of the JetStream API, in `answers_in`, that leave at the end of the batch.
     pub answers: Outbox,
+    pub answers_in: Option<AccountId>,
+    /// Requests of the JetStream API that wait for the end of the batch to be queued.
+    pub requests: Vec<QueuedRequest>,
     pub tally: Tally,
     /// When a stream last took a message of the batch, nanoseconds since 1970; 0 where none did.
     pub now_ns: u64,
@@ -57,11 +60,25 @@ impl Bench {
         touch(&mut self.streams, stream);
     }
 
-    /// Commits what was published to streams so far.
-    pub(super) fn commit(&mut self, jetstream: Option<&JetStream>) {
+    /// Whether requests of the API came, whose answers leave behind what was published before them.
+    pub(super) fn has_requests(&self) -> bool {
+        self.answers_in.is_some() || !self.requests.is_empty()
+    }
+
+    /// Commits what was published to streams so far, lets answers leave behind that, and queues requests.
+    pub(super) fn commit(&mut self, shared: &Shared, jetstream: Option<&JetStream>) {
         if let Some(jetstream) = jetstream {
+            if self.has_requests() {
+                turn::commit();
+            }
             for stream in self.streams.drain(..) {
                 jetstream.commit(&stream);
+            }
+            if let Some(account) = self.answers_in.take() {
+                jetstream.deliver_all(account, &mut self.answers);
+            }
+            if !self.requests.is_empty() {
+                jetstream.submit(shared, self.requests.drain(..));
             }
         }
         self.streams.clear();

@@ -67,7 +67,7 @@ pub(super) struct Connection {
     /// A receiver that is so full that this producer should wait.
     pub stalling: Option<Arc<Client>>,
     /// Made when first needed.
-    pub client_info: Option<ClientInfo>,
+    pub client_info: Option<Arc<ClientInfo>>,
     /// The subject that is being published, once renamed; kept for its memory.
     pub renamed: Vec<u8>,
     pub read_half: OwnedReadHalf,
@@ -224,9 +224,9 @@ impl Connection {
     }
 
     /// The client as the engine shows it in advisories.
-    pub(super) fn client_info(&mut self) -> &ClientInfo {
+    pub(super) fn client_info(&mut self) -> &Arc<ClientInfo> {
         let (shared, client) = (&self.shared, &self.client);
-        self.client_info.get_or_insert_with(|| events::client_info(shared, client))
+        self.client_info.get_or_insert_with(|| Arc::new(events::client_info(shared, client)))
     }
 
     async fn run(&mut self) -> CloseReason {

@@ -122,7 +122,7 @@ impl Connection {
             ClientOp::Pong => self.pong(),
             ClientOp::Connect(json) => {
                 // What follows belongs to another user; the engine must not see it mixed with what came before.
-                bench.commit(self.jetstream.as_deref());
+                bench.commit(&self.shared, self.jetstream.as_deref());
                 return self.connect(json);
             }
             ClientOp::Ok => {}
@@ -143,9 +143,9 @@ impl Connection {
     /// The end of a batch: one commit for each stream, then one write for each connection. Where other connections
     /// of the thread were ready too, a batch `may_share` the commit with theirs, and all that follows from it.
     fn finish_batch(&mut self, bench: &mut Bench, may_share: bool) {
-        let shares = may_share && turn::share(bench, self.jetstream.as_ref());
-        let publishes = !bench.streams.is_empty();
-        bench.commit(self.jetstream.as_deref());
+        let shares = may_share && !bench.has_requests() && turn::share(bench, self.jetstream.as_ref());
+        let publishes = !bench.streams.is_empty() || bench.has_requests();
+        bench.commit(&self.shared, self.jetstream.as_deref());
         if bench.tally.in_msgs > 0 || bench.tally.subscriptions > 0 {
             let now_ns = std::mem::take(&mut bench.now_ns);
             self.client.set_active(if now_ns == 0 { self.shared.clock.now_ns() } else { now_ns });

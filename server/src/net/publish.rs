@@ -8,7 +8,7 @@ use jetkv_protocol::{Publish, Rejection, encode, subject};
 use super::batch::Bench;
 use super::connection::Connection;
 use crate::events;
-use crate::jetstream::{ControlSubject, JetStream};
+use crate::jetstream::{ControlSubject, JetStream, QueuedRequest};
 use crate::router::{Origin, route};
 
 /// Prefixes that a client may not publish on.
@@ -130,16 +130,7 @@ impl Connection {
             match control {
                 // An account without JetStream is told so.
                 Some(ControlSubject::Api) => {
-                    bench.commit(Some(&jetstream));
-                    let request = ApiRequest {
-                        account: self.account.id(),
-                        subject: msg.to,
-                        reply: msg.reply,
-                        headers: msg.headers,
-                        payload: msg.payload,
-                        client: Some(self.client_info()),
-                    };
-                    return jetstream.serve(&request, &mut bench.answers);
+                    return self.api_request(bench, &jetstream, msg);
                 }
                 Some(ControlSubject::Control) if self.account.has_jetstream() => {
                     let account = self.account.id();
@@ -159,6 +150,21 @@ impl Connection {
         // The request itself counts in the numbers that it asks for.
         bench.count(&self.shared, &self.account, &self.client);
         events::serve(&self.shared, &self.client, msg)
+    }
+
+    /// Serves a request of the JetStream API, or leaves it to be queued; tells whether anything serves its subject.
+    fn api_request(&mut self, bench: &mut Bench, jetstream: &JetStream, msg: OutMsg<'_>) -> bool {
+        let account = self.account.id();
+        let (subject, reply, headers, payload) = (msg.to, msg.reply, msg.headers, msg.payload);
+        let client = self.client_info();
+        let request = ApiRequest { account, subject, reply, headers, payload, client: Some(client) };
+        if jetstream.queues(account, subject) {
+            bench.requests.push(QueuedRequest::new(&request, client));
+            return true;
+        }
+        let Bench { answers, streams, answers_in, .. } = bench;
+        *answers_in = Some(account);
+        jetstream.serve_here(&request, answers, |stream| super::batch::touch(streams, stream))
     }
 
     /// Tells a client that asked for it that nobody got its request. Only a plain subscription of its own to the

@@ -1,0 +1,119 @@
+//! The way of a request of the JetStream API.
+//!
+//! Gets of messages and pull requests are served by the thread that read them; what they answer leaves at the end of the
+//! read. Everything else waits, from the end of the read that brought it, for one of the threads that do nothing else:
+//! so a request, however long it takes, holds up no connection. As in nats-server v2.15.2, a request that is followed
+//! in the same packet by the subscription to its answer is answered.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use jetkv_jetstream::stream::Stream;
+use jetkv_jetstream::{AccountId, ApiRequest, Host as _, Outbox, SyncPolicy};
+use parking_lot::Mutex;
+
+use super::JetStream;
+use super::queue::Lane;
+use super::request::QueuedRequest;
+use crate::events;
+use crate::state::Shared;
+
+/// Time between two lines of the log on dropped requests (nats-server v2.15.2).
+const WARN_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Answer to the system account, which can have no streams.
+const NOT_FOR_SYSTEM: &[u8] = br#"{"type":"io.nats.jetstream.api.v1.system_response","error":{"code":503,"err_code":10039,"description":"JetStream not enabled for account"}}"#;
+
+/// When dropped requests were last told of in the log.
+#[derive(Default)]
+pub(super) struct Warned(Mutex<Option<Instant>>);
+
+impl Warned {
+    fn is_due(&self) -> bool {
+        let mut last = self.0.lock();
+        let due = last.is_none_or(|last| last.elapsed() >= WARN_INTERVAL);
+        if due {
+            *last = Some(Instant::now());
+        }
+        due
+    }
+}
+
+impl JetStream {
+    /// Whether a request on `subject` waits for its turn ([`submit`](Self::submit)). All others are served by the thread
+    /// that read them ([`serve_here`](Self::serve_here)).
+    #[inline]
+    pub(crate) fn queues(&self, account: AccountId, subject: &[u8]) -> bool {
+        Lane::of(subject).is_some() && !self.is_closed_to(account, subject)
+    }
+
+    /// Whether the account is the system account, which has nothing of what the request is about.
+    fn is_closed_to(&self, account: AccountId, subject: &[u8]) -> bool {
+        let rest = subject.strip_prefix(b"$JS.API.").unwrap_or_default();
+        (rest.starts_with(b"STREAM.") || rest.starts_with(b"CONSUMER."))
+            && self.host.shared.accounts.is_system(account)
+    }
+
+    /// Serves a request on this thread; tells whether anything serves its subject. Answers are added to `answers`, which
+    /// the caller lets leave. Streams that have something to commit then are shown to `touched`.
+    pub(crate) fn serve_here(
+        &self,
+        request: &ApiRequest<'_>,
+        answers: &mut Outbox,
+        touched: impl FnOnce(&Arc<Stream>),
+    ) -> bool {
+        if self.is_closed_to(request.account, request.subject) {
+            if !request.reply.is_empty() {
+                answers.push_with(request.reply, |out| out.extend_from_slice(NOT_FOR_SYSTEM));
+            }
+            return true;
+        }
+        let outcome = if answers.is_empty() || self.engine.config().sync != SyncPolicy::Always {
+            self.engine.api_when_durable(request, answers)
+        } else {
+            // Those that are there already do not wait for what this request met.
+            let mut own = Outbox::new();
+            let outcome = self.engine.api_when_durable(request, &mut own);
+            own.iter().for_each(|answer| answers.push(answer));
+            outcome
+        };
+        if let Some(stream) = &outcome.stream {
+            touched(stream);
+        }
+        !outcome.no_responders
+    }
+
+    /// Serves a request, lets its answers leave, and then what else came of it.
+    pub(super) fn serve(&self, request: &ApiRequest<'_>, answers: &mut Outbox) {
+        let mut to_commit = None;
+        self.serve_here(request, answers, |stream| to_commit = Some(Arc::clone(stream)));
+        self.deliver_all(request.account, answers);
+        if let Some(stream) = to_commit {
+            self.commit(&stream);
+        }
+    }
+
+    /// Routes `answers`, and empties it.
+    pub(crate) fn deliver_all(&self, account: AccountId, answers: &mut Outbox) {
+        for answer in answers.iter() {
+            self.host.deliver(account, answer);
+        }
+        answers.clear();
+    }
+
+    /// Has requests served by the threads for that. A queue that is full drops all that is in it, and says so.
+    pub(crate) fn submit(&self, shared: &Shared, requests: impl Iterator<Item = QueuedRequest>) {
+        let options = shared.options();
+        for request in requests {
+            let Some(lane) = Lane::of(request.subject()) else { continue };
+            let dropped = self.api.push(lane, request, lane.limit(&options.jetstream));
+            if dropped == 0 {
+                continue;
+            }
+            if self.warned.is_due() {
+                tracing::warn!("{} limit reached, dropping {dropped} requests", lane.name());
+            }
+            events::api_limit_reached(shared, dropped as u64);
+        }
+    }
+}

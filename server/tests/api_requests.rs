@@ -1,0 +1,238 @@
+//! Requests of the JetStream API wait for threads of their own.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod common;
+
+use std::time::{Duration, Instant};
+
+use common::{Wire, options, start};
+use jetkv::Server;
+use jetkv::options::{AccountOptions, Options, UserOptions};
+use tempfile::TempDir;
+
+fn with_streams() -> (TempDir, Options) {
+    let directory = tempfile::tempdir().unwrap();
+    let mut options = options();
+    options.jetstream.enabled = true;
+    options.jetstream.store_dir = Some(directory.path().to_owned());
+    (directory, options)
+}
+
+/// A request to the API, as a client writes it.
+fn request(subject: &str, reply: &str, body: &str) -> String {
+    format!("PUB $JS.API.{subject} {reply} {}\r\n{body}\r\n", body.len())
+}
+
+/// The next message: its subject, and headers and payload.
+fn message(wire: &mut Wire) -> (String, String) {
+    let line = loop {
+        let line = wire.line();
+        if line != "PING" {
+            break line;
+        }
+    };
+    let words: Vec<&str> = line.split(' ').collect();
+    assert!(matches!(words[0], "MSG" | "HMSG"), "{line}");
+    let size: usize = words.last().unwrap().parse().unwrap();
+    let body = wire.take(size + 2);
+    (words[1].to_owned(), String::from_utf8_lossy(&body).into_owned())
+}
+
+/// Makes a request and waits for its answer.
+fn ask(wire: &mut Wire, subject: &str, body: &str) -> String {
+    wire.send(&format!("SUB _ask 9\r\nUNSUB 9 1\r\n{}", request(subject, "_ask", body)));
+    let (to, answer) = message(wire);
+    assert_eq!(to, "_ask");
+    answer
+}
+
+fn create(wire: &mut Wire, name: &str, subjects: &str) {
+    let config = format!(
+        r#"{{"name":"{name}","subjects":["{subjects}"],"storage":"memory","allow_direct":true,"max_msgs_per_subject":1}}"#
+    );
+    let answer = ask(wire, &format!("STREAM.CREATE.{name}"), &config);
+    assert!(answer.contains("\"did_create\":true"), "{answer}");
+}
+
+fn with_bucket() -> (TempDir, Server, Wire) {
+    let (directory, options) = with_streams();
+    let server = start(options);
+    let mut wire = Wire::client(&server);
+    create(&mut wire, "KV", "kv.>");
+    (directory, server, wire)
+}
+
+/// Puts a value under each of `keys` keys.
+fn fill(wire: &mut Wire, keys: usize) {
+    let puts: String = (0..keys).map(|key| format!("PUB kv.a.{key} 1\r\nx\r\n")).collect();
+    wire.send(&puts);
+    wire.send("SUB _last 8\r\nUNSUB 8 1\r\nPUB kv.a.0 _last 1\r\nx\r\n");
+    assert_eq!(message(wire).0, "_last");
+}
+
+#[test]
+fn a_request_is_answered_where_the_subscription_to_the_answer_comes_behind_it() {
+    let (_directory, server, mut wire) = with_bucket();
+    fill(&mut wire, 1);
+    let durable = r#"{"stream_name":"KV","config":{"durable_name":"C","ack_policy":"explicit"}}"#;
+    assert!(ask(&mut wire, "CONSUMER.DURABLE.CREATE.KV.C", durable).contains("\"name\":\"C\""));
+    for (subject, body) in [
+        ("INFO", ""),
+        ("STREAM.INFO.KV", ""),
+        ("STREAM.NAMES", ""),
+        ("CONSUMER.INFO.KV.C", ""),
+        ("STREAM.MSG.GET.KV", r#"{"seq":1}"#),
+        ("STREAM.MSG.GET.KV", r#"{"last_by_subj":"kv.a.0"}"#),
+        ("DIRECT.GET.KV", r#"{"last_by_subj":"kv.a.0"}"#),
+        ("DIRECT.GET.KV.kv.a.0", ""),
+    ] {
+        let mut late = Wire::client(&server);
+        late.send(&format!("{}SUB _late 1\r\n", request(subject, "_late", body)));
+        assert_eq!(message(&mut late).0, "_late", "{subject}");
+    }
+}
+
+#[test]
+fn answers_leave_behind_the_acknowledgements_of_what_was_published_before() {
+    let (_directory, _server, mut wire) = with_bucket();
+    let put = "PUB kv.x ack 1\r\nx\r\n";
+    let get = request("DIRECT.GET.KV.kv.x", "get", "");
+    let info = request("STREAM.INFO.KV", "info", "");
+    wire.send(&format!("SUB ack 1\r\nSUB get 2\r\nSUB info 3\r\n{put}{get}{put}{get}{put}{info}"));
+    let answers: Vec<(String, String)> = (0..6).map(|_| message(&mut wire)).collect();
+    let order: Vec<&str> = answers.iter().map(|(to, _)| to.as_str()).collect();
+    assert_eq!(order, ["ack", "ack", "ack", "get", "get", "info"]);
+    assert!(answers[3].1.contains("Nats-Sequence: 1\r\n") && answers[4].1.contains("Nats-Sequence: 2\r\n"));
+    assert!(answers[5].1.contains("\"last_seq\":3"), "{}", answers[5].1);
+}
+
+fn user(name: &str, account: &str) -> UserOptions {
+    UserOptions {
+        username: name.into(),
+        password: "p".into(),
+        account: Some(account.into()),
+        permissions: None,
+        allowed_connection_types: None,
+    }
+}
+
+#[test]
+fn a_full_queue_drops_what_waits_in_it_and_says_how_much() {
+    let (_directory, mut options) = with_streams();
+    options.accounts = ["A", "SYS"].map(AccountOptions::new).into();
+    options.accounts[0].jetstream = Some(jetkv::options::AccountJetStreamLimits::default());
+    options.system_account = Some("SYS".into());
+    options.auth.users = vec![user("a", "A"), user("s", "SYS")];
+    options.jetstream.request_queue_limit = 4;
+    let server = start(options);
+    let mut system = Wire::client_with(&server, ",\"user\":\"s\",\"pass\":\"p\"");
+    system.send("SUB $JS.EVENT.ADVISORY.API.LIMIT_REACHED 1\r\n");
+    system.expect_nothing();
+    let mut wire = Wire::client_with(&server, ",\"user\":\"a\",\"pass\":\"p\"");
+    create(&mut wire, "KV", "kv.>");
+    wire.send("SUB _answer 1\r\n");
+    // The threads take requests out meanwhile; sooner or later they are slower than one read.
+    let burst = request("STREAM.MSG.GET.KV", "_none", r#"{"seq":1}"#).repeat(500);
+    wire.send(&burst);
+    system.send("PING\r\n");
+    let mut burst_again = 0;
+    let advisory = loop {
+        let line = system.line();
+        if line == "PONG" {
+            burst_again += 1;
+            assert!(burst_again < 10_000, "the queue never filled");
+            wire.send(&burst);
+            system.send("PING\r\n");
+        } else if line.starts_with("MSG $JS.EVENT.ADVISORY.API.LIMIT_REACHED 1 ") {
+            break system.line();
+        }
+    };
+    assert!(advisory.contains("\"type\":\"io.nats.jetstream.advisory.v1.api_limit_reached\""), "{advisory}");
+    assert!(advisory.contains("\"dropped\":4"), "{advisory}");
+    // What comes when there is room again is served. All of the bursts is queued or dropped once a PING behind them is
+    // answered, and what is queued is served before what asks how things are.
+    wire.expect_nothing();
+    assert!(ask(&mut wire, "INFO", "").contains("\"streams\":1"));
+    assert!(ask(&mut wire, "STREAM.MSG.GET.KV", r#"{"seq":1}"#).contains("no message found"));
+}
+
+/// Connections of one client each, on every thread of the server.
+fn idle_connections(server: &Server) -> Vec<Wire> {
+    let threads = std::thread::available_parallelism().map_or(1, Into::into);
+    (0..=threads).map(|_| Wire::client(server)).collect()
+}
+
+/// How long it took until each of `idle` had answered a PING.
+fn round(idle: &mut [Wire]) -> Duration {
+    let began = Instant::now();
+    idle.iter_mut().for_each(|wire| wire.send("PING\r\n"));
+    idle.iter_mut().for_each(|wire| wire.expect("PONG\r\n"));
+    began.elapsed()
+}
+
+/// A burst is long enough to tell a connection that waits for all of it from one that does not.
+const LONG: Duration = Duration::from_millis(500);
+/// Part of a burst's time that an idle connection may wait, and the multiple of what it waits without a burst.
+const PART: u32 = 3;
+const MULTIPLE: u32 = 50;
+
+/// Sends bursts of `request`, twice as many each time until they take long, and compares what idle connections wait
+/// with that, and with what they wait without.
+fn flood(server: &Server, request: &str) {
+    let mut idle = idle_connections(server);
+    let without = (0..20).map(|_| round(&mut idle)).max().unwrap();
+    let mut count = 25;
+    loop {
+        let mut flooding = Wire::client(server);
+        flooding.send("SUB _flood 1\r\n");
+        let burst = request.repeat(count);
+        let (took, longest) = std::thread::scope(|scope| {
+            let began = Instant::now();
+            let served = scope.spawn(move || {
+                flooding.send(&burst);
+                (0..count).for_each(|_| assert_eq!(message(&mut flooding).0, "_flood"));
+                began.elapsed()
+            });
+            let mut longest = Duration::ZERO;
+            while !served.is_finished() {
+                longest = longest.max(round(&mut idle));
+            }
+            (served.join().unwrap(), longest)
+        });
+        if took >= LONG || count >= 1_600 {
+            assert!(
+                longest < took / PART || longest < without * MULTIPLE,
+                "{count} of {request:?} took {took:?}; idle connections waited {longest:?}, without it {without:?}"
+            );
+            return;
+        }
+        count *= 2;
+    }
+}
+
+#[test]
+fn no_flood_of_requests_makes_idle_connections_wait_for_it() {
+    let (_directory, server, mut wire) = with_bucket();
+    fill(&mut wire, 10_000);
+    let none = "kv.*.*.none";
+    let filters: Vec<String> = (0..50).map(|number| format!("\"kv.*.{number}\"")).collect();
+    let many = filters.join(",");
+    for (subject, body) in [
+        ("STREAM.INFO.KV", r#"{"subjects_filter":">"}"#.to_owned()),
+        ("STREAM.PURGE.KV", format!(r#"{{"filter":"{none}"}}"#)),
+        ("STREAM.MSG.GET.KV", format!(r#"{{"seq":1,"next_by_subj":"{none}"}}"#)),
+        (
+            "CONSUMER.CREATE.KV",
+            format!(
+                r#"{{"stream_name":"KV","config":{{"filter_subject":"{none}","deliver_policy":"last_per_subject"}}}}"#
+            ),
+        ),
+        (
+            "CONSUMER.CREATE.KV",
+            format!(r#"{{"stream_name":"KV","config":{{"filter_subjects":[{many}],"ack_policy":"none"}}}}"#),
+        ),
+    ] {
+        flood(&server, &request(subject, "_flood", &body));
+    }
+}
