@@ -69,6 +69,8 @@ struct Recovery {
     expiries: Vec<(u64, i64)>,
     /// The highest sequence that anything speaks of, and its time.
     newest: (u64, i64),
+    /// The highest first sequence that an `N.idx` tells.
+    first_seq: u64,
     /// The highest sequence that nats-server will find in the blocks.
     told_seq: u64,
     /// Where the last block must be cut.
@@ -112,6 +114,7 @@ impl FileStore {
             damaged: BTreeMap::new(),
             expiries: Vec::new(),
             newest: (0, 0),
+            first_seq: 0,
             told_seq: 0,
             cut: None,
         };
@@ -270,9 +273,9 @@ impl Recovery {
 
     /// The end of an emptied block, and messages of which there are no records.
     fn take_old_index(&mut self, old_index: Option<&OldIndex>) {
-        if let Some(old_index) = old_index
-            && old_index.last_seq > self.newest.0
-        {
+        let Some(old_index) = old_index else { return };
+        self.first_seq = self.first_seq.max(old_index.first_seq);
+        if old_index.last_seq > self.newest.0 {
             self.newest = (old_index.last_seq, old_index.last_ts_ns);
         }
     }
@@ -280,10 +283,10 @@ impl Recovery {
     fn take_record(&mut self, taken: &mut Taken, at: usize, record: &Record<'_>) {
         let Taken { block, subjects, old_index, .. } = taken;
         let seq = record.seq;
-        if seq > self.newest.0 || (seq == self.newest.0 && record.kind != Kind::Tombstone) {
-            // An erasure in place leaves no time.
-            let ts_ns = if record.ts_ns == 0 { self.newest.1 } else { record.ts_ns };
-            self.newest = (seq, ts_ns);
+        // An erasure in place leaves no time.
+        let dated = record.kind != Kind::Tombstone && record.ts_ns != 0;
+        if seq > self.newest.0 || (seq == self.newest.0 && dated) {
+            self.newest = (seq, record.ts_ns);
         }
         let in_order = (block.records == 0 || seq > block.last_seq) && seq < self.ceiling && seq != 0;
         if record.kind != Kind::Tombstone && !in_order {
@@ -402,7 +405,11 @@ impl Recovery {
             bytes: self.blocks.iter().map(|block| block.live_bytes).sum(),
             first_seq: match first {
                 Some((seq, _)) => seq,
-                None if last_seq == 0 && self.blocks.iter().all(|block| block.len == 0) => 0,
+                // Some servers say 1 of a stream that never held anything.
+                None if last_seq == 0 && self.blocks.iter().all(|block| block.len == 0) => {
+                    let told = self.index_db.as_ref().map_or(0, |index| index.totals.first_seq);
+                    self.first_seq.max(told).min(1)
+                }
                 None => last_seq + 1,
             },
             last_seq,
