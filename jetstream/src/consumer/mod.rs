@@ -9,6 +9,7 @@ mod advisory;
 mod deliver;
 mod flow;
 mod info;
+mod leftover;
 mod lifecycle;
 mod next;
 mod persist;

@@ -199,6 +199,7 @@ impl Engine {
         let stream = self.install(account, config, created_ns, Box::new(store));
         let consumers =
             storage.consumers(&account.share.name, &stored.name).map_err(|error| error.to_string());
+        let mut all_known = true;
         for consumer in consumers? {
             let place = format!("consumer '{}' of stream '{}'", consumer.name, stored.name);
             let read = consumer.meta.and_then(|meta| decode_consumer(&meta));
@@ -206,6 +207,7 @@ impl Engine {
                 problems.push(format!("{place}: {problem}; it begins anew"));
                 None
             });
+            all_known &= state.is_some();
             let mut inner = stream.lock();
             let (consumers, mut ctx) = inner.parts();
             let restored = read.and_then(|(created_ns, config)| {
@@ -215,7 +217,13 @@ impl Engine {
             });
             if let Err(problem) = restored {
                 problems.push(format!("{place}: {problem}"));
+                all_known = false;
             }
+        }
+        if all_known {
+            let mut inner = stream.lock();
+            let (consumers, mut ctx) = inner.parts();
+            consumers.remove_leftovers(&mut ctx);
         }
         stream.lock().consumers.keep_in(Box::new(consumer_files(storage, account, &stream)));
         Ok(stream)
