@@ -15,7 +15,7 @@ use jetkv_go_compat::quoted;
 pub(super) fn read(node: &Node, draft: &mut Draft, report: &mut Report) -> Checked<()> {
     match &node.value {
         Value::Array(names) => {
-            for element in names {
+            for element in names.iter() {
                 match name_only(element, &draft.options.accounts) {
                     Ok(name) => draft.options.accounts.push(AccountOptions::new(name)),
                     Err(problem) => report.error(problem),

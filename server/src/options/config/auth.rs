@@ -125,7 +125,7 @@ pub(super) fn users(node: &Node, report: &mut Report) -> Checked<Vec<UserOptions
         return Err(Problem::at(node, text));
     };
     let mut users = Vec::with_capacity(elements.len());
-    for element in elements {
+    for element in elements.iter() {
         if let Value::Map(_) = element.value {
             users.push(user(element, report)?);
         } else {

@@ -78,7 +78,7 @@ fn subjects(node: &Node, with_queue: bool) -> Checked<Option<Vec<String>>> {
     match &node.value {
         Value::String(subject) => found.push(subject.clone()),
         Value::Array(values) => {
-            for element in values {
+            for element in values.iter() {
                 let Value::String(subject) = &element.value else {
                     let text = "Subject in permissions array cannot be cast to string";
                     return Err(Problem::at(element, text));

@@ -95,7 +95,7 @@ pub(super) fn strings(node: &Node, what: &str, report: &mut Report) -> Checked<V
         Value::String(text) => Ok(vec![text.clone()]),
         Value::Array(values) => {
             let mut texts = Vec::with_capacity(values.len());
-            for element in values {
+            for element in values.iter() {
                 match &element.value {
                     Value::String(text) => texts.push(text.clone()),
                     other => report.error(Problem::at(

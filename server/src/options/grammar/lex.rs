@@ -7,9 +7,6 @@
 use super::item::{Item, ItemKind, Lines, Place};
 use super::scalar::{self, Fault, is_blank, is_line_end, peek, shown, skip_char, skip_while, split_till};
 
-/// Maps and arrays within each other, at most.
-const DEPTH_MAX: usize = 500;
-
 /// What may stand next.
 #[derive(Clone, Copy, Debug)]
 enum State {
@@ -118,15 +115,6 @@ impl<'a> Lexer<'a> {
         Ok(State::Done)
     }
 
-    fn push(&mut self, state: State) -> Result<(), Fault<'a>> {
-        if self.stack.len() >= DEPTH_MAX {
-            let text = format!("More than {DEPTH_MAX} maps and arrays within each other.");
-            return Err(Fault { rest: self.rest, text });
-        }
-        self.stack.push(state);
-        Ok(())
-    }
-
     fn pop(&mut self) -> State {
         self.stack.pop().unwrap_or(State::Top)
     }
@@ -139,12 +127,12 @@ impl<'a> Lexer<'a> {
         match peek(self.rest) {
             '{' => {
                 self.take();
-                self.push(State::Top)?;
+                self.stack.push(State::Top);
                 Ok(State::BlockStart)
             }
             '\0' | '/' => self.end_of_text(),
             _ => {
-                self.push(State::TopValueEnd)?;
+                self.stack.push(State::TopValueEnd);
                 self.key()
             }
         }
@@ -185,7 +173,7 @@ impl<'a> Lexer<'a> {
         match peek(self.rest) {
             '{' => {
                 self.take();
-                self.push(State::BlockEnd)?;
+                self.stack.push(State::BlockEnd);
                 Ok(State::BlockStart)
             }
             '}' => {
@@ -194,7 +182,7 @@ impl<'a> Lexer<'a> {
             }
             '\0' | '/' => self.end_of_text(),
             _ => {
-                self.push(State::BlockValueEnd)?;
+                self.stack.push(State::BlockValueEnd);
                 self.key()
             }
         }
@@ -384,7 +372,7 @@ impl<'a> Lexer<'a> {
             }
             ']' => Ok(self.array_end()),
             _ => {
-                self.push(State::ArrayValueEnd)?;
+                self.stack.push(State::ArrayValueEnd);
                 self.value()
             }
         }
@@ -445,7 +433,7 @@ impl<'a> Lexer<'a> {
                     self.take();
                 }
                 if self.bare_key() {
-                    self.push(State::MapValueEnd)?;
+                    self.stack.push(State::MapValueEnd);
                     return self.include();
                 }
                 if peek(self.rest) == '\0' {
@@ -470,7 +458,7 @@ impl<'a> Lexer<'a> {
             }
             '}' => Ok(self.map_end()),
             _ => {
-                self.push(State::MapValueEnd)?;
+                self.stack.push(State::MapValueEnd);
                 self.value()
             }
         }

@@ -3,12 +3,15 @@
 use std::cell::Cell;
 use std::collections::HashMap;
 use std::fmt;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use super::item::Place;
+use super::walk::{Nest, Part, Parts};
 
-/// A value of the configuration.
-#[derive(Clone, Debug)]
+/// A value of the configuration. A copy shares what an array or a map holds, as a variable does with the value that it
+/// stands for.
+#[derive(Clone)]
 pub(crate) enum Value {
     Bool(bool),
     Integer(i64),
@@ -16,8 +19,8 @@ pub(crate) enum Value {
     /// RFC 3339, as in the text.
     Datetime(String),
     String(String),
-    Array(Vec<Node>),
-    Map(Map),
+    Array(Rc<Vec<Node>>),
+    Map(Rc<Map>),
 }
 
 /// A value and where it stands.
@@ -57,34 +60,57 @@ impl Value {
             Self::Map(_) => "map[string]interface {}",
         }
     }
+
+    /// Moves what only this value holds to the end of `values`.
+    fn take_held(&mut self, values: &mut Vec<Self>) {
+        match self {
+            Self::Array(nodes) => {
+                let nodes = Rc::get_mut(nodes).map(std::mem::take).unwrap_or_default();
+                values.extend(nodes.into_iter().map(|node| node.value));
+            }
+            Self::Map(map) => {
+                let map = Rc::get_mut(map).map(std::mem::take).unwrap_or_default();
+                values.extend(map.entries.into_iter().map(|(_, node)| node.value));
+            }
+            Self::Bool(_) | Self::Integer(_) | Self::Float(_) | Self::Datetime(_) | Self::String(_) => {}
+        }
+    }
 }
 
 /// As error texts show values.
 impl fmt::Display for Value {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Bool(value) => write!(out, "{value}"),
-            Self::Integer(value) => write!(out, "{value}"),
-            Self::Float(value) => write!(out, "{value}"),
-            Self::Datetime(value) | Self::String(value) => out.write_str(value),
-            Self::Array(values) => {
-                out.write_str("[")?;
-                for (at, node) in values.iter().enumerate() {
-                    let blank = if at == 0 { "" } else { " " };
-                    write!(out, "{blank}{}", node.value)?;
-                }
-                out.write_str("]")
+        for part in Parts::of_value(self) {
+            match part {
+                Part::Start(Nest::Array) => out.write_str("[")?,
+                Part::Start(Nest::Map) => out.write_str("map[")?,
+                Part::End(_) => out.write_str("]")?,
+                Part::Element { is_first } => out.write_str(if is_first { "" } else { " " })?,
+                Part::Key { is_first, key } => write!(out, "{}{key}:", if is_first { "" } else { " " })?,
+                Part::Scalar(Self::Bool(value)) => write!(out, "{value}")?,
+                Part::Scalar(Self::Integer(value)) => write!(out, "{value}")?,
+                Part::Scalar(Self::Float(value)) => write!(out, "{value}")?,
+                Part::Scalar(Self::Datetime(value) | Self::String(value)) => out.write_str(value)?,
+                Part::Scalar(Self::Array(_) | Self::Map(_)) => {}
             }
-            Self::Map(map) => {
-                out.write_str("map[")?;
-                let mut entries: Vec<_> = map.iter().collect();
-                entries.sort_by_key(|(key, _)| *key);
-                for (at, (key, node)) in entries.into_iter().enumerate() {
-                    let blank = if at == 0 { "" } else { " " };
-                    write!(out, "{blank}{key}:{}", node.value)?;
-                }
-                out.write_str("]")
-            }
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for Value {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "{}({self})", self.kind())
+    }
+}
+
+/// Without this, the compiler's own way to drop a value goes a call deeper with each one within it.
+impl Drop for Value {
+    fn drop(&mut self) {
+        let mut values = Vec::new();
+        self.take_held(&mut values);
+        while let Some(mut value) = values.pop() {
+            value.take_held(&mut values);
         }
     }
 }
