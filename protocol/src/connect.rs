@@ -212,6 +212,24 @@ mod tests {
     }
 
     #[test]
+    fn what_is_skipped_may_be_as_deep_as_in_go() {
+        // So little stack that a call for each level would end the process.
+        let on_a_small_stack = std::thread::Builder::new().stack_size(64 << 10);
+        let work = || {
+            for (open, close) in [("[", "]"), ("{\"[\":", "}")] {
+                let connect = |levels: usize| {
+                    let value = format!("{}\"[{{\\\"\"{}", open.repeat(levels), close.repeat(levels));
+                    ConnectOptions::from_json(format!("{{\"x\":{value},\"name\":\"n\"}}").as_bytes())
+                };
+                assert_eq!(connect(9_999).unwrap().name, "n");
+                assert_eq!(connect(10_000).unwrap_err().to_string(), "exceeded max depth");
+                assert!(connect(300_000).is_err());
+            }
+        };
+        on_a_small_stack.spawn(work).unwrap().join().unwrap();
+    }
+
+    #[test]
     fn names_match_in_any_case_and_the_last_value_counts() {
         assert!(!read(r#"{"VERBOSE":true,"Verbo\u017fe":false}"#).verbose);
         assert_eq!(read("{\"N\u{212a}ey\":\"x\"}").nkey, "x");

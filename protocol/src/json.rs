@@ -118,8 +118,38 @@ fn fold(name: &mut String) {
         .collect();
 }
 
-/// Reads `json` onto `target`.
+/// Go's limit of arrays and objects within each other.
+const DEPTH_MAX: usize = 10_000;
+
+/// Whether a text has more arrays and objects within each other than Go reads. Of a text that is no JSON, the answer
+/// may be wrong.
+fn is_too_deep(json: &[u8]) -> bool {
+    // Most texts are too short for that.
+    if json.len() <= DEPTH_MAX {
+        return false;
+    }
+    let (mut depth, mut in_string, mut bytes) = (0_usize, false, json.iter());
+    while let Some(byte) = bytes.next() {
+        match byte {
+            b'"' => in_string = !in_string,
+            b'\\' if in_string => drop(bytes.next()),
+            b'[' | b'{' if !in_string => depth += 1,
+            b']' | b'}' if !in_string => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        if depth > DEPTH_MAX {
+            return true;
+        }
+    }
+    false
+}
+
+/// Reads `json` onto `target`. What has no field there is skipped without a call for each level of its nesting, so the
+/// depth of calls is that of the target's type.
 pub(crate) fn read_onto<T: Object>(target: &mut T, json: &[u8]) -> Result<(), serde_json::Error> {
+    if is_too_deep(json) {
+        return Err(serde::de::Error::custom("exceeded max depth"));
+    }
     let text = repaired(json);
     let mut deserializer = serde_json::Deserializer::from_str(&text);
     Onto(target).deserialize(&mut deserializer)?;

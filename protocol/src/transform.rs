@@ -7,6 +7,7 @@
 mod cut;
 mod function;
 
+use smallvec::SmallVec;
 use thiserror::Error;
 
 use crate::subject::{self, ANY_TOKEN, REST, SEPARATOR};
@@ -68,6 +69,9 @@ pub struct Transform {
     /// From everything to everything: subjects stay as they are, whatever they are.
     is_identity: bool,
 }
+
+/// The tokens of a subject, which usually has few.
+type Tokens<'s> = SmallVec<[&'s [u8]; 16]>;
 
 /// What makes one token of the result, or several where a token is split. Tokens of the subject are counted from zero.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -163,14 +167,16 @@ impl Transform {
         if !subject::is_valid_literal(subject) || !matches() {
             return false;
         }
+        // Found once: a part that counted to its token for itself would make this quadratic.
+        let tokens: Tokens<'_> = subject::tokens(subject).collect();
         for (at, part) in self.parts.iter().enumerate() {
             if at > 0 {
                 out.push(SEPARATOR);
             }
-            part.write(subject, out, &mut random);
+            part.write(subject, &tokens, out, &mut random);
         }
         if let Some(from) = self.rest_from {
-            for (at, token) in subject::tokens(subject).enumerate().skip(from) {
+            for (at, token) in tokens.iter().enumerate().skip(from) {
                 if at > from || !self.parts.is_empty() {
                     out.push(SEPARATOR);
                 }
@@ -209,16 +215,16 @@ impl Part {
         })
     }
 
-    fn write(&self, subject: &[u8], out: &mut Vec<u8>, random: &mut impl FnMut() -> u32) {
-        let of = |token: &usize| subject::token_at(subject, *token).unwrap_or_default();
+    fn write(&self, subject: &[u8], tokens: &[&[u8]], out: &mut Vec<u8>, random: &mut impl FnMut() -> u32) {
+        let of = |token: &usize| tokens.get(*token).copied().unwrap_or_default();
         match self {
             Self::Text(text) => out.extend_from_slice(text),
             Self::Token(token) => out.extend_from_slice(of(token)),
             Self::Cut { token, cut, size } => cut.write(of(token), *size, out),
             Self::Split { token, by } => split(of(token), by, out),
-            Self::Partition { tokens, count } => {
+            Self::Partition { tokens: among, count } => {
                 let hash =
-                    if tokens.is_empty() { fnv1a(subject.iter()) } else { fnv1a(tokens.iter().flat_map(of)) };
+                    if among.is_empty() { fnv1a(subject.iter()) } else { fnv1a(among.iter().flat_map(of)) };
                 write_number(hash.checked_rem(*count).unwrap_or(0), out);
             }
             Self::Random { below } => {

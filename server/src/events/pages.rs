@@ -87,7 +87,7 @@ const STATZ: &str = "/accstatz";
 /// object with options and with what the server must be like.
 pub(super) fn answer(shared: &Arc<Shared>, question: Question<'_>, request: &[u8]) -> Option<PageAnswer> {
     let server = ServerPart::new(shared);
-    let options = match read(question, request) {
+    let options = match read(question.options, request) {
         Ok(options) => options,
         Err(description) => {
             let error = Some(Failure { code: 400, description });
@@ -128,19 +128,27 @@ pub(super) fn answer(shared: &Arc<Shared>, question: Question<'_>, request: &[u8
     }
 }
 
-/// Options of a request, of which only that they are an object is known.
-struct Options {
+/// Fields of a request, as far as any question looks at them: without what is nested deeper than in a list.
+struct Fields {
+    /// Name in Go, for error texts.
     go_type: &'static str,
+    read: Value,
 }
 
-impl Decode for Options {
+impl Decode for Fields {
     fn go_type() -> &'static str {
         "map[string]interface {}"
     }
 
     fn decode(&mut self, value: json::Value<'_>, decoder: &mut Decoder) {
         let kind = match value.kind() {
-            Kind::Object | Kind::Null => return,
+            Kind::Object => {
+                let mut fields = serde_json::Map::new();
+                value.for_each_field(|name, field| drop(fields.insert(name.to_owned(), shallow(field))));
+                self.read = Value::Object(fields);
+                return;
+            }
+            Kind::Null => return,
             Kind::Bool => "bool",
             Kind::Number => "number",
             Kind::String => "string",
@@ -150,13 +158,34 @@ impl Decode for Options {
     }
 }
 
-fn read(question: Question<'_>, request: &[u8]) -> Result<Value, String> {
-    if request.is_empty() {
-        return Ok(Value::Null);
+fn shallow(value: json::Value<'_>) -> Value {
+    if value.kind() != Kind::Array {
+        return scalar(value);
     }
-    // For the error, which is Go's.
-    json::decode_lenient(request, &mut Options { go_type: question.options })?;
-    serde_json::from_slice(request).map_err(|error| error.to_string())
+    let mut elements = Vec::new();
+    value.for_each_element(|element| elements.push(scalar(element)));
+    Value::Array(elements)
+}
+
+/// Null for what is none.
+fn scalar(value: json::Value<'_>) -> Value {
+    match value.kind() {
+        Kind::String => Value::String(value.string().into_owned()),
+        Kind::Array | Kind::Object | Kind::Null => Value::Null,
+        Kind::Bool | Kind::Number => serde_json::from_slice(value.raw()).unwrap_or_default(),
+    }
+}
+
+/// Reads the fields of a request; none where it is empty. `go_type` is what they are in Go.
+///
+/// # Errors
+/// Go's text.
+pub(super) fn read(go_type: &'static str, request: &[u8]) -> Result<Value, String> {
+    let mut fields = Fields { go_type, read: Value::Null };
+    if !request.is_empty() {
+        json::decode_lenient(request, &mut fields)?;
+    }
+    Ok(fields.read)
 }
 
 /// Whether a request without options of its own is not to be served: the answer that says so, or none where it is meant
@@ -166,7 +195,7 @@ pub(super) fn refusal(
     options: &'static str,
     request: &[u8],
 ) -> Option<Option<PageAnswer>> {
-    match read(Question { path: "", options, account: "" }, request) {
+    match read(options, request) {
         Ok(options) => (!is_meant(shared, &options)).then_some(None),
         Err(description) => {
             let error = Some(Failure { code: 400, description });

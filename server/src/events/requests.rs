@@ -158,7 +158,10 @@ impl Asker<'_> {
 
     /// Does something to the client that the request names.
     fn change(self, act: impl FnOnce(Option<Arc<Client>>) -> Result<(), &'static str>) {
-        let Ok(request) = serde_json::from_slice::<serde_json::Value>(self.request.payload) else { return };
+        if self.request.payload.is_empty() {
+            return;
+        }
+        let Ok(request) = pages::read("map[string]interface {}", self.request.payload) else { return };
         let id = request.get("cid").and_then(serde_json::Value::as_u64).unwrap_or(0);
         let client = self.shared.clients().into_iter().find(|client| client.id() == id);
         let result = act(client).map_err(str::to_owned);

@@ -14,6 +14,9 @@ use std::ops::{ControlFlow, Range};
 /// Where a pattern stands: its number, and how many of its bytes are behind.
 type State = (usize, usize);
 
+/// Stale states on the stack, beside as many as there are patterns that go on, before they are cleared away.
+const STALE_MAX: usize = 64;
+
 /// What one more byte of a subject does to a pattern.
 enum Step {
     Dead,
@@ -107,14 +110,22 @@ impl<'f> Follow<'f> {
         (self.states.len() > start).then_some(At::States(start..self.states.len()))
     }
 
-    /// Follows several bytes.
+    /// Follows several bytes. Few states but those after the last byte stay on the stack: where many patterns go on
+    /// through many bytes, all of them would take the product of both.
     fn bytes(&mut self, from: At, bytes: &[u8]) -> Option<At> {
+        let base = self.states.len();
         let mut at = from;
         for byte in bytes {
             if matches!(at, At::Any) {
                 break;
             }
             at = self.byte(&at, *byte)?;
+            if let At::States(range) = &mut at
+                && range.start > base + range.len() + STALE_MAX
+            {
+                self.states.drain(base..range.start);
+                *range = base..self.states.len();
+            }
         }
         Some(at)
     }
