@@ -248,7 +248,7 @@ impl Engine {
         let Some(stream) = stream.flatten() else { return self.api(req, out) };
         let losses = stream.losses();
         let mut outcome = self.api(req, out);
-        if stream.hold_back(out, losses, api::wants_newest(req)) {
+        if stream.hold_back(out, losses, api::asked(req)) {
             outcome.stream.get_or_insert(stream);
         }
         outcome

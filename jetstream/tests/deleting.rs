@@ -5,7 +5,7 @@
 use jetkv_jetstream::disk::sim::Fault;
 use jetkv_jetstream::disk::{Disk, SimDisk};
 use jetkv_jetstream::store::file::{FileOptions, Storage};
-use jetkv_jetstream::store::{FileStore, Msg, Store};
+use jetkv_jetstream::store::{ConsumerState, FileStore, Msg, Store};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -33,7 +33,7 @@ fn a_deletion_that_is_interrupted_leaves_all_or_nothing() {
     let disk = SimDisk::new(1);
     let mut store = storage(&disk).create_stream("$G", "S", b"{}", OPTIONS).unwrap();
     fill(&mut store, b"value");
-    storage(&disk).put_consumer("$G", "S", "C", b"{}").unwrap();
+    storage(&disk).create_consumer("$G", "S", "C", b"{}", &ConsumerState::default()).unwrap();
     store.sync().unwrap();
     let (mut whole, mut gone) = (0, 0);
     for power in [false, true] {

@@ -160,7 +160,7 @@ fn delete(call: &mut Call<'_>, stream: &str, name: &str) -> ApiOutcome {
             |stream| {
                 let mut inner = stream.lock();
                 let (consumers, mut ctx) = inner.parts();
-                let existed = consumers.delete(&mut ctx, name);
+                let existed = consumers.delete(&mut ctx, name)?;
                 drop(inner);
                 if existed { Ok(stream) } else { Err(errors::CONSUMER_NOT_FOUND.error()) }
             },

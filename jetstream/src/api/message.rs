@@ -171,8 +171,11 @@ fn remove(call: &Call<'_>, name: &str) -> Result<Arc<Stream>, ApiError> {
     let removed = match inner.remove_seq(req.seq, !req.no_erase) {
         Err(error @ StoreError::Io { .. }) => {
             let text = error.to_string();
-            inner.spoil(error);
-            inner.flush();
+            // An erasure that failed has undone itself; it is the sync before it that others wait for, too.
+            if req.no_erase || inner.store.write_error().is_some() {
+                inner.spoil(error);
+                inner.flush();
+            }
             return Err(errors::STREAM_MSG_DELETE_FAILED.because(text));
         }
         other => other,

@@ -15,7 +15,7 @@ use crate::engine::Engine;
 use crate::engine::account::Account;
 use crate::host::AccountId;
 use crate::outbox::Outbox;
-use crate::stream::Stream;
+use crate::stream::{Asked, Stream};
 pub use error::{ApiError, ErrorDef};
 use smallvec::SmallVec;
 use std::sync::Arc;
@@ -144,9 +144,14 @@ pub(crate) fn stream_of(engine: &Engine, req: &ApiRequest<'_>) -> Option<Arc<Str
     engine.account(req.account)?.stream(name)
 }
 
-/// Whether a request is for the newest message of one subject, named in the subject of the request.
-pub(crate) fn wants_newest(req: &ApiRequest<'_>) -> bool {
-    req.payload.is_empty() && memchr::memmem::find(req.subject, b".API.DIRECT.GET.").is_some()
+/// What a request asks for.
+pub(crate) fn asked(req: &ApiRequest<'_>) -> Asked {
+    if memchr::memmem::find(req.subject, b".API.DIRECT.GET.").is_some() {
+        return if req.payload.is_empty() { Asked::Newest } else { Asked::Other };
+    }
+    const READS: [&[u8]; 6] = [b".INFO.", b".NAMES", b".LIST", b".MSG.GET.", b".MSG.NEXT.", b".SNAPSHOT."];
+    let reads = READS.iter().any(|read| memchr::memmem::find(req.subject, read).is_some());
+    if reads { Asked::Other } else { Asked::Change }
 }
 
 /// The subject as it is without a domain prefix; `None` where the domain is not this server's.

@@ -8,12 +8,12 @@ use super::{Consumer, Position, part};
 use crate::api::ApiError;
 use crate::api::catalogue as errors;
 use crate::config::consumer_rules as rules;
-use crate::config::{AckPolicy, ConsumerAction, ConsumerConfig, DeliverPolicy, Retention, StreamConfig};
+use crate::config::{ConsumerAction, ConsumerConfig, DeliverPolicy, Retention, StreamConfig};
 use crate::filter::Filter;
 use crate::store::consumer_state::ConsumerState;
+use crate::store::{Store, StoreError};
 use crate::stream::StreamCtx;
 use jetkv_go_compat::GoTime;
-use jetkv_protocol::subject;
 
 /// Length of a generated name.
 const NAME_LEN: usize = 8;
@@ -81,15 +81,38 @@ impl Consumers {
             .map(|(name, _)| &**name)
     }
 
-    /// Deletes a consumer; `false` where there is none.
-    pub fn delete(&mut self, ctx: &mut StreamCtx<'_>, name: &str) -> bool {
-        let Some(slot) = self.names.get(name).copied() else { return false };
+    /// Deletes a consumer; `Ok(false)` where there is none.
+    ///
+    /// # Errors
+    /// Its files cannot be removed; it is still there then.
+    pub fn delete(&mut self, ctx: &mut StreamCtx<'_>, name: &str) -> Result<bool, ApiError> {
+        let Some(slot) = self.names.get(name).copied() else { return Ok(false) };
+        self.discard(slot).map_err(|error| errors::STREAM_GENERAL_ERROR.because(error))?;
         self.remove(ctx, slot, true);
         self.settle(ctx);
-        true
+        Ok(true)
     }
 
-    /// Deletes every consumer because the stream is deleted; their requests are answered, and advisories are sent.
+    /// Takes away what is kept of a consumer.
+    fn discard(&mut self, slot: Slot) -> Result<(), StoreError> {
+        let discarded = self.with(slot, |consumer, shared| match &mut shared.store {
+            Some(kept) if consumer.is_kept() => kept.remove(&consumer.name),
+            _ => Ok(()),
+        });
+        discarded.unwrap_or(Ok(()))
+    }
+
+    /// Deletes a consumer that nobody asked to be deleted. Files that cannot be removed bring it back with the next
+    /// start, where it goes again.
+    pub(super) fn expire(&mut self, ctx: &mut StreamCtx<'_>, slot: Slot) {
+        if let Err(error) = self.discard(slot) {
+            tracing::warn!(stream = %ctx.config.name, %error, "cannot remove an inactive consumer");
+        }
+        self.remove(ctx, slot, true);
+    }
+
+    /// Deletes every consumer because the stream, with its files, is deleted; their requests are answered, and
+    /// advisories are sent.
     pub fn delete_all(&mut self, ctx: &mut StreamCtx<'_>) {
         let slots: Vec<Slot> = self.names.values().copied().collect();
         for slot in slots {
@@ -146,7 +169,7 @@ impl Consumers {
     /// that it goes on at; `None` where there is no such consumer.
     ///
     /// # Errors
-    /// The deliver policy does not allow that sequence.
+    /// The deliver policy does not allow that sequence, or it cannot be kept.
     pub fn reset(
         &mut self,
         ctx: &mut StreamCtx<'_>,
@@ -174,6 +197,9 @@ impl Consumers {
                 }
                 _ => return refuse("not allowed"),
             };
+            if let Err(error) = consumer.keep_state(shared, &ConsumerState::beginning_at(seq)) {
+                return refuse(&error.to_string());
+            }
             consumer.skip = None;
             consumer.begin_at(seq);
             shared.timers.disarm(&mut consumer.armed, slot, Kind::AckWait);
@@ -201,23 +227,8 @@ impl Consumers {
         state: Option<&ConsumerState>,
     ) -> Result<(), ApiError> {
         let mut consumer = Consumer::new(Slot::MAX, name, created_ns, config, ctx.config);
-        let (store, out) = part(ctx);
-        let failed = |error: crate::store::StoreError| errors::CONSUMER_STORE_FAILED.because(error);
-        match state {
-            Some(state) => {
-                consumer.restore(state, store.totals().last_seq);
-                consumer.count_pending(store).map_err(failed)?;
-                let first_seq = store.totals().first_seq;
-                let gone: Vec<u64> = consumer.pending.iter().map(|pending| pending.sseq).collect();
-                for sseq in gone.into_iter().filter(|sseq| *sseq < first_seq) {
-                    if let Some(pending) = consumer.pending.remove(sseq) {
-                        consumer.move_floor(Position { dseq: pending.dseq, sseq });
-                    }
-                    consumer.redelivery.forget_count(sseq);
-                }
-            }
-            None => consumer.start(store, out.config).map_err(failed)?,
-        }
+        let begun = consumer.begin(ctx, state);
+        begun.map_err(|error| errors::CONSUMER_STORE_FAILED.because(error))?;
         consumer.slot = self.next_slot();
         self.install(ctx, consumer);
         Ok(())
@@ -248,75 +259,24 @@ impl Consumers {
         let slot = self.next_slot();
         let created_ns = i64::try_from(ctx.now_ns).unwrap_or(i64::MAX);
         let mut consumer = Consumer::new(slot, &name, created_ns, config, ctx.config);
-        let (store, mut out) = part(ctx);
         let is_durable = consumer.config.is_durable();
         consumer.set_inactive_threshold(&mut self.shared, is_durable);
-        let begun = consumer
-            .start(store, out.config)
-            .and_then(|()| consumer.save_config(&mut self.shared, out.now_ns));
+        let left = match &mut self.shared.store {
+            Some(store) if consumer.is_kept() => store.leftover(&name),
+            _ => Ok(None),
+        };
+        let begun = left
+            .and_then(|state| consumer.begin(ctx, state.as_ref()))
+            .and_then(|()| consumer.keep_new(&mut self.shared));
         if let Err(error) = begun {
             self.free.push(slot);
             tracing::warn!(consumer = %name, %error, "cannot create consumer");
             return Err(errors::CONSUMER_CREATE.because("error creating store for consumer"));
         }
+        let (_, mut out) = part(ctx);
         consumer.advise_created(&mut self.shared, &mut out);
         self.install(ctx, consumer);
         Ok(slot)
-    }
-
-    fn check_room(&self, stream: &StreamConfig, config: &ConsumerConfig) -> Result<(), ApiError> {
-        if config.direct || config.sourcing {
-            return Ok(());
-        }
-        let settings = &self.shared.settings;
-        let account_max = settings.account.load().max_consumers;
-        let mut max = stream.max_consumers;
-        if max <= 0 || (account_max > 0 && account_max < max) {
-            max = account_max;
-        }
-        if max <= 0 {
-            max = settings.server.load().max_consumers_per_stream;
-        }
-        let have = i64::try_from(self.public_len()).unwrap_or(i64::MAX);
-        if max > 0 && have >= max {
-            return Err(errors::MAXIMUM_CONSUMERS_LIMIT.error());
-        }
-        Ok(())
-    }
-
-    fn check_workqueue(&self, stream: &StreamConfig, config: &ConsumerConfig) -> Result<(), ApiError> {
-        if stream.retention != Retention::WorkQueue || config.direct || config.sourcing {
-            return Ok(());
-        }
-        if !matches!(config.ack_policy, AckPolicy::Explicit | AckPolicy::FlowControl) {
-            return Err(errors::CONSUMER_WQ_REQUIRES_EXPLICIT_ACK.error());
-        }
-        if config.deliver_policy != DeliverPolicy::All {
-            return Err(errors::CONSUMER_WQ_CONSUMER_NOT_DELIVER_ALL.error());
-        }
-        if self.public_len() > 0 {
-            if config.filters().next().is_none() {
-                return Err(errors::CONSUMER_WQ_MULTIPLE_UNFILTERED.error());
-            }
-            self.check_partition(config, None)?;
-        }
-        Ok(())
-    }
-
-    /// Refuses filters that meet those of another consumer: a message of a workqueue has one taker.
-    fn check_partition(&self, config: &ConsumerConfig, except: Option<Slot>) -> Result<(), ApiError> {
-        let others =
-            self.table.iter().flatten().filter(|other| Some(other.slot) != except && !other.is_internal());
-        for other in others {
-            let meets = config.filters().any(|filter| {
-                other.config.filters().next().is_none()
-                    || other.config.filters().any(|held| subject::collide(filter.as_bytes(), held.as_bytes()))
-            });
-            if meets {
-                return Err(errors::CONSUMER_WQ_CONSUMER_NOT_UNIQUE.error());
-            }
-        }
-        Ok(())
     }
 
     /// Puts a consumer where deliveries, timers and interest find it. It delivers with the next pump.
@@ -356,8 +316,8 @@ impl Consumers {
         }
     }
 
-    /// Takes a consumer out of everything.
-    pub(super) fn remove(&mut self, ctx: &mut StreamCtx<'_>, slot: Slot, advise: bool) {
+    /// Takes a consumer out of everything but its files.
+    fn remove(&mut self, ctx: &mut StreamCtx<'_>, slot: Slot, advise: bool) {
         let Some(mut consumer) = self.table.get_mut(slot as usize).and_then(Option::take) else { return };
         self.shared.timers.disarm_all(&mut consumer.armed, slot);
         self.shared.ready.retain(|ready| *ready != slot);
@@ -372,12 +332,6 @@ impl Consumers {
             consumer.advise_deleted(&mut self.shared, &mut out);
         }
         consumer.release_requests(&mut out);
-        if let Some(kept) = &mut self.shared.store
-            && consumer.is_kept()
-            && let Err(error) = kept.remove(&consumer.name)
-        {
-            tracing::warn!(consumer = %consumer.name, %error, "cannot remove consumer");
-        }
         if out.config.retention == Retention::Interest {
             // Whatever only this consumer waited for has no interest left, and nothing has after the last one.
             let gone = if self.names.is_empty() {
@@ -426,6 +380,14 @@ impl Consumers {
         let bound = old.is_push() && ctx.host.has_interest(ctx.account, old.deliver_subject.as_bytes(), None);
         rules::check_update(&old, &config, bound)?;
         let refiltered = !old.filters().eq(config.filters());
+        let kept = self.with(slot, |consumer, shared| {
+            if refiltered {
+                // What cannot be counted under the new filter is not filtered by it.
+                consumer.check_filter(config.filter(), ctx.store)?;
+            }
+            consumer.keep_config(shared, &config)
+        });
+        kept.unwrap_or(Ok(())).map_err(|error| errors::CONSUMER_STORE_FAILED.because(error))?;
         if refiltered {
             for_each_pattern(&old, |pattern| self.trie.remove(pattern, slot));
             for_each_pattern(&config, |pattern| self.trie.insert(pattern, slot));
@@ -437,9 +399,9 @@ impl Consumers {
         }
         let stray = self.with(slot, |consumer, shared| {
             consumer.config = config;
-            consumer.save_config(shared, ctx.now_ns)?;
             consumer.changed(shared, ctx, &old, refiltered)?;
-            Ok::<_, crate::store::StoreError>(refiltered && !consumer.pending.is_empty())
+            consumer.mark_dirty(shared, ctx.now_ns);
+            Ok::<_, StoreError>(refiltered && !consumer.pending.is_empty())
         });
         match stray {
             Some(Ok(true)) if !self.strays.contains(&slot) => self.strays.push(slot),
@@ -457,7 +419,7 @@ impl Consumers {
 }
 
 /// Messages that the consumer still waited for.
-fn wanted(consumer: &Consumer, store: &mut dyn crate::store::Store) -> Vec<u64> {
+fn wanted(consumer: &Consumer, store: &mut dyn Store) -> Vec<u64> {
     let mut seqs: Vec<u64> = consumer.pending.iter().map(|pending| pending.sseq).collect();
     seqs.extend(consumer.redelivery.counts().map(|(sseq, _)| sseq));
     seqs.extend(from_on(store, &consumer.filter, consumer.floor.sseq + 1));
@@ -467,7 +429,7 @@ fn wanted(consumer: &Consumer, store: &mut dyn crate::store::Store) -> Vec<u64> 
 }
 
 /// The messages of a filter from a sequence on.
-fn from_on(store: &mut dyn crate::store::Store, filter: &Filter, mut from: u64) -> Vec<u64> {
+fn from_on(store: &mut dyn Store, filter: &Filter, mut from: u64) -> Vec<u64> {
     let mut seqs = Vec::new();
     while let Ok(Some(msg)) = store.next(filter, from) {
         from = msg.seq + 1;
@@ -524,6 +486,31 @@ impl Consumer {
         }
     }
 
+    /// Begins anew, or where a state says that was kept.
+    fn begin(&mut self, ctx: &mut StreamCtx<'_>, state: Option<&ConsumerState>) -> Result<(), StoreError> {
+        let (store, out) = part(ctx);
+        let Some(state) = state else { return self.start(store, out.config) };
+        self.restore(state, store.totals().last_seq);
+        self.count_pending(store)?;
+        let first_seq = store.totals().first_seq;
+        let gone: Vec<u64> = self.pending.iter().map(|pending| pending.sseq).collect();
+        for sseq in gone.into_iter().filter(|sseq| *sseq < first_seq) {
+            if let Some(pending) = self.pending.remove(sseq) {
+                self.move_floor(Position { dseq: pending.dseq, sseq });
+            }
+            self.redelivery.forget_count(sseq);
+        }
+        Ok(())
+    }
+
+    /// Whether what is to come can be counted under another filter.
+    fn check_filter(&mut self, filter: Filter, store: &mut dyn Store) -> Result<(), StoreError> {
+        let held = (std::mem::replace(&mut self.filter, filter), self.num_pending);
+        let counted = self.count_pending(store);
+        (self.filter, self.num_pending) = held;
+        counted
+    }
+
     fn arm_unpause(&mut self, shared: &mut Shared, now_ns: u64) {
         match self.config.paused_until_ns(now_ns) {
             Some(until_ns) => shared.timers.arm(&mut self.armed, self.slot, Kind::Unpause, until_ns),
@@ -538,7 +525,7 @@ impl Consumer {
         ctx: &mut StreamCtx<'_>,
         old: &ConsumerConfig,
         refiltered: bool,
-    ) -> Result<(), crate::store::StoreError> {
+    ) -> Result<(), StoreError> {
         let (store, mut out) = part(ctx);
         if old.deliver_subject != self.config.deliver_subject {
             self.redeliver_everything(shared, &mut out);

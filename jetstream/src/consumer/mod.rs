@@ -6,6 +6,7 @@
 
 mod ack;
 mod advisory;
+mod checks;
 mod deliver;
 mod flow;
 mod info;

@@ -2,29 +2,48 @@
 
 use super::set::Shared;
 use super::timers::Kind;
+use super::trie::Slot;
 use super::{Consumer, Consumers, Position};
 use crate::config::ConsumerConfig;
 use crate::outbox::{Outbox, Says};
 use crate::store::StoreError;
 use crate::store::consumer_state::{ConsumerState, PendingAck, SequencePair};
+use crate::store::file::StateSave;
 
 /// Where the consumers of a stream are kept. A stream in memory has none.
 pub trait ConsumerStore: Send {
-    /// Keeps the configuration of a consumer that is new or was changed.
+    /// What there is of a consumer that could not be recovered, so that the next of its name goes on where it was.
     ///
     /// # Errors
     /// I/O.
-    fn save_config(&mut self, name: &str, created_ns: i64, config: &ConsumerConfig)
-    -> Result<(), StoreError>;
+    fn leftover(&mut self, name: &str) -> Result<Option<ConsumerState>, StoreError>;
+    /// Keeps a consumer that is new, with the state that it begins with.
+    ///
+    /// # Errors
+    /// I/O; nothing is kept then.
+    fn create(
+        &mut self,
+        name: &str,
+        created_ns: i64,
+        config: &ConsumerConfig,
+        state: &ConsumerState,
+    ) -> Result<(), StoreError>;
+    /// Keeps the configuration of a consumer that is changed.
+    ///
+    /// # Errors
+    /// I/O; what was kept before still is.
+    fn update(&mut self, name: &str, created_ns: i64, config: &ConsumerConfig) -> Result<(), StoreError>;
     /// Keeps the state of a consumer, replacing what was kept before.
     ///
     /// # Errors
     /// I/O.
     fn save_state(&mut self, name: &str, state: &ConsumerState) -> Result<(), StoreError>;
+    /// As [`ConsumerStore::save_state`], for whoever runs it later, without the stream.
+    fn begin_save(&mut self, name: &str, state: &ConsumerState) -> StateSave;
     /// Forgets a consumer.
     ///
     /// # Errors
-    /// I/O.
+    /// I/O; it is still kept then.
     fn remove(&mut self, name: &str) -> Result<(), StoreError>;
 }
 
@@ -50,6 +69,26 @@ impl Consumers {
             });
         }
         kept
+    }
+
+    /// As [`Consumers::keep_confirmed`], for whoever runs it later, without the stream. Each must be run, or be told
+    /// with [`Consumers::not_saved`].
+    pub fn begin_keep_confirmed(&mut self) -> Vec<(Slot, StateSave)> {
+        let mut saves = Vec::new();
+        while let Some(slot) = self.shared.confirmed.pop() {
+            let save = self.with(slot, |consumer, shared| {
+                let store = shared.store.as_mut().filter(|_| consumer.dirty)?;
+                consumer.dirty = false;
+                Some(store.begin_save(&consumer.name, &consumer.state()))
+            });
+            saves.extend(save.flatten().map(|save| (slot, save)));
+        }
+        saves
+    }
+
+    /// The state of a consumer could not be saved: it is tried again.
+    pub fn not_saved(&mut self, slot: Slot, now_ns: u64) {
+        self.with(slot, |consumer, shared| consumer.mark_dirty(shared, now_ns));
     }
 }
 
@@ -96,17 +135,30 @@ impl Consumer {
         }
     }
 
-    /// Writes the configuration, and the state that goes with it.
-    pub(super) fn save_config(&mut self, shared: &mut Shared, now_ns: u64) -> Result<(), StoreError> {
-        if !self.is_kept() {
-            return Ok(());
+    /// Keeps a consumer that is new.
+    pub(super) fn keep_new(&mut self, shared: &mut Shared) -> Result<(), StoreError> {
+        match &mut shared.store {
+            Some(store) if self.is_kept() => {
+                store.create(&self.name, self.created_ns, &self.config, &self.state())
+            }
+            _ => Ok(()),
         }
-        if let Some(store) = &mut shared.store {
-            store.save_config(&self.name, self.created_ns, &self.config)?;
-            self.dirty = true;
-            self.save(shared, now_ns);
+    }
+
+    /// Keeps a configuration that the consumer is about to take.
+    pub(super) fn keep_config(&self, shared: &mut Shared, config: &ConsumerConfig) -> Result<(), StoreError> {
+        match &mut shared.store {
+            Some(store) if self.is_kept() => store.update(&self.name, self.created_ns, config),
+            _ => Ok(()),
         }
-        Ok(())
+    }
+
+    /// Keeps a state that the consumer is about to take.
+    pub(super) fn keep_state(&self, shared: &mut Shared, state: &ConsumerState) -> Result<(), StoreError> {
+        match &mut shared.store {
+            Some(store) if self.is_kept() => store.save_state(&self.name, state),
+            _ => Ok(()),
+        }
     }
 
     /// The state as it is kept.

@@ -238,7 +238,7 @@ impl Consumers {
                 consumer.due(shared, ctx, kind)
             });
             if goes == Some(true) {
-                self.remove(ctx, slot, true);
+                self.expire(ctx, slot);
             }
         }
         self.settle(ctx);

@@ -7,8 +7,10 @@ pub mod sim;
 pub use real::RealDisk;
 pub use sim::SimDisk;
 
+use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// A directory tree. Paths are absolute.
 pub trait Disk: Send + Sync {
@@ -42,7 +44,7 @@ pub trait Disk: Send + Sync {
     /// # Errors
     /// Those of the operating system.
     fn remove_dir_all(&self, path: &Path) -> io::Result<()>;
-    /// Creates a directory and its parents.
+    /// Creates a directory and its parents, and makes the entries of those that did not exist durable.
     ///
     /// # Errors
     /// Those of the operating system.
@@ -57,6 +59,21 @@ pub trait Disk: Send + Sync {
     /// # Errors
     /// Those of the operating system.
     fn sync_dir(&self, path: &Path) -> io::Result<()>;
+    /// Claims a directory for this server until the claim is dropped.
+    fn claim(&self, _path: &Path) -> Claim {
+        Claim::Unknown
+    }
+}
+
+/// Whether a directory is used by one server only.
+#[derive(Clone)]
+pub enum Claim {
+    /// By this one, as long as this is kept.
+    Held(#[allow(dead_code, reason = "kept for its drop")] Arc<File>),
+    /// Another server, or another engine of this process, has claimed it.
+    Taken,
+    /// The disk cannot tell.
+    Unknown,
 }
 
 /// One entry of a directory.

@@ -1,10 +1,11 @@
 //! The operating system's file system.
 
-use super::{DirEntry, Disk, DiskFile};
-use std::fs::{self, File, OpenOptions};
+use super::{Claim, DirEntry, Disk, DiskFile};
+use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::Path;
+use std::sync::Arc;
 use std::time::UNIX_EPOCH;
 
 /// What is stored is for the owner alone, as with nats-server.
@@ -59,7 +60,17 @@ impl Disk for RealDisk {
     }
 
     fn create_dir_all(&self, path: &Path) -> io::Result<()> {
-        fs::DirBuilder::new().recursive(true).mode(DIR_MODE).create(path)
+        let missing: Vec<&Path> = path.ancestors().take_while(|dir| !dir.is_dir()).collect();
+        fs::DirBuilder::new().recursive(true).mode(DIR_MODE).create(path)?;
+        for parent in missing.iter().rev().filter_map(|dir| dir.parent()) {
+            let parent = if parent.as_os_str().is_empty() { Path::new(".") } else { parent };
+            match self.sync_dir(parent) {
+                // Where it may not be read it cannot be opened, either.
+                Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {}
+                other => other?,
+            }
+        }
+        Ok(())
     }
 
     fn list(&self, path: &Path) -> io::Result<Vec<DirEntry>> {
@@ -85,7 +96,25 @@ impl Disk for RealDisk {
     }
 
     fn sync_dir(&self, path: &Path) -> io::Result<()> {
-        File::open(path)?.sync_all()
+        match File::open(path)?.sync_all() {
+            // Some file systems do not sync directories, and need it as little as they offer it.
+            Err(error)
+                if matches!(error.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::Unsupported) =>
+            {
+                Ok(())
+            }
+            other => other,
+        }
+    }
+
+    fn claim(&self, path: &Path) -> Claim {
+        let Ok(dir) = File::open(path) else { return Claim::Unknown };
+        match dir.try_lock() {
+            Ok(()) => Claim::Held(Arc::new(dir)),
+            Err(TryLockError::WouldBlock) => Claim::Taken,
+            // Some file systems have no locks.
+            Err(TryLockError::Error(_)) => Claim::Unknown,
+        }
     }
 }
 

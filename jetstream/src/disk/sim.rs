@@ -396,10 +396,13 @@ impl Disk for SimDisk {
         if !missing.is_empty() {
             world.change()?;
         }
+        if missing.is_empty() {
+            return Ok(());
+        }
         for dir in missing.into_iter().rev() {
             world.rename_names(NameChange::Link(dir, Entry::Dir));
         }
-        Ok(())
+        world.sync_names()
     }
 
     fn list(&self, path: &Path) -> io::Result<Vec<DirEntry>> {

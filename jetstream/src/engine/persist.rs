@@ -4,11 +4,13 @@ use crate::api::ApiError;
 use crate::config::consumer::ConsumerConfig;
 use crate::config::{Compression, ConfigLimits, Retention, StreamConfig, check};
 use crate::consumer::ConsumerStore;
-use crate::store::file::{FileOptions, Storage, StreamLimits};
+use crate::store::file::{FileOptions, StateFile, StateSave, Storage, StreamLimits};
 use crate::store::{ConsumerState, StoreError};
+use hashbrown::HashMap;
 use jetkv_go_compat::GoTime;
 use jetkv_go_compat::json::{self, go_struct};
 use serde::Serialize;
+use std::sync::Arc;
 
 /// `meta.inf` of a stream.
 #[derive(Default, Serialize)]
@@ -59,6 +61,14 @@ pub(super) fn decode_consumer(meta: &[u8]) -> Result<(i64, ConsumerConfig), Stri
     Ok((read.created.ns(), read.config))
 }
 
+/// Reads metadata of the consumer `name` whose checksum is wrong. nats-server does not look at the checksums of consumers,
+/// and writes them after what they are about.
+pub(super) fn decode_unproven_consumer(meta: &[u8], name: &str) -> Option<(i64, ConsumerConfig)> {
+    let mut read = ConsumerMeta::default();
+    json::decode_lenient(meta, &mut read).ok()?;
+    (read.name == name).then(|| (read.created.ns(), read.config))
+}
+
 /// How a stream's files are laid out.
 pub(super) fn file_options(config: &StreamConfig) -> FileOptions {
     let literal = |subject: &&String| !jetkv_protocol::subject::has_wildcard(subject.as_bytes());
@@ -75,31 +85,73 @@ pub(super) fn file_options(config: &StreamConfig) -> FileOptions {
 
 /// Keeps the consumers of one stream on disk.
 pub(super) struct ConsumerFiles {
-    pub(super) storage: Storage,
-    pub(super) account: String,
-    pub(super) stream: String,
+    storage: Storage,
+    account: String,
+    stream: String,
+    /// Where the states of consumers are kept that were saved since the start, by the consumer's name.
+    states: HashMap<String, Arc<StateFile>>,
+}
+
+impl ConsumerFiles {
+    pub(super) fn new(storage: &Storage, account: &str, stream: &str) -> Self {
+        Self {
+            storage: storage.clone(),
+            account: account.to_owned(),
+            stream: stream.to_owned(),
+            states: HashMap::new(),
+        }
+    }
+
+    fn state_file(&mut self, name: &str) -> &Arc<StateFile> {
+        let Self { storage, account, stream, states } = self;
+        states.entry_ref(name).or_insert_with(|| Arc::new(storage.state_file(account, stream, name)))
+    }
+}
+
+fn encode_consumer(name: &str, created_ns: i64, config: &ConsumerConfig) -> Vec<u8> {
+    let created = GoTime::from_ns(created_ns);
+    json::to_vec(&ConsumerMeta { created, name: name.to_owned(), config: config.clone() })
 }
 
 impl ConsumerStore for ConsumerFiles {
-    fn save_config(
+    fn leftover(&mut self, name: &str) -> Result<Option<ConsumerState>, StoreError> {
+        self.storage.consumer_leftover(&self.account, &self.stream, name)
+    }
+
+    fn create(
         &mut self,
         name: &str,
         created_ns: i64,
         config: &ConsumerConfig,
+        state: &ConsumerState,
     ) -> Result<(), StoreError> {
-        let meta = ConsumerMeta {
-            created: GoTime::from_ns(created_ns),
-            name: name.to_owned(),
-            config: config.clone(),
-        };
-        self.storage.put_consumer(&self.account, &self.stream, name, &json::to_vec(&meta))
+        let meta = encode_consumer(name, created_ns, config);
+        self.storage.create_consumer(&self.account, &self.stream, name, &meta, state)
+    }
+
+    fn update(&mut self, name: &str, created_ns: i64, config: &ConsumerConfig) -> Result<(), StoreError> {
+        let meta = encode_consumer(name, created_ns, config);
+        self.storage.update_consumer(&self.account, &self.stream, name, &meta)
     }
 
     fn save_state(&mut self, name: &str, state: &ConsumerState) -> Result<(), StoreError> {
-        self.storage.save_consumer(&self.account, &self.stream, name, state)
+        let sync = self.storage.syncs_states();
+        self.state_file(name).write(&state.encode(), sync)
+    }
+
+    fn begin_save(&mut self, name: &str, state: &ConsumerState) -> StateSave {
+        self.state_file(name).begin(state.encode())
     }
 
     fn remove(&mut self, name: &str) -> Result<(), StoreError> {
-        self.storage.remove_consumer(&self.account, &self.stream, name)
+        // A save that is under way must not reach the next consumer of the name.
+        let state = self.states.get(name);
+        state.inspect(|state| state.set_gone(true));
+        let removed = self.storage.remove_consumer(&self.account, &self.stream, name);
+        match &removed {
+            Ok(()) => drop(self.states.remove(name)),
+            Err(_) => state.into_iter().for_each(|state| state.set_gone(false)),
+        }
+        removed
     }
 }

@@ -1,14 +1,17 @@
 //! How streams come, change and go.
 
 use super::account::Account;
-use super::persist::{ConsumerFiles, decode_consumer, decode_stream, encode_stream, file_options};
+use super::persist::{
+    ConsumerFiles, decode_consumer, decode_stream, decode_unproven_consumer, encode_stream, file_options,
+};
 use super::{Engine, EngineError, RecoveryReport};
 use crate::api::ApiError;
 use crate::api::catalogue as errors;
 use crate::config::{StorageType, StreamConfig};
 use crate::store::file::{Storage, StoredStream};
-use crate::store::{MemoryStore, Store, StoreError};
+use crate::store::{FileStore, MemoryStore, Store, StoreError};
 use crate::stream::Stream;
+use std::io::ErrorKind;
 use std::sync::Arc;
 
 impl Engine {
@@ -19,15 +22,23 @@ impl Engine {
         config: StreamConfig,
     ) -> Result<Arc<Stream>, ApiError> {
         let created_ns = i64::try_from(self.world.clock.now_ns()).unwrap_or(i64::MAX);
-        let store = self.new_store(account, created_ns, &config).map_err(|error| {
+        let opened = self.new_store(account, created_ns, &config).map_err(|error| {
             tracing::warn!(stream = %config.name, %error, "Stream create failed");
             // nats-server hides what went wrong with the files.
             errors::STREAM_CREATE.because("error creating store for stream")
         })?;
-        let stream = self.install(account, config, created_ns, store);
+        let stream = self.open(account, config, created_ns, opened.store);
         if let Some(storage) = self.storage_of(&stream) {
+            let mut problems = Vec::new();
+            if opened.is_taken_up {
+                let recovered = recover_consumers(storage, account, &stream, &mut problems);
+                problems.extend(recovered.err().map(|error| error.to_string()));
+            }
+            problems.iter().for_each(|problem| tracing::warn!("{problem}"));
             stream.lock().consumers.keep_in(Box::new(consumer_files(storage, account, &stream)));
         }
+        // Not before: who finds the stream may create consumers, which must be kept.
+        account.insert(&stream);
         self.announce(&stream);
         Ok(stream)
     }
@@ -37,23 +48,47 @@ impl Engine {
         account: &Account,
         created_ns: i64,
         config: &StreamConfig,
-    ) -> Result<Box<dyn Store>, StoreError> {
-        let mut store: Box<dyn Store> = match (config.storage, &self.storage) {
-            (StorageType::Memory, _) => Box::new(MemoryStore::new()),
+    ) -> Result<Opened, StoreError> {
+        let storage = match (config.storage, &self.storage) {
+            (StorageType::Memory, _) => {
+                let mut store = MemoryStore::new();
+                begin_at(&mut store, config.first_seq)?;
+                return Ok(Opened { store: Box::new(store), is_taken_up: false });
+            }
             (StorageType::File, None) => {
                 return Err(StoreError::Unsupported("there is no store directory".to_owned()));
             }
-            (StorageType::File, Some(storage)) => {
-                let meta = encode_stream(created_ns, config);
-                let (name, options) = (&config.name, file_options(config));
-                Box::new(storage.create_stream(&account.share.name, name, &meta, options)?)
-            }
+            (StorageType::File, Some(storage)) => storage,
         };
-        if config.first_seq > 1 {
-            store.compact(config.first_seq)?;
-            store.flush()?;
+        let (account, name) = (account.share.name.as_str(), config.name.as_str());
+        let meta = encode_stream(created_ns, config);
+        if storage.has_stream(account, name)? {
+            match take_up(storage, account, config)? {
+                Ok(mut store) => {
+                    begin_at(&mut store, config.first_seq)?;
+                    storage.update_stream(account, name, &meta)?;
+                    let msgs = store.state().msgs;
+                    tracing::warn!(
+                        "stream '{name}' takes up {msgs} messages that it had before its metadata was lost"
+                    );
+                    return Ok(Opened { store: Box::new(store), is_taken_up: true });
+                }
+                Err(misfit) => {
+                    let kept = storage.quarantine_stream(account, name)?;
+                    tracing::warn!(
+                        "stream '{name}' begins anew, as what was there does not fit: {misfit}; it is kept in {}",
+                        kept.display()
+                    );
+                }
+            }
         }
-        Ok(store)
+        let mut store = storage.create_stream(account, name, &meta, file_options(config))?;
+        if let Err(error) = begin_at(&mut store, config.first_seq) {
+            drop(store);
+            let _ = storage.remove_stream(account, name);
+            return Err(error);
+        }
+        Ok(Opened { store: Box::new(store), is_taken_up: false })
     }
 
     /// The storage that a stream's files are in, if it has any.
@@ -61,7 +96,7 @@ impl Engine {
         self.storage.as_ref().filter(|_| !stream.config().storage.is_memory())
     }
 
-    fn install(
+    fn open(
         &self,
         account: &Account,
         config: StreamConfig,
@@ -69,9 +104,7 @@ impl Engine {
         store: Box<dyn Store>,
     ) -> Arc<Stream> {
         self.world.reserved.add(config.storage, config.max_bytes.max(0));
-        let stream = Stream::new(self.world.clone(), account.share.clone(), config, created_ns, store);
-        account.insert(&stream);
-        stream
+        Stream::new(self.world.clone(), account.share.clone(), config, created_ns, store)
     }
 
     fn announce(&self, stream: &Arc<Stream>) {
@@ -88,24 +121,35 @@ impl Engine {
         config: StreamConfig,
     ) -> Result<(), ApiError> {
         let old = stream.config();
-        if let Some(storage) = self.storage_of(stream) {
-            let meta = encode_stream(stream.lock().created_ns, &config);
-            let written = storage.update_stream(&account.share.name, stream.name(), &meta);
-            written.map_err(|error| errors::STREAM_UPDATE.because(error))?;
-        }
+        let (reserved, storage_type) = (config.max_bytes.max(0) - old.max_bytes.max(0), config.storage);
         let new_subjects = config.subjects.clone();
-        self.world.reserved.add(config.storage, config.max_bytes.max(0) - old.max_bytes.max(0));
+        let created_ns = stream.lock().created_ns;
+        let keep = |config: &StreamConfig| match self.storage_of(stream) {
+            Some(storage) => {
+                let meta = encode_stream(created_ns, config);
+                storage.update_stream(&account.share.name, stream.name(), &meta)
+            }
+            None => Ok(()),
+        };
+        // First what a crash must find: limits are held against what is stored at every start.
+        keep(&config).map_err(|error| errors::STREAM_UPDATE.because(error))?;
         let mut inner = stream.lock();
         let changed = inner.reconfigure(config);
-        inner.flush();
         drop(inner);
+        if let Err(error) = changed {
+            if let Err(error) = keep(&old) {
+                tracing::error!(stream = stream.name(), %error, "a refused update takes effect with the next start");
+            }
+            return Err(errors::STREAM_UPDATE.because(error));
+        }
+        self.world.reserved.add(storage_type, reserved);
         for pattern in new_subjects.iter().filter(|pattern| !old.subjects.contains(pattern)) {
             self.world.host.stream_subject(stream, pattern.as_bytes(), true);
         }
         for pattern in old.subjects.iter().filter(|pattern| !new_subjects.contains(pattern)) {
             self.world.host.stream_subject(stream, pattern.as_bytes(), false);
         }
-        changed.map_err(|error| errors::STREAM_UPDATE.because(error))
+        Ok(())
     }
 
     /// Deletes a stream with all that it holds. Its files go out of the way in one step; the room that they take is
@@ -117,7 +161,13 @@ impl Engine {
             let discarded = storage.map(|kept| kept.discard_stream(&account.share.name, stream.name()));
             discarded.transpose()
         });
-        let discarded = discarded.map_err(|error| errors::STREAM_DELETE.because(error))?;
+        let discarded = discarded.map_err(|error| {
+            let config = stream.config();
+            self.world.reserved.add(config.storage, config.max_bytes.max(0));
+            account.insert(stream);
+            self.announce(stream);
+            errors::STREAM_DELETE.because(error)
+        })?;
         if let Some(rubbish) = discarded.flatten() {
             let name = stream.name().to_owned();
             self.world.host.run_later(Box::new(move || {
@@ -158,6 +208,7 @@ impl Engine {
     pub(super) fn recover(&self, account: &Account) -> Result<RecoveryReport, EngineError> {
         let mut report = RecoveryReport::default();
         let Some(storage) = &self.storage else { return Ok(report) };
+        storage.relocate(&account.share.name).map_err(EngineError::Store)?;
         for stored in storage.streams(&account.share.name).map_err(EngineError::Store)? {
             let name = stored.name.clone();
             match self.recover_stream(storage, account, stored, &mut report.problems) {
@@ -196,44 +247,112 @@ impl Engine {
                 .iter()
                 .map(|(seq, place)| format!("stream '{}': message {seq} is damaged: {place}", stored.name)),
         );
-        let stream = self.install(account, config, created_ns, Box::new(store));
-        let consumers =
-            storage.consumers(&account.share.name, &stored.name).map_err(|error| error.to_string());
-        let mut all_known = true;
-        for consumer in consumers? {
-            let place = format!("consumer '{}' of stream '{}'", consumer.name, stored.name);
-            let read = consumer.meta.and_then(|meta| decode_consumer(&meta));
-            let state = consumer.state.unwrap_or_else(|problem| {
-                problems.push(format!("{place}: {problem}; it begins anew"));
-                None
-            });
-            all_known &= state.is_some();
-            let mut inner = stream.lock();
-            let (consumers, mut ctx) = inner.parts();
-            let restored = read.and_then(|(created_ns, config)| {
-                let restored =
-                    consumers.restore(&mut ctx, &consumer.name, created_ns, config, state.as_ref());
-                restored.map_err(|error| error.description.into_owned())
-            });
-            if let Err(problem) = restored {
-                problems.push(format!("{place}: {problem}"));
-                all_known = false;
-            }
-        }
-        if all_known {
+        let stream = self.open(account, config, created_ns, Box::new(store));
+        let all_known = recover_consumers(storage, account, &stream, problems);
+        if all_known.map_err(|error| error.to_string())? {
             let mut inner = stream.lock();
             let (consumers, mut ctx) = inner.parts();
             consumers.remove_leftovers(&mut ctx);
         }
         stream.lock().consumers.keep_in(Box::new(consumer_files(storage, account, &stream)));
+        account.insert(&stream);
         Ok(stream)
     }
 }
 
-fn consumer_files(storage: &Storage, account: &Account, stream: &Stream) -> ConsumerFiles {
-    ConsumerFiles {
-        storage: storage.clone(),
-        account: account.share.name.clone(),
-        stream: stream.name().to_owned(),
+/// A store for a stream that is created.
+struct Opened {
+    store: Box<dyn Store>,
+    /// Whether it holds what was there before.
+    is_taken_up: bool,
+}
+
+/// Opens what is left of a stream whose metadata cannot be read, for a stream that is created with its name.
+///
+/// # Errors
+/// I/O: it may fit another time. Inside, why it never does.
+fn take_up(
+    storage: &Storage,
+    account: &str,
+    config: &StreamConfig,
+) -> Result<Result<FileStore, String>, StoreError> {
+    if storage.is_encrypted(account, &config.name) {
+        return Ok(Err("it is encrypted".to_owned()));
     }
+    let store = match storage.open_stream(account, &config.name, file_options(config)) {
+        Ok(store) => store,
+        Err(StoreError::Io { what, source })
+            if matches!(
+                source.kind(),
+                ErrorKind::NotADirectory
+                    | ErrorKind::IsADirectory
+                    | ErrorKind::AlreadyExists
+                    | ErrorKind::InvalidData
+            ) =>
+        {
+            return Ok(Err(format!("{what}: {source}")));
+        }
+        Err(error @ StoreError::Io { .. }) => return Err(error),
+        Err(error) => return Ok(Err(error.to_string())),
+    };
+    let held = store.state();
+    if held.msgs > 0 && held.first_seq < config.first_seq {
+        let first_seq = config.first_seq;
+        return Ok(Err(format!("its first sequence is {}, and not {first_seq}", held.first_seq)));
+    }
+    Ok(Ok(store))
+}
+
+/// Lets an empty stream begin with a sequence.
+fn begin_at(store: &mut dyn Store, first_seq: u64) -> Result<(), StoreError> {
+    if first_seq > 1 {
+        store.compact(first_seq)?;
+        store.flush()?;
+    }
+    Ok(())
+}
+
+/// Brings back the consumers of a stream. What cannot be brought back stays on disk. Says whether all came back as they
+/// were.
+fn recover_consumers(
+    storage: &Storage,
+    account: &Account,
+    stream: &Stream,
+    problems: &mut Vec<String>,
+) -> Result<bool, StoreError> {
+    let (account, name) = (account.share.name.as_str(), stream.name());
+    let mut all_known = true;
+    for consumer in storage.consumers(account, name)? {
+        let place = format!("consumer '{}' of stream '{name}'", consumer.name);
+        let state = consumer.state.unwrap_or_else(|problem| {
+            problems.push(format!("{place}: {problem}; it begins anew"));
+            None
+        });
+        all_known &= state.is_some();
+        let read = match consumer.meta {
+            Ok(meta) => decode_consumer(&meta),
+            Err(problem) => {
+                let unproven =
+                    consumer.unproven.and_then(|meta| decode_unproven_consumer(&meta, &consumer.name));
+                problems
+                    .extend(unproven.is_some().then(|| format!("{place}: {problem}; it is taken as it is")));
+                unproven.ok_or(problem)
+            }
+        };
+        let mut inner = stream.lock();
+        let (consumers, mut ctx) = inner.parts();
+        let restored = read.and_then(|(created_ns, config)| {
+            let restored = consumers.restore(&mut ctx, &consumer.name, created_ns, config, state.as_ref());
+            restored.map_err(|error| error.description.into_owned())
+        });
+        if let Err(problem) = restored {
+            problems.push(format!("{place}: {problem}"));
+            all_known = false;
+        }
+    }
+    Ok(all_known)
+}
+
+fn consumer_files(storage: &Storage, account: &Account, stream: &Stream) -> ConsumerFiles {
+    ConsumerFiles::new(storage, &account.share.name, stream.name())
 }

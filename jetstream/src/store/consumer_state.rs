@@ -40,6 +40,13 @@ pub struct ConsumerState {
 }
 
 impl ConsumerState {
+    /// That of a consumer which has delivered nothing yet and begins with the message at `stream_seq`.
+    #[must_use]
+    pub fn beginning_at(stream_seq: u64) -> Self {
+        let before = SequencePair { consumer_seq: 0, stream_seq: stream_seq.saturating_sub(1) };
+        Self { delivered: before, ack_floor: before, ..Self::default() }
+    }
+
     /// The bytes of `o.dat`, version 2, as nats-server v2.15.2 reads and writes them.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {

@@ -47,7 +47,7 @@ impl Acks {
         outbox.push_with_headers(reply, &payload, |out| out.extend_from_slice(headers));
     }
 
-    fn write_error(&self, error: &ApiError, out: &mut Vec<u8>) {
+    pub(super) fn write_error(&self, error: &ApiError, out: &mut Vec<u8>) {
         out.extend_from_slice(b"{\"error\":");
         json::write(error, out);
         out.extend_from_slice(b",\"stream\":");

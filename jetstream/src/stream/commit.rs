@@ -66,12 +66,17 @@ impl Stream {
 
     /// Ends the stream for good, with its consumers. `discard` takes its files away at a moment when all that was
     /// queued before is as durable as configured, and nothing is stored any more.
-    pub(crate) fn end<R>(&self, host: &dyn Host, discard: impl FnOnce() -> R) -> R {
+    ///
+    /// # Errors
+    /// That of `discard`; the stream goes on then.
+    pub(crate) fn end<R, E>(&self, host: &dyn Host, discard: impl FnOnce() -> Result<R, E>) -> Result<R, E> {
         let mut inner = self.settled();
         let discarded = discard();
-        let (consumers, mut ctx) = inner.parts();
-        consumers.delete_all(&mut ctx);
-        inner.close();
+        if discarded.is_ok() {
+            let (consumers, mut ctx) = inner.parts();
+            consumers.delete_all(&mut ctx);
+            inner.close();
+        }
         self.release(inner, host);
         discarded
     }
@@ -104,15 +109,15 @@ impl Stream {
             self.sync_over.wait(&mut inner);
         }
         inner.now_ns = self.world.clock.now_ns();
-        let Some(work) = inner.begin_sync() else {
+        let Some(sync) = inner.begin_sync() else {
             inner.no_sync_wanted();
             self.release(inner, host);
             return false;
         };
         drop(inner);
-        let outcome = work.run();
+        let ran = sync.run();
         let mut inner = self.lock().into_inner();
-        let more = inner.end_sync(outcome);
+        let more = inner.end_sync(ran);
         self.sync_over.notify_all();
         self.route(inner, host, Leaving::Departing);
         more

@@ -8,6 +8,7 @@ use crate::api::ApiError;
 use crate::config::PersistMode;
 use crate::engine::SyncPolicy;
 use crate::outbox::{Outbox, Says};
+use crate::store::file::StateSave;
 use crate::store::{Lost, StoreError, SyncWork};
 
 /// A disk that stays full is reported this often.
@@ -41,6 +42,38 @@ pub(super) struct Waiting {
     spoilt: Option<StoreError>,
     /// The last sequence that was given to a message and taken back; it is not given again.
     burnt_seq: u64,
+}
+
+/// A sync that runs without the stream's lock.
+pub(super) struct Sync {
+    files: Option<SyncWork>,
+    /// The states of consumers whose acknowledgements were confirmed.
+    saves: Vec<(u32, StateSave)>,
+}
+
+/// What became of it.
+pub(super) struct SyncRan {
+    outcome: Result<(), StoreError>,
+    /// The consumers whose states are not durable.
+    unsaved: Vec<u32>,
+}
+
+impl Sync {
+    /// Syncs, and returns when the disk says that it is done: the messages first, then what consumers know of them.
+    pub(super) fn run(&self) -> SyncRan {
+        let outcome = self.files.as_ref().map_or(Ok(()), SyncWork::run);
+        let mut unsaved = Vec::new();
+        for (slot, save) in &self.saves {
+            let saved = if outcome.is_ok() { save.run() } else { Ok(()) };
+            if let Err(error) = &saved {
+                tracing::warn!(%error, "cannot write consumer state");
+            }
+            if saved.is_err() || outcome.is_err() {
+                unsaved.push(*slot);
+            }
+        }
+        SyncRan { outcome, unsaved }
+    }
 }
 
 impl Inner {
@@ -150,44 +183,62 @@ impl Inner {
     }
 
     /// Begins a sync that runs without the lock, where one is needed: what is queued waits for it.
-    pub(super) fn begin_sync(&mut self) -> Option<SyncWork> {
+    pub(super) fn begin_sync(&mut self) -> Option<Sync> {
         if self.closed {
             return None;
         }
         self.flush();
-        self.keep_confirmed();
         let gates = self.syncs_always();
+        let mut saves = Vec::new();
+        if gates {
+            saves = self.consumers.begin_keep_confirmed();
+        } else {
+            self.keep_confirmed();
+        }
         self.waiting.sync_is_due = false;
-        match self.store.begin_sync() {
-            Ok(Some(work)) => {
-                self.waiting.running = true;
-                self.waiting.departing_seq = self.store.totals().last_seq;
-                self.waiting.departing_removed = std::mem::take(&mut self.waiting.removed);
-                if gates {
-                    self.waiting.departing_from = self.waiting.from.take().unwrap_or(self.outbox.len());
-                    std::mem::swap(&mut self.outbox, &mut self.waiting.departing);
-                }
-                Some(work)
-            }
-            Ok(None) => {
+        let files = match self.store.begin_sync() {
+            Ok(None) if saves.is_empty() => {
                 self.all_is_durable();
-                None
+                return None;
             }
+            Ok(files) => files,
             Err(error) => {
+                self.not_saved(saves.iter().map(|(slot, _)| *slot));
+                self.outbox.retract(Says::Confirmed);
                 self.lose(&error);
-                None
+                return None;
             }
+        };
+        self.waiting.running = true;
+        self.waiting.departing_seq = self.store.totals().last_seq;
+        self.waiting.departing_removed = std::mem::take(&mut self.waiting.removed);
+        if gates {
+            self.waiting.departing_from = self.waiting.from.take().unwrap_or(self.outbox.len());
+            std::mem::swap(&mut self.outbox, &mut self.waiting.departing);
+        }
+        Some(Sync { files, saves })
+    }
+
+    fn not_saved(&mut self, slots: impl Iterator<Item = u32>) {
+        for slot in slots {
+            self.consumers.not_saved(slot, self.now_ns);
         }
     }
 
     /// Ends it. What waited for it may leave; says whether more waits for the next one.
-    pub(super) fn end_sync(&mut self, outcome: Result<(), StoreError>) -> bool {
+    pub(super) fn end_sync(&mut self, ran: SyncRan) -> bool {
         self.waiting.running = false;
         if self.closed {
             // The store was synced when it was closed, and is not used any more.
             return false;
         }
-        match self.store.end_sync(outcome) {
+        if !ran.unsaved.is_empty() {
+            // Whoever waits for a confirmation acknowledges again.
+            self.waiting.departing.retract(Says::Confirmed);
+            self.waiting.departing_from = 0;
+            self.not_saved(ran.unsaved.into_iter());
+        }
+        match self.store.end_sync(ran.outcome) {
             Ok(()) => {
                 self.waiting.durable_seq = self.waiting.departing_seq;
                 self.waiting.departing_removed = false;

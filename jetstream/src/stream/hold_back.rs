@@ -1,6 +1,8 @@
 //! Answers to requests that met what is not durable yet.
 
 use super::{Inner, Stream, header};
+use crate::api::catalogue::STREAM_STORE_FAILED;
+use crate::host::OutMsg;
 use crate::outbox::{Outbox, Says};
 
 impl Stream {
@@ -10,30 +12,58 @@ impl Stream {
     }
 
     /// Has the answers in `out`, to a request that was carried out when there had been `losses`, leave behind all that
-    /// is queued, if that waits for a sync. `newest` says that the request was for the newest message of a subject.
-    /// Says whether it took them.
-    pub(crate) fn hold_back(&self, out: &mut Outbox, losses: u64, newest: bool) -> bool {
+    /// is queued, if that waits for a sync. Says whether it took them.
+    pub(crate) fn hold_back(&self, out: &mut Outbox, losses: u64, asked: Asked) -> bool {
         let mut inner = self.inner.lock();
         if inner.losses() != losses {
-            // What was seen may be gone. Whoever asked gets no answer, and asks again.
-            out.clear();
+            inner.withdraw(out, asked);
             return false;
         }
-        if !inner.awaits_sync() || (newest && inner.is_of_the_durable(out)) {
+        if !inner.awaits_sync() || (asked == Asked::Newest && inner.is_of_the_durable(out)) {
             return false;
         }
         inner.touch();
         for msg in out.iter() {
-            let json = msg.payload.first() == Some(&b'{') && msg.headers.is_empty();
             inner.outbox.push(msg);
-            inner.outbox.last_says(Says::Answer { json });
+            inner.outbox.last_says(Says::Answer { json: is_json(&msg) });
         }
         out.clear();
         true
     }
 }
 
+/// What a request asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Asked {
+    /// The newest message of a subject.
+    Newest,
+    /// A change.
+    Change,
+    /// Anything else.
+    Other,
+}
+
+fn is_json(msg: &OutMsg<'_>) -> bool {
+    msg.payload.first() == Some(&b'{') && msg.headers.is_empty()
+}
+
 impl Inner {
+    /// Replaces answers that rest on what was taken back. That a change was refused is as true as before; whoever was
+    /// to get a message gets no answer, and asks again.
+    fn withdraw(&self, out: &mut Outbox, asked: Asked) {
+        let mut told = Outbox::new();
+        let error = STREAM_STORE_FAILED.because("what was not kept is taken back");
+        for msg in out.iter().filter(is_json) {
+            let is_error = memchr::memmem::find(msg.payload, br#""error":{"code":"#).is_some();
+            if is_error && asked == Asked::Change {
+                told.push(msg);
+            } else if !msg.to.starts_with(b"$") {
+                told.push_with(msg.to, |out| self.acks.write_error(&error, out));
+            }
+        }
+        *out = told;
+    }
+
     /// Whether `out` is one message that is durable, and would be the newest of its subject without all that is not.
     fn is_of_the_durable(&self, out: &Outbox) -> bool {
         let mut answers = out.iter();

@@ -25,6 +25,7 @@ mod update;
 
 pub(crate) use ack::push_number;
 pub(crate) use headers::{header, write_headers};
+pub(crate) use hold_back::Asked;
 pub use info::StreamState;
 pub(crate) use inner::Inner;
 pub(crate) use purge::PurgeRequest;

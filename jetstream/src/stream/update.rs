@@ -9,8 +9,36 @@ use std::sync::Arc;
 
 impl Inner {
     /// Takes a new configuration, which was checked against the old one, and holds the stream's content against it.
+    ///
+    /// # Errors
+    /// What has to go cannot be removed; the old configuration holds again then.
     pub(crate) fn reconfigure(&mut self, config: StreamConfig) -> Result<(), StoreError> {
-        let old = std::mem::replace(&mut self.config, Arc::new(config));
+        // What waits belongs to the old configuration, whatever becomes of the new one.
+        self.flush();
+        let old = self.adopt(Arc::new(config));
+        let held = self.enforce_all(&old).and_then(|()| {
+            let by_interest =
+                old.retention != self.config.retention && self.config.retention == Retention::Interest;
+            if by_interest { self.drop_unwanted() } else { Ok(()) }
+        });
+        if let Err(error) = held {
+            self.adopt(old);
+            let told = StoreError::Poisoned(error.to_string());
+            self.spoil(error);
+            self.flush();
+            return Err(told);
+        }
+        self.expire();
+        self.try_flush().map_err(|error| StoreError::Poisoned(error.description.into_owned())).inspect_err(
+            |_| {
+                self.adopt(old);
+            },
+        )
+    }
+
+    /// Goes by another configuration from here on; returns the one before.
+    fn adopt(&mut self, config: Arc<StreamConfig>) -> Arc<StreamConfig> {
+        let old = std::mem::replace(&mut self.config, config);
         if old.duplicate_window_ns != self.config.duplicate_window_ns {
             self.dedupe.set_window(self.config.duplicate_window_ns);
         }
@@ -29,12 +57,7 @@ impl Inner {
         {
             self.rewrite = Rewrite::new(&self.config);
         }
-        self.enforce_all(&old)?;
-        if old.retention != self.config.retention && self.config.retention == Retention::Interest {
-            self.drop_unwanted()?;
-        }
-        self.expire();
-        Ok(())
+        old
     }
 
     /// Removes what no consumer waits for: the stream begins to keep by interest. What no consumer ever wanted stays,

@@ -1,6 +1,6 @@
 //! A disk that lets a test look on, and interfere, when files are changed and synced.
 
-use crate::disk::{DirEntry, Disk, DiskFile};
+use crate::disk::{Claim, DirEntry, Disk, DiskFile};
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
@@ -78,6 +78,10 @@ impl<D: Disk, H: DiskHook> Disk for HookedDisk<D, H> {
 
     fn sync_dir(&self, path: &Path) -> io::Result<()> {
         self.disk.sync_dir(path)
+    }
+
+    fn claim(&self, path: &Path) -> Claim {
+        self.disk.claim(path)
     }
 }
 

@@ -202,7 +202,7 @@ fn an_interest_stream_keeps_a_message_until_every_consumer_that_wants_it_is_done
     bench.control(reply, "", "+ACK");
     assert_eq!(bench.store.state().msgs, 0);
     bench.publish("s.a", "x");
-    bench.with(|consumers, ctx| consumers.delete(ctx, "C"));
+    bench.with(|consumers, ctx| consumers.delete(ctx, "C")).unwrap();
     bench.pump();
     assert_eq!(bench.store.state().msgs, 0, "nobody is left who wants it");
 }

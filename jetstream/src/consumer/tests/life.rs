@@ -189,7 +189,7 @@ fn no_more_timers_are_armed_than_things_can_expire() {
         bench.publish("s.a", "x");
     }
     assert_eq!(bench.consumers.shared.timers.len(), 2, "the heartbeat and the first acknowledgement");
-    bench.with(|consumers, ctx| consumers.delete(ctx, "C"));
+    bench.with(|consumers, ctx| consumers.delete(ctx, "C")).unwrap();
     assert_eq!(bench.consumers.shared.timers.len(), 0);
 }
 

@@ -142,7 +142,7 @@ fn requests_get_heartbeats_until_they_end() {
 fn deleting_a_consumer_tells_those_who_wait() {
     let mut bench = bench(PLAIN);
     bench.next("C", "r", r#"{"batch":1,"expires":3500000000}"#);
-    assert!(bench.with(|consumers, ctx| consumers.delete(ctx, "C")));
+    assert!(bench.with(|consumers, ctx| consumers.delete(ctx, "C")).unwrap());
     assert_eq!(bench.statuses(), ["409 Consumer Deleted"]);
     assert_eq!(bench.consumers.next_deadline(), None);
 }

@@ -7,6 +7,7 @@ use super::FileStore;
 use super::block::Block;
 use super::compress;
 use super::files::io_error;
+use super::index_db;
 use super::log::Log;
 use super::read::{Content, content};
 use super::record::{CHECKSUM_LEN, Kind, put_marker};
@@ -95,13 +96,16 @@ impl FileStore {
         Ok(false)
     }
 
-    /// Rewrites a block at once, so that the bytes of what was removed from it are gone.
-    pub(super) fn rewrite_now(&mut self, index: u32) -> Result<(), StoreError> {
-        self.sync_files()?;
-        match self.blocks.iter().position(|block| block.index == index) {
-            Some(position) => self.rewrite(position),
-            None => Ok(()),
+    /// Removes the summary that a clean shutdown left. Everything written is durable.
+    pub(super) fn forget_summary(&mut self) -> Result<(), StoreError> {
+        let path = self.files.msgs_dir.join(index_db::FILE);
+        match self.files.disk.remove_file(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(io_error("could not remove", &path, error)),
+            Ok(()) => self.durability.dir_unsynced = true,
         }
+        self.index_db_is_true = false;
+        Ok(())
     }
 
     /// Whether a record of `seq` may still be in a block before `position`.
@@ -112,7 +116,7 @@ impl FileStore {
 
     /// Writes a block anew without what is dead in it, or deletes it where nothing is left. Everything written is
     /// durable.
-    fn rewrite(&mut self, position: usize) -> Result<(), StoreError> {
+    pub(super) fn rewrite(&mut self, position: usize) -> Result<(), StoreError> {
         let Some(old) = self.blocks.get(position) else { return Ok(()) };
         let last = position + 1 == self.blocks.len();
         let path = self.files.block_path(old.index);

@@ -13,6 +13,7 @@ mod housekeeping;
 mod index_db;
 mod log;
 mod lookup;
+mod meta;
 mod missing;
 mod old_index;
 mod options;
@@ -23,12 +24,15 @@ mod remove;
 mod scan;
 mod seqset;
 mod shared_sync;
+mod state_file;
 mod storage;
 mod table;
 mod undo;
 mod write;
 
 pub use options::{FileOptions, StreamLimits};
+pub(crate) use state_file::StateFile;
+pub use state_file::StateSave;
 pub use storage::{Rubbish, Storage, StoredConsumer, StoredStream};
 
 use self::block::Block;

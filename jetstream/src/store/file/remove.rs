@@ -14,7 +14,6 @@ impl FileStore {
     ) -> Result<Option<Removed>, StoreError> {
         let position = self.position(seq);
         let Some(block) = self.blocks.get(position) else { return Ok(None) };
-        let index = block.index;
         let Some(place) = block.table.get(seq) else { return Ok(None) };
         let found;
         let subject = match subject {
@@ -25,14 +24,37 @@ impl FileStore {
                 found.as_deref().unwrap_or_default()
             }
         };
+        if erase {
+            let subject = subject.to_vec();
+            return self.erase_message(seq, &subject);
+        }
         // The time of a tombstone counts only where it stands for the last sequence.
         self.put_mark(Kind::Tombstone, seq, self.totals.last_ts_ns)?;
         self.note_step(Step::Remove(seq, place));
+        let removed = self.take_out(position, seq, subject).map(|bytes| Removed { seq, bytes });
+        Ok(removed)
+    }
+
+    /// Writes the block of a message anew without it. The message is there until the new block has taken the place of
+    /// the old one, so that a disk without room for it loses nothing.
+    fn erase_message(&mut self, seq: u64, subject: &[u8]) -> Result<Option<Removed>, StoreError> {
+        self.check_writable()?;
+        self.log_unlogged()?;
+        self.sync_files()?;
+        // A summary that counts the message would be believed where the end of the last block stays the same.
+        self.forget_summary()?;
+        let position = self.position(seq);
+        let Some(place) = self.blocks.get(position).and_then(|block| block.table.get(seq)) else {
+            return Ok(None);
+        };
         let Some(bytes) = self.take_out(position, seq, subject) else { return Ok(None) };
-        if erase {
-            self.rewrite_now(index)?;
+        match self.rewrite(position) {
+            Ok(()) => Ok(Some(Removed { seq, bytes })),
+            Err(error) => {
+                self.hold_again(seq, place, subject);
+                Err(error)
+            }
         }
-        Ok(Some(Removed { seq, bytes }))
     }
 
     /// Takes a message out of table, index and counters; its removal is already in the log.

@@ -1,23 +1,27 @@
 //! The whole store directory: accounts, streams, consumers, and their metadata.
 //!
 //! `<store_dir>/jetstream/<account>/streams/<stream>/{meta.inf,meta.sum,msgs/,obs/<consumer>/{meta.inf,meta.sum,o.dat}}`
+//!
+//! What is new is made in a directory whose name begins with a dot, which both servers take for rubbish, and takes its
+//! name when it is whole. Metadata and the directories above it are durable when a call returns.
 
 use super::files::{StreamFiles, io_error};
-use super::record::ChecksumKey;
+use super::meta::{MetaFiles, put};
+use super::state_file::{CONSUMER_STATE, StateFile};
 use super::{FileOptions, FileStore};
-use crate::disk::Disk;
+use crate::disk::{Claim, Disk};
 use crate::store::{ConsumerState, StoreError};
-use std::fmt::Write as _;
+use hashbrown::HashSet;
+use parking_lot::Mutex;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-const META: &str = "meta.inf";
-const META_SUM: &str = "meta.sum";
-const CONSUMER_STATE: &str = "o.dat";
 /// Longest name of a directory entry on the file systems in use.
 const FILE_NAME_MAX_BYTES: usize = 255;
+/// Where that is kept which stands in the way of something new, and cannot be read.
+const QUARANTINE: &str = "quarantine";
 
 /// A stream as it is found on disk.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,6 +39,8 @@ pub struct StoredConsumer {
     pub name: String,
     /// The JSON of its metadata, or what is wrong with it.
     pub meta: Result<Vec<u8>, String>,
+    /// What stands in the place of metadata whose checksum is wrong.
+    pub unproven: Option<Vec<u8>>,
     /// Its state, if it has saved one; or what is wrong with it.
     pub state: Result<Option<ConsumerState>, String>,
 }
@@ -44,10 +50,15 @@ pub struct StoredConsumer {
 pub struct Storage {
     disk: Arc<dyn Disk>,
     root: PathBuf,
-    /// Whether metadata and consumer states are made durable as they are written.
+    /// Whether the states of consumers are made durable as they are written.
     sync: bool,
-    /// How much became rubbish since the start: no two trees of it have the same name.
-    discarded: Arc<AtomicU64>,
+    /// How many directories were given a name that begins with a dot: no two have the same.
+    dotted: Arc<AtomicU64>,
+    /// Accounts whose directory is known to be durable.
+    durable_accounts: Arc<Mutex<HashSet<String>>>,
+    /// Whether accounts may stand beside the root instead of in it.
+    relocates: bool,
+    claim: Claim,
 }
 
 /// What was taken out of service and waits to be removed. Both servers take it for what it is wherever they find it, so
@@ -70,8 +81,8 @@ impl Rubbish {
 }
 
 impl Storage {
-    /// Opens `<store_dir>/jetstream`; creates it where it does not exist. With `sync`, metadata and consumer states
-    /// are made durable as they are written.
+    /// Opens `<store_dir>/jetstream`; creates it where it does not exist. With `sync`, the states of consumers are made
+    /// durable as they are written; metadata always is.
     ///
     /// # Errors
     /// It is not a directory, or nothing can be written there; with nats-server's texts.
@@ -90,7 +101,40 @@ impl Storage {
         let probed = disk.open(&probe, true).and_then(|_| disk.remove_file(&probe));
         probed
             .map_err(|error| StoreError::Directory(format!("storage directory is not writable - {error}")))?;
-        Ok(Self { disk, root, sync, discarded: Arc::default() })
+        let claim = disk.claim(&root);
+        if matches!(claim, Claim::Taken) {
+            tracing::warn!(
+                "Store directory {:?} is in use by another server: what both write will be damaged",
+                root.display().to_string()
+            );
+        }
+        let relocates = disk.list(&root).is_ok_and(|entries| entries.is_empty());
+        let (dotted, durable_accounts) = Default::default();
+        Ok(Self { disk, root, sync, dotted, durable_accounts, relocates, claim })
+    }
+
+    /// Whether another server has the directory open, as far as that can be told.
+    #[must_use]
+    pub fn is_shared(&self) -> bool {
+        matches!(self.claim, Claim::Taken)
+    }
+
+    /// Moves the directory of an account that stands beside the root into it: nats-server had accounts there before
+    /// version 2.2.3, and looks for them where there is nothing in the root.
+    ///
+    /// # Errors
+    /// I/O.
+    pub fn relocate(&self, account: &str) -> Result<(), StoreError> {
+        let Some(beside) = self.root.parent().filter(|_| self.relocates).map(|dir| dir.join(account)) else {
+            return Ok(());
+        };
+        let inside = self.root.join(account);
+        if beside == self.root || !self.is_there(&beside)? || self.is_there(&inside)? {
+            return Ok(());
+        }
+        self.disk.rename(&beside, &inside).map_err(|error| io_error("could not relocate", &beside, error))?;
+        tracing::info!("JetStream relocated account {account:?} to {:?}", inside.display().to_string());
+        self.sync_dir(&self.root)
     }
 
     /// Where it is.
@@ -126,7 +170,7 @@ impl Storage {
                 self.remove_tree(&dir)?;
                 continue;
             }
-            let meta = self.read_meta(&dir, &name);
+            let meta = self.meta_files(&dir, &name).read();
             streams.push(StoredStream { name, meta });
         }
         Ok(streams)
@@ -142,8 +186,16 @@ impl Storage {
         Ok(names)
     }
 
-    /// Creates a stream with its metadata, and opens it. What an earlier stream of the name may have left is
-    /// removed.
+    /// Whether a directory of that name is there and holds something, readable or not.
+    ///
+    /// # Errors
+    /// I/O.
+    pub fn has_stream(&self, account: &str, name: &str) -> Result<bool, StoreError> {
+        self.is_there(&self.stream_dir(account, name))
+    }
+
+    /// Creates a stream with its metadata, and opens it. There must be none of that name. A stream that cannot be
+    /// created leaves nothing behind.
     ///
     /// # Errors
     /// I/O.
@@ -154,14 +206,23 @@ impl Storage {
         meta: &[u8],
         options: FileOptions,
     ) -> Result<FileStore, StoreError> {
-        self.remove_stream(account, name)?;
-        let dir = self.stream_dir(account, name);
-        for sub in ["msgs", "obs"] {
-            self.create_dir(&dir.join(sub))?;
+        let streams_dir = self.streams_dir(account);
+        self.create_dir(&streams_dir)?;
+        if !self.durable_accounts.lock().contains(account) {
+            // An earlier attempt may have made them and failed to sync.
+            streams_dir.ancestors().take(3).try_for_each(|dir| self.sync_dir(dir))?;
+            self.durable_accounts.lock().insert(account.to_owned());
         }
-        self.write_meta(&dir, name, meta)?;
-        self.sync_dir(&self.streams_dir(account))?;
-        self.open_stream(account, name, options)
+        self.make(&streams_dir, name, |dir| {
+            self.create_dir(&dir.join("msgs"))?;
+            self.create_dir(&dir.join("obs"))?;
+            self.meta_files(dir, name).create(meta)
+        })?;
+        let opened = self.open_stream(account, name, options);
+        if opened.is_err() {
+            let _ = self.remove_stream(account, name);
+        }
+        opened
     }
 
     /// Opens a stream that is on disk.
@@ -179,13 +240,28 @@ impl Storage {
         FileStore::open(StreamFiles::new(Arc::clone(&self.disk), name, dir), options)
     }
 
-    /// Replaces a stream's metadata.
+    /// Whether a stream's metadata is encrypted.
+    #[must_use]
+    pub fn is_encrypted(&self, account: &str, name: &str) -> bool {
+        self.disk.read(&self.stream_dir(account, name).join("meta.key")).is_ok()
+    }
+
+    /// Moves a stream that cannot be opened, with all that is in it, to `<account>/quarantine`, and says where it is
+    /// then.
     ///
     /// # Errors
-    /// I/O; the old metadata is then still there, or both files are in doubt after a crash, which is reported when
-    /// they are read.
+    /// I/O; it is still where it was then.
+    pub fn quarantine_stream(&self, account: &str, name: &str) -> Result<PathBuf, StoreError> {
+        let quarantine = self.root.join(account).join(QUARANTINE);
+        self.move_aside(&self.stream_dir(account, name), &quarantine)
+    }
+
+    /// Replaces a stream's metadata in one step.
+    ///
+    /// # Errors
+    /// I/O; the old metadata is then still there.
     pub fn update_stream(&self, account: &str, name: &str, meta: &[u8]) -> Result<(), StoreError> {
-        self.write_meta(&self.stream_dir(account, name), name, meta)
+        self.meta_files(&self.stream_dir(account, name), name).replace(meta)
     }
 
     /// Removes a stream with its consumers; no error where there is none. Its [`FileStore`] must not be used after.
@@ -218,18 +294,49 @@ impl Storage {
                 self.remove_tree(&dir)?;
                 continue;
             }
-            let meta = self.read_meta(&dir, &format!("{stream}/{name}"));
+            let key = format!("{stream}/{name}");
+            let files = self.meta_files(&dir, &key);
+            let meta = files.read();
+            let unproven = if meta.is_err() { files.read_unproven() } else { None };
             let state = self.read_state(&dir);
-            consumers.push(StoredConsumer { name, meta, state });
+            self.forget_unfinished(&dir);
+            consumers.push(StoredConsumer { name, meta, unproven, state });
         }
         Ok(consumers)
     }
 
-    /// Creates a consumer, or replaces its metadata.
+    /// Creates a consumer with what it has to remember from the beginning. Where one of that name is there whose
+    /// metadata could not be read, it is taken up.
     ///
     /// # Errors
-    /// I/O.
-    pub fn put_consumer(
+    /// I/O; a consumer that was not there leaves nothing behind.
+    pub fn create_consumer(
+        &self,
+        account: &str,
+        stream: &str,
+        name: &str,
+        meta: &[u8],
+        state: &ConsumerState,
+    ) -> Result<(), StoreError> {
+        let dir = self.consumer_dir(account, stream, name);
+        if self.is_there(&dir)? {
+            self.update_consumer(account, stream, name, meta)?;
+            return self.state_file(account, stream, name).write(&state.encode(), true);
+        }
+        let consumers_dir = self.stream_dir(account, stream).join("obs");
+        self.create_dir(&consumers_dir)?;
+        self.make(&consumers_dir, name, |dir| {
+            self.create_dir(dir)?;
+            self.meta_files(dir, &format!("{stream}/{name}")).create(meta)?;
+            put(&*self.disk, &dir.join(CONSUMER_STATE), &state.encode())
+        })
+    }
+
+    /// Replaces a consumer's metadata in one step.
+    ///
+    /// # Errors
+    /// I/O; the old metadata is then still there.
+    pub fn update_consumer(
         &self,
         account: &str,
         stream: &str,
@@ -237,8 +344,41 @@ impl Storage {
         meta: &[u8],
     ) -> Result<(), StoreError> {
         let dir = self.consumer_dir(account, stream, name);
-        self.create_dir(&dir)?;
-        self.write_meta(&dir, &format!("{stream}/{name}"), meta)
+        self.meta_files(&dir, &format!("{stream}/{name}")).replace(meta)
+    }
+
+    /// What a consumer remembers that is on disk and could not be recovered. One whose state cannot be read is moved
+    /// to `quarantine` in its stream's directory.
+    ///
+    /// # Errors
+    /// I/O.
+    pub fn consumer_leftover(
+        &self,
+        account: &str,
+        stream: &str,
+        name: &str,
+    ) -> Result<Option<ConsumerState>, StoreError> {
+        let dir = self.consumer_dir(account, stream, name);
+        let problem = match self.read_state(&dir) {
+            Ok(state) => return Ok(state),
+            Err(problem) => problem,
+        };
+        let kept = self.move_aside(&dir, &self.stream_dir(account, stream).join(QUARANTINE))?;
+        tracing::warn!(
+            "consumer '{name}' of stream '{stream}' begins anew: {problem}; what was there is kept in {}",
+            kept.display()
+        );
+        Ok(None)
+    }
+
+    /// Where a consumer's state is kept.
+    pub(crate) fn state_file(&self, account: &str, stream: &str, name: &str) -> StateFile {
+        StateFile::new(Arc::clone(&self.disk), self.consumer_dir(account, stream, name))
+    }
+
+    /// Whether the states of consumers are made durable as they are written.
+    pub(crate) fn syncs_states(&self) -> bool {
+        self.sync
     }
 
     /// Saves what a consumer must remember.
@@ -252,16 +392,21 @@ impl Storage {
         name: &str,
         state: &ConsumerState,
     ) -> Result<(), StoreError> {
-        self.replace(&self.consumer_dir(account, stream, name).join(CONSUMER_STATE), &state.encode())
+        self.state_file(account, stream, name).write(&state.encode(), self.sync)
     }
 
     /// Removes a consumer; no error where there is none.
     ///
     /// # Errors
-    /// I/O.
+    /// I/O; the consumer is still there then.
     pub fn remove_consumer(&self, account: &str, stream: &str, name: &str) -> Result<(), StoreError> {
         let consumers_dir = self.stream_dir(account, stream).join("obs");
-        self.discard(&consumers_dir, name)?.map_or(Ok(()), Rubbish::remove)
+        if let Some(rubbish) = self.discard(&consumers_dir, name)?
+            && let Err(error) = rubbish.remove()
+        {
+            tracing::warn!(stream, consumer = name, %error, "the files of a deleted consumer are still there");
+        }
+        Ok(())
     }
 
     fn streams_dir(&self, account: &str) -> PathBuf {
@@ -286,58 +431,96 @@ impl Storage {
     }
 
     fn sync_dir(&self, dir: &Path) -> Result<(), StoreError> {
-        if !self.sync {
-            return Ok(());
-        }
         self.disk.sync_dir(dir).map_err(|error| io_error("could not sync", dir, error))
-    }
-
-    fn replace(&self, path: &Path, content: &[u8]) -> Result<(), StoreError> {
-        self.disk.replace(path, content, self.sync).map_err(|error| io_error("could not write", path, error))
     }
 
     fn remove_tree(&self, dir: &Path) -> Result<(), StoreError> {
         self.disk.remove_dir_all(dir).map_err(|error| io_error("could not remove", dir, error))
     }
 
-    /// Moves a directory to a name that begins with a dot, which both servers take for rubbish.
-    fn discard(&self, parent: &Path, name: &str) -> Result<Option<Rubbish>, StoreError> {
-        let number = self.discarded.fetch_add(1, Ordering::Relaxed).to_string();
+    fn is_there(&self, dir: &Path) -> Result<bool, StoreError> {
+        let entries = self.disk.list(dir).map_err(|error| io_error("could not list", dir, error))?;
+        Ok(!entries.is_empty())
+    }
+
+    fn meta_files<'a>(&'a self, dir: &'a Path, name: &'a str) -> MetaFiles<'a> {
+        MetaFiles { disk: &*self.disk, dir, name }
+    }
+
+    /// A name in `parent` that both servers take for rubbish, and that is free.
+    fn dotted(&self, parent: &Path, name: &str) -> Result<PathBuf, StoreError> {
+        let number = self.dotted.fetch_add(1, Ordering::Relaxed).to_string();
         // Shorter where dots and number would make the name too long for a file system.
         let mut end = name.len().min(FILE_NAME_MAX_BYTES - 2 - number.len());
         while !name.is_char_boundary(end) {
             end -= 1;
         }
-        let doomed = parent.join(format!(".{}.{number}", name.get(..end).unwrap_or_default()));
-        let dir = parent.join(name);
+        let dotted = parent.join(format!(".{}.{number}", name.get(..end).unwrap_or_default()));
         // What an earlier run left is removed when the streams are listed; where that failed, it stands in the way.
-        self.remove_tree(&doomed)?;
+        self.remove_tree(&dotted)?;
+        Ok(dotted)
+    }
+
+    /// Makes the directory `name` in `parent` appear whole: `fill` creates it and writes into it elsewhere.
+    fn make(
+        &self,
+        parent: &Path,
+        name: &str,
+        fill: impl FnOnce(&Path) -> Result<(), StoreError>,
+    ) -> Result<(), StoreError> {
+        let (unfinished, dir) = (self.dotted(parent, name)?, parent.join(name));
+        let made = fill(&unfinished).and_then(|()| self.sync_dir(&unfinished)).and_then(|()| {
+            let named = self.disk.rename(&unfinished, &dir);
+            named.map_err(|error| io_error("could not create", &dir, error))
+        });
+        if let Err(error) = made {
+            // What is left goes with the next start, at the latest.
+            let _ = self.remove_tree(&unfinished);
+            return Err(error);
+        }
+        self.sync_dir(parent).inspect_err(|_| {
+            let _ = self.disk.rename(&dir, &unfinished);
+            let _ = self.remove_tree(&unfinished);
+        })
+    }
+
+    /// Moves a directory to a name that begins with a dot, which both servers take for rubbish.
+    fn discard(&self, parent: &Path, name: &str) -> Result<Option<Rubbish>, StoreError> {
+        let (doomed, dir) = (self.dotted(parent, name)?, parent.join(name));
         match self.disk.rename(&dir, &doomed) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             other => other.map_err(|error| io_error("could not remove", &dir, error))?,
         }
-        self.sync_dir(parent)?;
+        if let Err(error) = self.sync_dir(parent) {
+            let _ = self.disk.rename(&doomed, &dir);
+            return Err(error);
+        }
         Ok(Some(Rubbish { disk: Arc::clone(&self.disk), dir: doomed }))
     }
 
-    fn write_meta(&self, dir: &Path, key: &str, meta: &[u8]) -> Result<(), StoreError> {
-        self.replace(&dir.join(META), meta)?;
-        self.replace(&dir.join(META_SUM), checksum_hex(key, meta).as_bytes())
+    /// Moves a directory into `quarantine`, under its name with the first number that is free.
+    fn move_aside(&self, dir: &Path, quarantine: &Path) -> Result<PathBuf, StoreError> {
+        self.create_dir(quarantine)?;
+        let taken = self.directories(quarantine)?;
+        let name = dir.file_name().unwrap_or_default().to_string_lossy();
+        let mut number = 1_u64;
+        while taken.contains(&format!("{name}.{number}")) {
+            number += 1;
+        }
+        let kept = quarantine.join(format!("{name}.{number}"));
+        self.disk.rename(dir, &kept).map_err(|error| io_error("could not move aside", dir, error))?;
+        self.sync_dir(quarantine)?;
+        dir.parent().map_or(Ok(()), |parent| self.sync_dir(parent))?;
+        Ok(kept)
     }
 
-    fn read_meta(&self, dir: &Path, key: &str) -> Result<Vec<u8>, String> {
-        let read = |file: &str| {
-            let path = dir.join(file);
-            self.disk.read(&path).map_err(|error| format!("{}: {error}", path.display()))
-        };
-        if self.disk.read(&dir.join("meta.key")).is_ok() {
-            return Err(format!("{} is encrypted, which is not supported", dir.display()));
+    /// Removes what a save of the state that was interrupted left in a consumer's directory.
+    fn forget_unfinished(&self, dir: &Path) {
+        for entry in self.disk.list(dir).unwrap_or_default() {
+            if entry.name.starts_with(CONSUMER_STATE) && entry.name != CONSUMER_STATE && !entry.is_dir {
+                let _ = self.disk.remove_file(&entry.path);
+            }
         }
-        let meta = read(META)?;
-        if read(META_SUM)? == checksum_hex(key, &meta).as_bytes() {
-            return Ok(meta);
-        }
-        Err(format!("{}: checksums do not match", dir.join(META).display()))
     }
 
     fn read_state(&self, dir: &Path) -> Result<Option<ConsumerState>, String> {
@@ -352,12 +535,4 @@ impl Storage {
             Err(error) => Err(format!("{}: {error}", path.display())),
         }
     }
-}
-
-fn checksum_hex(key: &str, meta: &[u8]) -> String {
-    let mut hex = String::with_capacity(16);
-    for byte in ChecksumKey::name(key).sum(&[meta]) {
-        let _ = write!(hex, "{byte:02x}");
-    }
-    hex
 }

@@ -177,16 +177,22 @@ impl FileStore {
     fn undo_remove(&mut self, seq: u64, place: Place) -> bool {
         let position = self.position(seq);
         let Some(subject) = self.subject_at(position, seq, place) else { return false };
-        let Some(block) = self.blocks.get_mut(position) else { return false };
+        self.hold_again(seq, place, &subject);
+        true
+    }
+
+    /// Holds a message again whose record is there.
+    pub(super) fn hold_again(&mut self, seq: u64, place: Place, subject: &[u8]) {
+        let position = self.position(seq);
+        let Some(block) = self.blocks.get_mut(position) else { return };
         block.hold_again(seq, place);
-        hold(&mut self.index, &subject, seq);
+        hold(&mut self.index, subject, seq);
         if self.totals.msgs == 0 || seq < self.totals.first_seq {
             self.totals.first_seq = seq;
             self.first_ts_ns.set(None);
         }
         self.totals.msgs += 1;
         self.totals.bytes += u64::from(place.len);
-        true
     }
 
     /// The subject of a message, from the index alone: slow, for when its record cannot be read.

@@ -1,0 +1,163 @@
+//! The state of a consumer on disk, which may be written while its stream is used for other things.
+
+use super::files::io_error;
+use super::meta::put;
+use crate::disk::Disk;
+use crate::store::StoreError;
+use parking_lot::Mutex;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// The name of the file in the consumer's directory.
+pub(super) const CONSUMER_STATE: &str = "o.dat";
+
+/// Where a consumer's state is kept. Whoever holds the consumer's stream writes to it, and so do syncs that run
+/// without it: the newest state wins, whoever comes last, and none comes after the consumer has gone.
+pub(crate) struct StateFile {
+    disk: Arc<dyn Disk>,
+    dir: PathBuf,
+    kept: Mutex<Kept>,
+}
+
+#[derive(Default)]
+struct Kept {
+    /// The number of the newest state that was begun, and of the one that is kept.
+    begun: u64,
+    written: u64,
+    gone: bool,
+}
+
+/// A state that waits to be kept. Running it takes no lock of a stream.
+#[must_use]
+pub struct StateSave {
+    file: Arc<StateFile>,
+    number: u64,
+    content: Vec<u8>,
+}
+
+impl StateFile {
+    pub(super) fn new(disk: Arc<dyn Disk>, dir: PathBuf) -> Self {
+        Self { disk, dir, kept: Mutex::default() }
+    }
+
+    /// Replaces the state at once, synced where `sync` is set.
+    pub(crate) fn write(&self, content: &[u8], sync: bool) -> Result<(), StoreError> {
+        let mut kept = self.kept.lock();
+        let path = self.dir.join(CONSUMER_STATE);
+        self.disk.replace(&path, content, sync).map_err(|error| io_error("could not write", &path, error))?;
+        kept.begun += 1;
+        kept.written = kept.begun;
+        Ok(())
+    }
+
+    /// A newer state, to be written by [`StateSave::run`].
+    pub(crate) fn begin(self: &Arc<Self>, content: Vec<u8>) -> StateSave {
+        let mut kept = self.kept.lock();
+        kept.begun += 1;
+        StateSave { file: Arc::clone(self), number: kept.begun, content }
+    }
+
+    /// From here on nothing is written, unless `gone` is taken back.
+    pub(crate) fn set_gone(&self, gone: bool) {
+        self.kept.lock().gone = gone;
+    }
+}
+
+impl StateSave {
+    /// Makes the state durable, unless a newer one is, or the consumer has gone.
+    ///
+    /// # Errors
+    /// I/O; the state kept before is then still there.
+    pub fn run(&self) -> Result<(), StoreError> {
+        let Self { file, number, content } = self;
+        let (disk, dir) = (&*file.disk, file.dir.as_path());
+        // A name of its own: another state may be on its way.
+        let beside = dir.join(format!("{CONSUMER_STATE}.{number}.tmp"));
+        let written = put(disk, &beside, content).and_then(|()| self.put_in_place(&beside));
+        match written {
+            Ok(true) => match disk.sync_dir(dir) {
+                // The consumer has gone since.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+                other => other.map_err(|error| io_error("could not sync", dir, error)),
+            },
+            Ok(false) => self.leave(&beside),
+            Err(_) if file.kept.lock().gone => self.leave(&beside),
+            Err(error) => {
+                let _ = disk.remove_file(&beside);
+                Err(error)
+            }
+        }
+    }
+
+    fn put_in_place(&self, beside: &Path) -> Result<bool, StoreError> {
+        let file = &self.file;
+        let mut kept = file.kept.lock();
+        if kept.gone || kept.written > self.number {
+            return Ok(false);
+        }
+        let path = file.dir.join(CONSUMER_STATE);
+        file.disk.rename(beside, &path).map_err(|error| io_error("could not replace", &path, error))?;
+        kept.written = self.number;
+        Ok(true)
+    }
+
+    fn leave(&self, beside: &Path) -> Result<(), StoreError> {
+        let _ = self.file.disk.remove_file(beside);
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::disk::SimDisk;
+
+    const DIR: &str = "/store/C";
+
+    fn state_file() -> (SimDisk, Arc<StateFile>) {
+        let disk = SimDisk::new(1);
+        disk.create_dir_all(Path::new(DIR)).unwrap();
+        let file = StateFile::new(Arc::new(disk.clone()), DIR.into());
+        (disk, Arc::new(file))
+    }
+
+    fn names(disk: &SimDisk) -> Vec<String> {
+        disk.list(Path::new(DIR)).unwrap().into_iter().map(|entry| entry.name).collect()
+    }
+
+    #[test]
+    fn the_newest_state_wins_whatever_the_order_of_the_writes() {
+        let (disk, file) = state_file();
+        let (first, second) = (file.begin(b"1".to_vec()), file.begin(b"2".to_vec()));
+        second.run().unwrap();
+        first.run().unwrap();
+        let third = file.begin(b"3".to_vec());
+        file.write(b"4", false).unwrap();
+        third.run().unwrap();
+        assert_eq!(disk.read(&Path::new(DIR).join(CONSUMER_STATE)).unwrap(), b"4");
+        assert_eq!(names(&disk), [CONSUMER_STATE]);
+    }
+
+    #[test]
+    fn a_state_does_not_reach_the_next_consumer_of_the_name() {
+        let (disk, file) = state_file();
+        let late = file.begin(b"old".to_vec());
+        file.set_gone(true);
+        late.run().unwrap();
+        assert!(names(&disk).is_empty());
+        disk.remove_dir_all(Path::new(DIR)).unwrap();
+        file.begin(b"old".to_vec()).run().unwrap();
+    }
+
+    #[test]
+    fn what_was_written_survives_a_power_failure() {
+        for seed in 0..20 {
+            let (disk, file) = state_file();
+            file.begin(b"old".to_vec()).run().unwrap();
+            file.begin(b"new".to_vec()).run().unwrap();
+            let disk = disk.after_power_failure(seed);
+            assert_eq!(disk.read(&Path::new(DIR).join(CONSUMER_STATE)).unwrap(), b"new");
+        }
+    }
+}
