@@ -198,6 +198,9 @@ impl Consumers {
                 _ => return refuse("not allowed"),
             };
             if let Err(error) = consumer.keep_state(shared, &ConsumerState::beginning_at(seq)) {
+                // It may have failed after the file was replaced.
+                let _ = consumer.keep_state(shared, &consumer.state());
+                consumer.mark_dirty(shared, out.now_ns);
                 return refuse(&error.to_string());
             }
             consumer.skip = None;

@@ -240,7 +240,9 @@ impl Engine {
             return Err(format!("its metadata is that of '{}'", config.name));
         }
         let store = storage.open_stream(&account.share.name, &stored.name, file_options(&config));
-        let store = store.map_err(|error| error.to_string())?;
+        let mut store = store.map_err(|error| error.to_string())?;
+        // A create may have been interrupted before this.
+        begin_at(&mut store, config.first_seq).map_err(|error| error.to_string())?;
         problems.extend(
             store
                 .damaged()
@@ -303,9 +305,10 @@ fn take_up(
     Ok(Ok(store))
 }
 
-/// Lets an empty stream begin with a sequence.
+/// Lets a stream that holds nothing begin with a sequence.
 fn begin_at(store: &mut dyn Store, first_seq: u64) -> Result<(), StoreError> {
-    if first_seq > 1 {
+    let held = store.totals();
+    if held.msgs == 0 && held.last_seq.saturating_add(1) < first_seq {
         store.compact(first_seq)?;
         store.flush()?;
     }

@@ -41,6 +41,7 @@ impl FileStore {
         self.check_writable()?;
         self.log_unlogged()?;
         self.sync_files()?;
+        self.forget_outdated();
         // A summary that counts the message would be believed where the end of the last block stays the same.
         self.forget_summary()?;
         let position = self.position(seq);

@@ -156,8 +156,8 @@ impl FileStore {
         }
     }
 
-    fn try_write_pending(&mut self) -> Result<(), StoreError> {
-        let Some(block) = self.blocks.last_mut() else { return Ok(()) };
+    /// Removes the files that do not tell the truth any more once something is changed.
+    pub(super) fn forget_outdated(&mut self) {
         for path in self.outdated.drain(..) {
             match self.files.disk.remove_file(&path) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => {
@@ -166,6 +166,11 @@ impl FileStore {
                 _ => self.durability.dir_unsynced = true,
             }
         }
+    }
+
+    fn try_write_pending(&mut self) -> Result<(), StoreError> {
+        self.forget_outdated();
+        let Some(block) = self.blocks.last_mut() else { return Ok(()) };
         self.index_db_is_true = false;
         let (offset, bytes) = self.log.pending();
         if bytes.is_empty() {
