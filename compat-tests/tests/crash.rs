@@ -1,4 +1,5 @@
-//! kill -9 amid concurrent puts, purges, deletes, expiries and acknowledgements loses nothing and brings nothing back.
+//! kill -9 amid concurrent puts, purges, deletes, expiries, acknowledgements and changes of streams and consumers loses
+//! nothing and brings nothing back. `JETKV_KILLS` sets how many kills each test makes.
 //!
 //! nats-server v2.15.2 does not pass this: it acknowledges before it writes, and even with `sync_interval: always`
 //! messages that a purge removed are there again after a kill.
@@ -9,12 +10,14 @@ use jetkv_compat_tests::{crash, oracle};
 
 fn kill(options: &ServerOptions, rounds: u32) {
     let program = oracle::jetkv().expect("JetKV is built");
+    let rounds = std::env::var("JETKV_KILLS").ok().and_then(|kills| kills.parse().ok()).unwrap_or(rounds);
     let seed = u64::from(std::process::id());
     let summary = crash::run(&program, options, rounds, seed).expect("every acknowledged operation is there");
     println!("{summary:?}, seed {seed}");
     let rounds = u64::from(rounds);
     assert!(summary.acknowledged > rounds * 2, "the writers hardly wrote: {summary:?}");
     assert!(summary.confirmed > rounds / 10, "hardly anything was acknowledged: {summary:?}");
+    assert!(summary.reshaped > rounds / 10, "hardly anything was changed: {summary:?}");
 }
 
 #[test]

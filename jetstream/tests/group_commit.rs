@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
 use jetkv_jetstream::disk::SimDisk;
+use jetkv_jetstream::disk::sim::Fault;
 use jetkv_jetstream::store::Store;
 use jetkv_jetstream::store::file::{FileOptions, Storage};
 use jetkv_jetstream::stream::Stream;
@@ -391,4 +392,70 @@ fn info(engine: &TestEngine) -> String {
     let mut out = Outbox::new();
     let _ = engine.engine.api(&request, &mut out);
     out.iter().map(|msg| String::from_utf8_lossy(msg.payload).into_owned()).collect()
+}
+
+/// Delivers a message to a new consumer, and gives the subject that acknowledges it.
+fn deliver(engine: &TestEngine, stream: &Stream) -> String {
+    let config = r#"{"stream_name":"S","config":{"durable_name":"C","ack_policy":"explicit"}}"#;
+    assert!(!engine.request("CONSUMER.DURABLE.CREATE.S.C", config).contains("error"));
+    put(stream, 0, "r");
+    stream.commit(&*engine.host);
+    engine.host.sync_all();
+    engine.host.listen("_INBOX.api", None);
+    let sent = engine.request_all("CONSUMER.MSG.NEXT.S.C", "");
+    engine.host.take();
+    sent.into_iter().find(|sent| sent.reply.starts_with("$JS.ACK.")).expect("a delivery").reply
+}
+
+fn ack(engine: &TestEngine, reply: &str) -> Vec<Sent> {
+    let taken = engine.engine.js_control(engine.account, reply.as_bytes(), b"confirmed", b"", b"+ACK");
+    taken.expect("a consumer").commit(&*engine.host);
+    assert!(engine.host.take().is_empty(), "nothing is confirmed before it is kept");
+    engine.host.sync_all();
+    engine.host.take()
+}
+
+#[test]
+fn a_stream_serves_others_while_the_state_of_a_confirmed_consumer_is_synced() {
+    let (engine, disk, stream) = start(3);
+    let reply = deliver(&engine, &stream);
+    let (others, served) = (stream.clone(), Arc::new(AtomicU64::new(0)));
+    let count = served.clone();
+    *disk.meanwhile.lock() = Some(Box::new(move || {
+        // This waits for ever where whoever syncs holds the stream.
+        if count.fetch_add(1, Ordering::SeqCst) == 0 {
+            put(&others, 1, "meanwhile");
+        }
+    }));
+    let confirmed = ack(&engine, &reply);
+    *disk.meanwhile.lock() = None;
+    assert!(confirmed.iter().any(|sent| sent.to == "confirmed"), "{confirmed:?}");
+    assert!(served.load(Ordering::SeqCst) > 0);
+    for seed in 0..20 {
+        let config = EngineConfig {
+            store_dir: Some("/store".into()),
+            sync: SyncPolicy::Always,
+            ..EngineConfig::default()
+        };
+        let lost = Arc::new(disk.disk.after_power_failure(seed));
+        let engine = TestEngine::on_disk(config, Arc::new(ManualClock::new(START_NS)), lost).unwrap();
+        let info = engine.request("CONSUMER.INFO.S.C", "");
+        assert!(info.contains(r#""ack_floor":{"consumer_seq":1,"stream_seq":1"#), "{info}");
+    }
+}
+
+#[test]
+fn a_confirmation_whose_state_cannot_be_synced_stays_away_until_it_can() {
+    for after in 0..5 {
+        let (engine, disk, stream) = start(4);
+        let reply = deliver(&engine, &stream);
+        disk.disk.fail_after(after, 1, Fault::Error);
+        assert!(ack(&engine, &reply).is_empty(), "{after}");
+        put(&stream, 1, "put");
+        stream.commit(&*engine.host);
+        engine.host.sync_all();
+        assert!(engine.host.take().iter().any(|sent| sent.payload.contains("\"seq\":2")), "{after}");
+        let again = ack(&engine, &reply);
+        assert!(again.iter().any(|sent| sent.to == "confirmed"), "{after}: {again:?}");
+    }
 }

@@ -3,7 +3,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
 use jetkv_jetstream::disk::sim::Fault;
-use jetkv_jetstream::disk::{Disk, SimDisk};
+use jetkv_jetstream::disk::{Disk, RealDisk, SimDisk};
+use jetkv_jetstream::store::file::Storage;
 use jetkv_jetstream::testing::{START_NS, TestEngine};
 use jetkv_jetstream::{EngineConfig, ManualClock, SyncPolicy};
 use std::path::{Path, PathBuf};
@@ -316,7 +317,7 @@ fn consumers_without_readable_metadata_go_on_where_they_were() {
     let engine = start(&disk, DEFAULT_SYNC);
     let created = ask(&engine, "CONSUMER.DURABLE.CREATE.S.C", CONSUMER);
     assert!(created.contains(&format!("\"num_pending\":{MSGS}")), "{created}");
-    assert_eq!(disk.read(&Path::new(DIR).join("quarantine/C.1/o.dat")).unwrap(), b"junk");
+    assert_eq!(disk.read(&Path::new(DIR).join("quarantine/C.o.dat.1")).unwrap(), b"junk");
 }
 
 #[test]
@@ -326,6 +327,16 @@ fn accounts_beside_the_directory_are_moved_into_it() {
     let engine = start(&disk, DEFAULT_SYNC);
     assert!(ask(&engine, "STREAM.INFO.S", "").contains(&format!("\"messages\":{MSGS}")));
     assert!(disk.list(Path::new("/store/$G")).unwrap().is_empty());
+}
+
+#[test]
+fn a_second_server_on_the_directory_is_noticed() {
+    let dir = tempfile::tempdir().unwrap();
+    let open = || Storage::open(Arc::new(RealDisk), dir.path(), false).unwrap();
+    let first = open();
+    assert!(!first.is_shared() && open().is_shared());
+    drop(first);
+    assert!(!open().is_shared());
 }
 
 #[test]

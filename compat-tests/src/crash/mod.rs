@@ -4,10 +4,12 @@
 //! acknowledged. The process is killed at a random moment and started again on the same store. Then every key must
 //! show exactly what its writer knows, save that the one operation that was under way may have happened or not, and
 //! that a message may have expired meanwhile. A receiver acknowledges messages of another stream and waits for each
-//! acknowledgement to be confirmed; such a message must not come again.
+//! acknowledgement to be confirmed; such a message must not come again. An operator creates, changes and deletes streams
+//! and consumers; each must be there as it was granted last, or as it was asked for when the process ended.
 
 mod acker;
 mod model;
+mod shaper;
 mod writer;
 
 use crate::process::{Program, Server, ServerOptions};
@@ -18,6 +20,7 @@ use acker::{Acker, Receipts};
 use model::{Kind, Ledger, Stored};
 use rustix::process::Signal;
 use serde_json::{Value, json};
+use shaper::{Shaper, Shapes};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -45,6 +48,15 @@ pub struct Summary {
     pub messages_checked: u64,
     /// Acknowledgements of deliveries that were confirmed.
     pub confirmed: u64,
+    /// Changes of streams and consumers that were granted.
+    pub reshaped: u64,
+}
+
+/// What those know who work on the server while it is killed.
+struct Known {
+    ledgers: Vec<Ledger>,
+    receipts: Receipts,
+    shapes: Shapes,
 }
 
 /// Runs `rounds` rounds on `program`, started with `options`, from `seed`.
@@ -56,25 +68,30 @@ pub fn run(program: &Program, options: &ServerOptions, rounds: u32, seed: u64) -
     let mut server = Server::start(program, options)?;
     create_bucket(&server)?;
     acker::create(&mut Requester::open(&server)?)?;
-    let mut receipts = Receipts::default();
+    let mut known = Known {
+        ledgers: (0..WRITERS).map(Ledger::new).collect(),
+        receipts: Receipts::default(),
+        shapes: Shapes::new(),
+    };
+    shaper::create(&mut Requester::open(&server)?, &mut known.shapes)?;
     let mut random = Random::new(seed);
-    let mut ledgers: Vec<Ledger> = (0..WRITERS).map(Ledger::new).collect();
     let mut summary = Summary::default();
     let mut last_seq = 0;
     for round in 1..=rounds {
         let place = |error: Error| -> Error { format!("round {round}, seed {seed}: {error}").into() };
         let writing = Duration::from_micros(random.below(ROUND_MS_MAX * 1000));
         summary.acknowledged +=
-            write_until_killed(&mut server, &mut ledgers, &mut receipts, (writing, round), &mut random)
-                .map_err(place)?;
+            write_until_killed(&mut server, &mut known, (writing, round), &mut random).map_err(place)?;
         server.launch().map_err(place)?;
         let mut connection = Requester::open(&server).map_err(place)?;
-        for ledger in &mut ledgers {
+        for ledger in &mut known.ledgers {
             summary.messages_checked += check(&mut connection, ledger).map_err(place)?;
         }
-        last_seq = check_counts(&mut connection, &ledgers, last_seq).map_err(place)?;
+        last_seq = check_counts(&mut connection, &known.ledgers, last_seq).map_err(place)?;
+        shaper::check(&mut connection, &mut known.shapes).map_err(place)?;
         summary.rounds = round;
-        summary.confirmed = receipts.confirmed();
+        summary.confirmed = known.receipts.confirmed();
+        summary.reshaped = known.shapes.changes();
     }
     server.stop(Signal::TERM)?;
     Ok(summary)
@@ -82,15 +99,14 @@ pub fn run(program: &Program, options: &ServerOptions, rounds: u32, seed: u64) -
 
 fn write_until_killed(
     server: &mut Server,
-    ledgers: &mut [Ledger],
-    receipts: &mut Receipts,
+    known: &mut Known,
     (writing, round): (Duration, u32),
     random: &mut Random,
 ) -> Result<u64> {
     let stop = Arc::new(AtomicBool::new(false));
     let written = Arc::new(AtomicU64::new(0));
     let mut writers = Vec::new();
-    for ledger in ledgers.iter() {
+    for ledger in &known.ledgers {
         writers.push(Writer::open(server, ledger.clone(), Random::new(random.next()))?);
     }
     let threads: Vec<_> = writers
@@ -100,10 +116,15 @@ fn write_until_killed(
             std::thread::spawn(move || writer.run(&stop, &written))
         })
         .collect();
-    let acker = Acker::open(server, std::mem::take(receipts))?;
+    let acker = Acker::open(server, std::mem::take(&mut known.receipts))?;
+    let shaper = Shaper::open(server, known.shapes.clone(), Random::new(random.next()))?;
     let working = {
         let stop = Arc::clone(&stop);
         std::thread::spawn(move || acker.run(&stop))
+    };
+    let shaping = {
+        let stop = Arc::clone(&stop);
+        std::thread::spawn(move || shaper.run(&stop))
     };
     std::thread::sleep(writing);
     let deadline = Instant::now() + ACKNOWLEDGED_WAIT;
@@ -114,11 +135,12 @@ fn write_until_killed(
     let killed = server.stop(Signal::KILL);
     stop.store(true, Ordering::SeqCst);
     let mut acknowledged = 0;
-    for (thread, ledger) in threads.into_iter().zip(ledgers) {
+    for (thread, ledger) in threads.into_iter().zip(&mut known.ledgers) {
         *ledger = thread.join().map_err(|_| "a writer panicked")??;
         acknowledged += ledger.take_acknowledged();
     }
-    *receipts = working.join().map_err(|_| "the receiver panicked")??;
+    known.receipts = working.join().map_err(|_| "the receiver panicked")??;
+    known.shapes = shaping.join().map_err(|_| "the operator panicked")??;
     killed?;
     Ok(acknowledged)
 }

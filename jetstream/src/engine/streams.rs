@@ -250,8 +250,11 @@ impl Engine {
                 .map(|(seq, place)| format!("stream '{}': message {seq} is damaged: {place}", stored.name)),
         );
         let stream = self.open(account, config, created_ns, Box::new(store));
-        let all_known = recover_consumers(storage, account, &stream, problems);
-        if all_known.map_err(|error| error.to_string())? {
+        let all_known = recover_consumers(storage, account, &stream, problems).unwrap_or_else(|error| {
+            problems.push(format!("consumers of stream '{}': {error}", stored.name));
+            false
+        });
+        if all_known {
             let mut inner = stream.lock();
             let (consumers, mut ctx) = inner.parts();
             consumers.remove_leftovers(&mut ctx);

@@ -44,7 +44,10 @@ impl MetaFiles<'_> {
     /// I/O. The old metadata is still there then, unless the disk refuses to have it put back as well.
     pub(super) fn replace(&self, meta: &[u8]) -> Result<(), StoreError> {
         let before = self.find();
-        let replaced = self.exchange(meta);
+        let mut replaced = self.exchange(meta);
+        if replaced.is_err() && self.free_names() {
+            replaced = self.exchange(meta);
+        }
         if replaced.is_err() {
             if let Some((_, before)) = before
                 && self.find().is_none_or(|(_, found)| found != before)
@@ -55,6 +58,18 @@ impl MetaFiles<'_> {
             self.forget_new();
         }
         replaced
+    }
+
+    /// Gives directories that are in the place of files other names. Says whether there were any.
+    fn free_names(&self) -> bool {
+        let mut found = false;
+        for file in [META, META_SUM, NEW_META, NEW_SUM] {
+            let path = self.path(file);
+            let is_dir =
+                self.disk.read(&path).is_err_and(|error| error.kind() == io::ErrorKind::IsADirectory);
+            found |= is_dir && self.disk.rename(&path, &self.path(&format!("{file}.bad"))).is_ok();
+        }
+        found
     }
 
     fn exchange(&self, meta: &[u8]) -> Result<(), StoreError> {
@@ -227,6 +242,19 @@ mod tests {
                 assert_eq!(files(&disk).read().unwrap(), wanted, "{fault:?} {after}, after a power failure");
             }
         }
+    }
+
+    #[test]
+    fn a_directory_in_the_place_of_a_file_is_kept_under_another_name() {
+        let dir = tempfile::tempdir().unwrap();
+        for file in [META, NEW_SUM] {
+            std::fs::create_dir_all(dir.path().join(file).join("inside")).unwrap();
+        }
+        let files = MetaFiles { disk: &crate::disk::RealDisk, dir: dir.path(), name: "S" };
+        assert!(files.read().unwrap_err().contains(META));
+        files.replace(b"new").unwrap();
+        assert_eq!(files.read().unwrap(), b"new");
+        assert!(dir.path().join("meta.inf.bad/inside").is_dir());
     }
 
     #[test]

@@ -167,7 +167,10 @@ impl Storage {
         for name in self.directories(&streams_dir)? {
             let dir = streams_dir.join(&name);
             if name.starts_with('.') {
-                self.remove_tree(&dir)?;
+                // It is tried again at the next start.
+                if let Err(error) = self.remove_tree(&dir) {
+                    tracing::warn!("{error}");
+                }
                 continue;
             }
             let meta = self.meta_files(&dir, &name).read();
@@ -253,7 +256,7 @@ impl Storage {
     /// I/O; it is still where it was then.
     pub fn quarantine_stream(&self, account: &str, name: &str) -> Result<PathBuf, StoreError> {
         let quarantine = self.root.join(account).join(QUARANTINE);
-        self.move_aside(&self.stream_dir(account, name), &quarantine)
+        self.move_aside(&self.stream_dir(account, name), &quarantine, name)
     }
 
     /// Replaces a stream's metadata in one step.
@@ -281,24 +284,41 @@ impl Storage {
         self.discard(&self.streams_dir(account), name)
     }
 
-    /// The consumers of a stream.
+    /// The consumers of a stream. States that cannot be read are moved to `quarantine` in the stream's directory.
     ///
     /// # Errors
     /// I/O.
     pub fn consumers(&self, account: &str, stream: &str) -> Result<Vec<StoredConsumer>, StoreError> {
         let consumers_dir = self.stream_dir(account, stream).join("obs");
+        let quarantine = self.stream_dir(account, stream).join(QUARANTINE);
         let mut consumers = Vec::new();
         for name in self.directories(&consumers_dir)? {
             let dir = consumers_dir.join(&name);
             if name.starts_with('.') {
-                self.remove_tree(&dir)?;
+                // It is tried again at the next start.
+                if let Err(error) = self.remove_tree(&dir) {
+                    tracing::warn!("{error}");
+                }
                 continue;
             }
             let key = format!("{stream}/{name}");
             let files = self.meta_files(&dir, &key);
-            let meta = files.read();
-            let unproven = if meta.is_err() { files.read_unproven() } else { None };
-            let state = self.read_state(&dir);
+            let mut meta = files.read();
+            let mut unproven = if meta.is_err() { files.read_unproven() } else { None };
+            let state = match self.read_state(&dir) {
+                Ok(Ok(state)) => Ok(state),
+                Ok(Err(damage)) => {
+                    let file = dir.join(CONSUMER_STATE);
+                    let kept = self.move_aside(&file, &quarantine, &format!("{name}.{CONSUMER_STATE}"));
+                    Err(kept
+                        .map_or(damage.clone(), |kept| format!("{damage}, and kept in {}", kept.display())))
+                }
+                Err(error) => {
+                    // It may be read another time, and must not be replaced until then.
+                    (meta, unproven) = (Err(error.to_string()), None);
+                    Ok(None)
+                }
+            };
             self.forget_unfinished(&dir);
             consumers.push(StoredConsumer { name, meta, unproven, state });
         }
@@ -359,11 +379,11 @@ impl Storage {
         name: &str,
     ) -> Result<Option<ConsumerState>, StoreError> {
         let dir = self.consumer_dir(account, stream, name);
-        let problem = match self.read_state(&dir) {
+        let problem = match self.read_state(&dir)? {
             Ok(state) => return Ok(state),
             Err(problem) => problem,
         };
-        let kept = self.move_aside(&dir, &self.stream_dir(account, stream).join(QUARANTINE))?;
+        let kept = self.move_aside(&dir, &self.stream_dir(account, stream).join(QUARANTINE), name)?;
         tracing::warn!(
             "consumer '{name}' of stream '{stream}' begins anew: {problem}; what was there is kept in {}",
             kept.display()
@@ -498,19 +518,19 @@ impl Storage {
         Ok(Some(Rubbish { disk: Arc::clone(&self.disk), dir: doomed }))
     }
 
-    /// Moves a directory into `quarantine`, under its name with the first number that is free.
-    fn move_aside(&self, dir: &Path, quarantine: &Path) -> Result<PathBuf, StoreError> {
+    /// Moves a directory or file into `quarantine`, under a name with the first number that is free.
+    fn move_aside(&self, path: &Path, quarantine: &Path, name: &str) -> Result<PathBuf, StoreError> {
         self.create_dir(quarantine)?;
-        let taken = self.directories(quarantine)?;
-        let name = dir.file_name().unwrap_or_default().to_string_lossy();
+        let taken =
+            self.disk.list(quarantine).map_err(|error| io_error("could not list", quarantine, error))?;
         let mut number = 1_u64;
-        while taken.contains(&format!("{name}.{number}")) {
+        while taken.iter().any(|entry| entry.name == format!("{name}.{number}")) {
             number += 1;
         }
         let kept = quarantine.join(format!("{name}.{number}"));
-        self.disk.rename(dir, &kept).map_err(|error| io_error("could not move aside", dir, error))?;
+        self.disk.rename(path, &kept).map_err(|error| io_error("could not move aside", path, error))?;
         self.sync_dir(quarantine)?;
-        dir.parent().map_or(Ok(()), |parent| self.sync_dir(parent))?;
+        path.parent().map_or(Ok(()), |parent| self.sync_dir(parent))?;
         Ok(kept)
     }
 
@@ -523,16 +543,20 @@ impl Storage {
         }
     }
 
-    fn read_state(&self, dir: &Path) -> Result<Option<ConsumerState>, String> {
+    /// The state in a consumer's directory, if it has saved one; inside, what is wrong with what is there.
+    fn read_state(&self, dir: &Path) -> Result<Result<Option<ConsumerState>, String>, StoreError> {
         let path = dir.join(CONSUMER_STATE);
         match self.disk.read(&path) {
-            Ok(bytes) if bytes.is_empty() => Ok(None),
+            Ok(bytes) if bytes.is_empty() => Ok(Ok(None)),
             Ok(bytes) => match ConsumerState::decode(&bytes) {
-                Some(state) => Ok(Some(state)),
-                None => Err(format!("{} is damaged", path.display())),
+                Some(state) => Ok(Ok(Some(state))),
+                None => Ok(Err(format!("{} is damaged", path.display()))),
             },
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(format!("{}: {error}", path.display())),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Ok(None)),
+            Err(error) if error.kind() == io::ErrorKind::IsADirectory => {
+                Ok(Err(format!("{} is a directory", path.display())))
+            }
+            Err(error) => Err(io_error("could not read", &path, error)),
         }
     }
 }
