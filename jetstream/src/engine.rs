@@ -25,6 +25,7 @@ use hashbrown::HashMap;
 use jetkv_go_compat::GoTime;
 use jetkv_protocol::subject;
 use parking_lot::RwLock;
+use smallvec::SmallVec;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -256,7 +257,8 @@ impl Engine {
 
     /// Takes a message on `$JS.ACK.>` or `$JS.FC.>`, in both of nats-server's forms: with stream and consumer, or with
     /// domain and hash of the account before them, which must then be the right ones. Answers and deliveries leave with
-    /// the commit of the stream returned; without one nothing listens on that subject.
+    /// the commit of the stream returned, which is due when all that came with the message has been taken in; without
+    /// a stream nothing listens on that subject.
     pub fn js_control(
         &self,
         account: AccountId,
@@ -283,16 +285,24 @@ impl Engine {
     }
 
     /// Tells that someone now listens (`present`) or nobody listens any more on a literal `subject`. Cheap where no
-    /// consumer delivers there.
-    pub fn interest_changed(&self, account: AccountId, subject: &[u8], queue: Option<&[u8]>, present: bool) {
-        let Some(account) = self.account(account) else { return };
-        for stream in account.share.watches.streams(subject) {
+    /// consumer delivers there. What follows leaves with the commit of the streams returned, which is due when all that
+    /// came with the change has been taken in.
+    #[must_use]
+    pub fn interest_changed(
+        &self,
+        account: AccountId,
+        subject: &[u8],
+        queue: Option<&[u8]>,
+        present: bool,
+    ) -> SmallVec<[Arc<Stream>; 1]> {
+        let Some(account) = self.account(account) else { return SmallVec::new() };
+        let streams = account.share.watches.streams(subject);
+        for stream in &streams {
             let mut inner = stream.lock();
             let (consumers, mut ctx) = inner.parts();
             consumers.interest_changed(&mut ctx, subject, queue, present);
-            drop(inner);
-            stream.commit(&*self.world.host);
         }
+        streams
     }
 
     /// Whoever listens on a deliver subject may have room again, after [`Host::has_room`] denied it.

@@ -312,6 +312,13 @@ impl TestEngine {
         at.map(|at| sent.remove(at).payload).unwrap_or_default()
     }
 
+    /// Says that somebody listens on `subject` from now on, or nobody any more, and commits what follows.
+    pub fn interest_changed(&self, subject: &str, present: bool) {
+        for stream in self.engine.interest_changed(self.account, subject.as_bytes(), None, present) {
+            stream.commit(&*self.host);
+        }
+    }
+
     /// Moves the clock and fires what became due.
     pub fn advance_ns(&self, by_ns: u64) -> Option<u64> {
         self.clock.advance_ns(by_ns);

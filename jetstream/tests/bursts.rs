@@ -99,13 +99,13 @@ fn a_watch_that_may_not_deliver_is_not_fed() {
     engine.host.pump_all();
     assert_eq!(seen(&engine).len(), 1);
     engine.host.unlisten("inbox", None);
-    engine.engine.interest_changed(engine.account, b"inbox", None, false);
+    engine.interest_changed("inbox", false);
     for payload in ["1", "2"] {
         engine.publish("s.0", &[], payload);
     }
     assert_eq!(seen(&engine), []);
     engine.host.listen("inbox", None);
-    engine.engine.interest_changed(engine.account, b"inbox", None, true);
+    engine.interest_changed("inbox", true);
     engine.host.pump_all();
     assert_eq!(seen(&engine), pairs(&[("s.0", "2")]));
 }

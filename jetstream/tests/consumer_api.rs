@@ -218,6 +218,6 @@ fn only_a_subscription_to_the_deliver_subject_itself_makes_a_push_consumer_activ
     let config = r#"{"durable_name":"Q","deliver_subject":"d.1","deliver_group":"q"}"#;
     assert!(bound(create(&engine, "CONSUMER.CREATE.S.Q", config)));
     engine.host.listen("d.1", None);
-    engine.engine.interest_changed(engine.account, b"d.1", None, true);
+    engine.interest_changed("d.1", true);
     assert!(bound(engine.request("CONSUMER.INFO.S.P", "")));
 }

@@ -209,7 +209,7 @@ fn a_restart_brings_back_consumers_with_what_they_wait_for() {
     second.host.pump_all();
     assert_eq!(delivered(&second), 0, "nobody listens");
     second.host.listen("deliver", None);
-    second.engine.interest_changed(second.account, b"deliver", None, true);
+    second.interest_changed("deliver", true);
     second.host.pump_all();
     assert_eq!(delivered(&second), 1, "what came while nobody listened");
     second.advance_ns(31_000_000_000);

@@ -143,7 +143,7 @@ impl Consumer {
         }
         // Also where the request was refused: the acknowledgement alone may let others have more.
         if was_stalled || !self.redelivery.is_empty() {
-            self.feed(shared, ctx);
+            self.feed_soon(shared);
         }
     }
 

@@ -115,7 +115,7 @@ impl Consumer {
                 );
             }
         }
-        self.feed(shared, ctx);
+        self.feed_soon(shared);
     }
 
     /// When a message of `size_bytes`, stored at `ts_ns`, may leave, if not at once.

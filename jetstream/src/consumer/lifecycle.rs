@@ -484,6 +484,7 @@ impl Consumer {
             inactive_ns: 0,
             armed: Armed::default(),
             queued: false,
+            awaits_feed: false,
             dirty: false,
             saved_ns: 0,
         }

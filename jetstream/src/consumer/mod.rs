@@ -120,6 +120,8 @@ struct Consumer {
     armed: Armed,
     /// Whether it stands in the queue of those that have more to deliver.
     queued: bool,
+    /// Whether something came that may let it deliver; it is fed when the turn of work ends.
+    awaits_feed: bool,
     /// Whether its state is newer than what was saved.
     dirty: bool,
     saved_ns: u64,

@@ -46,9 +46,12 @@ impl Consumer {
         }
     }
 
-    /// Delivers what is due, one turn of it; the rest waits for [`super::Consumers::pump`].
-    pub(super) fn feed(&mut self, shared: &mut Shared, ctx: &mut StreamCtx<'_>) {
-        self.turn_of(shared, ctx, TURN_MSGS);
+    /// Something came that may let the consumer deliver: it gets a turn with the next [`super::Consumers::feed`].
+    pub(super) fn feed_soon(&mut self, shared: &mut Shared) {
+        if !self.awaits_feed {
+            self.awaits_feed = true;
+            shared.to_feed.push(self.slot);
+        }
     }
 
     /// Delivers at most `budget` messages; says how many. With more to deliver it queues for another turn.
@@ -231,7 +234,7 @@ impl Consumer {
         }
         let caught_up = !self.has_more();
         self.num_pending += 1;
-        if !self.may_deliver(ctx.now_ns) {
+        if self.awaits_feed || !self.may_deliver(ctx.now_ns) {
             return;
         }
         let is_stalled = self.is_at_max_ack_pending();

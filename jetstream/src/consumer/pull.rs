@@ -232,7 +232,7 @@ impl Consumer {
             }
             return;
         }
-        self.feed(shared, ctx);
+        self.feed_soon(shared);
     }
 
     /// Queues the request, or says with which status it ends; with none it is dropped in silence.
@@ -497,7 +497,7 @@ impl Consumer {
         if let Some(pin) = self.pin.take() {
             let (_, mut out) = super::part(ctx);
             self.advise_unpinned(shared, &mut out, &pin.group, "timeout");
-            self.feed(shared, ctx);
+            self.feed_soon(shared);
         }
     }
 
@@ -522,7 +522,7 @@ impl Consumer {
         self.requests.credit(to);
         if self.pending.contains(sseq) {
             self.redelivery.push(sseq);
-            self.feed(shared, ctx);
+            self.feed_soon(shared);
         }
     }
 }

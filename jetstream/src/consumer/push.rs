@@ -39,7 +39,7 @@ impl Consumer {
     }
 
     /// Whether someone listens on the deliver subject changed.
-    pub(super) fn set_active(&mut self, shared: &mut Shared, ctx: &mut StreamCtx<'_>, active: bool) {
+    pub(super) fn set_active(&mut self, shared: &mut Shared, now_ns: u64, active: bool) {
         if !self.is_push() {
             return;
         }
@@ -50,10 +50,10 @@ impl Consumer {
         if active {
             shared.timers.disarm(&mut self.armed, self.slot, Kind::Inactive);
         } else if self.armed.get(Kind::Inactive).is_none() {
-            self.arm_inactive(shared, ctx.now_ns);
+            self.arm_inactive(shared, now_ns);
         }
         if came {
-            self.feed(shared, ctx);
+            self.feed_soon(shared);
         }
     }
 
@@ -135,7 +135,7 @@ impl Consumer {
             }
             self.heard_ns = ctx.now_ns;
             // It looks at the stream anew, so that the next heartbeat tells how far it has seen that nothing is for it.
-            self.feed(shared, ctx);
+            self.feed_soon(shared);
         }
         let at_ns = self.heard_ns.saturating_add(interval_ns);
         shared.timers.arm(&mut self.armed, self.slot, Kind::Heartbeat, at_ns);

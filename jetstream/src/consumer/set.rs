@@ -33,6 +33,8 @@ pub(super) struct Shared {
     pub(super) scratch: Scratch,
     /// Consumers with more to deliver, in the order of their turns.
     pub(super) ready: VecDeque<Slot>,
+    /// Consumers for which something came in this turn of work.
+    pub(super) to_feed: Vec<Slot>,
     /// Messages that a consumer has done with, in a stream that removes such.
     pub(super) acked: Vec<u64>,
     pub(super) store: Option<Box<dyn ConsumerStore>>,
@@ -95,6 +97,7 @@ impl Consumers {
             settings,
             scratch: Scratch::default(),
             ready: VecDeque::new(),
+            to_feed: Vec::new(),
             acked: Vec::new(),
             store: None,
             confirmed: Vec::new(),
@@ -259,6 +262,33 @@ impl Consumers {
         self.wants_pump()
     }
 
+    /// Gives a turn to every consumer for which something came (a request, interest, an acknowledgement) since the last
+    /// call. Called when all that came together has been taken in, so that requests that came together are served in
+    /// turn, and nothing is delivered to what was taken back at once. What does not fit waits for [`Consumers::pump`].
+    pub fn feed(&mut self, ctx: &mut StreamCtx<'_>) {
+        let mut slots = std::mem::take(&mut self.shared.to_feed);
+        for slot in slots.drain(..) {
+            self.with(slot, |consumer, shared| {
+                consumer.awaits_feed = false;
+                if ctx.outbox.size_bytes() < PUMP_TURNS * shared.turn_bytes {
+                    consumer.turn_of(shared, ctx, super::next::TURN_MSGS);
+                } else {
+                    consumer.queue_for_pump(shared);
+                }
+            });
+        }
+        // Nothing joins meanwhile, so what is put back is only the memory.
+        debug_assert!(self.shared.to_feed.is_empty(), "a turn asks for no other");
+        self.shared.to_feed = slots;
+        self.settle(ctx);
+    }
+
+    /// Whether [`Consumers::feed`] has something to do.
+    #[must_use]
+    pub fn wants_feed(&self) -> bool {
+        !self.shared.to_feed.is_empty()
+    }
+
     /// What is about to be stored removes messages on `subject`. Consumers that wait for their turn and want that
     /// subject get what they can first, so that a burst of changes does not overtake a watcher that has only begun.
     /// Nothing is done for those that are further behind than the budget reaches. Ask [`Consumers::wants_pump`] before.
@@ -294,7 +324,7 @@ impl Consumers {
                 let group = consumer.config.deliver_group.as_bytes();
                 let wanted = queue.unwrap_or_default() == group;
                 let active = (wanted && present) || ctx.host.has_exact_interest(ctx.account, subject, group);
-                consumer.set_active(shared, ctx, active);
+                consumer.set_active(shared, ctx.now_ns, active);
             });
         }
         self.settle(ctx);
@@ -331,7 +361,7 @@ impl Consumers {
                 consumer.redelivery.take_back(acked.sseq);
                 let group = consumer.config.deliver_group.as_bytes();
                 let active = ctx.host.has_exact_interest(ctx.account, to, group);
-                consumer.set_active(shared, ctx, active);
+                consumer.set_active(shared, ctx.now_ns, active);
             } else {
                 consumer.request_missed(shared, ctx, to, acked.sseq);
             }
@@ -433,21 +463,21 @@ impl Consumer {
             Kind::AckWait => {
                 let (_, mut out) = part(ctx);
                 self.expire_acks(shared, &mut out);
-                self.feed(shared, ctx);
+                self.feed_soon(shared);
             }
             Kind::Inactive => return self.is_abandoned(shared, ctx),
             Kind::Heartbeat => self.heartbeat_due(shared, ctx),
             Kind::Requests => {
                 let (_, mut out) = part(ctx);
                 self.sweep_requests(shared, &mut out, true);
-                self.feed(shared, ctx);
+                self.feed_soon(shared);
             }
             Kind::Unpause => {
                 let (_, mut out) = part(ctx);
                 self.advise_paused(shared, &mut out);
-                self.feed(shared, ctx);
+                self.feed_soon(shared);
             }
-            Kind::Resume => self.feed(shared, ctx),
+            Kind::Resume => self.feed_soon(shared),
             Kind::Pin => self.pin_expired(shared, ctx),
             Kind::Save => self.save(shared, ctx.now_ns),
         }

@@ -5,3 +5,4 @@ mod bench;
 mod life;
 mod pull;
 mod push;
+mod turns;

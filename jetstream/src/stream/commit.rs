@@ -134,19 +134,12 @@ impl Stream {
         inner
     }
 
-    /// Flushes, and routes what is queued. Consumers that lag are pumped later.
+    /// Ends a turn of work: feeds the consumers for which something came, flushes, and routes what is queued. Consumers
+    /// that lag are pumped later.
     pub(super) fn release(&self, mut inner: MutexGuard<'_, Inner>, host: &dyn Host) {
+        self.watch_deliver_subjects(&mut inner);
+        inner.feed();
         inner.flush();
-        for (subject, came) in inner.consumers.take_deliver_changes() {
-            if came {
-                self.account.watches.add(subject.clone(), &self.me);
-                // Interest that came after the consumer asked for it and before this watch was told to nobody.
-                let (consumers, mut ctx) = inner.parts();
-                consumers.interest_changed(&mut ctx, &subject, None, false);
-            } else {
-                self.account.watches.remove(&subject, &self.me);
-            }
-        }
         inner.arm();
         let ask = inner.ask_for_sync();
         if inner.awaits_sync() {
@@ -156,6 +149,19 @@ impl Stream {
         }
         if ask && let Some(me) = self.me.upgrade() {
             host.sync_later(&me);
+        }
+    }
+
+    fn watch_deliver_subjects(&self, inner: &mut Inner) {
+        for (subject, came) in inner.consumers.take_deliver_changes() {
+            if came {
+                self.account.watches.add(subject.clone(), &self.me);
+                // Interest that came after the consumer asked for it and before this watch was told to nobody.
+                let (consumers, mut ctx) = inner.parts();
+                consumers.interest_changed(&mut ctx, &subject, None, false);
+            } else {
+                self.account.watches.remove(&subject, &self.me);
+            }
         }
     }
 
@@ -192,7 +198,7 @@ impl Stream {
             consumers.receivers_fill_up(&mut ctx, to);
         }
         inner.arm();
-        let waits = !inner.outbox.is_empty();
+        let waits = !inner.outbox.is_empty() || inner.consumers.wants_feed();
         drop(inner);
         if waits && let Some(me) = self.me.upgrade() {
             host.pump_later(&me);

@@ -235,6 +235,17 @@ impl Inner {
         self.settle();
     }
 
+    /// Feeds the consumers for which something came.
+    pub(super) fn feed(&mut self) {
+        if !self.consumers.wants_feed() {
+            return;
+        }
+        self.now_ns = self.world.clock.now_ns();
+        let (consumers, mut ctx) = self.parts();
+        consumers.feed(&mut ctx);
+        self.settle();
+    }
+
     pub(super) fn pump(&mut self, budget: usize) {
         let (consumers, mut ctx) = self.parts();
         consumers.pump(&mut ctx, budget);

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use jetkv_jetstream::stream::Stream;
 use jetkv_jetstream::{AccountId, Outbox};
+use smallvec::SmallVec;
 
 use super::client::Client;
 use super::{touched, turn};
@@ -147,19 +148,42 @@ fn end_subscription(jetstream: Option<&JetStream>, sub: &Arc<Subscription>) {
     client.trace_ended(sub);
     let account = client.account();
     account.unsubscribe(sub);
-    tell_interest_gone(jetstream, &account, sub);
+    commit_all(jetstream, tell_interest_gone(jetstream, &account, sub));
 }
 
-/// Tells the engine when nobody listens any more where `sub` listened.
-pub(super) fn tell_interest_gone(jetstream: Option<&JetStream>, account: &Account, sub: &Subscription) {
-    let Some(jetstream) = jetstream.filter(|_| account.has_jetstream()) else { return };
-    if !account.has_exact_interest(sub.subject(), sub.queue()) {
-        tell_interest(jetstream, account.id(), sub, false);
+/// Streams with something to be committed.
+pub(super) type Concerned = SmallVec<[Arc<Stream>; 1]>;
+
+/// Commits for a caller that has taken in all there is.
+pub(super) fn commit_all(jetstream: Option<&JetStream>, streams: Concerned) {
+    if let Some(jetstream) = jetstream {
+        streams.iter().for_each(|stream| jetstream.commit(stream));
     }
 }
 
-/// Tells the engine that somebody listens, or nobody any more, where `sub` listens.
-pub(super) fn tell_interest(jetstream: &JetStream, account: AccountId, sub: &Subscription, present: bool) {
+/// Tells the engine when nobody listens any more where `sub` listened. Gives the streams to be committed after that.
+#[must_use]
+pub(super) fn tell_interest_gone(
+    jetstream: Option<&JetStream>,
+    account: &Account,
+    sub: &Subscription,
+) -> Concerned {
+    let Some(jetstream) = jetstream.filter(|_| account.has_jetstream()) else { return Concerned::new() };
+    if account.has_exact_interest(sub.subject(), sub.queue()) {
+        return Concerned::new();
+    }
+    tell_interest(jetstream, account.id(), sub, false)
+}
+
+/// Tells the engine that somebody listens, or nobody any more, where `sub` listens. Gives the streams to be committed
+/// after that.
+#[must_use]
+pub(super) fn tell_interest(
+    jetstream: &JetStream,
+    account: AccountId,
+    sub: &Subscription,
+    present: bool,
+) -> Concerned {
     let queue = (!sub.queue().is_empty()).then_some(sub.queue());
-    jetstream.engine().interest_changed(account, sub.subject(), queue, present);
+    jetstream.engine().interest_changed(account, sub.subject(), queue, present)
 }

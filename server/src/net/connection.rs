@@ -15,7 +15,7 @@ use tokio::net::TcpStream;
 use tokio::net::tcp::OwnedReadHalf;
 use tokio::time::Sleep;
 
-use super::batch::{settle_with, tell_interest_gone};
+use super::batch::{commit_all, settle_with, tell_interest_gone};
 use super::buffers::{self, READ_BUFFER_BYTES};
 use super::client::Client;
 use super::closing::CloseReason;
@@ -480,7 +480,8 @@ impl Connection {
                 self.client.remove_subscription(&sub);
                 self.client.trace_ended(&sub);
                 self.account.unsubscribe(&sub);
-                tell_interest_gone(self.jetstream.as_deref(), &self.account, &sub);
+                let jetstream = self.jetstream.as_deref();
+                commit_all(jetstream, tell_interest_gone(jetstream, &self.account, &sub));
             }
         }
     }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::batch::{settle_with, tell_interest_gone};
+use super::batch::{commit_all, settle_with, tell_interest_gone};
 use super::closing::CloseReason;
 use super::connection::Connection;
 use super::outbound::Drained;
@@ -47,7 +47,8 @@ impl Connection {
             self.account.unsubscribe_all(subs.iter());
             for sub in &subs {
                 self.client.trace_ended(sub);
-                tell_interest_gone(self.jetstream.as_deref(), &self.account, sub);
+                let jetstream = self.jetstream.as_deref();
+                commit_all(jetstream, tell_interest_gone(jetstream, &self.account, sub));
             }
         }
         subs

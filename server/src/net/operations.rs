@@ -112,11 +112,11 @@ impl Connection {
             ClientOp::Pub(publish) => self.publish(bench, publish),
             ClientOp::Sub { subject, queue, sid } => {
                 bench.tally.subscriptions += 1;
-                self.subscribe(subject, queue.unwrap_or_default(), sid);
+                self.subscribe(bench, subject, queue.unwrap_or_default(), sid);
             }
             ClientOp::Unsub { sid, max } => {
                 bench.tally.subscriptions += 1;
-                self.unsubscribe(sid, max);
+                self.unsubscribe(bench, sid, max);
             }
             ClientOp::Ping => self.ping(),
             ClientOp::Pong => self.pong(),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use jetkv_go_compat::quoted;
 use jetkv_protocol::{Rejection, subject};
 
-use super::batch::{tell_interest, tell_interest_gone};
+use super::batch::{Bench, tell_interest, tell_interest_gone};
 use super::connection::Connection;
 use crate::router::{Subscription, Target};
 
@@ -15,7 +15,7 @@ const SYSTEM_GROUP: &[u8] = b"_sys_";
 impl Connection {
     /// Adds a subscription. A sid that is in use keeps its subscription, and the client hears nothing of it. One that
     /// had its last message in this turn of work ends with the turn, and is no longer in use.
-    pub(super) fn subscribe(&mut self, subject: &[u8], queue: &[u8], sid: &[u8]) {
+    pub(super) fn subscribe(&mut self, bench: &mut Bench, subject: &[u8], queue: &[u8], sid: &[u8]) {
         if !self.may_subscribe(subject, queue, sid) {
             return;
         }
@@ -29,7 +29,8 @@ impl Connection {
                 return self.reject(&Rejection::InvalidSubject);
             }
             if let Some(jetstream) = self.jetstream.as_ref().filter(|_| self.account.has_jetstream()) {
-                tell_interest(jetstream, self.account.id(), &sub, true);
+                let streams = tell_interest(jetstream, self.account.id(), &sub, true);
+                streams.iter().for_each(|stream| bench.touch(stream));
             }
         }
         if self.verbose {
@@ -71,7 +72,7 @@ impl Connection {
     }
 
     /// Ends a subscription, now or after `max` messages since it began.
-    pub(super) fn unsubscribe(&mut self, sid: &[u8], max: Option<u64>) {
+    pub(super) fn unsubscribe(&mut self, bench: &mut Bench, sid: &[u8], max: Option<u64>) {
         if let Some(sub) = self.client.subscription(sid) {
             let done = max.is_none_or(|max| sub.set_max(max));
             if done {
@@ -79,7 +80,8 @@ impl Connection {
                 self.client.remove_subscription(&sub);
                 self.client.trace_ended(&sub);
                 self.account.unsubscribe(&sub);
-                tell_interest_gone(self.jetstream.as_deref(), &self.account, &sub);
+                let streams = tell_interest_gone(self.jetstream.as_deref(), &self.account, &sub);
+                streams.iter().for_each(|stream| bench.touch(stream));
             }
         }
         if self.verbose {

@@ -117,13 +117,30 @@ impl Bench {
     }
 
     pub(super) fn listen(&mut self, subject: &str) {
-        self.listeners.0.lock().insert(subject.as_bytes().to_vec());
-        self.with(|consumers, ctx| consumers.interest_changed(ctx, subject.as_bytes(), None, true));
+        self.interest(subject, true);
+        self.feed();
+    }
+
+    /// Somebody listens on `subject` from now on, or nobody any more; nothing is fed.
+    pub(super) fn interest(&mut self, subject: &str, present: bool) {
+        let mut listeners = self.listeners.0.lock();
+        if present {
+            listeners.insert(subject.as_bytes().to_vec());
+        } else {
+            listeners.remove(subject.as_bytes());
+        }
+        drop(listeners);
+        self.with(|consumers, ctx| consumers.interest_changed(ctx, subject.as_bytes(), None, present));
+    }
+
+    /// Somebody listens on an inbox from now on.
+    pub(super) fn hear(&mut self, inbox: &str) {
+        self.listeners.0.lock().insert(inbox.as_bytes().to_vec());
     }
 
     pub(super) fn unlisten(&mut self, subject: &str) {
-        self.listeners.0.lock().remove(subject.as_bytes());
-        self.with(|consumers, ctx| consumers.interest_changed(ctx, subject.as_bytes(), None, false));
+        self.interest(subject, false);
+        self.feed();
     }
 
     pub(super) fn create(&mut self, json: &str) -> Result<ConsumerInfo, ApiError> {
@@ -142,7 +159,12 @@ impl Bench {
         self.with(|consumers, ctx| consumers.info_by_name(ctx, name)).unwrap()
     }
 
+    pub(super) fn feed(&mut self) {
+        self.with(Consumers::feed);
+    }
+
     pub(super) fn pump(&mut self) {
+        self.feed();
         while self.with(|consumers, ctx| consumers.pump(ctx, 100)) {}
         self.remove_acked();
     }
@@ -152,6 +174,17 @@ impl Bench {
     }
 
     pub(super) fn publish_with(&mut self, subject: &str, headers: &str, payload: &str) -> u64 {
+        let seq = self.store_with(subject, headers, payload);
+        self.pump();
+        seq
+    }
+
+    /// As [`publish`](Self::publish), in the middle of a turn of work.
+    pub(super) fn store_only(&mut self, subject: &str, payload: &str) -> u64 {
+        self.store_with(subject, "", payload)
+    }
+
+    fn store_with(&mut self, subject: &str, headers: &str, payload: &str) -> u64 {
         let msg = Msg {
             seq: self.store.state().last_seq + 1,
             ts_ns: self.now_ns as i64,
@@ -161,7 +194,6 @@ impl Bench {
         };
         self.store.append(&msg).unwrap();
         self.with(|consumers, ctx| consumers.on_stored(ctx, &msg));
-        self.pump();
         msg.seq
     }
 
@@ -180,10 +212,15 @@ impl Bench {
     }
 
     pub(super) fn control(&mut self, subject: &str, reply: &str, payload: &str) {
+        self.take_in(subject, reply, payload);
+        self.pump();
+    }
+
+    /// As [`control`](Self::control), in the middle of a turn of work.
+    pub(super) fn take_in(&mut self, subject: &str, reply: &str, payload: &str) {
         self.with(|consumers, ctx| {
             consumers.control(ctx, subject.as_bytes(), reply.as_bytes(), b"", payload.as_bytes())
         });
-        self.pump();
     }
 
     /// Asks for messages; somebody listens on `inbox` from then on.
