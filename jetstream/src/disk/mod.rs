@@ -1,11 +1,14 @@
 //! The file operations that the stores need, behind a trait, so that a simulation can lose, tear and corrupt
 //! what the real disk would have kept.
 
+mod open_files;
 mod real;
 pub mod sim;
 
 pub use real::RealDisk;
 pub use sim::SimDisk;
+
+pub(crate) use open_files::is_exhausted;
 
 use std::fs::File;
 use std::io;

@@ -1,16 +1,20 @@
 //! The operating system's file system.
 
+use super::open_files::OpenFiles;
 use super::{Claim, DirEntry, Disk, DiskFile};
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::UNIX_EPOCH;
 
 /// What is stored is for the owner alone, as with nats-server.
 const FILE_MODE: u32 = 0o600;
 const DIR_MODE: u32 = 0o700;
+
+/// Descriptors are the process's, and so is the care for them.
+static OPEN_FILES: LazyLock<Arc<OpenFiles>> = LazyLock::new(|| Arc::new(OpenFiles::for_this_process()));
 
 /// [`Disk`] over the operating system's files.
 #[derive(Debug, Default, Clone, Copy)]
@@ -19,13 +23,12 @@ pub struct RealDisk;
 impl Disk for RealDisk {
     fn open(&self, path: &Path, create: bool) -> io::Result<Box<dyn DiskFile>> {
         let mut options = OpenOptions::new();
-        let file =
-            options.read(true).write(true).create(create).truncate(false).mode(FILE_MODE).open(path)?;
-        Ok(Box::new(RealFile(file)))
+        options.read(true).write(true).create(create).truncate(false).mode(FILE_MODE);
+        Ok(Box::new(OPEN_FILES.open(path, &options)?))
     }
 
     fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
-        fs::read(path)
+        OPEN_FILES.with_room(|| fs::read(path))
     }
 
     fn replace(&self, path: &Path, content: &[u8], sync: bool) -> io::Result<()> {
@@ -53,7 +56,7 @@ impl Disk for RealDisk {
     }
 
     fn remove_dir_all(&self, path: &Path) -> io::Result<()> {
-        match fs::remove_dir_all(path) {
+        match OPEN_FILES.with_room(|| fs::remove_dir_all(path)) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
             other => other,
         }
@@ -74,7 +77,7 @@ impl Disk for RealDisk {
     }
 
     fn list(&self, path: &Path) -> io::Result<Vec<DirEntry>> {
-        let entries = match fs::read_dir(path) {
+        let entries = match OPEN_FILES.with_room(|| fs::read_dir(path)) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
             other => other?,
         };
@@ -96,7 +99,7 @@ impl Disk for RealDisk {
     }
 
     fn sync_dir(&self, path: &Path) -> io::Result<()> {
-        match File::open(path)?.sync_all() {
+        match OPEN_FILES.with_room(|| File::open(path))?.sync_all() {
             // Some file systems do not sync directories, and need it as little as they offer it.
             Err(error)
                 if matches!(error.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::Unsupported) =>
@@ -108,7 +111,7 @@ impl Disk for RealDisk {
     }
 
     fn claim(&self, path: &Path) -> Claim {
-        let Ok(dir) = File::open(path) else { return Claim::Unknown };
+        let Ok(dir) = OPEN_FILES.with_room(|| File::open(path)) else { return Claim::Unknown };
         match dir.try_lock() {
             Ok(()) => Claim::Held(Arc::new(dir)),
             Err(TryLockError::WouldBlock) => Claim::Taken,
@@ -120,7 +123,8 @@ impl Disk for RealDisk {
 
 fn write_whole(path: &Path, content: &[u8], sync: bool) -> io::Result<()> {
     let mut options = OpenOptions::new();
-    let mut file = options.write(true).create(true).truncate(true).mode(FILE_MODE).open(path)?;
+    options.write(true).create(true).truncate(true).mode(FILE_MODE);
+    let mut file = OPEN_FILES.with_room(|| options.open(path))?;
     file.write_all(content)?;
     if sync { file.sync_all() } else { Ok(()) }
 }
@@ -128,38 +132,4 @@ fn write_whole(path: &Path, content: &[u8], sync: bool) -> io::Result<()> {
 fn modified_ns(metadata: &fs::Metadata) -> i64 {
     let since = metadata.modified().ok().and_then(|at| at.duration_since(UNIX_EPOCH).ok());
     since.and_then(|since| i64::try_from(since.as_nanos()).ok()).unwrap_or(0)
-}
-
-#[derive(Debug)]
-struct RealFile(File);
-
-impl DiskFile for RealFile {
-    fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
-        let mut filled = 0;
-        while let Some(rest) = buf.get_mut(filled..).filter(|rest| !rest.is_empty()) {
-            match self.0.read_at(rest, offset + filled as u64) {
-                Ok(0) => break,
-                Ok(count) => filled += count,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(filled)
-    }
-
-    fn write_at(&self, data: &[u8], offset: u64) -> io::Result<()> {
-        self.0.write_all_at(data, offset)
-    }
-
-    fn set_len(&self, size_bytes: u64) -> io::Result<()> {
-        self.0.set_len(size_bytes)
-    }
-
-    fn len(&self) -> io::Result<u64> {
-        Ok(self.0.metadata()?.len())
-    }
-
-    fn sync(&self) -> io::Result<()> {
-        self.0.sync_data()
-    }
 }

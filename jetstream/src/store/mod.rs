@@ -124,6 +124,8 @@ pub struct Lost {
     pub appended: Vec<(u64, Box<[u8]>)>,
     /// Messages that were removed and are held again.
     pub restored: Vec<u64>,
+    /// Whether nothing of it can have reached a file, so that its sequences can be given again.
+    pub unwritten: bool,
 }
 
 /// Why a store could not do what it was asked.

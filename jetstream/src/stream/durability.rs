@@ -316,7 +316,9 @@ impl Inner {
                 "what was not kept is taken back, and answered with an error"
             );
         }
-        self.waiting.burnt_seq = self.waiting.burnt_seq.max(before);
+        if !lost.unwritten {
+            self.waiting.burnt_seq = self.waiting.burnt_seq.max(before);
+        }
         let from = self.waiting.from.take().unwrap_or(self.outbox.len());
         self.outbox = self.acks.after_loss(&self.outbox, from, kept_seq, &answer);
         if !self.waiting.running {

@@ -1,91 +1,118 @@
-//! Blocks that should be there and are not, or are empty: what they held cannot be had back, but it is told.
+//! Messages that should be there and are not, since a block is missing, empty or cut off between two records: they
+//! cannot be had back, but they are told.
 #![warn(clippy::indexing_slicing)]
 
 use super::block::Block;
 use super::files::StreamFiles;
 use super::index_db::{BlockRow, IndexDb};
 use super::seqset::SeqSet;
+use std::collections::BTreeMap;
 
-/// Reports what `index.db` knew of and the files of the blocks do not hold. `sizes` are the sizes of the files by
-/// number; `blocks` and `removed` are what was read of them.
-pub(super) fn report(
-    files: &StreamFiles,
-    index_db: Option<&IndexDb>,
-    blocks: &[Block],
-    size_of: impl Fn(u32) -> Option<u64>,
-    removed: &SeqSet,
-) {
-    let newest = blocks.last().map_or(0, |block| block.index);
-    for block in blocks.iter().filter(|block| block.index != newest && size_of(block.index) == Some(0)) {
-        if index_db.is_none_or(|index_db| !index_db.blocks.contains_key(&block.index)) {
-            tracing::error!(
-                stream = files.name,
-                block = block.index,
-                offset = 0,
-                "{} is empty: what it held is lost",
-                files.block_path(block.index).display()
-            );
+/// What was found of the blocks, oldest first, and what `index.db` knew of them.
+pub(super) struct Findings<'a> {
+    pub(super) files: &'a StreamFiles,
+    pub(super) index_db: Option<&'a IndexDb>,
+    pub(super) blocks: &'a [Block],
+    /// Sizes of the files of blocks, by number.
+    pub(super) sizes: &'a BTreeMap<u32, u64>,
+    /// Sequences that tombstones removed.
+    pub(super) removed: &'a SeqSet,
+    /// Sequences of damaged records, which are told already.
+    pub(super) damaged: &'a BTreeMap<u64, String>,
+}
+
+impl Findings<'_> {
+    /// Reports messages that `index.db` counts and the blocks do not hold, and blocks that are empty.
+    pub(super) fn report(&self) {
+        let newest = self.blocks.last().map_or(0, |block| block.index);
+        let is_indexed =
+            |index: u32| self.index_db.is_some_and(|index_db| index_db.blocks.contains_key(&index));
+        for (index, size_bytes) in self.sizes {
+            if *size_bytes == 0 && *index != newest && !is_indexed(*index) {
+                let path = self.files.block_path(*index);
+                tracing::error!(
+                    stream = self.files.name,
+                    block = index,
+                    offset = 0,
+                    "{} is empty: what it held is lost",
+                    path.display()
+                );
+            }
+        }
+        let Some(index_db) = self.index_db else { return };
+        let current = self.blocks.last().is_some_and(|last| {
+            last.index == index_db.last_block && last.last_checksum == index_db.last_checksum
+        });
+        for (index, row) in &index_db.blocks {
+            let block = self.blocks.iter().find(|block| block.index == *index);
+            match (block, self.sizes.get(index)) {
+                (Some(block), Some(1..)) => {
+                    // The last block only grows, and no other was changed where the file is current.
+                    let shrank = *index == newest && block.last_seq < row.last_seq;
+                    if shrank || (current && block.live() < num_held(row)) {
+                        self.tell_lost(row, *index, Some(block), true);
+                    }
+                }
+                (_, size_bytes) => {
+                    // A block is deleted once nothing in it is held any more, but the one with the highest number only
+                    // after another was begun. Where the file is out of date, the others may have gone since.
+                    let surely = current || *index >= newest || size_bytes.is_some();
+                    let between = self.blocks.first().is_some_and(|first| first.index < *index);
+                    if surely || between {
+                        self.tell_lost(row, *index, None, surely);
+                    }
+                }
+            }
         }
     }
-    let Some(index_db) = index_db else { return };
-    let last = blocks.last();
-    let current = last.is_some_and(|last| {
-        last.index == index_db.last_block && last.last_checksum == index_db.last_checksum
-    });
-    for (index, row) in &index_db.blocks {
-        let state = match size_of(*index) {
-            None => "is missing",
-            Some(0) => "is empty",
-            Some(_) => continue,
-        };
-        // Blocks are deleted once nothing in them is held any more, but the one with the highest number only after
-        // another was begun. Where the file is out of date, the others may have gone since.
-        let surely = current || *index >= newest || state == "is empty";
-        let between = blocks.first().is_some_and(|first| first.index < *index);
-        if !surely && !between {
-            continue;
-        }
-        let lost =
-            held(row).filter(|seq| !removed.contains(*seq)).fold((0_u64, 0, 0), |(count, first, _), seq| {
-                (count + 1, if count == 0 { seq } else { first }, seq)
-            });
-        let (msgs, first_seq, last_seq) = lost;
-        if msgs == 0 {
-            continue;
-        }
-        let path = files.block_path(*index);
+
+    /// Tells which of the messages that a block held are not in it.
+    fn tell_lost(&self, row: &BlockRow, index: u32, block: Option<&Block>, surely: bool) {
+        let mut lost = held(row).filter(|seq| {
+            let found = block.is_some_and(|block| block.table.get(*seq).is_some());
+            !found && !self.removed.contains(*seq) && !self.damaged.contains_key(seq)
+        });
+        let Some(first_seq) = lost.next() else { return };
+        let (msgs, last_seq) = lost.fold((1_u64, first_seq), |(msgs, _), seq| (msgs + 1, seq));
+        let path = self.files.block_path(index);
+        let (path, stream) = (path.display(), &*self.files.name);
+        let offset = block.map_or(0, |block| block.len);
         if surely {
             tracing::error!(
-                stream = files.name,
+                stream,
                 block = index,
-                offset = 0,
+                offset,
                 msgs,
                 first_seq,
                 last_seq,
-                "{} {state}: the messages that it held are lost",
-                path.display()
+                "{path} does not hold all that it held: messages are lost"
             );
         } else {
             tracing::warn!(
-                stream = files.name,
+                stream,
                 block = index,
-                offset = 0,
+                offset,
                 msgs,
                 first_seq,
                 last_seq,
-                "{} {state}: the messages that it held were removed after the last orderly stop, or are lost",
-                path.display()
+                "{path} is not there: what it held was removed after the last orderly stop, or is lost"
             );
         }
     }
+}
+
+/// How many messages a block held when `index.db` was written.
+fn num_held(row: &BlockRow) -> u64 {
+    let span = (row.last_seq + 1).saturating_sub(row.first_seq);
+    span.saturating_sub(row.deleted.len())
 }
 
 /// Sequences that a block held when `index.db` was written.
 fn held(row: &BlockRow) -> impl Iterator<Item = u64> + '_ {
-    // A damaged claim must not be counted for hours: nats-server, too, keeps every gap of a block in memory.
+    // A false claim must not be counted for hours.
     let last_seq = row.last_seq.min(row.first_seq.saturating_add(SPAN_MAX));
     (row.first_seq..=last_seq).filter(|seq| !row.deleted.contains(*seq))
 }
 
-/// A block holds at most one record for each thirty of its bytes, and as many gaps as one block may have.
+/// A block has at most as many records as thirty bytes each allow, and as many gaps as one block may have.
 const SPAN_MAX: u64 = 8 << 20;

@@ -9,7 +9,7 @@ use super::fast_start::{FastStart, block_index};
 use super::files::{StreamFiles, io_error};
 use super::index_db::{self, IndexDb};
 use super::log::Log;
-use super::missing;
+use super::missing::Findings;
 use super::old_index::{OldIndex, is_old_file};
 use super::read::{Content, Reader, content};
 use super::record::{CHECKSUM_LEN, ChecksumKey, Kind, Record};
@@ -129,9 +129,9 @@ impl FileStore {
         }
         recovery.blocks.reverse();
         recovery.known.reverse();
-        let size_of = |index: u32| sizes.get(&index).copied();
-        let Recovery { files, index_db, blocks, removed, .. } = &recovery;
-        missing::report(files, index_db.as_ref(), blocks, size_of, removed);
+        let Recovery { files, index_db, blocks, removed, damaged, .. } = &recovery;
+        let index_db = index_db.as_ref();
+        Findings { files, index_db, blocks, sizes: &sizes, removed, damaged }.report();
         recovery.build(options)
     }
 }

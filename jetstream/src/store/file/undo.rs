@@ -24,6 +24,15 @@ pub(super) struct Undo {
     mark: Mark,
     /// How many of them are about to be kept by a sync that runs outside of the store, and where the log ended then.
     in_flight: Option<(usize, Mark)>,
+    /// Whether some of it may be in a file.
+    written: bool,
+}
+
+impl Undo {
+    /// What can be taken back may be in a file from here on.
+    pub(super) fn note_written(&mut self) {
+        self.written = true;
+    }
 }
 
 /// One change.
@@ -121,6 +130,7 @@ impl FileStore {
         self.undo.steps.clear();
         self.undo.mark = self.mark();
         self.undo.in_flight = None;
+        self.undo.written = false;
     }
 
     /// What was done so far is kept if the sync that begins now comes to a good end.
@@ -141,7 +151,7 @@ impl FileStore {
     /// Takes back everything that is not kept, nor about to be by a sync that runs.
     pub(super) fn take_back(&mut self) -> Lost {
         let (kept, mark) = self.undo.in_flight.unwrap_or((0, self.undo.mark));
-        let mut lost = Lost::default();
+        let mut lost = Lost { unwritten: !self.undo.written, ..Lost::default() };
         while self.undo.steps.len() > kept {
             match self.undo.steps.pop() {
                 Some(Step::Append(seq)) => {

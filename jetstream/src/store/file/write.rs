@@ -7,7 +7,7 @@ use super::record::{CHECKSUM_LEN, EMPTY_LEN, Kind, Record, put_marker, put_messa
 use super::scan::{Found, Scan};
 use super::undo::Step;
 use super::{Durability, FileStore};
-use crate::disk::DiskFile;
+use crate::disk::{DiskFile, is_exhausted};
 use crate::store::index::SubjectEntry;
 use crate::store::{Msg, StoreError};
 use std::io;
@@ -177,10 +177,16 @@ impl FileStore {
             return Ok(());
         }
         let handle = self.reader.get_mut().handle(&self.files, block.index, true);
+        let outcome = handle.and_then(|handle| handle.write_at(bytes, offset));
+        // A file that could not even be opened holds nothing of it.
+        let unopened = outcome.as_ref().is_err_and(is_exhausted);
         // The path is made up for the error only: this runs for every acknowledged publish.
-        handle
-            .and_then(|handle| handle.write_at(bytes, offset))
-            .map_err(|error| io_error("could not write", &self.files.block_path(block.index), error))?;
+        let outcome =
+            outcome.map_err(|error| io_error("could not write", &self.files.block_path(block.index), error));
+        if !unopened {
+            self.undo.note_written();
+        }
+        outcome?;
         if let Some(checksum) = bytes.last_chunk::<CHECKSUM_LEN>() {
             block.last_checksum = *checksum;
         }
