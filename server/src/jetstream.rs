@@ -15,6 +15,7 @@ use jetkv_jetstream::disk::RealDisk;
 use jetkv_jetstream::stream::{Inbound, Stream};
 use jetkv_jetstream::{Engine, EngineError, Host, OutMsg};
 
+use crate::failure;
 use crate::net::{Client, settle, touch};
 use crate::router::Account;
 use crate::state::{Phase, Shared};
@@ -75,8 +76,10 @@ impl JetStream {
         shared.set_jetstream(Some(Arc::clone(&jetstream)));
         // What recovery delivered went nowhere, but what it deferred has to be stored.
         settle(shared);
-        tokio::spawn(pump_task(Arc::clone(shared), Arc::clone(&jetstream)));
-        tokio::spawn(timer_task(Arc::clone(shared), Arc::clone(&jetstream)));
+        let pump = pump_task(Arc::clone(shared), Arc::clone(&jetstream));
+        tokio::spawn(failure::vital(Arc::clone(shared), "The task that feeds slow consumers", pump));
+        let timer = timer_task(Arc::clone(shared), Arc::clone(&jetstream));
+        tokio::spawn(failure::vital(Arc::clone(shared), "The task of the timers", timer));
         Ok(jetstream)
     }
 
@@ -208,6 +211,8 @@ impl JetStream {
 
     /// Closes every store of a server that does not come to serve: there is nobody to tell.
     pub(crate) fn abandon(&self) {
+        self.api.close();
+        self.workers.join();
         self.engine.shutdown();
     }
 

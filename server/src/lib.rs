@@ -2,7 +2,9 @@
 
 mod auth;
 pub mod banner;
+mod blocking;
 mod events;
+pub mod failure;
 pub mod interfaces;
 mod jetstream;
 mod lifecycle;

@@ -7,10 +7,10 @@ use jetkv::log::Log;
 use jetkv::monitor;
 use jetkv::options::{Command, CommandLine, Message};
 use jetkv::signals::{self, Ending, Signals};
-use jetkv::{Server, fatal};
+use jetkv::{Server, failure, fatal};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// Exit code after SIGQUIT, as programs in Go have it.
+/// Exit code after SIGQUIT or a panic, as programs in Go have it.
 const QUIT_CODE: i32 = 2;
 
 fn main() -> ExitCode {
@@ -36,6 +36,7 @@ fn run(command_line: &CommandLine) -> ExitCode {
         Ok(log) => log,
         Err(error) => return fail_without_log(&error.to_string()),
     };
+    failure::log_panics();
     let code = match serve(command_line, &log) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

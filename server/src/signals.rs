@@ -109,6 +109,9 @@ pub trait Controlled {
     /// Says what came of such a request.
     fn answer_reload(&self, ask: &ReloadAsk, result: Result<(), String>);
 
+    /// Whether it has ended because a panic left it no choice.
+    fn has_failed(&self) -> bool;
+
     /// Begins to end the server. Returns at once.
     fn begin_shutdown(&self);
 
@@ -121,7 +124,7 @@ pub trait Controlled {
 pub enum Ending {
     /// In order: it has ended.
     Stopped,
-    /// By SIGQUIT: it still runs, and the process is to end now.
+    /// By SIGQUIT or by a panic: it may still run, and the process is to end now.
     Abrupt,
 }
 
@@ -137,7 +140,9 @@ pub async fn serve(
     let mut reload_asks = server.take_reload_asks();
     loop {
         let signal = tokio::select! {
-            () = &mut ended => return Ending::Stopped,
+            () = &mut ended => {
+                return if server.has_failed() { Ending::Abrupt } else { Ending::Stopped };
+            }
             Some(ask) = reload_asks.recv() => {
                 server.answer_reload(&ask, reload(server, command_line, log));
                 continue;

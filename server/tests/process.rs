@@ -249,3 +249,92 @@ fn a_server_without_descriptors_left_serves_again_when_there_are_some() {
         assert!(info.starts_with("INFO {"), "{info}");
     }
 }
+
+/// A client that has CONNECT behind it.
+struct Caller {
+    socket: BufReader<TcpStream>,
+    inbox: String,
+}
+
+impl Caller {
+    fn connect(address: &str) -> Self {
+        let socket = BufReader::new(TcpStream::connect(address).unwrap());
+        // No two clients have the same address.
+        let inbox = format!("inbox.{}", socket.get_ref().local_addr().unwrap().port());
+        let mut caller = Self { socket, inbox };
+        let login = "CONNECT {\"user\":\"ada\",\"pass\":\"secret\",\"verbose\":false}";
+        caller.send(&format!("{login}\r\nSUB {} 1\r\nPING\r\n", caller.inbox));
+        assert!(caller.line().starts_with("INFO "));
+        assert_eq!(caller.line(), "PONG\r\n");
+        caller
+    }
+
+    fn send(&mut self, text: &str) {
+        self.socket.get_mut().write_all(text.as_bytes()).unwrap();
+    }
+
+    fn ask(&mut self, subject: &str, payload: &str) {
+        let line = format!("PUB {subject} {} {}\r\n{payload}\r\n", self.inbox, payload.len());
+        self.send(&line);
+    }
+
+    /// The payload of the next message.
+    fn answer(&mut self) -> String {
+        while !self.line().starts_with("MSG inbox.") {}
+        self.line()
+    }
+
+    fn line(&mut self) -> String {
+        let mut line = String::new();
+        assert!(self.socket.read_line(&mut line).unwrap() > 0, "the server closed the connection");
+        line
+    }
+}
+
+fn status_number(pid: u32, name: &str) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let line = status.lines().find(|line| line.starts_with(name)).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse().unwrap()
+}
+
+#[test]
+fn a_server_that_can_start_no_thread_syncs_compares_passwords_and_stops() {
+    use rustix::process::{Pid, Resource, Rlimit, prlimit};
+    const STREAMS: usize = 12;
+    let password = bcrypt::hash("secret", 4).unwrap();
+    let config = format!(
+        "jetstream {{ store_dir: js, sync_interval: always }}\n\
+         authorization {{ user: ada, password: \"{password}\" }}"
+    );
+    let mut server = Running::start(&config, &[]);
+    let address = server.client_address();
+    let mut callers: Vec<_> = (0..STREAMS).map(|_| Caller::connect(&address)).collect();
+    for (number, caller) in callers.iter_mut().enumerate() {
+        let stream = format!("{{\"name\":\"S{number}\",\"subjects\":[\"s.{number}\"]}}");
+        caller.ask(&format!("$JS.API.STREAM.CREATE.S{number}"), &stream);
+        assert!(caller.answer().contains("\"created\""));
+        caller.ask(&format!("s.{number}"), "first");
+        assert!(caller.answer().contains("\"seq\":1"));
+    }
+    // No room for the stack of a thread any more, but for what little a message takes.
+    let pid = server.process.id();
+    let threads = status_number(pid, "Threads:");
+    let limit = Some((status_number(pid, "VmSize:") + 1024) * 1024);
+    let process = Pid::from_raw(i32::try_from(pid).unwrap());
+    prlimit(process, Resource::As, Rlimit { current: limit, maximum: limit }).unwrap();
+    for round in 2..20 {
+        for (number, caller) in callers.iter_mut().enumerate() {
+            caller.ask(&format!("s.{number}"), "more");
+        }
+        for caller in &mut callers {
+            let answer = caller.answer();
+            assert!(answer.contains(&format!("\"seq\":{round}")), "round {round}: {answer}");
+        }
+    }
+    assert!(status_number(pid, "Threads:") <= threads, "no thread came");
+    let mut late = Caller::connect(&address);
+    late.ask("$JS.API.STREAM.DELETE.S0", "");
+    assert!(late.answer().contains("\"success\":true"));
+    server.signal("term");
+    assert_eq!(server.wait_for_end().code(), Some(0));
+}

@@ -8,7 +8,6 @@ use hashbrown::HashMap;
 use jetkv_jetstream::stream::Stream;
 use jetkv_jetstream::{AccountId, Delivery, Host, OutMsg, Outbox};
 use parking_lot::Mutex;
-use tokio::runtime::Handle;
 use tokio::sync::Notify;
 
 use crate::net::{DeliverSubject, settle, touch};
@@ -97,8 +96,6 @@ pub(super) struct EngineHost {
     /// When the engine wants to be woken, nanoseconds since 1970; `u64::MAX` for never.
     pub(super) wake_at_ns: AtomicU64,
     pub(super) alarm: Notify,
-    /// Where the threads are that wait for the disk.
-    runtime: Handle,
 }
 
 /// A stream, by its address, and a pattern.
@@ -116,7 +113,6 @@ impl EngineHost {
             work: Notify::new(),
             wake_at_ns: AtomicU64::new(u64::MAX),
             alarm: Notify::new(),
-            runtime: Handle::current(),
         })
     }
 }
@@ -193,7 +189,7 @@ impl Host for EngineHost {
     fn sync_later(&self, stream: &Arc<Stream>) {
         let Some(host) = self.me.upgrade() else { return };
         let stream = Arc::clone(stream);
-        self.runtime.spawn_blocking(move || {
+        self.shared.in_background(move || {
             while stream.sync(&*host) {
                 settle(&host.shared);
             }
@@ -206,6 +202,6 @@ impl Host for EngineHost {
     }
 
     fn run_later(&self, work: Box<dyn FnOnce() + Send>) {
-        self.runtime.spawn_blocking(work);
+        self.shared.in_background(work);
     }
 }

@@ -18,6 +18,7 @@ use tokio::sync::mpsc::UnboundedReceiver;
 
 use crate::banner;
 use crate::events::{self, ReloadAsk};
+use crate::failure;
 use crate::interfaces;
 use crate::monitor;
 use crate::net::{self, BindError, CloseReason};
@@ -154,7 +155,8 @@ impl Server {
         if let Some(path) = &options.pid_file {
             pid_file::write(path).map_err(StartError::PidFile)?;
         }
-        let threads = Threads::start().map_err(StartError::Thread)?;
+        shared.start_blocking_threads().map_err(StartError::Thread)?;
+        let threads = Threads::start(&shared).map_err(StartError::Thread)?;
         let monitor_listener = bind_monitor(&options, &threads)?;
         let first = threads.first();
         let _context = first.enter();
@@ -167,9 +169,11 @@ impl Server {
                 shared.set_jetstream(None);
             }
         })?;
-        first.spawn(net::listen(Arc::clone(&shared), listener, threads.handles()));
-        first.spawn(events::beat(Arc::clone(&shared)));
-        let inner = Inner {
+        let listening = net::listen(Arc::clone(&shared), listener, threads.handles());
+        first.spawn(failure::vital(Arc::clone(&shared), "The listener", listening));
+        let beating = events::beat(Arc::clone(&shared));
+        first.spawn(failure::vital(Arc::clone(&shared), "The heartbeat", beating));
+        let inner = Arc::new(Inner {
             shared,
             threads,
             address,
@@ -178,8 +182,16 @@ impl Server {
             ports_file: Mutex::new(None),
             stopped: Mutex::new(Stop::NotYet),
             stopped_changed: Condvar::new(),
-        };
-        Ok(Self { inner: Arc::new(inner) })
+        });
+        let waited_for = Arc::downgrade(&inner);
+        inner.shared.on_failure(move || {
+            if let Some(inner) = waited_for.upgrade() {
+                // Whoever looked before waits by now.
+                drop(inner.stopped.lock());
+                inner.stopped_changed.notify_all();
+            }
+        });
+        Ok(Self { inner })
     }
 
     /// Tells the world that the server is ready: writes the ports file, and logs the line that tools wait for. To be
@@ -251,7 +263,7 @@ impl Server {
         self.inner.threads.first().spawn(async move {
             lame_duck::run(&inner.shared).await;
             // Stopping waits for the threads, so it cannot be done on one of them.
-            std::thread::spawn(move || inner.stop());
+            Inner::stop_in_background(inner);
         });
     }
 
@@ -264,22 +276,51 @@ impl Server {
     pub fn wait(&self) {
         self.inner.wait();
     }
+
+    /// Whether a panic ended it: then it serves no more, and its streams are as they were last written.
+    pub fn has_failed(&self) -> bool {
+        self.inner.shared.has_failed()
+    }
 }
 
 impl Inner {
+    /// Stops the server on another thread, unless somebody stops it already. Nobody waits for that there: the threads in the
+    /// background are among those that have to end.
+    fn stop_in_background(inner: Arc<Self>) {
+        let shared = Arc::clone(&inner.shared);
+        shared.in_background(move || {
+            if inner.begins_to_stop() {
+                inner.finish();
+            }
+        });
+    }
+
+    /// Stops the server, or waits until whoever stops it has done so.
     fn stop(&self) {
-        let mut stopped = self.stopped.lock();
-        if *stopped != Stop::NotYet {
-            drop(stopped);
-            return self.wait();
+        if self.begins_to_stop() {
+            self.finish();
+        } else {
+            self.wait();
         }
-        *stopped = Stop::Begun;
-        drop(stopped);
+    }
+
+    /// Whether the caller is the one to stop the server.
+    fn begins_to_stop(&self) -> bool {
+        let mut stopped = self.stopped.lock();
+        let first = *stopped == Stop::NotYet;
+        if first {
+            *stopped = Stop::Begun;
+        }
+        first
+    }
+
+    fn finish(&self) {
         tracing::info!("Initiating Shutdown...");
         events::shutting_down(&self.shared);
         net::settle(&self.shared);
         self.shared.enter(Phase::Stopping);
-        if let Some(jetstream) = self.shared.jetstream() {
+        // What a panic left in memory must not be written as the state of the streams.
+        if let Some(jetstream) = self.shared.jetstream().filter(|_| !self.shared.has_failed()) {
             jetstream.stop(&self.shared);
         }
         for client in self.shared.clients() {
@@ -288,6 +329,9 @@ impl Inner {
         self.shared.wait_for_tasks(DRAIN_MAX);
         self.shared.set_jetstream(None);
         self.threads.stop();
+        if let Some(threads) = self.shared.blocking() {
+            threads.stop();
+        }
         if let Some(file) = self.ports_file.lock().take() {
             file.remove();
         }
@@ -300,7 +344,7 @@ impl Inner {
 
     fn wait(&self) {
         let mut stopped = self.stopped.lock();
-        while *stopped != Stop::Done {
+        while *stopped != Stop::Done && !self.shared.has_failed() {
             self.stopped_changed.wait(&mut stopped);
         }
     }
@@ -331,9 +375,12 @@ impl Controlled for Server {
         ask.answer(&self.inner.shared, result);
     }
 
+    fn has_failed(&self) -> bool {
+        Self::has_failed(self)
+    }
+
     fn begin_shutdown(&self) {
-        let inner = Arc::clone(&self.inner);
-        std::thread::spawn(move || inner.stop());
+        Inner::stop_in_background(Arc::clone(&self.inner));
     }
 
     async fn ended(&self) {

@@ -2,8 +2,9 @@
 
 use std::future::{Future, poll_fn};
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
-use std::sync::mpsc;
+use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
 
 use parking_lot::Mutex;
@@ -11,6 +12,7 @@ use tokio::runtime::{Builder, Handle};
 use tokio::sync::watch;
 
 use crate::net::{patience, turn};
+use crate::state::Shared;
 
 /// One thread for each processor, each with a runtime of its own: a connection stays on its thread, and nothing that
 /// belongs to a batch of its messages ever moves to another.
@@ -21,18 +23,18 @@ pub(super) struct Threads {
 }
 
 impl Threads {
-    /// Starts them.
-    pub(super) fn start() -> io::Result<Self> {
+    /// Starts them. The server fails when one of them ends in a panic.
+    pub(super) fn start(shared: &Arc<Shared>) -> io::Result<Self> {
         let count = std::thread::available_parallelism().map_or(1, Into::into);
         let stop = watch::Sender::new(false);
         let mut threads = Self { handles: Vec::with_capacity(count), joins: Mutex::new(Vec::new()), stop };
         for number in 0..count {
-            threads.add(number)?;
+            threads.add(number, Arc::clone(shared))?;
         }
         Ok(threads)
     }
 
-    fn add(&mut self, number: usize) -> io::Result<()> {
+    fn add(&mut self, number: usize, shared: Arc<Shared>) -> io::Result<()> {
         let runtime = Builder::new_current_thread().enable_all().on_thread_park(before_sleep).build()?;
         self.handles.push(runtime.handle().clone());
         let mut stop = self.stop.subscribe();
@@ -40,15 +42,22 @@ impl Threads {
         let join = std::thread::Builder::new().name(format!("jetkv-{number}")).spawn(move || {
             let _ = started.send(());
             turn::will_be_told();
-            // An error means that the sender is gone, which is as good a reason to stop.
-            runtime.block_on(async move {
-                let mut stopped = pin!(stop.wait_for(|stop| *stop));
-                let _ = poll_fn(|context| {
-                    patience::keep_awake_by(context.waker());
-                    stopped.as_mut().poll(context).map(|_| ())
-                })
-                .await;
-            });
+            let served = catch_unwind(AssertUnwindSafe(|| {
+                // An error means that the sender is gone, which is as good a reason to stop.
+                runtime.block_on(async {
+                    let mut stopped = pin!(stop.wait_for(|stop| *stop));
+                    let _ = poll_fn(|context| {
+                        patience::keep_awake_by(context.waker());
+                        stopped.as_mut().poll(context).map(|_| ())
+                    })
+                    .await;
+                });
+            }));
+            if served.is_err() {
+                shared.fail("A thread that serves connections");
+            }
+            // The connections hold what these hold.
+            drop(shared);
             runtime.shutdown_background();
         })?;
         let _ = running.recv();

@@ -25,6 +25,7 @@ mod tests;
 mod writer;
 
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -37,6 +38,9 @@ use writer::Sink;
 
 /// Longest time that the end of the program waits for lines to be written.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Exit code when the log itself fails.
+const PANIC_CODE: i32 = 2;
 
 /// Target of lines that announce the end of the program.
 pub const FATAL_TARGET: &str = "jetkv::fatal";
@@ -87,7 +91,12 @@ impl Log {
         let queue = Arc::clone(&log.queue);
         std::thread::Builder::new()
             .name("log".to_owned())
-            .spawn(move || writer::run(&queue, sink))
+            .spawn(move || {
+                if catch_unwind(AssertUnwindSafe(|| writer::run(&queue, sink))).is_err() {
+                    // There is no log to say it in, and a server without one must not go on as if there were.
+                    std::process::exit(PANIC_CODE);
+                }
+            })
             .map_err(LogError::Thread)?;
         let subscriber = LineSubscriber::new(Arc::clone(&log.queue), Arc::clone(&log.levels));
         tracing::subscriber::set_global_default(subscriber).map_err(|_| LogError::AlreadySet)?;

@@ -377,7 +377,10 @@ impl Connection {
         while let Some(check) = slow.take() {
             let Check::Slow(check) = *check else { break };
             // A panic in the comparison counts as a wrong password.
-            let admitted = tokio::task::spawn_blocking(move || check.run()).await.unwrap_or(None);
+            let admitted = match self.shared.blocking() {
+                Some(threads) => threads.call(move || check.run()).await.flatten(),
+                None => check.run(),
+            };
             let stopped = match admitted {
                 Some(admitted) => self.admit(&admitted, true),
                 None => self.refuse(),

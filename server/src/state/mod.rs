@@ -5,8 +5,9 @@ mod counters;
 mod identity;
 mod info;
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::io;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
@@ -21,6 +22,7 @@ pub(crate) use counters::Counters;
 pub(crate) use identity::{ServerIdentity, random_id};
 
 use crate::auth::Authenticator;
+use crate::blocking::BlockingThreads;
 use crate::events::ReloadAsks;
 use crate::jetstream::JetStream;
 use crate::net::Client;
@@ -82,6 +84,10 @@ pub(crate) struct Shared {
     /// Host and port that INFO names.
     listening: RwLock<(String, i64)>,
     phase: watch::Sender<Phase>,
+    failed: AtomicBool,
+    on_failure: OnceLock<Box<dyn Fn() + Send + Sync>>,
+    /// Threads for work that blocks, from the start of the server to its end.
+    blocking: OnceLock<BlockingThreads>,
     event_seq: AtomicU64,
     pub reload_asks: ReloadAsks,
 }
@@ -104,6 +110,9 @@ impl Shared {
             closed: ClosedClients::new(limit),
             listening: RwLock::new((options.host.clone(), i64::from(options.port))),
             phase: watch::Sender::new(Phase::Running),
+            failed: AtomicBool::new(false),
+            on_failure: OnceLock::new(),
+            blocking: OnceLock::new(),
             event_seq: AtomicU64::new(0),
             reload_asks: ReloadAsks::default(),
             options: ArcSwap::from_pointee(options),
@@ -218,6 +227,56 @@ impl Shared {
     /// Whether the server serves, without being about to stop.
     pub(crate) fn is_running(&self) -> bool {
         *self.phase.borrow() == Phase::Running
+    }
+
+    /// A part that the server cannot do without ended in a panic: it serves no more.
+    pub(crate) fn fail(&self, what: &str) {
+        if !self.failed.swap(true, Ordering::AcqRel) {
+            crate::fatal!("{what} ended in a panic, without which there is no server");
+        }
+        self.enter(Phase::Stopped);
+        if let Some(tell) = self.on_failure.get() {
+            tell();
+        }
+    }
+
+    /// What is to be done when the server [fails](Self::fail); counts once.
+    pub(crate) fn on_failure(&self, tell: impl Fn() + Send + Sync + 'static) {
+        let _ = self.on_failure.set(Box::new(tell));
+    }
+
+    /// Whether it ended by [`fail`](Self::fail).
+    pub(crate) fn has_failed(&self) -> bool {
+        self.failed.load(Ordering::Acquire)
+    }
+
+    /// Starts the threads for work that blocks.
+    ///
+    /// # Errors
+    /// A thread cannot be started.
+    pub(crate) fn start_blocking_threads(self: &Arc<Self>) -> io::Result<()> {
+        let shared = Arc::downgrade(self);
+        let threads = BlockingThreads::start(Box::new(move || {
+            if let Some(shared) = shared.upgrade() {
+                shared.fail("Work in the background");
+            }
+        }))?;
+        // They are started once.
+        let _ = self.blocking.set(threads);
+        Ok(())
+    }
+
+    /// The threads for work that blocks, in a server that was started.
+    pub(crate) fn blocking(&self) -> Option<&BlockingThreads> {
+        self.blocking.get()
+    }
+
+    /// Has work that may block done on a thread for that.
+    pub(crate) fn in_background(&self, work: impl FnOnce() + Send + 'static) {
+        match self.blocking() {
+            Some(threads) => threads.run(work),
+            None => work(),
+        }
     }
 
     /// Number of the next event of the system account.
