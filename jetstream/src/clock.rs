@@ -1,53 +1,329 @@
-//! Where the engine learns what time it is.
+//! Where the engine learns what time it is: by the wall, and by a clock that never steps.
+//!
+//! The two are types of their own, so that a deadline by one is never compared with the other. Which timer goes by which
+//! is written down in `ARCHITECTURE.md`.
 
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{SystemTime, UNIX_EPOCH};
+use parking_lot::Mutex;
+use std::cell::Cell;
+use std::sync::{Arc, LazyLock};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-/// A source of wall-clock time. Nothing in the engine reads another clock, so a test that moves a
-/// [`ManualClock`] moves every TTL, ack wait, heartbeat and window with it.
-pub trait Clock: Send + Sync {
-    /// Nanoseconds since 1970-01-01T00:00:00Z.
-    fn now_ns(&self) -> u64;
+/// A moment by the wall clock: nanoseconds since 1970-01-01T00:00:00Z, negative before. The wall clock may be set, back
+/// and forth. What lies outside of the years 1677 to 2262 is the nearest moment within, and sums stop there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct WallNs(i64);
+
+impl WallNs {
+    /// The moment `ns` nanoseconds after 1970 began.
+    #[must_use]
+    pub const fn from_ns(ns: i64) -> Self {
+        Self(ns)
+    }
+
+    /// Nanoseconds since 1970.
+    #[must_use]
+    pub const fn ns(self) -> i64 {
+        self.0
+    }
+
+    /// The moment `by_ns` nanoseconds later.
+    #[must_use]
+    pub const fn plus(self, by_ns: i64) -> Self {
+        Self(self.0.saturating_add(by_ns))
+    }
+
+    /// Whether what goes at this moment has gone `now`. At the last moment there is, where sums and clocks stop, nothing
+    /// goes: a clock that shows it tells the age of nothing.
+    #[must_use]
+    pub fn is_reached(self, now: Self) -> bool {
+        self <= now && self.comes()
+    }
+
+    /// Whether the moment can be waited for: it is not the last one.
+    #[must_use]
+    pub fn comes(self) -> bool {
+        self.0 < i64::MAX
+    }
+
+    /// Nanoseconds from `earlier` to this moment, negative where that is the later one.
+    #[must_use]
+    pub const fn since(self, earlier: Self) -> i64 {
+        self.0.saturating_sub(earlier.0)
+    }
 }
 
-/// The operating system's wall clock.
+/// A moment by a clock that never steps. It means nothing outside of the process; only the time between two of them
+/// does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct ElapsedNs(u64);
+
+impl ElapsedNs {
+    /// Where clocks begin: far from zero, so that there are moments before the start of the process. What was stored by
+    /// an earlier one has begun at such a moment.
+    pub const ORIGIN: Self = Self(1 << 62);
+
+    /// The moment `by_ns` nanoseconds later.
+    #[must_use]
+    pub const fn plus(self, by_ns: u64) -> Self {
+        Self(self.0.saturating_add(by_ns))
+    }
+
+    /// The moment `by_ns` nanoseconds later, or earlier where that is negative.
+    #[must_use]
+    pub const fn shifted(self, by_ns: i64) -> Self {
+        Self(self.0.saturating_add_signed(by_ns))
+    }
+
+    /// Nanoseconds from `earlier` to this moment, 0 where that is the later one.
+    #[must_use]
+    pub const fn since(self, earlier: Self) -> u64 {
+        self.0.saturating_sub(earlier.0)
+    }
+}
+
+/// When something is to happen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Deadline {
+    /// When the wall clock shows that moment, however it gets there.
+    Wall(WallNs),
+    /// When so much time has passed, whatever the wall clock shows.
+    Elapsed(ElapsedNs),
+}
+
+/// The next deadline by each of the two times.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Deadlines {
+    /// By the wall clock.
+    pub wall: Option<WallNs>,
+    /// By the time that has passed.
+    pub elapsed: Option<ElapsedNs>,
+}
+
+impl Deadlines {
+    /// Of each of the two times the earlier deadline.
+    #[must_use]
+    pub fn earlier(self, other: Self) -> Self {
+        Self {
+            wall: self.wall.into_iter().chain(other.wall).min(),
+            elapsed: self.elapsed.into_iter().chain(other.elapsed).min(),
+        }
+    }
+
+    /// Whether one of them is reached.
+    #[must_use]
+    pub fn are_reached(&self, clock: &dyn Clock) -> bool {
+        self.wall.is_some_and(|at| at.is_reached(clock.wall()))
+            || self.elapsed.is_some_and(|at| at <= clock.elapsed())
+    }
+}
+
+impl From<Option<Deadline>> for Deadlines {
+    fn from(deadline: Option<Deadline>) -> Self {
+        match deadline {
+            Some(Deadline::Wall(at)) => Self { wall: Some(at), elapsed: None },
+            Some(Deadline::Elapsed(at)) => Self { wall: None, elapsed: Some(at) },
+            None => Self::default(),
+        }
+    }
+}
+
+/// A source of time. Nothing in the engine reads another clock, so a test that moves a [`ManualClock`] moves every TTL,
+/// ack wait, heartbeat and window with it.
+pub trait Clock: Send + Sync {
+    /// The time of day, for stamps and for the age of what is stored.
+    fn wall(&self) -> WallNs;
+    /// Time that has passed, for everything that waits.
+    fn elapsed(&self) -> ElapsedNs;
+    /// Whether both go on by themselves, as fast as the machine's clocks. One that does not is moved by hand.
+    fn runs(&self) -> bool {
+        true
+    }
+    /// Has `told` called after each move by hand, by who moves the clock.
+    fn when_moved(&self, _told: Box<dyn Fn() + Send + Sync>) {}
+}
+
+/// The operating system's clocks.
+///
+/// Elapsed time stands still while the machine is suspended, as the timers of Go do on Linux: nobody was there to
+/// acknowledge, pull or listen meanwhile.
 #[derive(Debug, Default, Clone, Copy)]
 pub struct SystemClock;
 
+static STARTED: LazyLock<Instant> = LazyLock::new(Instant::now);
+
 impl Clock for SystemClock {
-    fn now_ns(&self) -> u64 {
-        SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .map_or(0, |since| u64::try_from(since.as_nanos()).unwrap_or(u64::MAX))
+    fn wall(&self) -> WallNs {
+        WallNs(match SystemTime::now().duration_since(UNIX_EPOCH) {
+            Ok(since) => i64::try_from(since.as_nanos()).unwrap_or(i64::MAX),
+            Err(before) => i64::try_from(before.duration().as_nanos()).map_or(i64::MIN, |ns| -ns),
+        })
+    }
+
+    fn elapsed(&self) -> ElapsedNs {
+        let since = STARTED.elapsed();
+        ElapsedNs::ORIGIN.plus(u64::try_from(since.as_nanos()).unwrap_or(u64::MAX))
     }
 }
 
 /// A clock that stands still until it is moved.
-#[derive(Debug)]
 pub struct ManualClock {
-    now_ns: AtomicU64,
+    shows: Mutex<(WallNs, ElapsedNs)>,
+    told: Mutex<Vec<Arc<dyn Fn() + Send + Sync>>>,
 }
 
 impl ManualClock {
-    /// A clock that shows `now_ns` nanoseconds since 1970.
+    /// A clock that shows `wall`.
     #[must_use]
-    pub fn new(now_ns: u64) -> Self {
-        Self { now_ns: AtomicU64::new(now_ns) }
+    pub fn new(wall: WallNs) -> Self {
+        Self { shows: Mutex::new((wall, ElapsedNs::ORIGIN)), told: Mutex::default() }
     }
 
-    /// Moves the clock forward.
+    /// Time passes: the wall clock goes on, and as much has elapsed.
     pub fn advance_ns(&self, by_ns: u64) {
-        self.now_ns.fetch_add(by_ns, Ordering::SeqCst);
+        let by_wall_ns = i64::try_from(by_ns).unwrap_or(i64::MAX);
+        self.change(|(wall, elapsed)| (wall.plus(by_wall_ns), elapsed.plus(by_ns)));
     }
 
-    /// Sets the clock, backwards too.
-    pub fn set_ns(&self, now_ns: u64) {
-        self.now_ns.store(now_ns, Ordering::SeqCst);
+    /// The wall clock is set, forward or backward, in no time.
+    pub fn step_wall_ns(&self, by_ns: i64) {
+        self.change(|(wall, elapsed)| (wall.plus(by_ns), elapsed));
+    }
+
+    /// The wall clock is set to that moment, in no time.
+    pub fn set_wall(&self, to: WallNs) {
+        self.change(|(_, elapsed)| (to, elapsed));
+    }
+
+    /// Time passes while the wall clock shows none of it.
+    pub fn advance_elapsed_ns(&self, by_ns: u64) {
+        self.change(|(wall, elapsed)| (wall, elapsed.plus(by_ns)));
+    }
+
+    fn change(&self, shown: impl FnOnce((WallNs, ElapsedNs)) -> (WallNs, ElapsedNs)) {
+        let mut shows = self.shows.lock();
+        *shows = shown(*shows);
+        drop(shows);
+        // Who is told may look at the clock, or have others told.
+        let told = self.told.lock().clone();
+        told.iter().for_each(|told| told());
+    }
+}
+
+impl std::fmt::Debug for ManualClock {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let (wall, elapsed) = *self.shows.lock();
+        f.debug_struct("ManualClock").field("wall", &wall).field("elapsed", &elapsed).finish_non_exhaustive()
     }
 }
 
 impl Clock for ManualClock {
-    fn now_ns(&self) -> u64 {
-        self.now_ns.load(Ordering::SeqCst)
+    fn wall(&self) -> WallNs {
+        self.shows.lock().0
+    }
+
+    fn elapsed(&self) -> ElapsedNs {
+        self.shows.lock().1
+    }
+
+    fn runs(&self) -> bool {
+        false
+    }
+
+    fn when_moved(&self, told: Box<dyn Fn() + Send + Sync>) {
+        self.told.lock().push(told.into());
+    }
+}
+
+/// Now, for the length of one turn of work: the wall clock is read as it begins, elapsed time when it is first asked for.
+/// Most puts have no use for that.
+pub struct Now {
+    clock: Arc<dyn Clock>,
+    wall: WallNs,
+    elapsed: Cell<Option<ElapsedNs>>,
+}
+
+impl Now {
+    /// Now by that clock.
+    #[must_use]
+    pub fn new(clock: Arc<dyn Clock>) -> Self {
+        Self { wall: clock.wall(), clock, elapsed: Cell::new(None) }
+    }
+
+    /// Another turn begins.
+    pub fn renew(&mut self) {
+        self.wall = self.clock.wall();
+        self.elapsed.set(None);
+    }
+
+    /// The time of day.
+    #[must_use]
+    pub fn wall(&self) -> WallNs {
+        self.wall
+    }
+
+    /// The time that has passed.
+    #[must_use]
+    pub fn elapsed(&self) -> ElapsedNs {
+        self.elapsed.get().unwrap_or_else(|| {
+            let elapsed = self.clock.elapsed();
+            self.elapsed.set(Some(elapsed));
+            elapsed
+        })
+    }
+
+    /// The moment of what was stored with the time of day `at`, if the wall clock was not set since.
+    #[must_use]
+    pub fn elapsed_at(&self, at: WallNs) -> ElapsedNs {
+        self.elapsed().shifted(at.since(self.wall))
+    }
+
+    /// What is stored as the time of day of `at`: what the wall clock would have shown then, were it as it is now.
+    #[must_use]
+    pub fn wall_at(&self, at: ElapsedNs) -> WallNs {
+        let now = self.elapsed();
+        let between = |later: ElapsedNs, earlier| i64::try_from(later.since(earlier)).unwrap_or(i64::MAX);
+        self.wall.plus(if at > now { between(at, now) } else { -between(now, at) })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_of_day_stop_at_the_ends_of_what_is_counted() {
+        let (first, last) = (WallNs::from_ns(i64::MIN), WallNs::from_ns(i64::MAX));
+        assert_eq!((first.plus(-1), last.plus(1)), (first, last));
+        assert_eq!((last.since(first), first.since(last)), (i64::MAX, i64::MIN));
+        let clock = ManualClock::new(last);
+        clock.advance_ns(u64::MAX);
+        assert_eq!(clock.wall(), last);
+    }
+
+    #[test]
+    fn what_was_stored_began_before_the_process_and_comes_back_as_it_was() {
+        let clock = Arc::new(ManualClock::new(WallNs::from_ns(1_000)));
+        let mut now = Now::new(clock.clone());
+        for wall in [-5_000, 0, 400, 1_000, 9_000].map(WallNs::from_ns) {
+            assert_eq!(now.wall_at(now.elapsed_at(wall)), wall);
+        }
+        let began = now.elapsed_at(WallNs::from_ns(400));
+        assert_eq!(now.elapsed().since(began), 600);
+        // What is stored after a step is by the clock as it is then.
+        clock.step_wall_ns(50_000);
+        now.renew();
+        assert_eq!(now.wall_at(began), WallNs::from_ns(50_400));
+    }
+
+    #[test]
+    fn a_step_of_the_wall_is_no_time_and_time_without_a_wall_no_step() {
+        let clock = ManualClock::new(WallNs::from_ns(10));
+        let began = clock.elapsed();
+        clock.step_wall_ns(-20);
+        assert_eq!((clock.wall(), clock.elapsed().since(began)), (WallNs::from_ns(-10), 0));
+        clock.advance_elapsed_ns(7);
+        assert_eq!((clock.wall(), clock.elapsed().since(began)), (WallNs::from_ns(-10), 7));
+        clock.advance_ns(3);
+        assert_eq!((clock.wall(), clock.elapsed().since(began)), (WallNs::from_ns(-7), 10));
     }
 }

@@ -10,7 +10,7 @@ pub use details::StreamDetail;
 pub use usage::AccountUsage;
 
 use crate::api::{self, ApiOutcome, ApiRequest};
-use crate::clock::Clock;
+use crate::clock::{Clock, Deadlines};
 use crate::disk::Disk;
 use crate::host::{AccountId, Host};
 use crate::outbox::Outbox;
@@ -329,13 +329,13 @@ impl Engine {
         streams.iter().map(|stream| stream.name().to_owned()).collect()
     }
 
-    /// Fires the timers that are due, and says when the next one is (nanoseconds since 1970).
-    pub fn tick(&self) -> Option<u64> {
-        let now_ns = self.world.clock.now_ns();
-        while let Some(stream) = self.world.timers.take_due(now_ns) {
+    /// Fires the timers that are due, and says when the next ones are.
+    pub fn tick(&self) -> Deadlines {
+        let (wall, elapsed) = (self.world.clock.wall(), self.world.clock.elapsed());
+        while let Some(stream) = self.world.timers.take_due(wall, elapsed) {
             stream.tick(&*self.world.host);
         }
-        self.world.timers.next_ns()
+        self.world.timers.next()
     }
 
     /// Writes and closes every store. Later publishes go unanswered, as on a nats-server that is going down.
@@ -349,7 +349,7 @@ impl Engine {
 
 impl World {
     pub(crate) fn now_time(&self) -> GoTime {
-        GoTime::from_ns(i64::try_from(self.clock.now_ns()).unwrap_or(i64::MAX))
+        GoTime::from_ns(self.clock.wall().ns())
     }
 }
 

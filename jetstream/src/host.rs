@@ -1,5 +1,6 @@
 //! What the engine asks of whoever runs it.
 
+use crate::clock::Deadline;
 use crate::stream::Stream;
 use std::sync::Arc;
 
@@ -53,8 +54,9 @@ pub trait Host: Send + Sync {
     }
     /// A stream begins (`listening`) or ceases to capture what is published on `pattern` in its account.
     fn stream_subject(&self, stream: &Arc<Stream>, pattern: &[u8], listening: bool);
-    /// The engine wants `Engine::tick` to be called at or soon after `at_ns`; earlier calls do no harm.
-    fn wake_at(&self, at_ns: u64);
+    /// The engine wants `Engine::tick` to be called at or soon after `at`, however the clock gets there; earlier calls
+    /// do no harm.
+    fn wake_at(&self, at: Deadline);
     /// The stream has more to deliver than fits one turn: call `Stream::pump` soon, after other work.
     fn pump_later(&self, stream: &Arc<Stream>);
     /// The stream has changes to make durable: call `Stream::sync` soon, on a thread that may block, until it says

@@ -22,7 +22,7 @@ mod ttl;
 mod world;
 
 pub use api::{ApiError, ApiOutcome, ApiRequest, ClientInfo};
-pub use clock::{Clock, ManualClock, SystemClock};
+pub use clock::{Clock, Deadline, Deadlines, ElapsedNs, ManualClock, Now, SystemClock, WallNs};
 pub use disk::{Disk, DiskFile};
 pub use engine::{AccountUsage, Engine, EngineConfig, EngineError, RecoveryReport, StreamDetail, SyncPolicy};
 pub use filter::Filter;

@@ -5,7 +5,7 @@ mod hooked;
 pub use hooked::{DiskHook, HookedDisk};
 
 use crate::api::{ApiRequest, ClientInfo};
-use crate::clock::ManualClock;
+use crate::clock::{Deadline, Deadlines, ManualClock, WallNs};
 use crate::disk::{Disk, RealDisk};
 use crate::engine::{Engine, EngineConfig, EngineError};
 use crate::host::{AccountId, Delivery, Host, OutMsg};
@@ -53,7 +53,7 @@ pub struct CollectHost {
     sent: Mutex<Vec<Sent>>,
     interest: Mutex<BTreeSet<Listener>>,
     listening: Mutex<Vec<(String, Arc<Stream>)>>,
-    wake_at: Mutex<Option<u64>>,
+    wake_at: Mutex<Option<Deadline>>,
     pumps: Mutex<Vec<Arc<Stream>>>,
     syncs: Mutex<Vec<Arc<Stream>>>,
 }
@@ -82,7 +82,7 @@ impl CollectHost {
     }
 
     /// When the engine asked to be woken, the last time it asked.
-    pub fn wake_at_ns(&self) -> Option<u64> {
+    pub fn wake_at(&self) -> Option<Deadline> {
         *self.wake_at.lock()
     }
 
@@ -161,8 +161,8 @@ impl Host for CollectHost {
         }
     }
 
-    fn wake_at(&self, at_ns: u64) {
-        *self.wake_at.lock() = Some(at_ns);
+    fn wake_at(&self, at: Deadline) {
+        *self.wake_at.lock() = Some(at);
     }
 
     fn pump_later(&self, stream: &Arc<Stream>) {
@@ -188,8 +188,8 @@ pub struct TestEngine {
 
 /// Where every API subject begins.
 const API: &str = "$JS.API.";
-/// Where the clock begins, nanoseconds since 1970.
-pub const START_NS: u64 = 1_700_000_000_000_000_000;
+/// Where the clock begins.
+pub const START_NS: WallNs = WallNs::from_ns(1_700_000_000_000_000_000);
 
 impl TestEngine {
     /// An engine with the default configuration, in memory.
@@ -319,11 +319,22 @@ impl TestEngine {
         }
     }
 
-    /// Moves the clock and fires what became due.
-    pub fn advance_ns(&self, by_ns: u64) -> Option<u64> {
+    /// Lets time pass and fires what became due.
+    pub fn advance_ns(&self, by_ns: u64) -> Deadlines {
         self.clock.advance_ns(by_ns);
-        let next_ns = self.engine.tick();
+        self.tick()
+    }
+
+    /// Sets the wall clock, forward or backward, and fires what became due.
+    pub fn step_wall_ns(&self, by_ns: i64) -> Deadlines {
+        self.clock.step_wall_ns(by_ns);
+        self.tick()
+    }
+
+    /// Fires what is due.
+    pub fn tick(&self) -> Deadlines {
+        let next = self.engine.tick();
         self.host.sync_all();
-        next_ns
+        next
     }
 }

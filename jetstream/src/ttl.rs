@@ -1,5 +1,6 @@
 //! The time to live that a message asks for in its header `Nats-TTL` (ADR-43).
 
+use crate::clock::WallNs;
 use jetkv_go_compat::GoDuration;
 
 const NANOS_PER_SECOND: i64 = 1_000_000_000;
@@ -18,9 +19,9 @@ pub(crate) enum Ttl {
 impl Ttl {
     /// The moment at which a message of `ts_ns` expires; `None` where it does not by its own header. In whole seconds,
     /// as nats-server v2.15.2 counts them.
-    pub(crate) fn expiry_ns(self, ts_ns: i64) -> Option<i64> {
+    pub(crate) fn expiry(self, ts_ns: i64) -> Option<WallNs> {
         match self {
-            Self::Secs(secs) => Some(ts_ns.saturating_add(secs.saturating_mul(NANOS_PER_SECOND))),
+            Self::Secs(secs) => Some(WallNs::from_ns(ts_ns).plus(secs.saturating_mul(NANOS_PER_SECOND))),
             Self::Unset | Self::Never => None,
         }
     }
@@ -73,7 +74,7 @@ mod tests {
 
     #[test]
     fn a_message_expires_so_many_seconds_after_it_came() {
-        let expiry = |value: &str| parse_ttl(value.as_bytes()).and_then(|ttl| ttl.expiry_ns(5));
+        let expiry = |value: &str| parse_ttl(value.as_bytes()).and_then(|ttl| ttl.expiry(5)).map(WallNs::ns);
         assert_eq!(expiry("30"), Some(30 * NANOS_PER_SECOND + 5));
         assert_eq!(expiry("1h30m"), Some(5400 * NANOS_PER_SECOND + 5));
         assert_eq!(expiry("1.5s"), Some(NANOS_PER_SECOND + 5));

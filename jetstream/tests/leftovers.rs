@@ -43,7 +43,7 @@ fn crashed(retention: &str, filters: [&str; 2]) -> SimDisk {
     drop(engine);
     let storage = Storage::open(Arc::new(disk.clone()), Path::new("/store"), true).unwrap();
     let at = |seq| SequencePair { consumer_seq: seq, stream_seq: seq };
-    let pending = PendingAck { consumer_seq: 2, ts_ns: i64::try_from(START_NS).unwrap() };
+    let pending = PendingAck { consumer_seq: 2, ts_ns: START_NS.ns() };
     let one = ConsumerState {
         delivered: at(6),
         ack_floor: at(1),

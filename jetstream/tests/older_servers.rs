@@ -8,7 +8,7 @@
 #[allow(dead_code)]
 mod oracle;
 
-use jetkv_jetstream::clock::ManualClock;
+use jetkv_jetstream::clock::{ManualClock, WallNs};
 use jetkv_jetstream::disk::{Disk, SimDisk};
 use jetkv_jetstream::testing::TestEngine;
 use jetkv_jetstream::{EngineConfig, SyncPolicy};
@@ -221,13 +221,14 @@ fn copy_to_sim(disk: &SimDisk, from: &Path, to: &Path) {
 }
 
 /// An engine on a disk, at the time of the last message in a fixture.
-fn start(disk: &SimDisk, at_ns: u64) -> TestEngine {
+fn start(disk: &SimDisk, at_ns: i64) -> TestEngine {
     let config = EngineConfig {
         store_dir: Some("/store".into()),
         sync: SyncPolicy::Always,
         ..EngineConfig::default()
     };
-    TestEngine::on_disk(config, Arc::new(ManualClock::new(at_ns)), Arc::new(disk.clone())).unwrap()
+    TestEngine::on_disk(config, Arc::new(ManualClock::new(WallNs::from_ns(at_ns))), Arc::new(disk.clone()))
+        .unwrap()
 }
 
 fn described(engine: &TestEngine) -> String {
@@ -238,9 +239,9 @@ fn described(engine: &TestEngine) -> String {
     })
 }
 
-fn latest_ns(expected: &str) -> u64 {
+fn latest_ns(expected: &str) -> i64 {
     let times = expected.split(['"', ' ']).filter_map(|word| word.parse::<jiff::Timestamp>().ok());
-    u64::try_from(times.map(jiff::Timestamp::as_nanosecond).max().unwrap()).unwrap()
+    i64::try_from(times.map(jiff::Timestamp::as_nanosecond).max().unwrap()).unwrap()
 }
 
 /// The lines in which two descriptions differ.

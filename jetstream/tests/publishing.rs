@@ -1,7 +1,8 @@
 //! What publishers are told.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
-use jetkv_jetstream::testing::TestEngine;
+use jetkv_jetstream::Deadline;
+use jetkv_jetstream::testing::{START_NS, TestEngine};
 
 fn engine(config: &str) -> TestEngine {
     let engine = TestEngine::new().unwrap();
@@ -120,7 +121,8 @@ fn a_message_goes_when_its_ttl_is_over() {
         engine.publish("s.b", &[("Nats-TTL", "10ms")], "1"),
         refused(10165, 400, "invalid per-message TTL")
     );
-    assert_eq!(engine.host.wake_at_ns(), Some(jetkv_jetstream::testing::START_NS + 2 * SECOND_NS));
+    let goes = START_NS.plus(2 * SECOND_NS as i64);
+    assert_eq!(engine.host.wake_at(), Some(Deadline::Wall(goes)));
     engine.advance_ns(2 * SECOND_NS);
     let info = engine.request("STREAM.INFO.S", "");
     assert!(info.contains(r#""messages":1,"#) && info.contains(r#""first_seq":2,"#), "{info}");

@@ -1,7 +1,7 @@
 //! Subjects that a stream changes: what it stores, and what it publishes again.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
-use jetkv_jetstream::clock::ManualClock;
+use jetkv_jetstream::clock::{ManualClock, WallNs};
 use jetkv_jetstream::disk::SimDisk;
 use jetkv_jetstream::stream::Inbound;
 use jetkv_jetstream::testing::TestEngine;
@@ -22,7 +22,7 @@ fn a_message_is_published_again_before_its_acknowledgement_and_not_before_it_is_
         sync: SyncPolicy::Always,
         ..EngineConfig::default()
     };
-    let clock = Arc::new(ManualClock::new(1_700_000_000 * SECOND_NS));
+    let clock = Arc::new(ManualClock::new(WallNs::from_ns(1_700_000_000 * SECOND_NS as i64)));
     let engine = TestEngine::on_disk(config, clock, Arc::new(SimDisk::new(1))).unwrap();
     create(&engine, r#"{"name":"S","subjects":["s.>"],"republish":{"src":"s.>","dest":"r.>"}}"#);
     let stream = engine.engine.stream(engine.account, "S").unwrap();

@@ -2,7 +2,7 @@
 
 use crate::Error;
 use jetkv_jetstream::{
-    AccountId, ApiError, ApiRequest, Delivery, Engine, Host, Inbound, OutMsg, Outbox, Stream,
+    AccountId, ApiError, ApiRequest, Deadline, Delivery, Engine, Host, Inbound, OutMsg, Outbox, Stream,
 };
 use parking_lot::Mutex;
 use serde_json::Value;
@@ -72,8 +72,8 @@ impl Host for Waiting<'_> {
         self.host.stream_subject(stream, pattern, listening);
     }
 
-    fn wake_at(&self, at_ns: u64) {
-        self.host.wake_at(at_ns);
+    fn wake_at(&self, at: Deadline) {
+        self.host.wake_at(at);
     }
 
     fn pump_later(&self, stream: &Arc<Stream>) {

@@ -268,8 +268,7 @@ impl Bucket {
         let markers: Vec<Entry> = watch.initial()?.into_iter().filter(|entry| !entry.is_value()).collect();
         let older_than = older_than.unwrap_or(PURGE_OLDER_THAN);
         let age_ns = i64::try_from(older_than.as_nanos()).unwrap_or(i64::MAX);
-        let now_ns = i64::try_from(self.engine.clock().now_ns()).unwrap_or(i64::MAX);
-        let limit_ns = now_ns.saturating_sub(age_ns);
+        let limit_ns = self.engine.clock().wall().plus(-age_ns).ns();
         for marker in &markers {
             let keep = u64::from(!older_than.is_zero() && marker.created_ns > limit_ns);
             // Keys hold nothing that JSON would escape.

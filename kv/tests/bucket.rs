@@ -48,7 +48,7 @@ fn a_value_is_read_back_with_its_revision_and_time() {
     assert_eq!(bucket.put("a.b", b"two").unwrap(), 2);
     let entry = bucket.get("a.b").unwrap();
     assert_eq!((&entry.value[..], entry.revision, entry.operation), (&b"two"[..], 2, Operation::Put));
-    assert_eq!(entry.created_ns, (START_NS + SECOND_NS) as i64);
+    assert_eq!(entry.created_ns, START_NS.plus(SECOND_NS as i64).ns());
     assert!(matches!(bucket.get("a"), Err(Error::KeyNotFound)));
     assert!(matches!(bucket.get("a..b"), Err(Error::InvalidKey)));
     assert!(matches!(bucket.put("a b", b""), Err(Error::InvalidKey)));

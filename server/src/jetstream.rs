@@ -1,5 +1,6 @@
 //! The world of the stream engine: messages in, messages out, time.
 
+mod alarm;
 mod api;
 mod host;
 mod queue;
@@ -8,8 +9,6 @@ mod sizes;
 mod workers;
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
-use std::time::Duration;
 
 use jetkv_jetstream::disk::RealDisk;
 use jetkv_jetstream::stream::{Inbound, Stream};
@@ -29,9 +28,6 @@ pub(crate) use request::QueuedRequest;
 
 /// Rounds of messages from stream to stream that one turn of work takes before other work gets its turn.
 const CHAINED_ROUNDS_MAX: usize = 8;
-
-/// Longest time between two looks at the wall clock while a timer is armed: the clock may be set.
-const CLOCK_LOOK: Duration = Duration::from_secs(10);
 
 /// A subject that belongs to the engine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -78,7 +74,7 @@ impl JetStream {
         settle(shared);
         let pump = pump_task(Arc::clone(shared), Arc::clone(&jetstream));
         tokio::spawn(failure::vital(Arc::clone(shared), "The task that feeds slow consumers", pump));
-        let timer = timer_task(Arc::clone(shared), Arc::clone(&jetstream));
+        let timer = alarm::timer_task(Arc::clone(shared), Arc::clone(&jetstream));
         tokio::spawn(failure::vital(Arc::clone(shared), "The task of the timers", timer));
         Ok(jetstream)
     }
@@ -218,9 +214,7 @@ impl JetStream {
 
     /// Fires the timers that are due. For a host whose clock is moved by hand.
     pub(crate) fn tick(&self, shared: &Shared) {
-        if let Some(at_ns) = self.engine.tick() {
-            self.host.wake_at(at_ns);
-        }
+        self.host.alarm.set(self.engine.tick());
         settle(shared);
     }
 }
@@ -252,27 +246,6 @@ async fn pump_task(shared: Arc<Shared>, jetstream: Arc<JetStream>) {
             }
             settle(&shared);
             tokio::task::yield_now().await;
-        }
-    }
-}
-
-/// Wakes the engine when its timers are due.
-async fn timer_task(shared: Arc<Shared>, jetstream: Arc<JetStream>) {
-    let mut phase = shared.phase();
-    let host = Arc::clone(&jetstream.host);
-    while *phase.borrow_and_update() < Phase::Stopping {
-        let now_ns = shared.clock.now_ns();
-        let due_in = Duration::from_nanos(host.wake_at_ns.load(Ordering::Acquire).saturating_sub(now_ns));
-        if due_in.is_zero() {
-            host.wake_at_ns.store(u64::MAX, Ordering::Release);
-            jetstream.tick(&shared);
-            tokio::task::yield_now().await;
-            continue;
-        }
-        tokio::select! {
-            () = tokio::time::sleep(due_in.min(CLOCK_LOOK)) => {}
-            () = host.alarm.notified() => {}
-            _ = phase.changed() => {}
         }
     }
 }

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use jetkv_jetstream::WallNs;
 use parking_lot::Mutex;
 
 use crate::net::Client;
@@ -120,9 +121,9 @@ impl MonitorSource {
         &self.shared.identity.xkey
     }
 
-    /// When it started, nanoseconds since 1970.
-    pub fn started_ns(&self) -> u64 {
-        self.shared.identity.started_ns
+    /// When it started.
+    pub fn started_at(&self) -> WallNs {
+        self.shared.identity.started_at
     }
 
     /// How long it runs.
@@ -130,9 +131,9 @@ impl MonitorSource {
         self.shared.identity.started.elapsed()
     }
 
-    /// Now by the server's clock, nanoseconds since 1970.
-    pub fn now_ns(&self) -> u64 {
-        self.shared.clock.now_ns()
+    /// Now by the server's clock.
+    pub fn now(&self) -> WallNs {
+        self.shared.clock.wall()
     }
 
     /// Address that clients connect to.

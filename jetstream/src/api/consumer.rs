@@ -251,7 +251,7 @@ struct Paused {
     paused: bool,
     pause_until: GoTime,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pause_remaining: Option<u64>,
+    pause_remaining: Option<i64>,
 }
 
 fn pause(call: &mut Call<'_>, stream: &str, name: &str) -> ApiOutcome {
@@ -278,8 +278,9 @@ fn pause_consumer(call: &Call<'_>, stream: &str, name: &str) -> Result<(Arc<Stre
     if !consumers.pause(&mut ctx, name, Some(until))? {
         return Err(errors::CONSUMER_NOT_FOUND.error());
     }
-    let until_ns = consumers.config(name).and_then(|config| config.paused_until_ns(ctx.now_ns));
-    let pause_remaining = until_ns.map(|until_ns| until_ns - ctx.now_ns);
+    let now = ctx.now.wall();
+    let paused_until = consumers.config(name).and_then(|config| config.paused_until(now));
+    let pause_remaining = paused_until.map(|until| until.since(now));
     drop(inner);
     Ok((stream, Paused { paused: pause_remaining.is_some(), pause_until: until, pause_remaining }))
 }

@@ -4,6 +4,7 @@
 //! both servers print the same bytes for the same configuration.
 
 use super::stream::{is_false, is_zero, json_enum};
+use crate::clock::WallNs;
 use crate::filter::Filter;
 use jetkv_go_compat::GoTime;
 use jetkv_go_compat::json::{Decode, Decoder, Value, go_struct};
@@ -147,11 +148,11 @@ impl ConsumerConfig {
         self.sample_frequency.trim_end_matches('%').parse().unwrap_or(0)
     }
 
-    /// When it goes on, nanoseconds since 1970, if it is paused at `now_ns`.
+    /// When it goes on, if it is paused `now`.
     #[must_use]
-    pub fn paused_until_ns(&self, now_ns: u64) -> Option<u64> {
+    pub fn paused_until(&self, now: WallNs) -> Option<WallNs> {
         let until = self.pause_until.filter(|until| !until.is_zero())?;
-        u64::try_from(until.ns()).ok().filter(|until_ns| now_ns < *until_ns)
+        Some(WallNs::from_ns(until.ns())).filter(|until| now < *until)
     }
 }
 

@@ -114,7 +114,7 @@ impl Consumer {
         if matches!(self.config.ack_policy, AckPolicy::None | AckPolicy::FlowControl) {
             return;
         }
-        self.used(shared, ctx.now_ns);
+        self.used(shared, ctx.now);
         let was_stalled = self.is_at_max_ack_pending();
         let (store, mut out) = part(ctx);
         let mut answer = true;
@@ -168,7 +168,7 @@ impl Consumer {
             AckPolicy::Explicit => {
                 if let Some(pending) = self.pending.get(sseq).copied() {
                     if sample {
-                        self.sample_ack(shared, out, acked, pending.ts_ns);
+                        self.sample_ack(shared, out, acked, pending.since);
                     }
                     self.pending.remove(sseq);
                     self.move_floor(Position { dseq: pending.dseq, sseq });
@@ -194,8 +194,8 @@ impl Consumer {
             }
             AckPolicy::None => return true,
         }
-        self.last_acked_ns = Some(out.now_ns);
-        self.mark_dirty(shared, out.now_ns);
+        self.last_acked = Some(out.now.wall());
+        self.mark_dirty(shared, out.now);
         true
     }
 
@@ -248,10 +248,10 @@ impl Consumer {
                 self.redelivery.dequeue(sseq);
                 // The wait is set so that it ends after the delay.
                 let wait_ns = i64::try_from(self.wait_ns(sseq)).unwrap_or(i64::MAX);
-                let began_ns = out.now_i64().saturating_add(delay_ns).saturating_sub(wait_ns);
-                self.pending.touch(sseq, began_ns);
+                let began = out.now.elapsed().shifted(delay_ns.saturating_sub(wait_ns));
+                self.pending.touch(sseq, began);
                 self.arm_ack(shared, sseq);
-                self.mark_dirty(shared, out.now_ns);
+                self.mark_dirty(shared, out.now);
                 return;
             }
             let argument = String::from_utf8_lossy(argument);
@@ -262,9 +262,9 @@ impl Consumer {
 
     /// The receiver still works on it: the wait begins anew.
     fn progress(&mut self, shared: &mut Shared, out: &Out<'_>, sseq: u64) {
-        if self.pending.touch(sseq, out.now_i64()) {
-            self.last_delivered_ns = Some(out.now_ns);
-            self.mark_dirty(shared, out.now_ns);
+        if self.pending.touch(sseq, out.now.elapsed()) {
+            self.last_delivered = Some(out.now.wall());
+            self.mark_dirty(shared, out.now);
         }
     }
 

@@ -3,6 +3,7 @@
 use super::ack::Acked;
 use super::set::Shared;
 use super::{Consumer, Out};
+use crate::clock::ElapsedNs;
 use jetkv_go_compat::GoTime;
 use serde::Serialize;
 
@@ -96,7 +97,7 @@ struct Group<'a> {
 
 impl Shared {
     fn header(&mut self, out: &Out<'_>, kind: &'static str) -> Header {
-        Header { kind, id: self.nuid(), timestamp: GoTime::from_ns(out.now_i64()) }
+        Header { kind, id: self.nuid(), timestamp: GoTime::from_ns(out.now.wall().ns()) }
     }
 }
 
@@ -143,20 +144,20 @@ impl Consumer {
             header: shared.header(out, "io.nats.jetstream.advisory.v1.consumer_pause"),
             stream: &stream,
             consumer: &self.name,
-            paused: self.is_paused(out.now_ns),
+            paused: self.is_paused(out.now),
             pause_until: self.config.pause_until.unwrap_or_default(),
             domain: &domain,
         });
     }
 
     /// Reports how long an acknowledgement took, for the share of them that is configured.
-    pub(super) fn sample_ack(&self, shared: &mut Shared, out: &mut Out<'_>, acked: Acked, since_ns: i64) {
+    pub(super) fn sample_ack(&self, shared: &mut Shared, out: &mut Out<'_>, acked: Acked, since: ElapsedNs) {
         use rand::Rng as _;
         let percent = self.config.sample_percent();
         if percent == 0 || (percent < 100 && shared.rng.random_range(0..100) > percent) {
             return;
         }
-        let ack_time_ns = Some(out.now_i64().saturating_sub(since_ns));
+        let ack_time_ns = Some(i64::try_from(out.now.elapsed().since(since)).unwrap_or(i64::MAX));
         let kind = "io.nats.jetstream.metric.v1.consumer_ack";
         let fate = Fate { ack_time_ns, ..Fate::of(acked) };
         self.advise_delivery(shared, out, "$JS.EVENT.METRIC.CONSUMER.ACK", kind, fate);

@@ -2,6 +2,7 @@
 
 use super::set::Shared;
 use super::{Consumer, Out, Position};
+use crate::clock::ElapsedNs;
 use crate::config::{AckPolicy, PriorityPolicy};
 use crate::host::OutMsg;
 use crate::store::Msg;
@@ -22,7 +23,7 @@ pub(super) enum Sent {
     /// No pull request takes it.
     NoRequest,
     /// It may not leave before then.
-    HeldUntil(u64),
+    HeldUntil(ElapsedNs),
 }
 
 impl Consumer {
@@ -57,8 +58,8 @@ impl Consumer {
             (headers, payload) = (&scratch.headers, b"");
         }
         let size = |headers: &[u8]| msg.subject.len() + scratch.reply.len() + headers.len() + payload.len();
-        if let Some(until_ns) = self.held_until(out.now_ns, msg.ts_ns, size(headers)) {
-            return Sent::HeldUntil(until_ns);
+        if let Some(until) = self.held_until(out.now, msg.ts_ns, size(headers)) {
+            return Sent::HeldUntil(until);
         }
         if !self.is_push() && !self.select_request(shared, out, size(headers)) {
             return Sent::NoRequest;
@@ -102,22 +103,22 @@ impl Consumer {
                 shared.acked.push(msg.seq);
             }
         } else {
-            self.pending.track(msg.seq, dseq, out.now_i64());
+            self.pending.track(msg.seq, dseq, out.now.elapsed());
             self.arm_ack(shared, msg.seq);
         }
         if let Some(replay) = &mut self.replay {
-            replay.last = Some((msg.ts_ns, out.now_ns));
+            replay.last = Some((msg.ts_ns, out.now.elapsed()));
         }
-        self.last_delivered_ns = Some(out.now_ns);
-        self.heard_ns = out.now_ns;
-        self.mark_dirty(shared, out.now_ns);
+        self.last_delivered = Some(out.now.wall());
+        self.heard = out.now.elapsed();
+        self.mark_dirty(shared, out.now);
     }
 
     /// Books a delivery against the request at the head.
     fn request_served(&mut self, shared: &mut Shared, out: &mut Out<'_>) {
-        self.requests.used_ns = out.now_ns;
+        self.requests.used = out.now.elapsed();
         let reply = self.requests.head_completes_early().then(|| self.requests.head_reply().to_vec());
-        let (msgs, bytes) = self.requests.served(self.config.priority_policy, out.now_ns);
+        let (msgs, bytes) = self.requests.served(self.config.priority_policy, out.now.elapsed());
         if self.requests.is_empty() {
             self.arm_requests(shared);
         }

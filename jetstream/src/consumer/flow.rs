@@ -2,6 +2,7 @@
 
 use super::set::Shared;
 use super::{Consumer, Out};
+use crate::clock::{ElapsedNs, Now};
 use crate::config::{AckPolicy, ReplayPolicy};
 use crate::host::OutMsg;
 use crate::stream::StreamCtx;
@@ -119,30 +120,24 @@ impl Consumer {
     }
 
     /// When a message of `size_bytes`, stored at `ts_ns`, may leave, if not at once.
-    pub(super) fn held_until(&mut self, now_ns: u64, ts_ns: i64, size_bytes: usize) -> Option<u64> {
-        let replay = self.replay.as_ref().and_then(|replay| replay.due_ns(ts_ns));
-        let rate = self.rate.as_mut().and_then(|rate| rate.due_ns(now_ns, size_bytes));
-        replay.max(rate).filter(|due_ns| *due_ns > now_ns)
+    pub(super) fn held_until(&mut self, now: &Now, ts_ns: i64, size_bytes: usize) -> Option<ElapsedNs> {
+        let replay = self.replay.as_ref().and_then(|replay| replay.due(ts_ns));
+        let rate = self.rate.as_mut().and_then(|rate| rate.due(now.elapsed(), size_bytes));
+        replay.max(rate).filter(|due| *due > now.elapsed())
     }
 
     /// Sets up what slows this consumer down, for a stream whose last sequence is `last_seq`.
-    pub(super) fn slow_down(
-        &mut self,
-        max_msg_size: i32,
-        max_payload_bytes: u64,
-        now_ns: u64,
-        last_seq: u64,
-    ) {
+    pub(super) fn slow_down(&mut self, max_msg_size: i32, max_payload_bytes: u64, now: &Now, last_seq: u64) {
         self.flow = self.config.flow_control.then(FlowControl::default);
         self.replay = (self.config.replay_policy == ReplayPolicy::Original)
             .then_some(Replay { until_seq: last_seq, last: None });
-        self.set_rate(max_msg_size, max_payload_bytes, now_ns);
+        self.set_rate(max_msg_size, max_payload_bytes, now);
     }
 
-    pub(super) fn set_rate(&mut self, max_msg_size: i32, max_payload_bytes: u64, now_ns: u64) {
+    pub(super) fn set_rate(&mut self, max_msg_size: i32, max_payload_bytes: u64, now: &Now) {
         let burst = u64::try_from(max_msg_size).ok().filter(|size| *size > 0).unwrap_or(max_payload_bytes);
         self.rate = (self.config.rate_limit_bps > 0)
-            .then(|| RateLimit::new(self.config.rate_limit_bps, burst, now_ns));
+            .then(|| RateLimit::new(self.config.rate_limit_bps, burst, now.elapsed()));
     }
 }
 
@@ -152,22 +147,22 @@ pub(super) struct RateLimit {
     bytes_per_s: f64,
     burst_bytes: f64,
     held_bytes: f64,
-    at_ns: u64,
+    at: ElapsedNs,
 }
 
 #[expect(clippy::cast_precision_loss, reason = "rates and sizes are far below 2^52")]
 impl RateLimit {
-    fn new(bits_per_s: u64, burst_bytes: u64, now_ns: u64) -> Self {
+    fn new(bits_per_s: u64, burst_bytes: u64, now: ElapsedNs) -> Self {
         let burst_bytes = burst_bytes.max(1) as f64;
         let bytes_per_s = ((bits_per_s / 8) as f64).max(f64::MIN_POSITIVE);
-        Self { bytes_per_s, burst_bytes, held_bytes: burst_bytes, at_ns: now_ns }
+        Self { bytes_per_s, burst_bytes, held_bytes: burst_bytes, at: now }
     }
 
     /// When `size_bytes` may leave, if the bucket does not hold them yet.
-    fn due_ns(&mut self, now_ns: u64, size_bytes: usize) -> Option<u64> {
-        let elapsed_s = now_ns.saturating_sub(self.at_ns) as f64 / NS_PER_S;
+    fn due(&mut self, now: ElapsedNs, size_bytes: usize) -> Option<ElapsedNs> {
+        let elapsed_s = now.since(self.at) as f64 / NS_PER_S;
         self.held_bytes = (self.held_bytes + elapsed_s * self.bytes_per_s).min(self.burst_bytes);
-        self.at_ns = now_ns;
+        self.at = now;
         // What exceeds the burst leaves with a full bucket; it would never leave otherwise.
         let missing = (size_bytes as f64).min(self.burst_bytes) - self.held_bytes;
         if missing <= 0.0 {
@@ -175,7 +170,7 @@ impl RateLimit {
         }
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "positive, saturates")]
         let wait_ns = (missing / self.bytes_per_s * NS_PER_S).ceil() as u64;
-        Some(now_ns.saturating_add(wait_ns.max(1)))
+        Some(now.plus(wait_ns.max(1)))
     }
 
     pub(super) fn take(&mut self, size_bytes: usize) {
@@ -188,16 +183,16 @@ impl RateLimit {
 pub(super) struct Replay {
     pub(super) until_seq: u64,
     /// Time of the last message delivered, and when it was delivered.
-    pub(super) last: Option<(i64, u64)>,
+    pub(super) last: Option<(i64, ElapsedNs)>,
 }
 
 /// Intervals up to this are not kept.
 const REPLAY_NS_MIN: u64 = 1_000_000;
 
 impl Replay {
-    fn due_ns(&self, ts_ns: i64) -> Option<u64> {
-        let (last_ts_ns, delivered_ns) = self.last?;
+    fn due(&self, ts_ns: i64) -> Option<ElapsedNs> {
+        let (last_ts_ns, delivered) = self.last?;
         let interval_ns = u64::try_from(ts_ns.saturating_sub(last_ts_ns)).unwrap_or(0);
-        (interval_ns > REPLAY_NS_MIN).then(|| delivered_ns.saturating_add(interval_ns))
+        (interval_ns > REPLAY_NS_MIN).then(|| delivered.plus(interval_ns))
     }
 }

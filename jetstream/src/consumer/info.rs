@@ -2,6 +2,7 @@
 
 use super::set::Shared;
 use super::{Consumer, Out, Position};
+use crate::clock::WallNs;
 use crate::config::ConsumerConfig;
 use jetkv_go_compat::GoTime;
 use serde::Serialize;
@@ -19,11 +20,11 @@ pub struct SequenceInfo {
 }
 
 impl SequenceInfo {
-    fn new(position: Position, last_ns: Option<u64>) -> Self {
+    fn new(position: Position, last: Option<WallNs>) -> Self {
         Self {
             consumer_seq: position.dseq,
             stream_seq: position.sseq,
-            last_active: last_ns.map(|ns| GoTime::from_ns(i64::try_from(ns).unwrap_or(i64::MAX))),
+            last_active: last.map(|at| GoTime::from_ns(at.ns())),
         }
     }
 }
@@ -71,7 +72,7 @@ pub struct ConsumerInfo {
     pub paused: bool,
     /// For how long still, nanoseconds.
     #[serde(rename = "pause_remaining", skip_serializing_if = "is_zero")]
-    pub pause_remaining_ns: u64,
+    pub pause_remaining_ns: i64,
     /// When this was gathered.
     pub ts: GoTime,
     /// Its priority groups.
@@ -85,7 +86,7 @@ fn is_false(value: &bool) -> bool {
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands fields out by reference")]
-fn is_zero(value: &u64) -> bool {
+fn is_zero(value: &i64) -> bool {
     *value == 0
 }
 
@@ -95,13 +96,12 @@ impl Consumer {
         if !self.is_push() {
             self.sweep_requests(shared, out, false);
         }
-        let paused_until_ns = self.config.paused_until_ns(out.now_ns);
+        let now = out.now.wall();
+        let paused_until = self.config.paused_until(now);
         let groups = self.config.priority_groups.first().map(|group| PriorityGroupState {
             group: group.clone(),
             pinned_client_id: self.pin.as_ref().map_or_else(String::new, |pin| pin.id.clone()),
-            pinned_ts: self.pin.as_ref().map_or_else(GoTime::default, |pin| {
-                GoTime::from_ns(i64::try_from(pin.since_ns).unwrap_or(i64::MAX))
-            }),
+            pinned_ts: self.pin.as_ref().map_or_else(GoTime::default, |pin| GoTime::from_ns(pin.since.ns())),
         });
         // nats-server tells of one in memory that has delivered nothing how far it has looked (observed).
         let in_memory = self.config.memory_storage || out.config.storage.is_memory();
@@ -115,17 +115,17 @@ impl Consumer {
             name: self.name.to_string(),
             created: GoTime::from_ns(self.created_ns),
             config: self.config.clone(),
-            delivered: SequenceInfo::new(delivered, self.last_delivered_ns),
-            ack_floor: SequenceInfo::new(self.told_floor(), self.last_acked_ns),
+            delivered: SequenceInfo::new(delivered, self.last_delivered),
+            ack_floor: SequenceInfo::new(self.told_floor(), self.last_acked),
             num_ack_pending: self.pending.len(),
             // With a single delivery nothing is redelivered; the counts only mark what was given up.
             num_redelivered: if self.config.max_deliver == 1 { 0 } else { self.redelivery.counted() },
             num_waiting: self.requests.len(),
             num_pending: self.num_pending,
             push_bound: self.is_push() && self.active,
-            paused: paused_until_ns.is_some(),
-            pause_remaining_ns: paused_until_ns.map_or(0, |until_ns| until_ns - out.now_ns),
-            ts: GoTime::from_ns(out.now_i64()),
+            paused: paused_until.is_some(),
+            pause_remaining_ns: paused_until.map_or(0, |until| until.since(now)),
+            ts: GoTime::from_ns(now.ns()),
             priority_groups: groups.into_iter().collect(),
         }
     }

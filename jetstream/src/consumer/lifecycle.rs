@@ -7,6 +7,7 @@ use super::trie::Slot;
 use super::{Consumer, Position, part};
 use crate::api::ApiError;
 use crate::api::catalogue as errors;
+use crate::clock::{ElapsedNs, Now};
 use crate::config::consumer_rules as rules;
 use crate::config::{ConsumerAction, ConsumerConfig, DeliverPolicy, Retention, StreamConfig};
 use crate::filter::Filter;
@@ -199,19 +200,19 @@ impl Consumers {
             };
             if let Err(error) = consumer.keep_state(shared, &ConsumerState::beginning_at(seq)) {
                 // It may have failed after the file was replaced.
-                let _ = consumer.keep_state(shared, &consumer.state());
-                consumer.mark_dirty(shared, out.now_ns);
+                let _ = consumer.keep_state(shared, &consumer.state(out.now));
+                consumer.mark_dirty(shared, out.now);
                 return refuse(&error.to_string());
             }
             consumer.skip = None;
             consumer.begin_at(seq);
             shared.timers.disarm(&mut consumer.armed, slot, Kind::AckWait);
-            consumer.last_delivered_ns = None;
-            consumer.last_acked_ns = None;
+            consumer.last_delivered = None;
+            consumer.last_acked = None;
             if let Err(error) = consumer.count_pending(store) {
                 return refuse(&error.to_string());
             }
-            consumer.mark_dirty(shared, out.now_ns);
+            consumer.mark_dirty(shared, out.now);
             consumer.queue_for_pump(shared);
             Ok((seq, consumer.info(shared, &mut out)))
         })
@@ -260,7 +261,7 @@ impl Consumers {
             config.name.clone()
         };
         let slot = self.next_slot();
-        let created_ns = i64::try_from(ctx.now_ns).unwrap_or(i64::MAX);
+        let created_ns = ctx.now.wall().ns();
         let mut consumer = Consumer::new(slot, &name, created_ns, config, ctx.config);
         let is_durable = consumer.config.is_durable();
         consumer.set_inactive_threshold(&mut self.shared, is_durable);
@@ -270,7 +271,7 @@ impl Consumers {
         };
         let begun = left
             .and_then(|state| consumer.begin(ctx, state.as_ref()))
-            .and_then(|()| consumer.keep_new(&mut self.shared));
+            .and_then(|()| consumer.keep_new(&mut self.shared, ctx.now));
         if let Err(error) = begun {
             self.free.push(slot);
             tracing::warn!(consumer = %name, %error, "cannot create consumer");
@@ -292,9 +293,9 @@ impl Consumers {
             consumer.set_inactive_threshold(shared, is_durable);
         }
         let payload_max = shared.settings.server.load().max_payload_bytes;
-        consumer.slow_down(out.config.max_msg_size, payload_max, out.now_ns, store.totals().last_seq);
-        consumer.heard_ns = out.now_ns;
-        consumer.requests.used_ns = out.now_ns;
+        consumer.slow_down(out.config.max_msg_size, payload_max, out.now, store.totals().last_seq);
+        consumer.heard = out.now.elapsed();
+        consumer.requests.used = out.now.elapsed();
         if consumer.is_push() {
             let deliver = consumer.config.deliver_subject.as_bytes();
             let group = consumer.config.deliver_group.as_bytes();
@@ -303,13 +304,14 @@ impl Consumers {
             self.deliver_changes.push((deliver.into(), true));
         }
         if !consumer.is_push() || !consumer.active {
-            consumer.arm_inactive(shared, out.now_ns);
+            consumer.arm_inactive(shared, out.now);
         }
         if let Ok(interval_ns @ 1..) = u64::try_from(consumer.config.idle_heartbeat_ns) {
-            shared.timers.arm(&mut consumer.armed, slot, Kind::Heartbeat, out.now_ns + interval_ns);
+            let at = out.now.elapsed().plus(interval_ns);
+            shared.timers.arm(&mut consumer.armed, slot, Kind::Heartbeat, at);
         }
         consumer.arm_acks(shared);
-        consumer.arm_unpause(shared, out.now_ns);
+        consumer.arm_unpause(shared, out.now);
         consumer.queue_for_pump(shared);
         for_each_pattern(&consumer.config, |pattern| self.trie.insert(pattern, slot));
         self.names.insert(consumer.name.clone(), slot);
@@ -403,7 +405,7 @@ impl Consumers {
         let stray = self.with(slot, |consumer, shared| {
             consumer.config = config;
             consumer.changed(shared, ctx, &old, refiltered)?;
-            consumer.mark_dirty(shared, ctx.now_ns);
+            consumer.mark_dirty(shared, ctx.now);
             Ok::<_, StoreError>(refiltered && !consumer.pending.is_empty())
         });
         match stray {
@@ -478,15 +480,15 @@ impl Consumer {
             requests: super::Requests::default(),
             pin: None,
             ack_prefix: format!("$JS.ACK.{}.{name}.", stream.name).into_bytes().into(),
-            last_delivered_ns: None,
-            last_acked_ns: None,
-            heard_ns: 0,
+            last_delivered: None,
+            last_acked: None,
+            heard: ElapsedNs::default(),
             inactive_ns: 0,
             armed: Armed::default(),
             queued: false,
             awaits_feed: false,
             dirty: false,
-            saved_ns: 0,
+            saved: ElapsedNs::default(),
         }
     }
 
@@ -494,7 +496,7 @@ impl Consumer {
     fn begin(&mut self, ctx: &mut StreamCtx<'_>, state: Option<&ConsumerState>) -> Result<(), StoreError> {
         let (store, out) = part(ctx);
         let Some(state) = state else { return self.start(store, out.config) };
-        self.restore(state, store.totals().last_seq);
+        self.restore(state, store.totals().last_seq, out.now);
         self.count_pending(store)?;
         let first_seq = store.totals().first_seq;
         let gone: Vec<u64> = self.pending.iter().map(|pending| pending.sseq).collect();
@@ -515,11 +517,9 @@ impl Consumer {
         counted
     }
 
-    fn arm_unpause(&mut self, shared: &mut Shared, now_ns: u64) {
-        match self.config.paused_until_ns(now_ns) {
-            Some(until_ns) => shared.timers.arm(&mut self.armed, self.slot, Kind::Unpause, until_ns),
-            None => shared.timers.disarm(&mut self.armed, self.slot, Kind::Unpause),
-        }
+    fn arm_unpause(&mut self, shared: &mut Shared, now: &Now) {
+        let until = self.config.paused_until(now.wall());
+        shared.timers.set_unpause(&mut self.armed, self.slot, until);
     }
 
     /// Follows a change of configuration.
@@ -538,7 +538,7 @@ impl Consumer {
             self.active = out.host.has_exact_interest(out.account, deliver, group);
             self.full = false;
             if !self.active {
-                self.arm_inactive(shared, out.now_ns);
+                self.arm_inactive(shared, out.now);
             }
         }
         if old.ack_wait_ns != self.config.ack_wait_ns || old.backoff_ns != self.config.backoff_ns {
@@ -546,16 +546,16 @@ impl Consumer {
         }
         if old.rate_limit_bps != self.config.rate_limit_bps {
             let payload_max = shared.settings.server.load().max_payload_bytes;
-            self.set_rate(out.config.max_msg_size, payload_max, out.now_ns);
+            self.set_rate(out.config.max_msg_size, payload_max, out.now);
         }
         if old.inactive_threshold_ns != self.config.inactive_threshold_ns {
             self.set_inactive_threshold(shared, old.is_durable());
             shared.timers.disarm(&mut self.armed, self.slot, Kind::Inactive);
-            self.arm_inactive(shared, out.now_ns);
+            self.arm_inactive(shared, out.now);
         }
         let pause = |config: &ConsumerConfig| config.pause_until.map(GoTime::ns);
         if pause(old) != pause(&self.config) {
-            self.arm_unpause(shared, out.now_ns);
+            self.arm_unpause(shared, out.now);
             self.advise_paused(shared, &mut out);
         }
         if refiltered {
@@ -564,7 +564,7 @@ impl Consumer {
         }
         // Requests that do not wait are not ended by a pause alone, nor by most other changes.
         let looks = self.has_more() || old.max_ack_pending != self.config.max_ack_pending;
-        if looks && !self.is_paused(ctx.now_ns) {
+        if looks && !self.is_paused(ctx.now) {
             self.queue_for_pump(shared);
         }
         Ok(())

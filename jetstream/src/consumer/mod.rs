@@ -34,6 +34,7 @@ pub use purge::PurgeNotice;
 pub use set::Consumers;
 pub(crate) use set::FEED_MSGS;
 
+use crate::clock::{ElapsedNs, Now, WallNs};
 use crate::config::{ConsumerConfig, Retention, StreamConfig};
 use crate::filter::Filter;
 use crate::host::{AccountId, Host};
@@ -111,10 +112,10 @@ struct Consumer {
     pin: Option<Pin>,
     /// `$JS.ACK.<stream>.<consumer>.`
     ack_prefix: Box<[u8]>,
-    last_delivered_ns: Option<u64>,
-    last_acked_ns: Option<u64>,
+    last_delivered: Option<WallNs>,
+    last_acked: Option<WallNs>,
     /// When the receiver of a push consumer last heard of it.
-    heard_ns: u64,
+    heard: ElapsedNs,
     /// Idle time after which it goes, jitter included; 0 for never.
     inactive_ns: u64,
     armed: Armed,
@@ -124,7 +125,7 @@ struct Consumer {
     awaits_feed: bool,
     /// Whether its state is newer than what was saved.
     dirty: bool,
-    saved_ns: u64,
+    saved: ElapsedNs,
 }
 
 /// The part of a [`StreamCtx`] that remains while a message is borrowed from its store.
@@ -133,14 +134,10 @@ struct Out<'a> {
     config: &'a StreamConfig,
     outbox: &'a mut Outbox,
     host: &'a dyn Host,
-    now_ns: u64,
+    now: &'a Now,
 }
 
 impl Out<'_> {
-    fn now_i64(&self) -> i64 {
-        i64::try_from(self.now_ns).unwrap_or(i64::MAX)
-    }
-
     fn has_interest(&self, subject: &[u8]) -> bool {
         self.host.has_interest(self.account, subject, None)
     }
@@ -158,7 +155,7 @@ fn part<'s>(ctx: &'s mut StreamCtx<'_>) -> (&'s mut dyn Store, Out<'s>) {
         config: ctx.config,
         outbox: &mut *ctx.outbox,
         host: ctx.host,
-        now_ns: ctx.now_ns,
+        now: ctx.now,
     };
     (&mut *ctx.store, out)
 }
@@ -182,7 +179,7 @@ impl Consumer {
         self.pending.len() >= self.max_ack_pending()
     }
 
-    fn is_paused(&self, now_ns: u64) -> bool {
-        self.config.paused_until_ns(now_ns).is_some()
+    fn is_paused(&self, now: &Now) -> bool {
+        self.config.paused_until(now.wall()).is_some()
     }
 }

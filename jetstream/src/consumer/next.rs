@@ -4,6 +4,7 @@ use super::deliver::Sent;
 use super::set::Shared;
 use super::timers::Kind;
 use super::{Consumer, Out, part};
+use crate::clock::{ElapsedNs, Now};
 use crate::store::{Msg, Store};
 use crate::stream::StreamCtx;
 
@@ -24,7 +25,7 @@ enum Stop {
     /// No pull request takes the next message.
     NoRequest,
     /// The next message must wait.
-    Held(u64),
+    Held(ElapsedNs),
 }
 
 enum Step {
@@ -35,8 +36,8 @@ enum Step {
 
 impl Consumer {
     /// Whether deliveries may leave now.
-    fn may_deliver(&self, now_ns: u64) -> bool {
-        if self.is_paused(now_ns) {
+    fn may_deliver(&self, now: &Now) -> bool {
+        if self.is_paused(now) {
             return false;
         }
         if self.is_push() {
@@ -60,7 +61,7 @@ impl Consumer {
         let mut sent = 0;
         let queued_bytes = out.outbox.size_bytes();
         let stop = loop {
-            if !self.may_deliver(out.now_ns) {
+            if !self.may_deliver(out.now) {
                 break Some(Stop::Blocked);
             }
             if sent >= budget || out.outbox.size_bytes() - queued_bytes >= shared.turn_bytes {
@@ -99,8 +100,8 @@ impl Consumer {
         if self.replay.as_ref().is_some_and(|replay| self.next_sseq > replay.until_seq) {
             self.replay = None;
         }
-        if let Stop::Held(until_ns) = stop {
-            shared.timers.arm(&mut self.armed, self.slot, Kind::Resume, until_ns);
+        if let Stop::Held(until) = stop {
+            shared.timers.arm(&mut self.armed, self.slot, Kind::Resume, until);
         } else if !self.is_push() {
             // Requests that do not wait go on waiting while acknowledgements are all that is missing.
             self.sweep_requests(shared, out, stop != Stop::AcksPending);
@@ -166,7 +167,7 @@ impl Consumer {
             self.redelivery.set_count(sseq, deliveries - 1);
             self.advise_max_deliver(shared, out, sseq, deliveries - 1);
             self.give_up(out, sseq);
-            self.mark_dirty(shared, out.now_ns);
+            self.mark_dirty(shared, out.now);
             return Step::Skipped;
         }
         match store.load(sseq) {
@@ -234,7 +235,7 @@ impl Consumer {
         }
         let caught_up = !self.has_more();
         self.num_pending += 1;
-        if self.awaits_feed || !self.may_deliver(ctx.now_ns) {
+        if self.awaits_feed || !self.may_deliver(ctx.now) {
             return;
         }
         let is_stalled = self.is_at_max_ack_pending();
@@ -266,7 +267,7 @@ impl Consumer {
 
 fn stop_of(sent: Sent) -> Stop {
     match sent {
-        Sent::HeldUntil(until_ns) => Stop::Held(until_ns),
+        Sent::HeldUntil(until) => Stop::Held(until),
         Sent::Yes | Sent::NoRequest => Stop::NoRequest,
     }
 }

@@ -4,6 +4,7 @@ use super::set::Shared;
 use super::timers::Kind;
 use super::trie::Slot;
 use super::{Consumer, Consumers, Position};
+use crate::clock::{Now, WallNs};
 use crate::config::ConsumerConfig;
 use crate::outbox::{Outbox, Says};
 use crate::store::StoreError;
@@ -60,11 +61,11 @@ impl Consumers {
     /// Keeps the acknowledgements whose confirmations are queued. Says whether that went well; otherwise the
     /// confirmations must not leave.
     #[must_use]
-    pub fn keep_confirmed(&mut self, now_ns: u64) -> bool {
+    pub fn keep_confirmed(&mut self, now: &Now) -> bool {
         let mut kept = true;
         while let Some(slot) = self.shared.confirmed.pop() {
             self.with(slot, |consumer, shared| {
-                consumer.save(shared, now_ns);
+                consumer.save(shared, now);
                 kept &= !consumer.dirty;
             });
         }
@@ -73,13 +74,13 @@ impl Consumers {
 
     /// As [`Consumers::keep_confirmed`], for whoever runs it later, without the stream. Each must be run, or be told
     /// with [`Consumers::not_saved`].
-    pub fn begin_keep_confirmed(&mut self) -> Vec<(Slot, StateSave)> {
+    pub fn begin_keep_confirmed(&mut self, now: &Now) -> Vec<(Slot, StateSave)> {
         let mut saves = Vec::new();
         while let Some(slot) = self.shared.confirmed.pop() {
             let save = self.with(slot, |consumer, shared| {
                 let store = shared.store.as_mut().filter(|_| consumer.dirty)?;
                 consumer.dirty = false;
-                Some(store.begin_save(&consumer.name, &consumer.state()))
+                Some(store.begin_save(&consumer.name, &consumer.state(now)))
             });
             saves.extend(save.flatten().map(|save| (slot, save)));
         }
@@ -87,8 +88,8 @@ impl Consumers {
     }
 
     /// The state of a consumer could not be saved: it is tried again.
-    pub fn not_saved(&mut self, slot: Slot, now_ns: u64) {
-        self.with(slot, |consumer, shared| consumer.mark_dirty(shared, now_ns));
+    pub fn not_saved(&mut self, slot: Slot, now: &Now) {
+        self.with(slot, |consumer, shared| consumer.mark_dirty(shared, now));
     }
 }
 
@@ -109,37 +110,37 @@ impl Consumer {
     }
 
     /// Notes that the state changed; it is written soon, many changes at once.
-    pub(super) fn mark_dirty(&mut self, shared: &mut Shared, now_ns: u64) {
+    pub(super) fn mark_dirty(&mut self, shared: &mut Shared, now: &Now) {
         if self.dirty || shared.store.is_none() || !self.is_kept() {
             return;
         }
         self.dirty = true;
-        let at_ns = self.saved_ns.saturating_add(SAVE_NS).max(now_ns);
-        shared.timers.arm(&mut self.armed, self.slot, Kind::Save, at_ns);
+        let at = self.saved.plus(SAVE_NS).max(now.elapsed());
+        shared.timers.arm(&mut self.armed, self.slot, Kind::Save, at);
     }
 
     /// Writes the state if it changed.
-    pub(super) fn save(&mut self, shared: &mut Shared, now_ns: u64) {
+    pub(super) fn save(&mut self, shared: &mut Shared, now: &Now) {
         if !self.dirty {
             return;
         }
         let Some(store) = &mut shared.store else { return };
-        match store.save_state(&self.name, &self.state()) {
+        match store.save_state(&self.name, &self.state(now)) {
             Ok(()) => self.dirty = false,
             // It stays dirty: the next change or the shutdown tries again.
             Err(error) => tracing::warn!(consumer = %self.name, %error, "cannot write consumer state"),
         }
-        self.saved_ns = now_ns;
+        self.saved = now.elapsed();
         if self.dirty {
-            shared.timers.arm(&mut self.armed, self.slot, Kind::Save, now_ns.saturating_add(10 * SAVE_NS));
+            shared.timers.arm(&mut self.armed, self.slot, Kind::Save, self.saved.plus(10 * SAVE_NS));
         }
     }
 
     /// Keeps a consumer that is new.
-    pub(super) fn keep_new(&mut self, shared: &mut Shared) -> Result<(), StoreError> {
+    pub(super) fn keep_new(&mut self, shared: &mut Shared, now: &Now) -> Result<(), StoreError> {
         match &mut shared.store {
             Some(store) if self.is_kept() => {
-                store.create(&self.name, self.created_ns, &self.config, &self.state())
+                store.create(&self.name, self.created_ns, &self.config, &self.state(now))
             }
             _ => Ok(()),
         }
@@ -161,8 +162,8 @@ impl Consumer {
         }
     }
 
-    /// The state as it is kept.
-    pub(super) fn state(&self) -> ConsumerState {
+    /// The state as it is kept: what waits, with the time of day at which that began.
+    pub(super) fn state(&self, now: &Now) -> ConsumerState {
         let pair =
             |position: Position| SequencePair { consumer_seq: position.dseq, stream_seq: position.sseq };
         ConsumerState {
@@ -172,7 +173,8 @@ impl Consumer {
                 .pending
                 .iter()
                 .map(|pending| {
-                    (pending.sseq, PendingAck { consumer_seq: pending.dseq, ts_ns: pending.ts_ns })
+                    let ts_ns = now.wall_at(pending.since).ns();
+                    (pending.sseq, PendingAck { consumer_seq: pending.dseq, ts_ns })
                 })
                 .collect(),
             redelivered: self.redelivery.counts().collect(),
@@ -181,7 +183,7 @@ impl Consumer {
 
     /// Takes up a state that was kept. State that is ahead of a stream which lost messages is cut back, so that new
     /// messages are not passed over.
-    pub(super) fn restore(&mut self, state: &ConsumerState, stream_last_seq: u64) {
+    pub(super) fn restore(&mut self, state: &ConsumerState, stream_last_seq: u64, now: &Now) {
         let position = |pair: SequencePair| Position { dseq: pair.consumer_seq, sseq: pair.stream_seq };
         self.delivered = position(state.delivered);
         self.floor = position(state.ack_floor);
@@ -192,7 +194,8 @@ impl Consumer {
             self.floor = Position { dseq: self.delivered.dseq, sseq: stream_last_seq };
         }
         for (sseq, pending) in state.pending.iter().filter(|(sseq, _)| keep(**sseq) && !floor_ahead) {
-            self.pending.track(*sseq, pending.consumer_seq.max(1), pending.ts_ns);
+            let since = now.elapsed_at(WallNs::from_ns(pending.ts_ns));
+            self.pending.track(*sseq, pending.consumer_seq.max(1), since);
         }
         for (sseq, count) in state.redelivered.iter().filter(|(sseq, _)| keep(**sseq) && !floor_ahead) {
             self.redelivery.set_count(*sseq, *count);

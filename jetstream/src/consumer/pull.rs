@@ -3,6 +3,7 @@
 use super::set::Shared;
 use super::timers::Kind;
 use super::{Consumer, Out};
+use crate::clock::{ElapsedNs, Now, WallNs};
 use crate::config::PriorityPolicy;
 use crate::host::OutMsg;
 use crate::stream::StreamCtx;
@@ -54,25 +55,25 @@ pub(super) struct Request {
     delivered: u64,
     /// Bytes still wanted, 0 for any number.
     max_bytes: i64,
-    expires_ns: Option<u64>,
+    expires: Option<ElapsedNs>,
     heartbeat_ns: u64,
-    next_heartbeat_ns: u64,
+    next_heartbeat: Option<ElapsedNs>,
     no_wait: bool,
     priority: Option<PriorityRequest>,
 }
 
 impl Request {
     /// A plain request of one message or `batch`, or a formal one.
-    fn parse(payload: &[u8], reply: &[u8], now_ns: u64) -> Result<Self, String> {
+    fn parse(payload: &[u8], reply: &[u8], now: ElapsedNs) -> Result<Self, String> {
         let body = payload.trim_ascii();
         let mut request = Self {
             reply: reply.into(),
             batch: 1,
             delivered: 0,
             max_bytes: 0,
-            expires_ns: None,
+            expires: None,
             heartbeat_ns: 0,
-            next_heartbeat_ns: 0,
+            next_heartbeat: None,
             no_wait: false,
             priority: None,
         };
@@ -92,14 +93,14 @@ impl Request {
         request.max_bytes = next.max_bytes;
         request.no_wait = next.no_wait;
         request.heartbeat_ns = heartbeat_ns;
-        request.next_heartbeat_ns = if heartbeat_ns > 0 { now_ns.saturating_add(heartbeat_ns) } else { 0 };
-        request.expires_ns = (next.expires_ns != 0).then(|| now_ns.saturating_add_signed(next.expires_ns));
+        request.next_heartbeat = (heartbeat_ns > 0).then(|| now.plus(heartbeat_ns));
+        request.expires = (next.expires_ns != 0).then(|| now.shifted(next.expires_ns));
         request.priority = Some(next.priority);
         Ok(request)
     }
 
-    fn is_expired(&self, now_ns: u64) -> bool {
-        self.expires_ns.is_some_and(|expires_ns| expires_ns <= now_ns)
+    fn is_expired(&self, now: ElapsedNs) -> bool {
+        self.expires.is_some_and(|expires| expires <= now)
     }
 
     fn pin_id(&self) -> &str {
@@ -114,12 +115,8 @@ impl Request {
         self.priority.as_ref().map_or(i64::from(i32::MAX), |priority| priority.priority)
     }
 
-    fn next_event_ns(&self) -> Option<u64> {
-        let heartbeat = (self.next_heartbeat_ns > 0).then_some(self.next_heartbeat_ns);
-        match (heartbeat, self.expires_ns) {
-            (Some(a), Some(b)) => Some(a.min(b)),
-            (a, b) => a.or(b),
-        }
+    fn next_event(&self) -> Option<ElapsedNs> {
+        self.next_heartbeat.into_iter().chain(self.expires).min()
     }
 
     /// Ends or reports with what is left of the request.
@@ -142,9 +139,9 @@ fn send_status(out: &mut Out<'_>, to: &[u8], headers: &[u8]) {
 #[derive(Debug, Default)]
 pub(super) struct Requests {
     queue: VecDeque<Request>,
-    /// Last use of the consumer, nanoseconds since 1970.
-    pub(super) used_ns: u64,
-    swept_ns: u64,
+    /// Last use of the consumer.
+    pub(super) used: ElapsedNs,
+    swept: ElapsedNs,
 }
 
 impl Requests {
@@ -180,14 +177,14 @@ impl Requests {
     }
 
     /// Counts a message delivered to the head; returns what is left of it as (messages, bytes).
-    pub(super) fn served(&mut self, policy: PriorityPolicy, now_ns: u64) -> (i64, i64) {
+    pub(super) fn served(&mut self, policy: PriorityPolicy, now: ElapsedNs) -> (i64, i64) {
         let Some(mut request) = self.queue.pop_front() else { return (0, 0) };
         request.delivered += 1;
         request.batch -= 1;
         let left = (request.batch, request.max_bytes);
         if request.batch > 0 {
             if request.heartbeat_ns > 0 {
-                request.next_heartbeat_ns = now_ns.saturating_add(request.heartbeat_ns);
+                request.next_heartbeat = Some(now.plus(request.heartbeat_ns));
             }
             self.insert(request, policy);
         }
@@ -202,8 +199,8 @@ impl Requests {
         }
     }
 
-    fn next_event_ns(&self) -> Option<u64> {
-        self.queue.iter().filter_map(Request::next_event_ns).min()
+    fn next_event(&self) -> Option<ElapsedNs> {
+        self.queue.iter().filter_map(Request::next_event).min()
     }
 }
 
@@ -211,7 +208,7 @@ impl Requests {
 #[derive(Debug)]
 pub(super) struct Pin {
     pub(super) id: String,
-    pub(super) since_ns: u64,
+    pub(super) since: WallNs,
     group: String,
 }
 
@@ -246,11 +243,11 @@ impl Consumer {
         if self.is_push() {
             return Err(Some("409 Consumer is push based".to_owned()));
         }
-        let request = Request::parse(payload, reply, out.now_ns)
+        let request = Request::parse(payload, reply, out.now.elapsed())
             .map_err(|reason| Some(format!("400 Bad Request - {reason}")))?;
-        self.check_request_limits(&request, out.now_ns).map_err(Some)?;
+        self.check_request_limits(&request, out.now.elapsed()).map_err(Some)?;
         self.check_request_priority(shared, out, &request).map_err(Some)?;
-        if self.has_full_queue() && out.now_ns.saturating_sub(self.requests.swept_ns) > NS_PER_S {
+        if self.has_full_queue() && out.now.elapsed().since(self.requests.swept) > NS_PER_S {
             self.sweep_requests(shared, out, false);
         }
         if request.no_wait {
@@ -260,9 +257,9 @@ impl Consumer {
             // A client with heartbeats finds out by itself; an answer would have it ask again at once.
             return Err((request.heartbeat_ns == 0).then(|| "409 Exceeded MaxWaiting".to_owned()));
         }
-        self.requests.used_ns = out.now_ns;
-        if let Some(at_ns) = request.next_event_ns() {
-            shared.timers.arm_earlier(&mut self.armed, self.slot, Kind::Requests, at_ns);
+        self.requests.used = out.now.elapsed();
+        if let Some(at) = request.next_event() {
+            shared.timers.arm_earlier(&mut self.armed, self.slot, Kind::Requests, at);
         }
         self.requests.insert(request, self.config.priority_policy);
         Ok(())
@@ -273,15 +270,13 @@ impl Consumer {
         !self.is_push() && self.requests.len() >= usize::try_from(self.config.max_waiting).unwrap_or(0)
     }
 
-    fn check_request_limits(&self, request: &Request, now_ns: u64) -> Result<(), String> {
+    fn check_request_limits(&self, request: &Request, now: ElapsedNs) -> Result<(), String> {
         let config = &self.config;
         if config.max_request_batch > 0 && request.batch > config.max_request_batch {
             return Err(format!("409 Exceeded MaxRequestBatch of {}", config.max_request_batch));
         }
         let expires_max_ns = u64::try_from(config.max_request_expires_ns).unwrap_or(0);
-        if expires_max_ns > 0
-            && request.expires_ns.is_some_and(|expires_ns| expires_ns > now_ns.saturating_add(expires_max_ns))
-        {
+        if expires_max_ns > 0 && request.expires.is_some_and(|expires| expires > now.plus(expires_max_ns)) {
             let longest = GoDuration(config.max_request_expires_ns);
             return Err(format!("409 Exceeded MaxRequestExpires of {longest}"));
         }
@@ -321,7 +316,7 @@ impl Consumer {
         }
         if let Some(pin) = &self.pin {
             if priority.id == pin.id {
-                self.renew_pin(shared, out.now_ns);
+                self.renew_pin(shared, out.now);
             } else if !priority.id.is_empty() {
                 return Err("423 Nats-Pin-Id mismatch".to_owned());
             }
@@ -336,15 +331,15 @@ impl Consumer {
         request: &Request,
     ) -> Result<(), String> {
         let msgs = self.num_pending + self.redelivery.len() as u64;
-        if msgs == 0 && request.expires_ns.is_none() {
-            self.requests.used_ns = out.now_ns;
+        if msgs == 0 && request.expires.is_none() {
+            self.requests.used = out.now.elapsed();
             return Err("404 No Messages".to_owned());
         }
         if msgs > 0 {
             self.sweep_requests(shared, out, false);
             let wanted: i64 = self.requests.queue.iter().map(|waiting| waiting.batch).sum();
             if i64::try_from(msgs).unwrap_or(i64::MAX) < wanted {
-                self.requests.used_ns = out.now_ns;
+                self.requests.used = out.now.elapsed();
                 return Err("408 Requests Pending".to_owned());
             }
         }
@@ -357,25 +352,25 @@ impl Consumer {
         if self.requests.is_empty() {
             return;
         }
-        self.requests.swept_ns = out.now_ns;
+        self.requests.swept = out.now.elapsed();
         let mut queue = std::mem::take(&mut self.requests.queue);
         queue.retain_mut(|request| {
-            if request.is_expired(out.now_ns) {
+            if request.is_expired(out.now.elapsed()) {
                 request.status(out, "408 Request Timeout");
-                self.requests.used_ns = self.requests.used_ns.max(request.expires_ns.unwrap_or(0));
+                self.requests.used = self.requests.used.max(request.expires.unwrap_or_default());
                 return false;
             }
-            if at_end && request.no_wait && (request.expires_ns.is_none() || request.delivered > 0) {
+            if at_end && request.no_wait && (request.expires.is_none() || request.delivered > 0) {
                 send_status(out, &request.reply, NO_MESSAGES);
-                self.requests.used_ns = self.requests.used_ns.max(out.now_ns);
+                self.requests.used = self.requests.used.max(out.now.elapsed());
                 return false;
             }
             if !out.has_interest(&request.reply) {
                 return false;
             }
-            if request.next_heartbeat_ns > 0 && request.next_heartbeat_ns <= out.now_ns {
+            if request.next_heartbeat.is_some_and(|at| at <= out.now.elapsed()) {
                 self.send_heartbeat(out, &request.reply);
-                request.next_heartbeat_ns = out.now_ns.saturating_add(request.heartbeat_ns);
+                request.next_heartbeat = Some(out.now.elapsed().plus(request.heartbeat_ns));
             }
             true
         });
@@ -385,8 +380,8 @@ impl Consumer {
 
     /// Has the earliest expiry or heartbeat of a request fall due.
     pub(super) fn arm_requests(&mut self, shared: &mut Shared) {
-        match self.requests.next_event_ns() {
-            Some(at_ns) => shared.timers.arm(&mut self.armed, self.slot, Kind::Requests, at_ns),
+        match self.requests.next_event() {
+            Some(at) => shared.timers.arm(&mut self.armed, self.slot, Kind::Requests, at),
             None => shared.timers.disarm(&mut self.armed, self.slot, Kind::Requests),
         }
     }
@@ -403,9 +398,9 @@ impl Consumer {
         let mut cycled = 0;
         while cycled < self.requests.len() {
             let Some(mut request) = self.requests.queue.pop_front() else { break };
-            if request.is_expired(out.now_ns) {
+            if request.is_expired(out.now.elapsed()) {
                 request.status(out, "408 Request Timeout");
-                self.requests.used_ns = self.requests.used_ns.max(request.expires_ns.unwrap_or(0));
+                self.requests.used = self.requests.used.max(request.expires.unwrap_or_default());
                 continue;
             }
             let had_pin = self.pin.is_some();
@@ -478,13 +473,13 @@ impl Consumer {
             priority.id.clone_from(&id);
         }
         self.advise_pinned(shared, out, &group, &id);
-        self.pin = Some(Pin { id, since_ns: out.now_ns, group });
-        self.renew_pin(shared, out.now_ns);
+        self.pin = Some(Pin { id, since: out.now.wall(), group });
+        self.renew_pin(shared, out.now);
     }
 
-    fn renew_pin(&mut self, shared: &mut Shared, now_ns: u64) {
+    fn renew_pin(&mut self, shared: &mut Shared, now: &Now) {
         let ttl_ns = u64::try_from(self.config.pinned_ttl_ns).unwrap_or(0);
-        shared.timers.arm(&mut self.armed, self.slot, Kind::Pin, now_ns.saturating_add(ttl_ns));
+        shared.timers.arm(&mut self.armed, self.slot, Kind::Pin, now.elapsed().plus(ttl_ns));
     }
 
     pub(super) fn unpin(&mut self, shared: &mut Shared) {

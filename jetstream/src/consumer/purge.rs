@@ -108,7 +108,7 @@ impl Consumer {
         }
         if let Some(reach) = self.reach(store, subject) {
             self.pass_purged(shared, store, out, reach);
-            self.mark_dirty(shared, out.now_ns);
+            self.mark_dirty(shared, out.now);
         }
         if let Some(skip) = &mut self.skip {
             skip.seqs.retain(|sseq| matches!(store.load(*sseq), Ok(Some(_))));
@@ -162,7 +162,7 @@ impl Consumer {
                 self.tell_purged(&mut told, held);
                 self.redelivery.forget_count(held.sseq);
                 self.floor.dseq = self.floor.dseq.max(held.dseq);
-                self.last_acked_ns = Some(out.now_ns);
+                self.last_acked = Some(out.now.wall());
             }
         }
         self.delivered = Position { dseq: self.next_dseq - 1, sseq: self.next_sseq - 1 };

@@ -3,6 +3,7 @@
 use super::set::Shared;
 use super::timers::Kind;
 use super::{Consumer, Out};
+use crate::clock::{ElapsedNs, Now};
 use crate::config::AckPolicy;
 use crate::host::OutMsg;
 use crate::stream::StreamCtx;
@@ -31,15 +32,15 @@ impl Consumer {
     }
 
     /// Begins to count idle time, where the consumer goes after some.
-    pub(super) fn arm_inactive(&mut self, shared: &mut Shared, now_ns: u64) {
+    pub(super) fn arm_inactive(&mut self, shared: &mut Shared, now: &Now) {
         if self.inactive_ns > 0 {
-            let at_ns = now_ns.saturating_add(self.inactive_ns);
-            shared.timers.arm(&mut self.armed, self.slot, Kind::Inactive, at_ns);
+            let at = now.elapsed().plus(self.inactive_ns);
+            shared.timers.arm(&mut self.armed, self.slot, Kind::Inactive, at);
         }
     }
 
     /// Whether someone listens on the deliver subject changed.
-    pub(super) fn set_active(&mut self, shared: &mut Shared, now_ns: u64, active: bool) {
+    pub(super) fn set_active(&mut self, shared: &mut Shared, now: &Now, active: bool) {
         if !self.is_push() {
             return;
         }
@@ -50,7 +51,7 @@ impl Consumer {
         if active {
             shared.timers.disarm(&mut self.armed, self.slot, Kind::Inactive);
         } else if self.armed.get(Kind::Inactive).is_none() {
-            self.arm_inactive(shared, now_ns);
+            self.arm_inactive(shared, now);
         }
         if came {
             self.feed_soon(shared);
@@ -64,14 +65,14 @@ impl Consumer {
     }
 
     /// Notes an acknowledgement as use of the consumer.
-    pub(super) fn used(&mut self, shared: &mut Shared, now_ns: u64) {
+    pub(super) fn used(&mut self, shared: &mut Shared, now: &Now) {
         if self.is_push() {
             if self.armed.get(Kind::Inactive).is_some() {
-                self.arm_inactive(shared, now_ns);
+                self.arm_inactive(shared, now);
             }
         } else {
             // The deadline finds out by itself that there was use since it was armed.
-            self.requests.used_ns = now_ns;
+            self.requests.used = now.elapsed();
         }
     }
 
@@ -82,19 +83,17 @@ impl Consumer {
         }
         let (_, mut out) = super::part(ctx);
         self.sweep_requests(shared, &mut out, true);
-        let now_ns = ctx.now_ns;
+        let now = ctx.now;
         if !self.requests.is_empty() {
-            self.arm_inactive(shared, now_ns);
+            self.arm_inactive(shared, now);
             return false;
         }
         // Messages may still be worked on for as long as their acknowledgement is awaited.
-        let waits = self.pending.iter().map(|pending| {
-            u64::try_from(pending.ts_ns).unwrap_or(0).saturating_add(self.wait_ns(pending.sseq))
-        });
-        let idle_since_ns = waits.max().unwrap_or(0).max(self.requests.used_ns);
-        let goes_ns = idle_since_ns.saturating_add(self.inactive_ns);
-        if goes_ns > now_ns {
-            shared.timers.arm(&mut self.armed, self.slot, Kind::Inactive, goes_ns);
+        let waits = self.pending.iter().map(|pending| pending.since.plus(self.wait_ns(pending.sseq)));
+        let idle_since = waits.fold(self.requests.used, ElapsedNs::max);
+        let goes = idle_since.plus(self.inactive_ns);
+        if goes > now.elapsed() {
+            shared.timers.arm(&mut self.armed, self.slot, Kind::Inactive, goes);
             return false;
         }
         true
@@ -124,7 +123,7 @@ impl Consumer {
         if interval_ns == 0 {
             return;
         }
-        if self.heard_ns.saturating_add(interval_ns) <= ctx.now_ns {
+        if self.heard.plus(interval_ns) <= ctx.now.elapsed() {
             let (_, mut out) = super::part(ctx);
             if self.active {
                 self.send_heartbeat(&mut out, self.config.deliver_subject.as_bytes());
@@ -133,11 +132,11 @@ impl Consumer {
                     self.ask_flow_control(shared, &mut out);
                 }
             }
-            self.heard_ns = ctx.now_ns;
+            self.heard = ctx.now.elapsed();
             // It looks at the stream anew, so that the next heartbeat tells how far it has seen that nothing is for it.
             self.feed_soon(shared);
         }
-        let at_ns = self.heard_ns.saturating_add(interval_ns);
-        shared.timers.arm(&mut self.armed, self.slot, Kind::Heartbeat, at_ns);
+        let at = self.heard.plus(interval_ns);
+        shared.timers.arm(&mut self.armed, self.slot, Kind::Heartbeat, at);
     }
 }

@@ -114,14 +114,14 @@ impl Consumer {
     /// Arms the deadline of a delivery that waits.
     pub(super) fn arm_ack(&mut self, shared: &mut Shared, sseq: u64) {
         let Some(pending) = self.pending.get(sseq) else { return };
-        let began_ns = u64::try_from(pending.ts_ns).unwrap_or(0);
+        let since = pending.since;
         let wait_ns = self.wait_ns(sseq);
         if wait_ns == 0 {
             return;
         }
-        let due_ns = began_ns.saturating_add(wait_ns);
-        if self.pending.arm(sseq, due_ns) {
-            shared.timers.arm_earlier(&mut self.armed, self.slot, Kind::AckWait, due_ns);
+        let due = since.plus(wait_ns);
+        if self.pending.arm(sseq, due) {
+            shared.timers.arm_earlier(&mut self.armed, self.slot, Kind::AckWait, due);
         }
     }
 
@@ -140,14 +140,14 @@ impl Consumer {
     /// Queues for another delivery what was not acknowledged in time.
     pub(super) fn expire_acks(&mut self, shared: &mut Shared, out: &mut Out<'_>) {
         let mut expired = Vec::new();
-        while let Some(pending) = self.pending.pop_due(out.now_ns) {
-            let due_ns = u64::try_from(pending.ts_ns).unwrap_or(0).saturating_add(self.wait_ns(pending.sseq));
+        while let Some(pending) = self.pending.pop_due(out.now.elapsed()) {
+            let due = pending.since.plus(self.wait_ns(pending.sseq));
             if self.redelivery.contains(pending.sseq) {
                 continue;
             }
-            if due_ns > out.now_ns {
+            if due > out.now.elapsed() {
                 // A sign of progress moved it.
-                self.pending.arm(pending.sseq, due_ns);
+                self.pending.arm(pending.sseq, due);
             } else {
                 expired.push(pending.sseq);
             }
@@ -162,7 +162,7 @@ impl Consumer {
             self.redelivery.clear_queue();
         }
         match self.pending.next_due() {
-            Some(due_ns) => shared.timers.arm(&mut self.armed, self.slot, Kind::AckWait, due_ns),
+            Some(due) => shared.timers.arm(&mut self.armed, self.slot, Kind::AckWait, due),
             None => shared.timers.disarm(&mut self.armed, self.slot, Kind::AckWait),
         }
     }
@@ -177,7 +177,7 @@ impl Consumer {
         self.give_up(out, sseq);
         // nats-server leaves the count behind, as a mark that the message went unacknowledged.
         self.redelivery.set_count(sseq, deliveries);
-        self.mark_dirty(shared, out.now_ns);
+        self.mark_dirty(shared, out.now);
         true
     }
 
@@ -185,7 +185,7 @@ impl Consumer {
     pub(super) fn give_up(&mut self, out: &Out<'_>, sseq: u64) {
         // The ack floor stays until a later acknowledgement moves it past, as nats-server reports it.
         if self.pending.remove(sseq).is_some() {
-            self.last_delivered_ns = Some(out.now_ns);
+            self.last_delivered = Some(out.now.wall());
         }
     }
 
@@ -200,7 +200,7 @@ impl Consumer {
         for sseq in waiting {
             if !self.redelivery.contains(sseq) && !self.reached_max_deliver(shared, out, sseq) {
                 self.redelivery.push(sseq);
-                self.pending.touch(sseq, out.now_i64());
+                self.pending.touch(sseq, out.now.elapsed());
             }
         }
     }

@@ -7,6 +7,7 @@ use super::timers::{Kind, Timers};
 use super::took_back::Moved;
 use super::trie::{FilterTrie, Slot};
 use super::{Consumer, ConsumerSettings, part};
+use crate::clock::{Deadlines, Now};
 use crate::config::AckPolicy;
 use crate::store::Msg;
 use crate::stream::StreamCtx;
@@ -227,15 +228,15 @@ impl Consumers {
         self.trie.has(subject)
     }
 
-    /// When [`Consumers::tick`] has something to do, nanoseconds since 1970.
+    /// When [`Consumers::tick`] has something to do.
     #[must_use]
-    pub fn next_deadline(&self) -> Option<u64> {
+    pub fn next_deadlines(&self) -> Deadlines {
         self.shared.timers.next()
     }
 
     /// Does what is due: redeliveries, heartbeats, expiries.
     pub fn tick(&mut self, ctx: &mut StreamCtx<'_>) {
-        while let Some((slot, kind)) = self.shared.timers.due(ctx.now_ns) {
+        while let Some((slot, kind)) = self.shared.timers.due(ctx.now) {
             let goes = self.with(slot, |consumer, shared| {
                 shared.timers.disarm(&mut consumer.armed, slot, kind);
                 consumer.due(shared, ctx, kind)
@@ -324,7 +325,7 @@ impl Consumers {
                 let group = consumer.config.deliver_group.as_bytes();
                 let wanted = queue.unwrap_or_default() == group;
                 let active = (wanted && present) || ctx.host.has_exact_interest(ctx.account, subject, group);
-                consumer.set_active(shared, ctx.now_ns, active);
+                consumer.set_active(shared, ctx.now, active);
             });
         }
         self.settle(ctx);
@@ -361,7 +362,7 @@ impl Consumers {
                 consumer.redelivery.take_back(acked.sseq);
                 let group = consumer.config.deliver_group.as_bytes();
                 let active = ctx.host.has_exact_interest(ctx.account, to, group);
-                consumer.set_active(shared, ctx.now_ns, active);
+                consumer.set_active(shared, ctx.now, active);
             } else {
                 consumer.request_missed(shared, ctx, to, acked.sseq);
             }
@@ -440,9 +441,9 @@ impl Consumers {
     }
 
     /// Writes all state that changed: before the stream closes.
-    pub fn save_all(&mut self, now_ns: u64) {
+    pub fn save_all(&mut self, now: &Now) {
         for consumer in self.table.iter_mut().flatten() {
-            consumer.save(&mut self.shared, now_ns);
+            consumer.save(&mut self.shared, now);
         }
     }
 }
@@ -479,7 +480,7 @@ impl Consumer {
             }
             Kind::Resume => self.feed_soon(shared),
             Kind::Pin => self.pin_expired(shared, ctx),
-            Kind::Save => self.save(shared, ctx.now_ns),
+            Kind::Save => self.save(shared, ctx.now),
         }
         false
     }
@@ -512,7 +513,7 @@ impl Consumer {
                 self.queue_for_pump(shared);
             }
         } else if self.redelivery.forget_count(seq) {
-            self.mark_dirty(shared, out.now_ns);
+            self.mark_dirty(shared, out.now);
         }
     }
 }

@@ -1,5 +1,6 @@
 //! What a consumer knows of its deliveries: which wait for an acknowledgement, and since when.
 
+use crate::clock::ElapsedNs;
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
 
@@ -11,9 +12,9 @@ pub(super) struct Pending {
     /// Consumer sequence of the first delivery; 0 marks a gap.
     pub(super) dseq: u64,
     /// When the wait began: the last delivery, or a sign of progress.
-    pub(super) ts_ns: i64,
-    /// The deadline that stands for it in the heap, 0 for none.
-    armed_ns: u64,
+    pub(super) since: ElapsedNs,
+    /// The deadline that stands for it in the heap.
+    armed: Option<ElapsedNs>,
 }
 
 /// Deliveries that wait, by stream sequence, and their deadlines.
@@ -25,7 +26,7 @@ pub(super) struct PendingAcks {
     ring: VecDeque<Pending>,
     live: usize,
     /// Deadlines; one that its delivery no longer names is stale and skipped.
-    deadlines: BinaryHeap<Reverse<(u64, u64)>>,
+    deadlines: BinaryHeap<Reverse<(ElapsedNs, u64)>>,
 }
 
 /// Gaps and stale deadlines tolerated beyond the number of live deliveries before they are swept.
@@ -70,9 +71,9 @@ impl PendingAcks {
         self.ring.range(at..).find(|pending| pending.dseq != 0)
     }
 
-    /// Notes a delivery at `ts_ns`. A delivery again keeps its first consumer sequence.
-    pub(super) fn track(&mut self, sseq: u64, dseq: u64, ts_ns: i64) {
-        let fresh = Pending { sseq, dseq, ts_ns, armed_ns: 0 };
+    /// Notes a delivery whose wait began at `since`. A delivery again keeps its first consumer sequence.
+    pub(super) fn track(&mut self, sseq: u64, dseq: u64, since: ElapsedNs) {
+        let fresh = Pending { sseq, dseq, since, armed: None };
         if self.ring.back().is_none_or(|last| last.sseq < sseq) {
             self.ring.push_back(fresh);
             self.live += 1;
@@ -85,7 +86,7 @@ impl PendingAcks {
                     *pending = fresh;
                     self.live += 1;
                 } else {
-                    pending.ts_ns = ts_ns;
+                    pending.since = since;
                 }
             }
             Err(at) => {
@@ -96,8 +97,8 @@ impl PendingAcks {
     }
 
     /// Begins the wait of a delivery anew.
-    pub(super) fn touch(&mut self, sseq: u64, ts_ns: i64) -> bool {
-        self.get_mut(sseq).map(|pending| pending.ts_ns = ts_ns).is_some()
+    pub(super) fn touch(&mut self, sseq: u64, since: ElapsedNs) -> bool {
+        self.get_mut(sseq).map(|pending| pending.since = since).is_some()
     }
 
     pub(super) fn remove(&mut self, sseq: u64) -> Option<Pending> {
@@ -120,29 +121,29 @@ impl PendingAcks {
         self.remove(first)
     }
 
-    /// Has the delivery fall due at `due_ns`, unless an earlier deadline stands for it. Says whether this is now the
+    /// Has the delivery fall due at `due`, unless an earlier deadline stands for it. Says whether this is now the
     /// earliest of all.
-    pub(super) fn arm(&mut self, sseq: u64, due_ns: u64) -> bool {
+    pub(super) fn arm(&mut self, sseq: u64, due: ElapsedNs) -> bool {
         let Some(pending) = self.get_mut(sseq) else { return false };
-        if pending.armed_ns != 0 && pending.armed_ns <= due_ns {
+        if pending.armed.is_some_and(|armed| armed <= due) {
             return false;
         }
-        pending.armed_ns = due_ns;
+        pending.armed = Some(due);
         self.sweep();
-        let earliest = self.deadlines.peek().is_none_or(|Reverse((first_ns, _))| due_ns < *first_ns);
-        self.deadlines.push(Reverse((due_ns, sseq)));
+        let earliest = self.deadlines.peek().is_none_or(|Reverse((first, _))| due < *first);
+        self.deadlines.push(Reverse((due, sseq)));
         earliest
     }
 
     /// Takes the next deadline that has passed and returns its delivery, which then has none.
-    pub(super) fn pop_due(&mut self, now_ns: u64) -> Option<Pending> {
-        while let Some(Reverse((due_ns, sseq))) = self.deadlines.peek().copied() {
-            if due_ns > now_ns {
+    pub(super) fn pop_due(&mut self, now: ElapsedNs) -> Option<Pending> {
+        while let Some(Reverse((due, sseq))) = self.deadlines.peek().copied() {
+            if due > now {
                 return None;
             }
             self.deadlines.pop();
-            if let Some(pending) = self.get_mut(sseq).filter(|pending| pending.armed_ns == due_ns) {
-                pending.armed_ns = 0;
+            if let Some(pending) = self.get_mut(sseq).filter(|pending| pending.armed == Some(due)) {
+                pending.armed = None;
                 return Some(*pending);
             }
         }
@@ -150,10 +151,10 @@ impl PendingAcks {
     }
 
     /// The earliest deadline.
-    pub(super) fn next_due(&mut self) -> Option<u64> {
-        while let Some(Reverse((due_ns, sseq))) = self.deadlines.peek().copied() {
-            if self.get(sseq).is_some_and(|pending| pending.armed_ns == due_ns) {
-                return Some(due_ns);
+    pub(super) fn next_due(&mut self) -> Option<ElapsedNs> {
+        while let Some(Reverse((due, sseq))) = self.deadlines.peek().copied() {
+            if self.get(sseq).is_some_and(|pending| pending.armed == Some(due)) {
+                return Some(due);
             }
             self.deadlines.pop();
         }
@@ -164,7 +165,7 @@ impl PendingAcks {
     pub(super) fn disarm_all(&mut self) {
         self.deadlines.clear();
         for pending in &mut self.ring {
-            pending.armed_ns = 0;
+            pending.armed = None;
         }
     }
 
@@ -173,7 +174,7 @@ impl PendingAcks {
             return;
         }
         let mut deadlines = std::mem::take(&mut self.deadlines).into_vec();
-        deadlines.retain(|Reverse((due_ns, sseq))| self.get(*sseq).is_some_and(|p| p.armed_ns == *due_ns));
+        deadlines.retain(|Reverse((due, sseq))| self.get(*sseq).is_some_and(|p| p.armed == Some(*due)));
         self.deadlines = BinaryHeap::from(deadlines);
     }
 }
@@ -204,6 +205,7 @@ mod tests {
     proptest! {
         #[test]
         fn behaves_like_a_map_with_one_deadline_for_each_delivery(steps in proptest::collection::vec(step(), 1..300)) {
+            let at = |ns| ElapsedNs::ORIGIN.plus(ns);
             let mut acks = PendingAcks::default();
             let mut model: BTreeMap<u64, (u64, u64)> = BTreeMap::new();
             let (mut next, mut now) = (1, 1);
@@ -211,8 +213,8 @@ mod tests {
                 now += 1;
                 match step {
                     Step::Deliver => {
-                        acks.track(next * 2, next, now as i64);
-                        acks.arm(next * 2, now + 30);
+                        acks.track(next * 2, next, at(now));
+                        acks.arm(next * 2, at(now + 30));
                         model.insert(next * 2, (next, now + 30));
                         next += 1;
                     }
@@ -222,14 +224,14 @@ mod tests {
                     }
                     Step::Again(which, by) => {
                         let Some(sseq) = model.keys().nth(which % model.len().max(1)).copied() else { continue };
-                        acks.track(sseq, 999, now as i64);
-                        acks.arm(sseq, now + by);
+                        acks.track(sseq, 999, at(now));
+                        acks.arm(sseq, at(now + by));
                         let due = &mut model.get_mut(&sseq).unwrap().1;
                         *due = if *due == 0 { now + by } else { (*due).min(now + by) };
                     }
                     Step::Expire(by) => {
                         now += by;
-                        let mut due: Vec<u64> = std::iter::from_fn(|| acks.pop_due(now)).map(|p| p.sseq).collect();
+                        let mut due: Vec<u64> = std::iter::from_fn(|| acks.pop_due(at(now))).map(|p| p.sseq).collect();
                         due.sort_unstable();
                         let expected: Vec<u64> =
                             model.iter().filter(|(_, m)| m.1 != 0 && m.1 <= now).map(|(s, _)| *s).collect();
@@ -242,7 +244,7 @@ mod tests {
                 prop_assert_eq!(acks.len(), model.len());
                 prop_assert!(acks.iter().map(|p| p.sseq).eq(model.keys().copied()));
                 let next_due = model.values().map(|m| m.1).filter(|due| *due != 0).min();
-                prop_assert_eq!(acks.next_due(), next_due);
+                prop_assert_eq!(acks.next_due(), next_due.map(at));
                 prop_assert!(acks.ring.len() <= 2 * acks.live + SLACK + 1);
                 prop_assert!(acks.deadlines.len() <= 2 * acks.live + SLACK + 2);
             }

@@ -2,6 +2,7 @@
 
 mod acks;
 mod bench;
+mod clock;
 mod life;
 mod pull;
 mod push;

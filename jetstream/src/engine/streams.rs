@@ -10,7 +10,7 @@ use crate::api::catalogue as errors;
 use crate::config::{StorageType, StreamConfig};
 use crate::store::file::{Storage, StoredStream};
 use crate::store::{FileStore, MemoryStore, Store, StoreError};
-use crate::stream::Stream;
+use crate::stream::{Inner, Stream};
 use std::io::ErrorKind;
 use std::sync::Arc;
 
@@ -21,7 +21,7 @@ impl Engine {
         account: &Account,
         config: StreamConfig,
     ) -> Result<Arc<Stream>, ApiError> {
-        let created_ns = i64::try_from(self.world.clock.now_ns()).unwrap_or(i64::MAX);
+        let created_ns = self.world.clock.wall().ns();
         let opened = self.new_store(account, created_ns, &config).map_err(|error| {
             tracing::warn!(stream = %config.name, %error, "Stream create failed");
             // nats-server hides what went wrong with the files.
@@ -194,8 +194,8 @@ impl Engine {
         self.withdraw(account, stream);
         stream.commit_now(&*self.world.host);
         let mut inner = stream.lock();
-        let now_ns = inner.now_ns;
-        inner.consumers.save_all(now_ns);
+        let Inner { consumers, now, .. } = &mut *inner;
+        consumers.save_all(now);
         inner.close();
         if let Err(error) = inner.close_store() {
             tracing::error!(stream = stream.name(), %error, "cannot close the store");

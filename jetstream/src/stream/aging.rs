@@ -2,22 +2,25 @@
 
 use super::headers::{Ttl, header, parse_ttl};
 use super::{Inbound, Inner};
+use crate::clock::WallNs;
 use crate::filter::Filter;
 use crate::store::StoreError;
 use jetkv_go_compat::GoDuration;
 
 /// When a store refused to remove what expired, it is asked again after this time.
-const RETRY_NS: i64 = 1_000_000_000;
+const RETRY_NS: u64 = 1_000_000_000;
 
 impl Inner {
     /// Removes what `max_age` and TTLs say, with the markers that follow from it.
     pub(super) fn expire(&mut self) {
+        if self.expiry.is_held(self.now.elapsed()) {
+            return;
+        }
         let result = self.expire_by_age().and_then(|()| self.expire_by_ttl());
         if let Err(error) = result {
             tracing::error!(stream = %self.config.name, %error, "cannot remove expired messages");
-            let retry_ns = self.now().saturating_add(RETRY_NS);
-            self.expiry.set_age(0, Some(retry_ns));
-            self.expiry.hold_until(retry_ns);
+            self.expiry.set_age(0, Some(self.now.wall()));
+            self.expiry.hold_until(self.now.elapsed().plus(RETRY_NS));
         }
     }
 
@@ -27,19 +30,18 @@ impl Inner {
             self.expiry.set_age(0, None);
             return Ok(());
         }
-        if self.expiry.age_due_ns().is_none_or(|due_ns| due_ns > self.now()) {
+        if !self.expiry.age_due().is_some_and(|due| due.is_reached(self.now.wall())) {
             return Ok(());
         }
         let mut cursor = self.expiry.age_cursor();
         loop {
-            let now_ns = self.now();
             let Some(msg) = self.store.next(&Filter::All, cursor)? else {
                 self.expiry.set_age(cursor, None);
                 return Ok(());
             };
-            let (seq, due_ns) = (msg.seq, msg.ts_ns.saturating_add(max_age_ns));
-            if due_ns > now_ns {
-                self.expiry.set_age(seq, Some(due_ns));
+            let (seq, due) = (msg.seq, WallNs::from_ns(msg.ts_ns).plus(max_age_ns));
+            if !due.is_reached(self.now.wall()) {
+                self.expiry.set_age(seq, Some(due));
                 return Ok(());
             }
             let ttl = header(msg.headers, b"Nats-TTL").and_then(parse_ttl);
@@ -52,7 +54,7 @@ impl Inner {
     }
 
     fn expire_by_ttl(&mut self) -> Result<(), StoreError> {
-        for seq in self.expiry.due(self.now()) {
+        for seq in self.expiry.due(self.now.wall()) {
             self.expire_one(seq)?;
             self.expiry.forget(seq);
         }

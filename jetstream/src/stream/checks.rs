@@ -138,7 +138,7 @@ impl Inner {
     /// Checks of message ids: the one that the message carries, and the one that it expects to be last.
     pub(super) fn check_ids(&mut self, headers: &PublishHeaders<'_>) -> Result<(), Refusal> {
         if !headers.msg_id.is_empty()
-            && let Some(seq) = self.dedupe.find(headers.msg_id, self.now())
+            && let Some(seq) = self.dedupe.find(headers.msg_id, &self.now)
         {
             return Err(Refusal::Duplicate(seq));
         }

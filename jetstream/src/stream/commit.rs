@@ -108,7 +108,7 @@ impl Stream {
         while inner.is_syncing() {
             self.sync_over.wait(&mut inner);
         }
-        inner.now_ns = self.world.clock.now_ns();
+        inner.now.renew();
         let Some(sync) = inner.begin_sync() else {
             inner.no_sync_wanted();
             self.release(inner, host);
@@ -129,7 +129,7 @@ impl Stream {
         while inner.is_syncing() && inner.syncs_always() {
             self.sync_over.wait(&mut inner);
         }
-        inner.now_ns = self.world.clock.now_ns();
+        inner.now.renew();
         inner.sync_now();
         inner
     }

@@ -1,5 +1,6 @@
 //! The window in which a `Nats-Msg-Id` is remembered.
 
+use crate::clock::{ElapsedNs, Now};
 use hashbrown::HashMap;
 use std::collections::VecDeque;
 
@@ -7,9 +8,9 @@ use std::collections::VecDeque;
 #[derive(Debug, Default)]
 pub(super) struct Dedupe {
     window_ns: i64,
-    seen: HashMap<Box<[u8]>, (u64, i64)>,
+    seen: HashMap<Box<[u8]>, (u64, ElapsedNs)>,
     /// The ids by time of arrival. An id that was stored again stands twice; the later one counts.
-    by_age: VecDeque<(i64, Box<[u8]>)>,
+    by_age: VecDeque<(ElapsedNs, Box<[u8]>)>,
 }
 
 impl Dedupe {
@@ -30,36 +31,37 @@ impl Dedupe {
     }
 
     /// The sequence that was stored with this id, if it was within the window.
-    pub(super) fn find(&mut self, id: &[u8], now_ns: i64) -> Option<u64> {
+    pub(super) fn find(&mut self, id: &[u8], now: &Now) -> Option<u64> {
         if self.seen.is_empty() {
             return None;
         }
-        self.forget_old(now_ns);
+        self.forget_old(now.elapsed());
         self.seen.get(id).map(|(seq, _)| *seq)
     }
 
-    pub(super) fn remember(&mut self, id: &[u8], seq: u64, ts_ns: i64) {
+    /// A message with this id came at `came`.
+    pub(super) fn remember(&mut self, id: &[u8], seq: u64, came: ElapsedNs) {
         if self.window_ns <= 0 || id.is_empty() {
             return;
         }
-        self.seen.insert(id.into(), (seq, ts_ns));
-        self.by_age.push_back((ts_ns, id.into()));
+        self.seen.insert(id.into(), (seq, came));
+        self.by_age.push_back((came, id.into()));
     }
 
     /// Drops the ids of messages after `seq`, which are not stored any more.
     pub(super) fn forget_after(&mut self, seq: u64) {
         self.seen.retain(|_, (at, _)| *at <= seq);
         let seen = &self.seen;
-        self.by_age.retain(|(ts_ns, id)| seen.get(id).is_some_and(|(_, seen_ns)| seen_ns == ts_ns));
+        self.by_age.retain(|(came, id)| seen.get(id).is_some_and(|(_, last)| last == came));
     }
 
     /// Drops what is as old as the window or older.
-    pub(super) fn forget_old(&mut self, now_ns: i64) {
-        while let Some((ts_ns, id)) = self.by_age.front() {
-            if now_ns.saturating_sub(*ts_ns) < self.window_ns {
+    pub(super) fn forget_old(&mut self, now: ElapsedNs) {
+        while let Some((came, id)) = self.by_age.front() {
+            if now < came.plus(self.window_ns.unsigned_abs()) {
                 return;
             }
-            if self.seen.get(id).is_some_and(|(_, seen_ns)| seen_ns == ts_ns) {
+            if self.seen.get(id).is_some_and(|(_, last)| last == came) {
                 self.seen.remove(id);
             }
             self.by_age.pop_front();
@@ -67,30 +69,38 @@ impl Dedupe {
     }
 
     /// When the oldest id is to be dropped.
-    pub(super) fn deadline_ns(&self) -> Option<u64> {
-        let (ts_ns, _) = self.by_age.front()?;
-        u64::try_from(ts_ns.saturating_add(self.window_ns)).ok()
+    pub(super) fn deadline(&self) -> Option<ElapsedNs> {
+        let (came, _) = self.by_age.front()?;
+        Some(came.plus(self.window_ns.unsigned_abs()))
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::clock::{Clock as _, ManualClock, WallNs};
+    use std::sync::Arc;
 
     #[test]
     fn an_id_is_known_until_the_window_has_passed() {
+        let clock = Arc::new(ManualClock::new(WallNs::default()));
         let mut dedupe = Dedupe::new(100);
-        dedupe.remember(b"a", 1, 1000);
-        assert_eq!(dedupe.find(b"a", 1099), Some(1));
-        assert_eq!(dedupe.find(b"a", 1100), None);
-        assert_eq!(dedupe.deadline_ns(), None);
+        dedupe.remember(b"a", 1, clock.elapsed());
+        clock.advance_elapsed_ns(99);
+        assert_eq!(dedupe.find(b"a", &Now::new(clock.clone())), Some(1));
+        clock.advance_elapsed_ns(1);
+        assert_eq!(dedupe.find(b"a", &Now::new(clock)), None);
+        assert_eq!(dedupe.deadline(), None);
     }
 
     #[test]
     fn an_id_stored_again_lives_for_the_window_of_the_later_message() {
+        let clock = Arc::new(ManualClock::new(WallNs::default()));
         let mut dedupe = Dedupe::new(100);
-        dedupe.remember(b"a", 1, 1000);
-        dedupe.remember(b"a", 2, 1050);
-        assert_eq!(dedupe.find(b"a", 1120), Some(2));
+        dedupe.remember(b"a", 1, clock.elapsed());
+        clock.advance_elapsed_ns(50);
+        dedupe.remember(b"a", 2, clock.elapsed());
+        clock.advance_elapsed_ns(70);
+        assert_eq!(dedupe.find(b"a", &Now::new(clock)), Some(2));
     }
 }

@@ -5,6 +5,7 @@ use super::commit::Leaving;
 use super::headers::{Ttl, header, parse_ttl};
 use super::inner::store_error;
 use crate::api::ApiError;
+use crate::clock::ElapsedNs;
 use crate::config::PersistMode;
 use crate::engine::SyncPolicy;
 use crate::outbox::{Outbox, Says};
@@ -27,7 +28,7 @@ pub(super) struct Waiting {
     departing: Outbox,
     departing_from: usize,
     /// When what was flushed is to be made durable, with a sync at intervals; and whether that is now.
-    pub(super) sync_due_ns: Option<u64>,
+    pub(super) sync_due: Option<ElapsedNs>,
     sync_is_due: bool,
     /// The last sequence that is durable, and the one that will be after the sync that runs.
     durable_seq: u64,
@@ -37,7 +38,7 @@ pub(super) struct Waiting {
     departing_removed: bool,
     losses: u64,
     /// When a loss was last reported.
-    reported_ns: u64,
+    reported: ElapsedNs,
     /// Why an operation stopped half-way; it is taken back with all that waits.
     spoilt: Option<StoreError>,
     /// The last sequence that was given to a message and taken back; it is not given again.
@@ -137,7 +138,7 @@ impl Inner {
                 if let SyncPolicy::EveryNs(interval_ns) = self.world.config.sync
                     && !self.config.storage.is_memory()
                 {
-                    self.waiting.sync_due_ns.get_or_insert(self.now_ns.saturating_add(interval_ns));
+                    self.waiting.sync_due.get_or_insert_with(|| self.now.elapsed().plus(interval_ns));
                 }
             }
             Err(error) => return Err(self.lose(&error)),
@@ -148,7 +149,7 @@ impl Inner {
     /// Keeps the acknowledgements of consumers that are confirmed. Where that fails, the confirmations stay away:
     /// whoever waits for one acknowledges again.
     fn keep_confirmed(&mut self) {
-        if !self.consumers.keep_confirmed(self.now_ns) {
+        if !self.consumers.keep_confirmed(&self.now) {
             self.outbox.retract(Says::Confirmed);
             self.waiting.from = self.waiting.from.map(|_| 0);
         }
@@ -191,7 +192,7 @@ impl Inner {
         let gates = self.syncs_always();
         let mut saves = Vec::new();
         if gates {
-            saves = self.consumers.begin_keep_confirmed();
+            saves = self.consumers.begin_keep_confirmed(&self.now);
         } else {
             self.keep_confirmed();
         }
@@ -221,7 +222,7 @@ impl Inner {
 
     fn not_saved(&mut self, slots: impl Iterator<Item = u32>) {
         for slot in slots {
-            self.consumers.not_saved(slot, self.now_ns);
+            self.consumers.not_saved(slot, &self.now);
         }
     }
 
@@ -270,8 +271,8 @@ impl Inner {
 
     /// Notes whether the interval between syncs has passed.
     pub(super) fn note_due_sync(&mut self) {
-        if self.waiting.sync_due_ns.is_some_and(|due_ns| due_ns <= self.now_ns) {
-            self.waiting.sync_due_ns = None;
+        if self.waiting.sync_due.is_some_and(|due| due <= self.now.elapsed()) {
+            self.waiting.sync_due = None;
             self.waiting.sync_is_due = true;
         }
     }
@@ -308,9 +309,9 @@ impl Inner {
         let before = self.store.totals().last_seq;
         let lost = self.store.roll_back();
         let kept_seq = self.store.totals().last_seq;
-        if self.waiting.losses == 1 || self.now_ns.saturating_sub(self.waiting.reported_ns) >= REPORT_EVERY_NS
-        {
-            self.waiting.reported_ns = self.now_ns;
+        let now = self.now.elapsed();
+        if self.waiting.losses == 1 || now.since(self.waiting.reported) >= REPORT_EVERY_NS {
+            self.waiting.reported = now;
             tracing::error!(
                 stream = %self.config.name, %error, messages = lost.appended.len(),
                 "what was not kept is taken back, and answered with an error"

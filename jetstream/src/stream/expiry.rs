@@ -1,5 +1,6 @@
 //! Messages that go with time: `max_age`, and per-message TTLs.
 
+use crate::clock::{Deadline, ElapsedNs, WallNs};
 use hashbrown::HashMap;
 use std::collections::BTreeSet;
 
@@ -7,36 +8,36 @@ use std::collections::BTreeSet;
 /// of `max_age`.
 #[derive(Debug, Default)]
 pub(super) struct Expiry {
-    by_time: BTreeSet<(i64, u64)>,
-    by_seq: HashMap<u64, i64>,
+    by_time: BTreeSet<(WallNs, u64)>,
+    by_seq: HashMap<u64, WallNs>,
     /// When the oldest message that can age may be too old; never later than that moment.
-    age_due_ns: Option<i64>,
+    age_due: Option<WallNs>,
     /// Messages below are gone or never age.
     age_cursor: u64,
     /// Nothing is looked at before, since the store could not remove what was due.
-    hold_until_ns: i64,
+    held_until: Option<ElapsedNs>,
 }
 
 impl Expiry {
     /// Those of messages found in a store, as sequence and moment; no sequence comes twice.
     pub(super) fn of(found: Vec<(u64, i64)>) -> Self {
         Self {
-            by_time: found.iter().map(|(seq, at_ns)| (*at_ns, *seq)).collect(),
-            by_seq: found.into_iter().collect(),
+            by_time: found.iter().map(|(seq, at_ns)| (WallNs::from_ns(*at_ns), *seq)).collect(),
+            by_seq: found.into_iter().map(|(seq, at_ns)| (seq, WallNs::from_ns(at_ns))).collect(),
             ..Self::default()
         }
     }
 
     /// Sequence and moment of every message with a TTL, in order of moments.
     pub(super) fn all(&self) -> Vec<(u64, i64)> {
-        self.by_time.iter().map(|(at_ns, seq)| (*seq, *at_ns)).collect()
+        self.by_time.iter().map(|(at, seq)| (*seq, at.ns())).collect()
     }
 
-    /// The message goes at `at_ns`.
-    pub(super) fn set(&mut self, seq: u64, at_ns: i64) {
+    /// The message goes at `at`.
+    pub(super) fn set(&mut self, seq: u64, at: WallNs) {
         self.forget(seq);
-        self.by_time.insert((at_ns, seq));
-        self.by_seq.insert(seq, at_ns);
+        self.by_time.insert((at, seq));
+        self.by_seq.insert(seq, at);
     }
 
     /// The message is gone.
@@ -44,8 +45,8 @@ impl Expiry {
         if self.by_seq.is_empty() {
             return;
         }
-        if let Some(at_ns) = self.by_seq.remove(&seq) {
-            self.by_time.remove(&(at_ns, seq));
+        if let Some(at) = self.by_seq.remove(&seq) {
+            self.by_time.remove(&(at, seq));
         }
     }
 
@@ -59,22 +60,22 @@ impl Expiry {
     }
 
     /// Sequences whose TTL has passed, in order of sequence.
-    pub(super) fn due(&self, now_ns: i64) -> Vec<u64> {
+    pub(super) fn due(&self, now: WallNs) -> Vec<u64> {
         let mut due: Vec<u64> =
-            self.by_time.iter().take_while(|(at_ns, _)| *at_ns <= now_ns).map(|(_, seq)| *seq).collect();
+            self.by_time.iter().take_while(|(at, _)| at.is_reached(now)).map(|(_, seq)| *seq).collect();
         due.sort_unstable();
         due
     }
 
     /// A message that can age was stored at `ts_ns`.
     pub(super) fn may_age(&mut self, ts_ns: i64, max_age_ns: i64) {
-        if max_age_ns > 0 && self.age_due_ns.is_none() {
-            self.age_due_ns = Some(ts_ns.saturating_add(max_age_ns));
+        if max_age_ns > 0 && self.age_due.is_none() {
+            self.age_due = Some(WallNs::from_ns(ts_ns).plus(max_age_ns));
         }
     }
 
-    pub(super) fn age_due_ns(&self) -> Option<i64> {
-        self.age_due_ns
+    pub(super) fn age_due(&self) -> Option<WallNs> {
+        self.age_due
     }
 
     pub(super) fn age_cursor(&self) -> u64 {
@@ -82,29 +83,32 @@ impl Expiry {
     }
 
     /// What an age check found: where to go on, and when.
-    pub(super) fn set_age(&mut self, cursor: u64, due_ns: Option<i64>) {
+    pub(super) fn set_age(&mut self, cursor: u64, due: Option<WallNs>) {
         self.age_cursor = cursor;
-        self.age_due_ns = due_ns;
+        self.age_due = due;
     }
 
     /// The store could not remove what is due: nothing is due again before this moment.
-    pub(super) fn hold_until(&mut self, at_ns: i64) {
-        self.hold_until_ns = at_ns;
+    pub(super) fn hold_until(&mut self, at: ElapsedNs) {
+        self.held_until = Some(at);
+    }
+
+    /// Whether nothing is due yet, since the store could not remove what was.
+    pub(super) fn is_held(&mut self, now: ElapsedNs) -> bool {
+        self.held_until = self.held_until.filter(|until| now < *until);
+        self.held_until.is_some()
     }
 
     /// How many timers are armed.
     #[cfg(test)]
     pub(super) fn armed(&self) -> usize {
-        self.by_time.len() + usize::from(self.age_due_ns.is_some())
+        self.by_time.len() + usize::from(self.age_due.is_some())
     }
 
     /// When the next message goes.
-    pub(super) fn deadline_ns(&self) -> Option<u64> {
-        let ttl = self.by_time.first().map(|(at_ns, _)| *at_ns);
-        let next = match (ttl, self.age_due_ns) {
-            (Some(ttl), Some(age)) => Some(ttl.min(age)),
-            (ttl, age) => ttl.or(age),
-        };
-        next.map(|at_ns| u64::try_from(at_ns.max(self.hold_until_ns)).unwrap_or_default())
+    pub(super) fn deadline(&self) -> Option<Deadline> {
+        let ttl = self.by_time.first().map(|(at, _)| *at);
+        let next = ttl.into_iter().chain(self.age_due).min().filter(|at| at.comes())?;
+        Some(self.held_until.map_or(Deadline::Wall(next), Deadline::Elapsed))
     }
 }

@@ -86,7 +86,7 @@ impl Stream {
     /// returns. Blocks while the disk works, where nothing may be said before.
     pub fn publish_and_commit(&self, msg: &Inbound<'_>, host: &dyn Host) {
         let mut inner = self.inner.lock();
-        inner.now_ns = self.world.clock.now_ns();
+        inner.now.renew();
         if !inner.syncs_always() {
             inner.publish(msg);
             inner.settle();

@@ -9,12 +9,12 @@ use super::headers::{Ttl, header, parse_ttl};
 use super::rewrite::Rewrite;
 use crate::api::ApiError;
 use crate::api::catalogue::STREAM_STORE_FAILED;
+use crate::clock::{Deadlines, Now, WallNs};
 use crate::config::{Retention, StorageType, StreamConfig};
 use crate::consumer::{ConsumerSettings, Consumers};
 use crate::outbox::Outbox;
 use crate::settings::{AccountLimits, EngineSettings, Watched};
 use crate::store::{Store, StoreError};
-use crate::timers::NEVER_NS;
 use crate::world::{AccountShare, World};
 use std::sync::Arc;
 
@@ -29,8 +29,8 @@ pub(crate) struct Inner {
     pub(crate) store: Box<dyn Store>,
     pub(crate) consumers: Consumers,
     pub(crate) outbox: Outbox,
-    /// Nanoseconds since 1970, read when the lock was taken.
-    pub(crate) now_ns: u64,
+    /// When the lock was taken.
+    pub(crate) now: Now,
     pub(crate) closed: bool,
     pub(super) acks: Acks,
     pub(super) dedupe: Dedupe,
@@ -45,7 +45,7 @@ pub(crate) struct Inner {
     /// Bytes that the account has been charged for.
     charged_bytes: u64,
     timer: u64,
-    armed_ns: u64,
+    armed: Deadlines,
 }
 
 impl Inner {
@@ -71,7 +71,7 @@ impl Inner {
             store,
             consumers,
             outbox: Outbox::new(),
-            now_ns: world.clock.now_ns(),
+            now: Now::new(world.clock.clone()),
             closed: false,
             expiry: Expiry::default(),
             last_msg_id: Vec::new(),
@@ -79,7 +79,7 @@ impl Inner {
             waiting: Waiting::default(),
             charged_bytes: 0,
             timer,
-            armed_ns: NEVER_NS,
+            armed: Deadlines::default(),
         };
         inner.recover();
         inner.settle();
@@ -94,13 +94,14 @@ impl Inner {
             store: &mut *self.store,
             outbox: &mut self.outbox,
             host: &*self.world.host,
-            now_ns: self.now_ns,
+            now: &self.now,
         };
         (&mut self.consumers, ctx)
     }
 
-    pub(super) fn now(&self) -> i64 {
-        i64::try_from(self.now_ns).unwrap_or(i64::MAX)
+    /// What messages are stamped with.
+    pub(super) fn stamp_ns(&self) -> i64 {
+        self.now.wall().ns()
     }
 
     /// Rebuilds from the stored messages what is not stored itself: ids in the dedupe window, TTLs, the age check.
@@ -122,14 +123,16 @@ impl Inner {
         if self.dedupe.window_ns() <= 0 {
             return;
         }
-        let window_start_ns = self.now().saturating_sub(self.dedupe.window_ns());
+        let window_start_ns = self.stamp_ns().saturating_sub(self.dedupe.window_ns());
         let Ok(first) = self.store.seq_at_time(window_start_ns) else { return };
         for seq in first.max(1)..=state.last_seq {
             // A damaged message is reported by whoever reads it; here it only means an id that is not known.
             if let Ok(Some(msg)) = self.store.load(seq)
                 && let Some(id) = header(msg.headers, b"Nats-Msg-Id")
             {
-                self.dedupe.remember(id, seq, msg.ts_ns);
+                // It came before now, whatever the clock showed then.
+                let came = self.now.elapsed_at(WallNs::from_ns(msg.ts_ns)).min(self.now.elapsed());
+                self.dedupe.remember(id, seq, came);
             }
         }
     }
@@ -206,17 +209,14 @@ impl Inner {
 
     /// Tells the timers when this stream next has something to do, where that changed.
     pub(super) fn arm(&mut self) {
-        let deadlines = [
-            self.expiry.deadline_ns(),
-            self.dedupe.deadline_ns(),
-            self.consumers.next_deadline(),
-            self.waiting.sync_due_ns,
-        ];
-        let next_ns = deadlines.into_iter().flatten().min().unwrap_or(NEVER_NS);
+        let elapsed = [self.dedupe.deadline(), self.waiting.sync_due];
+        let next = Deadlines { wall: None, elapsed: elapsed.into_iter().flatten().min() };
+        let next = next.earlier(self.expiry.deadline().into()).earlier(self.consumers.next_deadlines());
         // A later deadline than the armed one needs no arming: the tick at the armed one finds out.
-        if !self.closed && next_ns < self.armed_ns {
-            self.armed_ns = next_ns;
-            self.world.timers.arm(self.timer, next_ns, &*self.world.host);
+        let sooner = self.armed.earlier(next);
+        if !self.closed && sooner != self.armed {
+            self.armed = sooner;
+            self.world.timers.arm(self.timer, self.armed, &*self.world.host);
         }
     }
 
@@ -226,9 +226,9 @@ impl Inner {
             return;
         }
         // The timers forgot this stream when they called.
-        self.armed_ns = NEVER_NS;
+        self.armed = Deadlines::default();
         self.expire();
-        self.dedupe.forget_old(self.now());
+        self.dedupe.forget_old(self.now.elapsed());
         self.note_due_sync();
         let (consumers, mut ctx) = self.parts();
         consumers.tick(&mut ctx);
@@ -240,7 +240,7 @@ impl Inner {
         if !self.consumers.wants_feed() {
             return;
         }
-        self.now_ns = self.world.clock.now_ns();
+        self.now.renew();
         let (consumers, mut ctx) = self.parts();
         consumers.feed(&mut ctx);
         self.settle();
@@ -276,8 +276,8 @@ impl Inner {
 
     /// Notes when a message with these headers goes, where it goes by its own TTL.
     pub(super) fn set_expiry(&mut self, seq: u64, ts_ns: i64, ttl: Ttl) {
-        if let Some(at_ns) = ttl.expiry_ns(ts_ns).filter(|_| self.config.allow_msg_ttl) {
-            self.expiry.set(seq, at_ns);
+        if let Some(at) = ttl.expiry(ts_ns).filter(|_| self.config.allow_msg_ttl) {
+            self.expiry.set(seq, at);
         }
         self.expiry.may_age(ts_ns, self.config.max_age_ns);
     }

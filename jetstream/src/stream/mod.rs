@@ -30,6 +30,7 @@ pub use info::StreamState;
 pub(crate) use inner::Inner;
 pub(crate) use purge::PurgeRequest;
 
+use crate::clock::{Now, WallNs};
 use crate::config::StreamConfig;
 use crate::host::{AccountId, Host};
 use crate::outbox::Outbox;
@@ -100,17 +101,17 @@ impl Stream {
 
     /// Takes a message that was published on one of the stream's subjects. The acknowledgement, deliveries and
     /// whatever else follows leave with the next [`Stream::commit`]; the caller publishes all that it has, then
-    /// commits once. Returns the time of the message, nanoseconds since 1970.
-    pub fn publish(&self, msg: &Inbound<'_>) -> u64 {
+    /// commits once. Returns the time of the message.
+    pub fn publish(&self, msg: &Inbound<'_>) -> WallNs {
         let mut inner = self.lock();
         inner.publish(msg);
-        inner.now_ns
+        inner.now.wall()
     }
 
     /// The stream's state, locked, with the clock read.
     pub(crate) fn lock(&self) -> Locked<'_> {
         let mut inner = self.inner.lock();
-        inner.now_ns = self.world.clock.now_ns();
+        inner.now.renew();
         Locked { inner: Some(inner) }
     }
 }
@@ -183,6 +184,6 @@ pub struct StreamCtx<'a> {
     pub outbox: &'a mut Outbox,
     /// Asked for interest only; deliveries go through the outbox.
     pub host: &'a dyn Host,
-    /// Now, nanoseconds since 1970, read once for the whole call.
-    pub now_ns: u64,
+    /// Now, the same for the whole call.
+    pub now: &'a Now,
 }

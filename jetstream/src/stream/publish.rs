@@ -101,7 +101,7 @@ impl Inner {
         self.feed_before_removal(msg.subject, size_bytes, rollup);
         let seq = self.next_seq();
         let stored =
-            Msg { seq, ts_ns: self.now(), subject: msg.subject, headers: block, payload: msg.payload };
+            Msg { seq, ts_ns: self.stamp_ns(), subject: msg.subject, headers: block, payload: msg.payload };
         self.touch();
         let entry = self.store.append(&stored).map_err(|error| refusal(&error))?;
         self.set_expiry(seq, stored.ts_ns, ttl);
@@ -129,7 +129,7 @@ impl Inner {
     ) -> Result<(), Refusal> {
         let seq = self.next_seq();
         self.touch();
-        self.store.skip_to(seq, self.now()).map_err(|error| refusal(&error))?;
+        self.store.skip_to(seq, self.stamp_ns()).map_err(|error| refusal(&error))?;
         self.note_id(headers.msg_id, seq);
         self.roll_up(rollup, msg.subject, None)?;
         if answers {
@@ -153,8 +153,9 @@ impl Inner {
     fn note_id(&mut self, id: &[u8], seq: u64) {
         self.last_msg_id.clear();
         self.last_msg_id.extend_from_slice(id);
-        let now_ns = self.now();
-        self.dedupe.remember(id, seq, now_ns);
+        if !id.is_empty() {
+            self.dedupe.remember(id, seq, self.now.elapsed());
+        }
     }
 
     /// Removes what a message rolls up; the message itself stays, if it was `stored`.

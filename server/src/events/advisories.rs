@@ -10,6 +10,7 @@ use crate::options::defaults;
 use crate::router::Account;
 use crate::state::{Shared, random_id};
 use jetkv_go_compat::GoTime;
+use jetkv_jetstream::WallNs;
 
 /// What every advisory begins with.
 #[derive(Debug, Serialize)]
@@ -21,8 +22,8 @@ struct Head {
 }
 
 impl Head {
-    fn new(kind: &'static str, at_ns: u64) -> Self {
-        Self { kind, id: random_id(), timestamp: time(at_ns) }
+    fn new(kind: &'static str, at: WallNs) -> Self {
+        Self { kind, id: random_id(), timestamp: time(at) }
     }
 }
 
@@ -82,7 +83,7 @@ pub(super) fn send_connections(shared: &Shared, account: &Account, to: &Account,
     else {
         return;
     };
-    let head = Head::new("io.nats.server.advisory.v1.account_connections", shared.clock.now_ns());
+    let head = Head::new("io.nats.server.advisory.v1.account_connections", shared.clock.wall());
     for subject in subjects {
         let event = Connections { head: &head, server: ServerPart::new(shared), stat: &stat };
         send_json(shared, to, subject, &event);
@@ -115,7 +116,7 @@ pub(crate) fn api_limit_reached(shared: &Shared, dropped: u64) {
     };
     let options = shared.options();
     let event = ApiLimitReached {
-        head: Head::new("io.nats.jetstream.advisory.v1.api_limit_reached", shared.clock.now_ns()),
+        head: Head::new("io.nats.jetstream.advisory.v1.api_limit_reached", shared.clock.wall()),
         server: &shared.identity.name,
         domain: options.jetstream.domain.as_deref().unwrap_or_default(),
         dropped,
@@ -131,7 +132,7 @@ pub(crate) fn connected(shared: &Shared, client: &Client) {
         return;
     }
     let event = Connected {
-        head: Head::new("io.nats.server.advisory.v1.client_connect", shared.clock.now_ns()),
+        head: Head::new("io.nats.server.advisory.v1.client_connect", shared.clock.wall()),
         server: ServerPart::new(shared),
         client: ClientPart::new(client, None),
     };
@@ -139,33 +140,33 @@ pub(crate) fn connected(shared: &Shared, client: &Client) {
 }
 
 /// A client went.
-pub(crate) fn disconnected(shared: &Shared, client: &Client, reason: CloseReason, stopped_ns: u64) {
+pub(crate) fn disconnected(shared: &Shared, client: &Client, reason: CloseReason, stopped: WallNs) {
     let subject = format!("$SYS.ACCOUNT.{}.DISCONNECT", client.account().name());
     if let Some(system) = shared.accounts.system() {
-        gone(shared, client, reason, stopped_ns, &system, &subject);
+        gone(shared, client, reason, stopped, &system, &subject);
     }
 }
 
 /// A client was refused.
 pub(crate) fn refused(shared: &Shared, client: &Client, reason: CloseReason) {
     let Some(system) = shared.accounts.system() else { return };
-    let now_ns = shared.clock.now_ns();
+    let now = shared.clock.wall();
     // The account that it is in until it is let in hears of it too.
-    gone(shared, client, reason, now_ns, &client.account(), "$SYS.ACCOUNT.CLIENT.AUTH.ERR");
+    gone(shared, client, reason, now, &client.account(), "$SYS.ACCOUNT.CLIENT.AUTH.ERR");
     let subject = format!("$SYS.SERVER.{}.CLIENT.AUTH.ERR", shared.identity.id);
-    gone(shared, client, reason, now_ns, &system, &subject);
+    gone(shared, client, reason, now, &system, &subject);
 }
 
-fn gone(shared: &Shared, client: &Client, reason: CloseReason, stopped_ns: u64, to: &Account, subject: &str) {
+fn gone(shared: &Shared, client: &Client, reason: CloseReason, stopped: WallNs, to: &Account, subject: &str) {
     if !to.has_interest(subject.as_bytes(), None) {
         return;
     }
     // Seen from the client: what it sent is what the server received.
     let counts = client.traffic.counts();
     let event = Disconnected {
-        head: Head::new("io.nats.server.advisory.v1.client_disconnect", stopped_ns),
+        head: Head::new("io.nats.server.advisory.v1.client_disconnect", stopped),
         server: ServerPart::new(shared),
-        client: ClientPart::new(client, Some(stopped_ns)),
+        client: ClientPart::new(client, Some(stopped)),
         sent: DataStats::received(counts),
         received: DataStats::sent(counts),
         reason: reason.text(),

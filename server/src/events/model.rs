@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use jetkv_go_compat::GoTime;
-use jetkv_jetstream::ClientInfo;
+use jetkv_jetstream::{ClientInfo, WallNs};
 use serde::Serialize;
 
 use crate::net::Client;
@@ -61,7 +61,7 @@ impl ServerPart {
             jetstream,
             flags: if jetstream { FLAGS_WITH_JETSTREAM } else { 0 },
             seq: shared.next_event_seq(),
-            time: time(shared.clock.now_ns()),
+            time: time(shared.clock.wall()),
         }
     }
 }
@@ -111,10 +111,10 @@ pub(super) struct ClientPart {
 
 impl ClientPart {
     /// A client that came, or, with the time of its end, one that went.
-    pub(super) fn new(client: &Client, stopped_ns: Option<u64>) -> Self {
+    pub(super) fn new(client: &Client, stopped: Option<WallNs>) -> Self {
         let identity = client.identity();
         Self {
-            start: time(client.started_ns()),
+            start: time(client.started_at()),
             host: client.peer().ip().to_string(),
             id: client.id(),
             acc: identity.account.name().to_owned(),
@@ -122,8 +122,8 @@ impl ClientPart {
             name: identity.name,
             lang: identity.lang,
             ver: identity.version,
-            rtt: stopped_ns.map(|_| client.rtt_ns()).filter(|rtt| *rtt > 0),
-            stop: stopped_ns.map(time),
+            rtt: stopped.map(|_| client.rtt_ns()).filter(|rtt| *rtt > 0),
+            stop: stopped.map(time),
             name_tag: identity.account.name().to_owned(),
             kind: "Client",
             client_type: "nats",
@@ -135,7 +135,7 @@ impl ClientPart {
 pub(crate) fn client_info(shared: &Shared, client: &Client) -> ClientInfo {
     let identity = client.identity();
     ClientInfo {
-        start: Some(time(client.started_ns())),
+        start: Some(time(client.started_at())),
         host: client.peer().ip().to_string(),
         id: client.id(),
         account: identity.account.name().to_owned(),
@@ -192,6 +192,6 @@ impl PermissionsPart {
 }
 
 /// A moment as JSON.
-pub(super) fn time(ns: u64) -> GoTime {
-    GoTime::from_ns(i64::try_from(ns).unwrap_or(i64::MAX))
+pub(super) fn time(at: WallNs) -> GoTime {
+    GoTime::from_ns(at.ns())
 }

@@ -94,7 +94,7 @@ fn server_stats(shared: &Arc<Shared>) -> ServerStats {
     let address = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), shared.options().port);
     let source = MonitorSource::new(Arc::clone(shared), address);
     ServerStats {
-        start: time(shared.identity.started_ns),
+        start: time(shared.identity.started_at),
         mem: usage.memory_bytes,
         cores,
         cpu: usage.cpu_percent,

@@ -1,15 +1,15 @@
 //! The router as the engine sees it.
 
 use std::cell::RefCell;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 
 use hashbrown::HashMap;
 use jetkv_jetstream::stream::Stream;
-use jetkv_jetstream::{AccountId, Delivery, Host, OutMsg, Outbox};
+use jetkv_jetstream::{AccountId, Deadline, Delivery, Host, OutMsg, Outbox};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
+use super::alarm::Alarm;
 use crate::net::{DeliverSubject, settle, touch};
 use crate::router::{Origin, RouteCache, Routed, Subscription, Target, has_room, route};
 use crate::state::Shared;
@@ -93,9 +93,7 @@ pub(super) struct EngineHost {
     /// Messages between streams that wait for a turn of their own.
     pub(super) later: Mutex<Deferred>,
     pub(super) work: Notify,
-    /// When the engine wants to be woken, nanoseconds since 1970; `u64::MAX` for never.
-    pub(super) wake_at_ns: AtomicU64,
-    pub(super) alarm: Notify,
+    pub(super) alarm: Alarm,
 }
 
 /// A stream, by its address, and a pattern.
@@ -111,8 +109,7 @@ impl EngineHost {
             relieved: Mutex::new(Vec::new()),
             later: Mutex::new(Deferred::new()),
             work: Notify::new(),
-            wake_at_ns: AtomicU64::new(u64::MAX),
-            alarm: Notify::new(),
+            alarm: Alarm::default(),
         })
     }
 }
@@ -174,10 +171,8 @@ impl Host for EngineHost {
         }
     }
 
-    fn wake_at(&self, at_ns: u64) {
-        if self.wake_at_ns.fetch_min(at_ns, Ordering::AcqRel) > at_ns {
-            self.alarm.notify_one();
-        }
+    fn wake_at(&self, at: Deadline) {
+        self.alarm.set_one(at);
     }
 
     fn pump_later(&self, stream: &Arc<Stream>) {

@@ -87,7 +87,7 @@ pub(super) fn accountz(source: &MonitorSource, query: &Query) -> Result<Page, St
     let wanted = query.text("acc");
     let mut accountz = Accountz {
         server_id: source.server_id(),
-        now: time(source.now_ns()),
+        now: time(source.now()),
         system_account: system_name(source),
         accounts: Vec::new(),
         account_detail: None,
@@ -112,7 +112,7 @@ fn detail(source: &MonitorSource, name: &str) -> Result<Detail, String> {
     };
     Ok(Detail {
         account_name: account.name().to_owned(),
-        update_time: time(source.started_ns()),
+        update_time: time(source.started_at()),
         is_system: account.name() == system_name(source),
         expired: false,
         complete: true,
@@ -135,7 +135,7 @@ pub(super) fn accstatz(source: &MonitorSource, query: &Query) -> Result<Page, St
         .filter(|account| with_unused || account.client_count() > 0);
     Ok(Page::json(&Accstatz {
         server_id: source.server_id(),
-        now: time(source.now_ns()),
+        now: time(source.now()),
         account_statz: stats.map(|account| AccountStat::new(account)).collect(),
     }))
 }

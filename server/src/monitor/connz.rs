@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jetkv_go_compat::GoTime;
+use jetkv_jetstream::WallNs;
 use jetkv_protocol::subject;
 use serde::Serialize;
 
@@ -99,9 +100,9 @@ struct Connection {
 
 /// What connections can be sorted by and are not shown as such.
 struct Order {
-    start_ns: u64,
-    last_ns: u64,
-    stop_ns: u64,
+    start: WallNs,
+    last: WallNs,
+    stop: Option<WallNs>,
     rtt_ns: i64,
     user: String,
     account: String,
@@ -213,11 +214,11 @@ impl<'a> Wanted<'a> {
 
 pub(super) fn page(source: &MonitorSource, query: &Query) -> Result<Page, String> {
     let wanted = Wanted::new(query)?;
-    let now_ns = source.now_ns();
+    let now = source.now();
     let page = |server_id, total, connections: Option<Vec<Connection>>| {
         Page::json(&Connz {
             server_id,
-            now: time(now_ns),
+            now: time(now),
             num_connections: connections.as_ref().map_or(0, Vec::len),
             total,
             offset: wanted.offset,
@@ -229,14 +230,14 @@ pub(super) fn page(source: &MonitorSource, query: &Query) -> Result<Page, String
     if !wanted.account.is_empty() && !knows(wanted.account) {
         return Ok(page("", 0, None));
     }
-    let (total, mut connections) = gather(source, &wanted, now_ns);
-    sort(&mut connections, wanted.sort, now_ns);
+    let (total, mut connections) = gather(source, &wanted, now);
+    sort(&mut connections, wanted.sort, now);
     let connections = connections.into_iter().skip(wanted.offset).take(wanted.limit).collect();
     Ok(page(source.server_id(), total, Some(connections)))
 }
 
 /// The connections that are asked for, and how many there are when only the account counts.
-fn gather(source: &MonitorSource, wanted: &Wanted<'_>, now_ns: u64) -> (usize, Vec<Connection>) {
+fn gather(source: &MonitorSource, wanted: &Wanted<'_>, now: WallNs) -> (usize, Vec<Connection>) {
     let mut connections = Vec::new();
     let mut total = 0;
     let mut add = |connection: Connection, subscriptions: &[Arc<Subscription>]| {
@@ -252,7 +253,7 @@ fn gather(source: &MonitorSource, wanted: &Wanted<'_>, now_ns: u64) -> (usize, V
     };
     if wanted.open {
         for client in source.clients() {
-            add(open(&client, now_ns), &client.subscriptions());
+            add(open(&client, now), &client.subscriptions());
         }
     }
     if wanted.closed {
@@ -263,12 +264,9 @@ fn gather(source: &MonitorSource, wanted: &Wanted<'_>, now_ns: u64) -> (usize, V
     (total, connections)
 }
 
-fn sort(connections: &mut [Connection], by: &str, now_ns: u64) {
+fn sort(connections: &mut [Connection], by: &str, now: WallNs) {
     use std::cmp::Reverse;
-    let uptime_ns = |one: &Connection| match one.order.stop_ns {
-        0 => now_ns.saturating_sub(one.order.start_ns),
-        stop_ns => stop_ns.saturating_sub(one.order.start_ns),
-    };
+    let uptime_ns = |one: &Connection| one.order.stop.unwrap_or(now).since(one.order.start);
     connections.sort_by_key(|one| one.cid);
     match by {
         "subs" => connections.sort_by_key(|one| Reverse(one.subscriptions)),
@@ -277,11 +275,11 @@ fn sort(connections: &mut [Connection], by: &str, now_ns: u64) {
         "msgs_from" => connections.sort_by_key(|one| Reverse(one.in_msgs)),
         "bytes_to" => connections.sort_by_key(|one| Reverse(one.out_bytes)),
         "bytes_from" => connections.sort_by_key(|one| Reverse(one.in_bytes)),
-        "last" => connections.sort_by_key(|one| Reverse(one.order.last_ns)),
-        "idle" => connections.sort_by_key(|one| one.order.last_ns),
+        "last" => connections.sort_by_key(|one| Reverse(one.order.last)),
+        "idle" => connections.sort_by_key(|one| one.order.last),
         "uptime" => connections.sort_by_key(|one| uptime_ns(one)),
         "rtt" => connections.sort_by_key(|one| Reverse(one.order.rtt_ns)),
-        "stop" => connections.sort_by_key(|one| Reverse(one.order.stop_ns)),
+        "stop" => connections.sort_by_key(|one| Reverse(one.order.stop)),
         "reason" => connections.sort_by(|a, b| a.reason.cmp(&b.reason)),
         _ => {}
     }
@@ -291,14 +289,13 @@ fn rtt_text(rtt_ns: i64) -> String {
     if rtt_ns == 0 { String::new() } else { GoDuration(rtt_ns).to_string() }
 }
 
-fn open(client: &Client, now_ns: u64) -> Connection {
+fn open(client: &Client, now: WallNs) -> Connection {
     let traffic = client.traffic.counts();
-    let (start_ns, last_ns) = (client.started_ns(), client.last_active_ns());
-    let base =
-        identified(client.id(), client.identity(), client.peer(), (start_ns, last_ns, 0), client.rtt_ns());
+    let moments = (client.started_at(), client.last_active(), None);
+    let base = identified(client.id(), client.identity(), client.peer(), moments, client.rtt_ns());
     Connection {
-        uptime: uptime(between(start_ns, now_ns)),
-        idle: uptime(between(last_ns, now_ns)),
+        uptime: uptime(between(moments.0, now)),
+        idle: uptime(between(moments.1, now)),
         pending_bytes: client.pending_bytes(),
         in_msgs: traffic.in_msgs,
         out_msgs: traffic.out_msgs,
@@ -311,13 +308,13 @@ fn open(client: &Client, now_ns: u64) -> Connection {
 
 fn closed(client: &ClosedClient) -> Connection {
     let traffic = client.traffic;
-    let moments = (client.started_ns, client.last_active_ns, client.stopped_ns);
+    let moments = (client.started_at, client.last_active, Some(client.stopped_at));
     let base = identified(client.id, client.identity.clone(), client.peer, moments, client.rtt_ns);
     Connection {
-        stop: Some(time(client.stopped_ns)),
+        stop: Some(time(client.stopped_at)),
         reason: client.reason.to_string(),
-        uptime: uptime(between(client.started_ns, client.stopped_ns)),
-        idle: uptime(between(client.last_active_ns, client.stopped_ns)),
+        uptime: uptime(between(client.started_at, client.stopped_at)),
+        idle: uptime(between(client.last_active, client.stopped_at)),
         in_msgs: traffic.in_msgs,
         out_msgs: traffic.out_msgs,
         in_bytes: traffic.in_bytes,
@@ -326,12 +323,12 @@ fn closed(client: &ClosedClient) -> Connection {
     }
 }
 
-/// A connection without its counts. The moments are start, last activity and end, in nanoseconds since 1970.
+/// A connection without its counts. The moments are start, last activity and end.
 fn identified(
     cid: u64,
     identity: Identity,
     peer: std::net::SocketAddr,
-    (start_ns, last_ns, stop_ns): (u64, u64, u64),
+    (start, last, stop): (WallNs, WallNs, Option<WallNs>),
     rtt_ns: i64,
 ) -> Connection {
     let account = identity.account.name().to_owned();
@@ -341,8 +338,8 @@ fn identified(
         protocol: "nats",
         ip: peer.ip().to_string(),
         port: peer.port(),
-        start: time(start_ns),
-        last_activity: time(last_ns),
+        start: time(start),
+        last_activity: time(last),
         stop: None,
         reason: String::new(),
         rtt: rtt_text(rtt_ns),
@@ -363,6 +360,6 @@ fn identified(
         subscriptions_list: Vec::new(),
         subscriptions_list_detail: Vec::new(),
         name_tag: String::new(),
-        order: Order { start_ns, last_ns, stop_ns, rtt_ns, user: identity.user, account },
+        order: Order { start, last, stop, rtt_ns, user: identity.user, account },
     }
 }

@@ -252,7 +252,7 @@ impl<'a> Wanted<'a> {
 
 pub(super) fn page(source: &MonitorSource, query: &Query) -> Result<Page, String> {
     let wanted = Wanted::new(query)?;
-    let now = time(source.now_ns());
+    let now = time(source.now());
     let Some(engine) = source.engine() else {
         return Ok(Page::json(&Jsz {
             stats: Stats::default(),

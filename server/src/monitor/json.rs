@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use jetkv_go_compat::GoTime;
+use jetkv_jetstream::WallNs;
 use serde::Serialize;
 
 /// An object without fields.
@@ -13,9 +14,9 @@ pub(super) fn is_default<T: Default + PartialEq>(value: &T) -> bool {
     *value == T::default()
 }
 
-/// A moment, from nanoseconds since 1970.
-pub(super) fn time(ns: u64) -> GoTime {
-    GoTime::from_ns(i64::try_from(ns).unwrap_or(i64::MAX))
+/// A moment as JSON.
+pub(super) fn time(at: WallNs) -> GoTime {
+    GoTime::from_ns(at.ns())
 }
 
 /// A length of time in whole seconds, with days and years: `1d2h3m4s`.
@@ -39,7 +40,7 @@ pub(super) fn uptime(time: Duration) -> String {
     text + &format!("{}s", seconds % 60)
 }
 
-/// The time between two moments, in nanoseconds since 1970.
-pub(super) fn between(from_ns: u64, to_ns: u64) -> Duration {
-    Duration::from_nanos(to_ns.saturating_sub(from_ns))
+/// The time between two moments; none where the clock was set back in between.
+pub(super) fn between(from: WallNs, to: WallNs) -> Duration {
+    Duration::from_nanos(u64::try_from(to.since(from)).unwrap_or(0))
 }

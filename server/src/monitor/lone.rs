@@ -40,7 +40,7 @@ pub(super) fn routez(source: &MonitorSource, query: &Query) -> Result<Page, Stri
     Ok(Page::json(&Routez {
         server_id: source.server_id(),
         server_name: source.server_name(),
-        now: time(source.now_ns()),
+        now: time(source.now()),
         num_routes: 0,
         routes: [],
     }))
@@ -52,7 +52,7 @@ pub(super) fn gatewayz(source: &MonitorSource, query: &Query) -> Result<Page, St
     query.boolean("accs")?;
     Ok(Page::json(&Gatewayz {
         server_id: source.server_id(),
-        now: time(source.now_ns()),
+        now: time(source.now()),
         outbound_gateways: Empty {},
         inbound_gateways: Empty {},
     }))
@@ -61,12 +61,7 @@ pub(super) fn gatewayz(source: &MonitorSource, query: &Query) -> Result<Page, St
 /// `/leafz`.
 pub(super) fn leafz(source: &MonitorSource, query: &Query) -> Result<Page, String> {
     query.boolean("subs")?;
-    Ok(Page::json(&Leafz {
-        server_id: source.server_id(),
-        now: time(source.now_ns()),
-        leafnodes: 0,
-        leafs: [],
-    }))
+    Ok(Page::json(&Leafz { server_id: source.server_id(), now: time(source.now()), leafnodes: 0, leafs: [] }))
 }
 
 /// `/ipqueuesz`: queues between the threads of the server that hold something. Here a message is handled by the thread

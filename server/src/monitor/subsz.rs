@@ -90,7 +90,7 @@ pub(super) fn page(source: &MonitorSource, query: &Query) -> Result<Page, String
     let total = list.len();
     Ok(Page::json(&Subsz {
         server_id: source.server_id(),
-        now: time(source.now_ns()),
+        now: time(source.now()),
         num_subscriptions: count,
         total,
         offset,

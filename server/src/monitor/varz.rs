@@ -123,7 +123,7 @@ pub(super) fn page(source: &MonitorSource, visits: &Visits) -> Page {
     let counts = source.counts();
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let ns = |time: std::time::Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
-    let start = time(source.started_ns());
+    let start = time(source.started_at());
     let (host, port) = source.advertised();
     Page::json(&Varz {
         server_id: source.server_id(),
@@ -161,7 +161,7 @@ pub(super) fn page(source: &MonitorSource, visits: &Visits) -> Page {
             WriteTimeout::Retry => "retry",
         },
         start,
-        now: time(source.now_ns()),
+        now: time(source.now()),
         uptime: uptime(source.uptime()),
         mem: counts.usage.memory_bytes,
         cores,

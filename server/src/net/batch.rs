@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::sync::Arc;
 
 use jetkv_jetstream::stream::Stream;
-use jetkv_jetstream::{AccountId, Outbox};
+use jetkv_jetstream::{AccountId, Outbox, WallNs};
 use smallvec::SmallVec;
 
 use super::client::Client;
@@ -29,8 +29,8 @@ pub(super) struct Bench {
     /// Requests of the JetStream API that wait for the end of the batch to be queued.
     pub requests: Vec<QueuedRequest>,
     pub tally: Tally,
-    /// When a stream last took a message of the batch, nanoseconds since 1970; 0 where none did.
-    pub now_ns: u64,
+    /// When a stream last took a message of the batch, if one did.
+    pub stored_at: Option<WallNs>,
     /// A receiver so full that the sender should wait.
     pub stalling: Option<Arc<Client>>,
 }

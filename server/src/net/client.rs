@@ -8,7 +8,7 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use hashbrown::HashMap;
-use jetkv_jetstream::{AccountId, OutMsg};
+use jetkv_jetstream::{AccountId, OutMsg, WallNs};
 use jetkv_protocol::encode;
 use parking_lot::{Mutex, RwLock};
 
@@ -46,7 +46,7 @@ pub(crate) type DeliverSubject = (AccountId, Box<[u8]>);
 pub struct Client {
     id: u64,
     peer: SocketAddr,
-    started_ns: u64,
+    started_at: WallNs,
     started: Instant,
     out: Outbound,
     subs: Mutex<HashMap<Box<[u8]>, Arc<Subscription>>>,
@@ -60,7 +60,7 @@ pub struct Client {
     trace_options: Mutex<TraceOptions>,
     /// What went through the connection.
     pub traffic: Traffic,
-    last_active_ns: AtomicU64,
+    last_active_ns: AtomicI64,
     rtt_ns: AtomicI64,
     stalls: AtomicU64,
     /// Deliver subjects whose consumers stopped feeding the connection until it has room.
@@ -68,12 +68,12 @@ pub struct Client {
 }
 
 impl Client {
-    pub(super) fn new(id: u64, peer: SocketAddr, out: Outbound, account: Arc<Account>, now_ns: u64) -> Self {
+    pub(super) fn new(id: u64, peer: SocketAddr, out: Outbound, account: Arc<Account>, now: WallNs) -> Self {
         let label = format!("{peer} - cid:{id}");
         Self {
             id,
             peer,
-            started_ns: now_ns,
+            started_at: now,
             started: Instant::now(),
             out,
             subs: Mutex::new(HashMap::new()),
@@ -94,7 +94,7 @@ impl Client {
             traced: AtomicBool::new(false),
             trace_options: Mutex::new(TraceOptions::default()),
             traffic: Traffic::default(),
-            last_active_ns: AtomicU64::new(now_ns),
+            last_active_ns: AtomicI64::new(now.ns()),
             rtt_ns: AtomicI64::new(0),
             stalls: AtomicU64::new(0),
             starved: Mutex::new(Vec::new()),
@@ -111,9 +111,9 @@ impl Client {
         self.peer
     }
 
-    /// When it connected, nanoseconds since 1970.
-    pub fn started_ns(&self) -> u64 {
-        self.started_ns
+    /// When it connected.
+    pub fn started_at(&self) -> WallNs {
+        self.started_at
     }
 
     /// When it connected.
@@ -149,13 +149,13 @@ impl Client {
         self.rtt_ns.store(rtt_ns.max(1), Ordering::Relaxed);
     }
 
-    /// When it last sent or received a message or changed a subscription, nanoseconds since 1970.
-    pub fn last_active_ns(&self) -> u64 {
-        self.last_active_ns.load(Ordering::Relaxed)
+    /// When it last sent or received a message or changed a subscription.
+    pub fn last_active(&self) -> WallNs {
+        WallNs::from_ns(self.last_active_ns.load(Ordering::Relaxed))
     }
 
-    pub(crate) fn set_active(&self, now_ns: u64) {
-        self.last_active_ns.store(now_ns, Ordering::Relaxed);
+    pub(crate) fn set_active(&self, now: WallNs) {
+        self.last_active_ns.store(now.ns(), Ordering::Relaxed);
     }
 
     /// Times that a producer waited for this connection.

@@ -139,7 +139,7 @@ impl Connection {
             peer,
             out,
             Arc::clone(&account),
-            shared.clock.now_ns(),
+            shared.clock.wall(),
         ));
         client.set_traced(TraceOptions::new(&options.log));
         let auth = shared.auth();

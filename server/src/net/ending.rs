@@ -98,15 +98,15 @@ impl Connection {
     }
 
     fn remember(&self, reason: CloseReason, subscriptions: Vec<Arc<Subscription>>) {
-        let stopped_ns = self.shared.clock.now_ns();
-        events::disconnected(&self.shared, &self.client, reason, stopped_ns);
+        let stopped_at = self.shared.clock.wall();
+        events::disconnected(&self.shared, &self.client, reason, stopped_at);
         self.shared.closed.push(ClosedClient {
             id: self.client.id(),
             peer: self.client.peer(),
             identity: self.client.identity(),
-            started_ns: self.client.started_ns(),
-            stopped_ns,
-            last_active_ns: self.client.last_active_ns(),
+            started_at: self.client.started_at(),
+            stopped_at,
+            last_active: self.client.last_active(),
             rtt_ns: self.client.rtt_ns(),
             reason,
             traffic: self.client.traffic.counts(),

@@ -147,8 +147,8 @@ impl Connection {
         let publishes = !bench.streams.is_empty() || bench.has_requests();
         bench.commit(&self.shared, self.jetstream.as_deref());
         if bench.tally.in_msgs > 0 || bench.tally.subscriptions > 0 {
-            let now_ns = std::mem::take(&mut bench.now_ns);
-            self.client.set_active(if now_ns == 0 { self.shared.clock.now_ns() } else { now_ns });
+            let stored_at = bench.stored_at.take();
+            self.client.set_active(stored_at.unwrap_or_else(|| self.shared.clock.wall()));
             self.heard();
         }
         bench.count(&self.shared, &self.account, &self.client);

@@ -102,7 +102,7 @@ impl Connection {
     }
 
     fn route(&mut self, bench: &mut Bench, msg: OutMsg<'_>) -> bool {
-        let Bench { cache, streams, tally, now_ns, stalling, .. } = bench;
+        let Bench { cache, streams, tally, stored_at, stalling, .. } = bench;
         let matches = cache.matches(&self.account, msg.to);
         if matches.is_empty() {
             return false;
@@ -110,7 +110,7 @@ impl Connection {
         let inbound =
             Inbound { subject: msg.subject, reply: msg.reply, headers: msg.headers, payload: msg.payload };
         let routed = route(matches, Origin::Client(&self.client), msg, |stream| {
-            *now_ns = stream.publish(&inbound);
+            *stored_at = Some(stream.publish(&inbound));
             super::batch::touch(streams, stream);
         });
         tally.out_msgs += routed.sent_msgs;

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 
+use jetkv_jetstream::WallNs;
 use parking_lot::Mutex;
 
 use crate::net::{CloseReason, Identity};
@@ -19,12 +20,12 @@ pub struct ClosedClient {
     pub peer: SocketAddr,
     /// Who it was.
     pub identity: Identity,
-    /// When it connected, nanoseconds since 1970.
-    pub started_ns: u64,
-    /// When it ended, nanoseconds since 1970.
-    pub stopped_ns: u64,
-    /// When it last did something, nanoseconds since 1970.
-    pub last_active_ns: u64,
+    /// When it connected.
+    pub started_at: WallNs,
+    /// When it ended.
+    pub stopped_at: WallNs,
+    /// When it last did something.
+    pub last_active: WallNs,
     /// Last round trip, nanoseconds.
     pub rtt_ns: i64,
     /// Why it ended.

@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use jetkv_jetstream::WallNs;
 use rand::RngCore;
 
 /// Prefix byte of a server's public key in text form, `N`.
@@ -24,20 +25,20 @@ pub(crate) struct ServerIdentity {
     pub name: String,
     /// Has the form of a public key for sealing.
     pub xkey: String,
-    /// When it started, nanoseconds since 1970.
-    pub started_ns: u64,
+    /// When it started, by the wall clock.
+    pub started_at: WallNs,
     /// When it started.
     pub started: Instant,
 }
 
 impl ServerIdentity {
-    pub(crate) fn new(name: Option<&str>, now_ns: u64) -> Self {
+    pub(crate) fn new(name: Option<&str>, now: WallNs) -> Self {
         let id = random_key(SERVER_PREFIX);
         Self {
             name: name.map_or_else(|| id.clone(), str::to_owned),
             id,
             xkey: random_key(CURVE_PREFIX),
-            started_ns: now_ns,
+            started_at: now,
             started: Instant::now(),
         }
     }
@@ -96,12 +97,12 @@ mod tests {
 
     #[test]
     fn a_server_has_ids_in_the_form_of_public_keys() {
-        let identity = ServerIdentity::new(None, 1);
+        let identity = ServerIdentity::new(None, WallNs::default());
         assert!(identity.id.starts_with('N') && identity.id.len() == 56, "{}", identity.id);
         assert!(identity.xkey.starts_with('X') && identity.xkey.len() == 56);
         assert_eq!(identity.name, identity.id);
-        assert_ne!(identity.id, ServerIdentity::new(None, 1).id);
-        assert_eq!(ServerIdentity::new(Some("n1"), 1).name, "n1");
+        assert_ne!(identity.id, ServerIdentity::new(None, WallNs::default()).id);
+        assert_eq!(ServerIdentity::new(Some("n1"), WallNs::default()).name, "n1");
         assert_eq!(random_id().len(), EVENT_ID_LEN);
     }
 

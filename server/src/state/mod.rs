@@ -94,7 +94,7 @@ pub(crate) struct Shared {
 
 impl Shared {
     pub(crate) fn new(options: Options, clock: Arc<dyn Clock>) -> Self {
-        let identity = ServerIdentity::new(options.server_name.as_deref(), clock.now_ns());
+        let identity = ServerIdentity::new(options.server_name.as_deref(), clock.wall());
         let limit = usize::try_from(options.limits.max_closed_clients).unwrap_or(0);
         Self {
             auth: ArcSwap::from_pointee(Authenticator::new(&options)),

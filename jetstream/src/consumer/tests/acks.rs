@@ -1,4 +1,5 @@
 use super::bench::{Bench, Left, SECOND};
+use crate::clock::Now;
 use crate::config::Retention;
 
 const EXPLICIT: &str =
@@ -230,7 +231,7 @@ fn state_survives_and_what_waited_comes_again() {
     let (config, state) = {
         let slot = bench.consumers.by_name(b"C").unwrap();
         let consumer = bench.consumers.get(slot).unwrap();
-        (consumer.config.clone(), consumer.state())
+        (consumer.config.clone(), consumer.state(&Now::new(bench.clock.clone())))
     };
     let state = crate::store::consumer_state::ConsumerState::decode(&state.encode()).unwrap();
     bench.consumers = crate::consumer::Consumers::default();

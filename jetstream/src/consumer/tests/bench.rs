@@ -1,6 +1,7 @@
 //! A stream reduced to what its consumers see of it.
 
 use crate::api::ApiError;
+use crate::clock::{Clock as _, Deadline, ManualClock, Now, WallNs};
 use crate::config::{ConsumerAction, ConsumerConfig, Retention, StreamConfig};
 use crate::consumer::{ConsumerInfo, ConsumerSettings, Consumers};
 use crate::host::{AccountId, Delivery, Host, OutMsg};
@@ -34,7 +35,7 @@ impl Host for Listeners {
 
     fn stream_subject(&self, _: &Arc<Stream>, _: &[u8], _: bool) {}
 
-    fn wake_at(&self, _: u64) {}
+    fn wake_at(&self, _: Deadline) {}
 
     fn pump_later(&self, _: &Arc<Stream>) {}
 
@@ -74,11 +75,16 @@ pub(super) struct Bench {
     pub(super) outbox: Outbox,
     pub(super) listeners: Listeners,
     pub(super) config: StreamConfig,
-    pub(super) now_ns: u64,
+    pub(super) clock: Arc<ManualClock>,
+    now: Now,
 }
 
 impl Bench {
     pub(super) fn new() -> Self {
+        Self::at(Arc::new(ManualClock::new(WallNs::from_ns(1_700_000_000 * SECOND as i64))))
+    }
+
+    pub(super) fn at(clock: Arc<ManualClock>) -> Self {
         let config = StreamConfig {
             name: "S".into(),
             subjects: vec!["s.>".into()],
@@ -94,7 +100,8 @@ impl Bench {
             outbox: Outbox::new(),
             listeners: Listeners::default(),
             config,
-            now_ns: 1_700_000_000 * SECOND,
+            now: Now::new(clock.clone()),
+            clock,
         }
     }
 
@@ -105,13 +112,14 @@ impl Bench {
     }
 
     pub(super) fn with<R>(&mut self, act: impl FnOnce(&mut Consumers, &mut StreamCtx<'_>) -> R) -> R {
+        self.now.renew();
         let mut ctx = StreamCtx {
             account: AccountId(1),
             config: &self.config,
             store: &mut self.store,
             outbox: &mut self.outbox,
             host: &self.listeners,
-            now_ns: self.now_ns,
+            now: &self.now,
         };
         act(&mut self.consumers, &mut ctx)
     }
@@ -187,7 +195,7 @@ impl Bench {
     fn store_with(&mut self, subject: &str, headers: &str, payload: &str) -> u64 {
         let msg = Msg {
             seq: self.store.state().last_seq + 1,
-            ts_ns: self.now_ns as i64,
+            ts_ns: self.clock.wall().ns(),
             subject: subject.as_bytes(),
             headers: headers.as_bytes(),
             payload: payload.as_bytes(),
@@ -230,13 +238,23 @@ impl Bench {
     }
 
     pub(super) fn advance(&mut self, by_ns: u64) {
-        let until_ns = self.now_ns + by_ns;
-        while let Some(at_ns) = self.consumers.next_deadline().filter(|at_ns| *at_ns <= until_ns) {
-            self.now_ns = self.now_ns.max(at_ns);
-            self.with(|consumers, ctx| consumers.tick(ctx));
-            self.pump();
+        let until = self.clock.elapsed().plus(by_ns);
+        loop {
+            let next = self.consumers.next_deadlines();
+            let (now, wall) = (self.clock.elapsed(), self.clock.wall());
+            let by_wall = next.wall.map(|at| now.plus(u64::try_from(at.since(wall)).unwrap_or(0)));
+            let at = by_wall.into_iter().chain(next.elapsed).min();
+            let Some(at) = at.filter(|at| *at <= until) else { break };
+            self.clock.advance_ns(at.since(now));
+            self.tick();
         }
-        self.now_ns = until_ns;
+        self.clock.advance_ns(until.since(self.clock.elapsed()));
+    }
+
+    /// Does what is due.
+    pub(super) fn tick(&mut self) {
+        self.with(|consumers, ctx| consumers.tick(ctx));
+        self.pump();
     }
 
     /// What left since the last call.

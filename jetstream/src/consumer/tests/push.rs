@@ -1,4 +1,5 @@
 use super::bench::{Bench, SECOND};
+use crate::clock::{Clock as _, Deadlines};
 
 #[test]
 fn a_watcher_gets_what_is_there_and_then_what_comes_each_once_and_in_order() {
@@ -67,7 +68,7 @@ fn every_deliver_policy_starts_where_it_says() {
         bench.listen("d");
         for payload in ["1", "2", "3"] {
             bench.publish("s.a", payload);
-            bench.now_ns += SECOND;
+            bench.clock.advance_ns(SECOND);
         }
         bench.create(&format!(r#"{{"deliver_subject":"d",{policy}}}"#)).unwrap();
         bench.publish("s.a", "4");
@@ -105,7 +106,7 @@ fn an_ephemeral_consumer_goes_with_its_timers_when_interest_stays_away() {
     bench.left();
     bench.advance(6 * SECOND);
     assert!(!bench.consumers.contains("C"));
-    assert_eq!(bench.consumers.next_deadline(), None, "no timer is left behind");
+    assert_eq!(bench.consumers.next_deadlines(), Deadlines::default(), "no timer is left behind");
     let left = bench.left();
     let deleted: Vec<_> = left.iter().filter(|msg| msg.to.starts_with("$JS.EVENT")).collect();
     assert_eq!(deleted.len(), 1);
@@ -191,7 +192,7 @@ fn original_replay_keeps_the_intervals_until_it_has_caught_up() {
     let mut bench = Bench::new();
     for payload in ["1", "2", "3"] {
         bench.publish("s.a", payload);
-        bench.now_ns += 10 * SECOND;
+        bench.clock.advance_ns(10 * SECOND);
     }
     bench.listen("d");
     bench.create(r#"{"deliver_subject":"d","replay_policy":"original"}"#).unwrap();
@@ -202,7 +203,7 @@ fn original_replay_keeps_the_intervals_until_it_has_caught_up() {
     assert_eq!(bench.payloads(), ["2"]);
     bench.advance(10 * SECOND);
     assert_eq!(bench.payloads(), ["3"]);
-    bench.now_ns += 60 * SECOND;
+    bench.clock.advance_ns(60 * SECOND);
     bench.publish("s.a", "4");
     assert_eq!(bench.payloads(), ["4"]);
 }
@@ -212,13 +213,13 @@ fn a_paused_consumer_goes_on_by_itself() {
     let mut bench = Bench::new();
     bench.listen("d");
     bench.create(r#"{"deliver_subject":"d","name":"C"}"#).unwrap();
-    let until = jetkv_go_compat::GoTime::from_ns((bench.now_ns + 10 * SECOND) as i64);
+    let until = jetkv_go_compat::GoTime::from_ns(bench.clock.wall().plus(10 * SECOND as i64).ns());
     assert!(bench.with(|consumers, ctx| consumers.pause(ctx, "C", Some(until))).unwrap());
     bench.publish("s.a", "1");
     bench.advance(9 * SECOND);
     assert!(bench.left().is_empty());
     let info = bench.info("C");
-    assert_eq!((info.paused, info.pause_remaining_ns), (true, SECOND));
+    assert_eq!((info.paused, info.pause_remaining_ns), (true, SECOND as i64));
     bench.advance(SECOND);
     assert_eq!(bench.payloads(), ["1"]);
 }

@@ -17,6 +17,7 @@ use super::scan::{Damage, Found, Scan};
 use super::seqset::SeqSet;
 use super::undo::{Undo, hold};
 use super::{Durability, FileOptions, FileStore};
+use crate::clock::WallNs;
 use crate::disk::DirEntry;
 use crate::store::index::SubjectIndex;
 use crate::store::{StoreError, StoreState};
@@ -469,7 +470,7 @@ impl FileStore {
 /// When the message expires by its own header.
 fn expiry_ns(record: &Record<'_>) -> Option<i64> {
     let value = Headers::new(record.headers).get(b"Nats-TTL")?;
-    parse_ttl(value)?.expiry_ns(record.ts_ns)
+    parse_ttl(value)?.expiry(record.ts_ns).map(WallNs::ns)
 }
 
 /// Files beside the blocks that are of no use any more.
