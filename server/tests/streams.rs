@@ -4,11 +4,13 @@
 
 mod common;
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use common::{Wire, options, start};
+use common::{Wire, eventually, options, start};
 use jetkv::Server;
 use jetkv::options::{AccountJetStreamLimits, AccountOptions, Options, UserOptions};
+use jetkv_jetstream::{ManualClock, WallNs};
 use tempfile::TempDir;
 
 fn with_streams() -> (TempDir, Options) {
@@ -90,7 +92,7 @@ fn what_a_consumer_delivers_to_the_subject_of_a_stream_enters_that_stream() {
     assert!(!answer.contains("\"error\""), "{answer}");
     wire.send("PUB kv.x 5\r\nhello\r\nPING\r\n");
     wire.expect("PONG\r\n");
-    common::eventually("the message is in the other stream", || {
+    eventually("the message is in the other stream", || {
         wire.send("PUB $JS.API.STREAM.INFO.COPY r 0\r\n\r\n");
         assert!(wire.line().starts_with("MSG r 1 "));
         wire.line().contains("\"messages\":1,")
@@ -153,7 +155,7 @@ fn a_slow_watcher_is_fed_as_fast_as_it_reads_and_gets_everything() {
     watcher.send(&format!("SUB w 1\r\nPUB $JS.API.CONSUMER.CREATE.KV none {}\r\n{config}\r\n", config.len()));
     // The socket takes some megabytes; what is beyond stays in the stream until the watcher reads.
     let pending = || server.monitor().clients().iter().map(|client| client.pending_bytes()).max().unwrap();
-    common::eventually("the watcher is being fed", || pending() > 500_000);
+    eventually("the watcher is being fed", || pending() > 500_000);
     assert!(pending() < 4 << 20, "{}", pending());
     for at in 0..COUNT {
         let line = watcher.line();
@@ -212,4 +214,33 @@ fn what_several_connections_publish_is_acknowledged_while_others_keep_the_thread
         done.store(true, Ordering::Relaxed);
         assert!(results.iter().all(Result::is_ok), "every acknowledgement arrived");
     });
+}
+
+#[test]
+fn a_clock_that_is_moved_wakes_the_timers_by_itself() {
+    let (_directory, options) = with_streams();
+    let clock = Arc::new(ManualClock::new(WallNs::from_ns(1_700_000_000_000_000_000)));
+    let server = Server::start_with_clock(options, clock.clone()).unwrap();
+    let mut wire = Wire::client(&server);
+    create(&mut wire, "KV", "\"kv.>\"");
+    let consumer = r#"{"stream_name":"KV","config":{"durable_name":"C","ack_policy":"explicit"}}"#;
+    let pull = r#"{"expires":5000000000}"#;
+    wire.send(&format!(
+        "SUB c 1\r\nPUB $JS.API.CONSUMER.DURABLE.CREATE.KV.C c {}\r\n{consumer}\r\n",
+        consumer.len()
+    ));
+    assert!(wire.line().starts_with("MSG c 1 "));
+    assert!(wire.line().contains("\"name\":\"C\""));
+    wire.send(&format!("SUB p 2\r\nPUB $JS.API.CONSUMER.MSG.NEXT.KV.C p {}\r\n{pull}\r\n", pull.len()));
+    let mut waits = || {
+        wire.send("PUB $JS.API.CONSUMER.INFO.KV.C c 0\r\n\r\n");
+        assert!(wire.line().starts_with("MSG c 1 "));
+        wire.line().contains("\"num_waiting\":1")
+    };
+    eventually("the request waits", &mut waits);
+    // Set back, and long after: it is the time that passes which counts.
+    clock.step_wall_ns(-3_600_000_000_000);
+    clock.advance_elapsed_ns(5_000_000_000);
+    assert!(wire.line().starts_with("HMSG p 2 "));
+    assert_eq!(wire.line(), "NATS/1.0 408 Request Timeout");
 }
