@@ -142,14 +142,16 @@ impl Consumer {
     fn write_reply(&self, reply: &mut Vec<u8>, msg: &Msg<'_>, deliveries: u64, still_pending: u64) {
         reply.clear();
         reply.extend_from_slice(&self.ack_prefix);
-        let time = u64::try_from(msg.ts_ns).unwrap_or(0);
-        for (at, number) in [deliveries, msg.seq, self.next_dseq, time, still_pending].into_iter().enumerate()
-        {
-            if at > 0 {
-                reply.push(b'.');
-            }
+        for number in [deliveries, msg.seq, self.next_dseq] {
             write_number(reply, number);
+            reply.push(b'.');
         }
+        if msg.ts_ns < 0 {
+            reply.push(b'-');
+        }
+        write_number(reply, msg.ts_ns.unsigned_abs());
+        reply.push(b'.');
+        write_number(reply, still_pending);
     }
 }
 

@@ -64,8 +64,8 @@ impl Left {
 
     /// Deliveries, stream sequence, consumer sequence and pending count of a delivery.
     pub(super) fn meta(&self) -> (u64, u64, u64, u64) {
-        let parts: Vec<u64> = self.reply.split('.').skip(4).map(|part| part.parse().unwrap()).collect();
-        (parts[0], parts[1], parts[2], parts[4])
+        let part = |at: usize| self.reply.split('.').nth(4 + at).unwrap().parse().unwrap();
+        (part(0), part(1), part(2), part(4))
     }
 }
 

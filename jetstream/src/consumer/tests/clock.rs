@@ -175,6 +175,8 @@ fn clocks_outside_of_what_is_counted_stop_nothing() {
         bench.next("C", "r", r#"{"batch":2,"expires":40000000000}"#);
         let delivered = bench.left();
         assert_eq!(delivered.len(), 2, "{wall:?}");
+        let stamp = format!(".{}.0", wall.ns());
+        assert!(delivered.iter().all(|left| left.reply.ends_with(&stamp)), "{delivered:?}");
         bench.advance(30 * SECOND);
         let again = bench.left();
         assert_eq!(again.iter().filter(|left| left.to == "r").map(Left::meta).next(), Some((2, 1, 2, 0)));
