@@ -274,3 +274,49 @@ fn directories_of_older_servers_open_as_in_the_newest() {
     assert!(seen >= VERSIONS.len(), "only {seen} fixtures");
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
+
+/// Lines about streams and their messages.
+fn streams_of(description: &str) -> String {
+    let lines = description.lines().filter(|line| !line.starts_with("  consumer"));
+    lines.map(|line| format!("{line}\n")).collect()
+}
+
+#[test]
+fn what_was_put_into_them_is_there_for_the_newest_server_and_what_was_removed_is_not() {
+    let Some(judge) = oracle_program() else { return };
+    for (fixture, in_order) in [("2.8.4-stopped", false), ("2.9.25-stopped", false), ("2.9.25-stopped", true)]
+    {
+        let fixture_dir = fixtures().join(fixture);
+        let expected = std::fs::read_to_string(fixture_dir.join("expected.txt")).unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        copy_dir(&fixture_dir.join("streams"), &dir.path().join(STREAMS_DIR));
+        let config = EngineConfig { store_dir: Some(dir.path().to_owned()), ..EngineConfig::default() };
+        let clock = Arc::new(ManualClock::new(WallNs::from_ns(latest_ns(&expected) + 1_000_000_000)));
+        let engine = TestEngine::on(config, clock).unwrap();
+        let names: Vec<&str> = expected
+            .lines()
+            .filter(|line| !line.starts_with(' '))
+            .map(|line| line.split(':').next().unwrap())
+            .collect();
+        for name in names {
+            let subject = match name {
+                "KV_b" => "$KV.b.new".to_owned(),
+                "OBJ_o" => "$O.o.C.new".to_owned(),
+                name => format!("{name}.new"),
+            };
+            let answer = engine.publish(&subject, &[], "new");
+            assert!(answer.contains("\"seq\""), "{fixture}, {name}: {answer}");
+        }
+        let ours = described(&engine);
+        if in_order {
+            engine.engine.shutdown();
+        }
+        drop(engine);
+        let server = Oracle::start(&judge, dir.path());
+        let mut client = server.connect();
+        let theirs = describe(&mut |subject, body| client.api(subject, body));
+        server.stop();
+        let wrong = differences(&streams_of(&theirs), &streams_of(&ours));
+        assert!(wrong.is_empty(), "{fixture}, in order {in_order}:\n{}", wrong.join("\n"));
+    }
+}

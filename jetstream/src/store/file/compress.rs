@@ -8,7 +8,7 @@ use std::io::{Read, Write};
 
 const MAGIC: &[u8; 4] = b"cmp\x01";
 /// A block never comes near this; what is longer is damage.
-const CONTENT_LEN_MAX: u64 = 1 << 30;
+const CONTENT_LEN_MAX: u64 = 256 << 20;
 /// How an S2 stream begins.
 const STREAM_ID: &[u8; 10] = b"\xff\x06\0\0S2sTwO";
 /// Kinds of the chunks of an S2 stream that hold content.

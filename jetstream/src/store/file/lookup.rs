@@ -5,7 +5,7 @@ use super::FileStore;
 use super::block::Block;
 use super::files::{StreamFiles, io_error};
 use super::log::Log;
-use super::read::Reader;
+use super::read::{Reader, content};
 use super::record::{Kind, Record, parse};
 use super::table::Place;
 use crate::filter::Filter;
@@ -123,8 +123,15 @@ impl FileStore {
         let Some((position, place)) = self.place(seq) else { return String::new() };
         let Some(block) = self.blocks.get_mut(position) else { return String::new() };
         let (index, offset) = (block.index, u64::from(place.offset));
-        let mut bytes = vec![0; place.len as usize];
-        if !block.compressed {
+        let mut bytes = Vec::new();
+        if block.compressed {
+            let start = usize::try_from(offset).unwrap_or(usize::MAX);
+            let found = content(&self.files, index).ok().flatten();
+            let found = found.as_ref().and_then(|found| found.bytes.get(start..));
+            bytes
+                .extend_from_slice(found.and_then(|rest| rest.get(..place.len as usize)).unwrap_or_default());
+        } else {
+            bytes.resize(place.len as usize, 0);
             let file = self.reader.get_mut().handle(&self.files, index, false);
             let got = file.and_then(|file| file.read_at(&mut bytes, offset)).unwrap_or(0);
             bytes.truncate(got);
