@@ -14,7 +14,8 @@ use std::ops::{ControlFlow, Range};
 /// Where a pattern stands: its number, and how many of its bytes are behind.
 type State = (usize, usize);
 
-/// Stale states on the stack, beside as many as there are patterns that go on, before they are cleared away.
+/// Stale states on the stack are cleared away after so many bytes, where there are more than [`STALE_MAX`].
+const STALE_BYTES_MAX: usize = 16;
 const STALE_MAX: usize = 64;
 
 /// What one more byte of a subject does to a pattern.
@@ -115,13 +116,15 @@ impl<'f> Follow<'f> {
     fn bytes(&mut self, from: At, bytes: &[u8]) -> Option<At> {
         let base = self.states.len();
         let mut at = from;
-        for byte in bytes {
-            if matches!(at, At::Any) {
-                break;
+        for part in bytes.chunks(STALE_BYTES_MAX) {
+            for byte in part {
+                if matches!(at, At::Any) {
+                    return Some(at);
+                }
+                at = self.byte(&at, *byte)?;
             }
-            at = self.byte(&at, *byte)?;
             if let At::States(range) = &mut at
-                && range.start > base + range.len() + STALE_MAX
+                && range.start > base + STALE_MAX
             {
                 self.states.drain(base..range.start);
                 *range = base..self.states.len();
