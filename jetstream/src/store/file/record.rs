@@ -62,6 +62,12 @@ pub(super) fn claimed_len(bytes: &[u8]) -> Option<usize> {
     (EMPTY_LEN..=LEN_MAX).contains(&len).then_some(len)
 }
 
+/// Sequence that the record at the beginning of `bytes` claims; 0 where there is none.
+pub(super) fn claimed_seq(bytes: &[u8]) -> u64 {
+    let seq = bytes.get(4..12).and_then(|bytes| bytes.try_into().ok());
+    seq.map_or(0, u64::from_le_bytes) & !(ERASED_BIT | TOMBSTONE_BIT)
+}
+
 /// The record at the beginning of `bytes`, its checksum not looked at; `None` where there is no whole record.
 pub(super) fn parse(bytes: &[u8]) -> Option<Record<'_>> {
     let len = claimed_len(bytes)?;

@@ -1,7 +1,7 @@
 //! Reading all records of a block in order, past damage.
 #![warn(clippy::indexing_slicing)]
 
-use super::record::{ChecksumKey, EMPTY_LEN, Kind, Record, claimed_len, parse};
+use super::record::{ChecksumKey, EMPTY_LEN, Kind, Record, claimed_len, claimed_seq, parse};
 use std::ops::Range;
 
 /// While looking for the end of damage, a record whose sequence is this far above the one before is not believed.
@@ -78,11 +78,17 @@ impl<'a> Scan<'a> {
         if let Some(next) = claimed.filter(|next| *next == end || self.valid_at(*next).is_some()) {
             return next;
         }
-        // Candidates are judged by their fields before the checksum is computed: most offsets fail at once.
+        // Candidates are judged by their fields before the checksum is computed: most offsets fail at once, by length
+        // or sequence.
+        let seq_max = self.last_seq.saturating_add(SEQ_JUMP_MAX);
         for offset in start + 1..=end.saturating_sub(EMPTY_LEN) {
-            let seq_max = self.last_seq.saturating_add(SEQ_JUMP_MAX);
-            let record = self.content.get(offset..).and_then(parse);
-            if !record.is_some_and(|record| is_plausible(&record, seq_max)) {
+            let Some(bytes) = self.content.get(offset..) else { break };
+            let fits = claimed_len(bytes).is_some_and(|len| len <= bytes.len());
+            if !fits || !(1..=seq_max).contains(&claimed_seq(bytes)) {
+                continue;
+            }
+            let record = parse(bytes);
+            if !record.is_some_and(|record| is_plausible(&record)) {
                 continue;
             }
             if self.gave_up() {
@@ -97,15 +103,14 @@ impl<'a> Scan<'a> {
 }
 
 /// Whether fields are those of a record, before its checksum is looked at.
-fn is_plausible(record: &Record<'_>, seq_max: u64) -> bool {
+fn is_plausible(record: &Record<'_>) -> bool {
     let has_subject = !record.subject.is_empty();
-    let subject_fits = match record.kind {
+    match record.kind {
         Kind::Message => has_subject && !record.subject.iter().any(|byte| b"\0\t\n\r ".contains(byte)),
         // What was erased in its place keeps the length of its subject.
         Kind::Erased => true,
         Kind::Tombstone => !has_subject,
-    };
-    record.seq != 0 && record.seq <= seq_max && subject_fits
+    }
 }
 
 impl<'a> Iterator for Scan<'a> {
