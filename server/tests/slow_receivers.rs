@@ -131,3 +131,24 @@ fn a_late_write_is_tried_again_as_long_as_it_gets_on() {
     });
     drop(stuck);
 }
+
+#[test]
+fn receivers_that_do_not_read_cost_one_that_does_nothing() {
+    const STUCK: usize = 40;
+    const BYTES: usize = 24 << 20;
+    let server = server(LimitOptions { max_pending_bytes: 1 << 20, ..LimitOptions::default() });
+    let mut stuck: Vec<_> = (0..STUCK / 2).map(|_| listener(&server)).collect();
+    let mut healthy = listener(&server);
+    stuck.extend((0..STUCK / 2).map(|_| listener(&server)));
+    let reading = std::thread::spawn(move || {
+        let line = format!("MSG foo 1 {MESSAGE_BYTES}");
+        for _ in 0..BYTES / MESSAGE_BYTES {
+            // PING comes in between where it takes longer.
+            while healthy.line() != line {}
+            healthy.line();
+        }
+    });
+    flood(&mut Wire::client(&server), BYTES);
+    reading.join().unwrap();
+    eventually("those that do not read are cut", || server.monitor().counts().slow_consumers == STUCK as u64);
+}

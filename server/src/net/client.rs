@@ -313,6 +313,11 @@ impl Client {
         self.out.set_limits(limits);
     }
 
+    /// How long a producer waits for it at most that sent so many bytes with one read.
+    pub(super) fn stall_time(&self, read_bytes: usize) -> Duration {
+        self.out.stall_time(read_bytes)
+    }
+
     pub(crate) fn is_stalling(&self) -> bool {
         self.out.is_stalling()
     }

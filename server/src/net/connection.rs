@@ -35,8 +35,6 @@ use crate::state::{Entrance, Shared};
 
 /// Reads that fill the buffer after which other connections of the thread get their turn.
 const FULL_READS_MAX: u32 = 4;
-/// Longest time that a producer waits for a connection that is filling up, per read.
-const STALL_MAX: Duration = Duration::from_millis(10);
 /// Time between two looks at a connection that a producer waits for.
 const STALL_LOOK: Duration = Duration::from_millis(2);
 
@@ -80,6 +78,8 @@ pub(super) struct Connection {
     need: usize,
     stalled_until: Option<Instant>,
     full_reads: u32,
+    /// What the last read brought.
+    read_bytes: usize,
     timer: Pin<Box<Sleep>>,
     /// Whether the timer knows this task, and wakes it.
     timer_waits: bool,
@@ -176,6 +176,7 @@ impl Connection {
             need: 0,
             stalled_until: None,
             full_reads: 0,
+            read_bytes: 0,
             timer,
             timer_waits: false,
             client,
@@ -368,6 +369,7 @@ impl Connection {
 
     /// Counts `count` bytes that were read behind `before` others, all of which a batch was made of.
     fn count_read(&mut self, batch: &Batch, count: usize, before: usize) {
+        self.read_bytes = count;
         let stops_at = batch.stopped_at.saturating_sub(before);
         self.left_unread = batch.stopped.is_some() && self.read_size.leaves_some(count, stops_at);
         self.read_size.came(count);
@@ -395,7 +397,7 @@ impl Connection {
         if let Some(receiver) = &self.stalling {
             receiver.count_stall();
             self.shared.counters.count_stall();
-            self.stalled_until = Some(Instant::now() + STALL_MAX);
+            self.stalled_until = Some(Instant::now() + receiver.stall_time(self.read_bytes));
         }
         if self.full_reads >= FULL_READS_MAX {
             self.full_reads = 0;

@@ -19,6 +19,12 @@ use crate::options::{LimitOptions, WriteTimeout};
 /// Pending bytes from which the stream engine is told to stop feeding the connection.
 const PRESSURE_BYTES: usize = 1 << 20;
 
+/// Shortest and longest time for which a producer waits, after one read, for a connection that does not recover.
+const STALL_MIN: Duration = Duration::from_millis(10);
+const STALL_MAX: Duration = Duration::from_millis(100);
+/// Time in which a receiver on a busy machine gets its turn: producers leave it as much before they fill it to its end.
+const TURN_MAX: Duration = Duration::from_millis(400);
+
 /// Limits on what may wait.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct OutboundLimits {
@@ -201,6 +207,11 @@ impl Outbound {
         state.pressured = true;
         let stalls = state.is_stalling() && !state.limits.drops_when_stalling;
         (if stalls { Queued::Stalling } else { Queued::Pressured }, marked)
+    }
+
+    /// How long a producer waits for this connection at most that sent so many bytes with one read.
+    pub(crate) fn stall_time(&self, read_bytes: usize) -> Duration {
+        stall_time(self.state.lock().limits.max_pending_bytes, read_bytes)
     }
 
     /// Whether producers should still wait for this connection.
@@ -421,7 +432,35 @@ impl State {
     }
 }
 
+/// Longest wait for a receiver that may have so much waiting, after a read of so many bytes for it.
+///
+/// It is ten milliseconds as on nats-server v2.15.2, and more where the limit is small: else a few reads would take it from
+/// where producers begin to wait to its end, in less time than a busy machine needs to give a healthy receiver its turn.
+fn stall_time(max_pending_bytes: usize, read_bytes: usize) -> Duration {
+    let room_bytes = (max_pending_bytes / 4).max(1);
+    let share = read_bytes.min(room_bytes) as f64 / room_bytes as f64;
+    TURN_MAX.mul_f64(share).clamp(STALL_MIN, STALL_MAX)
+}
+
 fn recycled(mut chunk: Vec<u8>) -> Vec<u8> {
     chunk.clear();
     chunk
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_receiver_gets_its_turn_before_reads_fill_it_to_the_end() {
+        const READ_BYTES: usize = buffers::READ_BUFFER_BYTES;
+        assert_eq!(stall_time(64 << 20, READ_BYTES), STALL_MIN, "as on nats-server");
+        for max_pending_bytes in [1 << 20, 4 << 20, 64 << 20] {
+            let reads = u32::try_from(max_pending_bytes / 4 / READ_BYTES).unwrap();
+            let total = stall_time(max_pending_bytes, READ_BYTES) * reads;
+            assert!(total >= TURN_MAX, "{max_pending_bytes}: {total:?}");
+        }
+        assert_eq!(stall_time(1000, READ_BYTES), STALL_MAX, "no producer waits for long");
+        assert_eq!(stall_time(0, 0), STALL_MIN);
+    }
 }

@@ -117,8 +117,10 @@ fn give(
     match queued {
         Queued::Closed | Queued::Overflowed => return false,
         Queued::Waiting => {}
+        // Who has to be waited for stays known, whoever else is filling up.
+        Queued::Pressured if routed.stalling => {}
         Queued::Pressured | Queued::Stalling => {
-            routed.stalling |= queued == Queued::Stalling;
+            routed.stalling = queued == Queued::Stalling;
             routed.pressured = Some(Arc::clone(client));
         }
     }
