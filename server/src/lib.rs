@@ -9,6 +9,7 @@ pub mod interfaces;
 mod jetstream;
 mod lifecycle;
 pub mod log;
+mod machine;
 pub mod monitor;
 pub mod net;
 pub mod options;

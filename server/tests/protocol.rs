@@ -13,7 +13,7 @@ fn info_comes_first_and_again_after_the_first_ping() {
     let mut wire = Wire::open(&server);
     let first: serde_json::Value = serde_json::from_str(wire.line().strip_prefix("INFO ").unwrap()).unwrap();
     assert_eq!(first["port"], server.client_address().port());
-    assert_eq!(first["client_id"], 1);
+    assert_eq!(first["client_id"], 5);
     assert_eq!(first["client_ip"], "127.0.0.1");
     assert_eq!(first["max_payload"], 1_048_576);
     assert_eq!(first["proto"], 1);

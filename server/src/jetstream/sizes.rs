@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use jetkv_jetstream::{EngineConfig, EngineSettings, SyncPolicy};
 
+use crate::machine;
 use crate::options::{JetStreamOptions, Options};
 use crate::state::Shared;
 
@@ -65,15 +66,12 @@ pub(super) fn reloaded_settings(old: &EngineSettings, options: &Options) -> Engi
     settings
 }
 
-/// What is configured, else three quarters of the machine's memory.
+/// What is configured, else three quarters of the memory that this process may use.
 fn memory_limit_bytes(options: &JetStreamOptions) -> i64 {
     if options.max_memory_bytes >= 0 {
         return options.max_memory_bytes;
     }
-    let info = rustix::system::sysinfo();
-    #[expect(clippy::useless_conversion, reason = "the width of the field differs between platforms")]
-    let total = u64::from(info.totalram).saturating_mul(u64::from(info.mem_unit));
-    three_quarters(total)
+    three_quarters(machine::memory_bytes())
 }
 
 /// What is configured, else three quarters of what is free where streams are kept.

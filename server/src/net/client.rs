@@ -101,7 +101,7 @@ impl Client {
         }
     }
 
-    /// Its number, from 1, never used twice by one server.
+    /// Its number, never used twice by one server.
     pub fn id(&self) -> u64 {
         self.id
     }

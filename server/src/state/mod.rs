@@ -29,6 +29,9 @@ use crate::net::Client;
 use crate::options::Options;
 use crate::router::Accounts;
 
+/// Numbers of clients that nats-server v2.15.2 gives to parts of its own before the first connection comes (observed).
+const OWN_CLIENTS: u64 = 4;
+
 /// What a server is up to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Phase {
@@ -103,7 +106,7 @@ impl Shared {
             clients: Mutex::new(HashMap::new()),
             tasks: Mutex::new(0),
             tasks_ended: Condvar::new(),
-            next_client: AtomicU64::new(0),
+            next_client: AtomicU64::new(OWN_CLIENTS),
             counters: Counters::default(),
             clock,
             jetstream: RwLock::new(None),
