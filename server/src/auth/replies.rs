@@ -42,8 +42,12 @@ impl ReplyGrants {
         Self { max, expires, grants: HashMap::new(), since_prune: 0, pruned_at: Instant::now() }
     }
 
-    /// A request with this reply subject was delivered.
+    /// A request with this reply subject was delivered. Where an answer to it is allowed already, as when it arrives on a
+    /// second subscription, that uses one answer up and allows no more (nats-server v2.15.2, observed).
     pub(super) fn grant(&mut self, reply: &[u8]) {
+        if self.take(reply) {
+            return;
+        }
         let now = Instant::now();
         self.grants.insert(reply.into(), Grant { since: now, used: 0 });
         self.since_prune += 1;
@@ -87,6 +91,16 @@ mod tests {
         grants.grant(b"inbox");
         assert!(grants.take(b"inbox") && grants.take(b"inbox"));
         assert!(!grants.take(b"inbox") && !grants.take(b"inbox"));
+    }
+
+    #[test]
+    fn a_request_that_arrives_twice_uses_an_answer_up() {
+        for (max, answers) in [(1, 0), (2, 1), (3, 2)] {
+            let mut grants = ReplyGrants::new(ResponsePermission { max_messages: max, expires_ns: -1 });
+            grants.grant(b"inbox");
+            grants.grant(b"inbox");
+            assert_eq!((0..5).take_while(|_| grants.take(b"inbox")).count(), answers, "of {max}");
+        }
     }
 
     #[test]
