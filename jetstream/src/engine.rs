@@ -338,10 +338,17 @@ impl Engine {
         self.world.timers.next()
     }
 
-    /// Writes and closes every store. Later publishes go unanswered, as on a nats-server that is going down.
+    /// Writes and closes every store. Pull requests that wait are answered with what is left of them. Later publishes go
+    /// unanswered, as on a nats-server that is going down; nobody hears that nobody listens before all answers have left.
     pub fn shutdown(&self) {
-        let accounts: Vec<AccountId> = self.accounts.read().keys().copied().collect();
-        for id in accounts {
+        let accounts: Vec<(AccountId, Arc<Account>)> =
+            self.accounts.read().iter().map(|(id, account)| (*id, Arc::clone(account))).collect();
+        for (_, account) in &accounts {
+            for stream in account.streams() {
+                stream.shut_down(&*self.world.host);
+            }
+        }
+        for (id, _) in accounts {
             self.disable_account(id);
         }
     }

@@ -15,6 +15,7 @@ use crate::stream::{Inbound, Stream};
 use parking_lot::Mutex;
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 /// A message that left the engine.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -56,6 +57,8 @@ pub struct CollectHost {
     wake_at: Mutex<Option<Deadline>>,
     pumps: Mutex<Vec<Arc<Stream>>>,
     syncs: Mutex<Vec<Arc<Stream>>>,
+    has_withdrawn: AtomicBool,
+    sent_after_withdrawal: AtomicUsize,
 }
 
 impl CollectHost {
@@ -79,6 +82,11 @@ impl CollectHost {
     /// Patterns that streams listen on, in the order they came.
     pub fn patterns(&self) -> Vec<String> {
         self.listening.lock().iter().map(|(pattern, _)| pattern.clone()).collect()
+    }
+
+    /// How many messages were sent after a stream had ceased to listen on some pattern.
+    pub fn sent_after_withdrawal(&self) -> usize {
+        self.sent_after_withdrawal.load(Ordering::Relaxed)
     }
 
     /// When the engine asked to be woken, the last time it asked.
@@ -136,6 +144,8 @@ impl CollectHost {
 impl Host for CollectHost {
     fn deliver(&self, account: AccountId, msg: OutMsg<'_>) -> Delivery {
         self.sent.lock().push(Sent::new(&msg));
+        let is_late = self.has_withdrawn.load(Ordering::Relaxed);
+        self.sent_after_withdrawal.fetch_add(usize::from(is_late), Ordering::Relaxed);
         if self.has_interest(account, msg.to, None) { Delivery::Sent } else { Delivery::NoInterest }
     }
 
@@ -157,6 +167,7 @@ impl Host for CollectHost {
         if listening {
             all.push((pattern, stream.clone()));
         } else {
+            self.has_withdrawn.store(true, Ordering::Relaxed);
             all.retain(|(known, holder)| *known != pattern || !Arc::ptr_eq(holder, stream));
         }
     }

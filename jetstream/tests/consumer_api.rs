@@ -1,6 +1,7 @@
 //! Consumer requests and their answers. What is expected was recorded from nats-server v2.15.2.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
+use jetkv_jetstream::EngineConfig;
 use jetkv_jetstream::testing::TestEngine;
 
 fn engine() -> TestEngine {
@@ -220,4 +221,40 @@ fn only_a_subscription_to_the_deliver_subject_itself_makes_a_push_consumer_activ
     engine.host.listen("d.1", None);
     engine.interest_changed("d.1", true);
     assert!(bound(engine.request("CONSUMER.INFO.S.P", "")));
+}
+
+#[test]
+fn a_rollup_moves_consumers_as_a_purge_does_even_where_nothing_was_left_to_purge() {
+    let place = |storage: &str, retention: &str, rollup: &str, subject: &str| {
+        let dir = tempfile::tempdir().unwrap();
+        let config = EngineConfig { store_dir: Some(dir.path().to_owned()), ..EngineConfig::default() };
+        let engine = TestEngine::with(config).unwrap();
+        let stream = format!(
+            r#"{{"name":"S","subjects":["s.>"],"storage":"{storage}","retention":"{retention}","allow_rollup_hdrs":true}}"#
+        );
+        engine.request("STREAM.CREATE.S", &stream);
+        create(
+            &engine,
+            "CONSUMER.CREATE.S.C",
+            r#"{"durable_name":"C","ack_policy":"explicit","filter_subject":"s.a"}"#,
+        );
+        for payload in ["1", "2"] {
+            engine.publish("s.b", &[], payload);
+        }
+        engine.publish(subject, &[("Nats-Rollup", rollup)], "3");
+        let info = engine.request("CONSUMER.INFO.S.C", "");
+        (2..=3).find(|seq| {
+            info.contains(&format!(
+                r#""delivered":{{"consumer_seq":0,"stream_seq":{seq}}},"ack_floor":{{"consumer_seq":0,"stream_seq":{seq}}}"#
+            ))
+        })
+    };
+    for storage in ["memory", "file"] {
+        // As nats-server v2.15.2 (observed).
+        assert_eq!(place(storage, "interest", "all", "s.b"), Some(3), "{storage}");
+        assert_eq!(place(storage, "interest", "all", "s.a"), Some(2), "{storage}");
+        assert_eq!(place(storage, "interest", "sub", "s.a"), Some(2), "{storage}");
+        assert_eq!(place(storage, "interest", "sub", "s.b"), None, "{storage}");
+        assert_eq!(place(storage, "limits", "sub", "s.a"), Some(2), "{storage}");
+    }
 }

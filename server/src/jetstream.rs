@@ -188,11 +188,7 @@ impl JetStream {
 
     /// Lets the consumers that waited for room at a connection go on.
     pub(crate) fn feed_again(&self, client: &Client) {
-        let mut starved = client.take_starved();
-        if !starved.is_empty() {
-            self.host.relieved.lock().append(&mut starved);
-            self.host.work.notify_one();
-        }
+        self.host.feed_again(client);
     }
 
     /// Writes and closes every store.

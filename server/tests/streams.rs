@@ -244,3 +244,42 @@ fn a_clock_that_is_moved_wakes_the_timers_by_itself() {
     assert!(wire.line().starts_with("HMSG p 2 "));
     assert_eq!(wire.line(), "NATS/1.0 408 Request Timeout");
 }
+
+#[test]
+fn a_batch_of_direct_gets_brings_as_much_as_may_wait_for_a_connection_and_says_how_much_is_left() {
+    const MESSAGE_BYTES: usize = 512 << 10;
+    const FITTING: usize = 16;
+    let (_directory, mut options) = with_streams();
+    options.limits.max_pending_bytes = i64::try_from(FITTING * (MESSAGE_BYTES + "kv.x".len())).unwrap();
+    let server = start(options);
+    let mut wire = Wire::client(&server);
+    wire.send("SUB r 9\r\n");
+    let config = r#"{"name":"KV","subjects":["kv.>"],"storage":"memory","allow_direct":true}"#;
+    wire.send(&format!("PUB $JS.API.STREAM.CREATE.KV r {}\r\n{config}\r\n", config.len()));
+    (0..2).for_each(|_| drop(wire.line()));
+    let payload = "x".repeat(MESSAGE_BYTES);
+    for number in 0..FITTING + 2 {
+        wire.send(&format!("PUB kv.{} r {MESSAGE_BYTES}\r\n{payload}\r\n", number % 10));
+        (0..2).for_each(|_| drop(wire.line()));
+    }
+    wire.send("SUB d 1\r\n");
+    for (request, left, end) in [
+        (r#"{"seq":1,"batch":1000}"#, FITTING + 2, ""),
+        (r#"{"multi_last":["kv.>"]}"#, 10, "\r\nNats-UpTo-Sequence: 18"),
+    ] {
+        wire.send(&format!("PUB $JS.API.DIRECT.GET.KV d {}\r\n{request}\r\n", request.len()));
+        let count = left.min(FITTING);
+        for _ in 0..count {
+            let line = wire.line();
+            let total: usize = line.rsplit(' ').next().unwrap().parse().unwrap();
+            assert!(line.starts_with("HMSG d 1 ") && total > MESSAGE_BYTES, "{line}");
+            wire.take(total + 2);
+        }
+        let pending = left - count;
+        let last = if end.is_empty() { FITTING } else { FITTING + 2 };
+        let status = format!(
+            "NATS/1.0 204 EOB\r\nNats-Num-Pending: {pending}\r\nNats-Last-Sequence: {last}{end}\r\n\r\n"
+        );
+        wire.expect(&format!("HMSG d 1 {0} {0}\r\n{status}\r\n", status.len()));
+    }
+}

@@ -7,6 +7,7 @@ use crate::clock::{ElapsedNs, Now, WallNs};
 use crate::config::PriorityPolicy;
 use crate::host::OutMsg;
 use crate::stream::StreamCtx;
+use hashbrown::HashMap;
 use jetkv_go_compat::GoDuration;
 use jetkv_go_compat::json::{decode_lenient, go_struct};
 use std::collections::VecDeque;
@@ -500,6 +501,24 @@ impl Consumer {
     pub(super) fn release_requests(&mut self, out: &mut Out<'_>) {
         for request in self.requests.queue.drain(..) {
             send_status(out, &request.reply, b"NATS/1.0 409 Consumer Deleted\r\n\r\n");
+        }
+    }
+
+    /// Tells every requester that waits that the server goes down, and what of its request is left. Of requests with
+    /// the same inbox only the last is told of (nats-server v2.15.2).
+    pub(super) fn end_requests(&mut self, out: &mut Out<'_>) {
+        if self.config.num_replicas > 1 {
+            return;
+        }
+        let queue = std::mem::take(&mut self.requests.queue);
+        let mut last = HashMap::new();
+        for (at, request) in queue.iter().enumerate() {
+            last.insert(&*request.reply, at);
+        }
+        for (at, request) in queue.iter().enumerate() {
+            if last.get(&*request.reply) == Some(&at) {
+                request.status(out, "409 Server Shutdown");
+            }
         }
     }
 

@@ -440,6 +440,14 @@ impl Consumers {
         self.shared.acked = acked;
     }
 
+    /// Answers all pull requests that wait, because the server goes down.
+    pub fn end_requests(&mut self, ctx: &mut StreamCtx<'_>) {
+        let (_, mut out) = part(ctx);
+        for consumer in self.table.iter_mut().flatten() {
+            consumer.end_requests(&mut out);
+        }
+    }
+
     /// Writes all state that changed: before the stream closes.
     pub fn save_all(&mut self, now: &Now) {
         for consumer in self.table.iter_mut().flatten() {

@@ -191,12 +191,12 @@ impl Engine {
 
     /// Takes a stream out of service. What it queued before still leaves.
     pub(crate) fn close_stream(&self, account: &Account, stream: &Arc<Stream>) {
+        // Before anyone hears that nobody listens: no acknowledgement comes after that.
+        stream.stop(&*self.world.host);
         self.withdraw(account, stream);
-        stream.commit_now(&*self.world.host);
         let mut inner = stream.lock();
         let Inner { consumers, now, .. } = &mut *inner;
         consumers.save_all(now);
-        inner.close();
         if let Err(error) = inner.close_store() {
             tracing::error!(stream = stream.name(), %error, "cannot close the store");
         }

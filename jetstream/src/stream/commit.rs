@@ -81,6 +81,23 @@ impl Stream {
         discarded
     }
 
+    /// Takes no messages from here on. All that was answered before has left when this returns, and nothing is answered
+    /// after. The store stays open.
+    pub(crate) fn stop(&self, host: &dyn Host) {
+        let mut inner = self.settled();
+        inner.close();
+        self.release(inner, host);
+    }
+
+    /// As [`stop`](Self::stop), because the server goes down: whoever waits for messages is told.
+    pub(crate) fn shut_down(&self, host: &dyn Host) {
+        let mut inner = self.settled();
+        let (consumers, mut ctx) = inner.parts();
+        consumers.end_requests(&mut ctx);
+        inner.close();
+        self.release(inner, host);
+    }
+
     /// Goes on delivering to consumers that lag. Includes a commit.
     pub fn pump(&self, host: &dyn Host) {
         let mut inner = self.lock().into_inner();

@@ -237,7 +237,7 @@ impl Inner {
 
     /// Feeds the consumers for which something came.
     pub(super) fn feed(&mut self) {
-        if !self.consumers.wants_feed() {
+        if self.closed || !self.consumers.wants_feed() {
             return;
         }
         self.now.renew();

@@ -52,9 +52,7 @@ impl Inner {
         coming: Option<&Msg<'_>>,
     ) -> Result<(), StoreError> {
         let purged = self.purge_messages(request)?;
-        if purged.count > 0 {
-            self.tell_purged(request, purged, coming);
-        }
+        self.tell_purged(request, purged, coming);
         Ok(())
     }
 

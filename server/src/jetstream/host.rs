@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use super::alarm::Alarm;
-use crate::net::{DeliverSubject, settle, touch};
+use crate::net::{Client, DeliverSubject, settle, touch};
 use crate::router::{Origin, RouteCache, Routed, Subscription, Target, has_room, route};
 use crate::state::Shared;
 
@@ -114,6 +114,17 @@ impl EngineHost {
     }
 }
 
+impl EngineHost {
+    /// Lets the consumers that waited for room at a connection go on.
+    pub(super) fn feed_again(&self, client: &Client) {
+        let mut starved = client.take_starved();
+        if !starved.is_empty() {
+            self.relieved.lock().append(&mut starved);
+            self.work.notify_one();
+        }
+    }
+}
+
 impl Host for EngineHost {
     fn deliver(&self, account: AccountId, msg: OutMsg<'_>) -> Delivery {
         let routed = self.shared.accounts.with(account, |account| {
@@ -130,6 +141,11 @@ impl Host for EngineHost {
             routed
         });
         match routed.unwrap_or_default() {
+            // What one answer brings may be more than may wait for a receiver at all.
+            Routed { pressured: Some(client), .. } if client.flush() => {
+                self.feed_again(&client);
+                Delivery::Sent
+            }
             Routed { pressured: Some(_), .. } => Delivery::Pressured,
             Routed { delivered: true, .. } => Delivery::Sent,
             _ => Delivery::NoInterest,
