@@ -9,7 +9,7 @@ mod usage;
 pub use details::StreamDetail;
 pub use usage::AccountUsage;
 
-use crate::api::{self, ApiOutcome, ApiRequest};
+use crate::api::{self, ApiError, ApiOutcome, ApiRequest};
 use crate::clock::{Clock, Deadlines};
 use crate::disk::Disk;
 use crate::host::{AccountId, Host};
@@ -109,6 +109,9 @@ pub enum EngineError {
     /// The host could not start a thread that the engine is to run on.
     #[error("cannot start a thread: {0}")]
     Thread(#[source] std::io::Error),
+    /// Accounts may not be promised more than the server has.
+    #[error("Error enabling jetstream on configured accounts: {0}")]
+    Resources(ApiError),
 }
 
 /// A JetStream engine. All methods may be called from any thread.
@@ -190,17 +193,18 @@ impl Engine {
     /// host. `name` names the directory. An account that is enabled already gets the new limits.
     ///
     /// # Errors
-    /// The directory cannot be read; what cannot be recovered inside it is in the report instead.
+    /// The directory cannot be read; what cannot be recovered inside it is in the report instead. Or all accounts together
+    /// would be promised more than the engine has.
     pub fn enable_account(
         &self,
         id: AccountId,
         name: &str,
         limits: AccountLimits,
     ) -> Result<RecoveryReport, EngineError> {
-        if let Some(account) = self.account(id) {
-            account.share.limits.store(limits);
-            return Ok(RecoveryReport::default());
+        if self.account(id).is_some() {
+            return self.update_account_limits(id, limits).map(|()| RecoveryReport::default());
         }
+        self.check_promises(&limits, None)?;
         let share = AccountShare {
             id,
             name: name.to_owned(),
@@ -218,9 +222,11 @@ impl Engine {
     /// Changes what an account may use.
     ///
     /// # Errors
-    /// The account is not enabled.
+    /// The account is not enabled, or all accounts together would be promised more than the engine has; then nothing
+    /// changes.
     pub fn update_account_limits(&self, id: AccountId, limits: AccountLimits) -> Result<(), EngineError> {
         let account = self.account(id).ok_or(EngineError::NotEnabled)?;
+        self.check_promises(&limits, Some(&account.share.limits.load()))?;
         account.share.limits.store(limits);
         Ok(())
     }

@@ -99,17 +99,22 @@ impl JetStream {
         Ok(())
     }
 
-    /// Brings engine and accounts in line with options that a reload changed.
-    pub(crate) fn apply(&self, shared: &Shared) {
-        let options = shared.options();
-        self.engine.set_settings(reloaded_settings(&self.engine.settings(), &options));
+    /// Puts in force what a reload changed for all accounts together.
+    pub(crate) fn apply_settings(&self, shared: &Shared) {
+        self.engine.set_settings(reloaded_settings(&self.engine.settings(), &shared.options()));
+    }
+
+    /// Brings the accounts in line with options that a reload changed.
+    pub(crate) fn apply_accounts(&self, shared: &Shared) {
         for account in shared.accounts.all() {
             match account.jetstream() {
                 Some(limits) => {
-                    if self.engine.update_account_limits(account.id(), limits).is_err()
-                        && let Err(error) = self.enable(&account)
-                    {
-                        tracing::error!("Error enabling jetstream on account {:?}: {error}", account.name());
+                    let updated = match self.engine.update_account_limits(account.id(), limits) {
+                        Err(EngineError::NotEnabled) => self.enable(&account),
+                        updated => updated,
+                    };
+                    if let Err(error) = updated {
+                        tracing::error!("{error}");
                     }
                 }
                 None => self.engine.disable_account(account.id()),

@@ -146,6 +146,11 @@ impl MonitorSource {
         self.shared.listening()
     }
 
+    /// When the options in force were read.
+    pub fn configured_at(&self) -> WallNs {
+        self.shared.configured_at()
+    }
+
     /// The options in force.
     pub fn options(&self) -> Arc<Options> {
         self.shared.options()

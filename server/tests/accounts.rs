@@ -214,8 +214,8 @@ fn a_reload_takes_users_away_and_changes_permissions() {
     after.auth.users[0].permissions =
         Some(Permissions { subscribe: subjects(&["bar"], &[]), ..Permissions::default() });
     server.reload(after).unwrap();
-    b.expect_then_close("-ERR 'Authorization Violation'\r\n");
-    a.expect("-ERR 'Permissions Violation for Subscription to \"foo\"'\r\n");
+    b.expect_close();
+    a.expect("-ERR 'Permissions Violation for Subscription to \"foo\" (sid \"1\")'\r\n");
     a.send("PUB foo 0\r\n\r\n");
     a.expect_nothing();
     let moved = Options { host: "127.0.0.2".into(), ..before };

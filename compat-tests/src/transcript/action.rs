@@ -72,6 +72,9 @@ pub enum Action {
     Stop { signal: Signal },
     /// `signal NAME`
     Signal { signal: Signal },
+    /// `reload:` or `reload until text:` with a configuration in the lines below: has the server read it, waits until it
+    /// has (or has logged the text) and records what it logged meanwhile.
+    Reload { end: String, config: String },
     /// `log text`: waits for a log line that contains the text and records it.
     Log { text: String },
     /// `exited`: waits for the server to end by itself.
@@ -124,6 +127,10 @@ pub fn parse_action(first: &str, more: &[String]) -> Result<Action> {
         return Ok(Action::Write { file: file.trim_end_matches(':').trim().to_string(), text: block(more) });
     }
     let (word, rest) = split_word(first);
+    if word.trim_end_matches(':') == "reload" {
+        let end = rest.trim_end_matches(':').strip_prefix("until ").unwrap_or_default().to_string();
+        return Ok(Action::Reload { end, config: block(more) });
+    }
     if let Some(action) = parse_send(word, rest, more) {
         return Ok(action);
     }

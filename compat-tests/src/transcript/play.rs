@@ -70,7 +70,11 @@ fn may_make_streams(case: &Case) -> bool {
     case.steps.iter().any(|step| {
         matches!(
             step.action,
-            Action::Cli { .. } | Action::CliBegin { .. } | Action::Stop { .. } | Action::Signal { .. }
+            Action::Cli { .. }
+                | Action::CliBegin { .. }
+                | Action::Stop { .. }
+                | Action::Signal { .. }
+                | Action::Reload { .. }
         ) || step.text.contains("STREAM.CREATE")
             || step.text.contains("STREAM.RESTORE")
     })
@@ -233,9 +237,11 @@ impl<'a> Player<'a> {
                 Ok(())
             }
             Action::Until { message, pointer, value } => self.until(message, pointer, value),
-            Action::Get { .. } | Action::UntilPage { .. } | Action::Run { .. } | Action::Write { .. } => {
-                self.act_outside(action)
-            }
+            Action::Get { .. }
+            | Action::UntilPage { .. }
+            | Action::Run { .. }
+            | Action::Reload { .. }
+            | Action::Write { .. } => self.act_outside(action),
             Action::Cli { arguments } => self.cli(arguments),
             Action::CliBegin { name, arguments } => self.cli_begin(name, arguments),
             Action::CliPrints { name, text } => self.cli_prints(name, text),

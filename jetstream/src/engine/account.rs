@@ -3,13 +3,44 @@
 use crate::api::ApiError;
 use crate::api::catalogue as errors;
 use crate::config::{ConfigLimits, StorageType, StreamConfig};
-use crate::settings::EngineSettings;
+use crate::engine::{Engine, EngineError};
+use crate::settings::{AccountLimits, EngineSettings};
 use crate::stream::Stream;
 use crate::world::{AccountShare, World};
 use parking_lot::{Mutex, RwLock};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
+
+impl Engine {
+    /// Whether an account can be promised more by its limits, as far as they go beyond those that it has. What streams
+    /// were promised counts beside what accounts were, each against all that there is (nats-server v2.15.2).
+    pub(super) fn check_promises(
+        &self,
+        new: &AccountLimits,
+        old: Option<&AccountLimits>,
+    ) -> Result<(), EngineError> {
+        let settings = self.world.settings.load();
+        let limits: Vec<_> =
+            self.accounts.read().values().map(|account| account.share.limits.load()).collect();
+        let of_memory = |limits: &AccountLimits| limits.max_memory_bytes;
+        let of_store = |limits: &AccountLimits| limits.max_store_bytes;
+        for (part, storage, most, error) in [
+            (&of_memory as &dyn Fn(&AccountLimits) -> i64, StorageType::Memory, settings.max_memory_bytes, {
+                errors::MEMORY_RESOURCES_EXCEEDED
+            }),
+            (&of_store, StorageType::File, settings.max_file_bytes, errors::STORAGE_RESOURCES_EXCEEDED),
+        ] {
+            let grown = part(new).saturating_sub(old.map_or(0, part)).max(0);
+            let to_accounts = limits.iter().map(|limits| part(limits).max(0)).fold(0, i64::saturating_add);
+            let promised = to_accounts.max(self.world.reserved.get(storage));
+            if most >= 0 && promised.saturating_add(grown) > most {
+                return Err(EngineError::Resources(error.into()));
+            }
+        }
+        Ok(())
+    }
+}
 
 /// An account with JetStream.
 pub(crate) struct Account {

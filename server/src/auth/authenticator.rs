@@ -89,7 +89,7 @@ impl Authenticator {
         let auth = &options.auth;
         let users: HashMap<_, _> =
             auth.users.iter().map(|user| (user.username.clone(), User::new(user))).collect();
-        let system = options.system_account.as_deref();
+        let system = options.named_system_account();
         let open_besides_system = auth.no_auth_user.is_none()
             && auth.username.is_none()
             && auth.token.is_none()
@@ -115,6 +115,16 @@ impl Authenticator {
         self.required() && self.no_auth_user.is_none()
     }
 
+    /// Whether there is one user, or one token, for all.
+    pub(crate) fn is_single(&self) -> bool {
+        self.single.is_some() || self.token.is_some()
+    }
+
+    /// The account of a user of the list.
+    pub(crate) fn account_of(&self, user: &str) -> Option<&str> {
+        self.users.get(user).map(|user| user.admitted.account.as_str())
+    }
+
     /// Whether connections of this user may stay after a reload: the user exists with the same password.
     pub(crate) fn keeps(&self, other: &Self, user: &str) -> bool {
         if user.is_empty() {
@@ -122,7 +132,9 @@ impl Authenticator {
         }
         match (self.users.get(user), other.users.get(user)) {
             (Some(now), Some(before)) => {
-                now.password == before.password && now.admitted.account == before.admitted.account
+                let is_same =
+                    now.password == before.password && now.admitted.account == before.admitted.account;
+                is_same && now.allowed
             }
             (None, None) => self.single == other.single,
             _ => false,

@@ -1,45 +1,58 @@
 //! Putting other options in force while the server runs.
 
+use std::sync::mpsc;
+use std::time::Duration;
+
+use jetkv_protocol::Rejection;
+
 use super::{Inner, announce};
-use crate::net::{CloseReason, TraceOptions};
+use crate::net::{self, CloseReason, TraceOptions};
 use crate::options::{Action, Change, Options, ReloadError, diff};
 use crate::pid_file;
 use crate::ports_file::{Ports, PortsFile};
 
+/// Longest wait for the connections to take new options over. They do so between two reads.
+const CONNECTIONS_WAIT: Duration = Duration::from_secs(1);
+
 impl Inner {
-    /// Puts other options in force, and logs what changes.
+    /// Puts other options in force, and logs what changes. When it returns they hold for all connections, but for one
+    /// that is busy for long.
     pub(super) fn reload(&self, mut options: Options) -> Result<Vec<Change>, ReloadError> {
         let shared = &self.shared;
         let changes = diff(&shared.options(), &mut options, shared.jetstream().is_some())?;
         shared.replace_options(options);
-        for change in &changes {
-            tracing::info!("{}", change.line);
-            self.carry_out(change.action);
-        }
         if let Some(jetstream) = shared.jetstream() {
-            jetstream.apply(shared);
+            jetstream.apply_settings(shared);
         }
-        let traced = TraceOptions::new(&shared.options().log);
-        for client in shared.clients() {
-            client.set_traced(traced);
-            client.ask_reload();
+        for change in &changes {
+            self.carry_out(change.action);
+            tracing::info!("{}", change.line);
+        }
+        self.tell_connections();
+        if let Some(jetstream) = shared.jetstream() {
+            jetstream.apply_accounts(shared);
+        }
+        if changes.iter().any(|change| change.action == Action::JetStream) {
+            self.switch_jetstream(shared.options().jetstream.enabled);
+            self.tell_connections();
         }
         Ok(changes)
     }
 
+    /// Does what belongs before the line of a change.
     fn carry_out(&self, action: Action) {
         let options = self.shared.options();
         match action {
             Action::MaxConnections => self.close_surplus(options.limits.max_connections),
             Action::ClientAdvertise => {
-                // What makes no sense changes nothing, as on nats-server v2.15.2 (observed).
+                // What makes no sense was refused.
                 if let Ok((host, port)) = announce::advertised(&options) {
                     self.shared.set_listening(host, port);
                 }
             }
             Action::PidFile => {
                 if let Some(Err(error)) = options.pid_file.as_deref().map(pid_file::write) {
-                    tracing::error!("Could not write pidfile: {error}");
+                    tracing::error!("Failed to write pidfile: {error}");
                 }
             }
             Action::PortsFile => {
@@ -51,10 +64,22 @@ impl Inner {
                     *file = Some(PortsFile::write(directory, &self.ports()).report());
                 }
             }
-            Action::JetStream => self.switch_jetstream(options.jetstream.enabled),
-            // Connections and the engine take the new options over as a whole.
-            _ => {}
+            // These read the options where they use them, or come later.
+            Action::Nothing | Action::Log | Action::Trace | Action::Authorization | Action::JetStream => {}
         }
+    }
+
+    /// Has every connection take the options over, and waits for that.
+    fn tell_connections(&self) {
+        let traced = TraceOptions::new(&self.shared.options().log);
+        let (guard, all_done) = mpsc::channel();
+        for client in self.shared.clients() {
+            client.set_traced(traced);
+            client.ask_reload(guard.clone());
+        }
+        drop(guard);
+        // Nothing is ever sent: the wait ends when the last guard is gone.
+        let _ = all_done.recv_timeout(CONNECTIONS_WAIT);
     }
 
     /// Where the server listens, for the ports file.
@@ -66,8 +91,9 @@ impl Inner {
         let _context = self.threads.first().enter();
         match (on, self.shared.jetstream()) {
             (true, None) => {
+                tracing::info!("Restarting JetStream");
                 if let Err(error) = announce::start_jetstream(&self.shared) {
-                    tracing::error!("Can't start JetStream: {error}");
+                    tracing::warn!("Can't start JetStream: {error}");
                 }
             }
             (false, Some(jetstream)) => {
@@ -78,13 +104,31 @@ impl Inner {
         }
     }
 
-    /// Closes the youngest connections beyond `max`.
+    /// Closes connections beyond `max`, the youngest first.
     fn close_surplus(&self, max: i64) {
-        let Some(max) = usize::try_from(max).ok().filter(|max| *max > 0) else { return };
+        let max = usize::try_from(max).unwrap_or(0);
         let mut clients = self.shared.clients();
+        clients.retain(|client| client.closing().is_none());
         clients.sort_unstable_by_key(|client| client.id());
-        for client in clients.iter().skip(max) {
-            client.close(CloseReason::MaxConnectionsExceeded);
+        let surplus = clients.split_off(max.min(clients.len()));
+        if surplus.is_empty() {
+            return;
         }
+        for client in &surplus {
+            let identity = client.identity();
+            let text = Rejection::TooManyConnections.wire_text();
+            let statement = format!("{text} - Account:{}", identity.account.name());
+            if self.shared.repeats.is_news(&statement) {
+                let user = if identity.user.is_empty() {
+                    String::new()
+                } else {
+                    format!(" - user:{}", identity.user)
+                };
+                tracing::error!("{} - {statement}{user}", identity.label);
+            }
+            client.send_away(&Rejection::TooManyConnections, CloseReason::MaxConnectionsExceeded);
+        }
+        net::settle(&self.shared);
+        tracing::info!("Closed {} connections to fall within max_connections", surplus.len());
     }
 }

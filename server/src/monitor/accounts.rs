@@ -93,7 +93,8 @@ pub(super) fn accountz(source: &MonitorSource, query: &Query) -> Result<Page, St
         account_detail: None,
     };
     if wanted.is_empty() {
-        accountz.accounts = source.accounts().iter().map(|account| account.name().to_owned()).collect();
+        let accounts = source.accounts().into_iter().filter(|account| account.is_configured());
+        accountz.accounts = accounts.map(|account| account.name().to_owned()).collect();
     } else {
         accountz.account_detail = Some(detail(source, wanted)?);
     }
@@ -107,12 +108,13 @@ pub(super) fn info(source: &MonitorSource, query: &Query) -> Result<Page, String
 
 fn detail(source: &MonitorSource, name: &str) -> Result<Detail, String> {
     let accounts = source.accounts();
-    let Some(account) = accounts.iter().find(|account| account.name() == name) else {
+    let Some(account) = accounts.iter().find(|account| account.name() == name && account.is_configured())
+    else {
         return Err(format!("Account {name} does not exist"));
     };
     Ok(Detail {
         account_name: account.name().to_owned(),
-        update_time: time(source.started_at()),
+        update_time: time(source.configured_at()),
         is_system: account.name() == system_name(source),
         expired: false,
         complete: true,

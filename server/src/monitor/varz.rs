@@ -169,7 +169,7 @@ pub(super) fn page(source: &MonitorSource, visits: &Visits) -> Page {
         cpu: (counts.usage.cpu_percent * 10.0).round() / 10.0,
         traffic: traffic(&counts),
         http_req_stats: visits.counts(),
-        config_load_time: start,
+        config_load_time: time(source.configured_at()),
         config_digest: options.config_digest.as_deref().unwrap_or_default(),
         tags: &options.tags,
         metadata: options.metadata.clone(),

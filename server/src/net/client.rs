@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use hashbrown::HashMap;
 use jetkv_jetstream::{AccountId, OutMsg, WallNs};
-use jetkv_protocol::encode;
+use jetkv_protocol::{Rejection, encode};
 use parking_lot::{Mutex, RwLock};
 
 use super::closing::CloseReason;
@@ -39,6 +39,9 @@ pub struct Identity {
     pub protocol: i64,
 }
 
+/// Held by a connection as long as it has not taken a reload over; whoever waits sees the last one go.
+pub(crate) type ReloadGuard = std::sync::mpsc::Sender<()>;
+
 /// A deliver subject in its account.
 pub(crate) type DeliverSubject = (AccountId, Box<[u8]>);
 
@@ -56,6 +59,8 @@ pub struct Client {
     rules: RwLock<Option<Arc<DeliveryRules>>>,
     has_rules: AtomicBool,
     reload: AtomicBool,
+    /// Held until the connection has taken a reload over.
+    reloading: Mutex<Option<Vec<ReloadGuard>>>,
     traced: AtomicBool,
     trace_options: Mutex<TraceOptions>,
     /// What went through the connection.
@@ -91,6 +96,7 @@ impl Client {
             rules: RwLock::new(None),
             has_rules: AtomicBool::new(false),
             reload: AtomicBool::new(false),
+            reloading: Mutex::new(Some(Vec::new())),
             traced: AtomicBool::new(false),
             trace_options: Mutex::new(TraceOptions::default()),
             traffic: Traffic::default(),
@@ -298,15 +304,42 @@ impl Client {
         self.out.close(reason);
     }
 
-    /// Has the connection's task look at its options again.
-    pub(crate) fn ask_reload(&self) {
+    /// Has the connection's task look at its options again. It lets go of `guard` when it has.
+    pub(crate) fn ask_reload(&self, guard: ReloadGuard) {
+        let mut reloading = self.reloading.lock();
+        // The task is gone, or going.
+        let Some(guards) = &mut *reloading else { return };
+        guards.push(guard);
         self.reload.store(true, Ordering::Release);
+        drop(reloading);
         self.out.wake();
     }
 
-    pub(super) fn take_reload(&self) -> bool {
-        // This is asked before every read, and a look costs less than a change.
-        self.reload.load(Ordering::Acquire) && self.reload.swap(false, Ordering::AcqRel)
+    /// Whether a reload is to be taken over.
+    pub(super) fn must_reload(&self) -> bool {
+        self.reload.load(Ordering::Acquire)
+    }
+
+    /// What to let go of when the reload is taken over.
+    pub(super) fn take_reload(&self) -> Vec<ReloadGuard> {
+        let mut reloading = self.reloading.lock();
+        self.reload.store(false, Ordering::Release);
+        reloading.as_mut().map(std::mem::take).unwrap_or_default()
+    }
+
+    /// No reload will be taken over any more.
+    pub(super) fn end_reloads(&self) {
+        *self.reloading.lock() = None;
+    }
+
+    /// Tells the client why it has to go, and begins to close the connection.
+    pub(crate) fn send_away(self: &Arc<Self>, rejection: &Rejection<'_>, reason: CloseReason) {
+        let text = rejection.wire_text();
+        if self.is_traced() {
+            self.trace_out("-ERR", &text);
+        }
+        self.queue(|out| encode::err(out, &text));
+        self.close(reason);
     }
 
     pub(crate) fn set_outbound_limits(&self, limits: OutboundLimits) {
@@ -322,7 +355,7 @@ impl Client {
         self.out.is_stalling()
     }
 
-    pub(super) fn closing(&self) -> Option<CloseReason> {
+    pub(crate) fn closing(&self) -> Option<CloseReason> {
         self.out.closing()
     }
 
@@ -351,6 +384,7 @@ impl Client {
     }
 
     pub(super) fn release(&self) {
+        self.end_reloads();
         self.out.release();
     }
 

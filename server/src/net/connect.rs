@@ -98,21 +98,6 @@ impl Connection {
         self.stop(CloseReason::AuthenticationViolation)
     }
 
-    /// Whether the client may stay now that other users are in force.
-    pub(super) fn still_admitted(&mut self) -> bool {
-        let auth = self.shared.auth();
-        let before = std::mem::replace(&mut self.auth, Arc::clone(&auth));
-        if auth.keeps(&before, &self.user) {
-            return true;
-        }
-        let admitted = match auth.check(&Credentials::of(&self.options)) {
-            Check::Admitted(admitted) => Some(admitted),
-            Check::Slow(check) => check.run(),
-            Check::Refused => None,
-        };
-        admitted.is_some_and(|admitted| admitted.account == self.account.name())
-    }
-
     /// Lets a client in that starts without CONNECT, when there is a user for such clients.
     pub(super) fn admit_without_connect(&mut self) -> bool {
         let auth = self.shared.auth();

@@ -15,7 +15,7 @@ use tokio::net::TcpStream;
 use tokio::net::tcp::OwnedReadHalf;
 use tokio::time::Sleep;
 
-use super::batch::{commit_all, settle_with, tell_interest_gone};
+use super::batch::settle_with;
 use super::buffers::{self, READ_BUFFER_BYTES};
 use super::client::Client;
 use super::closing::CloseReason;
@@ -118,7 +118,10 @@ pub(super) async fn serve(shared: Arc<Shared>, socket: TcpStream, peer: SocketAd
         Entrance::Open => connection.run().await,
         Entrance::Full => {
             connection.reject(&Rejection::TooManyConnections);
-            tracing::error!("{} - maximum connections exceeded", connection.client.label());
+            let statement = Rejection::TooManyConnections.wire_text();
+            if shared.repeats.is_news(&statement) {
+                tracing::error!("{} - {statement}", connection.client.label());
+            }
             CloseReason::MaxConnectionsExceeded
         }
         Entrance::Closed => return,
@@ -280,7 +283,7 @@ impl Connection {
             Turn::Blocked(overdue_at) => wake_at = wake_at.min(overdue_at),
             Turn::Idle => {}
         }
-        if self.client.take_reload() {
+        if self.client.must_reload() {
             return Poll::Ready(Event::Reload);
         }
         let stalled = self.is_stalled();
@@ -449,44 +452,6 @@ impl Connection {
                 self.reject(&Rejection::StaleConnection);
                 self.shared.counters.count_stale();
                 self.client.close(CloseReason::StaleConnection);
-            }
-        }
-    }
-
-    /// Takes over options that a reload changed.
-    fn reload(&mut self) {
-        self.jetstream = self.shared.jetstream();
-        self.settings = self.shared.options();
-        self.keepalive.set_limits(&self.settings.limits);
-        self.client.set_outbound_limits(OutboundLimits::new(&self.settings.limits));
-        self.apply_limits();
-        if self.connected && !self.still_admitted() {
-            self.refuse();
-            return;
-        }
-        let permissions = self.shared.auth().permissions(&self.user);
-        let known = self.rules.as_ref().map(|rules| rules.permissions().configured());
-        if permissions.as_ref().map(|now| now.configured()) != known {
-            self.rules = permissions.map(|permissions| Arc::new(DeliveryRules::new(permissions)));
-            self.client.set_rules(self.rules.clone());
-            self.end_denied_subscriptions();
-        }
-        self.flush();
-        settle_with(self.jetstream.as_deref());
-    }
-
-    fn end_denied_subscriptions(&mut self) {
-        use crate::router::Listed;
-        let Some(rules) = self.rules.clone() else { return };
-        for sub in self.client.subscriptions() {
-            if !rules.may_subscribe(sub.subject(), sub.queue()) {
-                let group = (!sub.queue().is_empty()).then_some(sub.queue());
-                self.reject(&Rejection::SubscribePermission(sub.subject(), group));
-                self.client.remove_subscription(&sub);
-                self.client.trace_ended(&sub);
-                self.account.unsubscribe(&sub);
-                let jetstream = self.jetstream.as_deref();
-                commit_all(jetstream, tell_interest_gone(jetstream, &self.account, &sub));
             }
         }
     }

@@ -59,6 +59,7 @@ impl Connection {
         // Answers that wait for the end of the turn are still due.
         settle_with(self.jetstream.as_deref());
         self.client.close(reason);
+        self.client.end_reloads();
         // Somebody else may have begun to close it for another reason.
         let reason = self.client.closing().unwrap_or(reason);
         if reason == CloseReason::SlowConsumerPendingBytes {

@@ -14,6 +14,7 @@ mod outbound;
 pub(crate) mod patience;
 mod publish;
 mod read_size;
+mod reload;
 mod subscribe;
 pub(crate) mod touched;
 mod trace;

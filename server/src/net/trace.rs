@@ -81,12 +81,18 @@ impl Connection {
 
     /// Logs an operation that goes out.
     pub(super) fn trace_out(&self, verb: &str, text: &str) {
-        let blank = if text.is_empty() { "" } else { " " };
-        tracing::trace!("{} - ->> [{verb}{blank}{text}]", self.client.label());
+        self.client.trace_out(verb, text);
     }
 }
 
 impl Client {
+    /// Logs an operation that goes out.
+    #[cold]
+    pub(super) fn trace_out(&self, verb: &str, text: &str) {
+        let blank = if text.is_empty() { "" } else { " " };
+        tracing::trace!("{} - ->> [{verb}{blank}{text}]", self.label());
+    }
+
     /// Logs a message that goes out.
     #[cold]
     pub(super) fn trace_delivery(&self, sid: &[u8], headers: &[u8], msg: OutMsg<'_>) {

@@ -6,7 +6,7 @@ use super::flags::{self, Flag, FlagValue, Given};
 use super::model::Options;
 use super::signal_request::SignalRequest;
 use super::usage;
-use super::validate;
+use super::validate::{self, Purpose};
 use jetkv_go_compat::quoted;
 use jetkv_go_compat::version::SERVER_VERSION;
 
@@ -166,23 +166,24 @@ impl CommandLine {
     fn load(given: Vec<Given>, config_file: Option<&str>) -> Result<Self, OptionsError> {
         let mut draft = Draft::default();
         // The file is compared with the flags (two storage directories are one too many), then the flags win.
-        apply(&given, &mut draft);
+        apply(given.iter(), &mut draft);
         let mut warnings = String::new();
         if let Some(path) = config_file {
             let report = draft.read_file(path)?;
             warnings = report.to_string();
-            apply(&given, &mut draft);
+            apply(given.iter(), &mut draft);
         }
-        Ok(Self { options: finish(draft)?, warnings, given })
+        Ok(Self { options: finish(draft, Purpose::Start)?, warnings, given })
     }
 
-    /// Reads the configuration file again, for a reload.
+    /// Reads the configuration file again, for a reload. Most flags win over it again; those that nats-server v2.15.2
+    /// forgets (observed) are forgotten here, too.
     pub fn reload(&self) -> Result<Options, OptionsError> {
         let Some(path) = &self.options.config_file else { return Err(OptionsError::NoFile) };
         let mut draft = Draft::default();
         draft.read_file(path)?;
-        apply(&self.given, &mut draft);
-        finish(draft)
+        apply(self.given.iter().filter(|one| one.flag.holds_after_reload()), &mut draft);
+        finish(draft, Purpose::Reload)
     }
 }
 
@@ -191,7 +192,7 @@ impl Options {
     pub fn from_config_text(text: &str) -> Result<Self, OptionsError> {
         let mut draft = Draft::default();
         draft.read_text(text)?;
-        finish(draft)
+        finish(draft, Purpose::Start)
     }
 }
 
@@ -217,10 +218,10 @@ fn unsupported(given: &[Given]) -> Option<&'static str> {
 }
 
 /// Lets flags win over what the draft holds.
-fn apply(given: &[Given], draft: &mut Draft) {
+fn apply<'a>(given: impl Iterator<Item = &'a Given> + Clone, draft: &mut Draft) {
     // Switches for several things at once win over those for one.
     let is_combined = |flag| matches!(flag, Flag::DebugTrace | Flag::DebugTraceVerbose | Flag::TraceVerbose);
-    for one in given.iter().filter(|one| !is_combined(one.flag)) {
+    for one in given.clone().filter(|one| !is_combined(one.flag)) {
         match &one.value {
             FlagValue::Switch(on) => apply_switch(one.flag, *on, draft),
             FlagValue::Number(number) => apply_number(one.flag, *number, draft),
@@ -228,7 +229,8 @@ fn apply(given: &[Given], draft: &mut Draft) {
         }
     }
     for flag in [Flag::DebugTrace, Flag::DebugTraceVerbose, Flag::TraceVerbose] {
-        if let Some(FlagValue::Switch(on)) = last(given, flag) {
+        let of_flag = given.clone().filter(|one| one.flag == flag);
+        if let Some(FlagValue::Switch(on)) = of_flag.last().map(|one| &one.value) {
             apply_switch(flag, *on, draft);
         }
     }
@@ -304,7 +306,7 @@ fn port(given: i64, default: u16) -> Result<u16, String> {
     }
 }
 
-fn finish(draft: Draft) -> Result<Options, OptionsError> {
+fn finish(draft: Draft, purpose: Purpose) -> Result<Options, OptionsError> {
     let mut options = draft.options;
     options.port = port(draft.port, defaults::PORT).map_err(|error| {
         let (host, port) = (&options.host, draft.port);
@@ -323,13 +325,7 @@ fn finish(draft: Draft) -> Result<Options, OptionsError> {
     if options.jetstream.info_queue_limit == 0 {
         options.jetstream.info_queue_limit = options.jetstream.request_queue_limit;
     }
-    // An account by the reserved name is the system account without being called so.
-    if options.system_account.is_none()
-        && options.accounts.iter().any(|account| account.name == defaults::SYSTEM_ACCOUNT)
-    {
-        options.system_account = Some(defaults::SYSTEM_ACCOUNT.to_owned());
-    }
-    validate::check(&options).map_err(OptionsError::Invalid)?;
+    validate::check(&options, purpose).map_err(OptionsError::Invalid)?;
     Ok(options)
 }
 
@@ -410,12 +406,17 @@ mod tests {
         let file = tempfile::NamedTempFile::new().unwrap();
         let path = file.path().display().to_string();
         std::fs::write(file.path(), "max_payload: 5").unwrap();
-        let arguments: Vec<String> = ["-c", &path, "-n", "x", "-js", "-sd", "/y"].map(str::to_owned).into();
+        let arguments: Vec<String> =
+            ["-c", &path, "-js", "-sd", "/y", "-n", "x", "-logtime_utc"].map(str::to_owned).into();
         let Command::Run(line) = Command::from_arguments(&arguments) else { panic!() };
         std::fs::write(file.path(), "max_payload: 6\njetstream {}").unwrap();
         let options = line.reload().unwrap();
         assert_eq!(options.limits.max_payload_bytes, Some(6));
-        assert_eq!(options.server_name.as_deref(), Some("x"));
+        assert_eq!(
+            (options.server_name.as_deref(), options.log.time_utc),
+            (None, false),
+            "flags that are forgotten"
+        );
         assert_eq!(options.jetstream.store_dir.as_deref(), Some("/y".as_ref()));
     }
 

@@ -40,6 +40,21 @@ pub(crate) enum Flag {
     Unsupported,
 }
 
+impl Flag {
+    /// Whether the flag wins over the file at a reload, too. nats-server v2.15.2 forgets some (observed): where the
+    /// option cannot change then, the file has to repeat what the flag said.
+    pub(crate) fn holds_after_reload(self) -> bool {
+        !matches!(
+            self,
+            Self::ServerName
+                | Self::RemoteSyslog
+                | Self::LogSizeLimit
+                | Self::LogTimeUtc
+                | Self::MaxTracedMsgLen
+        )
+    }
+}
+
 /// What a flag takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {

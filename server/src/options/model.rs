@@ -31,7 +31,8 @@ pub struct Options {
     pub auth: AuthOptions,
     /// The accounts of the configuration; `$G` and `$SYS` exist without being listed here.
     pub accounts: Vec<AccountOptions>,
-    /// Name of the system account. `None`: `$SYS`, or none at all when `no_system_account` is set.
+    /// Name of the system account, where it is said. Otherwise it is `$SYS`, or there is none when `no_system_account` is
+    /// set; see [`Options::system_account_name`].
     pub system_account: Option<String>,
     /// No system account is made unless `system_account` names one.
     pub no_system_account: bool,
@@ -193,10 +194,17 @@ impl Default for Options {
 }
 
 impl Options {
+    /// Name of the system account where it is said, or where an account has the reserved name.
+    pub fn named_system_account(&self) -> Option<&str> {
+        let is_reserved = |account: &AccountOptions| account.name == defaults::SYSTEM_ACCOUNT;
+        let reserved = self.accounts.iter().any(is_reserved).then_some(defaults::SYSTEM_ACCOUNT);
+        self.system_account.as_deref().or(reserved)
+    }
+
     /// Name of the system account, if there is one. JetStream needs one, and has it even where it is not wanted
     /// (nats-server v2.15.2).
     pub fn system_account_name(&self) -> Option<&str> {
-        match &self.system_account {
+        match self.named_system_account() {
             Some(name) => Some(name),
             None if self.no_system_account && !self.jetstream.enabled => None,
             None => Some(defaults::SYSTEM_ACCOUNT),

@@ -1,14 +1,22 @@
 //! What a changed configuration changes in a running server, and what it cannot change.
 //!
 //! Which options can change, the order in which they are looked at, and all texts are those of nats-server v2.15.2,
-//! observed. Flags that were given when the server started win over the file again, every one of them.
+//! observed. Of the flags that were given when the server started most win over the file again, see
+//! [`CommandLine::reload`](super::CommandLine::reload).
+//!
+//! Every struct of options is taken apart field by field, so that an option that comes does not compile until it says
+//! here what a reload does with it.
 
-use std::fmt;
+mod differences;
+#[cfg(test)]
+mod tests;
 
+use super::auth_model::AuthOptions;
 use super::defaults;
+use super::host_and_port;
 use super::jetstream_model::JetStreamOptions;
-use super::model::{Options, WriteTimeout};
-use jetkv_go_compat::GoDuration;
+use super::model::{LimitOptions, LogOptions, MonitorOptions, Options};
+use differences::{Differences, Field, Pair, Shown, pairs};
 
 /// One thing that changes, and what has to be done about it beyond using the new options.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,10 +40,6 @@ pub enum Action {
     Authorization,
     /// Connections beyond the limit are closed.
     MaxConnections,
-    /// Connections and INFO take the new largest payload.
-    MaxPayload,
-    /// Connections take the new longest protocol line.
-    MaxControlLine,
     /// INFO takes the new address.
     ClientAdvertise,
     /// The process id is written to the new file.
@@ -44,8 +48,6 @@ pub enum Action {
     PortsFile,
     /// JetStream is started or shut down.
     JetStream,
-    /// JetStream may use more than before.
-    JetStreamSize,
 }
 
 /// Why a running server cannot take new options. The text is nats-server's.
@@ -55,288 +57,198 @@ pub struct ReloadError(String);
 
 /// Compares the options of a running server with new ones. `old.port` is the bound one; a new port of 0 stands for
 /// it and is replaced by it. `jetstream_runs` tells whether the engine runs now.
+///
+/// # Errors
+/// The first option, in nats-server's order, that a running server cannot change.
 pub fn diff(old: &Options, new: &mut Options, jetstream_runs: bool) -> Result<Vec<Change>, ReloadError> {
     if new.port == 0 {
         new.port = old.port;
     }
-    let mut changes = Changes(Vec::new());
-    network_and_log(old, new, &mut changes)?;
-    clients(old, new, &mut changes)?;
-    jetstream(&old.jetstream, &new.jetstream, jetstream_runs, &mut changes)?;
-    fixed("JsAccDefaultDomain", &old.default_js_domain, &new.default_js_domain, Shown::map)?;
-    files_and_times(old, new, &mut changes)?;
-    about_server(old, new, &mut changes)?;
-    Ok(changes.0)
+    if !new.jetstream.enabled {
+        new.jetstream.max_concurrent_io = old.jetstream.max_concurrent_io;
+    }
+    let mut found = Differences::default();
+    server(old, new, jetstream_runs, &mut found);
+    found.in_order()
 }
 
-struct Changes(Vec<Change>);
-
-impl Changes {
-    fn add(&mut self, action: Action, line: impl Into<String>) {
-        self.0.push(Change { action, line: line.into() });
-    }
-
-    /// A change that is logged with the option's name and new value.
-    fn value<T: PartialEq>(
-        &mut self,
-        action: Action,
-        name: &str,
-        old: &T,
-        new: &T,
-        shown: impl Fn(&T) -> String,
-    ) {
-        if old != new {
-            self.add(action, format!("Reloaded: {name} = {}", shown(new)));
-        }
-    }
-
-    /// A change that is logged without the value.
-    fn name<T: PartialEq>(&mut self, action: Action, name: &str, old: &T, new: &T) {
-        if old != new {
-            self.add(action, format!("Reloaded: {name}"));
-        }
-    }
-}
-
-/// How values appear in log lines and errors.
-struct Shown;
-
-impl Shown {
-    fn plain<T: fmt::Display>(value: &T) -> String {
-        value.to_string()
-    }
-
-    fn text(value: &Option<String>) -> String {
-        value.clone().unwrap_or_default()
-    }
-
-    fn path(value: &Option<std::path::PathBuf>) -> String {
-        value.as_ref().map(|path| path.display().to_string()).unwrap_or_default()
-    }
-
-    fn duration(value: &std::time::Duration) -> String {
-        GoDuration::from(*value).to_string()
-    }
-
-    fn port(value: &Option<u16>) -> String {
-        match value {
-            None => "0".to_owned(),
-            Some(0) => "-1".to_owned(),
-            Some(port) => port.to_string(),
-        }
-    }
-
-    fn map<T: fmt::Display>(value: &std::collections::BTreeMap<String, T>) -> String {
-        let entries: Vec<String> = value.iter().map(|(key, value)| format!("{key}:{value}")).collect();
-        format!("map[{}]", entries.join(" "))
-    }
-
-    fn write_timeout(value: &WriteTimeout) -> String {
-        let name = match value {
-            WriteTimeout::Default => "",
-            WriteTimeout::Close => "close",
-            WriteTimeout::Retry => "retry",
-        };
-        name.to_owned()
-    }
-}
-
-/// An option that a running server cannot change.
-fn fixed<T: PartialEq>(
-    name: &str,
-    old: &T,
-    new: &T,
-    shown: impl Fn(&T) -> String,
-) -> Result<(), ReloadError> {
-    if old == new {
-        return Ok(());
-    }
-    let (old, new) = (shown(old), shown(new));
-    Err(ReloadError(format!("config reload not supported for {name}: old={old}, new={new}")))
-}
-
-fn network_and_log(old: &Options, new: &Options, changes: &mut Changes) -> Result<(), ReloadError> {
-    fixed("ServerName", &old.server_name, &new.server_name, Shown::text)?;
-    fixed("Host", &old.host, &new.host, Shown::plain)?;
-    fixed("Port", &old.port, &new.port, Shown::plain)?;
-    if old.client_advertise != new.client_advertise {
-        let line = format!("Reload: client_advertise = {}", Shown::text(&new.client_advertise));
-        changes.add(Action::ClientAdvertise, line);
-    }
-    let (old_log, new_log) = (&old.log, &new.log);
-    changes.value(Action::Trace, "trace", &old_log.trace, &new_log.trace, Shown::plain);
-    changes.value(Action::Log, "debug", &old_log.debug, &new_log.debug, Shown::plain);
-    let verbose = (&old_log.trace_verbose, &new_log.trace_verbose);
-    changes.value(Action::Trace, "trace_verbose", verbose.0, verbose.1, Shown::plain);
-    let headers = (&old_log.trace_headers, &new_log.trace_headers);
-    changes.value(Action::Trace, "trace_headers", headers.0, headers.1, Shown::plain);
-    fixed("NoSublistCache", &old.no_sublist_cache, &new.no_sublist_cache, Shown::plain)?;
-    fixed("NoHeaderSupport", &old.no_header_support, &new.no_header_support, Shown::plain)?;
-    changes.value(Action::Log, "logtime", &old_log.time, &new_log.time, Shown::plain);
-    changes.value(Action::Log, "logtime_utc", &old_log.time_utc, &new_log.time_utc, Shown::plain);
-    Ok(())
-}
-
-fn clients(old: &Options, new: &Options, changes: &mut Changes) -> Result<(), ReloadError> {
-    let (old_limits, new_limits) = (&old.limits, &new.limits);
-    let connections = (&old_limits.max_connections, &new_limits.max_connections);
-    changes.value(Action::MaxConnections, "max_connections", connections.0, connections.1, Shown::plain);
-    fixed("MaxSubs", &old_limits.max_subscriptions, &new_limits.max_subscriptions, Shown::plain)?;
-    let tokens = (&old_limits.max_subscription_tokens, &new_limits.max_subscription_tokens);
-    fixed("MaxSubTokens", tokens.0, tokens.1, Shown::plain)?;
-    // These two are always said: whether they differ is found out connection by connection.
-    changes.add(Action::Authorization, "Reloaded: authorization users");
-    changes.add(Action::Authorization, "Reloaded: accounts");
-    no_auth_user(old, new)?;
-    system_account(old, new)?;
-    fixed("NoSystemAccount", &old.no_system_account, &new.no_system_account, Shown::plain)?;
-    let (old_auth, new_auth) = (&old.auth, &new.auth);
-    let action = Action::Authorization;
-    changes.name(action, "authorization username", &old_auth.username, &new_auth.username);
-    changes.name(action, "authorization password", &old_auth.password, &new_auth.password);
-    changes.name(action, "authorization token", &old_auth.token, &new_auth.token);
-    let ping = (&old_limits.ping_interval, &new_limits.ping_interval);
-    changes.value(Action::Nothing, "ping_interval", ping.0, ping.1, Shown::duration);
-    changes.value(Action::Nothing, "ping_max", &old_limits.ping_max, &new_limits.ping_max, Shown::plain);
-    fixed("HTTPHost", &old.monitor.host, &new.monitor.host, Shown::plain)?;
-    fixed("HTTPPort", &old.monitor.port, &new.monitor.port, Shown::port)?;
-    fixed("HTTPBasePath", &old.monitor.base_path, &new.monitor.base_path, Shown::plain)?;
-    let seconds = |timeout: &std::time::Duration| timeout.as_secs_f64().to_string();
-    changes.value(Action::Nothing, "authorization timeout", &old_auth.timeout, &new_auth.timeout, seconds);
-    let line = (&old_limits.max_control_line_bytes, &new_limits.max_control_line_bytes);
-    changes.value(Action::MaxControlLine, "max_control_line", line.0, line.1, Shown::plain);
-    let payload = (&old_limits.shown_max_payload(), &new_limits.shown_max_payload());
-    changes.value(Action::MaxPayload, "max_payload", payload.0, payload.1, Shown::plain);
-    fixed("MaxPending", &old_limits.max_pending_bytes, &new_limits.max_pending_bytes, Shown::plain)?;
-    if old_limits.no_fast_producer_stall != new_limits.no_fast_producer_stall {
-        let not = if new_limits.no_fast_producer_stall { "not " } else { "" };
-        changes.add(Action::Nothing, format!("Reloaded: fast producers will {not}be stalled"));
-    }
-    Ok(())
-}
-
-/// The user may only go away, and only together with its entry among the users.
-fn no_auth_user(old: &Options, new: &Options) -> Result<(), ReloadError> {
-    let (old_name, new_name) = (&old.auth.no_auth_user, &new.auth.no_auth_user);
-    if let (Some(name), None) = (old_name, new_name)
-        && !new.auth.users.iter().any(|user| user.username == *name)
+fn server(old: &Options, new: &Options, jetstream_runs: bool, found: &mut Differences) {
+    pairs!(old, new => Options {
+        config_file, config_digest, server_name, host, port, client_advertise, log, limits, auth, accounts,
+        system_account, no_system_account, monitor, jetstream, pid_file, ports_file_dir, lame_duck_duration,
+        lame_duck_grace_period, no_sublist_cache, no_header_support, connect_error_reports, reconnect_error_reports,
+        tags, metadata, feature_flags, default_js_domain, origin,
+    });
+    // What the options were read from is no option.
+    let _ = (config_file, config_digest, origin);
+    found.fixed(Field::ServerName, server_name, Shown::text);
+    found.fixed(Field::Host, host, Shown::plain);
+    found.fixed(Field::Port, port, Shown::plain);
+    if let Some(advertised) = client_advertise.new
+        && client_advertise.differ()
+        && let Err(reason) = host_and_port(advertised, new.port)
     {
-        return Ok(());
+        let text = format!("invalid ClientAdvertise value of {advertised}, err={reason}");
+        found.fail(Field::ClientAdvertise, text);
+    } else if client_advertise.differ() {
+        let line = format!("Reload: client_advertise = {}", Shown::text(client_advertise.new));
+        found.change(Field::ClientAdvertise, Action::ClientAdvertise, line);
     }
-    fixed("NoAuthUser", old_name, new_name, Shown::text)
+    found.fixed(Field::NoSublistCache, no_sublist_cache, Shown::plain);
+    found.fixed(Field::NoHeaderSupport, no_header_support, Shown::plain);
+    // Whether accounts differ is found out connection by connection; it is always said.
+    let _ = accounts;
+    found.change(Field::Accounts, Action::Authorization, "Reloaded: accounts");
+    // An account by the reserved name makes itself the system account only once it is taken over.
+    let named = old.named_system_account();
+    if !(named == Some(defaults::SYSTEM_ACCOUNT) && system_account.new.is_none()) {
+        let named = named.map(str::to_owned);
+        found.fixed(Field::SystemAccount, Pair { old: &named, new: system_account.new }, Shown::text);
+    }
+    found.fixed(Field::NoSystemAccount, no_system_account, Shown::plain);
+    found.fixed(Field::JsAccDefaultDomain, default_js_domain, Shown::map);
+    if pid_file.new.is_some() {
+        found.value(Field::PidFile, Action::PidFile, "pid_file", pid_file, Shown::path);
+    }
+    found.value(Field::PortsFileDir, Action::PortsFile, "ports_file_dir", ports_file_dir, Shown::path);
+    found.fixed(Field::LameDuckDuration, lame_duck_duration, Shown::duration);
+    found.fixed(Field::LameDuckGracePeriod, lame_duck_grace_period, Shown::duration);
+    let reports = (connect_error_reports, reconnect_error_reports);
+    let nothing = Action::Nothing;
+    found.value(Field::ConnectErrorReports, nothing, "connect_error_reports", reports.0, Shown::plain);
+    found.value(Field::ReconnectErrorReports, nothing, "reconnect_error_reports", reports.1, Shown::plain);
+    found.name(Field::Tags, "tags", tags);
+    found.name(Field::Metadata, "metadata", metadata);
+    found.fixed(Field::FeatureFlags, feature_flags, Shown::map);
+    log_options(log.old, log.new, found);
+    limit_options(limits.old, limits.new, found);
+    auth_options(auth.old, auth.new, found);
+    monitor_options(monitor.old, monitor.new, found);
+    jetstream_options(jetstream.old, jetstream.new, jetstream_runs, found);
 }
 
-fn system_account(old: &Options, new: &Options) -> Result<(), ReloadError> {
-    if old.system_account.as_deref() == Some(defaults::SYSTEM_ACCOUNT) && new.system_account.is_none() {
-        return Ok(());
-    }
-    fixed("SystemAccount", &old.system_account, &new.system_account, Shown::text)
+fn log_options(old: &LogOptions, new: &LogOptions, found: &mut Differences) {
+    pairs!(old, new => LogOptions {
+        debug, trace, trace_verbose, trace_headers, time, time_utc, file, syslog, remote_syslog, file_size_limit_bytes,
+        file_max_num, max_traced_msg_len,
+    });
+    let (trace_action, log_action) = (Action::Trace, Action::Log);
+    found.value(Field::Trace, trace_action, "trace", trace, Shown::plain);
+    found.value(Field::Debug, log_action, "debug", debug, Shown::plain);
+    found.value(Field::TraceVerbose, trace_action, "trace_verbose", trace_verbose, Shown::plain);
+    found.value(Field::TraceHeaders, trace_action, "trace_headers", trace_headers, Shown::plain);
+    found.value(Field::Logtime, log_action, "logtime", time, Shown::plain);
+    found.value(Field::LogtimeUTC, log_action, "logtime_utc", time_utc, Shown::plain);
+    found.value(Field::LogFile, log_action, "log_file", file, Shown::path);
+    found.fixed(Field::LogSizeLimit, file_size_limit_bytes, Shown::plain);
+    found.fixed(Field::LogMaxFiles, file_max_num, Shown::plain);
+    found.value(Field::Syslog, log_action, "syslog", syslog, Shown::plain);
+    found.value(Field::RemoteSyslog, log_action, "remote_syslog", remote_syslog, Shown::text);
+    let traced = max_traced_msg_len;
+    found.value(Field::MaxTracedMsgLen, Action::Nothing, "max_traced_msg_len", traced, Shown::plain);
 }
 
-fn jetstream(
-    old: &JetStreamOptions,
-    new: &JetStreamOptions,
-    runs: bool,
-    changes: &mut Changes,
-) -> Result<(), ReloadError> {
-    if old.enabled != new.enabled || (new.enabled && !runs) {
-        changes.add(Action::JetStream, "Reloaded: JetStream");
+fn limit_options(old: &LimitOptions, new: &LimitOptions, found: &mut Differences) {
+    pairs!(old, new => LimitOptions {
+        max_connections, max_subscriptions, max_subscription_tokens, max_control_line_bytes, max_payload_bytes,
+        max_pending_bytes, max_closed_clients, ping_interval, ping_max, write_deadline, write_timeout,
+        no_fast_producer_stall,
+    });
+    let nothing = Action::Nothing;
+    found.value(Field::MaxConn, Action::MaxConnections, "max_connections", max_connections, Shown::plain);
+    found.fixed(Field::MaxSubs, max_subscriptions, Shown::plain);
+    found.fixed(Field::MaxSubTokens, max_subscription_tokens, Shown::plain);
+    found.value(Field::PingInterval, nothing, "ping_interval", ping_interval, Shown::duration);
+    found.value(Field::MaxPingsOut, nothing, "ping_max", ping_max, Shown::plain);
+    found.value(Field::MaxControlLine, nothing, "max_control_line", max_control_line_bytes, Shown::plain);
+    let _ = max_payload_bytes;
+    let payload = Pair { old: &old.shown_max_payload(), new: &new.shown_max_payload() };
+    found.value(Field::MaxPayload, nothing, "max_payload", payload, Shown::plain);
+    found.fixed(Field::MaxPending, max_pending_bytes, Shown::plain);
+    if no_fast_producer_stall.differ() {
+        let not = if *no_fast_producer_stall.new { "not " } else { "" };
+        let line = format!("Reloaded: fast producers will {not}be stalled");
+        found.change(Field::NoFastProducerStall, nothing, line);
     }
-    fixed("NoJetStreamStrict", &!old.strict, &!new.strict, Shown::plain)?;
+    found.value(Field::WriteDeadline, nothing, "write_deadline", write_deadline, Shown::duration);
+    found.fixed(Field::WriteTimeout, write_timeout, Shown::write_timeout);
+    found.fixed(Field::MaxClosedClients, max_closed_clients, Shown::plain);
+}
+
+fn auth_options(old: &AuthOptions, new: &AuthOptions, found: &mut Differences) {
+    pairs!(old, new => AuthOptions { username, password, token, users, no_auth_user, timeout });
+    // As with the accounts.
+    let _ = users;
+    found.change(Field::Users, Action::Authorization, "Reloaded: authorization users");
+    // The user for connections without credentials may only go away, and only together with its entry.
+    let goes = match (no_auth_user.old, no_auth_user.new) {
+        (Some(name), None) => !new.users.iter().any(|user| user.username == *name),
+        _ => false,
+    };
+    if !goes {
+        found.fixed(Field::NoAuthUser, no_auth_user, Shown::text);
+    }
+    found.name(Field::Username, "authorization username", username);
+    found.name(Field::Password, "authorization password", password);
+    found.name(Field::Authorization, "authorization token", token);
+    let seconds = |timeout: &std::time::Duration| timeout.as_secs_f64().to_string();
+    found.value(Field::AuthTimeout, Action::Nothing, "authorization timeout", timeout, seconds);
+}
+
+fn monitor_options(old: &MonitorOptions, new: &MonitorOptions, found: &mut Differences) {
+    pairs!(old, new => MonitorOptions { host, port, base_path });
+    found.fixed(Field::HTTPHost, host, Shown::plain);
+    found.fixed(Field::HTTPPort, port, Shown::port);
+    found.fixed(Field::HTTPBasePath, base_path, Shown::plain);
+}
+
+fn jetstream_options(old: &JetStreamOptions, new: &JetStreamOptions, runs: bool, found: &mut Differences) {
+    pairs!(old, new => JetStreamOptions {
+        enabled, strict, store_dir, max_memory_bytes, max_store_bytes, domain, sync_interval, sync_always, unique_tag,
+        extension_hint, max_buffered_msgs, max_buffered_bytes, max_outstanding_catchup_bytes, request_queue_limit,
+        info_queue_limit, max_concurrent_io, limits,
+    });
+    if enabled.differ() || (new.enabled && !runs) {
+        found.change(Field::JetStream, Action::JetStream, "Reloaded: JetStream");
+    }
+    found.fixed(Field::NoJetStreamStrict, Pair { old: &!strict.old, new: &!strict.new }, Shown::plain);
     if runs {
-        size("max_mem_store", old.max_memory_bytes, new.max_memory_bytes, new.enabled, changes)?;
-        size("max_file_store", old.max_store_bytes, new.max_store_bytes, new.enabled, changes)?;
-    }
-    fixed("JetStreamDomain", &old.domain, &new.domain, Shown::text)?;
-    fixed("JetStreamExtHint", &old.extension_hint, &new.extension_hint, Shown::text)?;
-    fixed("JetStreamUniqueTag", &old.unique_tag, &new.unique_tag, Shown::text)?;
-    changes.name(Action::Nothing, "JetStream limits", &old.limits, &new.limits);
-    let catchup = (&old.max_outstanding_catchup_bytes, &new.max_outstanding_catchup_bytes);
-    fixed("JetStreamMaxCatchup", catchup.0, catchup.1, Shown::plain)?;
-    let requests = (&old.request_queue_limit, &new.request_queue_limit);
-    fixed("JetStreamRequestQueueLimit", requests.0, requests.1, Shown::plain)?;
-    let infos = (&old.info_queue_limit, &new.info_queue_limit);
-    fixed("JetStreamInfoQueueLimit", infos.0, infos.1, Shown::plain)?;
-    if new.enabled {
-        let disk = (&old.max_concurrent_io, &new.max_concurrent_io);
-        fixed("JetStreamConcurrentIOs", disk.0, disk.1, Shown::plain)?;
-    }
-    fixed("StreamMaxBufferedMsgs", &old.max_buffered_msgs, &new.max_buffered_msgs, Shown::plain)?;
-    fixed("StreamMaxBufferedSize", &old.max_buffered_bytes, &new.max_buffered_bytes, Shown::plain)?;
-    if runs && old.store_dir != new.store_dir {
-        match (&new.store_dir, new.enabled) {
-            (Some(_), _) => {
-                let text = "config reload not supported for jetstream storage directory";
-                return Err(ReloadError(text.to_owned()));
-            }
-            (None, true) => {
-                let text = "config reload not supported for jetstream storage dir";
-                return Err(ReloadError(text.to_owned()));
-            }
-            (None, false) => {}
+        size(Field::JetStreamMaxMemory, "max_mem_store", max_memory_bytes, new.enabled, found);
+        size(Field::JetStreamMaxStore, "max_file_store", max_store_bytes, new.enabled, found);
+        match (store_dir.differ(), store_dir.new, new.enabled) {
+            (true, Some(_), _) => found.refuse(Field::StoreDir, "jetstream storage directory"),
+            (true, None, true) => found.refuse(Field::Last, "jetstream storage dir"),
+            _ => {}
         }
     }
-    fixed("SyncInterval", &old.sync_interval, &new.sync_interval, Shown::duration)?;
-    fixed("SyncAlways", &old.sync_always, &new.sync_always, Shown::plain)
+    found.fixed(Field::JetStreamDomain, domain, Shown::text);
+    found.fixed(Field::JetStreamExtHint, extension_hint, Shown::text);
+    found.fixed(Field::JetStreamUniqueTag, unique_tag, Shown::text);
+    // Looked at when streams and consumers are made and changed.
+    found.name(Field::JetStreamLimits, "JetStream limits", limits);
+    found.fixed(Field::JetStreamMaxCatchup, max_outstanding_catchup_bytes, Shown::plain);
+    found.fixed(Field::JetStreamRequestQueueLimit, request_queue_limit, Shown::plain);
+    found.fixed(Field::JetStreamInfoQueueLimit, info_queue_limit, Shown::plain);
+    found.fixed(Field::JetStreamConcurrentIOs, max_concurrent_io, Shown::plain);
+    found.fixed(Field::StreamMaxBufferedMsgs, max_buffered_msgs, Shown::plain);
+    found.fixed(Field::StreamMaxBufferedSize, max_buffered_bytes, Shown::plain);
+    found.fixed(Field::SyncInterval, sync_interval, Shown::duration);
+    found.fixed(Field::SyncAlways, sync_always, Shown::plain);
 }
 
 /// Room for streams may grow, but neither shrink nor change between given and found out by the server.
-fn size(
-    name: &str,
-    old_bytes: i64,
-    new_bytes: i64,
-    enabled: bool,
-    changes: &mut Changes,
-) -> Result<(), ReloadError> {
-    let refused = |what: &str| Err(ReloadError(format!("config reload not supported for {what}")));
-    match (old_bytes, new_bytes) {
-        (old, new) if old == new => Ok(()),
-        (-1, _) => refused("jetstream dynamic max memory and store"),
-        (_, -1) if enabled => refused("jetstream max memory and max store"),
-        (_, -1) => Ok(()),
+fn size(field: Field, name: &str, bytes: Pair<'_, i64>, enabled: bool, found: &mut Differences) {
+    match (*bytes.old, *bytes.new) {
+        (old, new) if old == new => {}
+        (-1, _) => found.refuse(field, "jetstream dynamic max memory and store"),
+        (_, -1) if enabled => found.refuse(Field::Last, "jetstream max memory and max store"),
+        (_, -1) => {}
         (old, new) if new > old => {
             let line = format!("Reloaded: JetStream {name} = {}", friendly_bytes(new));
-            changes.add(Action::JetStreamSize, line);
-            Ok(())
+            found.change(field, Action::Nothing, line);
         }
-        _ => refused("decreasing jetstream max memory and store"),
+        _ => found.refuse(field, "decreasing jetstream max memory and store"),
     }
-}
-
-fn files_and_times(old: &Options, new: &Options, changes: &mut Changes) -> Result<(), ReloadError> {
-    if new.pid_file.is_some() {
-        changes.value(Action::PidFile, "pid_file", &old.pid_file, &new.pid_file, Shown::path);
-    }
-    let ports = (&old.ports_file_dir, &new.ports_file_dir);
-    changes.value(Action::PortsFile, "ports_file_dir", ports.0, ports.1, Shown::path);
-    changes.value(Action::Log, "log_file", &old.log.file, &new.log.file, Shown::path);
-    let size = (&old.log.file_size_limit_bytes, &new.log.file_size_limit_bytes);
-    fixed("LogSizeLimit", size.0, size.1, Shown::plain)?;
-    fixed("LogMaxFiles", &old.log.file_max_num, &new.log.file_max_num, Shown::plain)?;
-    changes.value(Action::Log, "syslog", &old.log.syslog, &new.log.syslog, Shown::plain);
-    let remote = (&old.log.remote_syslog, &new.log.remote_syslog);
-    changes.value(Action::Log, "remote_syslog", remote.0, remote.1, Shown::text);
-    let deadline = (&old.limits.write_deadline, &new.limits.write_deadline);
-    changes.value(Action::Nothing, "write_deadline", deadline.0, deadline.1, Shown::duration);
-    fixed("WriteTimeout", &old.limits.write_timeout, &new.limits.write_timeout, Shown::write_timeout)?;
-    let closed = (&old.limits.max_closed_clients, &new.limits.max_closed_clients);
-    fixed("MaxClosedClients", closed.0, closed.1, Shown::plain)?;
-    fixed("LameDuckDuration", &old.lame_duck_duration, &new.lame_duck_duration, Shown::duration)?;
-    let grace = (&old.lame_duck_grace_period, &new.lame_duck_grace_period);
-    fixed("LameDuckGracePeriod", grace.0, grace.1, Shown::duration)?;
-    let traced = (&old.log.max_traced_msg_len, &new.log.max_traced_msg_len);
-    changes.value(Action::Nothing, "max_traced_msg_len", traced.0, traced.1, Shown::plain);
-    Ok(())
-}
-
-fn about_server(old: &Options, new: &Options, changes: &mut Changes) -> Result<(), ReloadError> {
-    let reports = (&old.connect_error_reports, &new.connect_error_reports);
-    changes.value(Action::Nothing, "connect_error_reports", reports.0, reports.1, Shown::plain);
-    let reports = (&old.reconnect_error_reports, &new.reconnect_error_reports);
-    changes.value(Action::Nothing, "reconnect_error_reports", reports.0, reports.1, Shown::plain);
-    changes.name(Action::Nothing, "tags", &old.tags, &new.tags);
-    changes.name(Action::Nothing, "metadata", &old.metadata, &new.metadata);
-    fixed("FeatureFlags", &old.feature_flags, &new.feature_flags, Shown::map)
 }
 
 /// A size as log lines show it: `1.86 GB`, with 1024 as the base; below that, bytes.
@@ -358,127 +270,4 @@ pub fn friendly_bytes(bytes: i64) -> String {
         unit = larger;
     }
     format!("{size:.2} {unit}")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::{diff, friendly_bytes};
-    use crate::options::Options;
-
-    /// What a server that runs with `old` logs when it is told to use `new`.
-    fn reloaded(old: &str, new: &str) -> Vec<String> {
-        let mut old = Options::from_config_text(old).unwrap();
-        old.port = 36315;
-        let mut new = Options::from_config_text(&format!("port: -1\n{new}")).unwrap();
-        let runs = old.jetstream.enabled;
-        match diff(&old, &mut new, runs) {
-            Ok(changes) => changes.into_iter().map(|change| change.line).collect(),
-            Err(error) => vec![error.to_string()],
-        }
-    }
-
-    #[test]
-    fn changes_are_logged_as_on_nats_server() {
-        let users = ["Reloaded: authorization users", "Reloaded: accounts"];
-        let cases: [(&str, &str, &[&str], &[&str]); 10] = [
-            ("", "", &[], &[]),
-            ("", "max_payload: 1024", &[], &["Reloaded: max_payload = 1024"]),
-            (
-                "",
-                "debug: true\ntrace_verbose: true\nlogtime: false",
-                &[
-                    "Reloaded: trace = true",
-                    "Reloaded: debug = true",
-                    "Reloaded: trace_verbose = true",
-                    "Reloaded: logtime = false",
-                ],
-                &[],
-            ),
-            (
-                "",
-                "authorization {user: a, password: b}",
-                &[],
-                &["Reloaded: authorization username", "Reloaded: authorization password"],
-            ),
-            ("", "authorization {timeout: 5}", &[], &["Reloaded: authorization timeout = 5"]),
-            (
-                "",
-                "client_advertise: \"a:1\"\nmax_connections: 5\nping_interval: \"5s\"\nping_max: 3",
-                &["Reload: client_advertise = a:1", "Reloaded: max_connections = 5"],
-                &["Reloaded: ping_interval = 5s", "Reloaded: ping_max = 3"],
-            ),
-            (
-                "",
-                "no_fast_producer_stall: true\npid_file: /x\nports_file_dir: /y\nlog_file: /z\nserver_tags: a",
-                &[],
-                &[
-                    "Reloaded: fast producers will not be stalled",
-                    "Reloaded: pid_file = /x",
-                    "Reloaded: ports_file_dir = /y",
-                    "Reloaded: log_file = /z",
-                    "Reloaded: tags",
-                ],
-            ),
-            ("", "jetstream {store_dir: /x}", &[], &["Reloaded: JetStream"]),
-            (
-                "jetstream {max_mem: 1G}",
-                "jetstream {max_mem: 2G}",
-                &[],
-                &["Reloaded: JetStream max_mem_store = 1.86 GB"],
-            ),
-            ("jetstream {}", "jetstream {limits {max_ack_pending: 5}}", &[], &["Reloaded: JetStream limits"]),
-        ];
-        for (old, new, before, after) in cases {
-            let expected: Vec<&str> = before.iter().chain(&users).chain(after).copied().collect();
-            assert_eq!(reloaded(old, new), expected, "{new}");
-        }
-    }
-
-    #[test]
-    fn what_cannot_change_is_refused_with_the_texts_of_nats_server() {
-        for (old, new, what) in [
-            ("", "port: 4555", "Port: old=36315, new=4555"),
-            ("", "host: 127.0.0.1", "Host: old=0.0.0.0, new=127.0.0.1"),
-            ("", "server_name: x", "ServerName: old=, new=x"),
-            ("", "http_port: -1", "HTTPPort: old=0, new=-1"),
-            ("", "max_subs: 5", "MaxSubs: old=0, new=5"),
-            ("", "lame_duck_duration: \"40s\"", "LameDuckDuration: old=2m0s, new=40s"),
-            ("", "max_pending: 50MB", "MaxPending: old=67108864, new=52428800"),
-            ("", "feature_flags {a: true}", "FeatureFlags: old=map[], new=map[a:true]"),
-            ("", "default_js_domain {\"$G\": x}", "JsAccDefaultDomain: old=map[], new=map[$G:x]"),
-            ("", "no_system_account: true", "NoSystemAccount: old=false, new=true"),
-            ("", "write_timeout: retry", "WriteTimeout: old=, new=retry"),
-            ("", "max_closed_clients: 5", "MaxClosedClients: old=10000, new=5"),
-            ("", "log_max_num: 5", "LogMaxFiles: old=0, new=5"),
-            ("", "system_account: X\naccounts {X: {}}", "SystemAccount: old=, new=X"),
-            (
-                "",
-                "no_auth_user: a\nauthorization {users: [{user: a, password: b}]}",
-                "NoAuthUser: old=, new=a",
-            ),
-            ("jetstream {store_dir: /x}", "jetstream {store_dir: /y}", "jetstream storage directory"),
-            (
-                "jetstream {max_mem: 1G}",
-                "jetstream {max_mem: 1M}",
-                "decreasing jetstream max memory and store",
-            ),
-            ("jetstream {}", "jetstream {max_mem: 1M}", "jetstream dynamic max memory and store"),
-            ("jetstream {}", "jetstream {domain: x}", "JetStreamDomain: old=, new=x"),
-        ] {
-            assert_eq!(reloaded(old, new), [format!("config reload not supported for {what}")], "{new}");
-        }
-    }
-
-    #[test]
-    fn sizes_are_shown_with_two_digits() {
-        for (bytes, shown) in [
-            (-1, "-1 B"),
-            (1023, "1023 B"),
-            (1024, "1.00 KB"),
-            (1_500_000, "1.43 MB"),
-            (2_000_000_000, "1.86 GB"),
-        ] {
-            assert_eq!(friendly_bytes(bytes), shown);
-        }
-    }
 }

@@ -7,8 +7,17 @@ use super::model::Options;
 use jetkv_go_compat::GoDuration;
 use jetkv_go_compat::quoted;
 
+/// What options are checked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Purpose {
+    /// A server starts with them.
+    Start,
+    /// A running server takes them over. nats-server looks for less then.
+    Reload,
+}
+
 /// Checks options. The error is nats-server's text.
-pub(super) fn check(options: &Options) -> Result<(), String> {
+pub(super) fn check(options: &Options, purpose: Purpose) -> Result<(), String> {
     check_numbers(options)?;
     if options.server_name.as_deref().is_some_and(|name| name.contains(' ')) {
         return Err("server name cannot contain spaces".to_owned());
@@ -16,7 +25,10 @@ pub(super) fn check(options: &Options) -> Result<(), String> {
     check_no_auth_user(options)?;
     check_default_domains(options)?;
     check_domain(options)?;
-    check_accounts(options)
+    if purpose == Purpose::Start {
+        check_accounts(options)?;
+    }
+    Ok(())
 }
 
 fn check_numbers(options: &Options) -> Result<(), String> {
@@ -63,7 +75,7 @@ fn check_default_domains(options: &Options) -> Result<(), String> {
                 return Err(format!("default_js_domain contains account name {name} with enabled JetStream"));
             }
         }
-        if name == options.system_account.as_deref().unwrap_or(defaults::SYSTEM_ACCOUNT) {
+        if name == options.named_system_account().unwrap_or(defaults::SYSTEM_ACCOUNT) {
             return Err(format!("system account {} can not be in default_js_domain", quoted(name)));
         }
         if !domain.is_empty() && !subject::is_valid(format!("$JS.{domain}.API.>").as_bytes()) {

@@ -31,6 +31,8 @@ pub struct Account {
     jetstream_enabled: AtomicBool,
     domains: RwLock<Option<Domains>>,
     has_domains: AtomicBool,
+    /// The configuration has it; a reload may have taken it away.
+    configured: AtomicBool,
     /// What went through the account.
     pub traffic: Traffic,
     slow_consumers: AtomicI64,
@@ -54,6 +56,7 @@ impl Account {
             jetstream_enabled: AtomicBool::new(false),
             domains: RwLock::new(None),
             has_domains: AtomicBool::new(false),
+            configured: AtomicBool::new(true),
             traffic: Traffic::default(),
             slow_consumers: AtomicI64::new(0),
         }
@@ -67,6 +70,15 @@ impl Account {
     /// Its name.
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// Whether the configuration has it. One that a reload took away has no users, but its streams go on.
+    pub fn is_configured(&self) -> bool {
+        self.configured.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_configured(&self, configured: bool) {
+        self.configured.store(configured, Ordering::Relaxed);
     }
 
     /// Limits of its connections.
@@ -197,6 +209,18 @@ impl Account {
         }
         clients.insert(client.id(), Arc::clone(client));
         Ok(())
+    }
+
+    /// Takes a connection in again, under limits that may have changed meanwhile; tells whether there is still room.
+    pub(crate) fn keep_client(&self, client: &Arc<Client>) -> bool {
+        let max = self.limits.read().max_connections;
+        let mut clients = self.clients.lock();
+        clients.remove(&client.id());
+        let has_room = usize::try_from(max).map_or(true, |max| clients.len() < max);
+        if has_room {
+            clients.insert(client.id(), Arc::clone(client));
+        }
+        has_room
     }
 
     pub(crate) fn remove_client(&self, id: u64) {

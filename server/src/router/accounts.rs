@@ -7,7 +7,7 @@ use parking_lot::RwLock;
 
 use super::account::Account;
 use super::domains::Domains;
-use crate::options::{AccountJetStreamLimits, Options, defaults};
+use crate::options::{AccountJetStreamLimits, AccountOptions, Options, defaults};
 
 /// All accounts, by number and by name. Accounts are only ever added: one that a reload took away has no
 /// connections and no users left, but keeps its number.
@@ -30,20 +30,30 @@ impl Accounts {
 
     /// Brings names, limits and JetStream of all accounts in line with `options`.
     pub(crate) fn apply(&self, options: &Options) {
-        // The global account has JetStream when it is alone with the system account; else each account asks for it.
+        // The global account has JetStream when it is alone with the system account; else each account asks for it. What
+        // it has it keeps when others come at a reload (nats-server v2.15.2).
         let system_name = options.system_account_name();
         let only_global = options
             .accounts
             .iter()
             .all(|account| account.name == defaults::GLOBAL_ACCOUNT || Some(&*account.name) == system_name);
-        let global_limits = (options.jetstream.enabled && only_global).then(AccountJetStreamLimits::default);
+        let had_limits = self.global.jetstream();
+        let global_limits = only_global.then(AccountJetStreamLimits::default).or(had_limits);
+        let global_limits = global_limits.filter(|_| options.jetstream.enabled);
         self.global.set_jetstream(global_limits);
+        for account in self.all() {
+            let is_configured = |configured: &AccountOptions| configured.name == account.name();
+            account.set_configured(options.accounts.iter().any(is_configured));
+        }
         for configured in &options.accounts {
             let account = self.register(&configured.name);
             account.set_limits(configured.limits);
             account.set_jetstream(configured.jetstream.filter(|_| options.jetstream.enabled));
         }
         let system = system_name.map(|name| self.register(name));
+        for built_in in system.iter().chain([&self.global]) {
+            built_in.set_configured(true);
+        }
         *self.system.write() = system;
         let own = options.jetstream.domain.as_deref().filter(|_| options.jetstream.enabled);
         for account in self.all() {

@@ -4,6 +4,7 @@ mod closed;
 mod counters;
 mod identity;
 mod info;
+mod repeats;
 
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -12,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use hashbrown::HashMap;
-use jetkv_jetstream::Clock;
+use jetkv_jetstream::{Clock, WallNs};
 use parking_lot::{Condvar, Mutex, RwLock};
 use tokio::sync::watch;
 
@@ -28,6 +29,7 @@ use crate::jetstream::JetStream;
 use crate::net::Client;
 use crate::options::Options;
 use crate::router::Accounts;
+use repeats::Repeats;
 
 /// Numbers of clients that nats-server v2.15.2 gives to parts of its own before the first connection comes (observed).
 const OWN_CLIENTS: u64 = 4;
@@ -93,11 +95,16 @@ pub(crate) struct Shared {
     blocking: OnceLock<BlockingThreads>,
     event_seq: AtomicU64,
     pub reload_asks: ReloadAsks,
+    /// Log lines that are not said again and again.
+    pub repeats: Repeats,
+    /// When the options in force were read.
+    configured_at: Mutex<WallNs>,
 }
 
 impl Shared {
     pub(crate) fn new(options: Options, clock: Arc<dyn Clock>) -> Self {
         let identity = ServerIdentity::new(options.server_name.as_deref(), clock.wall());
+        let configured_at = Mutex::new(identity.started_at);
         let limit = usize::try_from(options.limits.max_closed_clients).unwrap_or(0);
         Self {
             auth: ArcSwap::from_pointee(Authenticator::new(&options)),
@@ -118,6 +125,8 @@ impl Shared {
             blocking: OnceLock::new(),
             event_seq: AtomicU64::new(0),
             reload_asks: ReloadAsks::default(),
+            repeats: Repeats::default(),
+            configured_at,
             options: ArcSwap::from_pointee(options),
         }
     }
@@ -125,6 +134,11 @@ impl Shared {
     /// The options in force. What may change is asked for where it is used, and not kept.
     pub(crate) fn options(&self) -> Arc<Options> {
         self.options.load_full()
+    }
+
+    /// When the options in force were read.
+    pub(crate) fn configured_at(&self) -> WallNs {
+        *self.configured_at.lock()
     }
 
     /// The users in force.
@@ -137,6 +151,7 @@ impl Shared {
         let auth = Arc::new(Authenticator::new(&options));
         self.accounts.apply(&options);
         self.options.store(Arc::new(options));
+        *self.configured_at.lock() = self.clock.wall();
         self.auth.swap(auth)
     }
 

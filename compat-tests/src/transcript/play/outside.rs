@@ -1,10 +1,12 @@
 //! Steps that look at a server from outside, or run the program by itself.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use super::{Player, split_arguments};
+use rustix::process::Signal;
+
+use super::{CONDITION_WAIT, POLL, Player, split_arguments};
 use crate::process::{Running, ServerOptions, command};
 use crate::transcript::action::Action;
 use crate::{Result, http};
@@ -13,6 +15,11 @@ use crate::{Result, http};
 const RUN_WAIT: Duration = Duration::from_secs(2);
 /// How long a `run` that has begun to say something may take to be ready or to end, on a machine that is slow.
 const START_LIMIT: Duration = Duration::from_secs(60);
+
+/// How a reload ends in the log.
+const RELOADED: [&str; 2] = ["Reloaded server configuration", "Failed to reload server configuration"];
+/// What nats-server paints when JetStream starts, and JetKV does not (`log.banner`).
+const PAINTED: [&str; 5] = ["/ __|", "\\___/", "docs.nats.io/jetstream", "| |\\/| |", "__ ___"];
 
 impl Player<'_> {
     pub(super) fn act_outside(&mut self, action: &Action) -> Result<()> {
@@ -36,9 +43,38 @@ impl Player<'_> {
                 let options = ServerOptions { files: vec![(file.clone(), text)], ..ServerOptions::default() };
                 crate::process::write_files(self.dir, &options)?;
             }
+            Action::Reload { end, config } => self.reload(end, config)?,
             _ => return Err("not an outside verb".into()),
         }
         Ok(())
+    }
+
+    fn reload(&mut self, end: &str, config: &str) -> Result<()> {
+        let (text, end) = (self.text(config)?, self.text(end)?);
+        let files = vec![("server.conf".to_string(), text)];
+        crate::process::write_files(self.dir, &ServerOptions { files, ..ServerOptions::default() })?;
+        let before = self.server()?.log().lines().count();
+        self.server()?.signal(Signal::HUP)?;
+        let deadline = Instant::now() + CONDITION_WAIT;
+        let is_end = |line: &&str| {
+            RELOADED.iter().any(|end| line.contains(end)) || (!end.is_empty() && line.contains(&end))
+        };
+        loop {
+            let log = self.server()?.log();
+            let new: Vec<&str> = log.lines().skip(before).collect();
+            if let Some(at) = new.iter().position(is_end) {
+                for line in new.iter().take(at + 1).filter(|line| is_told(line)) {
+                    let line = self.normaliser.log(line);
+                    self.line(line.trim_end());
+                }
+                return Ok(());
+            }
+            if Instant::now() > deadline {
+                self.timed_out("the end of the reload");
+                return Ok(());
+            }
+            std::thread::sleep(POLL);
+        }
     }
 
     fn until_page(&mut self, path: &str, pointer: &str, value: &str) -> Result<()> {
@@ -79,6 +115,14 @@ impl Player<'_> {
         }
         Ok(())
     }
+}
+
+/// Whether a line of a reload is one to compare: operations and details of debugging are not, nor is the banner.
+fn is_told(line: &str) -> bool {
+    let level = [" [INF] ", " [WRN] ", " [ERR] "].iter().find_map(|level| line.split_once(level));
+    level.is_some_and(|(_, text)| {
+        !text.trim().is_empty() && !PAINTED.iter().any(|painted| text.contains(painted))
+    })
 }
 
 /// Whether a program has said something, but not yet that it is ready. One that logs elsewhere says nothing.

@@ -1,0 +1,138 @@
+//! What a reload means for a connection that exists.
+
+use std::sync::Arc;
+
+use jetkv_go_compat::quoted;
+use jetkv_protocol::Rejection;
+
+use super::batch::{commit_all, settle_with, tell_interest_gone};
+use super::closing::CloseReason;
+use super::connection::Connection;
+use super::outbound::OutboundLimits;
+use crate::auth::{Check, Credentials, DeliveryRules};
+use crate::events;
+use crate::router::{Listed, Subscription};
+
+/// What other users and accounts make of a client.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Standing {
+    /// It stays who it is.
+    Same,
+    /// Its user is gone, or belongs to another account: it is to come back.
+    Moved,
+    /// It would not be let in any more.
+    Refused,
+}
+
+impl Connection {
+    /// Takes over what a reload changed.
+    pub(super) fn reload(&mut self) {
+        let reloaded = self.client.take_reload();
+        self.jetstream = self.shared.jetstream();
+        self.settings = self.shared.options();
+        self.keepalive.set_limits(&self.settings.limits);
+        self.client.set_outbound_limits(OutboundLimits::new(&self.settings.limits));
+        self.apply_limits();
+        match self.standing() {
+            Standing::Same => self.stay(),
+            Standing::Moved => self.client.close(CloseReason::ClientClosed),
+            Standing::Refused => {
+                self.refuse();
+            }
+        }
+        self.flush();
+        settle_with(self.jetstream.as_deref());
+        drop(reloaded);
+    }
+
+    fn standing(&mut self) -> Standing {
+        let auth = self.shared.auth();
+        let before = std::mem::replace(&mut self.auth, Arc::clone(&auth));
+        let was_silent = self.options.user.is_empty();
+        if self.connected && was_silent {
+            // Who came in without credentials counts by the name that it got.
+            self.options.user.clone_from(&self.user);
+        }
+        let named = &self.options.user;
+        let account = auth.account_of(named);
+        let was_listed = before.account_of(named).is_some();
+        let is_gone = account.is_none() && was_listed && !auth.is_single();
+        if is_gone || account.is_some_and(|account| account != self.account.name()) {
+            return Standing::Moved;
+        }
+        if self.connected && auth.keeps(&before, &self.user) {
+            return Standing::Same;
+        }
+        if was_silent && !named.is_empty() {
+            return Standing::Refused;
+        }
+        let admitted = match auth.check(&Credentials::of(&self.options)) {
+            Check::Admitted(admitted) => Some(admitted),
+            Check::Slow(check) => check.run(),
+            Check::Refused => None,
+        };
+        match admitted {
+            Some(_) => Standing::Same,
+            // A name that never was in the list of users counts as that of a user who is gone.
+            None if account.is_none() && !was_listed && !named.is_empty() => Standing::Moved,
+            None => Standing::Refused,
+        }
+    }
+
+    /// The client stays, if its account still has room for it, with the permissions that its user has now.
+    fn stay(&mut self) {
+        if !self.connected {
+            return;
+        }
+        if !self.account.keep_client(&self.client) {
+            return self.leave_full_account();
+        }
+        let permissions = self.shared.auth().permissions(&self.user);
+        let known = self.rules.as_ref().map(|rules| rules.permissions().configured());
+        if permissions.as_ref().map(|now| now.configured()) != known {
+            self.rules = permissions.map(|permissions| Arc::new(DeliveryRules::new(permissions)));
+            self.client.set_rules(self.rules.clone());
+            self.end_denied_subscriptions();
+        }
+    }
+
+    fn leave_full_account(&mut self) {
+        let reason = CloseReason::MaxAccountConnectionsExceeded;
+        let label = self.client.label();
+        let user = quoted(self.options.user.as_bytes());
+        let text = Rejection::TooManyAccountConnections.wire_text();
+        let statement = format!("{text} - Account:{}", self.account.name());
+        if self.shared.repeats.is_news(&statement) {
+            tracing::error!("{label} - {statement} - user:{}", self.options.user);
+        }
+        tracing::error!("{label} - authentication error - User {user}");
+        events::refused(&self.shared, &self.client, reason);
+        self.client.send_away(&Rejection::TooManyAccountConnections, reason);
+    }
+
+    fn end_denied_subscriptions(&mut self) {
+        let Some(rules) = self.rules.clone() else { return };
+        for sub in self.client.subscriptions() {
+            if !rules.may_subscribe(sub.subject(), sub.queue()) {
+                self.client.remove_subscription(&sub);
+                self.client.trace_ended(&sub);
+                self.account.unsubscribe(&sub);
+                let jetstream = self.jetstream.as_deref();
+                commit_all(jetstream, tell_interest_gone(jetstream, &self.account, &sub));
+                self.tell_denied(&sub);
+            }
+        }
+    }
+
+    fn tell_denied(&mut self, sub: &Subscription) {
+        let (subject, sid) = (quoted(sub.subject()), quoted(sub.sid()));
+        let group = if sub.queue().is_empty() {
+            String::new()
+        } else {
+            format!(" using queue {}", quoted(sub.queue()))
+        };
+        self.send_err(&format!("Permissions Violation for Subscription to {subject}{group} (sid {sid})"));
+        let user = quoted(self.options.user.as_bytes());
+        tracing::info!("Removed sub {subject}{group} (sid {sid}) for User {user} - not authorized");
+    }
+}
