@@ -18,6 +18,7 @@ pub mod info;
 mod json;
 mod op;
 mod parse;
+pub mod pattern_set;
 pub mod subject;
 pub mod transform;
 pub mod trie;

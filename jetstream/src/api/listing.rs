@@ -5,11 +5,13 @@ use super::reply::Page;
 use super::{ApiError, ApiOutcome, Call};
 use crate::config::StreamConfig;
 use crate::config::metadata::with_server;
+use crate::filter::Filter;
 use crate::stream::{Inner, Stream, StreamState, header};
 use jetkv_go_compat::GoTime;
 use jetkv_go_compat::json::go_struct;
 use jetkv_protocol::subject;
 use serde::Serialize;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 const NAMES_LIMIT: usize = 1024;
@@ -188,11 +190,18 @@ fn stream_info(call: &Call<'_>, name: &str) -> Result<Paging<StreamInfo>, ApiErr
     let mut inner = stream.lock();
     inner.flush();
     let mut info = StreamInfo::new(call, &inner, req.deleted_details).with_server();
+    drop(inner);
     info.cluster = Some(ClusterInfo { leader: call.engine.config().server_name.clone() });
     let mut page = Page::default();
     if !req.subjects_filter.is_empty() {
         let wanted = offset(&req.paged);
-        let (subjects, total) = inner.subjects(req.subjects_filter.as_bytes(), wanted, SUBJECTS_LIMIT);
+        let (mut subjects, mut total) = (BTreeMap::new(), 0);
+        stream.each_subject(&Filter::new([&req.subjects_filter]), |subject, entry| {
+            if total >= wanted && subjects.len() < SUBJECTS_LIMIT {
+                subjects.insert(String::from_utf8_lossy(subject).into_owned(), entry.count);
+            }
+            total += 1;
+        });
         if total > 0 {
             page = Page { total, offset: wanted, limit: SUBJECTS_LIMIT };
             info.state.subjects = subjects;

@@ -5,7 +5,7 @@ use super::reply::Success;
 use super::{ApiError, ApiOutcome, Call};
 use crate::filter::Filter;
 use crate::store::{Msg, StoreError};
-use crate::stream::{Inner, Stream};
+use crate::stream::{Inner, Stream, Wanted};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use jetkv_go_compat::GoTime;
@@ -89,20 +89,42 @@ fn find(call: &Call<'_>, name: &str) -> Result<Stored, ApiError> {
         return Err(errors::BAD_REQUEST.into());
     }
     let stream = account.stream(name).ok_or(errors::STREAM_NOT_FOUND)?;
-    let mut inner = stream.lock();
-    inner.flush();
-    let found = match seek(&mut inner, &req) {
-        Ok(seq) => load(&mut inner, &req, seq),
-        Err(error) => Err(error),
+    let found = match pattern(&req) {
+        Some(filter) => {
+            let wanted = match seek(&mut stream.lock(), &req) {
+                Ok(_) if req.next_by_subj.is_empty() => Ok(Wanted::Last),
+                other => other.map(Wanted::From),
+            };
+            wanted.and_then(|wanted| stream.find(&filter, wanted, |msg| Stored::new(msg, req.no_hdr)))
+        }
+        None => {
+            let mut inner = stream.lock();
+            inner.flush();
+            let seq = seek(&mut inner, &req);
+            let found = seq.and_then(|seq| load(&mut inner, &req, seq));
+            found.map(|msg| msg.map(|msg| Stored::new(&msg, req.no_hdr)))
+        }
     };
     match found {
-        Ok(Some(msg)) => Ok(Stored::new(&msg, req.no_hdr)),
+        Ok(Some(stored)) => Ok(stored),
         Ok(None) => Err(errors::NO_MESSAGE_FOUND.into()),
         Err(error) => {
             tracing::error!(stream = name, %error, "cannot read a message");
             Err(errors::NO_MESSAGE_FOUND.into())
         }
     }
+}
+
+/// What is searched for, where that may take long.
+fn pattern(req: &GetRequest) -> Option<Filter> {
+    let subject = if !req.next_by_subj.is_empty() {
+        &req.next_by_subj
+    } else if req.seq == 0 && req.start_time.is_none() {
+        &req.last_by_subj
+    } else {
+        return None;
+    };
+    jetkv_protocol::subject::has_wildcard(subject.as_bytes()).then(|| Filter::new([subject]))
 }
 
 fn is_one_question(req: &GetRequest) -> bool {

@@ -7,9 +7,12 @@ use super::{ApiError, ApiOutcome, Call};
 use crate::config::metadata::{align, set_required_level};
 use crate::config::{StreamConfig, check, check_update};
 use crate::engine::account::Account;
+use crate::filter::Filter;
 use crate::stream::{PurgeRequest, Stream};
 use jetkv_go_compat::GoTime;
 use jetkv_go_compat::json::{self, go_struct};
+use jetkv_protocol::pattern_set::PatternSet;
+use jetkv_protocol::subject;
 use serde::Serialize;
 use std::sync::Arc;
 
@@ -137,14 +140,15 @@ fn is_same(mut config: StreamConfig, other: &StreamConfig) -> bool {
 
 /// No two streams of an account may capture the same subject.
 fn check_overlap(account: &Account, config: &StreamConfig) -> Result<(), ApiError> {
+    let ours = PatternSet::new(config.subjects.iter().map(String::as_bytes));
     for stream in account.streams() {
         let other = stream.config();
         if other.name == config.name {
             continue;
         }
-        for (ours, theirs) in config.subjects.iter().flat_map(|s| other.subjects.iter().map(move |o| (s, o)))
-        {
-            if jetkv_protocol::subject::collide(ours.as_bytes(), theirs.as_bytes()) {
+        for theirs in &other.subjects {
+            let meets = |own: &String| subject::collide(own.as_bytes(), theirs.as_bytes());
+            if ours.may_meet(theirs.as_bytes(), None) && config.subjects.iter().any(meets) {
                 return Err(errors::STREAM_SUBJECT_OVERLAP.into());
             }
         }
@@ -244,6 +248,16 @@ pub(super) fn purge(call: &mut Call<'_>, name: &str) -> ApiOutcome {
     }
 }
 
+fn check_purge(config: &StreamConfig) -> Result<(), ApiError> {
+    if config.sealed {
+        return Err(errors::STREAM_SEALED.into());
+    }
+    if config.deny_purge {
+        return Err(errors::STREAM_PURGE_FAILED.because("stream purge not permitted"));
+    }
+    Ok(())
+}
+
 fn try_purge(call: &Call<'_>, name: &str) -> Result<(Arc<Stream>, u64), ApiError> {
     let account = call.admit()?;
     let mut req = PurgeBody::default();
@@ -254,14 +268,23 @@ fn try_purge(call: &Call<'_>, name: &str) -> Result<(Arc<Stream>, u64), ApiError
         }
     }
     let stream = account.stream(name).ok_or(errors::STREAM_NOT_FOUND)?;
+    check_purge(&stream.config())?;
+    // What the purge is about is looked for before, without holding up whoever uses the stream meanwhile. Subjects that
+    // come after that came after the request.
+    let searched = subject::has_wildcard(req.filter.as_bytes()) && req.filter != ">";
+    let subjects = searched.then(|| {
+        let mut subjects = Vec::new();
+        stream.each_subject(&Filter::new([&req.filter]), |subject, _| subjects.push(subject.into()));
+        subjects
+    });
     let mut inner = stream.lock();
-    if inner.config.sealed {
-        return Err(errors::STREAM_SEALED.into());
-    }
-    if inner.config.deny_purge {
-        return Err(errors::STREAM_PURGE_FAILED.because("stream purge not permitted"));
-    }
-    let request = PurgeRequest { filter: req.filter.as_bytes(), seq: req.seq, keep: req.keep };
+    check_purge(&inner.config)?;
+    let request = PurgeRequest {
+        filter: req.filter.as_bytes(),
+        seq: req.seq,
+        keep: req.keep,
+        subjects: subjects.as_deref(),
+    };
     inner.flush();
     let purged = match inner.purge(&request) {
         Ok(purged) => purged,

@@ -4,6 +4,7 @@ use super::rewrite::{check_republish, check_transform};
 use super::{Discard, PersistMode, StorageType, StreamConfig};
 use crate::api::ApiError;
 use crate::api::catalogue as errors;
+use jetkv_protocol::pattern_set::PatternSet;
 use jetkv_protocol::subject;
 use std::fmt::Display;
 
@@ -246,11 +247,13 @@ fn check_subjects(config: &mut StreamConfig) -> Result<(), ApiError> {
         config.subjects.push(config.name.clone());
         return Ok(());
     }
+    let all = PatternSet::new(config.subjects.iter().map(String::as_bytes));
     for (at, pattern) in config.subjects.iter().enumerate() {
         if !subject::is_valid_text(pattern.as_bytes()) {
             return Err(invalid("invalid subject"));
         }
-        if config.subjects.iter().take(at).any(|earlier| earlier == pattern) {
+        let may_meet = all.may_meet(pattern.as_bytes(), Some(at));
+        if may_meet && config.subjects.iter().take(at).any(|earlier| earlier == pattern) {
             return Err(invalid("duplicate subjects detected"));
         }
         if pattern == ">" {
@@ -264,7 +267,7 @@ fn check_subjects(config: &mut StreamConfig) -> Result<(), ApiError> {
         if !config.no_ack {
             check_reserved(pattern.as_bytes())?;
         }
-        for later in config.subjects.iter().skip(at + 1) {
+        for later in config.subjects.iter().skip(at + 1).filter(|_| may_meet) {
             if subject::collide(later.as_bytes(), pattern.as_bytes()) {
                 let (one, other) = (quote(pattern), quote(later));
                 return Err(invalid(format_args!("subject {one} overlaps with {other}")));

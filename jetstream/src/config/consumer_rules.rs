@@ -7,6 +7,7 @@ use crate::api::ApiError;
 use crate::api::catalogue as errors;
 use crate::consumer::ConsumerSettings;
 use jetkv_go_compat::GoDuration;
+use jetkv_protocol::pattern_set::PatternSet;
 use jetkv_protocol::subject;
 
 const ACK_WAIT_NS: i64 = 30_000_000_000;
@@ -310,14 +311,15 @@ fn check_filters(config: &ConsumerConfig) -> Verdict {
     if config.filter_subjects.iter().any(String::is_empty) {
         return Err(errors::CONSUMER_EMPTY_FILTER.error());
     }
+    let all = PatternSet::new(config.filters().map(str::as_bytes));
     for (at, one) in config.filters().enumerate() {
         if !subject::is_valid(one.as_bytes()) {
             return Err(errors::STREAM_INVALID_CONFIG.because(BAD));
         }
-        let overlaps = config
-            .filters()
-            .enumerate()
-            .any(|(other_at, other)| other_at != at && subject::is_subset(one.as_bytes(), other.as_bytes()));
+        let overlaps = all.may_cover(one.as_bytes(), Some(at))
+            && config.filters().enumerate().any(|(other_at, other)| {
+                other_at != at && subject::is_subset(one.as_bytes(), other.as_bytes())
+            });
         if overlaps {
             return Err(errors::CONSUMER_OVERLAPPING_SUBJECT_FILTERS.error());
         }

@@ -5,6 +5,7 @@ use super::trie::Slot;
 use crate::api::ApiError;
 use crate::api::catalogue as errors;
 use crate::config::{AckPolicy, ConsumerConfig, DeliverPolicy, Retention, StreamConfig};
+use jetkv_protocol::pattern_set::PatternSet;
 use jetkv_protocol::subject;
 
 impl Consumers {
@@ -59,11 +60,15 @@ impl Consumers {
     ) -> Result<(), ApiError> {
         let others =
             self.table.iter().flatten().filter(|other| Some(other.slot) != except && !other.is_internal());
+        let ours = PatternSet::new(config.filters().map(str::as_bytes));
         for other in others {
-            let meets = config.filters().any(|filter| {
-                other.config.filters().next().is_none()
-                    || other.config.filters().any(|held| subject::collide(filter.as_bytes(), held.as_bytes()))
-            });
+            let meets = |held: &str| {
+                ours.may_meet(held.as_bytes(), None)
+                    && config.filters().any(|filter| subject::collide(filter.as_bytes(), held.as_bytes()))
+            };
+            let unfiltered = other.config.filters().next().is_none();
+            let meets =
+                (unfiltered && config.filters().next().is_some()) || other.config.filters().any(meets);
             if meets {
                 return Err(errors::CONSUMER_WQ_CONSUMER_NOT_UNIQUE.error());
             }

@@ -11,6 +11,7 @@ use crate::config::{StorageType, StreamConfig};
 use crate::store::file::{Storage, StoredStream};
 use crate::store::{FileStore, MemoryStore, Store, StoreError};
 use crate::stream::{Inner, Stream};
+use hashbrown::HashSet;
 use std::io::ErrorKind;
 use std::sync::Arc;
 
@@ -143,10 +144,12 @@ impl Engine {
             return Err(errors::STREAM_UPDATE.because(error));
         }
         self.world.reserved.add(storage_type, reserved);
-        for pattern in new_subjects.iter().filter(|pattern| !old.subjects.contains(pattern)) {
+        let (had, has): (HashSet<_>, HashSet<_>) =
+            (old.subjects.iter().collect(), new_subjects.iter().collect());
+        for pattern in new_subjects.iter().filter(|pattern| !had.contains(pattern)) {
             self.world.host.stream_subject(stream, pattern.as_bytes(), true);
         }
-        for pattern in old.subjects.iter().filter(|pattern| !new_subjects.contains(pattern)) {
+        for pattern in old.subjects.iter().filter(|pattern| !has.contains(pattern)) {
             self.world.host.stream_subject(stream, pattern.as_bytes(), false);
         }
         Ok(())

@@ -1,11 +1,9 @@
 //! What a stream tells of itself.
 
 use super::Inner;
-use crate::filter::Filter;
 use jetkv_go_compat::GoTime;
 use serde::Serialize;
 use std::collections::BTreeMap;
-use std::ops::ControlFlow;
 
 /// The `state` of stream information, in nats-server's order of fields.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
@@ -73,24 +71,5 @@ impl Inner {
             deleted,
             consumer_count: self.consumers.public_len(),
         }
-    }
-
-    /// A page of the subjects that match, with their counts, and how many match in all.
-    pub(crate) fn subjects(
-        &self,
-        filter: &[u8],
-        offset: usize,
-        limit: usize,
-    ) -> (BTreeMap<String, u64>, usize) {
-        let mut page = BTreeMap::new();
-        let mut total = 0;
-        self.store.index().for_each(&Filter::new([filter]), |subject, entry| {
-            if total >= offset && page.len() < limit {
-                page.insert(String::from_utf8_lossy(subject).into_owned(), entry.count);
-            }
-            total += 1;
-            ControlFlow::Continue(())
-        });
-        (page, total)
     }
 }

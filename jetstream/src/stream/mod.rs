@@ -21,6 +21,7 @@ mod limits;
 mod publish;
 mod purge;
 mod rewrite;
+mod slices;
 mod update;
 
 pub(crate) use ack::push_number;
@@ -29,6 +30,7 @@ pub(crate) use hold_back::Asked;
 pub use info::StreamState;
 pub(crate) use inner::Inner;
 pub(crate) use purge::PurgeRequest;
+pub(crate) use slices::Wanted;
 
 use crate::clock::{Now, WallNs};
 use crate::config::StreamConfig;

@@ -166,7 +166,7 @@ impl Inner {
             Rollup::Subject => subject,
             Rollup::All => b"",
         };
-        self.purge_before(&PurgeRequest { filter, seq: 0, keep }, stored)
+        self.purge_before(&PurgeRequest { filter, seq: 0, keep, subjects: None }, stored)
             .map_err(|error| Refusal::Error(self.spoil(error)))
     }
 }

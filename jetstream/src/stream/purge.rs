@@ -14,6 +14,8 @@ pub(crate) struct PurgeRequest<'a> {
     pub(crate) seq: u64,
     /// How many of the newest stay.
     pub(crate) keep: u64,
+    /// The subjects that match the filter, where they were looked for before.
+    pub(crate) subjects: Option<&'a [Box<[u8]>]>,
 }
 
 /// What a purge took.
@@ -73,9 +75,32 @@ impl Inner {
             self.purge_below(self.store.totals().last_seq + 1)
         } else if everything && request.seq > 1 {
             self.purge_below(request.seq)
+        } else if let Some(subjects) = request.subjects {
+            self.purge_subjects(request, subjects)
         } else {
             self.purge_matching(request)
         }
+    }
+
+    fn purge_subjects(
+        &mut self,
+        request: &PurgeRequest<'_>,
+        subjects: &[Box<[u8]>],
+    ) -> Result<Purged, StoreError> {
+        let index = self.store.index();
+        let mut seqs: Vec<u64> =
+            subjects.iter().filter_map(|subject| index.seqs(subject)).flat_map(|held| held.iter()).collect();
+        seqs.sort_unstable();
+        let upto = request.seq.checked_sub(1).unwrap_or(u64::MAX);
+        let left = seqs.len().saturating_sub(usize::try_from(request.keep).unwrap_or(usize::MAX));
+        let mut purged = Purged::default();
+        for seq in seqs.into_iter().take(left).take_while(|seq| *seq <= upto) {
+            if purged.first.is_none() {
+                purged.first = self.told_subject(request, seq)?.map(|told| (seq, told));
+            }
+            purged.count += u64::from(self.purge_one(seq)?);
+        }
+        Ok(purged)
     }
 
     fn purge_below(&mut self, seq: u64) -> Result<Purged, StoreError> {

@@ -115,6 +115,19 @@ impl SubjectIndex {
         Walk::run(&self.tree, filter, None, budget, &mut visit)
     }
 
+    /// A part of a walk: visits subjects that match, in byte order from the subject `from` on, until `visit` breaks or
+    /// `budget` nodes were entered. Says where the next part begins; `None` where this was the last. A subject at which
+    /// `visit` broke off is visited again then.
+    pub fn walk_part<'i>(
+        &'i self,
+        filter: &Filter,
+        from: Option<&[u8]>,
+        budget: usize,
+        mut visit: impl FnMut(&[u8], Seqs<'i>) -> ControlFlow<()>,
+    ) -> Option<Vec<u8>> {
+        Walk::part(&self.tree, filter, from, budget, &mut visit)
+    }
+
     /// Whether it is plain, without a walk, that the filter matches every subject recorded. `false` promises nothing.
     #[must_use]
     pub fn is_covered_by(&self, filter: &Filter) -> bool {

@@ -8,145 +8,8 @@ use super::arena::Ref;
 use super::node::{Inner, Leaf};
 use super::seqs::Seqs;
 use super::tree::Tree;
-use crate::filter::Filter;
-use std::ops::{ControlFlow, Range};
-
-/// Where a pattern stands: its number, and how many of its bytes are behind.
-type State = (usize, usize);
-
-/// Stale states on the stack are cleared away after so many bytes, where there are more than [`STALE_MAX`].
-const STALE_BYTES_MAX: usize = 16;
-const STALE_MAX: usize = 64;
-
-/// What one more byte of a subject does to a pattern.
-enum Step {
-    Dead,
-    At(usize),
-    /// The rest of the subject does not matter.
-    Any,
-}
-
-fn is_token(pattern: &[u8], at: usize, token: u8) -> bool {
-    pattern.get(at) == Some(&token)
-        && (at == 0 || pattern.get(at - 1) == Some(&b'.'))
-        && pattern.get(at + 1).is_none_or(|next| *next == b'.')
-}
-
-fn arrive(pattern: &[u8], at: usize) -> Step {
-    if is_token(pattern, at, b'>') { Step::Any } else { Step::At(at) }
-}
-
-fn step(pattern: &[u8], at: usize, byte: u8) -> Step {
-    if is_token(pattern, at, b'*') {
-        return match byte {
-            b'.' if at + 1 < pattern.len() => arrive(pattern, at + 2),
-            b'.' => Step::Dead,
-            _ => Step::At(at),
-        };
-    }
-    if pattern.get(at) == Some(&byte) { arrive(pattern, at + 1) } else { Step::Dead }
-}
-
-fn accepts(pattern: &[u8], at: usize) -> bool {
-    at == pattern.len() || (at + 1 == pattern.len() && is_token(pattern, at, b'*'))
-}
-
-/// A filter that is followed through the tree; its states stand on a stack beside that of the nodes.
-struct Follow<'f> {
-    patterns: &'f [Box<[u8]>],
-    literal: Option<&'f [u8]>,
-    states: Vec<State>,
-}
-
-/// The states at a node: a part of the stack, or that anything matches.
-#[derive(Debug, Clone)]
-enum At {
-    Any,
-    States(Range<usize>),
-}
-
-impl<'f> Follow<'f> {
-    fn new(filter: &'f Filter) -> (Self, At) {
-        let (patterns, literal): (&[Box<[u8]>], _) = match filter {
-            Filter::All => return (Self { patterns: &[], literal: None, states: Vec::new() }, At::Any),
-            Filter::Literal(literal) => (&[], Some(&**literal)),
-            Filter::Patterns(patterns) => (patterns, None),
-        };
-        let mut follow = Self { patterns, literal, states: Vec::new() };
-        for number in 0..patterns.len().max(usize::from(literal.is_some())) {
-            match arrive(follow.pattern(number), 0) {
-                Step::Any => return (follow, At::Any),
-                step => follow.keep(number, &step),
-            }
-        }
-        let all = 0..follow.states.len();
-        (follow, At::States(all))
-    }
-
-    fn pattern(&self, number: usize) -> &'f [u8] {
-        // A literal is followed byte by byte like the rest; without wildcard tokens it matches itself alone.
-        self.literal.or_else(|| self.patterns.get(number).map(|pattern| &**pattern)).unwrap_or_default()
-    }
-
-    fn keep(&mut self, number: usize, step: &Step) {
-        if let Step::At(at) = step {
-            self.states.push((number, *at));
-        }
-    }
-
-    /// Follows one byte; the new states are pushed on the stack. `None` where nothing can match.
-    fn byte(&mut self, from: &At, byte: u8) -> Option<At> {
-        let At::States(range) = from else { return Some(At::Any) };
-        let start = self.states.len();
-        for state in range.clone() {
-            let (number, at) = *self.states.get(state)?;
-            match step(self.pattern(number), at, byte) {
-                Step::Any => {
-                    self.states.truncate(start);
-                    return Some(At::Any);
-                }
-                step => self.keep(number, &step),
-            }
-        }
-        (self.states.len() > start).then_some(At::States(start..self.states.len()))
-    }
-
-    /// Follows several bytes. Few states but those after the last byte stay on the stack: where many patterns go on
-    /// through many bytes, all of them would take the product of both.
-    fn bytes(&mut self, from: At, bytes: &[u8]) -> Option<At> {
-        let base = self.states.len();
-        let mut at = from;
-        for part in bytes.chunks(STALE_BYTES_MAX) {
-            for byte in part {
-                if matches!(at, At::Any) {
-                    return Some(at);
-                }
-                at = self.byte(&at, *byte)?;
-            }
-            if let At::States(range) = &mut at
-                && range.start > base + STALE_MAX
-            {
-                self.states.drain(base..range.start);
-                *range = base..self.states.len();
-            }
-        }
-        Some(at)
-    }
-
-    fn accepts(&self, at: &At) -> bool {
-        let At::States(range) = at else { return true };
-        let states = self.states.get(range.clone()).unwrap_or_default();
-        states.iter().any(|(number, at)| accepts(self.pattern(*number), *at))
-    }
-
-    /// The one byte that can come next, if there is only one.
-    fn only_byte(&self, at: &At) -> Option<u8> {
-        let At::States(range) = at else { return None };
-        let [(number, at)] = self.states.get(range.clone())? else { return None };
-        let pattern = self.pattern(*number);
-        if is_token(pattern, *at, b'*') { None } else { pattern.get(*at).copied() }
-    }
-}
+use crate::filter::{At, Filter, Follow};
+use std::ops::ControlFlow;
 
 /// An inner node on the way, with what is still to be visited below it.
 struct Frame {
@@ -166,8 +29,9 @@ struct Frame {
 pub(super) struct Walk<'t, 'f> {
     tree: &'t Tree,
     follow: Follow<'f>,
-    /// Visit only what comes after this subject.
+    /// Visit only what comes after this subject, or with `at_bound` this subject too.
     after: Option<&'f [u8]>,
+    at_bound: bool,
     key: Vec<u8>,
     stack: Vec<Frame>,
     budget: usize,
@@ -181,22 +45,45 @@ impl<'t, 'f> Walk<'t, 'f> {
         budget: usize,
         visit: &mut dyn FnMut(&[u8], Seqs<'t>) -> ControlFlow<()>,
     ) -> WalkEnd {
-        let Some(root) = tree.root else { return WalkEnd::Done };
+        Self::go(tree, filter, (after, false), budget, visit).0
+    }
+
+    /// A part of a walk, from a subject on. Where the budget is spent or `visit` breaks off, also says where the next
+    /// part begins.
+    pub(super) fn part(
+        tree: &'t Tree,
+        filter: &'f Filter,
+        from: Option<&'f [u8]>,
+        budget: usize,
+        visit: &mut dyn FnMut(&[u8], Seqs<'t>) -> ControlFlow<()>,
+    ) -> Option<Vec<u8>> {
+        let (end, key) = Self::go(tree, filter, (from, true), budget, visit);
+        (end != WalkEnd::Done).then_some(key)
+    }
+
+    fn go(
+        tree: &'t Tree,
+        filter: &'f Filter,
+        (after, at_bound): (Option<&'f [u8]>, bool),
+        budget: usize,
+        visit: &mut dyn FnMut(&[u8], Seqs<'t>) -> ControlFlow<()>,
+    ) -> (WalkEnd, Vec<u8>) {
+        let Some(root) = tree.root else { return (WalkEnd::Done, Vec::new()) };
         let (follow, at) = Follow::new(filter);
         let (key, stack) = (Vec::with_capacity(64), Vec::with_capacity(16));
-        let mut walk = Self { tree, follow, after, key, stack, budget };
+        let mut walk = Self { tree, follow, after, at_bound, key, stack, budget };
         if let Some(end) = walk.enter(root, at, after.map(|_| 0), visit) {
-            return end;
+            return (end, walk.key);
         }
         while let Some((child, byte, at, bound)) = walk.next_child() {
             if let Some(byte) = byte {
                 walk.key.push(byte);
             }
             if let Some(end) = walk.enter(child, at, bound, visit) {
-                return end;
+                return (end, walk.key);
             }
         }
-        WalkEnd::Done
+        (WalkEnd::Done, walk.key)
     }
 
     /// Goes into a node: visits a leaf, or puts an inner node on the stack.
@@ -207,15 +94,21 @@ impl<'t, 'f> Walk<'t, 'f> {
         bound: Option<usize>,
         visit: &mut dyn FnMut(&[u8], Seqs<'t>) -> ControlFlow<()>,
     ) -> Option<WalkEnd> {
-        if self.budget == 0 {
-            return Some(WalkEnd::Spent);
+        // The way to the bound is free, so that every part of a walk gets beyond it.
+        if bound.is_none() {
+            if self.budget == 0 {
+                return Some(WalkEnd::Spent);
+            }
+            self.budget -= 1;
         }
-        self.budget -= 1;
         let cell = self.tree.arena.get(node);
         if node.is_leaf() {
             let leaf = Leaf::read(cell)?;
-            if bound.is_some_and(|behind| leaf.suffix <= self.bound_rest(behind)) {
-                return None;
+            if let Some(behind) = bound {
+                let rest = self.bound_rest(behind);
+                if leaf.suffix < rest || (leaf.suffix == rest && !self.at_bound) {
+                    return None;
+                }
             }
             let at = self.follow.bytes(at, leaf.suffix)?;
             if !self.follow.accepts(&at) {
@@ -223,9 +116,11 @@ impl<'t, 'f> Walk<'t, 'f> {
             }
             let key_len = self.key.len();
             self.key.extend_from_slice(leaf.suffix);
-            let end = visit(&self.key, leaf.seqs(&self.tree.lists)?);
+            if visit(&self.key, leaf.seqs(&self.tree.lists)?).is_break() {
+                return Some(WalkEnd::Broke);
+            }
             self.key.truncate(key_len);
-            return end.is_break().then_some(WalkEnd::Broke);
+            return None;
         }
         let inner = Inner::read(cell)?;
         let (mut below, mut first, mut value_left) = (bound, 0, inner.value.is_some());
@@ -233,7 +128,7 @@ impl<'t, 'f> Walk<'t, 'f> {
             let rest = self.bound_rest(behind);
             if let Some(rest) = rest.strip_prefix(inner.prefix) {
                 // The key that ends here is the bound or below it.
-                value_left = false;
+                value_left = value_left && self.at_bound && rest.is_empty();
                 below = rest.first().map(|_| behind + inner.prefix.len());
                 first = rest.first().map_or(0, |byte| inner.keys().partition_point(|key| key < byte));
             } else if rest > inner.prefix {
@@ -252,7 +147,7 @@ impl<'t, 'f> Walk<'t, 'f> {
         }
         value_left = value_left && self.follow.accepts(&at);
         self.key.extend_from_slice(inner.prefix);
-        let (states_len, key_len) = (self.follow.states.len(), self.key.len());
+        let (states_len, key_len) = (self.follow.depth(), self.key.len());
         self.stack.push(Frame { node, at, states_len, key_len, next: first, end, bound: below, value_left });
         None
     }
@@ -260,7 +155,7 @@ impl<'t, 'f> Walk<'t, 'f> {
     fn next_child(&mut self) -> Option<(Ref, Option<u8>, At, Option<usize>)> {
         loop {
             let frame = self.stack.last_mut()?;
-            self.follow.states.truncate(frame.states_len);
+            self.follow.go_back(frame.states_len);
             self.key.truncate(frame.key_len);
             let Some(inner) = Inner::read(self.tree.arena.get(frame.node)) else {
                 self.stack.pop();
