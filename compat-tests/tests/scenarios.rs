@@ -62,5 +62,6 @@ topics! {
     monitoring "monitoring";
     protocol "protocol";
     publish "publish";
+    reload "reload";
     startup "startup";
 }

@@ -199,7 +199,8 @@ fn monitor_options(old: &MonitorOptions, new: &MonitorOptions, found: &mut Diffe
     pairs!(old, new => MonitorOptions { host, port, base_path });
     found.fixed(Field::HTTPHost, host, Shown::plain);
     found.fixed(Field::HTTPPort, port, Shown::port);
-    found.fixed(Field::HTTPBasePath, base_path, Shown::plain);
+    // No path is shown as no path.
+    found.fixed(Field::HTTPBasePath, base_path, |path| path.strip_suffix("/").unwrap_or(path).to_owned());
 }
 
 fn jetstream_options(old: &JetStreamOptions, new: &JetStreamOptions, runs: bool, found: &mut Differences) {
