@@ -1,12 +1,10 @@
 //! What a stream's lock guards.
 
 use super::StreamCtx;
-use super::ack::Acks;
-use super::dedupe::Dedupe;
-use super::durability::Waiting;
+use super::commit::Waiting;
 use super::expiry::Expiry;
 use super::headers::{Ttl, header, parse_ttl};
-use super::rewrite::Rewrite;
+use super::write::{Acks, Dedupe, Rewrite};
 use crate::api::ApiError;
 use crate::api::catalogue::STREAM_STORE_FAILED;
 use crate::clock::{Deadlines, Now, WallNs};

@@ -5,32 +5,24 @@
 //! said of it, with [`Stream::sync`]. A second lock, the gate, is taken before the first is released, so that what was
 //! queued in order also leaves in order.
 
-mod ack;
 mod aging;
-mod checks;
 mod commit;
-mod dedupe;
-mod durability;
 mod expiry;
 mod headers;
-mod hold_back;
-mod in_process;
 mod info;
 mod inner;
-mod limits;
-mod publish;
 mod purge;
-mod rewrite;
 mod slices;
 mod update;
+mod write;
 
-pub(crate) use ack::push_number;
+pub(crate) use commit::Asked;
 pub(crate) use headers::{header, write_headers};
-pub(crate) use hold_back::Asked;
 pub use info::StreamState;
 pub(crate) use inner::Inner;
 pub(crate) use purge::PurgeRequest;
 pub(crate) use slices::Wanted;
+pub(crate) use write::push_number;
 
 use crate::clock::{Now, WallNs};
 use crate::config::StreamConfig;
@@ -52,8 +44,8 @@ pub struct Stream {
     gate: Mutex<Gate>,
     /// Told when a sync that ran without the lock is over.
     sync_over: Condvar,
-    watchers: in_process::Watchers,
-    answers: in_process::Answers,
+    watchers: commit::Watchers,
+    answers: commit::Answers,
 }
 
 impl Stream {
@@ -72,8 +64,8 @@ impl Stream {
                 inner: Mutex::new(Inner::new(&world, &account, config, created_ns, store, timer)),
                 gate: Mutex::default(),
                 sync_over: Condvar::new(),
-                watchers: in_process::Watchers::default(),
-                answers: in_process::Answers::default(),
+                watchers: commit::Watchers::default(),
+                answers: commit::Answers::default(),
                 account,
                 world,
             }

@@ -1,7 +1,7 @@
 //! Changing a stream's configuration.
 
 use super::Inner;
-use super::rewrite::Rewrite;
+use super::write::Rewrite;
 use crate::config::{Retention, StreamConfig};
 use crate::filter::Filter;
 use crate::store::StoreError;

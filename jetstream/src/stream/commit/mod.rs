@@ -10,7 +10,14 @@
 //! - While a sync is wanted or runs, nothing else leaves, so that the order of the outbox holds. Answers to requests
 //!   that met what is not durable yet are put behind it in the same outbox ([`Stream::hold_back`]).
 
-use super::in_process::Answers;
+mod hold_back;
+mod in_process;
+mod state;
+
+pub(crate) use hold_back::Asked;
+pub(super) use in_process::{Answers, Watchers};
+pub(super) use state::Waiting;
+
 use super::{Inner, Stream};
 use crate::host::{AccountId, Delivery, Host, OutMsg};
 use crate::outbox::Outbox;
@@ -24,14 +31,14 @@ const WAITING_BYTES_MAX: usize = 8 << 20;
 
 /// Held while messages leave.
 #[derive(Default)]
-pub(super) struct Gate {
+pub(in crate::stream) struct Gate {
     outbox: Outbox,
     unwelcome: Unwelcome,
 }
 
 /// What is to leave.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Leaving {
+pub(in crate::stream) enum Leaving {
     /// All that is queued.
     Queued,
     /// What waited for the sync that has ended.
@@ -141,7 +148,7 @@ impl Stream {
     }
 
     /// The stream's lock, when no sync is under way and everything is as durable as configured.
-    pub(super) fn settled(&self) -> MutexGuard<'_, Inner> {
+    pub(in crate::stream) fn settled(&self) -> MutexGuard<'_, Inner> {
         let mut inner = self.inner.lock();
         while inner.is_syncing() && inner.syncs_always() {
             self.sync_over.wait(&mut inner);
@@ -153,7 +160,7 @@ impl Stream {
 
     /// Ends a turn of work: feeds the consumers for which something came, flushes, and routes what is queued. Consumers
     /// that lag are pumped later.
-    pub(super) fn release(&self, mut inner: MutexGuard<'_, Inner>, host: &dyn Host) {
+    pub(in crate::stream) fn release(&self, mut inner: MutexGuard<'_, Inner>, host: &dyn Host) {
         self.watch_deliver_subjects(&mut inner);
         inner.feed();
         inner.flush();

@@ -1,9 +1,9 @@
 //! Answers to requests that met what is not durable yet.
 
-use super::{Inner, Stream, header};
 use crate::api::catalogue::STREAM_STORE_FAILED;
 use crate::host::OutMsg;
 use crate::outbox::{Outbox, Says};
+use crate::stream::{Inner, Stream, header};
 
 impl Stream {
     /// How often the stream had to take back what it could not keep.

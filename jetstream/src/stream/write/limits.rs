@@ -1,12 +1,12 @@
 //! Limits on what a stream holds: what exceeds them goes.
 
-use super::Inner;
-use super::checks::Rollup;
+use super::check::Rollup;
 use crate::config::{Discard, StreamConfig};
 use crate::consumer::FEED_MSGS;
 use crate::filter::Filter;
 use crate::store::StoreError;
 use crate::store::index::SubjectEntry;
+use crate::stream::Inner;
 use std::ops::ControlFlow;
 
 impl Inner {
@@ -72,7 +72,7 @@ impl Inner {
     }
 
     /// After the configuration changed: everything is held against the new limits.
-    pub(super) fn enforce_all(&mut self, old: &StreamConfig) -> Result<(), StoreError> {
+    pub(in crate::stream) fn enforce_all(&mut self, old: &StreamConfig) -> Result<(), StoreError> {
         let most = limit(self.config.max_msgs_per_subject);
         let held = limit(old.max_msgs_per_subject);
         if most.is_none() || most.zip(held).is_some_and(|(most, held)| held <= most) {
@@ -82,7 +82,7 @@ impl Inner {
     }
 
     /// Holds everything against the limits: what was read from a directory may exceed them.
-    pub(super) fn enforce_recovered(&mut self) -> Result<(), StoreError> {
+    pub(in crate::stream) fn enforce_recovered(&mut self) -> Result<(), StoreError> {
         self.enforce_totals()?;
         let Some(most) = limit(self.config.max_msgs_per_subject) else { return Ok(()) };
         let mut over: Vec<Box<[u8]>> = Vec::new();

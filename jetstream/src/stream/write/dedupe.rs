@@ -6,7 +6,7 @@ use std::collections::VecDeque;
 
 /// Message ids seen within the window.
 #[derive(Debug, Default)]
-pub(super) struct Dedupe {
+pub(in crate::stream) struct Dedupe {
     window_ns: i64,
     seen: HashMap<Box<[u8]>, (u64, ElapsedNs)>,
     /// The ids by time of arrival. An id that was stored again stands twice; the later one counts.
@@ -14,15 +14,15 @@ pub(super) struct Dedupe {
 }
 
 impl Dedupe {
-    pub(super) fn new(window_ns: i64) -> Self {
+    pub(in crate::stream) fn new(window_ns: i64) -> Self {
         Self { window_ns, ..Self::default() }
     }
 
-    pub(super) fn window_ns(&self) -> i64 {
+    pub(in crate::stream) fn window_ns(&self) -> i64 {
         self.window_ns
     }
 
-    pub(super) fn set_window(&mut self, window_ns: i64) {
+    pub(in crate::stream) fn set_window(&mut self, window_ns: i64) {
         self.window_ns = window_ns;
         if window_ns <= 0 {
             self.seen.clear();
@@ -31,7 +31,7 @@ impl Dedupe {
     }
 
     /// The sequence that was stored with this id, if it was within the window.
-    pub(super) fn find(&mut self, id: &[u8], now: &Now) -> Option<u64> {
+    pub(in crate::stream) fn find(&mut self, id: &[u8], now: &Now) -> Option<u64> {
         if self.seen.is_empty() {
             return None;
         }
@@ -40,7 +40,7 @@ impl Dedupe {
     }
 
     /// A message with this id came at `came`.
-    pub(super) fn remember(&mut self, id: &[u8], seq: u64, came: ElapsedNs) {
+    pub(in crate::stream) fn remember(&mut self, id: &[u8], seq: u64, came: ElapsedNs) {
         if self.window_ns <= 0 || id.is_empty() {
             return;
         }
@@ -49,14 +49,14 @@ impl Dedupe {
     }
 
     /// Drops the ids of messages after `seq`, which are not stored any more.
-    pub(super) fn forget_after(&mut self, seq: u64) {
+    pub(in crate::stream) fn forget_after(&mut self, seq: u64) {
         self.seen.retain(|_, (at, _)| *at <= seq);
         let seen = &self.seen;
         self.by_age.retain(|(came, id)| seen.get(id).is_some_and(|(_, last)| last == came));
     }
 
     /// Drops what is as old as the window or older.
-    pub(super) fn forget_old(&mut self, now: ElapsedNs) {
+    pub(in crate::stream) fn forget_old(&mut self, now: ElapsedNs) {
         while let Some((came, id)) = self.by_age.front() {
             if now < came.plus(self.window_ns.unsigned_abs()) {
                 return;
@@ -69,7 +69,7 @@ impl Dedupe {
     }
 
     /// When the oldest id is to be dropped.
-    pub(super) fn deadline(&self) -> Option<ElapsedNs> {
+    pub(in crate::stream) fn deadline(&self) -> Option<ElapsedNs> {
         let (came, _) = self.by_age.front()?;
         Some(came.plus(self.window_ns.unsigned_abs()))
     }

@@ -8,13 +8,13 @@ use jetkv_go_compat::json;
 
 /// Writes answers of one stream. The beginning of every acknowledgement is made once.
 #[derive(Debug)]
-pub(super) struct Acks {
+pub(in crate::stream) struct Acks {
     stream: String,
     prefix: Vec<u8>,
 }
 
 impl Acks {
-    pub(super) fn new(stream: &str, domain: &str) -> Self {
+    pub(in crate::stream) fn new(stream: &str, domain: &str) -> Self {
         let name = jetkv_go_compat::quoted(stream);
         let prefix = if domain.is_empty() {
             format!("{{\"stream\":{name},\"seq\":")
@@ -25,7 +25,7 @@ impl Acks {
     }
 
     /// Says that the message was stored as `seq`, or (`duplicate`) that `seq` holds it already.
-    pub(super) fn stored(&self, outbox: &mut Outbox, reply: &[u8], seq: u64, duplicate: bool) {
+    pub(in crate::stream) fn stored(&self, outbox: &mut Outbox, reply: &[u8], seq: u64, duplicate: bool) {
         outbox.push_with(reply, |out| {
             out.extend_from_slice(&self.prefix);
             push_number(out, seq);
@@ -35,19 +35,25 @@ impl Acks {
         outbox.last_says(Says::Stored(seq));
     }
 
-    pub(super) fn refused(&self, outbox: &mut Outbox, reply: &[u8], error: &ApiError) {
+    pub(in crate::stream) fn refused(&self, outbox: &mut Outbox, reply: &[u8], error: &ApiError) {
         outbox.push_with(reply, |out| self.write_error(error, out));
         outbox.last_says(Says::Refused);
     }
 
     /// As [`refused`](Self::refused), with a header block.
-    pub(super) fn refused_with(&self, outbox: &mut Outbox, reply: &[u8], headers: &[u8], error: &ApiError) {
+    pub(in crate::stream) fn refused_with(
+        &self,
+        outbox: &mut Outbox,
+        reply: &[u8],
+        headers: &[u8],
+        error: &ApiError,
+    ) {
         let mut payload = Vec::new();
         self.write_error(error, &mut payload);
         outbox.push_with_headers(reply, &payload, |out| out.extend_from_slice(headers));
     }
 
-    pub(super) fn write_error(&self, error: &ApiError, out: &mut Vec<u8>) {
+    pub(in crate::stream) fn write_error(&self, error: &ApiError, out: &mut Vec<u8>) {
         out.extend_from_slice(b"{\"error\":");
         json::write(error, out);
         out.extend_from_slice(b",\"stream\":");
@@ -57,7 +63,13 @@ impl Acks {
 
     /// What may leave although the stream has lost what was stored after `kept_seq`: everything queued before
     /// `from`, and what does not speak of the loss. Promises that a message was stored become the error.
-    pub(super) fn after_loss(&self, outbox: &Outbox, from: usize, kept_seq: u64, error: &ApiError) -> Outbox {
+    pub(in crate::stream) fn after_loss(
+        &self,
+        outbox: &Outbox,
+        from: usize,
+        kept_seq: u64,
+        error: &ApiError,
+    ) -> Outbox {
         let mut kept = Outbox::new();
         for (at, (says, msg)) in outbox.iter_with_says().enumerate() {
             let stays = at < from

@@ -1,16 +1,17 @@
 //! Subjects that change: what comes in is stored under another one, and what was stored is published again (ADR-28,
 //! ADR-30).
 
-use super::{Inbound, Inner, push_number, write_headers};
+use super::push_number;
 use crate::config::StreamConfig;
 use crate::outbox::Says;
 use crate::store::Msg;
+use crate::stream::{Inbound, Inner, write_headers};
 use jetkv_protocol::subject;
 use jetkv_protocol::transform::{Transform, TransformError};
 
 /// What a stream's configuration says of subjects. Buffers are kept for their memory.
 #[derive(Debug, Default)]
-pub(super) struct Rewrite {
+pub(in crate::stream) struct Rewrite {
     /// Of what comes in.
     input: Option<Transform>,
     /// Of what is published again.
@@ -27,7 +28,7 @@ pub(super) struct Republish {
 }
 
 impl Rewrite {
-    pub(super) fn new(config: &StreamConfig) -> Self {
+    pub(in crate::stream) fn new(config: &StreamConfig) -> Self {
         // The configuration was checked: there is a transform wherever one is asked for.
         let made = |result: Result<Option<Transform>, TransformError>| {
             result.unwrap_or_else(|error| {

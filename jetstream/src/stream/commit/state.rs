@@ -1,9 +1,6 @@
 //! What of a stream is not yet as durable as configured, and what waits for that.
 
-use super::Inner;
-use super::commit::Leaving;
-use super::headers::{Ttl, header, parse_ttl};
-use super::inner::store_error;
+use super::Leaving;
 use crate::api::ApiError;
 use crate::clock::ElapsedNs;
 use crate::config::PersistMode;
@@ -11,13 +8,16 @@ use crate::engine::SyncPolicy;
 use crate::outbox::{Outbox, Says};
 use crate::store::file::StateSave;
 use crate::store::{Lost, StoreError, SyncWork};
+use crate::stream::Inner;
+use crate::stream::headers::{Ttl, header, parse_ttl};
+use crate::stream::inner::store_error;
 
 /// A disk that stays full is reported this often.
 const REPORT_EVERY_NS: u64 = 10_000_000_000;
 
 /// What is on its way to the disk.
 #[derive(Debug, Default)]
-pub(super) struct Waiting {
+pub(in crate::stream) struct Waiting {
     /// The first item of the outbox that speaks of what is not as durable as configured; `None` where there is none.
     from: Option<usize>,
     /// Whether the host was asked for a sync, and has not come to the end of it.
@@ -28,7 +28,7 @@ pub(super) struct Waiting {
     departing: Outbox,
     departing_from: usize,
     /// When what was flushed is to be made durable, with a sync at intervals; and whether that is now.
-    pub(super) sync_due: Option<ElapsedNs>,
+    pub(in crate::stream) sync_due: Option<ElapsedNs>,
     sync_is_due: bool,
     /// The last sequence that is durable, and the one that will be after the sync that runs.
     durable_seq: u64,
@@ -46,14 +46,14 @@ pub(super) struct Waiting {
 }
 
 /// A sync that runs without the stream's lock.
-pub(super) struct Sync {
+pub(in crate::stream) struct Sync {
     files: Option<SyncWork>,
     /// The states of consumers whose acknowledgements were confirmed.
     saves: Vec<(u32, StateSave)>,
 }
 
 /// What became of it.
-pub(super) struct SyncRan {
+pub(in crate::stream) struct SyncRan {
     outcome: Result<(), StoreError>,
     /// The consumers whose states are not durable.
     unsaved: Vec<u32>,
@@ -61,7 +61,7 @@ pub(super) struct SyncRan {
 
 impl Sync {
     /// Syncs, and returns when the disk says that it is done: the messages first, then what consumers know of them.
-    pub(super) fn run(&self) -> SyncRan {
+    pub(in crate::stream) fn run(&self) -> SyncRan {
         let outcome = self.files.as_ref().map_or(Ok(()), SyncWork::run);
         let mut unsaved = Vec::new();
         for (slot, save) in &self.saves {
@@ -79,31 +79,31 @@ impl Sync {
 
 impl Inner {
     /// Notes that the store holds what was not flushed yet.
-    pub(super) fn touch(&mut self) {
+    pub(in crate::stream) fn touch(&mut self) {
         if self.waiting.from.is_none() {
             self.waiting.from = Some(self.outbox.len());
         }
     }
 
     /// Whether nothing may be said of a change before it is on the disk.
-    pub(super) fn syncs_always(&self) -> bool {
+    pub(in crate::stream) fn syncs_always(&self) -> bool {
         self.world.config.sync == SyncPolicy::Always
             && !self.config.storage.is_memory()
             && self.config.persist_mode == PersistMode::Default
     }
 
     /// Whether what is queued has to wait for a sync.
-    pub(super) fn awaits_sync(&self) -> bool {
+    pub(in crate::stream) fn awaits_sync(&self) -> bool {
         self.syncs_always() && (self.waiting.running || self.waiting.from.is_some())
     }
 
     /// Whether a sync runs without the lock.
-    pub(super) fn is_syncing(&self) -> bool {
+    pub(in crate::stream) fn is_syncing(&self) -> bool {
         self.waiting.running
     }
 
     /// Whether a message for `to` has not begun to leave.
-    pub(super) fn is_queued(&self, to: &[u8]) -> bool {
+    pub(in crate::stream) fn is_queued(&self, to: &[u8]) -> bool {
         self.outbox.iter().chain(self.waiting.departing.iter()).any(|msg| msg.to == to)
     }
 
@@ -164,12 +164,12 @@ impl Inner {
     }
 
     /// The sequence of the next message.
-    pub(super) fn next_seq(&self) -> u64 {
+    pub(in crate::stream) fn next_seq(&self) -> u64 {
         self.store.totals().last_seq.max(self.waiting.burnt_seq) + 1
     }
 
     /// Makes everything durable while the lock is held. No sync may be running.
-    pub(super) fn sync_now(&mut self) {
+    pub(in crate::stream) fn sync_now(&mut self) {
         self.flush();
         if self.waiting.from.is_none() {
             return;
@@ -184,7 +184,7 @@ impl Inner {
     }
 
     /// Begins a sync that runs without the lock, where one is needed: what is queued waits for it.
-    pub(super) fn begin_sync(&mut self) -> Option<Sync> {
+    pub(in crate::stream) fn begin_sync(&mut self) -> Option<Sync> {
         if self.closed {
             return None;
         }
@@ -227,7 +227,7 @@ impl Inner {
     }
 
     /// Ends it. What waited for it may leave; says whether more waits for the next one.
-    pub(super) fn end_sync(&mut self, ran: SyncRan) -> bool {
+    pub(in crate::stream) fn end_sync(&mut self, ran: SyncRan) -> bool {
         self.waiting.running = false;
         if self.closed {
             // The store was synced when it was closed, and is not used any more.
@@ -259,18 +259,18 @@ impl Inner {
     }
 
     /// The host found nothing to sync.
-    pub(super) fn no_sync_wanted(&mut self) {
+    pub(in crate::stream) fn no_sync_wanted(&mut self) {
         self.waiting.asked = false;
     }
 
     /// Whether the host is to be asked for a sync now: one is wanted, and it was not asked before.
-    pub(super) fn ask_for_sync(&mut self) -> bool {
+    pub(in crate::stream) fn ask_for_sync(&mut self) -> bool {
         let wanted = self.waiting.sync_is_due || (self.awaits_sync() && !self.waiting.running);
         wanted && !std::mem::replace(&mut self.waiting.asked, true)
     }
 
     /// Notes whether the interval between syncs has passed.
-    pub(super) fn note_due_sync(&mut self) {
+    pub(in crate::stream) fn note_due_sync(&mut self) {
         if self.waiting.sync_due.is_some_and(|due| due <= self.now.elapsed()) {
             self.waiting.sync_due = None;
             self.waiting.sync_is_due = true;
@@ -285,18 +285,18 @@ impl Inner {
     }
 
     /// Notes that something is removed for another reason than a newer message of its subject.
-    pub(super) fn note_removal(&mut self) {
+    pub(in crate::stream) fn note_removal(&mut self) {
         self.waiting.removed = true;
     }
 
     /// Whether the message, the newest of its subject, was so when the last sync ended.
-    pub(super) fn was_newest(&self, seq: u64) -> bool {
+    pub(in crate::stream) fn was_newest(&self, seq: u64) -> bool {
         let waiting = &self.waiting;
         seq <= waiting.durable_seq && !waiting.removed && !waiting.departing_removed
     }
 
     /// How often what was done could not be kept.
-    pub(super) fn losses(&self) -> u64 {
+    pub(in crate::stream) fn losses(&self) -> u64 {
         self.waiting.losses
     }
 
@@ -349,7 +349,7 @@ impl Inner {
     }
 
     /// What leaves now; the caller takes it away.
-    pub(super) fn queue(&mut self, leaving: Leaving) -> &mut Outbox {
+    pub(in crate::stream) fn queue(&mut self, leaving: Leaving) -> &mut Outbox {
         debug_assert!(!self.waiting.running || !self.syncs_always(), "nothing leaves while a sync decides");
         match leaving {
             Leaving::Queued => {

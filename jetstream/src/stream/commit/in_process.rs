@@ -4,9 +4,9 @@
 //! Where nothing may be said before it is on the disk, callers wait for that as connections do: without the stream's
 //! lock, and with one sync for all who wait. Whoever finds none running runs the next one itself.
 
-use super::{Inbound, Inner, Stream};
 use crate::host::{Host, OutMsg};
 use crate::store::Store;
+use crate::stream::{Inbound, Inner, Stream};
 use parking_lot::{Condvar, Mutex, MutexGuard};
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -21,7 +21,7 @@ const SHARED_SYNCS_MAX: usize = 2;
 
 /// Answers to callers that wait for the disk, whoever runs the sync.
 #[derive(Debug, Default)]
-pub(super) struct Answers {
+pub(in crate::stream) struct Answers {
     last: AtomicU64,
     come: Mutex<HashMap<Vec<u8>, Vec<u8>>>,
     changed: Condvar,
@@ -34,7 +34,7 @@ impl Answers {
     }
 
     /// Takes a message that leaves, if it is for a caller that waits.
-    pub(super) fn take_in(&self, msg: &OutMsg<'_>) -> bool {
+    pub(in crate::stream) fn take_in(&self, msg: &OutMsg<'_>) -> bool {
         let ours = msg.to.starts_with(ANSWER_TO.as_bytes());
         if ours {
             self.come.lock().insert(msg.to.to_vec(), msg.payload.to_vec());
@@ -57,7 +57,7 @@ impl Answers {
 
 /// Those who wait for a stream to change.
 #[derive(Debug, Default)]
-pub(super) struct Watchers {
+pub(in crate::stream) struct Watchers {
     /// Whether anyone waits: all that a publish asks where nobody does.
     any: AtomicBool,
     wakers: Mutex<Vec<Waker>>,
@@ -73,7 +73,7 @@ impl Watchers {
     }
 
     /// Wakes everyone. Nobody may hold the stream's locks: a waker runs foreign code.
-    pub(super) fn wake(&self) {
+    pub(in crate::stream) fn wake(&self) {
         if self.any.swap(false, Ordering::SeqCst) {
             let wakers = std::mem::take(&mut *self.wakers.lock());
             wakers.into_iter().for_each(Waker::wake);

@@ -1,12 +1,14 @@
-//! What a publish must satisfy before it is stored, in nats-server's order.
+//! Second stop: what a message must satisfy before it is stored, in nats-server's order.
 
-use super::Inner;
-use super::headers::{PublishHeaders, Ttl, parse_int, parse_ttl};
+use super::decode::{PublishHeaders, parse_int};
 use crate::api::ApiError;
 use crate::api::catalogue as errors;
 use crate::config::Discard;
 use crate::filter::Filter;
 use crate::store::StoreError;
+use crate::stream::Inner;
+use crate::stream::headers::{Ttl, parse_ttl};
+use crate::stream::inner::store_error;
 
 /// Longest header block that a record can hold.
 const HEADERS_MAX_BYTES: usize = u16::MAX as usize;
@@ -132,7 +134,7 @@ impl Inner {
             return Ok(self.store.index().get(subject).map(|entry| entry.last_seq));
         }
         let last = self.store.previous(&Filter::new([subject]), u64::MAX);
-        Ok(last.map_err(|error| super::inner::store_error(&error))?.map(|msg| msg.seq))
+        Ok(last.map_err(|error| store_error(&error))?.map(|msg| msg.seq))
     }
 
     /// Checks of message ids: the one that the message carries, and the one that it expects to be last.
@@ -219,7 +221,7 @@ impl Inner {
         if limit(self.config.max_bytes).is_some_and(|most| state.bytes + size_bytes > most) {
             let freed = match replaced {
                 None => 0,
-                Some(entry) => self.size_of(entry.first_seq).map_err(|e| super::inner::store_error(&e))?,
+                Some(entry) => self.size_of(entry.first_seq).map_err(|e| store_error(&e))?,
             };
             if freed < size_bytes {
                 return full("maximum bytes exceeded");

@@ -1,0 +1,104 @@
+//! First stop: what the headers of a message ask for.
+
+use crate::stream::headers::lines;
+
+/// Values of the headers that matter to a publish, borrowed from the header block.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct PublishHeaders<'a> {
+    pub(super) msg_id: &'a [u8],
+    pub(super) expected_stream: &'a [u8],
+    pub(super) expected_last_seq: &'a [u8],
+    pub(super) expected_last_subject_seq: &'a [u8],
+    pub(super) expected_last_subject: &'a [u8],
+    pub(super) expected_last_msg_id: &'a [u8],
+    pub(super) rollup: &'a [u8],
+    pub(super) ttl: &'a [u8],
+    pub(super) increment: &'a [u8],
+    pub(super) batch_id: &'a [u8],
+    pub(super) schedule: &'a [u8],
+    pub(super) schedule_next: &'a [u8],
+    pub(super) scheduler: &'a [u8],
+    pub(super) source: &'a [u8],
+    pub(super) request_info: bool,
+}
+
+impl<'a> PublishHeaders<'a> {
+    /// Of a message without any.
+    pub(super) const NONE: Self = Self {
+        msg_id: b"",
+        expected_stream: b"",
+        expected_last_seq: b"",
+        expected_last_subject_seq: b"",
+        expected_last_subject: b"",
+        expected_last_msg_id: b"",
+        rollup: b"",
+        ttl: b"",
+        increment: b"",
+        batch_id: b"",
+        schedule: b"",
+        schedule_next: b"",
+        scheduler: b"",
+        source: b"",
+        request_info: false,
+    };
+
+    /// Goes over the block once. The first line of a key counts; keys are exact.
+    pub(super) fn scan(block: &'a [u8]) -> Self {
+        let mut found = Self::NONE;
+        for (key, value) in lines(block) {
+            let slot = match key {
+                b"Nats-Msg-Id" => &mut found.msg_id,
+                b"Nats-Expected-Stream" => &mut found.expected_stream,
+                b"Nats-Expected-Last-Sequence" => &mut found.expected_last_seq,
+                b"Nats-Expected-Last-Subject-Sequence" => &mut found.expected_last_subject_seq,
+                b"Nats-Expected-Last-Subject-Sequence-Subject" => &mut found.expected_last_subject,
+                b"Nats-Expected-Last-Msg-Id" => &mut found.expected_last_msg_id,
+                b"Nats-Rollup" => &mut found.rollup,
+                b"Nats-TTL" => &mut found.ttl,
+                b"Nats-Incr" => &mut found.increment,
+                b"Nats-Batch-Id" => &mut found.batch_id,
+                b"Nats-Schedule" => &mut found.schedule,
+                b"Nats-Schedule-Next" => &mut found.schedule_next,
+                b"Nats-Scheduler" => &mut found.scheduler,
+                b"Nats-Stream-Source" => &mut found.source,
+                b"Nats-Request-Info" => {
+                    found.request_info = true;
+                    continue;
+                }
+                _ => continue,
+            };
+            if slot.is_empty() {
+                *slot = value;
+            }
+        }
+        found
+    }
+}
+
+/// A number as nats-server reads it from headers: digits only, -1 for anything else.
+pub(super) fn parse_int(digits: &[u8]) -> i64 {
+    if digits.is_empty() {
+        return -1;
+    }
+    let mut number: i64 = 0;
+    for digit in digits {
+        if !digit.is_ascii_digit() {
+            return -1;
+        }
+        let next = number.checked_mul(10).and_then(|tens| tens.checked_add(i64::from(digit - b'0')));
+        let Some(next) = next else { return -1 };
+        number = next;
+    }
+    number
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_header_counts_only_at_the_start_of_a_line_and_with_its_colon() {
+        let block = b"NATS/1.0\r\nX: Nats-Msg-Id: no\r\nNats-Msg-Idx: no\r\nNats-Msg-Id:  yes\r\nNats-Msg-Id: late\r\n\r\n";
+        assert_eq!(PublishHeaders::scan(block).msg_id, b"yes");
+    }
+}

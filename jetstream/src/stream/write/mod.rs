@@ -1,0 +1,96 @@
+//! The way of a message into its stream, one stop a file: [`decode`] what its headers ask for, [`check`] it, [`edit`]
+//! what is kept of it, [`store`] it with all that follows from that. [`answer`] writes what its publisher is told.
+//!
+//! Nothing leaves here: answers and deliveries are queued, and leave with the commit (`stream/commit`).
+
+mod answer;
+mod check;
+mod decode;
+mod dedupe;
+mod edit;
+mod limits;
+mod rewrite;
+mod store;
+
+pub(super) use answer::Acks;
+pub(crate) use answer::push_number;
+pub(super) use dedupe::Dedupe;
+pub(super) use rewrite::Rewrite;
+
+use super::{Inbound, Inner};
+use crate::api::catalogue as errors;
+use check::{Refusal, Rollup};
+use decode::PublishHeaders;
+use edit::stored_block;
+
+/// Reply subjects with this ending ask for a fast batch.
+const FAST_BATCH_SUFFIX: &[u8] = b".$FI";
+
+/// Status of the answer to a message that does not fit the stream's buffer.
+const OVERFLOW: &[u8] = b"NATS/1.0 429 Too Many Requests\r\n\r\n";
+
+impl Inner {
+    /// Takes a message, or answers why not. The answer and all that follows are queued.
+    pub(in crate::stream) fn publish(&mut self, msg: &Inbound<'_>) {
+        if self.closed {
+            return;
+        }
+        let size_bytes = msg.subject.len() + msg.reply.len() + msg.headers.len() + msg.payload.len();
+        if size_bytes as u64 > self.world.config.max_buffered_bytes {
+            return self.overflow(msg);
+        }
+        if self.rewrite.transforms() {
+            self.with_stored_subject(msg, Self::publish_as_is);
+        } else {
+            self.publish_as_is(msg);
+        }
+    }
+
+    /// As [`publish`](Self::publish), of a message under the subject that it is stored under.
+    pub(in crate::stream) fn publish_as_is(&mut self, msg: &Inbound<'_>) {
+        let answers = !self.config.no_ack && !msg.reply.is_empty();
+        match self.take(msg, answers) {
+            Ok(()) => {}
+            Err(Refusal::Duplicate(seq)) if answers => {
+                self.acks.stored(&mut self.outbox, msg.reply, seq, true);
+            }
+            Err(Refusal::Error(error)) if answers => {
+                self.acks.refused(&mut self.outbox, msg.reply, &error);
+            }
+            Err(_) => {}
+        }
+    }
+
+    /// Answers a message that alone exceeds what may be buffered for the stream (nats-server v2.15.2, observed). A
+    /// stream without acknowledgements answers too.
+    #[cold]
+    fn overflow(&mut self, msg: &Inbound<'_>) {
+        if !msg.reply.is_empty() {
+            self.acks.refused_with(
+                &mut self.outbox,
+                msg.reply,
+                OVERFLOW,
+                &errors::STREAM_TOO_MANY_REQUESTS.error(),
+            );
+        }
+    }
+
+    fn take(&mut self, msg: &Inbound<'_>, answers: bool) -> Result<(), Refusal> {
+        if msg.headers.is_empty() && !msg.reply.ends_with(FAST_BATCH_SUFFIX) {
+            self.check_size(msg.subject, msg.headers, msg.payload)?;
+            return self.store_checked(msg, b"", &PublishHeaders::NONE, Rollup::None, answers);
+        }
+        if msg.reply.ends_with(FAST_BATCH_SUFFIX) {
+            return Err(errors::BATCH_PUBLISH_DISABLED.into());
+        }
+        let scanned = PublishHeaders::scan(msg.headers);
+        let rewritten = stored_block(msg.headers, scanned.request_info);
+        let block = rewritten.as_deref().unwrap_or(msg.headers);
+        self.check_size(msg.subject, block, msg.payload)?;
+        self.check_features(&scanned)?;
+        self.check_expected(msg.subject, &scanned)?;
+        self.check_ids(&scanned)?;
+        let rollup = self.check_rollup(&scanned)?;
+        self.store_checked(msg, block, &scanned, rollup, answers)
+    }
+}

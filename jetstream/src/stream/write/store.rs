@@ -1,0 +1,96 @@
+//! Last stop: the message is stored, with all that follows from that.
+
+use super::check::{Refusal, Rollup};
+use super::decode::PublishHeaders;
+use crate::api::catalogue as errors;
+use crate::config::Retention;
+use crate::store::{Msg, StoreError};
+use crate::stream::headers::parse_ttl;
+use crate::stream::inner::store_error;
+use crate::stream::{Inbound, Inner, PurgeRequest};
+
+impl Inner {
+    pub(super) fn store_checked(
+        &mut self,
+        msg: &Inbound<'_>,
+        block: &[u8],
+        headers: &PublishHeaders<'_>,
+        rollup: Rollup,
+        answers: bool,
+    ) -> Result<(), Refusal> {
+        self.check_server()?;
+        if self.config.retention == Retention::Interest && !self.consumers.interested(msg.subject) {
+            return self.skip(msg, headers, rollup, answers);
+        }
+        let size_bytes = self.store.msg_size(msg.subject.len(), block.len(), msg.payload.len());
+        self.check_account(size_bytes)?;
+        let ttl = parse_ttl(headers.ttl).ok_or(errors::MESSAGE_TTL_INVALID)?;
+        let (ttl, longer) = self.lengthen_ttl(ttl, block);
+        let block = longer.as_deref().unwrap_or(block);
+        self.check_room(msg.subject, size_bytes, !headers.rollup.is_empty())?;
+
+        let republish = self.begin_republish(msg.subject);
+        self.feed_before_removal(msg.subject, size_bytes, rollup);
+        let seq = self.next_seq();
+        let stored =
+            Msg { seq, ts_ns: self.stamp_ns(), subject: msg.subject, headers: block, payload: msg.payload };
+        self.touch();
+        let entry = self.store.append(&stored).map_err(|error| refusal(&error))?;
+        self.set_expiry(seq, stored.ts_ns, ttl);
+        self.note_id(headers.msg_id, seq);
+        self.enforce_limits(msg.subject, entry).map_err(|error| self.spoil(error))?;
+        self.roll_up(rollup, msg.subject, Some(&stored))?;
+        if let Some(republish) = republish {
+            self.republish(republish, &stored);
+        }
+        if answers {
+            self.acks.stored(&mut self.outbox, msg.reply, seq, false);
+        }
+        let (consumers, mut ctx) = self.parts();
+        consumers.on_stored(&mut ctx, &stored);
+        Ok(())
+    }
+
+    /// Nobody is interested: the message takes a sequence and is gone.
+    fn skip(
+        &mut self,
+        msg: &Inbound<'_>,
+        headers: &PublishHeaders<'_>,
+        rollup: Rollup,
+        answers: bool,
+    ) -> Result<(), Refusal> {
+        let seq = self.next_seq();
+        self.touch();
+        self.store.skip_to(seq, self.stamp_ns()).map_err(|error| refusal(&error))?;
+        self.note_id(headers.msg_id, seq);
+        self.roll_up(rollup, msg.subject, None)?;
+        if answers {
+            self.acks.stored(&mut self.outbox, msg.reply, seq, false);
+        }
+        Ok(())
+    }
+
+    fn note_id(&mut self, id: &[u8], seq: u64) {
+        self.last_msg_id.clear();
+        self.last_msg_id.extend_from_slice(id);
+        if !id.is_empty() {
+            self.dedupe.remember(id, seq, self.now.elapsed());
+        }
+    }
+
+    /// Removes what a message rolls up; the message itself stays, if it was `stored`.
+    fn roll_up(&mut self, rollup: Rollup, subject: &[u8], stored: Option<&Msg<'_>>) -> Result<(), Refusal> {
+        let keep = u64::from(stored.is_some());
+        let filter = match rollup {
+            Rollup::None => return Ok(()),
+            Rollup::Subject => subject,
+            Rollup::All => b"",
+        };
+        self.purge_before(&PurgeRequest { filter, seq: 0, keep, subjects: None }, stored)
+            .map_err(|error| Refusal::Error(self.spoil(error)))
+    }
+}
+
+fn refusal(error: &StoreError) -> Refusal {
+    Refusal::Error(store_error(error))
+}
