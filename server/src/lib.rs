@@ -20,6 +20,7 @@ pub mod signals;
 mod snapshot;
 mod state;
 pub mod traffic;
+mod unserved;
 
 pub use events::ReloadAsk;
 pub use lifecycle::{Server, StartError};

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 
 use crate::interfaces::reachable;
-use crate::options::os_text;
+use crate::options::{Unserved, os_text};
 
 /// The addresses that a server listens on, as URLs.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -19,17 +19,37 @@ pub struct Ports {
     /// For the monitoring pages.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub monitoring: Vec<String>,
+    /// For routes from other servers.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub cluster: Vec<String>,
+    /// For clients that speak WebSocket.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub websocket: Vec<String>,
+    /// For leaf nodes. nats-server has no such entry.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub leafnodes: Vec<String>,
 }
 
 impl Ports {
     /// The URLs of listeners that are bound.
     pub fn new(clients: Option<SocketAddr>, monitoring: Option<SocketAddr>) -> Self {
-        let urls = |scheme: &str, bound: Option<SocketAddr>| {
-            let addresses = bound.map(reachable).unwrap_or_default();
-            addresses.into_iter().map(|address| format!("{scheme}://{address}")).collect()
-        };
-        Self { nats: urls("nats", clients), monitoring: urls("http", monitoring) }
+        let all =
+            |scheme, bound: Option<SocketAddr>| bound.map(|bound| urls(scheme, bound)).unwrap_or_default();
+        Self { nats: all("nats", clients), monitoring: all("http", monitoring), ..Self::default() }
     }
+
+    /// Adds a listener of what is not served yet.
+    pub fn add_unserved(&mut self, feature: Unserved, bound: SocketAddr) {
+        match feature {
+            Unserved::Cluster => self.cluster = urls("nats", bound),
+            Unserved::Websocket => self.websocket = urls("ws", bound),
+            Unserved::Leafnodes => self.leafnodes = urls("nats", bound),
+        }
+    }
+}
+
+fn urls(scheme: &str, bound: SocketAddr) -> Vec<String> {
+    reachable(bound).into_iter().map(|address| format!("{scheme}://{address}")).collect()
 }
 
 /// A ports file that was written, or could not be.
@@ -41,7 +61,7 @@ pub struct PortsFile {
 }
 
 impl PortsFile {
-    /// Writes `<executable>_<pid>.ports`, so that it appears whole. A failure leaves no file, and is to be
+    /// Writes `nats-server_<pid>.ports`, so that it appears whole. A failure leaves no file, and is to be
     /// [reported](Self::report).
     pub fn write(directory: &Path, ports: &Ports) -> Self {
         let path = directory.join(file_name());
@@ -69,11 +89,9 @@ impl PortsFile {
     }
 }
 
-/// The name that the program was called by decides, so that a link named `nats-server` is that here too.
+/// Test kits look for the file by nats-server's name, whatever the program is called that they were told to start.
 fn file_name() -> String {
-    let called = std::env::args_os().next().unwrap_or_default();
-    let executable = Path::new(&called).file_name().unwrap_or_default().to_string_lossy();
-    format!("{executable}_{}.ports", std::process::id())
+    format!("nats-server_{}.ports", std::process::id())
 }
 
 fn write_whole(directory: &Path, path: &Path, ports: &Ports) -> io::Result<()> {

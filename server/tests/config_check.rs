@@ -108,9 +108,9 @@ fn features_that_are_not_there_are_named_with_their_place() {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("t.conf");
     for (text, expected) in [
-        ("port: 1\ncluster { port: 6222 }", "t.conf:2:1: field \"cluster\" is not supported by JetKV yet"),
+        ("port: 1\ngateway { port: 6222 }", "t.conf:2:1: field \"gateway\" is not supported by JetKV yet"),
         ("tls { cert_file: x }", "t.conf:1:0: field \"tls\" is not supported by JetKV yet"),
-        ("websocket { port: 1 }", "t.conf:1:0: field \"websocket\" is not supported by JetKV yet"),
+        ("websocket { tls {} }", "t.conf:1:12: field \"tls\" is not supported by JetKV yet"),
         ("jetstream {\n key: x\n}", "t.conf:2:2: field \"key\" is not supported by JetKV yet"),
         (
             "accounts {\n A {\n  exports: []\n }\n}",

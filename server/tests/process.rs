@@ -95,7 +95,7 @@ fn ports_files(directory: &Path) -> Vec<PathBuf> {
 fn the_ports_file_lives_as_long_as_the_server_and_the_pid_file_longer() {
     let mut server = Running::start("max_payload: 100KB", &["-P", "pid"]);
     let files = ports_files(server.directory.path());
-    let name = format!("jetkv_{}.ports", server.process.id());
+    let name = format!("nats-server_{}.ports", server.process.id());
     assert_eq!(files[0].file_name().unwrap().to_str(), Some(name.as_str()));
     let text = std::fs::read_to_string(&files[0]).unwrap();
     assert!(text.starts_with("{\"nats\":[\"nats://127.0.0.1:"), "{text}");

@@ -8,7 +8,7 @@ use std::path::Path;
 use jetkv::options::Options;
 
 /// Options without a case there, and why.
-const WITHOUT: [(&str, &str); 12] = [
+const WITHOUT: [(&str, &str); 13] = [
     ("config_file", "tells where the options come from"),
     ("config_digest", "tells where the options come from"),
     ("origin.in_config", "tells where the options come from"),
@@ -20,6 +20,7 @@ const WITHOUT: [(&str, &str); 12] = [
     ("log.time", "the harness knows lines by their time"),
     ("jetstream.enabled", "what is recovered is logged in other words"),
     ("jetstream.store_dir", "the harness sets it by a flag"),
+    ("unserved_listeners", "nobody is served there yet"),
     ("jetstream.max_concurrent_io", "the default is shown as another number"),
 ];
 

@@ -22,12 +22,13 @@ use crate::failure;
 use crate::interfaces;
 use crate::monitor;
 use crate::net::{self, BindError, CloseReason};
-use crate::options::{Change, Options, ReloadError, os_text};
+use crate::options::{Change, Options, ReloadError, Unserved, UnservedListener, os_text};
 use crate::pid_file;
 use crate::ports_file::PortsFile;
 use crate::signals::Controlled;
 use crate::snapshot::MonitorSource;
 use crate::state::{Phase, Shared};
+use crate::unserved::{self, Opened};
 pub(crate) use lame_duck::announce as announce_lame_duck;
 use threads::Threads;
 
@@ -48,6 +49,8 @@ struct Inner {
     monitor_listener: Mutex<Option<TcpListener>>,
     /// Where the monitoring pages are served, once they are.
     monitor_address: Mutex<Option<SocketAddr>>,
+    /// The ports of what is not served yet.
+    unserved: Vec<unserved::Place>,
     ports_file: Mutex<Option<PortsFile>>,
     stopped: Mutex<Stop>,
     stopped_changed: Condvar,
@@ -84,6 +87,21 @@ pub enum StartError {
         #[source]
         source: BindError,
     },
+    /// The port of something that is not served yet cannot be opened.
+    #[error(
+        "{}",
+        listener.feature.cannot_listen(
+            i64::from(listener.port),
+            &format!("listen tcp{}", bind_reason(&interfaces::host_port(&listener.host, listener.port), source)),
+        )
+    )]
+    Unserved {
+        /// The listener.
+        listener: UnservedListener,
+        /// Why.
+        #[source]
+        source: BindError,
+    },
     /// What clients are to be told to connect to makes no sense.
     #[error("Error setting server INFO with ClientAdvertise value of {0}, err={1}")]
     Advertise(String, String),
@@ -113,6 +131,14 @@ fn bind_monitor(options: &Options, threads: &Threads) -> Result<Option<TcpListen
         let port = options.monitor.port.unwrap_or_default();
         StartError::Monitor { address: interfaces::host_port(&options.monitor.host, port), source }
     })
+}
+
+/// Opens the ports of what is not served yet.
+fn bind_unserved(options: &Options) -> Result<Vec<Opened>, StartError> {
+    let bind = |listener: &UnservedListener| {
+        Opened::bind(listener).map_err(|source| StartError::Unserved { listener: listener.clone(), source })
+    };
+    options.unserved_listeners.iter().map(bind).collect()
 }
 
 /// Opens the port that clients connect to, and decides what INFO says of it.
@@ -163,7 +189,9 @@ impl Server {
         if options.jetstream.enabled {
             announce::start_jetstream(&shared)?;
         }
-        let (address, listener) = bind_clients(&shared).inspect_err(|_| {
+        let unserved = bind_unserved(&options);
+        let bound = unserved.and_then(|unserved| Ok((unserved, bind_clients(&shared)?)));
+        let (unserved, (address, listener)) = bound.inspect_err(|_| {
             if let Some(jetstream) = shared.jetstream() {
                 jetstream.abandon();
                 shared.set_jetstream(None);
@@ -173,12 +201,17 @@ impl Server {
         first.spawn(failure::vital(Arc::clone(&shared), "The listener", listening));
         let beating = events::beat(Arc::clone(&shared));
         first.spawn(failure::vital(Arc::clone(&shared), "The heartbeat", beating));
+        let places = unserved.iter().map(Opened::place).collect();
+        for opened in unserved {
+            first.spawn(opened.refuse_all(Arc::clone(&shared)));
+        }
         let inner = Arc::new(Inner {
             shared,
             threads,
             address,
             monitor_listener: Mutex::new(monitor_listener),
             monitor_address: Mutex::new(None),
+            unserved: places,
             ports_file: Mutex::new(None),
             stopped: Mutex::new(Stop::NotYet),
             stopped_changed: Condvar::new(),
@@ -199,10 +232,16 @@ impl Server {
     pub fn ready(&self, monitoring: Option<SocketAddr>) {
         *self.inner.monitor_address.lock() = monitoring;
         let options = self.inner.shared.options();
+        // Routes come last, as on nats-server.
+        let is_route = |place: &&unserved::Place| place.feature == Unserved::Cluster;
+        let unserved = &self.inner.unserved;
+        unserved.iter().filter(|place| !is_route(place)).for_each(unserved::log_listening);
+        unserved::warn(unserved);
         banner::log_listening(&options.host, self.inner.address.port());
         let directory = options.ports_file_dir.as_deref();
         let written = directory.map(|directory| PortsFile::write(directory, &self.inner.ports()));
         banner::log_ready();
+        unserved.iter().filter(is_route).for_each(unserved::log_listening);
         *self.inner.ports_file.lock() = written.map(PortsFile::report);
     }
 

@@ -84,7 +84,11 @@ impl Inner {
 
     /// Where the server listens, for the ports file.
     pub(super) fn ports(&self) -> Ports {
-        Ports::new(Some(self.address), *self.monitor_address.lock())
+        let mut ports = Ports::new(Some(self.address), *self.monitor_address.lock());
+        for place in &self.unserved {
+            ports.add_unserved(place.feature, place.address);
+        }
+        ports
     }
 
     fn switch_jetstream(&self, on: bool) {

@@ -1,8 +1,9 @@
 //! The command line as a whole: what the program is asked to do, and with which options.
 
-use super::config::{ConfigError, Draft};
+use super::config::{ConfigError, Draft, ListenerDraft};
 use super::defaults;
 use super::flags::{self, Flag, FlagValue, Given};
+use super::listener_model::{Unserved, UnservedListener};
 use super::model::Options;
 use super::signal_request::SignalRequest;
 use super::usage;
@@ -326,7 +327,37 @@ fn finish(draft: Draft, purpose: Purpose) -> Result<Options, OptionsError> {
         options.jetstream.info_queue_limit = options.jetstream.request_queue_limit;
     }
     validate::check(&options, purpose).map_err(OptionsError::Invalid)?;
+    options.unserved_listeners =
+        unserved_listeners(draft.listeners, &options).map_err(OptionsError::Invalid)?;
     Ok(options)
+}
+
+/// The listeners that are there only to refuse, in the order in which nats-server opens theirs. The error is its text, but
+/// for what it would do and JetKV cannot.
+fn unserved_listeners(
+    mut drafts: Vec<ListenerDraft>,
+    options: &Options,
+) -> Result<Vec<UnservedListener>, String> {
+    drafts.retain(|draft| draft.port != 0);
+    drafts.sort_by_key(|draft| draft.feature);
+    let mut listeners = Vec::with_capacity(drafts.len());
+    for ListenerDraft { feature, host, port: given, name, no_tls } in drafts {
+        if feature == Unserved::Websocket && !no_tls {
+            return Err("websocket requires TLS configuration".to_owned());
+        }
+        if feature == Unserved::Cluster && options.jetstream.enabled {
+            return Err(match (&options.server_name, name.as_str()) {
+                (None, _) => "jetstream cluster requires `server_name` to be set",
+                (_, "") => "jetstream cluster requires `cluster.name` to be set",
+                _ => "field \"cluster\" is not supported by JetKV yet where JetStream is enabled",
+            }
+            .to_owned());
+        }
+        let host = if host.is_empty() { defaults::HOST.to_owned() } else { host };
+        let port = port(given, 0).map_err(|error| feature.cannot_listen(given, &error))?;
+        listeners.push(UnservedListener { feature, host, port });
+    }
+    Ok(listeners)
 }
 
 /// A path with a leading slash and without empty, `.` and `..` parts.

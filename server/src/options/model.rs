@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::auth_model::{AccountOptions, AuthOptions};
 use super::defaults;
 use super::jetstream_model::JetStreamOptions;
+use super::listener_model::UnservedListener;
 
 /// Everything a server can be told. [`Options::default`] is what `nats-server` without arguments does.
 #[derive(Clone, Debug, PartialEq)]
@@ -40,9 +41,11 @@ pub struct Options {
     pub monitor: MonitorOptions,
     /// The stream engine.
     pub jetstream: JetStreamOptions,
+    /// Ports that are opened although nobody is served there, in the order in which they are.
+    pub unserved_listeners: Vec<UnservedListener>,
     /// File that the process id is written to.
     pub pid_file: Option<PathBuf>,
-    /// Directory in which `<executable>_<pid>.ports` is written.
+    /// Directory in which `nats-server_<pid>.ports` is written.
     pub ports_file_dir: Option<PathBuf>,
     /// Time over which lame duck mode spreads the closing of connections, grace period included.
     pub lame_duck_duration: Duration,
@@ -176,6 +179,7 @@ impl Default for Options {
             no_system_account: false,
             monitor: MonitorOptions::default(),
             jetstream: JetStreamOptions::default(),
+            unserved_listeners: Vec::new(),
             pid_file: None,
             ports_file_dir: None,
             lame_duck_duration: defaults::LAME_DUCK_DURATION,

@@ -15,6 +15,7 @@ use super::auth_model::AuthOptions;
 use super::defaults;
 use super::host_and_port;
 use super::jetstream_model::JetStreamOptions;
+use super::listener_model::{Unserved, UnservedListener};
 use super::model::{LimitOptions, LogOptions, MonitorOptions, Options};
 use differences::{Differences, Field, Pair, Shown, pairs};
 
@@ -77,7 +78,7 @@ fn server(old: &Options, new: &Options, jetstream_runs: bool, found: &mut Differ
         config_file, config_digest, server_name, host, port, client_advertise, log, limits, auth, accounts,
         system_account, no_system_account, monitor, jetstream, pid_file, ports_file_dir, lame_duck_duration,
         lame_duck_grace_period, no_sublist_cache, no_header_support, connect_error_reports, reconnect_error_reports,
-        tags, metadata, feature_flags, default_js_domain, origin,
+        tags, metadata, feature_flags, default_js_domain, unserved_listeners, origin,
     });
     // What the options were read from is no option.
     let _ = (config_file, config_digest, origin);
@@ -120,11 +121,29 @@ fn server(old: &Options, new: &Options, jetstream_runs: bool, found: &mut Differ
     found.name(Field::Tags, "tags", tags);
     found.name(Field::Metadata, "metadata", metadata);
     found.fixed(Field::FeatureFlags, feature_flags, Shown::map);
+    unserved(unserved_listeners, found);
     log_options(log.old, log.new, found);
     limit_options(limits.old, limits.new, found);
     auth_options(auth.old, auth.new, found);
     monitor_options(monitor.old, monitor.new, found);
     jetstream_options(jetstream.old, jetstream.new, jetstream_runs, found);
+}
+
+/// Ports stay as they were opened.
+fn unserved(listeners: Pair<'_, Vec<UnservedListener>>, found: &mut Differences) {
+    for feature in [Unserved::Cluster, Unserved::Leafnodes, Unserved::Websocket] {
+        let listener = |all: &[UnservedListener]| all.iter().find(|one| one.feature == feature).cloned();
+        let (old, new) = (listener(listeners.old), listener(listeners.new));
+        if old != new {
+            let shown = |listener: Option<UnservedListener>| {
+                listener
+                    .map(|one| format!("{}:{}", one.host, Shown::port(&Some(one.port))))
+                    .unwrap_or_default()
+            };
+            let name = feature.options_name();
+            found.refuse(Field::Last, format!("{name}: old={}, new={}", shown(old), shown(new)));
+        }
+    }
 }
 
 fn log_options(old: &LogOptions, new: &LogOptions, found: &mut Differences) {

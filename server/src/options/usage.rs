@@ -12,7 +12,7 @@ Server:
     -n, --name, --server_name <name>  Name of this server (default: its id)
     -m, --http_port <port>            Port of the monitoring pages (off unless given)
     -P, --pid <file>                  Write the process id to this file
-        --ports_file_dir <dir>        Write the ports in use to <dir>/<executable>_<pid>.ports
+        --ports_file_dir <dir>        Write the ports in use to <dir>/nats-server_<pid>.ports
         --client_advertise <address>  Address that clients are told to use instead of the bound one
     -c, --config <file>               Read this configuration file; flags win over it
     -t                                Check the configuration file and exit

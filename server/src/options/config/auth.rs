@@ -88,7 +88,7 @@ pub(super) fn apply_default_permissions(users: &mut [UserOptions], defaults: Opt
 }
 
 /// Seconds, or a length of time as a string.
-fn timeout(key: &str, node: &Node, report: &mut Report) -> Checked<Duration> {
+pub(super) fn timeout(key: &str, node: &Node, report: &mut Report) -> Checked<Duration> {
     #[allow(clippy::cast_precision_loss)]
     let seconds = match &node.value {
         Value::Integer(value) => *value as f64,

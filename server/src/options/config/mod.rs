@@ -3,11 +3,13 @@
 mod accounts;
 mod auth;
 mod jetstream;
+mod listeners;
 mod permissions;
 mod report;
 mod top;
 mod typed;
 
+pub(crate) use listeners::ListenerDraft;
 pub use report::Report;
 
 use super::grammar::{self, Map, ParseError};
@@ -36,6 +38,8 @@ pub(crate) struct Draft {
     pub(crate) http_port: i64,
     /// An `authorization` block has been read.
     pub(crate) has_authorization: bool,
+    /// Listeners of what is not served yet.
+    pub(crate) listeners: Vec<ListenerDraft>,
 }
 
 impl Draft {

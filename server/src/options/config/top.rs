@@ -2,7 +2,7 @@
 
 use super::report::{Checked, Problem, Report};
 use super::typed::{boolean, duration, duration_string, integer, listen, string, strings, text};
-use super::{Draft, accounts, auth, jetstream};
+use super::{Draft, accounts, auth, jetstream, listeners};
 use crate::options::defaults;
 use crate::options::grammar::{Map, Node, Value};
 use crate::options::model::{LogOptions, WriteTimeout};
@@ -12,15 +12,12 @@ use jetkv_go_compat::quoted;
 type Known = Checked<bool>;
 
 /// Keys of nats-server's features that this server lacks, whatever their value.
-const UNSUPPORTED: [&str; 25] = [
+const UNSUPPORTED: [&str; 22] = [
     "accounts_resolver",
     "account_resolver",
-    "cluster",
     "default_sentinel",
     "gateway",
     "https",
-    "leaf",
-    "leafnodes",
     "mappings",
     "maps",
     "mqtt",
@@ -41,17 +38,8 @@ const UNSUPPORTED: [&str; 25] = [
 ];
 
 /// The same for keys that change nothing while they are false, zero or empty.
-const UNSUPPORTED_UNLESS_OFF: [&str; 9] = [
-    "allow_non_tls",
-    "https_port",
-    "ocsp",
-    "ocsp_cache",
-    "prof_block_rate",
-    "prof_port",
-    "proxy_protocol",
-    "websocket",
-    "ws",
-];
+const UNSUPPORTED_UNLESS_OFF: [&str; 7] =
+    ["allow_non_tls", "https_port", "ocsp", "ocsp_cache", "prof_block_rate", "prof_port", "proxy_protocol"];
 
 /// Reads the top level. Blocks that look at others come last, so that the order in the file does not matter.
 pub(super) fn read(map: &Map, draft: &mut Draft, report: &mut Report) {
@@ -84,6 +72,7 @@ fn entry(lower: &str, key: &str, node: &Node, draft: &mut Draft, report: &mut Re
         || times(lower, node, draft, report)?
         || files(lower, node, draft)?
         || accounts_and_blocks(lower, node, draft, report)?
+        || listeners::read(lower, node, draft, report)?
         || about_server(lower, node, draft)?
     {
         return Ok(());
@@ -238,17 +227,7 @@ fn times(key: &str, node: &Node, draft: &mut Draft, report: &mut Report) -> Know
             let value = duration(node, "write_deadline", report)?.as_duration();
             options.limits.write_deadline = if value.is_zero() { defaults::WRITE_DEADLINE } else { value };
         }
-        "write_timeout" => {
-            options.limits.write_timeout = match string(node)? {
-                "default" => WriteTimeout::Default,
-                "close" => WriteTimeout::Close,
-                "retry" => WriteTimeout::Retry,
-                _ => {
-                    let text = "write_timeout must be 'default', 'close' or 'retry'";
-                    return Err(Problem::at(node, text));
-                }
-            };
-        }
+        "write_timeout" => options.limits.write_timeout = write_timeout(node)?,
         "lame_duck_duration" => {
             let value = duration_string(node, key)?;
             if value.as_duration().as_secs() < 30 {
@@ -270,6 +249,16 @@ fn times(key: &str, node: &Node, draft: &mut Draft, report: &mut Report) -> Know
         _ => return Ok(false),
     }
     Ok(true)
+}
+
+/// What happens to a connection that takes too long to be written to.
+pub(super) fn write_timeout(node: &Node) -> Checked<WriteTimeout> {
+    match string(node)? {
+        "default" => Ok(WriteTimeout::Default),
+        "close" => Ok(WriteTimeout::Close),
+        "retry" => Ok(WriteTimeout::Retry),
+        _ => Err(Problem::at(node, "write_timeout must be 'default', 'close' or 'retry'")),
+    }
 }
 
 fn files(key: &str, node: &Node, draft: &mut Draft) -> Known {

@@ -76,6 +76,12 @@ fn changes_are_logged_as_on_nats_server() {
 fn what_cannot_change_is_refused_with_the_texts_of_nats_server() {
     for (old, new, what) in [
         ("", "port: 4555", "Port: old=36315, new=4555"),
+        ("", "leafnodes {port: -1}", "LeafNode: old=, new=0.0.0.0:-1"),
+        (
+            "ws {port: 1, no_tls: true}",
+            "ws {port: 2, no_tls: true}",
+            "Websocket: old=0.0.0.0:1, new=0.0.0.0:2",
+        ),
         ("", "host: 127.0.0.1", "Host: old=0.0.0.0, new=127.0.0.1"),
         ("", "server_name: x", "ServerName: old=, new=x"),
         ("", "http_port: -1", "HTTPPort: old=0, new=-1"),

@@ -1,0 +1,310 @@
+//! The blocks `websocket`, `leafnodes` and `cluster`, which may do no more than listen.
+//!
+//! Whoever connects there is refused, so what a block says about those who are let in has no effect. It is checked all
+//! the same; what would have the server connect to others, or needs TLS, is refused by name.
+
+use std::time::Duration;
+
+use super::report::{Checked, Problem, Report};
+use super::typed::{boolean, duration, integer, listen, map, string, strings};
+use super::{Draft, auth, permissions};
+use crate::options::grammar::{Node, Value};
+use crate::options::listener_model::Unserved;
+use jetkv_go_compat::{GoDuration, quoted};
+
+/// Longest time between two PINGs to a route.
+const ROUTE_PING_INTERVAL_MAX: Duration = Duration::from_secs(30);
+
+/// What a block says about its listener.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct ListenerDraft {
+    pub(crate) feature: Unserved,
+    /// Empty: all interfaces.
+    pub(crate) host: String,
+    /// As given: -1 is any free one; there is no listener without one.
+    pub(crate) port: i64,
+    /// The name of the cluster. Empty: none is given.
+    pub(crate) name: String,
+    /// A websocket listener is to do without TLS.
+    pub(crate) no_tls: bool,
+}
+
+/// Reads the block if the key is that of one.
+pub(super) fn read(key: &str, node: &Node, draft: &mut Draft, report: &mut Report) -> Checked<bool> {
+    let (feature, block) = match key {
+        "websocket" | "ws" => (Unserved::Websocket, "Expected websocket to be a map"),
+        "leafnodes" | "leaf" => (Unserved::Leafnodes, "Expected map to define a leafnode"),
+        "cluster" => (Unserved::Cluster, "Expected map to define cluster"),
+        _ => return Ok(false),
+    };
+    let Value::Map(entries) = &node.value else {
+        return Err(Problem::at(node, format!("{block}, got {}", node.value.kind())));
+    };
+    let mut listener = draft.take_listener(feature);
+    for (key, value) in entries.iter() {
+        let lower = key.to_ascii_lowercase();
+        let known = match address(&lower, value, &mut listener) {
+            Ok(false) => match feature {
+                Unserved::Websocket => websocket(&lower, key, value, &mut listener, report),
+                Unserved::Leafnodes => leafnodes(&lower, key, value, report),
+                Unserved::Cluster => cluster(&lower, key, value, &mut listener, report),
+            },
+            known => known,
+        };
+        match known {
+            Ok(true) => {}
+            Ok(false) if value.is_used_variable() => {}
+            Ok(false) => report.error(Problem::unknown_field(value, key)),
+            Err(problem) => report.error(problem),
+        }
+    }
+    draft.listeners.push(listener);
+    Ok(true)
+}
+
+impl Draft {
+    /// What was read of the listener so far: a block by another of its names goes on with it.
+    fn take_listener(&mut self, feature: Unserved) -> ListenerDraft {
+        match self.listeners.iter().position(|known| known.feature == feature) {
+            Some(at) => self.listeners.swap_remove(at),
+            None => {
+                ListenerDraft { feature, host: String::new(), port: 0, name: String::new(), no_tls: false }
+            }
+        }
+    }
+}
+
+fn address(key: &str, node: &Node, listener: &mut ListenerDraft) -> Checked<bool> {
+    match key {
+        "listen" => (listener.host, listener.port) = listen(node)?,
+        "port" => listener.port = integer(node)?,
+        "host" | "net" => string(node)?.clone_into(&mut listener.host),
+        _ => return Ok(false),
+    }
+    Ok(true)
+}
+
+fn websocket(
+    lower: &str,
+    key: &str,
+    node: &Node,
+    listener: &mut ListenerDraft,
+    report: &mut Report,
+) -> Checked<bool> {
+    match lower {
+        "no_tls" => listener.no_tls = boolean(node)?,
+        "tls" => return Err(Problem::unsupported(node, key)),
+        "same_origin" | "compress" | "compression" => drop(boolean(node)?),
+        "advertise" | "jwt_cookie" | "user_cookie" | "pass_cookie" | "token_cookie" | "no_auth_user" => {
+            string(node)?;
+        }
+        "allowed_origins" | "allowed_origin" | "allow_origins" | "allow_origin" | "origins" | "origin" => {
+            drop(strings(node, "allowed origins", report)?);
+        }
+        "handshake_timeout" => match &node.value {
+            Value::Integer(_) => {}
+            Value::String(text) => {
+                GoDuration::parse(text).map_err(|error| Problem::at(node, error.to_string()))?;
+            }
+            other => {
+                let text = format!("error parsing handshake timeout: unsupported type {}", other.kind());
+                return Err(Problem::at(node, text));
+            }
+        },
+        "authorization" | "authentication" => simple_authorization(node, report)?,
+        "headers" => headers(node, report)?,
+        "ping_interval" => drop(duration(node, lower, report)?),
+        _ => return Ok(false),
+    }
+    Ok(true)
+}
+
+fn headers(node: &Node, report: &mut Report) -> Checked<()> {
+    let Value::Map(entries) = &node.value else {
+        let text = format!("error parsing headers: unsupported type {}", node.value.kind());
+        return Err(Problem::at(node, text));
+    };
+    for (key, value) in entries.iter() {
+        if string(value).is_err() {
+            let kind = value.value.kind();
+            let text = format!("error parsing header key {key}: unsupported type {kind}");
+            report.error(Problem::at(value, text));
+        }
+    }
+    Ok(())
+}
+
+fn leafnodes(lower: &str, key: &str, node: &Node, report: &mut Report) -> Checked<bool> {
+    match lower {
+        "remotes" => nobody(node, key, "remotes")?,
+        "tls" => return Err(Problem::unsupported(node, key)),
+        "authorization" => leaf_authorization(node, report)?,
+        "reconnect" | "reconnect_delay" | "reconnect_interval" => drop(duration(node, "reconnect", report)?),
+        "dial_timeout" | "write_deadline" => drop(duration(node, lower, report)?),
+        "leafnode_advertise" | "advertise" | "min_version" | "minimum_version" => drop(string(node)?),
+        "no_advertise" | "isolate_leafnode_interest" | "isolate" => drop(boolean(node)?),
+        "compression" => compression(node, key, report)?,
+        "write_timeout" => drop(super::top::write_timeout(node)?),
+        _ => return Ok(false),
+    }
+    Ok(true)
+}
+
+fn cluster(
+    lower: &str,
+    key: &str,
+    node: &Node,
+    listener: &mut ListenerDraft,
+    report: &mut Report,
+) -> Checked<bool> {
+    match lower {
+        "name" => {
+            let name = string(node)?;
+            if name.contains(' ') {
+                return Err(Problem::at(node, "cluster name cannot contain spaces"));
+            }
+            name.clone_into(&mut listener.name);
+        }
+        "routes" => nobody(node, key, "routes")?,
+        "tls" => return Err(Problem::unsupported(node, key)),
+        "authorization" => cluster_authorization(node, report)?,
+        "permissions" => {
+            if permissions::read(node, report)?.responses.is_some() {
+                return Err(Problem::at(node, "Cluster permissions do not support dynamic responses"));
+            }
+        }
+        "cluster_advertise" | "advertise" => drop(string(node)?),
+        "no_advertise" | "connect_backoff" => drop(boolean(node)?),
+        "connect_retries" | "pool_size" | "ping_max" => drop(integer(node)?),
+        "accounts" => drop(strings(node, "accounts", report)?),
+        "compression" => compression(node, key, report)?,
+        "ping_interval" => {
+            if duration(node, lower, report)?.as_duration() > ROUTE_PING_INTERVAL_MAX {
+                let text = "Cluster 'ping_interval' will reset to 30s which is the max for routes";
+                report.warning(Problem::at(node, text));
+            }
+        }
+        "write_deadline" => drop(duration(node, lower, report)?),
+        "write_timeout" => drop(super::top::write_timeout(node)?),
+        _ => return Ok(false),
+    }
+    Ok(true)
+}
+
+/// A list of servers to connect to, which has to be empty.
+fn nobody(node: &Node, key: &str, field: &str) -> Checked<()> {
+    match &node.value {
+        Value::Array(servers) if servers.iter().next().is_none() => Ok(()),
+        Value::Array(_) => Err(Problem::unsupported(node, key)),
+        other => {
+            let text = format!("Expected {field} field to be an array, got {}", other.kind());
+            Err(Problem::at(node, text))
+        }
+    }
+}
+
+/// One name and password.
+fn simple_authorization(node: &Node, report: &mut Report) -> Checked<()> {
+    for (key, value) in map(node)?.iter() {
+        match key.to_ascii_lowercase().as_str() {
+            "user" | "username" | "pass" | "password" | "token" => drop(string(value)?),
+            "timeout" => drop(auth::timeout(key, value, report)?),
+            _ if value.is_used_variable() => {}
+            _ => report.error(Problem::unknown_field(value, key)),
+        }
+    }
+    Ok(())
+}
+
+fn cluster_authorization(node: &Node, report: &mut Report) -> Checked<()> {
+    let refused = |what: &str| Err(Problem::at(node, format!("Cluster authorization does not {what}")));
+    for (key, value) in map(node)?.iter() {
+        match key.to_ascii_lowercase().as_str() {
+            "user" | "username" | "pass" | "password" => drop(string(value)?),
+            "token" if string(value)?.is_empty() => {}
+            "token" => return refused("support tokens"),
+            "users" => return refused("allow multiple users"),
+            "auth_callout" | "auth_hook" => return refused("support callouts"),
+            "timeout" => drop(auth::timeout(key, value, report)?),
+            "default_permission" | "default_permissions" | "permissions" => {
+                report.attempt(|report| permissions::read(value, report));
+                let key = quoted("authorization");
+                report.warning(Problem::at(
+                    node,
+                    format!(
+                        "invalid use of field {key}: setting \"permissions\" within cluster authorization block is \
+                         deprecated"
+                    ),
+                ));
+            }
+            "proxy_required" => drop(boolean(value)?),
+            _ if value.is_used_variable() => {}
+            _ => report.error(Problem::unknown_field(value, key)),
+        }
+    }
+    Ok(())
+}
+
+fn leaf_authorization(node: &Node, report: &mut Report) -> Checked<()> {
+    for (key, value) in map(node)?.iter() {
+        match key.to_ascii_lowercase().as_str() {
+            "user" | "username" | "pass" | "password" | "account" => drop(string(value)?),
+            "timeout" => drop(auth::timeout(key, value, report)?),
+            "nkey" => report.error(Problem::unsupported(value, key)),
+            "proxy_required" => drop(boolean(value)?),
+            "users" => leaf_users(value, report)?,
+            _ if value.is_used_variable() => {}
+            _ => report.error(Problem::unknown_field(value, key)),
+        }
+    }
+    Ok(())
+}
+
+fn leaf_users(node: &Node, report: &mut Report) -> Checked<()> {
+    let Value::Array(users) = &node.value else {
+        let text = format!("Expected users field to be an array, got {}", node.value.kind());
+        return Err(Problem::at(node, text));
+    };
+    for user in users.iter() {
+        let Value::Map(fields) = &user.value else {
+            let text = format!("Expected user entry to be a map/struct, got {}", user.value.kind());
+            report.error(Problem::at(user, text));
+            continue;
+        };
+        for (key, value) in fields.iter() {
+            match key.to_ascii_lowercase().as_str() {
+                "user" | "username" | "pass" | "password" | "account" => drop(report.check(string(value))),
+                "proxy_required" => drop(report.check(boolean(value))),
+                _ if value.is_used_variable() => {}
+                _ => report.error(Problem::unknown_field(value, key)),
+            }
+        }
+    }
+    Ok(())
+}
+
+fn compression(node: &Node, key: &str, report: &mut Report) -> Checked<()> {
+    match &node.value {
+        Value::String(_) | Value::Bool(_) => Ok(()),
+        Value::Map(entries) => {
+            for (key, value) in entries.iter() {
+                match key.to_ascii_lowercase().as_str() {
+                    "mode" => drop(string(value)?),
+                    "rtt_thresholds" | "thresholds" | "rtts" | "rtt" => {
+                        for text in strings(value, "compression", report)? {
+                            GoDuration::parse(&text)
+                                .map_err(|error| Problem::at(value, error.to_string()))?;
+                        }
+                    }
+                    _ if value.is_used_variable() => {}
+                    _ => return Err(Problem::unknown_field(value, key)),
+                }
+            }
+            Ok(())
+        }
+        other => {
+            let (key, kind) = (quoted(key), other.kind());
+            Err(Problem::at(node, format!("field {key} should be a boolean or a structure, got {kind}")))
+        }
+    }
+}

@@ -1,0 +1,55 @@
+//! Listeners whose protocol is not served yet.
+//!
+//! Configurations of tests and of containers carry their blocks whether anybody connects there or not, so a server that
+//! has nothing more to do there than to listen starts, and refuses who comes.
+
+/// What a listener would be for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Unserved {
+    /// Clients that speak WebSocket.
+    Websocket,
+    /// Leaf nodes.
+    Leafnodes,
+    /// Routes from other servers of the cluster.
+    Cluster,
+}
+
+/// A port that is opened although nobody is served there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UnservedListener {
+    /// What it would be for.
+    pub feature: Unserved,
+    /// Address that connections are accepted on. A name, an IPv4 or an IPv6 address without brackets.
+    pub host: String,
+    /// Port that connections are accepted on. 0: any free one.
+    pub port: u16,
+}
+
+impl Unserved {
+    /// Who is not served, as log lines and refusals name them.
+    pub fn who(self) -> &'static str {
+        match self {
+            Self::Websocket => "WebSocket connections",
+            Self::Leafnodes => "leaf node connections",
+            Self::Cluster => "route connections",
+        }
+    }
+
+    /// That the port cannot be opened, and why, in nats-server's words.
+    pub(crate) fn cannot_listen(self, port: i64, reason: &str) -> String {
+        match self {
+            Self::Websocket => format!("Unable to listen for websocket connections: {reason}"),
+            Self::Leafnodes => format!("Error listening on leafnode port: {port} - {reason}"),
+            Self::Cluster => format!("Error listening on router port: {port} - {reason}"),
+        }
+    }
+
+    /// nats-server's name of its options, as a reload names them.
+    pub(super) fn options_name(self) -> &'static str {
+        match self {
+            Self::Websocket => "Websocket",
+            Self::Leafnodes => "LeafNode",
+            Self::Cluster => "Cluster",
+        }
+    }
+}
