@@ -344,7 +344,7 @@ impl Engine {
         self.world.timers.next()
     }
 
-    /// Writes and closes every store. Pull requests that wait are answered with what is left of them. Later publishes go
+    /// Writes and closes every store, and gives the store directory free. Pull requests that wait are answered with what is left of them. Later publishes go
     /// unanswered, as on a nats-server that is going down; nobody hears that nobody listens before all answers have left.
     pub fn shutdown(&self) {
         let accounts: Vec<(AccountId, Arc<Account>)> =
@@ -356,6 +356,9 @@ impl Engine {
         }
         for (id, _) in accounts {
             self.disable_account(id);
+        }
+        if let Some(storage) = &self.storage {
+            storage.release();
         }
     }
 }

@@ -201,6 +201,7 @@ impl JetStream {
         tracing::info!("Initiating JetStream Shutdown...");
         self.api.close();
         self.workers.join();
+        self.host.stop();
         self.engine.shutdown();
         settle(shared);
         tracing::info!("JetStream Shutdown");
@@ -210,6 +211,7 @@ impl JetStream {
     pub(crate) fn abandon(&self) {
         self.api.close();
         self.workers.join();
+        self.host.stop();
         self.engine.shutdown();
     }
 
@@ -224,7 +226,7 @@ impl JetStream {
 async fn pump_task(shared: Arc<Shared>, jetstream: Arc<JetStream>) {
     let mut phase = shared.phase();
     let host = Arc::clone(&jetstream.host);
-    while *phase.borrow_and_update() < Phase::Stopping {
+    while *phase.borrow_and_update() < Phase::Stopping && !host.is_stopped() {
         tokio::select! {
             () = host.work.notified() => {}
             _ = phase.changed() => continue,

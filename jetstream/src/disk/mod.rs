@@ -72,11 +72,21 @@ pub trait Disk: Send + Sync {
 #[derive(Clone)]
 pub enum Claim {
     /// By this one, as long as this is kept.
-    Held(#[allow(dead_code, reason = "kept for its drop")] Arc<File>),
+    Held(Arc<File>),
     /// Another server, or another engine of this process, has claimed it.
     Taken,
     /// The disk cannot tell.
     Unknown,
+}
+
+impl Claim {
+    /// Gives the directory free, whoever keeps a copy of this.
+    pub fn release(&self) {
+        if let Self::Held(dir) = self {
+            // The lock goes with the file at the latest.
+            let _ = dir.unlock();
+        }
+    }
 }
 
 /// One entry of a directory.

@@ -36,6 +36,11 @@ impl Alarm {
         }
     }
 
+    /// Has who waits look again.
+    pub(super) fn wake(&self) {
+        self.changed.notify_one();
+    }
+
     /// As [`set`](Self::set), with one of the two.
     pub(super) fn set_one(&self, at: Deadline) {
         self.set(Some(at).into());
@@ -53,10 +58,10 @@ pub(super) async fn timer_task(shared: Arc<Shared>, jetstream: Arc<JetStream>) {
     let told = Arc::downgrade(&host);
     clock.when_moved(Box::new(move || {
         if let Some(host) = told.upgrade() {
-            host.alarm.changed.notify_one();
+            host.alarm.wake();
         }
     }));
-    while *phase.borrow_and_update() < Phase::Stopping {
+    while *phase.borrow_and_update() < Phase::Stopping && !host.is_stopped() {
         let wanted = *alarm.wanted.lock();
         if wanted.are_reached(clock) {
             *alarm.wanted.lock() = Deadlines::default();

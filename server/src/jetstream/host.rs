@@ -1,6 +1,7 @@
 //! The router as the engine sees it.
 
 use std::cell::RefCell;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 
 use hashbrown::HashMap;
@@ -94,6 +95,8 @@ pub(super) struct EngineHost {
     pub(super) later: Mutex<Deferred>,
     pub(super) work: Notify,
     pub(super) alarm: Alarm,
+    /// The engine was stopped: its tasks end.
+    stopped: AtomicBool,
 }
 
 /// A stream, by its address, and a pattern.
@@ -110,7 +113,20 @@ impl EngineHost {
             later: Mutex::new(Deferred::new()),
             work: Notify::new(),
             alarm: Alarm::default(),
+            stopped: AtomicBool::new(false),
         })
+    }
+
+    /// Whether the tasks of the engine are to end.
+    pub(super) fn is_stopped(&self) -> bool {
+        self.stopped.load(Ordering::Acquire)
+    }
+
+    /// Ends the tasks of the engine: they keep it, with all that it has open.
+    pub(super) fn stop(&self) {
+        self.stopped.store(true, Ordering::Release);
+        self.work.notify_one();
+        self.alarm.wake();
     }
 }
 

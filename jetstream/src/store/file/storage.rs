@@ -119,6 +119,11 @@ impl Storage {
         matches!(self.claim, Claim::Taken)
     }
 
+    /// Lets another server or engine have the directory. Nothing is written there afterwards.
+    pub fn release(&self) {
+        self.claim.release();
+    }
+
     /// Moves the directory of an account that stands beside the root into it: nats-server had accounts there before
     /// version 2.2.3, and looks for them where there is nothing in the root.
     ///
