@@ -138,6 +138,24 @@ fn rates_and_original_timing_go_by_the_time_that_passes() {
         bench.advance(SECOND);
         assert_eq!(bench.payloads(), ["2"], "{by_ns}");
     }
+    for by_ns in [MINUTE_NS, -HOUR_NS] {
+        let mut bench = Bench::new();
+        bench.config.max_msg_size = 1000;
+        bench.listen("d");
+        bench.create(r#"{"deliver_subject":"d","rate_limit_bps":8000}"#).unwrap();
+        for _ in 0..4 {
+            bench.publish("s.a", &"x".repeat(900));
+        }
+        assert_eq!(bench.left().len(), 1);
+        // A step of the wall clock gives no room, and takes none.
+        step(&mut bench, by_ns);
+        assert_eq!(bench.left(), [], "{by_ns}");
+        bench.advance(SECOND);
+        assert_eq!(bench.left().len(), 1, "{by_ns}");
+        step(&mut bench, by_ns);
+        bench.advance(3 * SECOND);
+        assert_eq!(bench.left().len(), 2, "{by_ns}");
+    }
 }
 
 #[test]
