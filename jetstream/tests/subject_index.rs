@@ -82,7 +82,7 @@ fn check_walk(index: &SubjectIndex, model: &Model, filter: &Filter, after: Optio
         assert!(model.keys().all(|subject| filter.matches(subject)));
     }
     let mut count = 0;
-    let end = index.walk_within(filter, budget, |_, _| {
+    let end = index.walk_within(filter, &mut { budget }, |_, _| {
         count += 1;
         ControlFlow::Continue(())
     });

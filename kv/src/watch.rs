@@ -5,7 +5,7 @@
 //! history of one, the last value alone.
 
 use crate::{Entry, Error};
-use jetkv_jetstream::store::{Store, StoreError};
+use jetkv_jetstream::store::{Store, StoreError, Upcoming};
 use jetkv_jetstream::{Filter, Stream};
 use std::collections::VecDeque;
 use std::ops::ControlFlow;
@@ -59,6 +59,7 @@ pub struct Watch {
     options: WatchOptions,
     phase: Phase,
     next_seq: u64,
+    upcoming: Upcoming,
     /// Matching messages after the position, as last counted.
     behind: u64,
     ready: VecDeque<Result<Event, StoreError>>,
@@ -67,7 +68,8 @@ pub struct Watch {
 impl Watch {
     pub(crate) fn new(stream: Arc<Stream>, filter: Filter, prefix_len: usize, options: WatchOptions) -> Self {
         let (phase, next_seq, behind) = stream.with_store(|store| begin(store, &filter, options));
-        Self { stream, filter, prefix_len, options, phase, next_seq, behind, ready: VecDeque::new() }
+        let (upcoming, ready) = (Upcoming::default(), VecDeque::new());
+        Self { stream, filter, prefix_len, options, phase, next_seq, upcoming, behind, ready }
     }
 
     /// The next event, if there is one now.
@@ -167,14 +169,15 @@ impl Watch {
 
     /// Looks at the next message.
     fn advance(&mut self, store: &mut dyn Store) -> Result<Step, StoreError> {
+        let (filter, upcoming) = (&self.filter, &mut self.upcoming);
         let seq = match &mut self.phase {
             Phase::Listed(seqs) => {
                 let seq = seqs.pop();
                 self.behind = seqs.len() as u64;
                 seq
             }
-            Phase::Through(last) => next_seq(store, &self.filter, &mut self.next_seq, *last)?,
-            Phase::Live => match next_seq(store, &self.filter, &mut self.next_seq, u64::MAX)? {
+            Phase::Through(last) => next_seq(store, filter, upcoming, &mut self.next_seq, *last)?,
+            Phase::Live => match next_seq(store, filter, upcoming, &mut self.next_seq, u64::MAX)? {
                 None => return Ok(Step::Wait),
                 seq => seq,
             },
@@ -232,10 +235,11 @@ fn begin(store: &mut dyn Store, filter: &Filter, options: WatchOptions) -> (Phas
 fn next_seq(
     store: &mut dyn Store,
     filter: &Filter,
+    upcoming: &mut Upcoming,
     position: &mut u64,
     last: u64,
 ) -> Result<Option<u64>, StoreError> {
-    let seq = match store.next(filter, *position) {
+    let seq = match store.next_upcoming(filter, *position, upcoming) {
         Ok(msg) => msg.map(|msg| msg.seq).filter(|seq| *seq <= last),
         Err(error) => {
             if let StoreError::Damaged { seq, .. } = &error {

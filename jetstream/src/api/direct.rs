@@ -6,7 +6,7 @@ use crate::config::metadata::serves_level;
 use crate::filter::Filter;
 use crate::host::OutMsg;
 use crate::outbox::Outbox;
-use crate::store::{Msg, StoreError};
+use crate::store::{Msg, StoreError, Upcoming};
 use crate::stream::{Inner, header, push_number, write_headers};
 use jetkv_go_compat::json;
 use std::ops::ControlFlow;
@@ -158,9 +158,9 @@ impl Reader<'_> {
         let mut from = seek(self.inner, get)?;
         let mut progress =
             Progress { pending: self.inner.store.pending(&filter, from, false)?.count, last_seq: 0 };
-        let mut sent_bytes = 0;
+        let (mut sent_bytes, mut upcoming) = (0, Upcoming::default());
         for at in 0..get.batch.max(0) {
-            let Some(msg) = self.inner.store.next(&filter, from)? else {
+            let Some(msg) = self.inner.store.next_upcoming(&filter, from, &mut upcoming)? else {
                 if get.batch > 1 && at > 0 {
                     break;
                 }

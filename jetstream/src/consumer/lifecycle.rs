@@ -12,7 +12,7 @@ use crate::config::consumer_rules as rules;
 use crate::config::{ConsumerAction, ConsumerConfig, DeliverPolicy, Retention, StreamConfig};
 use crate::filter::Filter;
 use crate::store::consumer_state::ConsumerState;
-use crate::store::{Store, StoreError};
+use crate::store::{Store, StoreError, Upcoming};
 use crate::stream::StreamCtx;
 use jetkv_go_compat::GoTime;
 
@@ -435,8 +435,8 @@ fn wanted(consumer: &Consumer, store: &mut dyn Store) -> Vec<u64> {
 
 /// The messages of a filter from a sequence on.
 fn from_on(store: &mut dyn Store, filter: &Filter, mut from: u64) -> Vec<u64> {
-    let mut seqs = Vec::new();
-    while let Ok(Some(msg)) = store.next(filter, from) {
+    let (mut seqs, mut upcoming) = (Vec::new(), Upcoming::default());
+    while let Ok(Some(msg)) = store.next_upcoming(filter, from, &mut upcoming) {
         from = msg.seq + 1;
         seqs.push(msg.seq);
     }
@@ -470,6 +470,7 @@ impl Consumer {
             settled_sseq: 0,
             num_pending: 0,
             skip: None,
+            upcoming: Upcoming::default(),
             pending: super::PendingAcks::default(),
             redelivery: super::Redelivery::default(),
             active: false,
@@ -560,6 +561,7 @@ impl Consumer {
         }
         if refiltered {
             self.filter = self.config.filter();
+            self.upcoming = Upcoming::default();
             self.count_pending(store)?;
         }
         // Requests that do not wait are not ended by a pause alone, nor by most other changes.

@@ -40,7 +40,7 @@ use crate::filter::Filter;
 use crate::host::{AccountId, Host};
 use crate::outbox::Outbox;
 use crate::settings::{AccountLimits, EngineSettings, Live};
-use crate::store::Store;
+use crate::store::{Store, Upcoming};
 use crate::stream::StreamCtx;
 use flow::{FlowControl, RateLimit, Replay};
 use pull::{Pin, Requests};
@@ -99,6 +99,8 @@ struct Consumer {
     num_pending: u64,
     /// What a consumer of the last message of each subject begins with.
     skip: Option<SkipList>,
+    /// What is known of the messages from `next_sseq` on.
+    upcoming: Upcoming,
     pending: PendingAcks,
     redelivery: Redelivery,
     /// Whether someone listens on the deliver subject.

@@ -118,7 +118,7 @@ impl Consumer {
         if self.skip.is_some() {
             return self.deliver_last_of_each(shared, store, out);
         }
-        let next = match store.next(&self.filter, self.next_sseq) {
+        let next = match store.next_upcoming(&self.filter, self.next_sseq, &mut self.upcoming) {
             Ok(next) => next,
             Err(error) => return self.unreadable(error),
         };

@@ -10,12 +10,14 @@ pub mod index;
 pub mod memory;
 pub mod query;
 mod sync_work;
+pub mod upcoming;
 mod varint;
 
 pub use consumer_state::{ConsumerState, PendingAck, SequencePair};
 pub use file::FileStore;
 pub use memory::MemoryStore;
 pub use sync_work::SyncWork;
+pub use upcoming::Upcoming;
 
 use self::index::SubjectEntry;
 use crate::filter::Filter;
@@ -192,6 +194,16 @@ pub trait Store: query::Sequences + Send {
     /// # Errors
     /// As for [`Store::load`].
     fn next(&mut self, filter: &Filter, from_seq: u64) -> Result<Option<Msg<'_>>, StoreError>;
+    /// As [`Store::next`], for one who asks again and again with the same filter.
+    ///
+    /// # Errors
+    /// As for [`Store::load`].
+    fn next_upcoming(
+        &mut self,
+        filter: &Filter,
+        from_seq: u64,
+        upcoming: &mut Upcoming,
+    ) -> Result<Option<Msg<'_>>, StoreError>;
     /// The last message at or before `upto_seq` whose subject matches.
     ///
     /// # Errors

@@ -13,7 +13,7 @@ use crate::filter::Filter;
 use std::ops::ControlFlow;
 
 /// Messages, or nodes of the index, that the first turn looks at.
-const FIRST_BUDGET: usize = 32;
+pub(super) const FIRST_BUDGET: usize = 32;
 
 /// How a look at messages in sequence order ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,6 +37,11 @@ pub trait Sequences {
     fn totals(&self) -> Totals;
     /// How many messages are held at or after `from_seq`.
     fn count_from(&self, from_seq: u64) -> u64;
+    /// How often changes were taken back: messages that were removed before may be held again, and sequences that were
+    /// in use may be given again.
+    fn take_backs(&self) -> u64 {
+        0
+    }
     /// Visits the messages held at or after `from_seq` in ascending order, at most `budget` of them.
     ///
     /// # Errors
@@ -135,7 +140,8 @@ fn seek_in_index(
     direction: Direction,
 ) -> Option<Option<u64>> {
     let mut best: Option<u64> = None;
-    let end = index.walk_within(filter, budget, |_, seqs| {
+    let mut left = budget;
+    let end = index.walk_within(filter, &mut left, |_, seqs| {
         match direction {
             Direction::Up => {
                 if let Some(found) = seqs.at_or_after(seq) {
@@ -179,9 +185,9 @@ pub fn pending<S: Sequences + ?Sized>(
         return Ok(Pending { count: store.subjects().len() as u64, through_seq });
     }
     let messages = store.count_from(from_seq);
-    let budget = usize::try_from(messages).unwrap_or(usize::MAX).max(FIRST_BUDGET);
+    let mut budget = usize::try_from(messages).unwrap_or(usize::MAX).max(FIRST_BUDGET);
     let mut count = 0_u64;
-    let end = store.subjects().walk_within(filter, budget, |_, seqs| {
+    let end = store.subjects().walk_within(filter, &mut budget, |_, seqs| {
         count += if last_per_subject {
             u64::from(seqs.entry().last_seq >= from_seq)
         } else {

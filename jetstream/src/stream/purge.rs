@@ -3,7 +3,7 @@
 use super::Inner;
 use crate::consumer::PurgeNotice;
 use crate::filter::Filter;
-use crate::store::{Msg, StoreError};
+use crate::store::{Msg, StoreError, Upcoming};
 
 /// What to purge.
 #[derive(Debug, Clone, Copy, Default)]
@@ -119,10 +119,12 @@ impl Inner {
         };
         left = left.saturating_sub(request.keep);
         let upto = request.seq.checked_sub(1).unwrap_or(u64::MAX);
-        let mut from = 0;
+        let (mut from, mut upcoming) = (0, Upcoming::default());
         let mut purged = Purged::default();
         while left > 0 {
-            let Some(seq) = self.next_match(&filter, from)?.filter(|seq| *seq <= upto) else { break };
+            let Some(seq) = self.next_match(&filter, from, &mut upcoming)?.filter(|seq| *seq <= upto) else {
+                break;
+            };
             from = seq + 1;
             left -= 1;
             if purged.first.is_none() {
@@ -149,10 +151,15 @@ impl Inner {
         Ok(Some(subject.into()))
     }
 
-    fn next_match(&mut self, filter: &Filter, from: u64) -> Result<Option<u64>, StoreError> {
+    fn next_match(
+        &mut self,
+        filter: &Filter,
+        from: u64,
+        upcoming: &mut Upcoming,
+    ) -> Result<Option<u64>, StoreError> {
         match filter {
             Filter::Literal(literal) => Ok(self.store.index().at_or_after(literal, from)),
-            _ => Ok(self.store.next(filter, from)?.map(|msg| msg.seq)),
+            _ => Ok(self.store.next_upcoming(filter, from, upcoming)?.map(|msg| msg.seq)),
         }
     }
 

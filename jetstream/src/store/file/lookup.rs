@@ -289,6 +289,10 @@ impl Sequences for FileStore {
         Totals::from(&self.totals)
     }
 
+    fn take_backs(&self) -> u64 {
+        self.undo.take_backs
+    }
+
     fn count_from(&self, from_seq: u64) -> u64 {
         if from_seq <= self.totals.first_seq {
             return self.totals.msgs;

@@ -42,6 +42,7 @@ use self::read::Reader;
 use self::undo::Undo;
 use super::index::{SubjectEntry, SubjectIndex};
 use super::query;
+use super::upcoming::{self, Upcoming};
 use super::{Lost, Msg, Removed, Store, StoreError, StoreState, SyncWork, msg_size_file};
 use crate::filter::Filter;
 use std::cell::{Cell, RefCell};
@@ -178,6 +179,23 @@ impl Store for FileStore {
             match self.spot(seq) {
                 Ok(spot) => return Ok(spot.and_then(|spot| self.view(&spot))),
                 Err(StoreError::Damaged { .. }) => from_seq = seq.saturating_add(1),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(None)
+    }
+
+    fn next_upcoming(
+        &mut self,
+        filter: &Filter,
+        from_seq: u64,
+        upcoming: &mut Upcoming,
+    ) -> Result<Option<Msg<'_>>, StoreError> {
+        let mut from_seq = from_seq;
+        while let Some(seq) = upcoming::next_seq(self, filter, from_seq, upcoming)? {
+            match self.spot(seq) {
+                Ok(Some(spot)) => return Ok(self.view(&spot)),
+                Ok(None) | Err(StoreError::Damaged { .. }) => from_seq = seq.saturating_add(1),
                 Err(error) => return Err(error),
             }
         }

@@ -26,6 +26,8 @@ pub(super) struct Undo {
     in_flight: Option<(usize, Mark)>,
     /// Whether some of it may be in a file.
     written: bool,
+    /// How often something was taken back.
+    pub(super) take_backs: u64,
 }
 
 impl Undo {
@@ -151,6 +153,7 @@ impl FileStore {
     /// Takes back everything that is not kept, nor about to be by a sync that runs.
     pub(super) fn take_back(&mut self) -> Lost {
         let (kept, mark) = self.undo.in_flight.unwrap_or((0, self.undo.mark));
+        self.undo.take_backs += 1;
         let mut lost = Lost { unwritten: !self.undo.written, ..Lost::default() };
         while self.undo.steps.len() > kept {
             match self.undo.steps.pop() {

@@ -184,6 +184,11 @@ impl LongList {
         LongIter { list: self, at: 0, chunk: None }
     }
 
+    /// From at most a chunk before the first sequence at or above `from_seq` on.
+    pub(super) fn iter_near(&self, from_seq: u64) -> LongIter<'_> {
+        LongIter { list: self, at: self.chunk_at_or_after(from_seq), chunk: None }
+    }
+
     pub(super) fn memory_bytes(&self) -> usize {
         size_of::<Self>()
             + self.chunks.capacity() * size_of::<Chunk>()

@@ -106,13 +106,14 @@ impl SubjectIndex {
     }
 
     /// Visits every subject that matches, in byte order, until `visit` breaks or `budget` nodes were entered.
+    /// Leaves in `budget` how many more could have been.
     pub fn walk_within<'i>(
         &'i self,
         filter: &Filter,
-        budget: usize,
+        budget: &mut usize,
         mut visit: impl FnMut(&[u8], Seqs<'i>) -> ControlFlow<()>,
     ) -> WalkEnd {
-        Walk::run(&self.tree, filter, None, budget, &mut visit)
+        Walk::within(&self.tree, filter, budget, &mut visit)
     }
 
     /// A part of a walk: visits subjects that match, in byte order from the subject `from` on, until `visit` breaks or

@@ -83,6 +83,15 @@ impl<'i> Seqs<'i> {
         }
     }
 
+    /// Those at or above `from_seq`, ascending.
+    pub fn iter_from(&self, from_seq: u64) -> impl Iterator<Item = u64> + use<'i> {
+        let near = match self.0 {
+            Form::Long(list) => SeqIter(IterForm::Long(list.iter_near(from_seq))),
+            Form::One(_) | Form::Few { .. } => self.iter(),
+        };
+        near.skip_while(move |seq| *seq < from_seq)
+    }
+
     /// All of them, ascending.
     #[must_use]
     pub fn iter(&self) -> SeqIter<'i> {

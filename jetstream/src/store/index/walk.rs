@@ -45,7 +45,18 @@ impl<'t, 'f> Walk<'t, 'f> {
         budget: usize,
         visit: &mut dyn FnMut(&[u8], Seqs<'t>) -> ControlFlow<()>,
     ) -> WalkEnd {
-        Self::go(tree, filter, (after, false), budget, visit).0
+        let mut budget = budget;
+        Self::go(tree, filter, (after, false), &mut budget, visit).0
+    }
+
+    /// A walk from the beginning that takes what it enters off the budget.
+    pub(super) fn within(
+        tree: &'t Tree,
+        filter: &'f Filter,
+        budget: &mut usize,
+        visit: &mut dyn FnMut(&[u8], Seqs<'t>) -> ControlFlow<()>,
+    ) -> WalkEnd {
+        Self::go(tree, filter, (None, false), budget, visit).0
     }
 
     /// A part of a walk, from a subject on. Where the budget is spent or `visit` breaks off, also says where the next
@@ -57,7 +68,8 @@ impl<'t, 'f> Walk<'t, 'f> {
         budget: usize,
         visit: &mut dyn FnMut(&[u8], Seqs<'t>) -> ControlFlow<()>,
     ) -> Option<Vec<u8>> {
-        let (end, key) = Self::go(tree, filter, (from, true), budget, visit);
+        let mut budget = budget;
+        let (end, key) = Self::go(tree, filter, (from, true), &mut budget, visit);
         (end != WalkEnd::Done).then_some(key)
     }
 
@@ -65,25 +77,36 @@ impl<'t, 'f> Walk<'t, 'f> {
         tree: &'t Tree,
         filter: &'f Filter,
         (after, at_bound): (Option<&'f [u8]>, bool),
-        budget: usize,
+        budget: &mut usize,
         visit: &mut dyn FnMut(&[u8], Seqs<'t>) -> ControlFlow<()>,
     ) -> (WalkEnd, Vec<u8>) {
         let Some(root) = tree.root else { return (WalkEnd::Done, Vec::new()) };
         let (follow, at) = Follow::new(filter);
         let (key, stack) = (Vec::with_capacity(64), Vec::with_capacity(16));
-        let mut walk = Self { tree, follow, after, at_bound, key, stack, budget };
-        if let Some(end) = walk.enter(root, at, after.map(|_| 0), visit) {
-            return (end, walk.key);
+        let mut walk = Self { tree, follow, after, at_bound, key, stack, budget: *budget };
+        let end = walk.all(root, at, visit);
+        *budget = walk.budget;
+        (end, walk.key)
+    }
+
+    fn all(
+        &mut self,
+        root: Ref,
+        at: At,
+        visit: &mut dyn FnMut(&[u8], Seqs<'t>) -> ControlFlow<()>,
+    ) -> WalkEnd {
+        if let Some(end) = self.enter(root, at, self.after.map(|_| 0), visit) {
+            return end;
         }
-        while let Some((child, byte, at, bound)) = walk.next_child() {
+        while let Some((child, byte, at, bound)) = self.next_child() {
             if let Some(byte) = byte {
-                walk.key.push(byte);
+                self.key.push(byte);
             }
-            if let Some(end) = walk.enter(child, at, bound, visit) {
-                return (end, walk.key);
+            if let Some(end) = self.enter(child, at, bound, visit) {
+                return end;
             }
         }
-        (WalkEnd::Done, walk.key)
+        WalkEnd::Done
     }
 
     /// Goes into a node: visits a leaf, or puts an inner node on the stack.

@@ -5,6 +5,7 @@ mod segment;
 use self::segment::Segment;
 use super::index::{SubjectEntry, SubjectIndex};
 use super::query::{self, Scan, Sequences, Visit};
+use super::upcoming::{self, Upcoming};
 use super::{Msg, Removed, Store, StoreError, StoreState, SyncWork, Totals, msg_size_memory};
 use crate::filter::Filter;
 use std::collections::BTreeMap;
@@ -22,6 +23,9 @@ pub struct MemoryStore {
     segments: BTreeMap<u64, Segment>,
     index: SubjectIndex,
     state: StoreState,
+    /// How many sequences batches hold at most, none for no batches.
+    #[cfg(test)]
+    pub(crate) batch_seqs: Option<usize>,
 }
 
 impl MemoryStore {
@@ -193,6 +197,28 @@ impl Store for MemoryStore {
 
     fn next(&mut self, filter: &Filter, from_seq: u64) -> Result<Option<Msg<'_>>, StoreError> {
         Ok(query::next_seq(self, filter, from_seq)?.and_then(|seq| self.get(seq)))
+    }
+
+    fn next_upcoming(
+        &mut self,
+        filter: &Filter,
+        from_seq: u64,
+        upcoming: &mut Upcoming,
+    ) -> Result<Option<Msg<'_>>, StoreError> {
+        #[cfg(test)]
+        match self.batch_seqs {
+            Some(0) => return self.next(filter, from_seq),
+            Some(most) => upcoming.set_most(most),
+            None => {}
+        }
+        let mut from_seq = from_seq;
+        while let Some(seq) = upcoming::next_seq(self, filter, from_seq, upcoming)? {
+            if self.get(seq).is_some() {
+                return Ok(self.get(seq));
+            }
+            from_seq = seq.saturating_add(1);
+        }
+        Ok(None)
     }
 
     fn previous(&mut self, filter: &Filter, upto_seq: u64) -> Result<Option<Msg<'_>>, StoreError> {
