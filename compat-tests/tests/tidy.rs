@@ -120,6 +120,15 @@ fn every_scenario_parses() {
     let twice: Vec<&&str> = names.windows(2).filter(|pair| pair[0] == pair[1]).map(|pair| &pair[0]).collect();
     assert!(twice.is_empty(), "names that are not unique: {twice:?}");
     assert!(cases.len() >= 400, "only {} cases", cases.len());
+    let unsaid: Vec<&str> = cases
+        .iter()
+        .filter(|case| case.differs.is_some() && case.difference.is_empty())
+        .map(|case| case.name.as_str())
+        .collect();
+    assert!(
+        unsaid.is_empty(),
+        "what differs is not written down, `compat play --record` does it: {unsaid:?}"
+    );
 }
 
 #[test]

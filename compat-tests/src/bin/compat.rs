@@ -1,7 +1,8 @@
-//! `compat play <file or folder> [--against PROGRAM] [--both PROGRAM] [--show] [--only TEXT]`
+//! `compat play <file or folder> [--against PROGRAM] [--both PROGRAM] [--show] [--only TEXT] [--times N] [--record]`
 //!
 //! Plays scenarios on nats-server and JetKV and shows the differences.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -9,15 +10,18 @@ use jetkv_compat_tests::generate::{self, Profile};
 use jetkv_compat_tests::oracle::{self, Tool, Toolbox};
 use jetkv_compat_tests::process::Program;
 use jetkv_compat_tests::transcript::compare::{Comparison, Report};
+use jetkv_compat_tests::transcript::difference;
 use jetkv_compat_tests::transcript::play::Tools;
 use jetkv_compat_tests::transcript::scenario;
 use jetkv_compat_tests::{Result, clients, scenario_root, scoreboard};
 
 const USAGE: &str = "usage:
-  compat play [FILE or FOLDER]... [--only TEXT] [--show] [--both PROGRAM] [--against PROGRAM]
+  compat play [FILE or FOLDER]... [--only TEXT] [--show | --times N | --record] [--both PROGRAM] [--against PROGRAM]
       Plays scenarios (all of them by default) on nats-server and on JetKV and shows the differences.
       --only TEXT        only cases with TEXT in their name
       --show             print the transcript of the first program instead of comparing
+      --times N          play each case N times and tell how many plays were good
+      --record           write down what differs in the cases that say `differs:`, in the files beside the scenarios
       --against PROGRAM  this program takes nats-server's place (a path, or nats-server)
       --both PROGRAM     this program takes both places: the check of the scenarios themselves
   compat clients [LANGUAGE]... [--both PROGRAM] [--against PROGRAM]
@@ -59,6 +63,8 @@ struct PlayOptions {
     paths: Vec<PathBuf>,
     only: Option<String>,
     show: bool,
+    record: bool,
+    times: Option<usize>,
     both: Option<String>,
     against: Option<String>,
     seeds: Option<u64>,
@@ -80,6 +86,8 @@ fn parse_options(arguments: &[String]) -> Result<PlayOptions> {
             "--from" => options.from = Some(value()?.parse()?),
             "--profile" => options.profile = Some(value()?),
             "--keep" => options.keep = Some(value()?.into()),
+            "--times" => options.times = Some(value()?.parse()?),
+            "--record" => options.record = true,
             "--show" => options.show = true,
             path if path.starts_with("--") => return Err(USAGE.into()),
             path => options.paths.push(path.into()),
@@ -213,7 +221,57 @@ fn play(arguments: &[String]) -> Result<bool> {
         }
         return Ok(true);
     }
+    if options.record {
+        return record_differences(&cases, &mut comparison);
+    }
+    if let Some(times) = options.times {
+        return Ok(play_often(&cases, times, &mut comparison));
+    }
     let report = Report::run(&cases, &mut comparison);
     println!("{}", report.summary());
     Ok(report.is_good())
+}
+
+/// Tells how many of so many plays of each case are good; true when all are.
+fn play_often(cases: &[scenario::Case], times: usize, comparison: &mut Comparison) -> bool {
+    let mut faults = 0;
+    for case in cases {
+        let (good, fault) = comparison.count_good(case, times);
+        println!("{good}/{times} {}", case.name);
+        if let Some(fault) = fault {
+            faults += 1;
+            println!("{}", fault.why());
+        }
+    }
+    println!("{} cases, {faults} with a bad play among {times}", cases.len());
+    faults == 0
+}
+
+/// Writes down what differs in the cases that say so; false when one shows something else each time.
+fn record_differences(cases: &[scenario::Case], comparison: &mut Comparison) -> Result<bool> {
+    let mut found = BTreeMap::new();
+    let mut good = true;
+    for case in cases.iter().filter(|case| case.differs.is_some()) {
+        match comparison.steady_difference(case) {
+            Ok(difference) => {
+                println!("recorded  {}: {} lines", case.name, difference.len());
+                found.insert(case.name.clone(), difference);
+            }
+            Err(why) => {
+                good = false;
+                println!("UNSTEADY  {}\n{why}", case.name);
+            }
+        }
+    }
+    let files: BTreeSet<PathBuf> =
+        cases.iter().filter(|case| found.contains_key(&case.name)).map(|case| case.path.clone()).collect();
+    for file in files {
+        let mut all = scenario::read_all(&file)?;
+        for case in &mut all {
+            case.difference =
+                found.remove(&case.name).unwrap_or_else(|| std::mem::take(&mut case.difference));
+        }
+        difference::write_expected(&file, &all)?;
+    }
+    Ok(good)
 }

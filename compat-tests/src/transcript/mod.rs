@@ -5,6 +5,7 @@
 //! - [`play`]: one case on one server, recorded;
 //! - [`normalise`]: what may differ between two servers is replaced by a name for it;
 //! - [`compare`]: two servers, many cases, the differences;
+//! - [`difference`]: what differs on purpose, written down beside a scenario;
 //! - [`pool`]: servers that cases with equal options share.
 //!
 //! Whoever makes scenarios by other means than files (a generator) builds [`scenario::Case`] values, or their text
@@ -13,6 +14,7 @@
 pub mod action;
 pub mod compare;
 pub mod connections;
+pub mod difference;
 pub mod normalise;
 pub mod play;
 pub mod pool;

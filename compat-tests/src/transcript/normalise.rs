@@ -148,6 +148,10 @@ impl Normaliser {
 
     fn flatten(&self, path: &str, value: &Value, lines: &mut Vec<String>) {
         match value {
+            Value::Object(_) | Value::Array(_) if self.is_ignored(path) => {
+                let form = if value.is_object() { "<object>" } else { "<array>" };
+                lines.push(format!("{path} = {form}"));
+            }
             Value::Object(fields) if !fields.is_empty() => {
                 let mut names: Vec<&String> =
                     fields.keys().filter(|name| !name.starts_with("jetkv")).collect();
@@ -174,7 +178,7 @@ impl Normaliser {
                 }
             }
             leaf => {
-                if !self.ignored.iter().any(|ignored| without_indexes(path).ends_with(ignored.as_str())) {
+                if !self.is_ignored(path) {
                     lines.push(format!(
                         "{} = {}",
                         if path.is_empty() { "." } else { path },
@@ -183,6 +187,11 @@ impl Normaliser {
                 }
             }
         }
+    }
+
+    fn is_ignored(&self, path: &str) -> bool {
+        let path = without_indexes(path);
+        self.ignored.iter().any(|ignored| path.ends_with(ignored.as_str()))
     }
 
     fn has_no_order(&self, path: &str) -> bool {

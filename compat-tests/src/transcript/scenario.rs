@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::action::{Action, parse_action};
+use super::difference;
 use crate::Result;
 use crate::process::ServerOptions;
 
@@ -33,8 +34,10 @@ pub struct Case {
     pub masks: Vec<String>,
     /// The reason for a difference that is wanted; the case then fails when there is none.
     pub differs: Option<String>,
-    /// How often it is played before a fault counts, where that is not as often as any other: a race of nats-server with
-    /// itself, of which one end is what a scenario is about.
+    /// What exactly differs then, as [`difference()`](super::difference::difference) tells it.
+    pub difference: Vec<String>,
+    /// One good play of so many is enough: for a race of nats-server with itself, of which one end is what the case is
+    /// about.
     pub plays: Option<usize>,
     /// The steps in order.
     pub steps: Vec<Step>,
@@ -83,7 +86,8 @@ pub fn read_all(path: &Path) -> Result<Vec<Case>> {
     let mut cases = Vec::new();
     for file in files {
         let text = std::fs::read_to_string(&file)?;
-        let parsed = parse(&file, &text).map_err(|e| format!("{}: {e}", file.display()))?;
+        let mut parsed = parse(&file, &text).map_err(|e| format!("{}: {e}", file.display()))?;
+        difference::read_expected(&file, &mut parsed)?;
         cases.extend(parsed);
     }
     Ok(cases)
@@ -231,6 +235,7 @@ fn build_case(path: &Path, name: String, items: &[Item]) -> Result<Case> {
         sort: Vec::new(),
         masks: Vec::new(),
         differs: None,
+        difference: Vec::new(),
         plays: None,
         steps: Vec::new(),
     };
