@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use jetkv_compat_tests::transcript::scenario;
+use jetkv_compat_tests::transcript::{difference, scenario};
 use jetkv_compat_tests::{scenario_root, scoreboard, workspace_root};
 
 const LINES_MAX: usize = 600;
@@ -129,6 +129,11 @@ fn every_scenario_parses() {
         unsaid.is_empty(),
         "what differs is not written down, `compat play --record` does it: {unsaid:?}"
     );
+    for file in files().iter().filter(|path| has_extension(path, "diff")) {
+        let scenario = file.with_extension("txt");
+        let cases = scenario::read_all(&scenario).unwrap();
+        assert!(difference::is_current(&scenario, &cases), "{}: run `compat play --record`", file.display());
+    }
 }
 
 #[test]

@@ -71,7 +71,7 @@ fn title(case: &Case) -> &str {
 /// Gives each case of a scenario file the difference that the file beside it expects.
 ///
 /// # Errors
-/// When that file cannot be read, or expects something of a case that is not there or does not differ.
+/// When that file cannot be read.
 pub fn read_expected(scenario: &Path, cases: &mut [Case]) -> Result<()> {
     let path = beside(scenario);
     if !path.exists() {
@@ -81,10 +81,12 @@ pub fn read_expected(scenario: &Path, cases: &mut [Case]) -> Result<()> {
     for case in cases.iter_mut().filter(|case| case.differs.is_some()) {
         case.difference = expected.remove(title(case)).unwrap_or_default();
     }
-    match expected.keys().next() {
-        Some(title) => Err(format!("{}: no case {title:?} that differs", path.display()).into()),
-        None => Ok(()),
-    }
+    Ok(())
+}
+
+/// Whether the file beside a scenario file is what these cases of it have, and no more.
+pub fn is_current(scenario: &Path, cases: &[Case]) -> bool {
+    std::fs::read_to_string(beside(scenario)).unwrap_or_default() == rendered(cases)
 }
 
 fn parse(text: &str) -> BTreeMap<String, Vec<String>> {
@@ -104,6 +106,10 @@ fn parse(text: &str) -> BTreeMap<String, Vec<String>> {
 /// # Errors
 /// When the file cannot be written.
 pub fn write_expected(scenario: &Path, cases: &[Case]) -> Result<()> {
+    Ok(std::fs::write(beside(scenario), rendered(cases))?)
+}
+
+fn rendered(cases: &[Case]) -> String {
     let mut text = String::new();
     for case in cases.iter().filter(|case| case.differs.is_some()) {
         text.push_str(&format!("{TITLE}{}\n", title(case)));
@@ -112,7 +118,7 @@ pub fn write_expected(scenario: &Path, cases: &[Case]) -> Result<()> {
             text.push('\n');
         }
     }
-    Ok(std::fs::write(beside(scenario), text)?)
+    text
 }
 
 #[cfg(test)]
