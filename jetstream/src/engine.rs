@@ -253,9 +253,9 @@ impl Engine {
     pub fn api_when_durable(&self, req: &ApiRequest<'_>, out: &mut Outbox) -> ApiOutcome {
         let stream = (self.world.config.sync == SyncPolicy::Always).then(|| api::stream_of(self, req));
         let Some(stream) = stream.flatten() else { return self.api(req, out) };
-        let losses = stream.losses();
+        let rollbacks = stream.rollbacks();
         let mut outcome = self.api(req, out);
-        if stream.hold_back(out, losses, api::asked(req)) {
+        if stream.hold_back(out, rollbacks, api::asked(req)) {
             outcome.stream.get_or_insert(stream);
         }
         outcome

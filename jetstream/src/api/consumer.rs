@@ -63,7 +63,7 @@ fn create(call: &mut Call<'_>, form: Form, stream: &str, name: &str) -> ApiOutco
     match create_consumer(call, form, stream, name) {
         Ok((stream, info)) => {
             let _ = call.respond(KIND, info);
-            ApiOutcome::commit(stream)
+            ApiOutcome::then_commit(stream)
         }
         Err(error) => call.fail(KIND, &error),
     }
@@ -143,7 +143,7 @@ fn info(call: &mut Call<'_>, stream: &str, name: &str) -> ApiOutcome {
     match found {
         Ok((stream, info)) => {
             let _ = call.respond(KIND, info);
-            ApiOutcome::commit(stream)
+            ApiOutcome::then_commit(stream)
         }
         Err(error) => call.fail(KIND, &error),
     }
@@ -168,7 +168,7 @@ fn delete(call: &mut Call<'_>, stream: &str, name: &str) -> ApiOutcome {
     match deleted {
         Ok(stream) => {
             let _ = call.respond(KIND, Success { success: true });
-            ApiOutcome::commit(stream)
+            ApiOutcome::then_commit(stream)
         }
         Err(error) => call.fail(KIND, &error),
     }
@@ -235,7 +235,7 @@ fn list(call: &mut Call<'_>, stream: &str) -> ApiOutcome {
     drop(inner);
     let page = Page { total, offset, limit: LIST_LIMIT };
     let _ = call.respond(KIND, Consumers { page, consumers });
-    ApiOutcome::commit(stream)
+    ApiOutcome::then_commit(stream)
 }
 
 #[derive(Default)]
@@ -259,7 +259,7 @@ fn pause(call: &mut Call<'_>, stream: &str, name: &str) -> ApiOutcome {
     match pause_consumer(call, stream, name) {
         Ok((stream, paused)) => {
             let _ = call.respond(KIND, paused);
-            ApiOutcome::commit(stream)
+            ApiOutcome::then_commit(stream)
         }
         Err(error) => call.fail_with(KIND, &error, Paused::default()),
     }
@@ -297,7 +297,7 @@ fn unpin(call: &mut Call<'_>, stream: &str, name: &str) -> ApiOutcome {
     match unpin_consumer(call, stream, name) {
         Ok(stream) => {
             let _ = call.respond(KIND, Empty {});
-            ApiOutcome::commit(stream)
+            ApiOutcome::then_commit(stream)
         }
         Err(error) => call.fail(KIND, &error),
     }
@@ -350,7 +350,7 @@ fn reset(call: &mut Call<'_>, stream: &str, name: &str) -> ApiOutcome {
     match reset_consumer(call, &stream, name) {
         Ok(reset) => {
             let _ = call.respond_quietly(KIND, reset);
-            ApiOutcome::commit(stream)
+            ApiOutcome::then_commit(stream)
         }
         Err(error) => call.fail_quietly(KIND, &error, NotReset { reset_seq: 0 }),
     }

@@ -167,7 +167,7 @@ pub(super) fn delete(call: &mut Call<'_>, name: &str) -> ApiOutcome {
     match remove(call, name) {
         Ok(stream) => {
             let _ = call.respond(KIND, Success { success: true });
-            ApiOutcome::commit(stream)
+            ApiOutcome::then_commit(stream)
         }
         Err(error) => call.fail(KIND, &error),
     }
@@ -195,7 +195,7 @@ fn remove(call: &Call<'_>, name: &str) -> Result<Arc<Stream>, ApiError> {
             let text = error.to_string();
             // An erasure that failed has undone itself; it is the sync before it that others wait for, too.
             if req.no_erase || inner.store.write_error().is_some() {
-                inner.spoil(error);
+                inner.fail_half_way(error);
                 inner.flush();
             }
             return Err(errors::STREAM_MSG_DELETE_FAILED.because(text));

@@ -57,7 +57,7 @@ impl ApiOutcome {
         Self::default()
     }
 
-    pub(crate) fn commit(stream: Arc<Stream>) -> Self {
+    pub(crate) fn then_commit(stream: Arc<Stream>) -> Self {
         Self { stream: Some(stream), no_responders: false }
     }
 
@@ -172,7 +172,7 @@ fn next(call: &Call<'_>, name: &str) -> ApiOutcome {
     let (consumers, mut ctx) = inner.parts();
     let taken = consumers.control(&mut ctx, call.subject.as_bytes(), req.reply, req.headers, req.payload);
     drop(inner);
-    if taken { ApiOutcome::commit(stream) } else { ApiOutcome::no_responders() }
+    if taken { ApiOutcome::then_commit(stream) } else { ApiOutcome::no_responders() }
 }
 
 /// A client as advisories and `$SYS` show it.

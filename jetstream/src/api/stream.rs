@@ -163,7 +163,7 @@ pub(super) fn update(call: &mut Call<'_>, name: &str) -> ApiOutcome {
             let info = StreamInfo::new(call, &stream.lock(), false).with_server();
             let _ = call.respond(KIND, info);
             advise(call, name, "UPDATED", "modify");
-            ApiOutcome::commit(stream)
+            ApiOutcome::then_commit(stream)
         }
         Err(error) => call.fail(KIND, &error),
     }
@@ -242,7 +242,7 @@ pub(super) fn purge(call: &mut Call<'_>, name: &str) -> ApiOutcome {
     match try_purge(call, name) {
         Ok((stream, purged)) => {
             let _ = call.respond(KIND, Purged { success: true, purged });
-            ApiOutcome::commit(stream)
+            ApiOutcome::then_commit(stream)
         }
         Err(error) => call.fail_with(KIND, &error, Purged { success: false, purged: 0 }),
     }
@@ -290,7 +290,7 @@ fn try_purge(call: &Call<'_>, name: &str) -> Result<(Arc<Stream>, u64), ApiError
         Ok(purged) => purged,
         Err(error) => {
             let text = error.to_string();
-            inner.spoil(error);
+            inner.fail_half_way(error);
             inner.flush();
             return Err(errors::STREAM_GENERAL_ERROR.because(text));
         }

@@ -1,7 +1,7 @@
 //! What a stream's lock guards.
 
 use super::StreamCtx;
-use super::commit::Waiting;
+use super::commit::CommitState;
 use super::expiry::Expiry;
 use super::headers::{Ttl, header, parse_ttl};
 use super::write::{Acks, Dedupe, Rewrite};
@@ -39,7 +39,7 @@ pub(crate) struct Inner {
     /// Subject of a message that is being removed; kept for its memory.
     pub(super) scratch: Vec<u8>,
     /// What is not as durable as configured.
-    pub(super) waiting: Waiting,
+    pub(super) commit: CommitState,
     /// Bytes that the account has been charged for.
     charged_bytes: u64,
     timer: u64,
@@ -74,13 +74,13 @@ impl Inner {
             expiry: Expiry::default(),
             last_msg_id: Vec::new(),
             scratch: Vec::new(),
-            waiting: Waiting::default(),
+            commit: CommitState::default(),
             charged_bytes: 0,
             timer,
             armed: Deadlines::default(),
         };
         inner.recover();
-        inner.settle();
+        inner.follow_up();
         inner
     }
 
@@ -158,7 +158,7 @@ impl Inner {
 
     /// Removes a message. Says whether it was there.
     pub(crate) fn remove_seq(&mut self, seq: u64, erase: bool) -> Result<bool, StoreError> {
-        self.note_removal();
+        self.commit.removed();
         let mut subject = std::mem::take(&mut self.scratch);
         subject.clear();
         let held = match self.store.load(seq) {
@@ -178,7 +178,7 @@ impl Inner {
     }
 
     /// Draws the consequences of what was done: messages that no consumer retains go, the account is charged.
-    pub(super) fn settle(&mut self) {
+    pub(super) fn follow_up(&mut self) {
         if self.closed {
             return;
         }
@@ -207,7 +207,7 @@ impl Inner {
 
     /// Tells the timers when this stream next has something to do, where that changed.
     pub(super) fn arm(&mut self) {
-        let elapsed = [self.dedupe.deadline(), self.waiting.sync_due];
+        let elapsed = [self.dedupe.deadline(), self.commit.sync_due()];
         let next = Deadlines { wall: None, elapsed: elapsed.into_iter().flatten().min() };
         let next = next.earlier(self.expiry.deadline().into()).earlier(self.consumers.next_deadlines());
         // A later deadline than the armed one needs no arming: the tick at the armed one finds out.
@@ -227,10 +227,10 @@ impl Inner {
         self.armed = Deadlines::default();
         self.expire();
         self.dedupe.forget_old(self.now.elapsed());
-        self.note_due_sync();
+        self.commit.note_interval(self.now.elapsed());
         let (consumers, mut ctx) = self.parts();
         consumers.tick(&mut ctx);
-        self.settle();
+        self.follow_up();
     }
 
     /// Feeds the consumers for which something came.
@@ -241,13 +241,13 @@ impl Inner {
         self.now.renew();
         let (consumers, mut ctx) = self.parts();
         consumers.feed(&mut ctx);
-        self.settle();
+        self.follow_up();
     }
 
     pub(super) fn pump(&mut self, budget: usize) {
         let (consumers, mut ctx) = self.parts();
         consumers.pump(&mut ctx, budget);
-        self.settle();
+        self.follow_up();
     }
 
     /// Ends the stream's work: it takes no messages and arms no timers from here on.

@@ -147,7 +147,7 @@ impl std::ops::DerefMut for Locked<'_> {
 impl Drop for Locked<'_> {
     fn drop(&mut self) {
         if let Some(inner) = &mut self.inner {
-            inner.settle();
+            inner.follow_up();
         }
     }
 }

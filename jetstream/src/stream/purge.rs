@@ -105,7 +105,7 @@ impl Inner {
 
     fn purge_below(&mut self, seq: u64) -> Result<Purged, StoreError> {
         self.touch();
-        self.note_removal();
+        self.commit.removed();
         let purged = self.store.compact(seq)?;
         self.expiry.forget_below(seq);
         Ok(Purged { count: purged, first: None })
@@ -166,7 +166,7 @@ impl Inner {
     /// Removes without telling consumers message by message; they are told of the purge as a whole.
     fn purge_one(&mut self, seq: u64) -> Result<bool, StoreError> {
         self.touch();
-        self.note_removal();
+        self.commit.removed();
         let removed = self.store.remove(seq, None, false)?;
         self.expiry.forget(seq);
         Ok(removed.is_some())

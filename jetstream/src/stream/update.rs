@@ -24,7 +24,7 @@ impl Inner {
         if let Err(error) = held {
             self.adopt(old);
             let told = StoreError::Poisoned(error.to_string());
-            self.spoil(error);
+            self.fail_half_way(error);
             self.flush();
             return Err(told);
         }

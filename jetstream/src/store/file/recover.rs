@@ -394,7 +394,7 @@ impl Recovery {
             index_db_is_true,
         };
         store.keep_all();
-        store.settle(self.cut, self.told_seq, &leftovers.unfinished)?;
+        store.write_recovery(self.cut, self.told_seq, &leftovers.unfinished)?;
         Ok(store)
     }
 
@@ -437,7 +437,12 @@ impl Recovery {
 
 impl FileStore {
     /// What opening changes on disk.
-    fn settle(&mut self, cut: Option<u64>, told_seq: u64, unfinished: &[PathBuf]) -> Result<(), StoreError> {
+    fn write_recovery(
+        &mut self,
+        cut: Option<u64>,
+        told_seq: u64,
+        unfinished: &[PathBuf],
+    ) -> Result<(), StoreError> {
         for path in unfinished {
             // The file that it was to replace is there.
             if let Err(error) = self.files.disk.remove_file(path) {

@@ -7,15 +7,15 @@ use crate::stream::{Inner, Stream, header};
 
 impl Stream {
     /// How often the stream had to take back what it could not keep.
-    pub(crate) fn losses(&self) -> u64 {
-        self.inner.lock().losses()
+    pub(crate) fn rollbacks(&self) -> u64 {
+        self.inner.lock().commit.rollbacks()
     }
 
-    /// Has the answers in `out`, to a request that was carried out when there had been `losses`, leave behind all that
+    /// Has the answers in `out`, to a request that was carried out when there had been `rollbacks`, leave behind all that
     /// is queued, if that waits for a sync. Says whether it took them.
-    pub(crate) fn hold_back(&self, out: &mut Outbox, losses: u64, asked: Asked) -> bool {
+    pub(crate) fn hold_back(&self, out: &mut Outbox, rollbacks: u64, asked: Asked) -> bool {
         let mut inner = self.inner.lock();
-        if inner.losses() != losses {
+        if inner.commit.rollbacks() != rollbacks {
             inner.withdraw(out, asked);
             return false;
         }
@@ -71,6 +71,6 @@ impl Inner {
         let seq = header(answer.headers, b"Nats-Sequence")
             .and_then(|seq| std::str::from_utf8(seq).ok())
             .and_then(|seq| seq.parse::<u64>().ok());
-        seq.is_some_and(|seq| self.was_newest(seq))
+        seq.is_some_and(|seq| self.commit.was_newest(seq))
     }
 }

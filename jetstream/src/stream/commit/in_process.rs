@@ -89,14 +89,14 @@ impl Stream {
         inner.now.renew();
         if !inner.syncs_always() {
             inner.publish(msg);
-            inner.settle();
-            self.release(inner, host);
+            inner.follow_up();
+            self.commit_locked(inner, host);
             return;
         }
         let reply = self.answers.subject();
         let before = inner.outbox.len();
         inner.publish(&Inbound { reply: &reply, ..*msg });
-        inner.settle();
+        inner.follow_up();
         inner.arm();
         // A stream may be configured not to answer.
         let answers = inner.outbox.iter().skip(before).any(|queued| queued.to == reply);
@@ -108,7 +108,7 @@ impl Stream {
         // Those who waited for the sync that has ended and are not served yet go on waiting, but for one that runs
         // the next for all of them.
         while inner.is_queued(&reply) {
-            if inner.is_syncing() {
+            if inner.commit.is_syncing() {
                 self.sync_over.wait(&mut inner);
             } else {
                 drop(inner);
@@ -135,12 +135,12 @@ impl Stream {
 
     /// Lends out the stream's messages, for reading. What is there is as durable as the stream is configured to be.
     pub fn with_store<R>(&self, read: impl FnOnce(&mut dyn Store) -> R) -> R {
-        let mut inner = self.durable();
+        let mut inner = self.lock_durable_with_others();
         read(&mut *inner.store)
     }
 
     /// The stream's lock, when everything is as durable as configured.
-    fn durable(&self) -> MutexGuard<'_, Inner> {
+    fn lock_durable_with_others(&self) -> MutexGuard<'_, Inner> {
         for _ in 0..SHARED_SYNCS_MAX {
             let inner = self.inner.lock();
             if !inner.awaits_sync() {
@@ -149,7 +149,7 @@ impl Stream {
             drop(inner);
             self.sync_with_others(&*self.world.host);
         }
-        self.settled()
+        self.lock_durable()
     }
 
     /// Wakes once, after the next commit or when the stream closes. Whoever registers looks at the stream again

@@ -1,8 +1,6 @@
 //! Answers to publishes.
 
 use crate::api::ApiError;
-use crate::consumer::delivered_seq;
-use crate::host::OutMsg;
 use crate::outbox::{Outbox, Says};
 use jetkv_go_compat::json;
 
@@ -60,45 +58,6 @@ impl Acks {
         json::write_string(&self.stream, out);
         out.extend_from_slice(b",\"seq\":0}");
     }
-
-    /// What may leave although the stream has lost what was stored after `kept_seq`: everything queued before
-    /// `from`, and what does not speak of the loss. Promises that a message was stored become the error.
-    pub(in crate::stream) fn after_loss(
-        &self,
-        outbox: &Outbox,
-        from: usize,
-        kept_seq: u64,
-        error: &ApiError,
-    ) -> Outbox {
-        let mut kept = Outbox::new();
-        for (at, (says, msg)) in outbox.iter_with_says().enumerate() {
-            let stays = at < from
-                || match says {
-                    Says::Stored(seq) | Says::Republished(seq) => seq <= kept_seq,
-                    Says::Refused | Says::Confirmed => true,
-                    Says::Answer { .. } => false,
-                    Says::Anything => stays_true(&msg, kept_seq),
-                };
-            if stays {
-                kept.push(msg);
-                kept.last_says(says);
-            } else if matches!(says, Says::Stored(_) | Says::Answer { json: true }) {
-                kept.push_with(msg.to, |out| self.write_error(error, out));
-                kept.last_says(Says::Refused);
-            }
-        }
-        kept
-    }
-}
-
-/// Whether a message that is no answer to a publish is as true without what was stored after `kept_seq`: deliveries
-/// of what was kept, statuses, and confirmed acknowledgements are; messages that are passed on are not.
-fn stays_true(msg: &OutMsg<'_>, kept_seq: u64) -> bool {
-    if let Some(seq) = delivered_seq(msg.reply) {
-        return seq <= kept_seq;
-    }
-    let is_status = msg.headers.starts_with(b"NATS/1.0 ");
-    is_status || (msg.headers.is_empty() && msg.payload.is_empty())
 }
 
 /// Appends a number in decimal, without going through the formatter.
@@ -130,42 +89,5 @@ mod tests {
             one(|acks, out| acks.refused(out, b"r", &STREAM_WRONG_LAST_SEQUENCE.with("seq", 4))),
             r#"{"error":{"code":400,"err_code":10071,"description":"wrong last sequence: 4"},"stream":"A","seq":0}"#
         );
-    }
-
-    #[test]
-    fn a_loss_turns_promises_into_errors_and_drops_what_speaks_of_it() {
-        let (acks, mut outbox) = (Acks::new("A", ""), Outbox::new());
-        let delivery = |outbox: &mut Outbox, reply: &[u8]| {
-            outbox.push(OutMsg { to: b"inbox", subject: b"s", reply, headers: b"", payload: b"x" });
-        };
-        outbox.push_with(b"before", |out| out.push(b'x'));
-        acks.stored(&mut outbox, b"kept", 6, false);
-        acks.stored(&mut outbox, b"lost", 7, false);
-        delivery(&mut outbox, b"$JS.ACK.A.C.1.6.1.1700000000.0");
-        delivery(&mut outbox, b"$JS.ACK.A.C.1.7.2.1700000000.0");
-        for seq in [6, 7] {
-            outbox.push_with(b"republished", |out| out.push(b'y'));
-            outbox.last_says(Says::Republished(seq));
-        }
-        outbox.push(OutMsg {
-            to: b"confirmed",
-            subject: b"confirmed",
-            reply: b"",
-            headers: b"",
-            payload: b"",
-        });
-        outbox.push_with(b"get", |out| out.push(b'z'));
-        outbox.last_says(Says::Answer { json: false });
-        let kept = acks.after_loss(&outbox, 1, 6, &STREAM_WRONG_LAST_SEQUENCE.with("seq", 4));
-        let to: Vec<_> = kept.iter().map(|msg| (msg.to, msg.payload.starts_with(b"{\"error"))).collect();
-        let wanted: [(&[u8], bool); 6] = [
-            (b"before", false),
-            (b"kept", false),
-            (b"lost", true),
-            (b"inbox", false),
-            (b"republished", false),
-            (b"confirmed", false),
-        ];
-        assert_eq!(to, wanted);
     }
 }

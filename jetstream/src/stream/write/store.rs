@@ -31,14 +31,14 @@ impl Inner {
 
         let republish = self.begin_republish(msg.subject);
         self.feed_before_removal(msg.subject, size_bytes, rollup);
-        let seq = self.next_seq();
+        let seq = self.commit.next_seq(self.store.totals().last_seq);
         let stored =
             Msg { seq, ts_ns: self.stamp_ns(), subject: msg.subject, headers: block, payload: msg.payload };
         self.touch();
         let entry = self.store.append(&stored).map_err(|error| refusal(&error))?;
         self.set_expiry(seq, stored.ts_ns, ttl);
         self.note_id(headers.msg_id, seq);
-        self.enforce_limits(msg.subject, entry).map_err(|error| self.spoil(error))?;
+        self.enforce_limits(msg.subject, entry).map_err(|error| self.fail_half_way(error))?;
         self.roll_up(rollup, msg.subject, Some(&stored))?;
         if let Some(republish) = republish {
             self.republish(republish, &stored);
@@ -59,7 +59,7 @@ impl Inner {
         rollup: Rollup,
         answers: bool,
     ) -> Result<(), Refusal> {
-        let seq = self.next_seq();
+        let seq = self.commit.next_seq(self.store.totals().last_seq);
         self.touch();
         self.store.skip_to(seq, self.stamp_ns()).map_err(|error| refusal(&error))?;
         self.note_id(headers.msg_id, seq);
@@ -87,7 +87,7 @@ impl Inner {
             Rollup::All => b"",
         };
         self.purge_before(&PurgeRequest { filter, seq: 0, keep, subjects: None }, stored)
-            .map_err(|error| Refusal::Error(self.spoil(error)))
+            .map_err(|error| Refusal::Error(self.fail_half_way(error)))
     }
 }
 

@@ -1,0 +1,109 @@
+//! How what is queued leaves, in order, without the stream's lock.
+
+use super::Answers;
+use crate::host::{AccountId, Delivery, Host, OutMsg};
+use crate::outbox::Outbox;
+use crate::stream::{Inner, Stream};
+use parking_lot::MutexGuard;
+
+/// Held while messages leave.
+#[derive(Default)]
+pub(in crate::stream) struct Gate {
+    outbox: Outbox,
+    undelivered: Undelivered,
+}
+
+/// What is to leave.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Leaving {
+    /// All that is queued.
+    Queued,
+    /// What waited for the sync that has ended.
+    Carried,
+}
+
+/// Deliveries that consumers are told of.
+#[derive(Default)]
+struct Undelivered {
+    /// Those that reached nobody: where to, and the reply.
+    missed: Vec<(Vec<u8>, Vec<u8>)>,
+    /// Deliver subjects with a receiver that is filling up.
+    full: Vec<Vec<u8>>,
+}
+
+impl Stream {
+    /// Lets something leave.
+    pub(super) fn route(&self, mut inner: MutexGuard<'_, Inner>, host: &dyn Host, leaving: Leaving) {
+        let wants_pump = inner.consumers.wants_pump();
+        if inner.queue(leaving).is_empty() {
+            drop(inner);
+        } else {
+            let mut gate = self.gate.lock();
+            std::mem::swap(inner.queue(leaving), &mut gate.outbox);
+            drop(inner);
+            let undelivered = gate.route(self.account.id, host, &self.answers);
+            drop(gate);
+            if !undelivered.is_empty() {
+                self.give_back(&undelivered, host);
+            }
+        }
+        if wants_pump && let Some(me) = self.me.upgrade() {
+            host.pump_later(&me);
+        }
+        self.watchers.wake();
+    }
+
+    /// Tells consumers what reached nobody, and whose receivers are filling up. What they say to that leaves in
+    /// another turn.
+    fn give_back(&self, undelivered: &Undelivered, host: &dyn Host) {
+        let mut inner = self.lock();
+        let (consumers, mut ctx) = inner.parts();
+        for (to, reply) in &undelivered.missed {
+            consumers.not_delivered(&mut ctx, to, reply);
+        }
+        for to in &undelivered.full {
+            consumers.receivers_fill_up(&mut ctx, to);
+        }
+        inner.arm();
+        let waits = !inner.outbox.is_empty() || inner.consumers.wants_feed();
+        drop(inner);
+        if waits && let Some(me) = self.me.upgrade() {
+            host.pump_later(&me);
+        }
+    }
+}
+
+impl Gate {
+    fn route(&mut self, account: AccountId, host: &dyn Host, answers: &Answers) -> Undelivered {
+        let Undelivered { missed, full } = &mut self.undelivered;
+        for msg in self.outbox.iter() {
+            if answers.take_in(&msg) {
+                continue;
+            }
+            match host.deliver(account, msg) {
+                Delivery::Sent => {}
+                Delivery::NoInterest if is_consumer_delivery(&msg) => {
+                    missed.push((msg.to.to_vec(), msg.reply.to_vec()));
+                }
+                Delivery::Pressured if is_consumer_delivery(&msg) => {
+                    if full.last().is_none_or(|last| last != msg.to) {
+                        full.push(msg.to.to_vec());
+                    }
+                }
+                Delivery::NoInterest | Delivery::Pressured => {}
+            }
+        }
+        self.outbox.clear();
+        std::mem::take(&mut self.undelivered)
+    }
+}
+
+impl Undelivered {
+    fn is_empty(&self) -> bool {
+        self.missed.is_empty() && self.full.is_empty()
+    }
+}
+
+fn is_consumer_delivery(msg: &OutMsg<'_>) -> bool {
+    msg.reply.starts_with(b"$JS.ACK.")
+}
