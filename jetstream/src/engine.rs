@@ -9,7 +9,7 @@ mod usage;
 pub use details::StreamDetail;
 pub use usage::AccountUsage;
 
-use crate::api::{self, ApiError, ApiOutcome, ApiRequest};
+use crate::api::{self, ApiError, ApiOutcome, ApiRequest, Way};
 use crate::clock::{Clock, Deadlines};
 use crate::disk::Disk;
 use crate::host::{AccountId, Host};
@@ -26,6 +26,7 @@ use jetkv_go_compat::GoTime;
 use jetkv_protocol::subject;
 use parking_lot::RwLock;
 use smallvec::SmallVec;
+use std::cell::Cell;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -245,17 +246,55 @@ impl Engine {
     /// `out`, and then does what the outcome says. It also calls this for accounts without JetStream, which get the
     /// answer that says so.
     pub fn api(&self, req: &ApiRequest<'_>, out: &mut Outbox) -> ApiOutcome {
-        api::serve(self, req, out)
+        api::serve(self, req, out, Way::Whole)
     }
 
     /// As [`Engine::api`], where what is said has to be durable (`SyncPolicy::Always`): answers to a request that met
     /// what waits for a sync are not in `out`, but leave with that sync. For a caller that cannot wait.
     pub fn api_when_durable(&self, req: &ApiRequest<'_>, out: &mut Outbox) -> ApiOutcome {
+        self.when_durable(req, out, Way::Whole)
+    }
+
+    /// As [`Engine::api_when_durable`], for a caller that has more to do: a direct get that may take long is left alone,
+    /// and the outcome says so.
+    pub fn api_at_once(&self, req: &ApiRequest<'_>, out: &mut Outbox) -> ApiOutcome {
+        self.when_durable(req, out, Way::AtOnce)
+    }
+
+    fn when_durable(&self, req: &ApiRequest<'_>, out: &mut Outbox, way: Way<'_>) -> ApiOutcome {
         let stream = (self.world.config.sync == SyncPolicy::Always).then(|| api::stream_of(self, req));
-        let Some(stream) = stream.flatten() else { return self.api(req, out) };
+        let Some(stream) = stream.flatten() else { return api::serve(self, req, out, way) };
         let rollbacks = stream.rollbacks();
-        let mut outcome = self.api(req, out);
+        let mut outcome = api::serve(self, req, out, way);
         if stream.hold_back(out, rollbacks, api::asked(req)) {
+            outcome.stream.get_or_insert(stream);
+        }
+        outcome
+    }
+
+    /// Serves a direct get that may take long. Its answers are handed to `leave` piece by piece, to be routed and taken
+    /// out, without any lock; what is found is looked for in slices. What has to be durable is treated as in
+    /// [`Engine::api_when_durable`].
+    pub fn get_in_pieces(&self, req: &ApiRequest<'_>, leave: &dyn Fn(&mut Outbox)) -> ApiOutcome {
+        let mut out = Outbox::new();
+        let stream = (self.world.config.sync == SyncPolicy::Always).then(|| api::stream_of(self, req));
+        let Some(stream) = stream.flatten() else {
+            let outcome = api::serve(self, req, &mut out, Way::Pieces(leave));
+            leave(&mut out);
+            return outcome;
+        };
+        let rollbacks = stream.rollbacks();
+        let held = Cell::new(false);
+        let leave_durable = |out: &mut Outbox| {
+            if !out.is_empty() && stream.hold_back(out, rollbacks, api::asked(req)) {
+                held.set(true);
+            } else {
+                leave(out);
+            }
+        };
+        let mut outcome = api::serve(self, req, &mut out, Way::Pieces(&leave_durable));
+        leave_durable(&mut out);
+        if held.get() {
             outcome.stream.get_or_insert(stream);
         }
         outcome

@@ -2,6 +2,7 @@
 
 mod alarm;
 mod api;
+mod gets;
 mod host;
 mod queue;
 mod request;
@@ -19,11 +20,14 @@ use crate::net::{Client, settle, touch};
 use crate::router::Account;
 use crate::state::{Phase, Shared};
 use api::Warned;
+use gets::GetQueue;
 use host::{Deferred, EngineHost};
 use queue::ApiQueue;
 use sizes::{engine_config, reloaded_settings};
 use workers::Workers;
 
+pub(crate) use api::Served;
+pub(crate) use gets::{GetDone, LongGet};
 pub(crate) use request::QueuedRequest;
 
 /// Rounds of messages from stream to stream that one turn of work takes before other work gets its turn.
@@ -43,6 +47,7 @@ pub(crate) struct JetStream {
     engine: Arc<Engine>,
     host: Arc<EngineHost>,
     api: ApiQueue,
+    gets: GetQueue,
     warned: Warned,
     workers: Workers,
 }
@@ -60,8 +65,8 @@ impl JetStream {
         let clock = Arc::clone(&shared.clock);
         let engine = Engine::new(config, clock, Arc::new(RealDisk), Arc::clone(&host) as Arc<dyn Host>)?;
         let workers = Workers::default();
-        let jetstream =
-            Arc::new(Self { engine, host, api: ApiQueue::default(), warned: Warned::default(), workers });
+        let (api, gets, warned) = (ApiQueue::default(), GetQueue::default(), Warned::default());
+        let jetstream = Arc::new(Self { engine, host, api, gets, warned, workers });
         for account in shared.accounts.all() {
             jetstream.enable(&account)?;
         }
@@ -199,18 +204,23 @@ impl JetStream {
     /// Writes and closes every store.
     pub(crate) fn stop(&self, shared: &Shared) {
         tracing::info!("Initiating JetStream Shutdown...");
-        self.api.close();
-        self.workers.join();
+        self.end_workers();
         self.host.stop();
         self.engine.shutdown();
         settle(shared);
         tracing::info!("JetStream Shutdown");
     }
 
+    /// Ends the threads that serve requests, with what waits for them.
+    fn end_workers(&self) {
+        self.api.close();
+        self.gets.close();
+        self.workers.join();
+    }
+
     /// Closes every store of a server that does not come to serve: there is nobody to tell.
     pub(crate) fn abandon(&self) {
-        self.api.close();
-        self.workers.join();
+        self.end_workers();
         self.host.stop();
         self.engine.shutdown();
     }

@@ -116,7 +116,7 @@ fn find(call: &Call<'_>, name: &str) -> Result<Stored, ApiError> {
 }
 
 /// What is searched for, where that may take long.
-fn pattern(req: &GetRequest) -> Option<Filter> {
+pub(super) fn pattern(req: &GetRequest) -> Option<Filter> {
     let subject = if !req.next_by_subj.is_empty() {
         &req.next_by_subj
     } else if req.seq == 0 && req.start_time.is_none() {
@@ -141,7 +141,11 @@ pub(super) fn seek(inner: &mut Inner, req: &GetRequest) -> Result<u64, StoreErro
     }
 }
 
-fn load<'i>(inner: &'i mut Inner, req: &GetRequest, seq: u64) -> Result<Option<Msg<'i>>, StoreError> {
+pub(super) fn load<'i>(
+    inner: &'i mut Inner,
+    req: &GetRequest,
+    seq: u64,
+) -> Result<Option<Msg<'i>>, StoreError> {
     if !req.next_by_subj.is_empty() {
         inner.store.next(&Filter::new([&req.next_by_subj]), seq)
     } else if seq > 0 {
@@ -151,11 +155,8 @@ fn load<'i>(inner: &'i mut Inner, req: &GetRequest, seq: u64) -> Result<Option<M
     }
 }
 
-/// The last message under a subject, which may hold wildcards.
+/// The last message of a subject.
 pub(super) fn load_last<'i>(inner: &'i mut Inner, subject: &[u8]) -> Result<Option<Msg<'i>>, StoreError> {
-    if jetkv_protocol::subject::has_wildcard(subject) {
-        return inner.store.previous(&Filter::new([subject]), u64::MAX);
-    }
     match inner.store.index().get(subject) {
         Some(entry) => inner.store.load(entry.last_seq),
         None => Ok(None),

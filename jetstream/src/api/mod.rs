@@ -49,6 +49,19 @@ pub struct ApiOutcome {
     /// Nobody serves this subject: the requester is told "no responders". A direct get from a stream that does not
     /// exist, or does not allow it, ends so.
     pub no_responders: bool,
+    /// Nothing was done: it is a direct get that may take long ([`Engine::get_in_pieces`]).
+    pub takes_long: bool,
+}
+
+/// How the answers of a call leave.
+#[derive(Clone, Copy)]
+pub(crate) enum Way<'a> {
+    /// With what the call was given, all together.
+    Whole,
+    /// As with `Whole`, and a direct get that may take long is left alone.
+    AtOnce,
+    /// A direct get that may take long hands them over piece by piece.
+    Pieces(&'a dyn Fn(&mut Outbox)),
 }
 
 impl ApiOutcome {
@@ -58,11 +71,15 @@ impl ApiOutcome {
     }
 
     pub(crate) fn then_commit(stream: Arc<Stream>) -> Self {
-        Self { stream: Some(stream), no_responders: false }
+        Self { stream: Some(stream), ..Self::default() }
     }
 
     pub(crate) fn no_responders() -> Self {
-        Self { stream: None, no_responders: true }
+        Self { no_responders: true, ..Self::default() }
+    }
+
+    pub(crate) fn takes_long() -> Self {
+        Self { takes_long: true, ..Self::default() }
     }
 }
 
@@ -75,20 +92,21 @@ pub(crate) struct Call<'a> {
     /// The account, where it has JetStream.
     pub(crate) account: Option<Arc<Account>>,
     pub(crate) out: &'a mut Outbox,
+    pub(crate) way: Way<'a>,
 }
 
 /// Serves a request. An API subject that nobody serves is not answered at all, as in nats-server.
-pub(crate) fn serve(engine: &Engine, req: &ApiRequest<'_>, out: &mut Outbox) -> ApiOutcome {
+pub(crate) fn serve(engine: &Engine, req: &ApiRequest<'_>, out: &mut Outbox, way: Way<'_>) -> ApiOutcome {
     let Some(subject) = std::str::from_utf8(req.subject).ok().and_then(|s| without_domain(s, engine)) else {
         return ApiOutcome::done();
     };
     if let Some((name, key)) = direct_get_of_key(&subject) {
         let account = engine.account(req.account);
-        return direct::get(&mut Call { engine, req, subject: &subject, account, out }, name, key);
+        return direct::get(&mut Call { engine, req, subject: &subject, account, out, way }, name, key);
     }
     let tokens: SmallVec<[&str; 16]> = subject.split('.').skip(2).collect();
     let account = engine.account(req.account);
-    let mut call = Call { engine, req, subject: &subject, account, out };
+    let mut call = Call { engine, req, subject: &subject, account, out, way };
     match tokens.as_slice() {
         // A subject with an empty token matches no subscription, not even that of a stream's direct gets.
         ["DIRECT", ..] if tokens.contains(&"") => ApiOutcome::no_responders(),

@@ -21,7 +21,7 @@ pub(crate) use headers::{header, write_headers};
 pub use info::StreamState;
 pub(crate) use inner::Inner;
 pub(crate) use purge::PurgeRequest;
-pub(crate) use slices::Wanted;
+pub(crate) use slices::{Search, Slice, Wanted};
 pub(crate) use write::push_number;
 
 use crate::clock::{Now, WallNs};

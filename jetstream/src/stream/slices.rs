@@ -3,9 +3,9 @@
 
 use super::{Inner, Stream};
 use crate::filter::Filter;
-use crate::store::index::SubjectEntry;
+use crate::store::index::{Seqs, SubjectEntry};
 use crate::store::query::Scan;
-use crate::store::{Msg, StoreError};
+use crate::store::{Msg, Pending, StoreError};
 use std::ops::ControlFlow;
 
 /// Nodes of the index that a slice looks at.
@@ -26,20 +26,51 @@ pub(crate) enum Wanted {
 impl Stream {
     /// Visits the subjects that match, in byte order. Those that come or go meanwhile are visited or not.
     pub(crate) fn each_subject(&self, filter: &Filter, mut visit: impl FnMut(&[u8], SubjectEntry)) {
+        self.each_subject_while(filter, |subject, seqs| {
+            visit(subject, seqs.entry());
+            true
+        });
+    }
+
+    /// As [`each_subject`](Self::each_subject), until `visit` wants no more.
+    pub(crate) fn each_subject_while(&self, filter: &Filter, mut visit: impl FnMut(&[u8], Seqs<'_>) -> bool) {
         let mut from: Option<Vec<u8>> = None;
         loop {
             let mut inner = self.lock();
             inner.flush();
+            let mut goes_on = true;
             from = inner.store.index().walk_part(filter, from.as_deref(), NODES, |subject, seqs| {
-                visit(subject, seqs.entry());
-                ControlFlow::Continue(())
+                goes_on = visit(subject, seqs);
+                if goes_on { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
             });
             drop(inner);
-            if from.is_none() {
+            if from.is_none() || !goes_on {
                 return;
             }
             std::thread::yield_now();
         }
+    }
+
+    /// How many messages match at or after `from_seq`. What changes meanwhile at or below the last sequence that the
+    /// answer names is counted or not; what comes behind it is not.
+    ///
+    /// # Errors
+    /// Those of reading a message.
+    pub(crate) fn count_pending(&self, filter: &Filter, from_seq: u64) -> Result<Pending, StoreError> {
+        let mut inner = self.lock();
+        inner.flush();
+        let is_short = matches!(filter, Filter::Literal(_)) || inner.store.subjects().is_covered_by(filter);
+        let Pending { count: msgs, through_seq } = inner.store.pending(&Filter::All, from_seq, false)?;
+        if is_short || msgs <= MSGS_MAX as u64 {
+            return inner.store.pending(filter, from_seq, false);
+        }
+        drop(inner);
+        let mut count = 0;
+        self.each_subject_while(filter, |_, seqs| {
+            count += seqs.count_from(from_seq) - seqs.count_from(through_seq.saturating_add(1));
+            true
+        });
+        Ok(Pending { count, through_seq })
     }
 
     /// Shows the message that is wanted of those that match, if there is one, to `read`.
@@ -73,7 +104,7 @@ impl Stream {
 
 /// A search by both ways at once, as in [`crate::store::query`]: through the messages from where it begins, and through
 /// the subjects that match.
-struct Search<'f> {
+pub(crate) struct Search<'f> {
     filter: &'f Filter,
     up: bool,
     /// No message before this one, in the direction of the search, matches; `None` where it has yet to begin.
@@ -82,29 +113,51 @@ struct Search<'f> {
     /// Where the walk through the subjects goes on.
     from: Option<Vec<u8>>,
     best: Option<u64>,
+    walked: bool,
 }
 
-enum Slice {
+/// What came of a slice of a search.
+pub(crate) enum Slice {
+    /// The sequence of the message.
     Found(u64),
+    /// There is none.
     Nothing,
+    /// There may be one.
     More,
 }
 
 impl<'f> Search<'f> {
-    fn new(filter: &'f Filter, wanted: Wanted) -> Self {
+    pub(crate) fn new(filter: &'f Filter, wanted: Wanted) -> Self {
         let at = match wanted {
             Wanted::From(seq) => Some(seq),
             Wanted::Last => None,
         };
         let up = wanted != Wanted::Last;
-        Self { filter, up, at, msgs: FIRST_MSGS, from: None, best: None }
+        Self { filter, up, at, msgs: FIRST_MSGS, from: None, best: None, walked: false }
     }
 
-    fn start_again(&mut self) {
+    /// What is searched for.
+    pub(crate) fn filter(&self) -> &'f Filter {
+        self.filter
+    }
+
+    /// Searches once more for what was found and is gone.
+    pub(crate) fn start_again(&mut self) {
         (self.from, self.best) = (None, None);
     }
 
-    fn slice(&mut self, inner: &mut Inner) -> Result<Slice, StoreError> {
+    /// Searches for the next at or after a sequence. Says whether the one before was dear.
+    pub(crate) fn go_on_from(&mut self, seq: u64) -> bool {
+        let was_dear = self.walked;
+        *self = Self::new(self.filter, Wanted::From(seq));
+        was_dear
+    }
+
+    /// Looks at a part of the stream.
+    ///
+    /// # Errors
+    /// Those of reading a message.
+    pub(crate) fn slice(&mut self, inner: &mut Inner) -> Result<Slice, StoreError> {
         let filter = self.filter;
         let at = self.at.unwrap_or(inner.store.totals().last_seq);
         if inner.store.subjects().is_covered_by(filter) || matches!(filter, Filter::Literal(_)) {
@@ -134,6 +187,7 @@ impl<'f> Search<'f> {
         };
         self.at = Some(at);
         let (up, best) = (self.up, &mut self.best);
+        self.walked = true;
         self.from = inner.store.index().walk_part(filter, self.from.as_deref(), NODES, |_, seqs| {
             let found = if up { seqs.at_or_after(at) } else { seqs.at_or_before(at) };
             *best = match (*best, found) {

@@ -1,7 +1,7 @@
 //! The way of a request of the JetStream API.
 //!
-//! Gets of messages and pull requests are served by the thread that read them; what they answer leaves at the end of the
-//! read. Everything else waits, from the end of the read that brought it, for one of the threads that do nothing else:
+//! Direct gets of one message and pull requests are served by the thread that read them; what they answer leaves at the
+//! end of the read. Other direct gets wait for threads of their own ([`super::gets`]). Everything else waits, from the end of the read that brought it, for one of the threads that do nothing else:
 //! so a request, however long it takes, holds up no connection. As in nats-server v2.15.2, a request that is followed
 //! in the same packet by the subscription to its answer is answered.
 
@@ -23,6 +23,17 @@ const WARN_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Answer to the system account, which can have no streams.
 const NOT_FOR_SYSTEM: &[u8] = br#"{"type":"io.nats.jetstream.api.v1.system_response","error":{"code":503,"err_code":10039,"description":"JetStream not enabled for account"}}"#;
+
+/// What became of a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Served {
+    /// It was served.
+    Here,
+    /// Nothing serves its subject.
+    ByNobody,
+    /// It is a direct get that may take long, and waits to be queued.
+    Later,
+}
 
 /// When dropped requests were last told of in the log.
 #[derive(Default)]
@@ -54,33 +65,38 @@ impl JetStream {
             && self.host.shared.accounts.is_system(account)
     }
 
-    /// Serves a request on this thread; tells whether anything serves its subject. Answers are added to `answers`, which
-    /// the caller lets leave. Streams that have something to commit then are shown to `touched`.
+    /// Serves a request on this thread, unless it is a direct get that may take long; tells what became of it. Answers
+    /// are added to `answers`, which the caller lets leave. Streams that have something to commit then are shown to
+    /// `touched`.
     pub(crate) fn serve_here(
         &self,
         request: &ApiRequest<'_>,
         answers: &mut Outbox,
         touched: impl FnOnce(&Arc<Stream>),
-    ) -> bool {
+    ) -> Served {
         if self.is_closed_to(request.account, request.subject) {
             if !request.reply.is_empty() {
                 answers.push_with(request.reply, |out| out.extend_from_slice(NOT_FOR_SYSTEM));
             }
-            return true;
+            return Served::Here;
         }
         let outcome = if answers.is_empty() || self.engine.config().sync != SyncPolicy::Always {
-            self.engine.api_when_durable(request, answers)
+            self.engine.api_at_once(request, answers)
         } else {
             // Those that are there already do not wait for what this request met.
             let mut own = Outbox::new();
-            let outcome = self.engine.api_when_durable(request, &mut own);
+            let outcome = self.engine.api_at_once(request, &mut own);
             own.iter().for_each(|answer| answers.push(answer));
             outcome
         };
         if let Some(stream) = &outcome.stream {
             touched(stream);
         }
-        !outcome.no_responders
+        match outcome {
+            _ if outcome.takes_long => Served::Later,
+            _ if outcome.no_responders => Served::ByNobody,
+            _ => Served::Here,
+        }
     }
 
     /// Serves a request, lets its answers leave, and then what else came of it.

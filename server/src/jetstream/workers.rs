@@ -6,10 +6,10 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use jetkv_jetstream::Outbox;
+use jetkv_jetstream::{ApiRequest, Outbox};
 use parking_lot::Mutex;
 
-use super::JetStream;
+use super::{JetStream, QueuedRequest};
 use crate::net::settle;
 use crate::state::Shared;
 
@@ -25,18 +25,29 @@ pub(super) struct Workers {
 }
 
 impl Workers {
-    /// Starts one for each processor.
+    /// Starts two for each processor: one for direct gets, one for all else.
     ///
     /// # Errors
     /// A thread cannot be started.
     pub(super) fn start(&self, shared: &Arc<Shared>, jetstream: &Arc<JetStream>) -> io::Result<()> {
         let count = std::thread::available_parallelism().map_or(1, Into::into).min(WORKERS_MAX);
         for number in 0..count {
-            let (shared, jetstream) = (Arc::clone(shared), Arc::clone(jetstream));
-            let name = format!("jetkv-api-{number}");
-            let join = std::thread::Builder::new().name(name).spawn(move || work(&shared, &jetstream))?;
-            self.joins.lock().push(join);
+            self.start_one(format!("jetkv-api-{number}"), shared, jetstream, work)?;
+            self.start_one(format!("jetkv-get-{number}"), shared, jetstream, get)?;
         }
+        Ok(())
+    }
+
+    fn start_one(
+        &self,
+        name: String,
+        shared: &Arc<Shared>,
+        jetstream: &Arc<JetStream>,
+        work: fn(&Shared, &JetStream),
+    ) -> io::Result<()> {
+        let (shared, jetstream) = (Arc::clone(shared), Arc::clone(jetstream));
+        let join = std::thread::Builder::new().name(name).spawn(move || work(&shared, &jetstream))?;
+        self.joins.lock().push(join);
         Ok(())
     }
 
@@ -54,21 +65,37 @@ impl Workers {
 fn work(shared: &Shared, jetstream: &JetStream) {
     let mut answers = Outbox::new();
     while let Some(queued) = jetstream.api.take() {
-        let began = Instant::now();
-        let request = queued.request();
-        // A fault in one request must not end the service for all others.
-        let served = catch_unwind(AssertUnwindSafe(|| {
-            jetstream.serve(&request, &mut answers);
-            settle(shared);
-        }));
-        let subject = request.subject.escape_ascii();
-        if served.is_err() {
+        let is_whole = serve(shared, &queued, |request| jetstream.serve(request, &mut answers));
+        if !is_whole {
             answers = Outbox::new();
-            tracing::error!("A request on \"{subject}\" ended in a panic");
-        }
-        let took = began.elapsed();
-        if took >= SLOW {
-            tracing::warn!("Internal subscription on \"{subject}\" took too long: {took:?}");
         }
     }
+}
+
+/// Serves direct gets that may take long, until the queue is closed.
+fn get(shared: &Shared, jetstream: &JetStream) {
+    while let Some(long) = jetstream.gets.take() {
+        if long.is_wanted() {
+            serve(shared, long.request(), |request| jetstream.serve_in_pieces(shared, request));
+        }
+    }
+}
+
+/// Serves a request, and says whether that came to its end: a fault in one must not end the service for all others.
+fn serve(shared: &Shared, queued: &QueuedRequest, serve: impl FnOnce(&ApiRequest<'_>)) -> bool {
+    let began = Instant::now();
+    let request = queued.request();
+    let served = catch_unwind(AssertUnwindSafe(|| {
+        serve(&request);
+        settle(shared);
+    }));
+    let subject = request.subject.escape_ascii();
+    if served.is_err() {
+        tracing::error!("A request on \"{subject}\" ended in a panic");
+    }
+    let took = began.elapsed();
+    if took >= SLOW {
+        tracing::warn!("Internal subscription on \"{subject}\" took too long: {took:?}");
+    }
+    served.is_ok()
 }

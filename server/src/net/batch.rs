@@ -9,7 +9,7 @@ use smallvec::SmallVec;
 
 use super::client::Client;
 use super::{touched, turn};
-use crate::jetstream::{JetStream, QueuedRequest};
+use crate::jetstream::{JetStream, LongGet, QueuedRequest};
 use crate::router::{Account, Listed, RouteCache, Subscription, Target};
 use crate::state::Shared;
 
@@ -28,6 +28,8 @@ pub(super) struct Bench {
     pub answers_in: Option<AccountId>,
     /// Requests of the JetStream API that wait for the end of the batch to be queued.
     pub requests: Vec<QueuedRequest>,
+    /// A direct get that may take long, which begins at the end of the batch. Nothing that is answered comes behind it.
+    pub long_get: Option<LongGet>,
     pub tally: Tally,
     /// When a stream last took a message of the batch, if one did.
     pub stored_at: Option<WallNs>,
@@ -63,7 +65,7 @@ impl Bench {
 
     /// Whether requests of the API came, whose answers leave behind what was published before them.
     pub(super) fn has_requests(&self) -> bool {
-        self.answers_in.is_some() || !self.requests.is_empty()
+        self.answers_in.is_some() || !self.requests.is_empty() || self.long_get.is_some()
     }
 
     /// Commits what was published to streams so far, lets answers leave behind that, and queues requests.
@@ -80,6 +82,9 @@ impl Bench {
             }
             if !self.requests.is_empty() {
                 jetstream.submit(shared, self.requests.drain(..));
+            }
+            if let Some(get) = self.long_get.take() {
+                jetstream.submit_get(get);
             }
         }
         self.streams.clear();

@@ -5,7 +5,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use jetkv_jetstream::ClientInfo;
@@ -28,7 +28,7 @@ use super::trace::TraceOptions;
 use super::turn;
 use crate::auth::{Authenticator, Check, DeliveryRules};
 use crate::events;
-use crate::jetstream::JetStream;
+use crate::jetstream::{GetDone, JetStream};
 use crate::options::Options;
 use crate::router::Account;
 use crate::state::{Entrance, Shared};
@@ -64,6 +64,8 @@ pub(super) struct Connection {
     pub auth_deadline: Option<Instant>,
     /// A receiver that is so full that this producer should wait.
     pub stalling: Option<Arc<Client>>,
+    /// A direct get that takes long: nothing is read until its answers have left.
+    pub long_get: Option<GetDone>,
     /// Made when first needed.
     pub client_info: Option<Arc<ClientInfo>>,
     /// The subject that is being published, once renamed; kept for its memory.
@@ -91,6 +93,8 @@ enum Event {
     Read(Vec<u8>),
     /// Bytes behind the incomplete operation; how many.
     ReadMore(usize),
+    /// A direct get is answered, and what came behind it can be handled.
+    Answered,
     ReadError(io::Error),
     Writable,
     Overdue,
@@ -170,6 +174,7 @@ impl Connection {
             first_pong_sent: false,
             auth_deadline,
             stalling: None,
+            long_get: None,
             client_info: None,
             renamed: Vec::new(),
             read_half,
@@ -252,6 +257,10 @@ impl Connection {
                     let slow = self.received_more(count);
                     self.after_read(slow).await;
                 }
+                Event::Answered => {
+                    let slow = self.received_more(0);
+                    self.after_read(slow).await;
+                }
                 Event::ReadError(error) => {
                     tracing::debug!("{} - read error: {error}", self.client.label());
                     return CloseReason::ReadError;
@@ -295,6 +304,14 @@ impl Connection {
         }
         if stalled {
             return Poll::Pending;
+        }
+        if let Some(done) = &mut self.long_get {
+            ready!(done.poll(context));
+            self.long_get = None;
+            // Operations that waited for it.
+            if self.need == 0 && !self.partial.is_empty() {
+                return Poll::Ready(Event::Answered);
+            }
         }
         self.poll_read(context)
     }

@@ -29,6 +29,14 @@ pub(super) enum Stopped {
     Closing,
     /// A password has to be compared elsewhere; what follows CONNECT waits.
     Authenticating(Box<Check>),
+    /// The answers of a direct get go before those to what follows.
+    Getting,
+}
+
+/// Whether what an operation brings must not leave before the answers to what came ahead of it. Subscriptions go on: the
+/// one to the answers may stand behind the request for them.
+fn waits_for_answers(op: &ClientOp<'_>) -> bool {
+    matches!(op, ClientOp::Pub(_) | ClientOp::Ping | ClientOp::Connect(_))
 }
 
 impl Connection {
@@ -58,6 +66,9 @@ impl Connection {
                         batch.stopped = Some(Stopped::Closing);
                     }
                     break;
+                }
+                Ok(Step::Op { op, .. }) if bench.long_get.is_some() && waits_for_answers(&op) => {
+                    batch.stopped = Some(Stopped::Getting);
                 }
                 Ok(Step::Op { op, consumed }) => {
                     batch.consumed += consumed;

@@ -8,7 +8,7 @@ use jetkv_protocol::{Publish, Rejection, encode, subject};
 use super::batch::Bench;
 use super::connection::Connection;
 use crate::events;
-use crate::jetstream::{ControlSubject, JetStream, QueuedRequest};
+use crate::jetstream::{ControlSubject, JetStream, LongGet, QueuedRequest, Served};
 use crate::router::{Origin, route};
 
 /// Prefixes that a client may not publish on.
@@ -164,7 +164,16 @@ impl Connection {
         }
         let Bench { answers, streams, answers_in, .. } = bench;
         *answers_in = Some(account);
-        jetstream.serve_here(&request, answers, |stream| super::batch::touch(streams, stream))
+        match jetstream.serve_here(&request, answers, |stream| super::batch::touch(streams, stream)) {
+            Served::Here => true,
+            Served::ByNobody => false,
+            Served::Later => {
+                let (get, done) = LongGet::new(QueuedRequest::new(&request, client));
+                bench.long_get = Some(get);
+                self.long_get = Some(done);
+                true
+            }
+        }
     }
 
     /// Tells a client that asked for it that nobody got its request. Only a plain subscription of its own to the

@@ -1,0 +1,120 @@
+//! Direct gets that may take long: in the order of their connection, and in nobody's way.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod common;
+
+use common::{Wire, options, start};
+use jetkv::Server;
+use tempfile::TempDir;
+
+/// A request to the API, as a client writes it.
+fn request(subject: &str, reply: &str, body: &str) -> String {
+    format!("PUB $JS.API.{subject} {reply} {}\r\n{body}\r\n", body.len())
+}
+
+/// The next message: its subject, and headers and payload.
+fn message(wire: &mut Wire) -> (String, String) {
+    let line = loop {
+        let line = wire.line();
+        if line != "PING" {
+            break line;
+        }
+    };
+    let words: Vec<&str> = line.split(' ').collect();
+    assert!(matches!(words[0], "MSG" | "HMSG"), "{line}");
+    let size: usize = words.last().unwrap().parse().unwrap();
+    let body = wire.take(size + 2);
+    (words[1].to_owned(), String::from_utf8_lossy(&body).into_owned())
+}
+
+/// A server with a bucket of `keys` keys whose values have `size` bytes.
+fn with_keys(keys: usize, size: usize) -> (TempDir, Server, Wire) {
+    let directory = tempfile::tempdir().unwrap();
+    let mut options = options();
+    options.jetstream.enabled = true;
+    options.jetstream.store_dir = Some(directory.path().to_owned());
+    let server = start(options);
+    let mut wire = Wire::client(&server);
+    let config = r#"{"name":"KV","subjects":["kv.>"],"storage":"memory","allow_direct":true,"max_msgs_per_subject":1}"#;
+    wire.send(&format!("SUB made 1\r\n{}", request("STREAM.CREATE.KV", "made", config)));
+    assert!(message(&mut wire).1.contains("\"did_create\":true"));
+    let value = "x".repeat(size);
+    for key in 0..keys {
+        let reply = if key + 1 == keys { " made" } else { "" };
+        wire.send(&format!("PUB kv.a.{key}{reply} {size}\r\n{value}\r\n"));
+    }
+    assert!(message(&mut wire).1.contains(&format!("\"seq\":{keys}")));
+    (directory, server, wire)
+}
+
+#[test]
+fn what_comes_behind_a_long_get_is_answered_behind_it() {
+    let (_directory, _server, mut wire) = with_keys(3, 1);
+    let long = request("DIRECT.GET.KV", "long", r#"{"batch":9,"seq":1}"#);
+    let multi = request("DIRECT.GET.KV", "multi", r#"{"multi_last":["kv.>"]}"#);
+    let by_pattern = request("DIRECT.GET.KV.kv.a.*", "pattern", "");
+    let get = request("DIRECT.GET.KV.kv.a.1", "get", "");
+    let put = "PUB kv.a.new put 1\r\nx\r\n";
+    wire.send(&format!(
+        "SUB get 2\r\nSUB put 3\r\n{get}{long}SUB long 4\r\n{put}{get}{multi}SUB multi 5\r\nSUB pattern 6\r\n{by_pattern}PING\r\n"
+    ));
+    let mut order: Vec<String> = (0..13).map(|_| message(&mut wire).0).collect();
+    assert_eq!(wire.line(), "PONG");
+    order.dedup();
+    assert_eq!(order, ["get", "long", "put", "get", "multi", "pattern"]);
+}
+
+#[test]
+fn a_batch_of_many_pieces_brings_every_message_once_and_in_order() {
+    let (_directory, _server, mut wire) = with_keys(400, 4_000);
+    wire.send("SUB answer 2\r\n");
+    for body in [
+        r#"{"batch":1000,"next_by_subj":"kv.a.*"}"#,
+        r#"{"batch":1000,"seq":1}"#,
+        r#"{"multi_last":["kv.a.*"]}"#,
+    ] {
+        wire.send(&request("DIRECT.GET.KV", "answer", body));
+        for seq in 1..=400 {
+            let answer = message(&mut wire).1;
+            let left = 400 - seq;
+            assert!(answer.contains(&format!("\r\nNats-Sequence: {seq}\r\n")), "{seq} of {body}: {answer}");
+            assert!(
+                answer.contains(&format!("\r\nNats-Num-Pending: {left}\r\n")),
+                "{seq} of {body}: {answer}"
+            );
+        }
+        let end = message(&mut wire).1;
+        assert!(
+            end.starts_with("NATS/1.0 204 EOB\r\nNats-Num-Pending: 0\r\nNats-Last-Sequence: 400"),
+            "{end}"
+        );
+    }
+}
+
+#[test]
+fn puts_and_gets_go_on_between_the_answers_of_a_flood_of_long_gets() {
+    let (_directory, server, mut wire) = with_keys(20_000, 1);
+    // Each looks at every subject, and finds nothing.
+    let flood = request("DIRECT.GET.KV", "none", r#"{"next_by_subj":"kv.*.*.x","seq":1}"#);
+    let floods: Vec<_> = (0..4)
+        .map(|_| {
+            let mut other = Wire::client(&server);
+            other.send(&format!("SUB none 1\r\n{}", flood.repeat(40)));
+            std::thread::spawn(move || {
+                (0..40).for_each(|_| assert!(message(&mut other).1.starts_with("NATS/1.0 404")));
+            })
+        })
+        .collect();
+    wire.send("SUB put 2\r\nSUB get 3\r\n");
+    let get = request("DIRECT.GET.KV.kv.a.1", "get", "");
+    let mut rounds = 0;
+    while !floods.iter().all(std::thread::JoinHandle::is_finished) {
+        wire.send(&format!("PUB kv.a.1 put 1\r\nx\r\n{get}"));
+        assert_eq!([message(&mut wire).0, message(&mut wire).0], ["put", "get"]);
+        rounds += 1;
+    }
+    floods.into_iter().for_each(|flood| flood.join().unwrap());
+    // Whoever waits for what one connection sent gets his turn once for each of the four, or so.
+    assert!(rounds >= 20, "{rounds} puts were answered while 160 searches were");
+}
