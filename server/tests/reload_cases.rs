@@ -13,6 +13,7 @@ const WITHOUT: [(&str, &str); 13] = [
     ("config_digest", "tells where the options come from"),
     ("origin.in_config", "tells where the options come from"),
     ("origin.in_command_line", "tells where the options come from"),
+    ("auth.has_block", "tells where the options come from"),
     ("host", "the harness sets it by a flag"),
     ("port", "the harness sets it by a flag"),
     ("monitor.host", "the harness looks there for the pages"),

@@ -72,8 +72,8 @@ pub(crate) struct Authenticator {
     single: Option<(String, String)>,
     token: Option<String>,
     no_auth_user: Option<String>,
-    /// Connections without credentials become users of the global account, because only the system account has
-    /// users (nats-server v2.15.2).
+    /// Connections without credentials become users of the global account, and INFO asks for credentials all the same,
+    /// because there is only the system account besides and nothing says who may connect (nats-server v2.15.2).
     open_besides_system: bool,
 }
 
@@ -89,13 +89,12 @@ impl Authenticator {
         let auth = &options.auth;
         let users: HashMap<_, _> =
             auth.users.iter().map(|user| (user.username.clone(), User::new(user))).collect();
-        let system = options.named_system_account();
         let open_besides_system = auth.no_auth_user.is_none()
             && auth.username.is_none()
             && auth.token.is_none()
-            && system.is_some()
-            && !users.is_empty()
-            && auth.users.iter().all(|user| user.account.as_deref() == system);
+            && !auth.has_block
+            && options.named_system_account().is_some()
+            && options.accounts.len() == 1;
         Self {
             users,
             single: single_user(auth),
@@ -107,7 +106,7 @@ impl Authenticator {
 
     /// Whether CONNECT has to come first and needs credentials.
     pub(crate) fn required(&self) -> bool {
-        !self.users.is_empty() || self.single.is_some() || self.token.is_some()
+        self.open_besides_system || !self.users.is_empty() || self.single.is_some() || self.token.is_some()
     }
 
     /// Whether INFO asks for credentials.

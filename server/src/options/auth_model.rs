@@ -22,6 +22,8 @@ pub struct AuthOptions {
     pub no_auth_user: Option<String>,
     /// Time a client has to send its CONNECT.
     pub timeout: Duration,
+    /// Whether there is an `authorization` block, whatever it says.
+    pub has_block: bool,
 }
 
 /// One user of an `authorization` or `accounts` block.
@@ -120,6 +122,7 @@ impl Default for AuthOptions {
             users: Vec::new(),
             no_auth_user: None,
             timeout: defaults::AUTH_TIMEOUT,
+            has_block: false,
         }
     }
 }

@@ -195,9 +195,9 @@ fn limit_options(old: &LimitOptions, new: &LimitOptions, found: &mut Differences
 }
 
 fn auth_options(old: &AuthOptions, new: &AuthOptions, found: &mut Differences) {
-    pairs!(old, new => AuthOptions { username, password, token, users, no_auth_user, timeout });
-    // As with the accounts.
-    let _ = users;
+    pairs!(old, new => AuthOptions { username, password, token, users, no_auth_user, timeout, has_block });
+    // As with the accounts, and the block holds what the others say.
+    let _ = (users, has_block);
     found.change(Field::Users, Action::Authorization, "Reloaded: authorization users");
     // The user for connections without credentials may only go away, and only together with its entry.
     let goes = match (no_auth_user.old, no_auth_user.new) {

@@ -74,7 +74,7 @@ fn apply(node: &Node, block: Block, draft: &mut Draft) -> Checked<()> {
     auth.password = block.password;
     auth.token = block.token;
     auth.users.append(&mut users);
-    draft.has_authorization = true;
+    auth.has_block = true;
     Ok(())
 }
 

@@ -36,8 +36,6 @@ pub(crate) struct Draft {
     /// Ports as given: -1 is any free one, 0 the default.
     pub(crate) port: i64,
     pub(crate) http_port: i64,
-    /// An `authorization` block has been read.
-    pub(crate) has_authorization: bool,
     /// Listeners of what is not served yet.
     pub(crate) listeners: Vec<ListenerDraft>,
 }
