@@ -8,7 +8,7 @@ use std::path::Path;
 use jetkv::options::Options;
 
 /// Options without a case there, and why.
-const WITHOUT: [(&str, &str); 13] = [
+const WITHOUT: [(&str, &str); 14] = [
     ("config_file", "tells where the options come from"),
     ("config_digest", "tells where the options come from"),
     ("origin.in_config", "tells where the options come from"),

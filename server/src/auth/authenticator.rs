@@ -211,6 +211,7 @@ impl User {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::options::AccountOptions;
 
     fn user(name: &str, password: &str, account: Option<&str>) -> UserOptions {
         UserOptions {
@@ -267,11 +268,24 @@ mod tests {
     fn users_of_the_system_account_alone_leave_the_global_account_open() {
         let mut options = Options { system_account: Some("SYS".into()), ..Options::default() };
         options.auth.users = vec![user("admin", "p", Some("SYS"))];
+        options.accounts = vec![AccountOptions::new("SYS")];
         let auth = Authenticator::new(&options);
         assert!(auth.announced());
         assert_eq!(account(auth.check(&given("", "", ""))).as_deref(), Some("$G"));
         assert_eq!(account(auth.check(&given("admin", "p", ""))).as_deref(), Some("SYS"));
         assert_eq!(account(auth.check(&given("admin", "x", ""))), None);
+        let mut without_users = options.clone();
+        without_users.auth.users.clear();
+        let auth = Authenticator::new(&without_users);
+        assert!(auth.announced());
+        assert_eq!(account(auth.check(&given("", "", ""))).as_deref(), Some("$G"));
+        assert_eq!(account(auth.check(&given("admin", "p", ""))), None);
+        let mut with_block = options.clone();
+        with_block.auth.has_block = true;
+        options.accounts.push(AccountOptions::new("A"));
+        for closed in [with_block, options] {
+            assert_eq!(account(Authenticator::new(&closed).check(&given("", "", ""))), None);
+        }
     }
 
     #[test]
