@@ -112,6 +112,51 @@ fn no_machine_is_assumed() {
     assert_no_line("paths of a machine", |_| true, |line| places.iter().any(|place| line.contains(place)));
 }
 
+/// A path that a test takes for missing, or for its own, may be there on another machine; below a folder of its own it is
+/// what the test made. What every machine has (`/dev/null`, `/proc`) is not meant.
+#[test]
+fn tests_use_only_paths_that_they_made() {
+    let roots = ["nonexistent", "no", "none", "nowhere", "missing", "tmp", "var", "opt", "etc"];
+    let roots: Vec<String> = roots.iter().map(|root| word("/", root) + "/").collect();
+    let is_path = |line: &str| {
+        roots.iter().any(|root| {
+            line.match_indices(root.as_str()).any(|(at, _)| {
+                let before = line.get(..at).and_then(|before| before.chars().next_back());
+                // A path begins there: not in the middle of a longer one.
+                before.is_none_or(|c| matches!(c, ' ' | '"' | '\'' | '=' | '/'))
+            })
+        })
+    };
+    assert_no_line(
+        "paths that no test made",
+        |path| {
+            let is_test = path.components().any(|part| part.as_os_str() == "tests");
+            let is_scenario = path.starts_with(scenario_root()) && has_extension(path, "txt");
+            is_scenario || (is_test && has_extension(path, "rs"))
+        },
+        is_path,
+    );
+}
+
+/// A port that a scenario names may be in use: it says `-1`, or the port is only told and nobody listens there.
+#[test]
+fn scenarios_listen_only_on_free_ports() {
+    let listens = |line: &str| {
+        let after =
+            |key: &str| line.split(key).nth(1).and_then(|rest| rest.trim().split([' ', ',', '}']).next());
+        ["-p ", "-m ", "--port ", "--http_port ", "--addr_port "]
+            .into_iter()
+            .filter_map(after)
+            .filter_map(|value| value.parse::<u64>().ok())
+            .any(|port| (1..=u64::from(u16::MAX)).contains(&port))
+    };
+    assert_no_line(
+        "ports that may be in use",
+        |path| path.starts_with(scenario_root()) && has_extension(path, "txt"),
+        |line| line.starts_with("run ") && listens(line) || line.starts_with("server:") && listens(line),
+    );
+}
+
 #[test]
 fn every_scenario_parses() {
     let cases = scenario::read_all(&scenario_root()).unwrap();

@@ -53,7 +53,7 @@ fn what_cannot_be_done_ends_with_one_line_and_a_failure() {
         (&["serve"], "unrecognized command: \"serve\""),
         (&["-"], "unrecognized command: \"-\""),
         (&["-t"], "must specify [-c, --config] option to check configuration file syntax"),
-        (&["-c", "/nonexistent/x"], "open /nonexistent/x: no such file or directory"),
+        (&["-c", "missing/x"], "open missing/x: no such file or directory"),
         (&["-sl", "foo=1"], "unknown signal \"foo\""),
         (&["--signal", "stop=a=b"], "invalid signal parameters: [b]"),
         (&["--signal=stop=abc"], "invalid pid: abc"),

@@ -5,6 +5,10 @@ use super::operation::Operation;
 use crate::random::Random;
 
 const CONNECTIONS: usize = 3;
+/// Tokens of a deep subject, at most.
+const DEPTH_MAX: u64 = 48;
+/// Control lines in one packet, at most.
+const PACKET_MAX: u64 = 6;
 
 /// What users may do, for sessions under permissions. The first token of every subject is the session's own name.
 pub(super) const PERMISSIONS: &str = r#"
@@ -42,6 +46,7 @@ pub fn session(mut random: Random, length: usize) -> Vec<Operation> {
                 text
             }
             25..=31 => unsubscribe(&mut random, next_sid),
+            32..=46 => packet(&mut random, &mut next_sid),
             _ => {
                 let answerable = grouped.iter().filter(|grouped| **grouped).count() < 2;
                 publish(&mut random, answerable)
@@ -52,6 +57,23 @@ pub fn session(mut random: Random, length: usize) -> Vec<Operation> {
     operations
 }
 
+/// Several lines that arrive at once: what one of them changes holds for the next. Queue groups and replies stay out, whose
+/// receivers are chosen by chance.
+fn packet(random: &mut Random, next_sid: &mut u64) -> String {
+    let mut text = String::new();
+    for _ in 0..random.below(PACKET_MAX - 1) + 2 {
+        match random.below(10) {
+            0 | 1 => {
+                *next_sid += 1;
+                text.push_str(&format!("SUB {} {next_sid}\r\n", subject(random, 30)));
+            }
+            2 => text.push_str(&format!("UNSUB {}\r\n", random.below(*next_sid) + 1)),
+            _ => text.push_str(&publish(random, false)),
+        }
+    }
+    text
+}
+
 fn token(random: &mut Random) -> &'static str {
     random.pick(&["a", "a", "b", "c"])
 }
@@ -59,11 +81,16 @@ fn token(random: &mut Random) -> &'static str {
 /// A subject below the session's own name; now and then one that is no valid subject.
 fn subject(random: &mut Random, wildcards: u64) -> String {
     let mut tokens = vec!["@".to_string()];
-    let count = random.below(4) + 1;
+    // Deep ones are alike up to their last token, so that patterns meet them.
+    let (shared, count) = match random.chance(8) {
+        true => random.pick(&[(7, 8), (15, 16), (16, 17), (32, 33), (DEPTH_MAX - 1, DEPTH_MAX)]),
+        false => (0, random.below(4) + 1),
+    };
     for index in 1..=count {
         let token = match random.below(100) {
             n if n < wildcards => "*",
             n if n < wildcards + wildcards / 2 && index == count => ">",
+            _ if index <= shared => "a",
             97 => random.pick(&["", "a*", ">a", "*b", "é"]),
             98 => random.pick(&["*", ">"]),
             _ => token(random),

@@ -68,17 +68,23 @@ pub struct Normaliser {
     masks: Vec<Regex>,
     ports: Vec<u64>,
     ignored: Vec<String>,
+    omitted: Vec<String>,
     sorted: Vec<String>,
 }
 
 impl Normaliser {
-    /// With the scenario's ignored field paths, paths of arrays without an order, and masks.
+    /// With the paths of a scenario's fields of which only the form is compared, paths of arrays without an order, and masks.
     ///
     /// # Errors
     /// When a mask is not a regular expression.
     pub fn new(ignored: &[String], sorted: &[String], masks: &[String]) -> crate::Result<Self> {
         let masks = masks.iter().map(|mask| Regex::new(mask)).collect::<Result<_, _>>()?;
         Ok(Self { masks, ignored: ignored.to_vec(), sorted: sorted.to_vec(), ..Self::default() })
+    }
+
+    /// Leaves fields with these paths out.
+    pub fn omit(&mut self, paths: &[String]) {
+        self.omitted.extend_from_slice(paths);
     }
 
     /// Replaces `value` by `<name>` from now on.
@@ -148,10 +154,8 @@ impl Normaliser {
 
     fn flatten(&self, path: &str, value: &Value, lines: &mut Vec<String>) {
         match value {
-            Value::Object(_) | Value::Array(_) if self.is_ignored(path) => {
-                let form = if value.is_object() { "<object>" } else { "<array>" };
-                lines.push(format!("{path} = {form}"));
-            }
+            _ if is_among(path, &self.omitted) => {}
+            _ if is_among(path, &self.ignored) => lines.push(format!("{path} = {}", form(value))),
             Value::Object(fields) if !fields.is_empty() => {
                 let mut names: Vec<&String> =
                     fields.keys().filter(|name| !name.starts_with("jetkv")).collect();
@@ -162,7 +166,7 @@ impl Normaliser {
                     }
                 }
             }
-            Value::Array(items) if !items.is_empty() && self.has_no_order(path) => {
+            Value::Array(items) if !items.is_empty() && is_among(path, &self.sorted) => {
                 let mut parts: Vec<Vec<String>> = Vec::new();
                 for item in items {
                     let mut part = Vec::new();
@@ -178,25 +182,10 @@ impl Normaliser {
                 }
             }
             leaf => {
-                if !self.is_ignored(path) {
-                    lines.push(format!(
-                        "{} = {}",
-                        if path.is_empty() { "." } else { path },
-                        self.leaf(path, leaf)
-                    ));
-                }
+                let shown = if path.is_empty() { "." } else { path };
+                lines.push(format!("{shown} = {}", self.leaf(path, leaf)));
             }
         }
-    }
-
-    fn is_ignored(&self, path: &str) -> bool {
-        let path = without_indexes(path);
-        self.ignored.iter().any(|ignored| path.ends_with(ignored.as_str()))
-    }
-
-    fn has_no_order(&self, path: &str) -> bool {
-        let path = without_indexes(path);
-        self.sorted.iter().any(|sorted| path.ends_with(sorted.as_str()))
     }
 
     fn leaf(&self, path: &str, value: &Value) -> String {
@@ -235,6 +224,34 @@ fn replace(regex: &LazyLock<Option<Regex>>, text: &str, with: impl Fn(&Captures<
     match regex.as_ref() {
         Some(regex) => regex.replace_all(text, |found: &Captures<'_>| with(found)).into_owned(),
         None => text.to_string(),
+    }
+}
+
+fn is_among(path: &str, paths: &[String]) -> bool {
+    let path = without_indexes(path);
+    paths.iter().any(|known| path.ends_with(known.as_str()))
+}
+
+/// What a value that is not compared must have in common with the other server's: its type, and of a text the format.
+fn form(value: &Value) -> &'static str {
+    static DURATION: LazyLock<Option<Regex>> =
+        LazyLock::new(|| Regex::new(r"^(\d+y)?(\d+d)?(\d+(\.\d+)?(h|m|s|ms|µs|ns))*$").ok());
+    let is = |text: &str, regex: &LazyLock<Option<Regex>>| {
+        let found = regex.as_ref().and_then(|regex| regex.find(text));
+        found.is_some_and(|found| found.as_str() == text)
+    };
+    match value {
+        Value::Null => "<null>",
+        Value::Bool(_) => "<bool>",
+        Value::Number(_) => "<number>",
+        Value::Array(_) => "<array>",
+        Value::Object(_) => "<object>",
+        Value::String(text) if text.is_empty() => "\"\"",
+        Value::String(text) if is(text, &RFC3339) => "<time>",
+        Value::String(text) if is(text, &DURATION) => "<duration>",
+        Value::String(text) if is(text, &NKEY) => "<nkey>",
+        Value::String(text) if is(text, &NUID) => "<nuid>",
+        Value::String(_) => "<string>",
     }
 }
 
@@ -308,6 +325,30 @@ mod tests {
     fn fields_are_sorted_and_ignored_by_path() {
         let normaliser = Normaliser::new(&[".b.c".to_string()], &[], &[]).unwrap();
         let value = serde_json::json!({"z": 1, "b": [{"c": 2, "d": {}}], "cpu": 3});
-        assert_eq!(normaliser.json(&value), [".b[0].d = {}", ".cpu = <number>", ".z = 1"]);
+        assert_eq!(
+            normaliser.json(&value),
+            [".b[0].c = <number>", ".b[0].d = {}", ".cpu = <number>", ".z = 1"]
+        );
+    }
+
+    #[test]
+    fn of_what_is_ignored_the_form_is_left() {
+        let mut normaliser = Normaliser::new(&[".a".to_string(), ".o".to_string()], &[], &[]).unwrap();
+        normaliser.omit(&[".gone".to_string()]);
+        let forms = [
+            (serde_json::json!(-1.5), "<number>"),
+            (serde_json::json!("2001-02-03T04:05:06.7Z"), "<time>"),
+            (serde_json::json!("1m2.5s"), "<duration>"),
+            (serde_json::json!("1y2d3h4m5s"), "<duration>"),
+            (serde_json::json!("4KV32Y2HIVHD7170WET561"), "<nuid>"),
+            (serde_json::json!("2001-02-03 04:05:06"), "<string>"),
+            (serde_json::json!(""), "\"\""),
+            (serde_json::json!([1]), "<array>"),
+            (serde_json::json!({"b": 1}), "<object>"),
+        ];
+        for (value, form) in forms {
+            let json = serde_json::json!({"a": value, "gone": 1});
+            assert_eq!(normaliser.json(&json), [format!(".a = {form}")]);
+        }
     }
 }

@@ -26,8 +26,10 @@ pub struct Case {
     pub start: bool,
     /// Extra CONNECT fields of the harness's own connection, as JSON text.
     pub login: Option<String>,
-    /// Field paths whose values are not compared.
+    /// Paths of fields of which only the form is compared.
     pub ignore: Vec<String>,
+    /// Paths of fields that only one of the servers may have, for a reason that the scenario gives.
+    pub omit: Vec<String>,
     /// Paths of arrays whose order is not defined.
     pub sort: Vec<String>,
     /// Regular expressions replaced by `<masked>` in everything recorded.
@@ -232,6 +234,7 @@ fn build_case(path: &Path, name: String, items: &[Item]) -> Result<Case> {
         start: true,
         login: None,
         ignore: Vec::new(),
+        omit: Vec::new(),
         sort: Vec::new(),
         masks: Vec::new(),
         differs: None,
@@ -278,6 +281,12 @@ fn apply_header(case: &mut Case, item: &Item) -> Result<bool> {
         "start" => case.start = yes_or_no(item, &value)?,
         "login" => case.login = Some(value),
         "ignore" => case.ignore.extend(list()),
+        "omit" => {
+            let Some((paths, _)) = value.split_once(" because ") else {
+                return Err(format!("line {}: `omit: .path because ...`", item.line).into());
+            };
+            case.omit.extend(paths.split(',').map(|path| path.trim().to_string()));
+        }
         "sort" => case.sort.extend(list()),
         "mask" => case.masks.push(value),
         "plays" => case.plays = Some(value.parse()?),

@@ -105,6 +105,7 @@ impl Player<'_> {
         }
         for (channel, text) in [("out", finished.stdout), ("err", finished.stderr)] {
             if self.normaliser.hides_channel(channel) {
+                self.line(format!("{channel}: {}", if text.is_empty() { "nothing" } else { "<text>" }));
                 continue;
             }
             // JetKV's own version is a line that nats-server does not have.
