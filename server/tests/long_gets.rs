@@ -118,3 +118,28 @@ fn puts_and_gets_go_on_between_the_answers_of_a_flood_of_long_gets() {
     // Whoever waits for what one connection sent gets his turn once for each of the four, or so.
     assert!(rounds >= 20, "{rounds} puts were answered while 160 searches were");
 }
+
+#[test]
+fn a_request_with_very_many_filters_lets_others_in() {
+    let (_directory, server, mut wire) = with_keys(1_000, 1);
+    let filters: Vec<String> = (0..90_000).map(|number| format!("\"kv.{number}\"")).collect();
+    let config =
+        format!(r#"{{"name":"C","ack_policy":"explicit","filter_subjects":[{}]}}"#, filters.join(","));
+    let create =
+        request("CONSUMER.CREATE.KV.C", "answer", &format!(r#"{{"stream_name":"KV","config":{config}}}"#));
+    let mut asks = Wire::client(&server);
+    asks.send(&format!("SUB answer 1\r\n{create}"));
+    let answer = std::thread::spawn(move || message(&mut asks).1);
+    wire.send("SUB get 3\r\n");
+    let mut rounds = 0;
+    while !answer.is_finished() {
+        let mut newcomer = Wire::client(&server);
+        newcomer.send("PING\r\n");
+        assert_eq!(newcomer.line(), "PONG");
+        wire.send(&request("DIRECT.GET.KV.kv.a.1", "get", ""));
+        assert_eq!(message(&mut wire).0, "get");
+        rounds += 1;
+    }
+    assert!(answer.join().unwrap().contains("\"name\":\"C\""));
+    assert!(rounds >= 3, "{rounds} others were let in");
+}
