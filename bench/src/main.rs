@@ -3,6 +3,7 @@
 //! Seconds on a shared machine are noise; what counts is the ratio within a run and the server's CPU per operation.
 
 mod client;
+mod lists;
 mod measure;
 mod process;
 mod synchronous;
@@ -31,6 +32,8 @@ Usage: jetkv-bench [OPTIONS]
   --value-bytes N      bytes of a value (default: 128)
   --only TEXT          workloads whose name contains TEXT
   --restart            also stop and kill each server over a bucket of all keys, and time its start
+  --lists              only lists of 1,000 keys, in buckets of 20,000 to 1,000,000
+  --lists-large        the same, of 10,000,000 as well
   --alone              JetKV only, without ratios
 ";
 
@@ -43,6 +46,8 @@ struct Plan {
     only: String,
     alone: bool,
     restart: bool,
+    /// Keys of the buckets that are listed from; with any, nothing else is measured.
+    lists: Vec<u64>,
 }
 
 fn main() -> ExitCode {
@@ -73,11 +78,14 @@ fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Plan, String> {
         only: String::new(),
         alone: false,
         restart: false,
+        lists: Vec::new(),
     };
     while let Some(flag) = arguments.next() {
         match flag.as_str() {
             "--alone" => plan.alone = true,
             "--restart" => plan.restart = true,
+            "--lists" => plan.lists = lists::KEYS.into(),
+            "--lists-large" => plan.lists = lists::KEYS.into_iter().chain([lists::KEYS_LARGE]).collect(),
             _ => set(&mut plan, &flag, arguments.next())?,
         }
     }
@@ -118,6 +126,9 @@ fn run(plan: &Plan) -> Outcome<()> {
         };
         programs.push(Program { name: "nats-server".into(), path });
     }
+    if !plan.lists.is_empty() {
+        return run_lists(plan, &programs);
+    }
     let idle =
         programs.iter().map(|program| measure_idle(program, plan.rounds)).collect::<Outcome<Vec<_>>>()?;
     table::idle(&programs, &idle);
@@ -142,6 +153,29 @@ fn run(plan: &Plan) -> Outcome<()> {
             rounds.iter().filter_map(|costs| costs.get(program)?.get(at).copied()).collect()
         };
         table::row(&workload.name(), &of(0), &if plan.alone { Vec::new() } else { of(1) });
+    }
+    Ok(())
+}
+
+/// A row for each size of bucket; the servers take turns within a round.
+fn run_lists(plan: &Plan, programs: &[Program]) -> Outcome<()> {
+    table::lists_header(plan.alone, &plan.storage, plan.rounds);
+    for keys in &plan.lists {
+        let scale = Scale { keys: *keys, ..plan.scale };
+        let mut costs = vec![Vec::new(); 2];
+        for _ in 0..plan.rounds {
+            for (program, costs) in programs.iter().zip(&mut costs) {
+                let server = start(program)?;
+                let address = address(&server)?;
+                lists::prepare(address, &plan.storage, scale)?;
+                let cost = measure::measure(pid(&server)?, || lists::run(address, scale))
+                    .map_err(|error| format!("lists on {}: {error}", program.name))?;
+                costs.push(cost);
+            }
+        }
+        if let [ours, theirs] = &*costs {
+            table::row(&format!("list filtered, 1000 of {keys}"), ours, theirs);
+        }
     }
     Ok(())
 }

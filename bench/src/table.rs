@@ -62,6 +62,19 @@ pub(crate) fn header(alone: bool, storage: &str, scale: Scale, rounds: usize) {
         scale.pipelined_ops,
         if alone { "" } else { " / nats-server" },
     );
+    head();
+}
+
+/// The head of the table of lists.
+pub(crate) fn lists_header(alone: bool, storage: &str, rounds: usize) {
+    let both = if alone { "" } else { " / nats-server" };
+    println!(
+        "\nStorage {storage}, an operation is a list, median of {rounds} rounds. Each cell: JetKV{both}.\n"
+    );
+    head();
+}
+
+fn head() {
     println!(
         "| workload | ops/s | p50 µs | p99 µs | server CPU µs/op | CPU ratio | RSS MiB |\n|---|---|---|---|---|---|---|"
     );

@@ -106,6 +106,14 @@ impl Workload {
 
 /// Creates the bucket `bench` with one value for each key, so that gets find one and puts overwrite one.
 pub(crate) fn prepare(address: SocketAddr, storage: &str, scale: Scale) -> io::Result<()> {
+    create_bucket(address, storage)?;
+    let load = Scale { pipelined_ops: scale.keys, ..scale };
+    pipelined(address, load, |key, out| write!(out, "$KV.bench.{key}"), scale.value_bytes)?;
+    Ok(())
+}
+
+/// Creates the bucket `bench`, empty.
+pub(crate) fn create_bucket(address: SocketAddr, storage: &str) -> io::Result<()> {
     let mut client = Client::connect(address)?;
     let bucket = json!({
         "name": "KV_bench", "subjects": ["$KV.bench.>"], "storage": storage, "max_msgs_per_subject": 1,
@@ -114,9 +122,6 @@ pub(crate) fn prepare(address: SocketAddr, storage: &str, scale: Scale) -> io::R
         "allow_direct": true, "duplicate_window": 120_000_000_000_u64,
     });
     client.api("$JS.API.STREAM.CREATE.KV_bench", &bucket)?;
-    drop(client);
-    let load = Scale { pipelined_ops: scale.keys, ..scale };
-    pipelined(address, load, |key, out| write!(out, "$KV.bench.{key}"), scale.value_bytes)?;
     Ok(())
 }
 
@@ -127,7 +132,7 @@ pub(crate) fn put_one(address: SocketAddr, scale: Scale) -> io::Result<()> {
 }
 
 /// Keeps a window of requests under way on one connection; half a window is refilled with one send.
-fn pipelined(
+pub(crate) fn pipelined(
     address: SocketAddr,
     scale: Scale,
     subject_of: impl Fn(u64, &mut Vec<u8>) -> io::Result<()>,
