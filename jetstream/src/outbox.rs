@@ -11,10 +11,11 @@ pub struct Outbox {
     items: Vec<Item>,
 }
 
-/// What a queued message says, which decides what becomes of it when a part of the stream is lost.
+/// What a queued message says: whoever queues it knows, and nobody after that has to guess. It decides what becomes of
+/// the message when the stream takes back what it could not keep.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) enum Says {
-    /// Nothing that is known here.
+    /// Anything else, such as an advisory: it does not outlive what it may speak of.
     #[default]
     Anything,
     /// A publisher's message is stored as this sequence.
@@ -23,15 +24,34 @@ pub(crate) enum Says {
     Republished(u64),
     /// A publisher's message is refused.
     Refused,
+    /// A consumer delivers the message of this sequence.
+    Delivered(u64),
+    /// A consumer's status, heartbeat or flow control, or that it took an acknowledgement that is not kept: as true
+    /// without any message.
+    Status,
     /// An acknowledgement was taken, and is kept.
     Confirmed,
-    /// The answer to a request that met what was not durable yet; whether its form is that of the JSON API.
-    Answer { json: bool },
+    /// The answer to a request of the JSON API; whether the request was refused.
+    Answer { refused: bool },
+    /// A direct get finds the message of this sequence.
+    Found(u64),
+    /// A direct get ends, or finds nothing.
+    FoundStatus,
+}
+
+/// A message as it is queued.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Queued<'a> {
+    pub(crate) says: Says,
+    /// Whether it is for a caller inside the process, who waits for it, and not for the host.
+    pub(crate) for_caller: bool,
+    pub(crate) msg: OutMsg<'a>,
 }
 
 #[derive(Debug, Clone)]
 struct Item {
     says: Says,
+    for_caller: bool,
     to: Range<usize>,
     subject: Range<usize>,
     reply: Range<usize>,
@@ -52,12 +72,17 @@ impl Outbox {
 
     /// Queues a copy of `msg`.
     pub fn push(&mut self, msg: OutMsg<'_>) {
+        self.push_as(Says::Anything, msg);
+    }
+
+    /// As [`push`](Self::push), of a message of which it is known what it says.
+    pub(crate) fn push_as(&mut self, says: Says, msg: OutMsg<'_>) {
         let to = self.copy(msg.to);
         let subject = if msg.to == msg.subject { to.clone() } else { self.copy(msg.subject) };
         let reply = self.copy(msg.reply);
         let headers = self.copy(msg.headers);
         let payload = self.copy(msg.payload);
-        self.items.push(Item { says: Says::Anything, to, subject, reply, headers, payload });
+        self.items.push(Item { says, for_caller: false, to, subject, reply, headers, payload });
     }
 
     /// Queues a message whose payload is written in place by `write`, without a buffer in between.
@@ -67,7 +92,15 @@ impl Outbox {
         write(&mut self.arena);
         let payload = start..self.arena.len();
         let says = Says::Anything;
-        self.items.push(Item { says, subject: to.clone(), to, reply: 0..0, headers: 0..0, payload });
+        self.items.push(Item {
+            says,
+            for_caller: false,
+            subject: to.clone(),
+            to,
+            reply: 0..0,
+            headers: 0..0,
+            payload,
+        });
     }
 
     /// Queues a message whose header block is written in place by `write`.
@@ -78,7 +111,15 @@ impl Outbox {
         let headers = start..self.arena.len();
         let payload = self.copy(payload);
         let says = Says::Anything;
-        self.items.push(Item { says, subject: to.clone(), to, reply: 0..0, headers, payload });
+        self.items.push(Item {
+            says,
+            for_caller: false,
+            subject: to.clone(),
+            to,
+            reply: 0..0,
+            headers,
+            payload,
+        });
     }
 
     /// Notes what the message says that was queued last.
@@ -88,14 +129,35 @@ impl Outbox {
         }
     }
 
+    /// Keeps the message for `to` among those from the item at `from` on for a caller inside the process. Says
+    /// whether there is one.
+    pub(crate) fn keep_for_caller(&mut self, from: usize, to: &[u8]) -> bool {
+        let arena = &self.arena;
+        let mut coming = self.items.iter_mut().skip(from);
+        let answer = coming.find(|item| arena.get(item.to.clone()) == Some(to));
+        answer.map(|item| item.for_caller = true).is_some()
+    }
+
     /// The queued messages, oldest first.
     pub fn iter(&self) -> impl Iterator<Item = OutMsg<'_>> {
         self.items.iter().map(|item| self.msg(item))
     }
 
-    /// The queued messages with what they say, oldest first.
-    pub(crate) fn iter_with_says(&self) -> impl Iterator<Item = (Says, OutMsg<'_>)> {
-        self.items.iter().map(|item| (item.says, self.msg(item)))
+    /// The queued messages with what is known of them, oldest first.
+    pub(crate) fn queued(&self) -> impl Iterator<Item = Queued<'_>> {
+        self.items.iter().map(|item| Queued {
+            says: item.says,
+            for_caller: item.for_caller,
+            msg: self.msg(item),
+        })
+    }
+
+    /// Queues a message of another outbox.
+    pub(crate) fn push_queued(&mut self, queued: &Queued<'_>) {
+        self.push_as(queued.says, queued.msg);
+        if let Some(last) = self.items.last_mut() {
+            last.for_caller = queued.for_caller;
+        }
     }
 
     fn msg(&self, item: &Item) -> OutMsg<'_> {

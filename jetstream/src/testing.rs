@@ -120,6 +120,11 @@ impl CollectHost {
         }
     }
 
+    /// How many syncs were asked for and have not run.
+    pub fn syncs_asked(&self) -> usize {
+        self.syncs.lock().len()
+    }
+
     /// Runs one sync that was asked for, if there is one.
     pub fn sync_one(&self) {
         let stream = self.syncs.lock().pop();

@@ -3,7 +3,7 @@
 
 use jetkv_jetstream::disk::RealDisk;
 use jetkv_jetstream::testing::{DiskHook, HookedDisk, START_NS, TestEngine};
-use jetkv_jetstream::{EngineConfig, Inbound, ManualClock, SyncPolicy};
+use jetkv_jetstream::{ApiRequest, EngineConfig, Inbound, ManualClock, Outbox, SyncPolicy};
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -84,6 +84,52 @@ fn without_sync_always_the_clock_decides_when_to_sync() {
     assert_eq!(switch.syncs.load(Ordering::SeqCst), before);
     engine.advance_ns(1);
     assert!(switch.syncs.load(Ordering::SeqCst) > before);
+}
+
+#[test]
+fn a_stream_that_is_deleted_while_its_sync_is_due_asks_for_no_other() {
+    let (engine, _switch, _dir) = on_switch(SyncPolicy::EveryNs(1_000_000_000));
+    engine.publish("s.a", &[], "1");
+    engine.clock.advance_ns(1_000_000_000);
+    engine.engine.tick();
+    assert_eq!(engine.host.syncs_asked(), 1);
+    let request = ApiRequest {
+        account: engine.account,
+        subject: b"$JS.API.STREAM.DELETE.S",
+        reply: b"r",
+        headers: b"",
+        payload: b"",
+        client: None,
+    };
+    let _ = engine.engine.api(&request, &mut Outbox::new());
+    engine.host.sync_one();
+    assert_eq!(engine.host.syncs_asked(), 0);
+}
+
+#[test]
+fn whoever_listens_for_advisories_gets_no_answer_of_a_request_that_was_taken_back() {
+    let (engine, switch, _dir) = on_switch(SyncPolicy::Always);
+    const AUDIT: &str = "$JS.EVENT.ADVISORY.API";
+    engine.host.listen(AUDIT, None);
+    engine.host.take();
+    let stream = engine.engine.stream(engine.account, "S").unwrap();
+    stream.publish(&Inbound { subject: b"s.a", reply: b"", headers: b"", payload: b"x" });
+    let request = ApiRequest {
+        account: engine.account,
+        subject: b"$JS.API.STREAM.INFO.S",
+        reply: b"r",
+        headers: b"",
+        payload: b"",
+        client: None,
+    };
+    let mut out = Outbox::new();
+    let _ = engine.engine.api_when_durable(&request, &mut out);
+    assert!(out.is_empty(), "answer and advisory wait for the disk");
+    switch.broken.store(true, Ordering::SeqCst);
+    stream.commit(&*engine.host);
+    engine.host.sync_all();
+    let sent: Vec<_> = engine.host.take().into_iter().map(|sent| (sent.to, sent.payload)).collect();
+    assert!(matches!(&sent[..], [(to, payload)] if to == "r" && payload.contains("10077")), "{sent:?}");
 }
 
 #[test]

@@ -6,7 +6,7 @@ use super::message::{GetRequest, load, load_last, pattern, seek};
 use super::{ApiOutcome, ApiRequest, Call, Way};
 use crate::config::metadata::serves_level;
 use crate::host::OutMsg;
-use crate::outbox::Outbox;
+use crate::outbox::{Outbox, Says};
 use crate::store::{Msg, StoreError};
 use crate::stream::{Inner, header, push_number, write_headers};
 use jetkv_go_compat::json;
@@ -103,7 +103,10 @@ fn refuse(call: &mut Call<'_>, status: &str) -> ApiOutcome {
 
 fn push_status(out: &mut Outbox, reply: &[u8], status: &str) {
     let headers = format!("NATS/1.0 {status}\r\n\r\n");
-    out.push(OutMsg { to: reply, subject: reply, reply: b"", headers: headers.as_bytes(), payload: b"" });
+    out.push_as(
+        Says::FoundStatus,
+        OutMsg { to: reply, subject: reply, reply: b"", headers: headers.as_bytes(), payload: b"" },
+    );
 }
 
 /// Understands the request, or gives the status that refuses it.
@@ -175,4 +178,5 @@ fn push_message(
         }
         headers.extend_from_slice(b"\r\n\r\n");
     });
+    out.last_says(Says::Found(msg.seq));
 }

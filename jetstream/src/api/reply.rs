@@ -5,6 +5,7 @@ use super::{ApiError, ApiOutcome, Call, ClientInfo};
 use crate::config::metadata::serves_level;
 use crate::engine::account::Account;
 use crate::host::OutMsg;
+use crate::outbox::Says;
 use crate::stream::{Stream, header};
 use jetkv_go_compat::GoTime;
 use jetkv_go_compat::json::{self, Decode};
@@ -113,7 +114,7 @@ impl Call<'_> {
     pub(crate) fn fail_with<T: Serialize>(&mut self, kind: &str, error: &ApiError, body: T) -> ApiOutcome {
         self.count(false);
         let kind = format!("{TYPE_PREFIX}{kind}");
-        self.answer(&json::to_vec(&Response { kind: &kind, error: Some(error), body }));
+        self.answer(&json::to_vec(&Response { kind: &kind, error: Some(error), body }), true);
         ApiOutcome::done()
     }
 
@@ -126,7 +127,7 @@ impl Call<'_> {
     pub(crate) fn respond<T: Serialize>(&mut self, kind: &str, body: T) -> ApiOutcome {
         self.count(true);
         let kind = format!("{TYPE_PREFIX}{kind}");
-        self.answer(&json::to_vec(&Response { kind: &kind, error: None, body }));
+        self.answer(&json::to_vec(&Response { kind: &kind, error: None, body }), false);
         ApiOutcome::done()
     }
 
@@ -143,9 +144,7 @@ impl Call<'_> {
     fn answer_quietly<T: Serialize>(&mut self, kind: &str, error: Option<&ApiError>, body: T) -> ApiOutcome {
         let kind = format!("{TYPE_PREFIX}{kind}");
         let response = json::to_vec(&Response { kind: &kind, error, body });
-        if !self.req.reply.is_empty() {
-            self.out.push_with(self.req.reply, |out| out.extend_from_slice(&response));
-        }
+        self.push_answer(&response, error.is_some());
         ApiOutcome::done()
     }
 
@@ -158,10 +157,15 @@ impl Call<'_> {
         }
     }
 
-    fn answer(&mut self, response: &[u8]) {
+    fn push_answer(&mut self, response: &[u8], refused: bool) {
         if !self.req.reply.is_empty() {
             self.out.push_with(self.req.reply, |out| out.extend_from_slice(response));
+            self.out.last_says(Says::Answer { refused });
         }
+    }
+
+    fn answer(&mut self, response: &[u8], refused: bool) {
+        self.push_answer(response, refused);
         let world = self.engine.world();
         if !world.host.has_interest(self.req.account, AUDIT_SUBJECT, None) {
             return;

@@ -4,6 +4,7 @@ use super::set::Shared;
 use super::{Consumer, Out, Position, part};
 use crate::config::AckPolicy;
 use crate::host::OutMsg;
+use crate::outbox::Says;
 use crate::store::Store;
 use crate::stream::StreamCtx;
 use jetkv_go_compat::GoDuration;
@@ -71,14 +72,6 @@ impl<'a> Control<'a> {
     }
 }
 
-/// The stream's sequence in the reply subject of a delivery; `None` where it is none.
-pub(crate) fn delivered_seq(reply: &[u8]) -> Option<u64> {
-    match reply.starts_with(b"$JS.ACK.").then(|| Control::parse_ack(reply))?? {
-        Control::Ack { acked, .. } => Some(acked.sseq),
-        _ => None,
-    }
-}
-
 /// Reads a number; what is none counts as the largest, which no delivery has.
 fn parse_number(token: &[u8]) -> u64 {
     std::str::from_utf8(token).ok().and_then(|text| text.parse().ok()).unwrap_or(u64::MAX)
@@ -135,7 +128,8 @@ impl Consumer {
         }
         let says_ack = matches!(payload, b"" | b"+ACK" | b"+OK");
         if answer && !reply.is_empty() && (acked.sseq > 0 || says_ack) {
-            out.outbox.push(OutMsg { to: reply, subject: reply, reply: b"", headers: b"", payload: b"" });
+            let taken = OutMsg { to: reply, subject: reply, reply: b"", headers: b"", payload: b"" };
+            out.outbox.push_as(Says::Status, taken);
             self.note_confirmed(shared, out.outbox);
         }
         if let Some(request) = next {

@@ -5,6 +5,7 @@ use super::{Consumer, Out, Position};
 use crate::clock::ElapsedNs;
 use crate::config::{AckPolicy, PriorityPolicy};
 use crate::host::OutMsg;
+use crate::outbox::Says;
 use crate::store::Msg;
 use std::io::Write as _;
 
@@ -76,7 +77,8 @@ impl Consumer {
         }
         let to =
             if self.is_push() { self.config.deliver_subject.as_bytes() } else { self.requests.head_reply() };
-        out.outbox.push(OutMsg { to, subject: msg.subject, reply: &scratch.reply, headers, payload });
+        let delivery = OutMsg { to, subject: msg.subject, reply: &scratch.reply, headers, payload };
+        out.outbox.push_as(Says::Delivered(msg.seq), delivery);
         let routed_len = to.len() + scratch.reply.len() + headers.len() + payload.len();
         self.sent(shared, out, msg, deliveries);
         if self.is_push() {
@@ -128,13 +130,8 @@ impl Consumer {
                 headers,
                 "NATS/1.0 409 Batch Completed\r\nNats-Pending-Messages: {msgs}\r\nNats-Pending-Bytes: {bytes}\r\n\r\n"
             );
-            out.outbox.push(OutMsg {
-                to: &reply,
-                subject: &reply,
-                reply: b"",
-                headers: &headers,
-                payload: b"",
-            });
+            let (to, headers) = (&reply, &headers);
+            out.outbox.push_as(Says::Status, OutMsg { to, subject: to, reply: b"", headers, payload: b"" });
         }
     }
 

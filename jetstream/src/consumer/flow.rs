@@ -5,6 +5,7 @@ use super::{Consumer, Out};
 use crate::clock::{ElapsedNs, Now};
 use crate::config::{AckPolicy, ReplayPolicy};
 use crate::host::OutMsg;
+use crate::outbox::Says;
 use crate::stream::StreamCtx;
 use rand::Rng as _;
 
@@ -86,7 +87,10 @@ impl Consumer {
             flow.asked.push(shared.rng.sample(rand::distr::Alphanumeric));
         }
         let to = self.config.deliver_subject.as_bytes();
-        out.outbox.push(OutMsg { to, subject: to, reply: &flow.asked, headers: REQUEST, payload: b"" });
+        out.outbox.push_as(
+            Says::Status,
+            OutMsg { to, subject: to, reply: &flow.asked, headers: REQUEST, payload: b"" },
+        );
     }
 
     /// The receiver answered on `subject`.

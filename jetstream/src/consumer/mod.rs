@@ -27,7 +27,6 @@ mod timers;
 mod took_back;
 mod trie;
 
-pub(crate) use ack::delivered_seq;
 pub use info::{ConsumerInfo, PriorityGroupState, SequenceInfo};
 pub use persist::ConsumerStore;
 pub use purge::PurgeNotice;

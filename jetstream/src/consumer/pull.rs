@@ -6,6 +6,7 @@ use super::{Consumer, Out};
 use crate::clock::{ElapsedNs, Now, WallNs};
 use crate::config::PriorityPolicy;
 use crate::host::OutMsg;
+use crate::outbox::Says;
 use crate::stream::StreamCtx;
 use hashbrown::HashMap;
 use jetkv_go_compat::GoDuration;
@@ -133,7 +134,7 @@ impl Request {
 }
 
 fn send_status(out: &mut Out<'_>, to: &[u8], headers: &[u8]) {
-    out.outbox.push(OutMsg { to, subject: to, reply: b"", headers, payload: b"" });
+    out.outbox.push_as(Says::Status, OutMsg { to, subject: to, reply: b"", headers, payload: b"" });
 }
 
 /// Pull requests in the order in which they are served.

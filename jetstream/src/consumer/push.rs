@@ -6,6 +6,7 @@ use super::{Consumer, Out};
 use crate::clock::{ElapsedNs, Now};
 use crate::config::AckPolicy;
 use crate::host::OutMsg;
+use crate::outbox::Says;
 use crate::stream::StreamCtx;
 use rand::Rng as _;
 use std::io::Write as _;
@@ -114,7 +115,8 @@ impl Consumer {
             headers.extend_from_slice(b"\r\n");
         }
         headers.extend_from_slice(b"\r\n");
-        out.outbox.push(OutMsg { to, subject: to, reply: b"", headers: &headers, payload: b"" });
+        out.outbox
+            .push_as(Says::Status, OutMsg { to, subject: to, reply: b"", headers: &headers, payload: b"" });
     }
 
     /// The heartbeat fell due; a delivery since then puts it off.

@@ -1,9 +1,8 @@
 //! Answers to requests that met what is not durable yet.
 
 use crate::api::catalogue::STREAM_STORE_FAILED;
-use crate::host::OutMsg;
 use crate::outbox::{Outbox, Says};
-use crate::stream::{Inner, Stream, header};
+use crate::stream::{Inner, Stream};
 
 impl Stream {
     /// How often the stream had to take back what it could not keep.
@@ -23,9 +22,8 @@ impl Stream {
             return false;
         }
         inner.touch();
-        for msg in out.iter() {
-            inner.outbox.push(msg);
-            inner.outbox.last_says(Says::Answer { json: is_json(&msg) });
+        for queued in out.queued() {
+            inner.outbox.push_queued(&queued);
         }
         out.clear();
         true
@@ -43,22 +41,19 @@ pub(crate) enum Asked {
     Other,
 }
 
-fn is_json(msg: &OutMsg<'_>) -> bool {
-    msg.payload.first() == Some(&b'{') && msg.headers.is_empty()
-}
-
 impl Inner {
     /// Replaces answers that rest on what was taken back. That a change was refused is as true as before; whoever was
     /// to get a message gets no answer, and asks again.
     fn withdraw(&self, out: &mut Outbox, asked: Asked) {
         let mut told = Outbox::new();
         let error = STREAM_STORE_FAILED.because("what was not kept is taken back");
-        for msg in out.iter().filter(is_json) {
-            let is_error = memchr::memmem::find(msg.payload, br#""error":{"code":"#).is_some();
-            if is_error && asked == Asked::Change {
-                told.push(msg);
-            } else if !msg.to.starts_with(b"$") {
-                told.push_with(msg.to, |out| self.acks.write_error(&error, out));
+        for queued in out.queued() {
+            match queued.says {
+                Says::Answer { refused: true } if asked == Asked::Change => told.push_queued(&queued),
+                Says::Answer { .. } => {
+                    told.push_with(queued.msg.to, |out| self.acks.write_error(&error, out))
+                }
+                _ => {}
             }
         }
         *out = told;
@@ -66,11 +61,8 @@ impl Inner {
 
     /// Whether `out` is one message that is durable, and would be the newest of its subject without all that is not.
     fn is_of_the_durable(&self, out: &Outbox) -> bool {
-        let mut answers = out.iter();
+        let mut answers = out.queued();
         let (Some(answer), None) = (answers.next(), answers.next()) else { return false };
-        let seq = header(answer.headers, b"Nats-Sequence")
-            .and_then(|seq| std::str::from_utf8(seq).ok())
-            .and_then(|seq| seq.parse::<u64>().ok());
-        seq.is_some_and(|seq| self.commit.was_newest(seq))
+        matches!(answer.says, Says::Found(seq) if self.commit.was_newest(seq))
     }
 }

@@ -12,9 +12,6 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::Waker;
 
-/// What the reply subjects of callers that wait begin with. Subjects from the network hold no blanks.
-const ANSWER_TO: &str = "in process #";
-
 /// A reader asks so often for a sync of what it meets before it holds the stream up while it syncs itself: others may
 /// write without end.
 const SHARED_SYNCS_MAX: usize = 2;
@@ -28,19 +25,15 @@ pub(in crate::stream) struct Answers {
 }
 
 impl Answers {
-    /// A reply subject that nobody else has.
+    /// A reply subject that nobody else has: subjects from the network hold no blanks.
     fn subject(&self) -> Vec<u8> {
-        format!("{ANSWER_TO}{}", self.last.fetch_add(1, Ordering::Relaxed)).into_bytes()
+        format!("in process #{}", self.last.fetch_add(1, Ordering::Relaxed)).into_bytes()
     }
 
-    /// Takes a message that leaves, if it is for a caller that waits.
-    pub(in crate::stream) fn take_in(&self, msg: &OutMsg<'_>) -> bool {
-        let ours = msg.to.starts_with(ANSWER_TO.as_bytes());
-        if ours {
-            self.come.lock().insert(msg.to.to_vec(), msg.payload.to_vec());
-            self.changed.notify_all();
-        }
-        ours
+    /// Takes a message that leaves for a caller that waits.
+    pub(super) fn take_in(&self, msg: &OutMsg<'_>) {
+        self.come.lock().insert(msg.to.to_vec(), msg.payload.to_vec());
+        self.changed.notify_all();
     }
 
     /// Waits for the answer on a subject, which is on its way.
@@ -96,10 +89,10 @@ impl Stream {
         let reply = self.answers.subject();
         let before = inner.outbox.len();
         inner.publish(&Inbound { reply: &reply, ..*msg });
+        // A stream may be configured not to answer.
+        let answers = inner.outbox.keep_for_caller(before, &reply);
         inner.follow_up();
         inner.arm();
-        // A stream may be configured not to answer.
-        let answers = inner.outbox.iter().skip(before).any(|queued| queued.to == reply);
         if !answers {
             drop(inner);
             self.sync_with_others(host);

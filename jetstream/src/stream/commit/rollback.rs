@@ -2,9 +2,8 @@
 //! said of it.
 
 use crate::api::ApiError;
-use crate::consumer::delivered_seq;
 use crate::host::OutMsg;
-use crate::outbox::{Outbox, Says};
+use crate::outbox::{Outbox, Queued, Says};
 use crate::store::{Lost, StoreError};
 use crate::stream::Inner;
 use crate::stream::headers::{Ttl, header, parse_ttl};
@@ -72,33 +71,24 @@ impl Inner {
 /// `from`, and what does not speak of that. Promises that a message was stored become the error.
 fn after_rollback(acks: &Acks, outbox: &Outbox, from: usize, kept_seq: u64, error: &ApiError) -> Outbox {
     let mut kept = Outbox::new();
-    for (at, (says, msg)) in outbox.iter_with_says().enumerate() {
+    for (at, queued) in outbox.queued().enumerate() {
         let stays = at < from
-            || match says {
-                Says::Stored(seq) | Says::Republished(seq) => seq <= kept_seq,
-                Says::Refused | Says::Confirmed => true,
-                Says::Answer { .. } => false,
-                Says::Anything => stays_true(&msg, kept_seq),
+            || match queued.says {
+                Says::Stored(seq) | Says::Republished(seq) | Says::Delivered(seq) => seq <= kept_seq,
+                Says::Refused | Says::Status | Says::Confirmed => true,
+                Says::Answer { .. } | Says::Found(_) | Says::FoundStatus | Says::Anything => false,
             };
         if stays {
-            kept.push(msg);
-            kept.last_says(says);
-        } else if matches!(says, Says::Stored(_) | Says::Answer { json: true }) {
-            kept.push_with(msg.to, |out| acks.write_error(error, out));
-            kept.last_says(Says::Refused);
+            kept.push_queued(&queued);
+        } else if matches!(queued.says, Says::Stored(_) | Says::Answer { .. }) {
+            let mut payload = Vec::new();
+            acks.write_error(error, &mut payload);
+            let to = queued.msg.to;
+            let msg = OutMsg { to, subject: to, reply: b"", headers: b"", payload: &payload };
+            kept.push_queued(&Queued { says: Says::Refused, msg, ..queued });
         }
     }
     kept
-}
-
-/// Whether a message that is no answer to a publish is as true without what was stored after `kept_seq`: deliveries
-/// of what was kept, statuses, and confirmed acknowledgements are; messages that are passed on are not.
-fn stays_true(msg: &OutMsg<'_>, kept_seq: u64) -> bool {
-    if let Some(seq) = delivered_seq(msg.reply) {
-        return seq <= kept_seq;
-    }
-    let is_status = msg.headers.starts_with(b"NATS/1.0 ");
-    is_status || (msg.headers.is_empty() && msg.payload.is_empty())
 }
 
 #[cfg(test)]
@@ -107,39 +97,46 @@ mod tests {
     use crate::api::catalogue::STREAM_WRONG_LAST_SEQUENCE;
 
     #[test]
-    fn a_loss_turns_promises_into_errors_and_drops_what_speaks_of_it() {
+    fn promises_become_errors_and_what_speaks_of_the_lost_is_dropped() {
         let (acks, mut outbox) = (Acks::new("A", ""), Outbox::new());
-        let delivery = |outbox: &mut Outbox, reply: &[u8]| {
-            outbox.push(OutMsg { to: b"inbox", subject: b"s", reply, headers: b"", payload: b"x" });
+        let push = |outbox: &mut Outbox, to: &[u8], says| {
+            outbox.push_as(says, OutMsg { to, subject: to, reply: b"", headers: b"", payload: b"x" });
         };
-        outbox.push_with(b"before", |out| out.push(b'x'));
+        push(&mut outbox, b"before", Says::Anything);
         acks.stored(&mut outbox, b"kept", 6, false);
         acks.stored(&mut outbox, b"lost", 7, false);
-        delivery(&mut outbox, b"$JS.ACK.A.C.1.6.1.1700000000.0");
-        delivery(&mut outbox, b"$JS.ACK.A.C.1.7.2.1700000000.0");
         for seq in [6, 7] {
-            outbox.push_with(b"republished", |out| out.push(b'y'));
-            outbox.last_says(Says::Republished(seq));
+            push(&mut outbox, b"delivered", Says::Delivered(seq));
+            push(&mut outbox, b"republished", Says::Republished(seq));
         }
-        outbox.push(OutMsg {
-            to: b"confirmed",
-            subject: b"confirmed",
-            reply: b"",
-            headers: b"",
-            payload: b"",
-        });
-        outbox.push_with(b"get", |out| out.push(b'z'));
-        outbox.last_says(Says::Answer { json: false });
+        push(&mut outbox, b"status", Says::Status);
+        push(&mut outbox, b"confirmed", Says::Confirmed);
+        push(&mut outbox, b"found", Says::Found(6));
+        push(&mut outbox, b"not found", Says::FoundStatus);
+        push(&mut outbox, b"advisory", Says::Anything);
+        push(&mut outbox, b"request", Says::Answer { refused: false });
         let kept = after_rollback(&acks, &outbox, 1, 6, &STREAM_WRONG_LAST_SEQUENCE.with("seq", 4));
         let to: Vec<_> = kept.iter().map(|msg| (msg.to, msg.payload.starts_with(b"{\"error"))).collect();
-        let wanted: [(&[u8], bool); 6] = [
+        let wanted: [(&[u8], bool); 8] = [
             (b"before", false),
             (b"kept", false),
             (b"lost", true),
-            (b"inbox", false),
+            (b"delivered", false),
             (b"republished", false),
+            (b"status", false),
             (b"confirmed", false),
+            (b"request", true),
         ];
         assert_eq!(to, wanted);
+    }
+
+    #[test]
+    fn who_waits_inside_the_process_gets_the_error_too() {
+        let (acks, mut outbox) = (Acks::new("A", ""), Outbox::new());
+        acks.stored(&mut outbox, b"caller", 7, false);
+        assert!(outbox.keep_for_caller(0, b"caller") && !outbox.keep_for_caller(0, b"other"));
+        let kept = after_rollback(&acks, &outbox, 0, 6, &STREAM_WRONG_LAST_SEQUENCE.with("seq", 4));
+        assert!(kept.queued().all(|queued| queued.for_caller && queued.says == Says::Refused));
+        assert_eq!(kept.len(), 1);
     }
 }

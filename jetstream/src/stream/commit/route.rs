@@ -1,8 +1,8 @@
 //! How what is queued leaves, in order, without the stream's lock.
 
 use super::Answers;
-use crate::host::{AccountId, Delivery, Host, OutMsg};
-use crate::outbox::Outbox;
+use crate::host::{AccountId, Delivery, Host};
+use crate::outbox::{Outbox, Queued, Says};
 use crate::stream::{Inner, Stream};
 use parking_lot::MutexGuard;
 
@@ -76,21 +76,23 @@ impl Stream {
 impl Gate {
     fn route(&mut self, account: AccountId, host: &dyn Host, answers: &Answers) -> Undelivered {
         let Undelivered { missed, full } = &mut self.undelivered;
-        for msg in self.outbox.iter() {
-            if answers.take_in(&msg) {
+        for Queued { says, for_caller, msg } in self.outbox.queued() {
+            if for_caller {
+                answers.take_in(&msg);
                 continue;
             }
-            match host.deliver(account, msg) {
+            let delivery = host.deliver(account, msg);
+            if !matches!(says, Says::Delivered(_)) {
+                continue;
+            }
+            match delivery {
                 Delivery::Sent => {}
-                Delivery::NoInterest if is_consumer_delivery(&msg) => {
-                    missed.push((msg.to.to_vec(), msg.reply.to_vec()));
-                }
-                Delivery::Pressured if is_consumer_delivery(&msg) => {
+                Delivery::NoInterest => missed.push((msg.to.to_vec(), msg.reply.to_vec())),
+                Delivery::Pressured => {
                     if full.last().is_none_or(|last| last != msg.to) {
                         full.push(msg.to.to_vec());
                     }
                 }
-                Delivery::NoInterest | Delivery::Pressured => {}
             }
         }
         self.outbox.clear();
@@ -102,8 +104,4 @@ impl Undelivered {
     fn is_empty(&self) -> bool {
         self.missed.is_empty() && self.full.is_empty()
     }
-}
-
-fn is_consumer_delivery(msg: &OutMsg<'_>) -> bool {
-    msg.reply.starts_with(b"$JS.ACK.")
 }

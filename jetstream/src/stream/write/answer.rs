@@ -49,6 +49,7 @@ impl Acks {
         let mut payload = Vec::new();
         self.write_error(error, &mut payload);
         outbox.push_with_headers(reply, &payload, |out| out.extend_from_slice(headers));
+        outbox.last_says(Says::Refused);
     }
 
     pub(in crate::stream) fn write_error(&self, error: &ApiError, out: &mut Vec<u8>) {
