@@ -1,4 +1,5 @@
-//! What imitates Go, once: the JSON, the durations, the quoting and the times that clients of nats-server read and match,
+//! What imitates Go, once: the JSON, the durations, the quoting, the times and the words for errors of the
+//! operating system that clients of nats-server read and match,
 //! and the versions that JetKV stands in for.
 //!
 //! Everything here is text in a form that Go's standard library or nats-server v2.15.2 fixed. Nothing here knows of messages,
@@ -8,10 +9,12 @@
 pub mod base62;
 mod duration;
 pub mod json;
+mod os_error;
 mod quote;
 mod time;
 pub mod version;
 
 pub use duration::GoDuration;
+pub use os_error::os_text;
 pub use quote::{push_quoted, quoted, quoted_byte};
 pub use time::{GoTime, write_time};

@@ -108,7 +108,7 @@ pub enum EngineError {
     #[error("JetStream not enabled for account")]
     NotEnabled,
     /// The host could not start a thread that the engine is to run on.
-    #[error("cannot start a thread: {0}")]
+    #[error("cannot start a thread: {}", jetkv_go_compat::os_text(.0))]
     Thread(#[source] std::io::Error),
     /// Accounts may not be promised more than the server has.
     #[error("Error enabling jetstream on configured accounts: {0}")]

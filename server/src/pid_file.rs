@@ -5,7 +5,7 @@ use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
-use crate::options::os_text;
+use jetkv_go_compat::os_text;
 
 /// Nobody but the user that the server runs as reads a new file.
 const MODE: u32 = 0o600;

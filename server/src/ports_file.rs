@@ -8,7 +8,8 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 
 use crate::interfaces::reachable;
-use crate::options::{Unserved, os_text};
+use crate::options::Unserved;
+use jetkv_go_compat::os_text;
 
 /// The addresses that a server listens on, as URLs.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]

@@ -298,7 +298,7 @@ fn take_up(
                     | ErrorKind::InvalidData
             ) =>
         {
-            return Ok(Err(format!("{what}: {source}")));
+            return Ok(Err(format!("{what}: {}", jetkv_go_compat::os_text(&source))));
         }
         Err(error @ StoreError::Io { .. }) => return Err(error),
         Err(error) => return Ok(Err(error.to_string())),

@@ -134,7 +134,7 @@ pub struct Lost {
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// The disk refused.
-    #[error("{what}: {source}")]
+    #[error("{what}: {}", jetkv_go_compat::os_text(source))]
     Io {
         /// The operation and file.
         what: String,

@@ -96,6 +96,7 @@ impl ClockSteps {
     fn watch() -> Option<Self> {
         let watched = Self::try_watch();
         if let Err(error) = &watched {
+            let error = jetkv_go_compat::os_text(error);
             tracing::warn!("Steps of the wall clock go unnoticed: {error}");
         }
         watched.ok()

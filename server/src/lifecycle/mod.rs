@@ -22,13 +22,14 @@ use crate::failure;
 use crate::interfaces;
 use crate::monitor;
 use crate::net::{self, BindError, CloseReason};
-use crate::options::{Change, Options, ReloadError, Unserved, UnservedListener, os_text};
+use crate::options::{Change, Options, ReloadError, Unserved, UnservedListener};
 use crate::pid_file;
 use crate::ports_file::PortsFile;
 use crate::signals::Controlled;
 use crate::snapshot::MonitorSource;
 use crate::state::{Phase, Shared};
 use crate::unserved::{self, Opened};
+use jetkv_go_compat::os_text;
 pub(crate) use lame_duck::announce as announce_lame_duck;
 use threads::Threads;
 
@@ -109,7 +110,7 @@ pub enum StartError {
     #[error("Can't start JetStream: {0}")]
     JetStream(#[from] EngineError),
     /// A thread cannot be started.
-    #[error("cannot start a thread: {0}")]
+    #[error("cannot start a thread: {}", os_text(.0))]
     Thread(#[source] io::Error),
     /// The pid file cannot be written.
     #[error("Could not write pidfile: {0}")]

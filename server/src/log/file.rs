@@ -11,7 +11,7 @@ use jiff::tz::TimeZone;
 
 use super::line::{Label, Layout};
 use super::writer::line;
-use crate::options::os_text;
+use jetkv_go_compat::os_text;
 use jetkv_go_compat::quoted;
 
 /// The log may hold what users sent: others may not read it.

@@ -55,7 +55,7 @@ macro_rules! fatal {
 #[derive(Debug, thiserror::Error)]
 pub enum LogError {
     /// The log file cannot be opened.
-    #[error("error opening file: open {}: {}", path.display(), crate::options::os_text(error))]
+    #[error("error opening file: open {}: {}", path.display(), jetkv_go_compat::os_text(error))]
     Open {
         /// The file.
         path: PathBuf,
@@ -69,7 +69,7 @@ pub enum LogError {
     #[error("error connecting to syslog: {}", jetkv_go_compat::quoted(.0))]
     Syslog(String),
     /// The writing thread cannot be started.
-    #[error("error starting the log thread: {0}")]
+    #[error("error starting the log thread: {}", jetkv_go_compat::os_text(.0))]
     Thread(io::Error),
     /// Something else in this process already receives what is logged.
     #[error("a log is already set up in this process")]

@@ -10,7 +10,8 @@ use super::file::LogFile;
 use super::line::{Label, Layout};
 use super::queue::{Batch, Entry, Line, Queue};
 use super::syslog::{Address, Syslog};
-use crate::options::{LogOptions, os_text};
+use crate::options::LogOptions;
+use jetkv_go_compat::os_text;
 
 /// Where lines go, and in which layout.
 #[derive(Debug)]

@@ -262,6 +262,7 @@ impl Connection {
                     self.after_read(slow).await;
                 }
                 Event::ReadError(error) => {
+                    let error = jetkv_go_compat::os_text(&error);
                     tracing::debug!("{} - read error: {error}", self.client.label());
                     return CloseReason::ReadError;
                 }

@@ -9,8 +9,8 @@ use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::runtime::Handle;
 
 use super::connection;
-use crate::options::os_text;
 use crate::state::Shared;
+use jetkv_go_compat::os_text;
 
 /// Connections that may wait to be accepted.
 const BACKLOG: u32 = 4096;

@@ -412,7 +412,7 @@ impl State {
             }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => self.chunk = chunk,
             Err(error) => {
-                tracing::debug!("Error flushing: {error}");
+                tracing::debug!("Error flushing: {}", jetkv_go_compat::os_text(&error));
                 self.pending = 0;
                 self.socket = None;
                 self.close(CloseReason::WriteError);

@@ -7,7 +7,7 @@ use super::listener_model::{Unserved, UnservedListener};
 use super::model::Options;
 use super::signal_request::SignalRequest;
 use super::usage;
-use super::validate::{self, Purpose};
+use super::validate::{self, Purpose, host_and_port};
 use jetkv_go_compat::quoted;
 use jetkv_go_compat::version::SERVER_VERSION;
 
@@ -117,6 +117,11 @@ impl Command {
                 if !line.warnings.is_empty() {
                     return Self::failure(&line.warnings);
                 }
+                if let Some(address) = &line.options.client_advertise
+                    && let Err(reason) = host_and_port(address, line.options.port)
+                {
+                    return Self::failure(&format!("invalid client_advertise {}: {reason}", quoted(address)));
+                }
                 Self::Print(Message {
                     stdout: String::new(),
                     stderr: format!(
@@ -127,31 +132,18 @@ impl Command {
                     exit_code: 0,
                 })
             }
-            // Contradictions between options are not looked for when only the file is checked.
-            Err(OptionsError::Invalid(_)) if check_only => Self::checked(config_file.as_deref()),
             Ok(line) => Self::Run(Box::new(line)),
             Err(error) => Self::failure(&error.to_string()),
         }
     }
 
-    fn checked(file: Option<&str>) -> Self {
-        let file = file.unwrap_or_default();
-        let mut draft = Draft::default();
-        match draft.read_file(file) {
-            Ok(_) => Self::Print(Message {
-                stdout: String::new(),
-                stderr: format!(
-                    "{PROGRAM}: configuration file {file} is valid ({})\n",
-                    draft.options.config_digest.as_deref().unwrap_or_default(),
-                ),
-                exit_code: 0,
-            }),
-            Err(error) => Self::failure(&error.to_string()),
-        }
-    }
-
     fn version() -> Self {
-        Self::out(&format!("{PROGRAM}: v{SERVER_VERSION}\n"))
+        Self::Print(Message {
+            stdout: format!("{PROGRAM}: v{SERVER_VERSION}\n"),
+            // Tools take all of standard output for the version that they know.
+            stderr: concat!("jetkv: v", env!("CARGO_PKG_VERSION"), "\n").to_owned(),
+            exit_code: 0,
+        })
     }
 
     fn out(text: &str) -> Self {

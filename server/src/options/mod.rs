@@ -22,7 +22,6 @@ pub use auth_model::{
 pub use command_line::{Command, CommandLine, Message, OptionsError};
 pub use config::{ConfigError, Report};
 pub use grammar::ParseError;
-pub(crate) use grammar::os_text;
 pub use jetstream_model::{JetStreamLimits, JetStreamOptions};
 pub use listener_model::{Unserved, UnservedListener};
 pub use model::{LimitOptions, LogOptions, MonitorOptions, Options, Origin, WriteTimeout};

@@ -5,7 +5,7 @@ use std::process;
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use super::grammar::os_text;
+use jetkv_go_compat::os_text;
 use jetkv_go_compat::quoted;
 
 /// Names that running servers are looked for under.

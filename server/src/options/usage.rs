@@ -6,6 +6,10 @@ Usage: nats-server [options]
 
 JetKV takes the flags of nats-server v2.15.2. One dash is as good as two; `-x value` is `-x=value`.
 
+Example: a server on any free port, with JetStream and its data in ./data, and monitoring pages on port 8222
+
+    jetkv -a 127.0.0.1 -p -1 -m 8222 -js -sd ./data
+
 Server:
     -a, --addr, --net <host>          Address for clients (default 0.0.0.0)
     -p, --port <port>                 Port for clients (default 4222; -1 takes any free one)
@@ -15,7 +19,7 @@ Server:
         --ports_file_dir <dir>        Write the ports in use to <dir>/nats-server_<pid>.ports
         --client_advertise <address>  Address that clients are told to use instead of the bound one
     -c, --config <file>               Read this configuration file; flags win over it
-    -t                                Check the configuration file and exit
+    -t                                Check the configuration (file and flags) and exit
     -sl, --signal <signal>[=<pid>]    Signal a running server: stop, quit, term, reload, reopen, ldm;
                                       <pid> is a process id or a file that holds one
 
@@ -49,6 +53,6 @@ Not supported by JetKV yet; giving one ends the program with an error:
 
 Help:
     -h, --help                        Show this text
-    -v, --version                     Show the version of nats-server that JetKV stands in for
+    -v, --version                     Show the version of nats-server that JetKV stands in for, and JetKV's own
 
 ";

@@ -13,6 +13,7 @@ use super::read::{Content, content};
 use super::record::{CHECKSUM_LEN, Kind, put_marker};
 use super::scan::{Found, Scan};
 use crate::store::StoreError;
+use jetkv_go_compat::os_text;
 use std::io;
 
 /// So many bytes removed are reason enough to sync and clean up at once.
@@ -68,7 +69,12 @@ impl FileStore {
         for path in self.old_files.drain(..) {
             match self.files.disk.remove_file(&path) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                    tracing::warn!(stream = self.files.name, "could not remove {}: {error}", path.display());
+                    tracing::warn!(
+                        stream = self.files.name,
+                        "could not remove {}: {}",
+                        path.display(),
+                        os_text(&error)
+                    );
                 }
                 _ => self.durability.dir_unsynced = true,
             }

@@ -137,7 +137,11 @@ impl FileStore {
             bytes.truncate(got);
         }
         if let Err(error) = self.files.quarantine(index, offset, Some(seq), &bytes) {
-            tracing::error!(stream = self.files.name, "could not keep damaged bytes: {error}");
+            tracing::error!(
+                stream = self.files.name,
+                "could not keep damaged bytes: {}",
+                jetkv_go_compat::os_text(&error)
+            );
         }
         block.forget(seq);
         // Nothing of it may be dropped by a rewrite that would have to read it.

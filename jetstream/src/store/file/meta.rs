@@ -9,6 +9,7 @@ use super::files::io_error;
 use super::record::ChecksumKey;
 use crate::disk::Disk;
 use crate::store::StoreError;
+use jetkv_go_compat::os_text;
 use std::fmt::Write as _;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -139,7 +140,7 @@ impl MetaFiles<'_> {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {
                     return format!("{} is missing", path.display());
                 }
-                Err(error) => return format!("{}: {error}", path.display()),
+                Err(error) => return format!("{}: {}", path.display(), os_text(&error)),
                 Ok(content) if content.is_empty() => return format!("{} is empty", path.display()),
                 Ok(_) => {}
             }

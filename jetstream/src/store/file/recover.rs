@@ -22,6 +22,7 @@ use crate::disk::DirEntry;
 use crate::store::index::SubjectIndex;
 use crate::store::{StoreError, StoreState};
 use crate::ttl::parse_ttl;
+use jetkv_go_compat::os_text;
 use jetkv_protocol::Headers;
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -332,7 +333,7 @@ impl Recovery {
         let bytes = content.get(damage.range.clone()).unwrap_or_default();
         let told = taken.damages <= DAMAGES_TOLD_MAX || is_end;
         if told && let Err(error) = self.files.quarantine(block.index, offset, damage.claimed_seq, bytes) {
-            tracing::error!(stream = self.files.name, "could not keep damaged bytes: {error}");
+            tracing::error!(stream = self.files.name, "could not keep damaged bytes: {}", os_text(&error));
             // What could not be copied must stay where it is; a new block takes what comes.
             self.cut = None;
         }
@@ -446,7 +447,12 @@ impl FileStore {
         for path in unfinished {
             // The file that it was to replace is there.
             if let Err(error) = self.files.disk.remove_file(path) {
-                tracing::warn!(stream = self.files.name, "could not remove {}: {error}", path.display());
+                tracing::warn!(
+                    stream = self.files.name,
+                    "could not remove {}: {}",
+                    path.display(),
+                    os_text(&error)
+                );
             }
         }
         if let (Some(len), Some(last)) = (cut, self.blocks.last()) {
@@ -507,7 +513,12 @@ fn block_sizes(files: &StreamFiles, entries: &[DirEntry]) -> BTreeMap<u32, u64> 
         if !entry.is_dir {
             sizes.insert(index, entry.size_bytes);
         } else if let Err(error) = files.put_aside(index) {
-            tracing::error!(stream = files.name, block = index, "could not put it aside: {error}");
+            tracing::error!(
+                stream = files.name,
+                block = index,
+                "could not put it aside: {}",
+                os_text(&error)
+            );
         }
     }
     sizes

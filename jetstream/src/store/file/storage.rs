@@ -12,6 +12,7 @@ use super::{FileOptions, FileStore};
 use crate::disk::{Claim, Disk};
 use crate::store::{ConsumerState, StoreError};
 use hashbrown::HashSet;
+use jetkv_go_compat::os_text;
 use parking_lot::Mutex;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -80,6 +81,15 @@ impl Rubbish {
     }
 }
 
+/// The outermost directory on the way to one that is not there, which is the one that cannot be made.
+fn first_missing<'a>(disk: &dyn Disk, path: &'a Path) -> &'a Path {
+    let is_there = |path: &Path| match path.parent() {
+        Some(parent) => disk.list(parent).is_ok_and(|known| known.iter().any(|entry| entry.path == path)),
+        None => true,
+    };
+    path.ancestors().find(|path| path.parent().is_none_or(is_there)).unwrap_or(path)
+}
+
 impl Storage {
     /// Opens `<store_dir>/jetstream`; creates it where it does not exist. With `sync`, the states of consumers are made
     /// durable as they are written; metadata always is.
@@ -93,14 +103,16 @@ impl Storage {
                 StoreError::Directory("storage directory is not a directory".to_owned())
             }
             _ => StoreError::Directory(format!(
-                "could not create storage directory - mkdir {}: {error}",
-                root.display()
+                "could not create storage directory - mkdir {}: {}",
+                first_missing(disk.as_ref(), &root).display(),
+                os_text(&error)
             )),
         })?;
         let probe = root.join(format!("_test_{}", std::process::id()));
         let probed = disk.open(&probe, true).and_then(|_| disk.remove_file(&probe));
-        probed
-            .map_err(|error| StoreError::Directory(format!("storage directory is not writable - {error}")))?;
+        probed.map_err(|error| {
+            StoreError::Directory(format!("storage directory is not writable - {}", os_text(&error)))
+        })?;
         let claim = disk.claim(&root);
         if matches!(claim, Claim::Taken) {
             tracing::warn!(

@@ -10,6 +10,7 @@ use super::{Durability, FileStore};
 use crate::disk::{DiskFile, is_exhausted};
 use crate::store::index::SubjectEntry;
 use crate::store::{Msg, StoreError};
+use jetkv_go_compat::os_text;
 use std::io;
 
 /// A larger gap in the sequences begins a new block: nats-server notes every sequence of a gap within a block.
@@ -161,7 +162,12 @@ impl FileStore {
         for path in self.outdated.drain(..) {
             match self.files.disk.remove_file(&path) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                    tracing::warn!(stream = self.files.name, "could not remove {}: {error}", path.display());
+                    tracing::warn!(
+                        stream = self.files.name,
+                        "could not remove {}: {}",
+                        path.display(),
+                        os_text(&error)
+                    );
                 }
                 _ => self.durability.dir_unsynced = true,
             }
@@ -275,10 +281,7 @@ impl FileStore {
     }
 
     pub(super) fn poison(&mut self, error: StoreError) -> StoreError {
-        let reason = match &error {
-            StoreError::Io { what, source } => format!("{what}: {source}"),
-            other => other.to_string(),
-        };
+        let reason = error.to_string();
         if self.durability.poison.is_none() {
             tracing::error!(stream = self.files.name, "store is read-only: {reason}");
         }

@@ -13,11 +13,13 @@ pub(crate) use value::{Location, Map, Node, Value};
 use std::fmt;
 use std::io;
 
+use jetkv_go_compat::os_text;
+
 /// Why a configuration text has no meaning. The texts are nats-server's.
 #[derive(Debug, thiserror::Error)]
 pub enum ParseError {
     /// The file cannot be read.
-    #[error("open {path}: {}", os_text(.error))]
+    #[error("{} {path}: {}", attempted(.error), os_text(.error))]
     Open {
         /// The file's name.
         path: String,
@@ -141,15 +143,9 @@ pub(crate) fn parse_text(text: &str) -> Result<Map, ParseError> {
     build::text(text)
 }
 
-/// An I/O error in the words of the operating system alone, first letter small: `no such file or directory`.
-pub(crate) fn os_text(error: &io::Error) -> String {
-    let text = error.to_string();
-    let text = text.split(" (os error").next().unwrap_or_default();
-    let mut chars = text.chars();
-    match chars.next() {
-        Some(first) => first.to_ascii_lowercase().to_string() + chars.as_str(),
-        None => String::new(),
-    }
+/// A directory can be opened, but not read.
+fn attempted(error: &io::Error) -> &'static str {
+    if error.kind() == io::ErrorKind::IsADirectory { "read" } else { "open" }
 }
 
 #[cfg(test)]
