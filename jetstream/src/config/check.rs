@@ -236,6 +236,8 @@ fn refuse_unserved(config: &StreamConfig) -> Result<(), ApiError> {
         (config.allow_batched, "allow_batched"),
     ] {
         if wanted {
+            // Whoever asked may not show the answer to anybody.
+            tracing::warn!(stream = config.name, "refused: {name} is not supported by JetKV yet");
             return Err(invalid(format_args!("{name} is not supported by this server")));
         }
     }
