@@ -9,6 +9,7 @@ mod usage;
 pub use details::StreamDetail;
 pub use usage::AccountUsage;
 
+use crate::api::warnings::Warnings;
 use crate::api::{self, ApiError, ApiOutcome, ApiRequest, Way};
 use crate::clock::{Clock, Deadlines};
 use crate::disk::Disk;
@@ -148,6 +149,7 @@ impl Engine {
             timers: Timers::default(),
             usage: Usage::default(),
             reserved: Usage::default(),
+            warnings: Warnings::default(),
         };
         Ok(Arc::new(Self { world: Arc::new(world), storage, accounts: RwLock::default() }))
     }
@@ -247,6 +249,17 @@ impl Engine {
     /// answer that says so.
     pub fn api(&self, req: &ApiRequest<'_>, out: &mut Outbox) -> ApiOutcome {
         api::serve(self, req, out, Way::Whole)
+    }
+
+    /// Serves a request on `$JS.API.ACCOUNT.PURGE.<account>`, which the host lets nobody make but the system account.
+    /// `purged` is the number of the account that is named, where there is one.
+    pub fn purge_account(
+        &self,
+        req: &ApiRequest<'_>,
+        purged: Option<AccountId>,
+        out: &mut Outbox,
+    ) -> ApiOutcome {
+        api::purge_account(self, req, purged, out)
     }
 
     /// As [`Engine::api`], where what is said has to be durable (`SyncPolicy::Always`): answers to a request that met

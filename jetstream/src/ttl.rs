@@ -43,9 +43,11 @@ pub(crate) fn parse_ttl(value: &[u8]) -> Option<Ttl> {
     if !text.bytes().all(|byte| byte.is_ascii_digit()) {
         return None;
     }
-    match text.parse().ok()? {
+    // What does not fit into 64 bits wraps around, as in nats-server v2.15.2 (observed): 2^64 is zero.
+    match text.bytes().fold(0_i64, |secs, digit| secs.wrapping_mul(10).wrapping_add(i64::from(digit - b'0')))
+    {
         0 => Some(Ttl::Unset),
-        secs => Some(Ttl::Secs(secs)),
+        secs => (secs > 0).then_some(Ttl::Secs(secs)),
     }
 }
 
@@ -66,6 +68,9 @@ mod tests {
             ("999ms", None),
             ("-1", None),
             ("1x", None),
+            ("9223372036854775807", Some(Ttl::Secs(i64::MAX))),
+            ("9223372036854775808", None),
+            ("18446744073709551616", Some(Ttl::Unset)),
         ] {
             // A bare zero is Go's zero duration, which is below a second.
             assert_eq!(parse_ttl(text.as_bytes()), ttl, "{text}");
@@ -78,7 +83,7 @@ mod tests {
         assert_eq!(expiry("30"), Some(30 * NANOS_PER_SECOND + 5));
         assert_eq!(expiry("1h30m"), Some(5400 * NANOS_PER_SECOND + 5));
         assert_eq!(expiry("1.5s"), Some(NANOS_PER_SECOND + 5));
-        for none in ["", "never", "0", "00", "-1", "-5s", "1x", "s", ".", "99999999999999999999", "1h.s"] {
+        for none in ["", "never", "0", "00", "-1", "-5s", "1x", "s", ".", "18446744073709551616", "1h.s"] {
             assert_eq!(expiry(none), None, "{none}");
         }
     }

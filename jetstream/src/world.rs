@@ -1,5 +1,6 @@
 //! What all streams of an engine share.
 
+use crate::api::warnings::Warnings;
 use crate::clock::Clock;
 use crate::config::StorageType;
 use crate::engine::EngineConfig;
@@ -27,6 +28,8 @@ pub(crate) struct World {
     pub(crate) usage: Usage,
     /// Promised to streams by their `max_bytes`.
     pub(crate) reserved: Usage,
+    /// Requests that were warned of lately.
+    pub(crate) warnings: Warnings,
 }
 
 /// What the streams of one account share.

@@ -9,10 +9,7 @@ use jetkv_go_compat::base62::short_hash;
 use crate::interfaces::host_port;
 use crate::options::{Options, defaults, friendly_bytes};
 use jetkv_go_compat::GoDuration;
-use jetkv_go_compat::version::{API_LEVEL, SERVER_VERSION};
-
-/// Stands where nats-server names its Go version.
-pub const RUNTIME: &str = concat!("jetkv-", env!("CARGO_PKG_VERSION"));
+use jetkv_go_compat::version::{API_LEVEL, GO_VERSION, SERVER_VERSION};
 
 /// Features by name, and whether they are on unless configured otherwise.
 const FEATURES: [(&str, bool); 4] = [
@@ -33,7 +30,7 @@ pub fn log_identity(name: &str, id: &str, options: &Options) {
     tracing::info!("Starting nats-server");
     tracing::info!("  Version:  {SERVER_VERSION}");
     tracing::info!("  Git:      [not set]");
-    tracing::debug!("  Go build: {RUNTIME}");
+    tracing::debug!("  Go build: {GO_VERSION}");
     tracing::info!("  JetKV:    {}", env!("CARGO_PKG_VERSION"));
     tracing::info!("  Name:     {name}");
     if options.jetstream.enabled {

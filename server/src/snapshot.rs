@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 use crate::net::Client;
 use crate::options::Options;
 use crate::router::Account;
-use crate::state::{ClosedClient, Shared};
+use crate::state::{ClosedClient, Shared, Visits};
 use crate::traffic::TrafficCounts;
 
 /// Clock ticks per second in `/proc/self/stat`; fixed by Linux for user space.
@@ -109,6 +109,11 @@ impl MonitorSource {
     /// The server's id.
     pub fn server_id(&self) -> &str {
         &self.shared.identity.id
+    }
+
+    /// How often its pages were asked for.
+    pub(crate) fn visits(&self) -> &Visits {
+        &self.shared.visits
     }
 
     /// The server's name.

@@ -1,8 +1,11 @@
-//! `$JS.API.INFO`: what the account uses and may use.
+//! `$JS.API.INFO`: what the account uses and may use; and `$JS.API.ACCOUNT.PURGE`, which takes all of it away.
 
-use super::{ApiOutcome, Call};
+use super::catalogue as errors;
+use super::{ApiError, ApiOutcome, Call};
 use crate::config::StorageType;
 use crate::engine::account::Account;
+use crate::host::AccountId;
+use jetkv_go_compat::quoted;
 use jetkv_go_compat::version::API_LEVEL;
 use serde::Serialize;
 use std::sync::atomic::Ordering;
@@ -49,6 +52,45 @@ pub(super) fn info(call: &mut Call<'_>) -> ApiOutcome {
     };
     let info = account_info(&account, &call.engine.config().domain);
     call.respond(KIND, info)
+}
+
+/// What became of a purge. Nothing is said of one that failed.
+#[derive(Serialize)]
+struct Purged {
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    initiated: bool,
+}
+
+/// Takes all streams away from the account that is called `name`, whose number is `id` where there is one, and its
+/// directory. For the system account, which has no JetStream itself.
+pub(super) fn purge(call: &mut Call<'_>, name: &str, id: Option<AccountId>) -> ApiOutcome {
+    const KIND: &str = "account_purge_response";
+    // Headers would have to name the client (nats-server v2.15.2, observed).
+    if !call.req.headers.is_empty() {
+        tracing::warn!("Malformed JetStream API Request: {}", quoted(call.req.payload));
+        return ApiOutcome::done();
+    }
+    match try_purge(call, name, id) {
+        Ok(()) => call.respond(KIND, Purged { initiated: true }),
+        Err(error) => call.fail_with(KIND, &error, Purged { initiated: false }),
+    }
+}
+
+fn try_purge(call: &mut Call<'_>, name: &str, id: Option<AccountId>) -> Result<(), ApiError> {
+    if name.contains(['\\', '/']) {
+        return Err(errors::STREAM_GENERAL_ERROR.because("account name can not contain path separators"));
+    }
+    let account = id.and_then(|id| call.engine.account(id));
+    let streams = account.as_ref().map(|account| account.streams()).unwrap_or_default();
+    let count = streams.len();
+    tracing::info!("Purge request for account {name} (streams: {count}, hasAccount: {})", id.is_some());
+    let _changes = account.as_ref().map(|account| account.changes.lock());
+    for stream in &streams {
+        if let Some(account) = &account {
+            call.engine.delete_stream(account, stream)?;
+        }
+    }
+    call.engine.remove_account_dir(name).map_err(|error| errors::STREAM_GENERAL_ERROR.because(error))
 }
 
 fn account_info(account: &Account, domain: &str) -> Info {

@@ -4,7 +4,7 @@ mod pieces;
 
 use super::message::{GetRequest, load, load_last, pattern, seek};
 use super::{ApiOutcome, ApiRequest, Call, Way};
-use crate::config::metadata::serves_level;
+use crate::config::metadata::{LEVEL_STATUS, REQUIRED_LEVEL_HEADER, serves_level};
 use crate::host::OutMsg;
 use crate::outbox::{Outbox, Says};
 use crate::store::{Msg, StoreError};
@@ -112,8 +112,8 @@ fn push_status(out: &mut Outbox, reply: &[u8], status: &str) {
 /// Understands the request, or gives the status that refuses it.
 fn read(req: &ApiRequest<'_>, key: &str) -> Result<GetRequest, &'static str> {
     let (headers, payload) = (req.headers, req.payload);
-    if !serves_level(header(headers, b"Nats-Required-Api-Level").unwrap_or_default()) {
-        return Err("412 Required Api Level");
+    if !serves_level(header(headers, REQUIRED_LEVEL_HEADER).unwrap_or_default()) {
+        return Err(LEVEL_STATUS);
     }
     let mut get = GetRequest::default();
     if payload.is_empty() && key.is_empty() {

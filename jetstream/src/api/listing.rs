@@ -1,10 +1,11 @@
 //! `STREAM.NAMES`, `STREAM.LIST` and `STREAM.INFO`.
 
 use super::catalogue as errors;
+use super::partial_token::PartialToken;
 use super::reply::Page;
 use super::{ApiError, ApiOutcome, Call};
-use crate::config::StreamConfig;
 use crate::config::metadata::with_server;
+use crate::config::{StorageType, StreamConfig};
 use crate::filter::Filter;
 use crate::stream::{Inner, Stream, StreamState, header};
 use jetkv_go_compat::GoTime;
@@ -196,7 +197,19 @@ fn stream_info(call: &Call<'_>, name: &str) -> Result<Paging<StreamInfo>, ApiErr
     if !req.subjects_filter.is_empty() {
         let wanted = offset(&req.paged);
         let (mut subjects, mut total) = (BTreeMap::new(), 0);
-        stream.each_subject(&Filter::new([&req.subjects_filter]), |subject, entry| {
+        let filter = req.subjects_filter.as_bytes();
+        // Memory stores look up what holds no whole wildcard as it is.
+        let partial = PartialToken::of(filter).filter(|_| info.config.storage == StorageType::File);
+        let branching = partial.as_ref().map(|token| {
+            token.branching(|around, visit| stream.each_subject(around, |subject, _| visit(subject)))
+        });
+        let walked = partial.as_ref().map_or_else(|| Filter::new([filter]), PartialToken::around);
+        stream.each_subject(&walked, |subject, entry| {
+            if let (Some(token), Some(branching)) = (&partial, &branching)
+                && !token.lists(subject, filter, branching)
+            {
+                return;
+            }
             if total >= wanted && subjects.len() < SUBJECTS_LIMIT {
                 subjects.insert(String::from_utf8_lossy(subject).into_owned(), entry.count);
             }

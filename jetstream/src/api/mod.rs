@@ -7,9 +7,11 @@ mod direct;
 pub mod error;
 mod listing;
 mod message;
+mod partial_token;
 mod reply;
 mod stream;
 mod unserved;
+pub(crate) mod warnings;
 
 use crate::engine::Engine;
 use crate::engine::account::Account;
@@ -108,8 +110,8 @@ pub(crate) fn serve(engine: &Engine, req: &ApiRequest<'_>, out: &mut Outbox, way
     let account = engine.account(req.account);
     let mut call = Call { engine, req, subject: &subject, account, out, way };
     match tokens.as_slice() {
-        // A subject with an empty token matches no subscription, not even that of a stream's direct gets.
-        ["DIRECT", ..] if tokens.contains(&"") => ApiOutcome::no_responders(),
+        // A subject with an empty token matches no subscription.
+        _ if tokens.contains(&"") => ApiOutcome::no_responders(),
         ["DIRECT", "GET", name] => direct::get(&mut call, name, ""),
         ["DIRECT", "GET", name, ..] => {
             let key_at = "$JS.API.DIRECT.GET.".len() + name.len() + 1;
@@ -132,6 +134,18 @@ pub(crate) fn serve(engine: &Engine, req: &ApiRequest<'_>, out: &mut Outbox, way
         }
         _ => unserved::answer(&mut call, &tokens),
     }
+}
+
+/// Serves the purge of a whole account.
+pub(crate) fn purge_account(
+    engine: &Engine,
+    req: &ApiRequest<'_>,
+    purged: Option<AccountId>,
+    out: &mut Outbox,
+) -> ApiOutcome {
+    let Ok(subject) = std::str::from_utf8(req.subject) else { return ApiOutcome::done() };
+    let name = subject.rsplit('.').next().unwrap_or_default();
+    account::purge(&mut Call { engine, req, subject, account: None, out, way: Way::Whole }, name, purged)
 }
 
 /// Stream and key of a direct get that names both in its subject, by far the most frequent request: it is not taken

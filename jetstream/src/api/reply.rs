@@ -2,7 +2,7 @@
 
 use super::catalogue as errors;
 use super::{ApiError, ApiOutcome, Call, ClientInfo};
-use crate::config::metadata::serves_level;
+use crate::config::metadata::{REQUIRED_LEVEL_HEADER, serves_level};
 use crate::engine::account::Account;
 use crate::host::OutMsg;
 use crate::outbox::Says;
@@ -72,7 +72,7 @@ impl Call<'_> {
     /// The account, or the error that every request begins with: an API level that this server does not have, or an
     /// account without JetStream.
     pub(crate) fn admit(&self) -> Result<Arc<Account>, ApiError> {
-        if !serves_level(header(self.req.headers, b"Nats-Required-Api-Level").unwrap_or_default()) {
+        if !serves_level(header(self.req.headers, REQUIRED_LEVEL_HEADER).unwrap_or_default()) {
             return Err(errors::REQUIRED_API_LEVEL.into());
         }
         self.account.clone().ok_or_else(|| errors::NOT_ENABLED_FOR_ACCOUNT.into())
@@ -83,6 +83,12 @@ impl Call<'_> {
     /// In strict mode unknown fields are errors; otherwise they are ignored.
     pub(crate) fn decode<T: Decode>(&self, target: &mut T) -> Result<(), ApiError> {
         let strict = json::decode_strict(self.req.payload, target);
+        if let (Err(error), Some(account)) = (&strict, &self.account) {
+            let world = self.engine.world();
+            let (account, subject) = (&account.share.name, self.subject);
+            let text = format!("Invalid JetStream request '{account} > {subject}': {error}");
+            world.warnings.warn(world.clock.elapsed(), &text);
+        }
         let result = match strict {
             Err(_) if !self.engine.config().strict => json::decode_lenient(self.req.payload, target),
             result => result,

@@ -48,6 +48,12 @@ impl StreamConfig {
     }
 }
 
+/// Header of a request that names the API level which the server must have.
+pub(crate) const REQUIRED_LEVEL_HEADER: &[u8] = b"Nats-Required-Api-Level";
+
+/// Status that refuses a request for messages which needs a higher API level.
+pub(crate) const LEVEL_STATUS: &str = "412 Required Api Level";
+
 /// Whether a request's `Nats-Required-Api-Level` is one that this server has.
 pub(crate) fn serves_level(value: &[u8]) -> bool {
     let level = std::str::from_utf8(value).ok().and_then(|text| text.parse::<i64>().ok());

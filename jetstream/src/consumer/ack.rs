@@ -133,7 +133,7 @@ impl Consumer {
             self.note_confirmed(shared, out.outbox);
         }
         if let Some(request) = next {
-            self.request(shared, ctx, reply, request);
+            self.request(shared, ctx, reply, b"", request);
         }
         // Also where the request was refused: the acknowledgement alone may let others have more.
         if was_stalled || !self.redelivery.is_empty() {

@@ -5,9 +5,10 @@ use super::timers::Kind;
 use super::{Consumer, Out};
 use crate::clock::{ElapsedNs, Now, WallNs};
 use crate::config::PriorityPolicy;
+use crate::config::metadata::{LEVEL_STATUS, REQUIRED_LEVEL_HEADER, serves_level};
 use crate::host::OutMsg;
 use crate::outbox::Says;
-use crate::stream::StreamCtx;
+use crate::stream::{StreamCtx, header};
 use hashbrown::HashMap;
 use jetkv_go_compat::GoDuration;
 use jetkv_go_compat::json::{decode_lenient, go_struct};
@@ -88,7 +89,8 @@ impl Request {
         let mut next = NextRequest::default();
         decode_lenient(body, &mut next)?;
         let heartbeat_ns = u64::try_from(next.heartbeat_ns).unwrap_or(0);
-        if heartbeat_ns > 0 && next.heartbeat_ns.saturating_mul(2) > next.expires_ns {
+        // Twice an interval of more than 146 years is negative in nats-server v2.15.2, and so never too large (observed).
+        if heartbeat_ns > 0 && next.heartbeat_ns.wrapping_mul(2) > next.expires_ns {
             return Err("heartbeat value too large".to_owned());
         }
         request.batch = next.batch;
@@ -221,10 +223,11 @@ impl Consumer {
         shared: &mut Shared,
         ctx: &mut StreamCtx<'_>,
         reply: &[u8],
+        headers: &[u8],
         payload: &[u8],
     ) {
         let (_, mut out) = super::part(ctx);
-        if let Err(status) = self.admit(shared, &mut out, reply, payload) {
+        if let Err(status) = self.admit(shared, &mut out, reply, headers, payload) {
             if let Some(status) = status {
                 let headers = format!("NATS/1.0 {status}\r\n\r\n");
                 send_status(&mut out, reply, headers.as_bytes());
@@ -240,10 +243,14 @@ impl Consumer {
         shared: &mut Shared,
         out: &mut Out<'_>,
         reply: &[u8],
+        headers: &[u8],
         payload: &[u8],
     ) -> Result<(), Option<String>> {
         if self.is_push() {
             return Err(Some("409 Consumer is push based".to_owned()));
+        }
+        if !serves_level(header(headers, REQUIRED_LEVEL_HEADER).unwrap_or_default()) {
+            return Err(Some(LEVEL_STATUS.to_owned()));
         }
         let request = Request::parse(payload, reply, out.now.elapsed())
             .map_err(|reason| Some(format!("400 Bad Request - {reason}")))?;

@@ -399,7 +399,7 @@ impl Consumers {
             Control::Ack { acked, .. } => consumer.on_ack(shared, ctx, acked, reply, payload),
             Control::Flow { .. } => consumer.flow_answered(shared, ctx, subject, headers),
             Control::Next { .. } if reply.is_empty() => {}
-            Control::Next { .. } => consumer.request(shared, ctx, reply, payload),
+            Control::Next { .. } => consumer.request(shared, ctx, reply, headers, payload),
         });
         self.settle(ctx);
         true

@@ -155,6 +155,11 @@ impl Engine {
         Ok(())
     }
 
+    /// Removes the directory of an account whose streams are gone, with what else is in it.
+    pub(crate) fn remove_account_dir(&self, name: &str) -> Result<(), StoreError> {
+        self.storage.as_ref().map_or(Ok(()), |storage| storage.remove_account(name))
+    }
+
     /// Deletes a stream with all that it holds. Its files go out of the way in one step; the room that they take is
     /// given back afterwards.
     pub(crate) fn delete_stream(&self, account: &Account, stream: &Arc<Stream>) -> Result<(), ApiError> {

@@ -160,7 +160,7 @@ pub enum StoreError {
     #[error("not supported: {0}")]
     Unsupported(String),
     /// A subject or message too long for the record format.
-    #[error("message too large for the store")]
+    #[error("message too large")]
     TooLarge,
 }
 

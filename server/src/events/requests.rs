@@ -4,7 +4,7 @@ use jetkv_go_compat::json;
 use std::sync::Arc;
 
 use jetkv_jetstream::OutMsg;
-use jetkv_protocol::Headers;
+use jetkv_protocol::{Headers, subject};
 use serde::Serialize;
 
 use super::model::{PermissionsPart, ServerPart};
@@ -14,7 +14,7 @@ use super::{advisories, send, stats};
 use crate::lifecycle::announce_lame_duck;
 use crate::net::{Client, CloseReason};
 use crate::options::OptionsError;
-use crate::router::Account;
+use crate::router::{Account, Listed as _, Target};
 use crate::state::Shared;
 
 /// Why a client is not told of lame duck mode.
@@ -22,6 +22,8 @@ const NO_LAME_DUCK: &str =
     "client does not support Lame Duck Mode or is not ready to receive the notification";
 
 const PREFIX: &[u8] = b"$SYS.REQ.";
+/// Where the system account asks how many subscribe to a subject.
+const SUBSCRIBERS: &[u8] = b"$SYS.DEBUG.SUBSCRIBERS";
 
 #[derive(Debug, Serialize)]
 struct Answer<T> {
@@ -48,17 +50,21 @@ struct ServerId<'a> {
 
 /// Whether a subject is one that requests to the server are made on.
 pub(crate) fn is_request(subject: &[u8]) -> bool {
-    subject.starts_with(PREFIX)
+    subject.starts_with(PREFIX) || subject == SUBSCRIBERS
 }
 
 /// Answers a request; tells whether it is one that is answered. Without a reply subject nothing is sent.
 pub(crate) fn serve(shared: &Arc<Shared>, client: &Client, request: OutMsg<'_>) -> bool {
-    let Some(rest) = request.to.strip_prefix(PREFIX) else { return false };
     if shared.accounts.system().is_none() {
         return false;
     }
     let account = client.account();
     let asker = Asker { shared, account: &account, request };
+    if request.to == SUBSCRIBERS && shared.accounts.is_system(account.id()) {
+        asker.answer(|| subscribers(&account, request.payload));
+        return true;
+    }
+    let Some(rest) = request.to.strip_prefix(PREFIX) else { return false };
     if shared.accounts.is_system(account.id()) {
         return asker.serve_system(client, rest);
     }
@@ -186,6 +192,30 @@ impl Asker<'_> {
             advisories::send_connections(self.shared, &account, self.account, &[self.request.reply]);
         }
     }
+}
+
+/// How many connections' subscriptions match what is asked for: a subject, or a subject and a queue group behind a
+/// blank. Without a group those in groups count, too.
+fn subscribers(account: &Account, asked: &[u8]) -> usize {
+    let asked = String::from_utf8_lossy(asked);
+    let mut words = asked.trim().split(' ').map(str::as_bytes);
+    let (wanted, group) = (words.next().unwrap_or_default(), words.next());
+    let is_literal = !subject::has_wildcard(wanted);
+    if is_literal && !subject::is_valid_literal(wanted) {
+        return 0;
+    }
+    let mut count = 0;
+    account.for_each_subscription(|sub| {
+        let is_wanted = if is_literal {
+            // No queue group is asked for by an empty one only where there are wildcards.
+            group != Some(b"") && subject::matches(wanted, sub.subject())
+        } else {
+            subject::is_subset(sub.subject(), wanted)
+        };
+        let is_client = matches!(sub.target(), Target::Client(_));
+        count += usize::from(is_client && is_wanted && group.is_none_or(|group| group == sub.queue()));
+    });
+    count
 }
 
 fn user_info(shared: &Shared, client: &Client) -> Answer<UserInfo> {

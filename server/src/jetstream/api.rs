@@ -35,6 +35,13 @@ pub(crate) enum Served {
     Later,
 }
 
+/// Prefix of requests to take all streams away from an account.
+const PURGE: &[u8] = b"$JS.API.ACCOUNT.PURGE.";
+
+/// Requests of the system account that are not about streams, without the prefix of the API.
+const SERVER_REQUESTS: [&[u8]; 5] =
+    [b"INFO", b"META.LEADER.STEPDOWN", b"META.RESCUE", b"SERVER.REMOVE", b"SERVER.EVACUATE"];
+
 /// When dropped requests were last told of in the log.
 #[derive(Default)]
 pub(super) struct Warned(Mutex<Option<Instant>>);
@@ -58,11 +65,22 @@ impl JetStream {
         Lane::of(subject).is_some() && !self.is_closed_to(account, subject)
     }
 
-    /// Whether the account is the system account, which has nothing of what the request is about.
+    /// Whether the account is the system account, which has no streams, and the request is about them: whether it is not
+    /// one of those that are about the server or about accounts (nats-server v2.15.2, observed).
     fn is_closed_to(&self, account: AccountId, subject: &[u8]) -> bool {
-        let rest = subject.strip_prefix(b"$JS.API.").unwrap_or_default();
-        (rest.starts_with(b"STREAM.") || rest.starts_with(b"CONSUMER."))
-            && self.host.shared.accounts.is_system(account)
+        if !self.host.shared.accounts.is_system(account) {
+            return false;
+        }
+        let Some(rest) = subject.strip_prefix(b"$JS.API.") else { return false };
+        !rest.starts_with(b"ACCOUNT.") && !SERVER_REQUESTS.contains(&rest)
+    }
+
+    /// The account that a request of the system account is to purge.
+    fn purged<'r>(&self, request: &ApiRequest<'r>) -> Option<&'r str> {
+        let name = request.subject.strip_prefix(PURGE)?;
+        let is_one = !name.is_empty() && !name.contains(&b'.');
+        let purges = is_one && self.host.shared.accounts.is_system(request.account);
+        std::str::from_utf8(name).ok().filter(|_| purges)
     }
 
     /// Serves a request on this thread, unless it is a direct get that may take long; tells what became of it. Answers
@@ -74,7 +92,16 @@ impl JetStream {
         answers: &mut Outbox,
         touched: impl FnOnce(&Arc<Stream>),
     ) -> Served {
+        if let Some(name) = self.purged(request) {
+            let named = self.host.shared.accounts.by_name(name).map(|account| account.id());
+            let _ = self.engine.purge_account(request, named, answers);
+            return Served::Here;
+        }
         if self.is_closed_to(request.account, request.subject) {
+            // A subject with an empty token reaches nobody.
+            if request.subject.split(|byte| *byte == b'.').any(<[u8]>::is_empty) {
+                return Served::ByNobody;
+            }
             if !request.reply.is_empty() {
                 answers.push_with(request.reply, |out| out.extend_from_slice(NOT_FOR_SYSTEM));
             }

@@ -33,6 +33,10 @@ impl Lane {
     }
 
     fn of_other(rest: &[u8]) -> Option<Self> {
+        // A subject with an empty token matches no subscription.
+        if rest.split(|byte| *byte == b'.').any(<[u8]>::is_empty) {
+            return None;
+        }
         let mut tokens = rest.split(|byte| *byte == b'.');
         let (first, second, count) = (tokens.next()?, tokens.next(), tokens.count());
         match (first, second, count) {
@@ -41,7 +45,7 @@ impl Lane {
             | (b"STREAM", Some(b"INFO"), 1)
             | (b"CONSUMER", Some(b"NAMES" | b"LIST"), 1)
             | (b"CONSUMER", Some(b"INFO"), 2) => Some(Self::Infos),
-            (b"STREAM" | b"CONSUMER", Some(_), _) => Some(Self::Requests),
+            (b"STREAM" | b"CONSUMER", Some(_), _) | (b"ACCOUNT", Some(b"PURGE"), 1) => Some(Self::Requests),
             _ => None,
         }
     }

@@ -241,7 +241,9 @@ fn gather(source: &MonitorSource, wanted: &Wanted<'_>, now: WallNs) -> (usize, V
     let mut connections = Vec::new();
     let mut total = 0;
     let mut add = |connection: Connection, subscriptions: &[Arc<Subscription>]| {
-        if !wanted.account.is_empty() && connection.order.account != wanted.account {
+        // Of connections that ended it is not known that they were in the global account (nats-server v2.15.2, observed).
+        let is_nameless = connection.stop.is_some() && connection.order.account == defaults::GLOBAL_ACCOUNT;
+        if !wanted.account.is_empty() && (is_nameless || connection.order.account != wanted.account) {
             return;
         }
         total += 1;

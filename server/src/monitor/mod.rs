@@ -12,6 +12,7 @@ mod lone;
 mod page;
 mod process;
 mod query;
+mod request_line;
 mod streams;
 mod subsz;
 #[cfg(test)]
@@ -37,8 +38,9 @@ use crate::snapshot::MonitorSource;
 use crate::{Server, banner};
 pub(crate) use accounts::AccountStat;
 pub(crate) use jetstream::{JetStreamPart, statistics_part};
-use page::{Page, Visits};
+use page::Page;
 use query::Query;
+use request_line::RequestLines;
 pub(crate) use varz::ByKind;
 
 /// Time that a request's head may take to arrive.
@@ -65,7 +67,7 @@ pub fn start(server: &Server) -> io::Result<Option<SocketAddr>> {
     let address = listener.local_addr()?;
     let source = server.monitor();
     let base_path = source.options().monitor.base_path.clone();
-    let site = Arc::new(Site { source, visits: Visits::default(), base_path });
+    let site = Arc::new(Site { source, base_path });
     server.runtime().spawn(accept(listener, site));
     Ok(Some(address))
 }
@@ -86,22 +88,18 @@ pub(crate) fn json_page(
     path: &str,
     parameters: Vec<(String, String)>,
 ) -> Result<(u16, String), String> {
-    let site = Site { source: source.clone(), visits: Visits::default(), base_path: String::new() };
     let query = Query::from_pairs(parameters);
-    // This is not a visit by HTTP.
     let page = match path {
-        "/varz" => varz::page(source, &site.visits),
         ACCOUNT_INFO => accounts::info(source, &query).unwrap_or_else(Page::bad_request),
         RAFT_GROUPS => Page::json(&json::Empty {}),
         ACCOUNT_JSZ => jetstream::account_page(source, &query).unwrap_or_else(Page::bad_request),
-        _ => site.page(path, &query),
+        _ => make(source, path, &query).map_or_else(Page::not_found, |(_, made)| finished(made)),
     };
     page.into_json()
 }
 
 struct Site {
     source: MonitorSource,
-    visits: Visits,
     base_path: String,
 }
 
@@ -128,7 +126,7 @@ async fn accept(listener: TcpListener, site: Arc<Site>) {
             let connection = http1::Builder::new()
                 .timer(TokioTimer::new())
                 .header_read_timeout(HEAD_TIMEOUT)
-                .serve_connection(TokioIo::new(stream), service);
+                .serve_connection(TokioIo::new(RequestLines::new(stream)), service);
             // A browser that goes away is nothing to report.
             let _ = connection.await;
         });
@@ -137,7 +135,10 @@ async fn accept(listener: TcpListener, site: Arc<Site>) {
 
 impl Site {
     fn answer(&self, path: &str, query: &str) -> Response<Full<Bytes>> {
-        let page = self.name(path).map(|name| self.page(name, &Query::new(query)));
+        let Some(path) = query::unescape(path) else {
+            return Page::bad_request("400 Bad Request".to_owned()).into_response();
+        };
+        let page = self.name(&path).map(|name| self.page(name, &Query::new(query)));
         page.unwrap_or_else(Page::not_found).into_response()
     }
 
@@ -148,32 +149,49 @@ impl Site {
     }
 
     fn page(&self, name: &str, query: &Query) -> Page {
-        let source = &self.source;
-        let made = match name {
-            "/" => Ok(index::page()),
-            "/varz" => {
-                self.visits.count("/varz");
-                return varz::page(source, &self.visits);
-            }
-            "/connz" => connz::page(source, query),
-            "/subsz" | "/subscriptionsz" => subsz::page(source, query),
-            "/accountz" => accounts::accountz(source, query),
-            "/accstatz" => accounts::accstatz(source, query),
-            "/jsz" => jetstream::page(source, query),
-            "/healthz" => health::page(source, query),
-            "/routez" => lone::routez(source, query),
-            "/gatewayz" => lone::gatewayz(source, query),
-            "/leafz" => lone::leafz(source, query),
-            "/debug/vars" => return process::page(),
-            "/ipqueuesz" => return lone::ipqueuesz(query).unwrap_or_else(Page::bad_request),
-            "/raftz" => return lone::raftz(),
-            _ => return Page::not_found(),
-        };
+        let visits = self.source.visits();
+        if name == "/varz" {
+            // It shows itself, too.
+            visits.count("/varz");
+        }
+        let Some((counted, made)) = make(&self.source, name, query) else { return Page::not_found() };
         // Where the parameters make no sense these two do not count as visited.
         let decoded = !matches!(&made, Err(error) if error.starts_with("Error decoding"));
-        if decoded || !matches!(name, "/connz" | "/routez") {
-            self.visits.count(if name == "/subscriptionsz" { "/subsz" } else { name });
+        if let Some(counted) = counted
+            && (decoded || !matches!(counted, "/connz" | "/routez"))
+        {
+            visits.count(counted);
         }
-        made.unwrap_or_else(Page::bad_request)
+        finished(made)
     }
+}
+
+/// A page, with the name under which a visit of it counts once it is made; `None` where there is no such page.
+fn make(
+    source: &MonitorSource,
+    name: &str,
+    query: &Query,
+) -> Option<(Option<&'static str>, Result<Page, String>)> {
+    Some(match name {
+        "/" => (Some("/"), Ok(index::page())),
+        "/varz" => (None, Ok(varz::page(source))),
+        "/connz" => (Some("/connz"), connz::page(source, query)),
+        "/subsz" | "/subscriptionsz" => (Some("/subsz"), subsz::page(source, query)),
+        "/accountz" => (Some("/accountz"), accounts::accountz(source, query)),
+        "/accstatz" => (Some("/accstatz"), accounts::accstatz(source, query)),
+        "/jsz" => (Some("/jsz"), jetstream::page(source, query)),
+        "/healthz" => (Some("/healthz"), health::page(source, query)),
+        "/routez" => (Some("/routez"), lone::routez(source, query)),
+        "/gatewayz" => (Some("/gatewayz"), lone::gatewayz(source, query)),
+        "/leafz" => (Some("/leafz"), lone::leafz(source, query)),
+        "/debug/vars" => (None, Ok(process::page())),
+        "/ipqueuesz" => (None, lone::ipqueuesz(query)),
+        "/raftz" => (None, Ok(lone::raftz())),
+        _ => return None,
+    })
+}
+
+/// A page that could not be made says why.
+fn finished(made: Result<Page, String>) -> Page {
+    made.unwrap_or_else(Page::bad_request)
 }

@@ -1,13 +1,11 @@
 //! A page before it is an HTTP response.
 
 use jetkv_go_compat::json;
-use std::collections::BTreeMap;
 
 use http_body_util::Full;
 use hyper::body::Bytes;
 use hyper::header::{ACCESS_CONTROL_ALLOW_ORIGIN, CONTENT_TYPE, HeaderValue, X_CONTENT_TYPE_OPTIONS};
 use hyper::{Response, StatusCode};
-use parking_lot::Mutex;
 use serde::Serialize;
 
 /// A page: status, kind of content, content.
@@ -82,19 +80,5 @@ impl Page {
     #[cfg(test)]
     pub(super) fn parts(&self) -> (u16, &str) {
         (self.status.as_u16(), &self.content)
-    }
-}
-
-/// How often each page was asked for.
-#[derive(Debug, Default)]
-pub(super) struct Visits(Mutex<BTreeMap<String, u64>>);
-
-impl Visits {
-    pub(super) fn count(&self, page: &str) {
-        *self.0.lock().entry(page.to_owned()).or_default() += 1;
-    }
-
-    pub(super) fn counts(&self) -> BTreeMap<String, u64> {
-        self.0.lock().clone()
     }
 }

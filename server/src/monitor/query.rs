@@ -15,9 +15,10 @@ pub(super) struct Query {
 impl Query {
     pub(super) fn new(text: &str) -> Self {
         let pairs = text.split('&').filter(|pair| !pair.is_empty());
-        let pairs = pairs.map(|pair| {
+        // Go leaves out what it cannot decode, and what holds a semicolon.
+        let pairs = pairs.filter(|pair| !pair.contains(';')).filter_map(|pair| {
             let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-            (decoded(name), decoded(value))
+            Some((decoded(name)?, decoded(value)?))
         });
         Self { pairs: pairs.collect(), requested: false }
     }
@@ -83,22 +84,24 @@ impl Query {
     }
 }
 
-/// `%41` and `+` as what they stand for.
-fn decoded(text: &str) -> String {
+/// `%41` and `+` as what they stand for; `None` where `%` is followed by something else.
+fn decoded(text: &str) -> Option<String> {
+    unescape(&text.replace('+', " "))
+}
+
+/// `%41` as what it stands for; `None` where `%` is followed by something else.
+pub(super) fn unescape(text: &str) -> Option<String> {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();
     while let Some((byte, after)) = rest.split_first() {
         rest = after;
-        let hexadecimal =
-            || std::str::from_utf8(after.get(..2)?).ok().and_then(|pair| u8::from_str_radix(pair, 16).ok());
-        match (byte, hexadecimal()) {
-            (b'%', Some(decoded)) => {
-                bytes.push(decoded);
-                rest = after.get(2..).unwrap_or_default();
-            }
-            (b'+', _) => bytes.push(b' '),
-            _ => bytes.push(*byte),
+        if *byte == b'%' {
+            let digits = after.get(..2).filter(|digits| digits.iter().all(u8::is_ascii_hexdigit))?;
+            bytes.push(u8::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()?);
+            rest = after.get(2..).unwrap_or_default();
+        } else {
+            bytes.push(*byte);
         }
     }
-    String::from_utf8_lossy(&bytes).into_owned()
+    Some(String::from_utf8_lossy(&bytes).into_owned())
 }

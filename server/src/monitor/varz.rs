@@ -7,11 +7,11 @@ use serde::Serialize;
 
 use super::jetstream::{JetStreamPart, jetstream_part};
 use super::json::{Empty, is_default, time, uptime};
-use super::page::{Page, Visits};
+use super::page::Page;
 use crate::banner;
 use crate::options::WriteTimeout;
 use crate::snapshot::MonitorSource;
-use jetkv_go_compat::version::SERVER_VERSION;
+use jetkv_go_compat::version::{GO_VERSION, SERVER_VERSION};
 
 #[derive(Serialize)]
 struct Varz<'a> {
@@ -19,7 +19,7 @@ struct Varz<'a> {
     server_name: &'a str,
     version: &'static str,
     proto: u32,
-    /// What a Go server gives as its compiler; here the name of this program and its version.
+    /// Version of the compiler, in the form in which Go writes its own.
     go: &'static str,
     host: &'a str,
     port: i64,
@@ -57,7 +57,7 @@ struct Varz<'a> {
     cpu: f64,
     #[serde(flatten)]
     traffic: TrafficPart,
-    http_req_stats: BTreeMap<String, u64>,
+    http_req_stats: BTreeMap<&'static str, u64>,
     config_load_time: GoTime,
     config_digest: &'a str,
     #[serde(skip_serializing_if = "is_default")]
@@ -118,7 +118,7 @@ impl ByKind {
     }
 }
 
-pub(super) fn page(source: &MonitorSource, visits: &Visits) -> Page {
+pub(super) fn page(source: &MonitorSource) -> Page {
     let options = source.options();
     let counts = source.counts();
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
@@ -130,7 +130,7 @@ pub(super) fn page(source: &MonitorSource, visits: &Visits) -> Page {
         server_name: source.server_name(),
         version: SERVER_VERSION,
         proto: 1,
-        go: concat!("jetkv", env!("CARGO_PKG_VERSION")),
+        go: GO_VERSION,
         host: &host,
         port,
         auth_required: source.auth_required(),
@@ -168,7 +168,7 @@ pub(super) fn page(source: &MonitorSource, visits: &Visits) -> Page {
         gomaxprocs: cores,
         cpu: (counts.usage.cpu_percent * 10.0).round() / 10.0,
         traffic: traffic(&counts),
-        http_req_stats: visits.counts(),
+        http_req_stats: source.visits().counts(),
         config_load_time: time(source.configured_at()),
         config_digest: options.config_digest.as_deref().unwrap_or_default(),
         tags: &options.tags,

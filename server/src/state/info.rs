@@ -3,9 +3,8 @@
 use jetkv_protocol::ServerInfo;
 
 use super::Shared;
-use crate::banner::RUNTIME;
 use crate::net::Client;
-use jetkv_go_compat::version::{API_LEVEL, SERVER_VERSION};
+use jetkv_go_compat::version::{API_LEVEL, GO_VERSION, SERVER_VERSION};
 
 /// Newest client protocol.
 const PROTOCOL: i64 = 1;
@@ -21,7 +20,7 @@ impl Shared {
             server_name: self.identity.name.clone(),
             version: SERVER_VERSION.to_owned(),
             proto: PROTOCOL,
-            go: RUNTIME.to_owned(),
+            go: GO_VERSION.to_owned(),
             host,
             port,
             headers: !options.no_header_support,

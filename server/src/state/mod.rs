@@ -5,6 +5,7 @@ mod counters;
 mod identity;
 mod info;
 mod repeats;
+mod visits;
 
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -21,6 +22,7 @@ pub use closed::ClosedClient;
 pub(crate) use closed::ClosedClients;
 pub(crate) use counters::Counters;
 pub(crate) use identity::{ServerIdentity, random_id};
+pub(crate) use visits::Visits;
 
 use crate::auth::Authenticator;
 use crate::blocking::BlockingThreads;
@@ -99,6 +101,8 @@ pub(crate) struct Shared {
     pub repeats: Repeats,
     /// When the options in force were read.
     configured_at: Mutex<WallNs>,
+    /// How often monitoring pages were asked for.
+    pub visits: Visits,
 }
 
 impl Shared {
@@ -127,6 +131,7 @@ impl Shared {
             reload_asks: ReloadAsks::default(),
             repeats: Repeats::default(),
             configured_at,
+            visits: Visits::default(),
             options: ArcSwap::from_pointee(options),
         }
     }

@@ -154,6 +154,15 @@ impl Storage {
         self.sync_dir(&self.root)
     }
 
+    /// Removes an account with all that it has. What is not there is no error.
+    ///
+    /// # Errors
+    /// I/O.
+    pub fn remove_account(&self, account: &str) -> Result<(), StoreError> {
+        self.durable_accounts.lock().remove(account);
+        self.remove_tree(&self.root.join(account))
+    }
+
     /// Where it is.
     #[must_use]
     pub fn root(&self) -> &Path {
