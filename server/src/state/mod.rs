@@ -33,8 +33,9 @@ use crate::options::Options;
 use crate::router::Accounts;
 use repeats::Repeats;
 
-/// Numbers of clients that nats-server v2.15.2 gives to parts of its own before the first connection comes (observed).
-const OWN_CLIENTS: u64 = 4;
+/// Numbers of clients that nats-server v2.15.2 gives to parts of its own before the first connection comes, besides one
+/// for each account that is not the system account (observed).
+const OWN_CLIENTS: u64 = 3;
 
 /// What a server is up to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -110,14 +111,16 @@ impl Shared {
         let identity = ServerIdentity::new(options.server_name.as_deref(), clock.wall());
         let configured_at = Mutex::new(identity.started_at);
         let limit = usize::try_from(options.limits.max_closed_clients).unwrap_or(0);
+        let accounts = Accounts::new(&options);
+        let served = accounts.all().iter().filter(|account| !accounts.is_system(account.id())).count() as u64;
         Self {
             auth: ArcSwap::from_pointee(Authenticator::new(&options)),
             identity,
-            accounts: Accounts::new(&options),
+            accounts,
             clients: Mutex::new(HashMap::new()),
             tasks: Mutex::new(0),
             tasks_ended: Condvar::new(),
-            next_client: AtomicU64::new(OWN_CLIENTS),
+            next_client: AtomicU64::new(OWN_CLIENTS + served),
             counters: Counters::default(),
             clock,
             jetstream: RwLock::new(None),
