@@ -26,6 +26,14 @@ go_struct! { ConfigRequest as "StreamConfigRequest" {
     embed "StreamConfig" => config: StreamConfig, "pedantic" => pedantic,
 } }
 
+/// What a request says of the storage: it may say nothing.
+#[derive(Default)]
+struct StatedStorage {
+    storage: String,
+}
+
+go_struct! { StatedStorage as "StreamConfigRequest" { "storage" => storage, } }
+
 #[derive(Default)]
 struct PurgeBody {
     seq: u64,
@@ -115,7 +123,12 @@ fn try_create(call: &mut Call<'_>, name: &str) -> Result<(Arc<Stream>, bool), Ap
     let _changes = account.changes.lock();
     let world = call.engine.world();
     account.check_stream_count(name)?;
-    account.check_reservation(world, &req.config, 0)?;
+    // Of a request that leaves the storage open the bytes are looked at below, where a stream that exists is found first.
+    let mut stated = StatedStorage::default();
+    if json::decode_lenient(call.req.payload, &mut stated).is_ok() && !stated.storage.is_empty() {
+        account.check_reservation(world, &req.config, 0)?;
+    }
+    account.check_max_consumers(&req.config)?;
     let config = check(&req.config, &account.config_limits(&world.settings.load()), req.pedantic)?;
     if config.num_replicas > 1 {
         return Err(errors::STREAM_REPLICAS_NOT_SUPPORTED.into());

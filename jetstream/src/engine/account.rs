@@ -109,6 +109,15 @@ impl Account {
         Ok(())
     }
 
+    /// Whether the account lets a stream have so many consumers.
+    pub(crate) fn check_max_consumers(&self, config: &StreamConfig) -> Result<(), ApiError> {
+        let most = self.share.limits.load().max_consumers;
+        if config.max_consumers > 0 && most > 0 && config.max_consumers > most {
+            return Err(errors::MAXIMUM_CONSUMERS_LIMIT.into());
+        }
+        Ok(())
+    }
+
     /// Whether account and server can promise `max_bytes`; `had_bytes` of it were promised before.
     pub(crate) fn check_reservation(
         &self,
@@ -116,11 +125,8 @@ impl Account {
         config: &StreamConfig,
         had_bytes: i64,
     ) -> Result<(), ApiError> {
+        self.check_max_consumers(config)?;
         let (limits, settings) = (self.share.limits.load(), world.settings.load());
-        if config.max_consumers > 0 && limits.max_consumers > 0 && config.max_consumers > limits.max_consumers
-        {
-            return Err(errors::MAXIMUM_CONSUMERS_LIMIT.into());
-        }
         let (account_most, server_most, error) = match config.storage {
             StorageType::Memory => {
                 (limits.max_memory_bytes, settings.max_memory_bytes, errors::MEMORY_RESOURCES_EXCEEDED)
