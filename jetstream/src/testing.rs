@@ -59,6 +59,7 @@ pub struct CollectHost {
     syncs: Mutex<Vec<Arc<Stream>>>,
     has_withdrawn: AtomicBool,
     sent_after_withdrawal: AtomicUsize,
+    later: Mutex<Vec<Box<dyn FnOnce() + Send>>>,
 }
 
 impl CollectHost {
@@ -107,8 +108,25 @@ impl CollectHost {
         }
     }
 
-    /// Runs the syncs that were asked for until none is.
+    /// Runs what the engine left for later, until there is no more.
+    pub fn run_all_later(&self) {
+        loop {
+            let waiting = std::mem::take(&mut *self.later.lock());
+            if waiting.is_empty() {
+                return;
+            }
+            waiting.into_iter().for_each(|work| work());
+        }
+    }
+
+    /// Runs the syncs that were asked for until none is, and then what was left for later.
     pub fn sync_all(&self) {
+        self.sync_streams();
+        self.run_all_later();
+    }
+
+    /// Runs the syncs that were asked for until none is.
+    pub fn sync_streams(&self) {
         loop {
             let waiting = std::mem::take(&mut *self.syncs.lock());
             if waiting.is_empty() {
@@ -187,6 +205,10 @@ impl Host for CollectHost {
 
     fn sync_later(&self, stream: &Arc<Stream>) {
         self.syncs.lock().push(stream.clone());
+    }
+
+    fn run_later(&self, work: Box<dyn FnOnce() + Send>) {
+        self.later.lock().push(work);
     }
 }
 

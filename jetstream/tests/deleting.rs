@@ -31,10 +31,12 @@ fn names(disk: &SimDisk) -> Vec<String> {
 #[test]
 fn a_deletion_that_is_interrupted_leaves_all_or_nothing() {
     let disk = SimDisk::new(1);
-    let mut store = storage(&disk).create_stream("$G", "S", b"{}", OPTIONS).unwrap();
+    let created = storage(&disk);
+    let mut store = created.create_stream("$G", "S", b"{}", OPTIONS).unwrap();
     fill(&mut store, b"value");
-    storage(&disk).create_consumer("$G", "S", "C", b"{}", &ConsumerState::default()).unwrap();
+    created.create_consumer("$G", "S", "C", b"{}", &ConsumerState::default()).unwrap();
     store.sync().unwrap();
+    created.sync_metadata().unwrap();
     let (mut whole, mut gone) = (0, 0);
     for power in [false, true] {
         for after in 0..8 {

@@ -8,6 +8,7 @@ use crate::config::consumer::CreateConsumerRequest;
 use crate::config::consumer_rules::is_valid_group;
 use crate::config::metadata::with_server;
 use crate::consumer::ConsumerInfo;
+use crate::store::StoreError;
 use crate::stream::Stream;
 use jetkv_go_compat::GoTime;
 use jetkv_go_compat::json::{decode_lenient, go_struct};
@@ -48,6 +49,14 @@ enum Form {
 }
 
 impl Call<'_> {
+    /// Returns when what became of a consumer's files is as durable as configured. No lock may be held.
+    fn await_consumer(&self, stream: &Stream, name: &str) -> Result<(), StoreError> {
+        match &self.account {
+            Some(account) => self.engine.await_metadata(account, stream.name(), Some(name)),
+            None => Ok(()),
+        }
+    }
+
     fn find_stream(&self, name: &str) -> Result<Arc<Stream>, ApiError> {
         self.admit()?.stream(name).ok_or_else(|| errors::STREAM_NOT_FOUND.error())
     }
@@ -82,8 +91,20 @@ fn create_consumer(
     let stream = call.find_stream(stream)?;
     let mut inner = stream.lock();
     let (consumers, mut ctx) = inner.parts();
+    let before = consumers.len();
     let info = consumers.create(&mut ctx, request.config, request.action, request.pedantic)?;
+    let is_new = consumers.len() > before;
     drop(inner);
+    if let Err(error) = call.await_consumer(&stream, &info.name) {
+        if !is_new {
+            return Err(errors::CONSUMER_STORE_FAILED.because(error));
+        }
+        tracing::warn!(consumer = %info.name, %error, "cannot create consumer");
+        let mut inner = stream.lock();
+        let (consumers, mut ctx) = inner.parts();
+        consumers.undo_create(&mut ctx, &info.name);
+        return Err(errors::CONSUMER_CREATE.because("error creating store for consumer"));
+    }
     Ok((stream, shown(info)))
 }
 
@@ -162,6 +183,8 @@ fn delete(call: &mut Call<'_>, stream: &str, name: &str) -> ApiOutcome {
                 let (consumers, mut ctx) = inner.parts();
                 let existed = consumers.delete(&mut ctx, name)?;
                 drop(inner);
+                let gone = call.await_consumer(&stream, name);
+                gone.map_err(|error| errors::STREAM_GENERAL_ERROR.because(error))?;
                 if existed { Ok(stream) } else { Err(errors::CONSUMER_NOT_FOUND.error()) }
             },
         );

@@ -104,6 +104,13 @@ pub(super) fn create(call: &mut Call<'_>, name: &str) -> ApiOutcome {
 
 fn try_create(call: &mut Call<'_>, name: &str) -> Result<(Arc<Stream>, bool), ApiError> {
     let account = call.admit()?;
+    let (stream, is_new) = try_create_here(call, &account, name)?;
+    call.engine.await_new(&account, &stream)?;
+    Ok((stream, is_new))
+}
+
+/// As [`try_create`]; what has to be durable for it may not be.
+fn try_create_here(call: &Call<'_>, account: &Account, name: &str) -> Result<(Arc<Stream>, bool), ApiError> {
     let mut req = ConfigRequest::default();
     call.decode(&mut req)?;
     let level = req.config.required_level();
@@ -141,8 +148,8 @@ fn try_create(call: &mut Call<'_>, name: &str) -> Result<(Arc<Stream>, bool), Ap
         };
     }
     account.check_reservation(world, &config, 0)?;
-    check_overlap(&account, &config)?;
-    let stream = call.engine.create_stream(&account, config)?;
+    check_overlap(account, &config)?;
+    let stream = call.engine.create_stream(account, config)?;
     Ok((stream, true))
 }
 
@@ -245,9 +252,12 @@ fn try_delete(call: &Call<'_>, name: &str) -> Result<(), ApiError> {
     if !call.is_empty_body() {
         return Err(errors::NOT_EMPTY_REQUEST.into());
     }
-    let _changes = account.changes.lock();
+    let changes = account.changes.lock();
     let stream = account.stream(name).ok_or(errors::STREAM_NOT_FOUND)?;
-    call.engine.delete_stream(&account, &stream)
+    call.engine.delete_stream(&account, &stream)?;
+    drop(changes);
+    let gone = call.engine.await_metadata(&account, name, None);
+    gone.map_err(|error| errors::STREAM_DELETE.because(error))
 }
 
 pub(super) fn purge(call: &mut Call<'_>, name: &str) -> ApiOutcome {

@@ -94,6 +94,13 @@ impl Consumers {
         Ok(true)
     }
 
+    /// Takes away a consumer that is new and could not be kept, with whatever of its files can be.
+    pub fn undo_create(&mut self, ctx: &mut StreamCtx<'_>, name: &str) {
+        let Some(slot) = self.names.get(name).copied() else { return };
+        self.expire(ctx, slot);
+        self.settle(ctx);
+    }
+
     /// Takes away what is kept of a consumer.
     fn discard(&mut self, slot: Slot) -> Result<(), StoreError> {
         let discarded = self.with(slot, |consumer, shared| match &mut shared.store {

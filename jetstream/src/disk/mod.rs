@@ -52,6 +52,11 @@ pub trait Disk: Send + Sync {
     /// # Errors
     /// Those of the operating system.
     fn create_dir_all(&self, path: &Path) -> io::Result<()>;
+    /// Creates a directory in one that exists; no error where it is there. Its entry is not made durable.
+    ///
+    /// # Errors
+    /// Those of the operating system.
+    fn create_dir(&self, path: &Path) -> io::Result<()>;
     /// The entries of a directory, sorted by name; none where it does not exist.
     ///
     /// # Errors

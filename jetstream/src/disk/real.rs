@@ -76,6 +76,13 @@ impl Disk for RealDisk {
         Ok(())
     }
 
+    fn create_dir(&self, path: &Path) -> io::Result<()> {
+        match fs::DirBuilder::new().mode(DIR_MODE).create(path) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => Ok(()),
+            other => other,
+        }
+    }
+
     fn list(&self, path: &Path) -> io::Result<Vec<DirEntry>> {
         let entries = match OPEN_FILES.with_room(|| fs::read_dir(path)) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),

@@ -111,6 +111,8 @@ struct World {
     rng: SmallRng,
     /// Changing operations so far.
     operations: u64,
+    /// How many of them were syncs.
+    syncs: u64,
     /// Faults begin at this operation and strike this many.
     plan: Option<(u64, u64, Fault)>,
     dead: bool,
@@ -206,6 +208,7 @@ impl World {
 
     fn sync(&mut self, inode: usize) -> io::Result<()> {
         self.change()?;
+        self.syncs += 1;
         let inode = self.inodes.get_mut(inode).ok_or(io::ErrorKind::NotFound)?;
         inode.durable.clone_from(&inode.content);
         inode.unsynced.clear();
@@ -214,6 +217,7 @@ impl World {
 
     fn sync_names(&mut self) -> io::Result<()> {
         self.change()?;
+        self.syncs += 1;
         self.durable_names.clone_from(&self.names);
         self.name_changes.clear();
         Ok(())
@@ -260,6 +264,7 @@ impl SimDisk {
             name_changes: Vec::new(),
             rng: SmallRng::seed_from_u64(seed),
             operations: 0,
+            syncs: 0,
             plan: None,
             dead: false,
         })))
@@ -269,6 +274,12 @@ impl SimDisk {
     #[must_use]
     pub fn operations(&self) -> u64 {
         self.0.lock().operations
+    }
+
+    /// Files and directories synced so far.
+    #[must_use]
+    pub fn syncs(&self) -> u64 {
+        self.0.lock().syncs
     }
 
     /// Lets `count` changing operations fail after `after` more have succeeded.
@@ -403,6 +414,19 @@ impl Disk for SimDisk {
             world.rename_names(NameChange::Link(dir, Entry::Dir));
         }
         world.sync_names()
+    }
+
+    fn create_dir(&self, path: &Path) -> io::Result<()> {
+        let mut world = self.0.lock();
+        world.alive()?;
+        match world.names.get(path) {
+            Some(Entry::Dir) => return Ok(()),
+            Some(Entry::File(_)) => return Err(io::ErrorKind::AlreadyExists.into()),
+            None => {}
+        }
+        world.change()?;
+        world.rename_names(NameChange::Link(path.to_owned(), Entry::Dir));
+        Ok(())
     }
 
     fn list(&self, path: &Path) -> io::Result<Vec<DirEntry>> {

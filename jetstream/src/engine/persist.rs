@@ -4,6 +4,7 @@ use crate::api::ApiError;
 use crate::config::consumer::ConsumerConfig;
 use crate::config::{Compression, ConfigLimits, Retention, StreamConfig, check};
 use crate::consumer::ConsumerStore;
+use crate::host::Host;
 use crate::store::file::{FileOptions, StateFile, StateSave, Storage, StreamLimits};
 use crate::store::{ConsumerState, StoreError};
 use hashbrown::HashMap;
@@ -88,22 +89,24 @@ pub(super) struct ConsumerFiles {
     storage: Storage,
     account: String,
     stream: String,
+    host: Arc<dyn Host>,
     /// Where the states of consumers are kept that were saved since the start, by the consumer's name.
     states: HashMap<String, Arc<StateFile>>,
 }
 
 impl ConsumerFiles {
-    pub(super) fn new(storage: &Storage, account: &str, stream: &str) -> Self {
+    pub(super) fn new(storage: &Storage, account: &str, stream: &str, host: &Arc<dyn Host>) -> Self {
         Self {
             storage: storage.clone(),
             account: account.to_owned(),
             stream: stream.to_owned(),
+            host: Arc::clone(host),
             states: HashMap::new(),
         }
     }
 
     fn state_file(&mut self, name: &str) -> &Arc<StateFile> {
-        let Self { storage, account, stream, states } = self;
+        let Self { storage, account, stream, states, .. } = self;
         states.entry_ref(name).or_insert_with(|| Arc::new(storage.state_file(account, stream, name)))
     }
 }
@@ -126,7 +129,11 @@ impl ConsumerStore for ConsumerFiles {
         state: &ConsumerState,
     ) -> Result<(), StoreError> {
         let meta = encode_consumer(name, created_ns, config);
-        self.storage.create_consumer(&self.account, &self.stream, name, &meta, state)
+        self.storage.create_consumer(&self.account, &self.stream, name, &meta, state)?;
+        if !self.storage.syncs_states() {
+            self.storage.sync_metadata_later(&*self.host);
+        }
+        Ok(())
     }
 
     fn update(&mut self, name: &str, created_ns: i64, config: &ConsumerConfig) -> Result<(), StoreError> {
@@ -147,11 +154,18 @@ impl ConsumerStore for ConsumerFiles {
         // A save that is under way must not reach the next consumer of the name.
         let state = self.states.get(name);
         state.inspect(|state| state.set_gone(true));
-        let removed = self.storage.remove_consumer(&self.account, &self.stream, name);
-        match &removed {
-            Ok(()) => drop(self.states.remove(name)),
-            Err(_) => state.into_iter().for_each(|state| state.set_gone(false)),
+        let discarded = self.storage.discard_consumer(&self.account, &self.stream, name);
+        let discarded =
+            discarded.inspect_err(|_| state.into_iter().for_each(|state| state.set_gone(false)))?;
+        self.states.remove(name);
+        if let Some(rubbish) = discarded {
+            let (stream, consumer) = (self.stream.clone(), name.to_owned());
+            self.host.run_later(Box::new(move || {
+                if let Err(error) = rubbish.remove() {
+                    tracing::warn!(stream, consumer, %error, "the files of a deleted consumer are still there");
+                }
+            }));
         }
-        removed
+        Ok(())
     }
 }

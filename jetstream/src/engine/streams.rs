@@ -4,7 +4,7 @@ use super::account::Account;
 use super::persist::{
     ConsumerFiles, decode_consumer, decode_stream, decode_unproven_consumer, encode_stream, file_options,
 };
-use super::{Engine, EngineError, RecoveryReport};
+use super::{Engine, EngineError, RecoveryReport, SyncPolicy};
 use crate::api::ApiError;
 use crate::api::catalogue as errors;
 use crate::config::{StorageType, StreamConfig};
@@ -36,11 +36,16 @@ impl Engine {
                 problems.extend(recovered.err().map(|error| error.to_string()));
             }
             problems.iter().for_each(|problem| tracing::warn!("{problem}"));
-            stream.lock().consumers.keep_in(Box::new(consumer_files(storage, account, &stream)));
+            stream.lock().consumers.keep_in(Box::new(self.consumer_files(storage, account, &stream)));
         }
         // Not before: who finds the stream may create consumers, which must be kept.
         account.insert(&stream);
         self.announce(&stream);
+        if let Some(storage) = &self.storage
+            && self.world.config.sync != SyncPolicy::Always
+        {
+            storage.sync_metadata_later(&*self.world.host);
+        }
         Ok(stream)
     }
 
@@ -212,6 +217,41 @@ impl Engine {
         stream.wake_watchers();
     }
 
+    fn consumer_files(&self, storage: &Storage, account: &Account, stream: &Stream) -> ConsumerFiles {
+        ConsumerFiles::new(storage, &account.share.name, stream.name(), &self.world.host)
+    }
+
+    /// Returns when what came, changed or went under the name of a stream or its consumer is as durable as configured.
+    /// No lock may be held.
+    ///
+    /// # Errors
+    /// I/O; it is there or gone all the same.
+    pub(crate) fn await_metadata(
+        &self,
+        account: &Account,
+        stream: &str,
+        consumer: Option<&str>,
+    ) -> Result<(), StoreError> {
+        match &self.storage {
+            Some(storage) => storage.await_metadata(&account.share.name, stream, consumer),
+            None => Ok(()),
+        }
+    }
+
+    /// As [`Engine::await_metadata`], of a stream that is new: it goes where that fails.
+    pub(crate) fn await_new(&self, account: &Account, stream: &Arc<Stream>) -> Result<(), ApiError> {
+        let Err(error) = self.await_metadata(account, stream.name(), None) else { return Ok(()) };
+        tracing::warn!(stream = stream.name(), %error, "Stream create failed");
+        let _changes = account.changes.lock();
+        let is_there = account.stream(stream.name()).is_some_and(|known| Arc::ptr_eq(&known, stream));
+        if is_there && self.delete_stream(account, stream).is_err() {
+            // The disk refuses that as well; the next start finds it, or takes it for unfinished.
+            self.withdraw(account, stream);
+            let _ = stream.end(&*self.world.host, || Ok::<_, StoreError>(()));
+        }
+        Err(errors::STREAM_CREATE.because("error creating store for stream"))
+    }
+
     /// Recovers the streams of an account from its directory.
     pub(super) fn recover(&self, account: &Account) -> Result<RecoveryReport, EngineError> {
         let mut report = RecoveryReport::default();
@@ -267,7 +307,7 @@ impl Engine {
             let (consumers, mut ctx) = inner.parts();
             consumers.remove_leftovers(&mut ctx);
         }
-        stream.lock().consumers.keep_in(Box::new(consumer_files(storage, account, &stream)));
+        stream.lock().consumers.keep_in(Box::new(self.consumer_files(storage, account, &stream)));
         account.insert(&stream);
         Ok(stream)
     }
@@ -365,8 +405,4 @@ fn recover_consumers(
         }
     }
     Ok(all_known)
-}
-
-fn consumer_files(storage: &Storage, account: &Account, stream: &Stream) -> ConsumerFiles {
-    ConsumerFiles::new(storage, &account.share.name, stream.name())
 }

@@ -10,6 +10,14 @@ pub struct SyncWork {
     pub(super) files: Vec<(PathBuf, Arc<dyn DiskFile>)>,
     /// The directory, where files came or went.
     pub(super) dir: Option<(PathBuf, Arc<dyn Disk>)>,
+    /// What comes first: nothing in a directory lasts that does not last itself.
+    pub(super) before: Option<Arc<dyn Before>>,
+}
+
+/// What has to be durable before something else is.
+pub(super) trait Before: Send + Sync {
+    /// Returns when it is.
+    fn run(&self) -> Result<(), StoreError>;
 }
 
 impl SyncWork {
@@ -22,6 +30,7 @@ impl SyncWork {
             what: format!("could not sync {}", path.display()),
             source,
         };
+        self.before.as_ref().map_or(Ok(()), |before| before.run())?;
         for (path, file) in &self.files {
             file.sync().map_err(|error| failed(path, error))?;
         }

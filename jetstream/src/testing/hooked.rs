@@ -72,6 +72,10 @@ impl<D: Disk, H: DiskHook> Disk for HookedDisk<D, H> {
         self.disk.create_dir_all(path)
     }
 
+    fn create_dir(&self, path: &Path) -> io::Result<()> {
+        self.disk.create_dir(path)
+    }
+
     fn list(&self, path: &Path) -> io::Result<Vec<DirEntry>> {
         self.disk.list(path)
     }

@@ -7,15 +7,15 @@
 
 use super::files::io_error;
 use super::record::ChecksumKey;
-use crate::disk::Disk;
+use crate::disk::{Disk, DiskFile};
 use crate::store::StoreError;
 use jetkv_go_compat::os_text;
 use std::fmt::Write as _;
 use std::io;
 use std::path::{Path, PathBuf};
 
-const META: &str = "meta.inf";
-const META_SUM: &str = "meta.sum";
+pub(super) const META: &str = "meta.inf";
+pub(super) const META_SUM: &str = "meta.sum";
 const NEW_META: &str = "meta.inf.tmp";
 const NEW_SUM: &str = "meta.sum.tmp";
 const KEY: &str = "meta.key";
@@ -33,10 +33,10 @@ pub(super) struct MetaFiles<'a> {
 }
 
 impl MetaFiles<'_> {
-    /// Writes metadata into a directory that nobody reads yet. The entries of the directory are not synced.
+    /// Writes metadata into a directory that nobody reads yet. Nothing is synced.
     pub(super) fn create(&self, meta: &[u8]) -> Result<(), StoreError> {
-        self.put(META, meta)?;
-        self.put(META_SUM, self.checksum(meta).as_bytes())
+        write(self.disk, &self.path(META), meta)?;
+        write(self.disk, &self.path(META_SUM), self.checksum(meta).as_bytes()).map(drop)
     }
 
     /// Replaces the metadata in one step, and returns when it is durable.
@@ -176,10 +176,16 @@ impl MetaFiles<'_> {
 
 /// Writes a file as a whole and syncs it; its entry in the directory is not.
 pub(super) fn put(disk: &dyn Disk, path: &Path, content: &[u8]) -> Result<(), StoreError> {
+    let file = write(disk, path, content)?;
+    file.sync().map_err(|error| io_error("could not write", path, error))
+}
+
+/// Writes a file as a whole.
+pub(super) fn write(disk: &dyn Disk, path: &Path, content: &[u8]) -> Result<Box<dyn DiskFile>, StoreError> {
     let written = disk.open(path, true).and_then(|file| {
         file.set_len(0)?;
         file.write_at(content, 0)?;
-        file.sync()
+        Ok(file)
     });
     written.map_err(|error| io_error("could not write", path, error))
 }
@@ -200,6 +206,9 @@ mod tests {
         let disk = SimDisk::new(seed);
         disk.create_dir_all(Path::new(DIR)).unwrap();
         files(&disk).create(b"old").unwrap();
+        for file in [META, META_SUM] {
+            disk.open(&Path::new(DIR).join(file), false).unwrap().sync().unwrap();
+        }
         disk.sync_dir(Path::new(DIR)).unwrap();
         disk
     }

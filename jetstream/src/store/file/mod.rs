@@ -14,6 +14,7 @@ mod index_db;
 mod log;
 mod lookup;
 mod meta;
+mod meta_sync;
 mod missing;
 mod old_index;
 mod options;
@@ -21,6 +22,7 @@ mod read;
 mod record;
 mod recover;
 mod remove;
+mod rubbish;
 mod scan;
 mod seqset;
 mod shared_sync;
@@ -28,16 +30,19 @@ mod state_file;
 mod storage;
 mod table;
 mod undo;
+mod unfinished;
 mod write;
 
 pub use options::{FileOptions, StreamLimits};
+pub use rubbish::Rubbish;
 pub(crate) use state_file::StateFile;
 pub use state_file::StateSave;
-pub use storage::{Rubbish, Storage, StoredConsumer, StoredStream};
+pub use storage::{Storage, StoredConsumer, StoredStream};
 
 use self::block::Block;
 use self::files::StreamFiles;
 use self::log::Log;
+use self::meta_sync::MetaGate;
 use self::read::Reader;
 use self::undo::Undo;
 use super::index::{SubjectEntry, SubjectIndex};
@@ -48,6 +53,7 @@ use crate::filter::Filter;
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 /// A store over one stream's directory.
 pub struct FileStore {
@@ -68,6 +74,8 @@ pub struct FileStore {
     /// Told by the owner before the end: those of all messages held, in order.
     noted_expiries: Option<Vec<(u64, i64)>>,
     durability: Durability,
+    /// What of the stream's metadata has to be durable before its messages are.
+    gate: Option<Arc<MetaGate>>,
     /// Blocks, by number, that may be worth a rewrite or have become empty.
     chores: Vec<u32>,
     /// Bytes of messages removed since the last cleaning up.

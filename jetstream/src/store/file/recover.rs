@@ -383,6 +383,7 @@ impl Recovery {
             damaged: self.damaged,
             expiries: self.expiries,
             noted_expiries: None,
+            gate: None,
             durability: Durability::default(),
             chores: Vec::new(),
             dead_bytes: 0,

@@ -13,7 +13,8 @@ impl FileStore {
             // After a failed sync, writing again belongs to the sync, and both to whoever holds the store.
             return self.sync_files().map(|()| None);
         }
-        if self.durability.unsynced.is_empty() && !self.durability.dir_unsynced {
+        let before = self.gate.as_ref().filter(|gate| gate.is_closed()).map(|gate| Arc::clone(gate) as _);
+        if self.durability.unsynced.is_empty() && !self.durability.dir_unsynced && before.is_none() {
             self.keep_all();
             return Ok(None);
         }
@@ -34,7 +35,7 @@ impl FileStore {
         durability.dir_syncing = std::mem::take(&mut durability.dir_unsynced);
         let dir = durability.dir_syncing.then_some(dir);
         self.keep_after_sync();
-        Ok(Some(SyncWork { files, dir }))
+        Ok(Some(SyncWork { files, dir, before }))
     }
 
     pub(super) fn take_back_sync(&mut self, outcome: Result<(), StoreError>) -> Result<(), StoreError> {

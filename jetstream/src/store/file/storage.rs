@@ -3,17 +3,18 @@
 //! `<store_dir>/jetstream/<account>/streams/<stream>/{meta.inf,meta.sum,msgs/,obs/<consumer>/{meta.inf,meta.sum,o.dat}}`
 //!
 //! What is new is made in a directory whose name begins with a dot, which both servers take for rubbish, and takes its
-//! name when it is whole. Metadata and the directories above it are durable when a call returns.
+//! name when it is whole. What is replaced by a call that holds no lock is durable when that returns; what comes and goes
+//! is durable after the next [`Storage::sync_metadata`].
 
 use super::files::{StreamFiles, io_error};
-use super::meta::{MetaFiles, put};
+use super::meta::{MetaFiles, write};
+use super::meta_sync::{Became, MetaGate, MetaSyncs, NEW};
+use super::rubbish::Rubbish;
 use super::state_file::{CONSUMER_STATE, StateFile};
 use super::{FileOptions, FileStore};
 use crate::disk::{Claim, Disk};
 use crate::store::{ConsumerState, StoreError};
-use hashbrown::HashSet;
 use jetkv_go_compat::os_text;
-use parking_lot::Mutex;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -22,7 +23,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 /// Longest name of a directory entry on the file systems in use.
 const FILE_NAME_MAX_BYTES: usize = 255;
 /// Where that is kept which stands in the way of something new, and cannot be read.
-const QUARANTINE: &str = "quarantine";
+pub(super) const QUARANTINE: &str = "quarantine";
 
 /// A stream as it is found on disk.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -49,36 +50,16 @@ pub struct StoredConsumer {
 /// The directory that holds every account's streams. Cheap to clone.
 #[derive(Clone)]
 pub struct Storage {
-    disk: Arc<dyn Disk>,
-    root: PathBuf,
-    /// Whether the states of consumers are made durable as they are written.
-    sync: bool,
+    pub(super) disk: Arc<dyn Disk>,
+    pub(super) root: PathBuf,
+    /// Whether the states of consumers are made durable as they are written, and changes of metadata are waited for.
+    pub(super) sync: bool,
     /// How many directories were given a name that begins with a dot: no two have the same.
     dotted: Arc<AtomicU64>,
-    /// Accounts whose directory is known to be durable.
-    durable_accounts: Arc<Mutex<HashSet<String>>>,
+    pub(super) syncs: Arc<MetaSyncs>,
     /// Whether accounts may stand beside the root instead of in it.
     relocates: bool,
     claim: Claim,
-}
-
-/// What was taken out of service and waits to be removed. Both servers take it for what it is wherever they find it, so
-/// that what is not removed now goes with the next start.
-#[must_use]
-pub struct Rubbish {
-    disk: Arc<dyn Disk>,
-    dir: PathBuf,
-}
-
-impl Rubbish {
-    /// Removes it. It takes the time that the file system needs to give the room back.
-    ///
-    /// # Errors
-    /// I/O.
-    pub fn remove(self) -> Result<(), StoreError> {
-        let Self { disk, dir } = self;
-        disk.remove_dir_all(&dir).map_err(|error| io_error("could not remove", &dir, error))
-    }
 }
 
 /// The outermost directory on the way to one that is not there, which is the one that cannot be made.
@@ -121,8 +102,8 @@ impl Storage {
             );
         }
         let relocates = disk.list(&root).is_ok_and(|entries| entries.is_empty());
-        let (dotted, durable_accounts) = Default::default();
-        Ok(Self { disk, root, sync, dotted, durable_accounts, relocates, claim })
+        let syncs = Arc::new(MetaSyncs::new(Arc::clone(&disk)));
+        Ok(Self { disk, root, sync, dotted: Arc::default(), syncs, relocates, claim })
     }
 
     /// Whether another server has the directory open, as far as that can be told.
@@ -200,8 +181,18 @@ impl Storage {
                 continue;
             }
             let meta = self.meta_files(&dir, &name).read();
+            let is_new = self.is_new(&dir);
+            match &meta {
+                Ok(_) if is_new => self.note_new_stream(account, &name),
+                Err(problem) if is_new || self.is_blank(&dir) => {
+                    self.drop_unfinished_stream(account, &name, problem)?;
+                    continue;
+                }
+                _ => {}
+            }
             streams.push(StoredStream { name, meta });
         }
+        self.finish_new();
         Ok(streams)
     }
 
@@ -236,17 +227,16 @@ impl Storage {
         options: FileOptions,
     ) -> Result<FileStore, StoreError> {
         let streams_dir = self.streams_dir(account);
-        self.create_dir(&streams_dir)?;
-        if !self.durable_accounts.lock().contains(account) {
-            // An earlier attempt may have made them and failed to sync.
-            streams_dir.ancestors().take(3).try_for_each(|dir| self.sync_dir(dir))?;
-            self.durable_accounts.lock().insert(account.to_owned());
+        if !self.syncs.is_durable(&streams_dir) {
+            self.make_dir(&self.root.join(account))?;
+            self.make_dir(&streams_dir)?;
         }
         self.make(&streams_dir, name, |dir| {
-            self.create_dir(&dir.join("msgs"))?;
-            self.create_dir(&dir.join("obs"))?;
+            self.make_dir(&dir.join("msgs"))?;
+            self.make_dir(&dir.join("obs"))?;
             self.meta_files(dir, name).create(meta)
         })?;
+        self.note_new_stream(account, name);
         let opened = self.open_stream(account, name, options);
         if opened.is_err() {
             let _ = self.remove_stream(account, name);
@@ -266,7 +256,10 @@ impl Storage {
     ) -> Result<FileStore, StoreError> {
         let dir = self.stream_dir(account, name);
         self.create_dir(&dir.join("msgs"))?;
-        FileStore::open(StreamFiles::new(Arc::clone(&self.disk), name, dir), options)
+        let gate = MetaGate::new(&self.syncs, dir.clone(), !self.sync);
+        let mut store = FileStore::open(StreamFiles::new(Arc::clone(&self.disk), name, dir), options)?;
+        store.gate = Some(Arc::new(gate));
+        Ok(store)
     }
 
     /// Whether a stream's metadata is encrypted.
@@ -330,9 +323,20 @@ impl Storage {
             let key = format!("{stream}/{name}");
             let files = self.meta_files(&dir, &key);
             let mut meta = files.read();
+            let is_new = self.is_new(&dir);
+            match &meta {
+                Ok(_) if is_new => self.note_new_consumer(account, stream, &name),
+                Err(problem) if is_new || self.is_blank(&dir) => {
+                    self.drop_unfinished_consumer(account, stream, &name, problem)?;
+                    continue;
+                }
+                _ => {}
+            }
             let mut unproven = if meta.is_err() { files.read_unproven() } else { None };
             let state = match self.read_state(&dir) {
                 Ok(Ok(state)) => Ok(state),
+                // It begins anew, as it had just begun.
+                Ok(Err(_)) if is_new => Ok(None),
                 Ok(Err(damage)) => {
                     let file = dir.join(CONSUMER_STATE);
                     let kept = self.move_aside(&file, &quarantine, &format!("{name}.{CONSUMER_STATE}"));
@@ -348,6 +352,7 @@ impl Storage {
             self.forget_unfinished(&dir);
             consumers.push(StoredConsumer { name, meta, unproven, state });
         }
+        self.finish_new();
         Ok(consumers)
     }
 
@@ -370,12 +375,13 @@ impl Storage {
             return self.state_file(account, stream, name).write(&state.encode(), true);
         }
         let consumers_dir = self.stream_dir(account, stream).join("obs");
-        self.create_dir(&consumers_dir)?;
+        self.make_dir(&consumers_dir)?;
         self.make(&consumers_dir, name, |dir| {
-            self.create_dir(dir)?;
             self.meta_files(dir, &format!("{stream}/{name}")).create(meta)?;
-            put(&*self.disk, &dir.join(CONSUMER_STATE), &state.encode())
-        })
+            write(&*self.disk, &dir.join(CONSUMER_STATE), &state.encode()).map(drop)
+        })?;
+        self.note_new_consumer(account, stream, name);
+        Ok(())
     }
 
     /// Replaces a consumer's metadata in one step.
@@ -441,29 +447,29 @@ impl Storage {
         self.state_file(account, stream, name).write(&state.encode(), self.sync)
     }
 
-    /// Removes a consumer; no error where there is none.
+    /// Takes a consumer out of the directory, in one step, and leaves it to the caller to remove what is left; `None`
+    /// where there is none.
     ///
     /// # Errors
     /// I/O; the consumer is still there then.
-    pub fn remove_consumer(&self, account: &str, stream: &str, name: &str) -> Result<(), StoreError> {
-        let consumers_dir = self.stream_dir(account, stream).join("obs");
-        if let Some(rubbish) = self.discard(&consumers_dir, name)?
-            && let Err(error) = rubbish.remove()
-        {
-            tracing::warn!(stream, consumer = name, %error, "the files of a deleted consumer are still there");
-        }
-        Ok(())
+    pub fn discard_consumer(
+        &self,
+        account: &str,
+        stream: &str,
+        name: &str,
+    ) -> Result<Option<Rubbish>, StoreError> {
+        self.discard(&self.stream_dir(account, stream).join("obs"), name)
     }
 
-    fn streams_dir(&self, account: &str) -> PathBuf {
+    pub(super) fn streams_dir(&self, account: &str) -> PathBuf {
         self.root.join(account).join("streams")
     }
 
-    fn stream_dir(&self, account: &str, stream: &str) -> PathBuf {
+    pub(super) fn stream_dir(&self, account: &str, stream: &str) -> PathBuf {
         self.streams_dir(account).join(stream)
     }
 
-    fn consumer_dir(&self, account: &str, stream: &str, consumer: &str) -> PathBuf {
+    pub(super) fn consumer_dir(&self, account: &str, stream: &str, consumer: &str) -> PathBuf {
         self.stream_dir(account, stream).join("obs").join(consumer)
     }
 
@@ -474,6 +480,10 @@ impl Storage {
 
     fn create_dir(&self, dir: &Path) -> Result<(), StoreError> {
         self.disk.create_dir_all(dir).map_err(|error| io_error("could not create", dir, error))
+    }
+
+    fn make_dir(&self, dir: &Path) -> Result<(), StoreError> {
+        self.disk.create_dir(dir).map_err(|error| io_error("could not create", dir, error))
     }
 
     fn sync_dir(&self, dir: &Path) -> Result<(), StoreError> {
@@ -507,7 +517,7 @@ impl Storage {
         Ok(dotted)
     }
 
-    /// Makes the directory `name` in `parent` appear whole: `fill` creates it and writes into it elsewhere.
+    /// Makes the directory `name` in `parent` appear whole: `fill` writes into it elsewhere. Nothing is synced.
     fn make(
         &self,
         parent: &Path,
@@ -515,17 +525,16 @@ impl Storage {
         fill: impl FnOnce(&Path) -> Result<(), StoreError>,
     ) -> Result<(), StoreError> {
         let (unfinished, dir) = (self.dotted(parent, name)?, parent.join(name));
-        let made = fill(&unfinished).and_then(|()| self.sync_dir(&unfinished)).and_then(|()| {
+        let marked = self.make_dir(&unfinished).and_then(|()| {
+            let mark = unfinished.join(NEW);
+            self.disk.open(&mark, true).map(drop).map_err(|error| io_error("could not create", &mark, error))
+        });
+        let made = marked.and_then(|()| fill(&unfinished)).and_then(|()| {
             let named = self.disk.rename(&unfinished, &dir);
             named.map_err(|error| io_error("could not create", &dir, error))
         });
-        if let Err(error) = made {
+        made.inspect_err(|_| {
             // What is left goes with the next start, at the latest.
-            let _ = self.remove_tree(&unfinished);
-            return Err(error);
-        }
-        self.sync_dir(parent).inspect_err(|_| {
-            let _ = self.disk.rename(&dir, &unfinished);
             let _ = self.remove_tree(&unfinished);
         })
     }
@@ -533,19 +542,26 @@ impl Storage {
     /// Moves a directory to a name that begins with a dot, which both servers take for rubbish.
     fn discard(&self, parent: &Path, name: &str) -> Result<Option<Rubbish>, StoreError> {
         let (doomed, dir) = (self.dotted(parent, name)?, parent.join(name));
+        let forgotten = self.syncs.forget(&dir);
         match self.disk.rename(&dir, &doomed) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            other => other.map_err(|error| io_error("could not remove", &dir, error))?,
+            other => other.map_err(|error| {
+                self.syncs.take_back(forgotten);
+                io_error("could not remove", &dir, error)
+            })?,
         }
-        if let Err(error) = self.sync_dir(parent) {
-            let _ = self.disk.rename(&doomed, &dir);
-            return Err(error);
-        }
-        Ok(Some(Rubbish { disk: Arc::clone(&self.disk), dir: doomed }))
+        self.syncs.note(dir.clone(), Became::Gone, Vec::new(), vec![parent.to_owned()]);
+        let (disk, syncs) = (Arc::clone(&self.disk), Arc::clone(&self.syncs));
+        Ok(Some(Rubbish { disk, syncs, was: dir, dir: doomed }))
     }
 
     /// Moves a directory or file into `quarantine`, under a name with the first number that is free.
-    fn move_aside(&self, path: &Path, quarantine: &Path, name: &str) -> Result<PathBuf, StoreError> {
+    pub(super) fn move_aside(
+        &self,
+        path: &Path,
+        quarantine: &Path,
+        name: &str,
+    ) -> Result<PathBuf, StoreError> {
         self.create_dir(quarantine)?;
         let taken =
             self.disk.list(quarantine).map_err(|error| io_error("could not list", quarantine, error))?;
@@ -560,17 +576,8 @@ impl Storage {
         Ok(kept)
     }
 
-    /// Removes what a save of the state that was interrupted left in a consumer's directory.
-    fn forget_unfinished(&self, dir: &Path) {
-        for entry in self.disk.list(dir).unwrap_or_default() {
-            if entry.name.starts_with(CONSUMER_STATE) && entry.name != CONSUMER_STATE && !entry.is_dir {
-                let _ = self.disk.remove_file(&entry.path);
-            }
-        }
-    }
-
     /// The state in a consumer's directory, if it has saved one; inside, what is wrong with what is there.
-    fn read_state(&self, dir: &Path) -> Result<Result<Option<ConsumerState>, String>, StoreError> {
+    pub(super) fn read_state(&self, dir: &Path) -> Result<Result<Option<ConsumerState>, String>, StoreError> {
         let path = dir.join(CONSUMER_STATE);
         match self.disk.read(&path) {
             Ok(bytes) if bytes.is_empty() => Ok(Ok(None)),

@@ -9,6 +9,7 @@ use super::undo::Step;
 use super::{Durability, FileStore};
 use crate::disk::{DiskFile, is_exhausted};
 use crate::store::index::SubjectEntry;
+use crate::store::sync_work::Before as _;
 use crate::store::{Msg, StoreError};
 use jetkv_go_compat::os_text;
 use std::io;
@@ -206,7 +207,7 @@ impl FileStore {
     /// Writes what is pending and makes all that was written durable.
     pub(super) fn sync_files(&mut self) -> Result<(), StoreError> {
         self.write_pending()?;
-        match self.try_sync() {
+        match self.gate.as_ref().map_or(Ok(()), |gate| gate.run()).and_then(|()| self.try_sync()) {
             Ok(()) => {
                 self.heal();
                 self.keep_all();

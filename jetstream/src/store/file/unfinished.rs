@@ -1,0 +1,147 @@
+//! Streams and consumers that are new, and what a power failure left of such.
+
+use super::files::io_error;
+use super::meta::{META, META_SUM};
+use super::meta_sync::{Became, NEW};
+use super::state_file::CONSUMER_STATE;
+use super::storage::{QUARANTINE, Storage};
+use crate::host::Host;
+use crate::store::StoreError;
+use std::path::Path;
+use std::sync::Arc;
+
+impl Storage {
+    /// Makes durable what came, changed and went.
+    ///
+    /// # Errors
+    /// I/O; what is not durable yet is tried again the next time.
+    pub fn sync_metadata(&self) -> Result<(), StoreError> {
+        self.syncs.run()
+    }
+
+    /// Has made durable in the background what of the metadata is not. Nobody has to wait for it.
+    pub(crate) fn sync_metadata_later(&self, host: &dyn Host) {
+        if !self.syncs.ask() {
+            return;
+        }
+        let syncs = Arc::clone(&self.syncs);
+        host.run_later(Box::new(move || {
+            if let Err(error) = syncs.run() {
+                tracing::error!(%error, "what is new is not durable yet");
+            }
+        }));
+    }
+
+    /// Returns when what came, changed or went under the name of a stream or its consumer is durable, if that is to be
+    /// waited for. No lock that others need may be held.
+    ///
+    /// # Errors
+    /// I/O; it is there or gone all the same.
+    pub(crate) fn await_metadata(
+        &self,
+        account: &str,
+        stream: &str,
+        consumer: Option<&str>,
+    ) -> Result<(), StoreError> {
+        if !self.sync {
+            return Ok(());
+        }
+        let dir = match consumer {
+            Some(consumer) => self.consumer_dir(account, stream, consumer),
+            None => self.stream_dir(account, stream),
+        };
+        self.syncs.finish(|changed| changed == dir)
+    }
+
+    pub(super) fn note_new_stream(&self, account: &str, name: &str) {
+        let (parent, dir) = (self.streams_dir(account), self.stream_dir(account, name));
+        let mut dirs = vec![dir.clone(), parent.clone()];
+        if !self.syncs.is_durable(&parent) {
+            dirs.extend([self.root.join(account), self.root.clone()]);
+        }
+        let files = vec![dir.join(META), dir.join(META_SUM)];
+        self.syncs.note(dir, Became::New, files, dirs);
+    }
+
+    pub(super) fn note_new_consumer(&self, account: &str, stream: &str, name: &str) {
+        let dir = self.consumer_dir(account, stream, name);
+        let files = vec![dir.join(META), dir.join(META_SUM), dir.join(CONSUMER_STATE)];
+        let dirs = vec![dir.clone(), self.stream_dir(account, stream).join("obs")];
+        self.syncs.note(dir, Became::New, files, dirs);
+    }
+
+    /// Makes durable what an earlier run left that is new.
+    pub(super) fn finish_new(&self) {
+        if let Err(error) = self.syncs.run() {
+            tracing::warn!(%error, "what was new when the server ended is not durable yet");
+        }
+    }
+
+    /// Removes what a save of the state that was interrupted left in a consumer's directory.
+    pub(super) fn forget_unfinished(&self, dir: &Path) {
+        for entry in self.disk.list(dir).unwrap_or_default() {
+            if entry.name.starts_with(CONSUMER_STATE) && entry.name != CONSUMER_STATE && !entry.is_dir {
+                let _ = self.disk.remove_file(&entry.path);
+            }
+        }
+    }
+
+    pub(super) fn is_new(&self, dir: &Path) -> bool {
+        self.disk.read(&dir.join(NEW)).is_ok()
+    }
+
+    /// Whether there is no file in a directory and in those that every stream has.
+    pub(super) fn is_blank(&self, dir: &Path) -> bool {
+        let is_bare = |dir: &Path| self.disk.list(dir).is_ok_and(|entries| entries.is_empty());
+        let known = |name: &str| matches!(name, "msgs" | "obs");
+        self.disk.list(dir).is_ok_and(|entries| {
+            entries.iter().all(|entry| entry.is_dir && known(&entry.name) && is_bare(&entry.path))
+        })
+    }
+
+    /// Takes a stream away that was new when the power failed, and of which nothing is readable. Messages that it has
+    /// were never synced; they are kept aside all the same.
+    pub(super) fn drop_unfinished_stream(
+        &self,
+        account: &str,
+        name: &str,
+        problem: &str,
+    ) -> Result<(), StoreError> {
+        let msgs_dir = self.stream_dir(account, name).join("msgs");
+        let blocks =
+            self.disk.list(&msgs_dir).map_err(|error| io_error("could not list", &msgs_dir, error))?;
+        if blocks.iter().any(|entry| entry.size_bytes > 0) {
+            let kept = self.quarantine_stream(account, name)?;
+            tracing::warn!(
+                "stream '{name}' was new when the power failed: {problem}; it is kept in {}",
+                kept.display()
+            );
+            return Ok(());
+        }
+        tracing::info!("stream '{name}' was new when the power failed, and is removed: {problem}");
+        self.remove_stream(account, name)
+    }
+
+    /// As [`Storage::drop_unfinished_stream`], of a consumer; kept aside where its state is readable.
+    pub(super) fn drop_unfinished_consumer(
+        &self,
+        account: &str,
+        stream: &str,
+        name: &str,
+        problem: &str,
+    ) -> Result<(), StoreError> {
+        let dir = self.consumer_dir(account, stream, name);
+        if let Ok(Some(_)) = self.read_state(&dir)? {
+            let kept = self.move_aside(&dir, &self.stream_dir(account, stream).join(QUARANTINE), name)?;
+            tracing::warn!(
+                "consumer '{name}' of stream '{stream}' was new when the power failed: {problem}; it is kept in {}",
+                kept.display()
+            );
+            return Ok(());
+        }
+        tracing::info!(
+            "consumer '{name}' of stream '{stream}' was new when the power failed, and is removed"
+        );
+        self.discard_consumer(account, stream, name)?.map_or(Ok(()), super::Rubbish::remove)
+    }
+}
