@@ -45,7 +45,7 @@ fn streams_work_with_few_descriptors_and_after_there_were_none() {
     let taken = take_all();
     for _ in 0..2 {
         let error = put(&engine, 0).unwrap_err();
-        assert!(error.contains("Too many open files") && error.contains("1.blk"), "{error}");
+        assert!(error.contains("too many open files") && error.contains("1.blk"), "{error}");
     }
     drop(taken);
     assert_eq!(put(&engine, 0), Ok(1), "no sequence was used up");

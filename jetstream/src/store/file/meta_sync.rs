@@ -69,6 +69,8 @@ impl MetaSyncs {
 
     /// Forgets what waits of a directory that is about to go, with all in it. It is given back where that fails.
     pub(super) fn forget(&self, dir: &Path) -> Vec<Arc<Change>> {
+        // What takes its name after it has an entry of its own.
+        self.durable.lock().retain(|known| !known.starts_with(dir));
         let goes = |change: &mut Arc<Change>| change.became != Became::Gone && change.dir.starts_with(dir);
         self.waiting.lock().extract_if(.., goes).collect()
     }

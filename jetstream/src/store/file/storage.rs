@@ -140,8 +140,9 @@ impl Storage {
     /// # Errors
     /// I/O.
     pub fn remove_account(&self, account: &str) -> Result<(), StoreError> {
-        self.durable_accounts.lock().remove(account);
-        self.remove_tree(&self.root.join(account))
+        let dir = self.root.join(account);
+        let waiting = self.syncs.forget(&dir);
+        self.remove_tree(&dir).inspect_err(|_| self.syncs.take_back(waiting))
     }
 
     /// Where it is.
