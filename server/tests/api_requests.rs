@@ -177,9 +177,22 @@ const LONG: Duration = Duration::from_millis(500);
 const PART: u32 = 3;
 const MULTIPLE: u32 = 50;
 
+/// Attempts of which one must show that nobody waits: whatever else the machine does may hold up any of them, and a
+/// server whose connections wait for a burst shows it each time.
+const ATTEMPTS: usize = 5;
+
+/// Floods the server with `request` until an attempt shows that idle connections do not wait for it.
+fn flood(server: &Server, request: &str) {
+    let mut failures = Vec::new();
+    while let Err(failure) = try_flood(server, request) {
+        failures.push(failure);
+        assert!(failures.len() < ATTEMPTS, "{failures:#?}");
+    }
+}
+
 /// Sends bursts of `request`, twice as many each time until they take long, and compares what idle connections wait
 /// with that, and with what they wait without.
-fn flood(server: &Server, request: &str) {
+fn try_flood(server: &Server, request: &str) -> Result<(), String> {
     let mut idle = idle_connections(server);
     let without = (0..20).map(|_| round(&mut idle)).max().unwrap();
     let mut count = 25;
@@ -201,11 +214,12 @@ fn flood(server: &Server, request: &str) {
             (served.join().unwrap(), longest)
         });
         if took >= LONG || count >= 1_600 {
-            assert!(
-                longest < took / PART || longest < without * MULTIPLE,
-                "{count} of {request:?} took {took:?}; idle connections waited {longest:?}, without it {without:?}"
-            );
-            return;
+            if longest < took / PART || longest < without * MULTIPLE {
+                return Ok(());
+            }
+            return Err(format!(
+                "{count} of {request:?} took {took:?}; waited {longest:?}, without {without:?}"
+            ));
         }
         count *= 2;
     }
