@@ -4,29 +4,9 @@
 
 mod common;
 
-use common::{Wire, options, start};
+use common::{Wire, message, options, request, start};
 use jetkv::Server;
 use tempfile::TempDir;
-
-/// A request to the API, as a client writes it.
-fn request(subject: &str, reply: &str, body: &str) -> String {
-    format!("PUB $JS.API.{subject} {reply} {}\r\n{body}\r\n", body.len())
-}
-
-/// The next message: its subject, and headers and payload.
-fn message(wire: &mut Wire) -> (String, String) {
-    let line = loop {
-        let line = wire.line();
-        if line != "PING" {
-            break line;
-        }
-    };
-    let words: Vec<&str> = line.split(' ').collect();
-    assert!(matches!(words[0], "MSG" | "HMSG"), "{line}");
-    let size: usize = words.last().unwrap().parse().unwrap();
-    let body = wire.take(size + 2);
-    (words[1].to_owned(), String::from_utf8_lossy(&body).into_owned())
-}
 
 /// A server with a bucket of `keys` keys whose values have `size` bytes.
 fn with_keys(keys: usize, size: usize) -> (TempDir, Server, Wire) {

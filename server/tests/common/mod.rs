@@ -143,3 +143,23 @@ pub fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
         std::thread::sleep(Duration::from_millis(1));
     }
 }
+
+/// A request to the API, as a client writes it.
+pub fn request(subject: &str, reply: &str, body: &str) -> String {
+    format!("PUB $JS.API.{subject} {reply} {}\r\n{body}\r\n", body.len())
+}
+
+/// The next message: its subject, and headers and payload.
+pub fn message(wire: &mut Wire) -> (String, String) {
+    let line = loop {
+        let line = wire.line();
+        if line != "PING" {
+            break line;
+        }
+    };
+    let words: Vec<&str> = line.split(' ').collect();
+    assert!(matches!(words[0], "MSG" | "HMSG"), "{line}");
+    let size: usize = words.last().unwrap().parse().unwrap();
+    let body = wire.take(size + 2);
+    (words[1].to_owned(), String::from_utf8_lossy(&body).into_owned())
+}

@@ -13,7 +13,6 @@ use super::read::{Content, content};
 use super::record::{CHECKSUM_LEN, Kind, put_marker};
 use super::scan::{Found, Scan};
 use crate::store::StoreError;
-use jetkv_go_compat::os_text;
 use std::io;
 
 /// So many bytes removed are reason enough to sync and clean up at once.
@@ -66,19 +65,8 @@ impl FileStore {
         if self.old_files.is_empty() || !self.unlogged.is_empty() || self.log.has_pending() {
             return;
         }
-        for path in self.old_files.drain(..) {
-            match self.files.disk.remove_file(&path) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                    tracing::warn!(
-                        stream = self.files.name,
-                        "could not remove {}: {}",
-                        path.display(),
-                        os_text(&error)
-                    );
-                }
-                _ => self.durability.dir_unsynced = true,
-            }
-        }
+        let old_files = std::mem::take(&mut self.old_files);
+        self.remove_stale(old_files);
     }
 
     /// Deletes, rewrites or compresses one block that is not the last, if there is reason to. Says whether it was

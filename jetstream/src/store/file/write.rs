@@ -13,6 +13,7 @@ use crate::store::sync_work::Before as _;
 use crate::store::{Msg, StoreError};
 use jetkv_go_compat::os_text;
 use std::io;
+use std::path::PathBuf;
 
 /// A larger gap in the sequences begins a new block: nats-server notes every sequence of a gap within a block.
 const GAP_MAX: u64 = 64 << 10;
@@ -160,7 +161,13 @@ impl FileStore {
 
     /// Removes the files that do not tell the truth any more once something is changed.
     pub(super) fn forget_outdated(&mut self) {
-        for path in self.outdated.drain(..) {
+        let outdated = std::mem::take(&mut self.outdated);
+        self.remove_stale(outdated);
+    }
+
+    /// Removes files that nothing needs. One that stays does no harm but the room it takes, or is removed the next time.
+    pub(super) fn remove_stale(&mut self, paths: Vec<PathBuf>) {
+        for path in paths {
             match self.files.disk.remove_file(&path) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => {
                     tracing::warn!(
