@@ -6,20 +6,23 @@ mod persist;
 mod streams;
 mod usage;
 
+pub use crate::settings::{EngineConfig, SyncPolicy};
 pub use details::StreamDetail;
 pub use usage::AccountUsage;
 
-use crate::api::warnings::Warnings;
-use crate::api::{self, ApiError, ApiOutcome, ApiRequest, Way};
+use crate::api::{self, ApiOutcome, ApiRequest, Way};
 use crate::clock::{Clock, Deadlines};
 use crate::disk::Disk;
-use crate::host::{AccountId, Host};
+use crate::error::ApiError;
+use crate::host::Host;
+use crate::message::AccountId;
 use crate::outbox::Outbox;
 use crate::settings::{AccountLimits, EngineSettings, Live};
 use crate::store::StoreError;
 use crate::store::file::Storage;
 use crate::stream::Stream;
 use crate::timers::Timers;
+use crate::warnings::Warnings;
 use crate::world::{AccountShare, Ids, Usage, Watches, World};
 use account::Account;
 use hashbrown::HashMap;
@@ -28,63 +31,7 @@ use jetkv_protocol::subject;
 use parking_lot::RwLock;
 use smallvec::SmallVec;
 use std::cell::Cell;
-use std::path::PathBuf;
 use std::sync::Arc;
-
-/// Largest publish that fits a stream's buffer unless configured otherwise, bytes.
-const MAX_BUFFERED_BYTES: u64 = 128 << 20;
-
-/// What an engine is started with. All but `settings` stays until its end.
-#[derive(Debug, Clone)]
-pub struct EngineConfig {
-    /// Directory of the file stores, above `jetstream`; without it there are only memory streams.
-    pub store_dir: Option<PathBuf>,
-    /// Name of the JetStream domain, empty for none.
-    pub domain: String,
-    /// Whether unknown fields in requests are errors (`jetstream { strict }`; nats-server's default is true).
-    pub strict: bool,
-    /// When writes are made durable.
-    pub sync: SyncPolicy,
-    /// Name of the server, shown in advisories and account information.
-    pub server_name: String,
-    /// Identity of the server.
-    pub server_id: String,
-    /// Most bytes that one answer to a direct get may bring when the request sets no bound.
-    pub max_pending_bytes: u64,
-    /// Largest publish that fits a stream's buffer, bytes of subject, reply subject, headers and payload.
-    pub max_buffered_bytes: u64,
-    /// Seed of all randomness (ids of advisories, names of ephemeral consumers).
-    pub seed: u64,
-    /// What may change later, see [`Engine::set_settings`].
-    pub settings: EngineSettings,
-}
-
-impl Default for EngineConfig {
-    /// nats-server's defaults, in memory only.
-    fn default() -> Self {
-        Self {
-            store_dir: None,
-            domain: String::new(),
-            strict: true,
-            sync: SyncPolicy::EveryNs(120_000_000_000),
-            server_name: String::new(),
-            server_id: String::new(),
-            max_pending_bytes: 64 << 20,
-            max_buffered_bytes: MAX_BUFFERED_BYTES,
-            seed: 0,
-            settings: EngineSettings::default(),
-        }
-    }
-}
-
-/// When file streams are made durable.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum SyncPolicy {
-    /// Before every acknowledgement.
-    Always,
-    /// Every so many nanoseconds.
-    EveryNs(u64),
-}
 
 /// What enabling an account brought back.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -1,28 +1,9 @@
 //! What the engine asks of whoever runs it.
 
 use crate::clock::Deadline;
+use crate::message::{AccountId, OutMsg};
 use crate::stream::Stream;
 use std::sync::Arc;
-
-/// An account as the router numbers it. Names are only used for directories and in JSON.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct AccountId(pub u32);
-
-/// A message that leaves the engine.
-#[derive(Debug, Clone, Copy)]
-pub struct OutMsg<'a> {
-    /// The subject that decides who receives it.
-    pub to: &'a [u8],
-    /// The subject that receivers see. It differs from `to` for consumer deliveries, which are routed by deliver
-    /// subject or inbox and show the stored subject.
-    pub subject: &'a [u8],
-    /// The reply subject, empty for none.
-    pub reply: &'a [u8],
-    /// The raw header block with its `NATS/1.0` line and closing empty line, empty for none.
-    pub headers: &'a [u8],
-    /// The payload.
-    pub payload: &'a [u8],
-}
 
 /// What became of an [`OutMsg`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

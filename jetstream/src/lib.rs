@@ -5,13 +5,17 @@
 //! therefore runs inside the server, inside a Rust test, and inside a simulation that crashes it.
 
 pub mod api;
+mod client;
 pub mod clock;
 pub mod config;
 pub mod consumer;
 pub mod disk;
 pub mod engine;
+pub mod error;
 pub mod filter;
+mod headers;
 pub mod host;
+pub mod message;
 pub mod outbox;
 pub mod settings;
 pub mod store;
@@ -19,14 +23,18 @@ pub mod stream;
 pub mod testing;
 mod timers;
 mod ttl;
+mod warnings;
 mod world;
 
-pub use api::{ApiError, ApiOutcome, ApiRequest, ClientInfo};
+pub use api::{ApiOutcome, ApiRequest};
+pub use client::ClientInfo;
 pub use clock::{Clock, Deadline, Deadlines, ElapsedNs, ManualClock, Now, SystemClock, WallNs};
 pub use disk::{Disk, DiskFile};
-pub use engine::{AccountUsage, Engine, EngineConfig, EngineError, RecoveryReport, StreamDetail, SyncPolicy};
+pub use engine::{AccountUsage, Engine, EngineError, RecoveryReport, StreamDetail};
+pub use error::{ApiError, ErrorDef};
 pub use filter::Filter;
-pub use host::{AccountId, Delivery, Host, OutMsg};
+pub use host::{Delivery, Host};
+pub use message::{AccountId, Inbound, OutMsg};
 pub use outbox::Outbox;
-pub use settings::{AccountLimits, EngineSettings};
-pub use stream::{Inbound, Stream};
+pub use settings::{AccountLimits, EngineConfig, EngineSettings, SyncPolicy};
+pub use stream::Stream;

@@ -1,6 +1,6 @@
 //! Messages waiting to leave the engine, in order.
 
-use crate::host::OutMsg;
+use crate::message::OutMsg;
 use std::ops::Range;
 
 /// A queue of outgoing messages. All bytes stand in one arena that is reused, so that queueing allocates nothing

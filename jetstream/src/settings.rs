@@ -1,8 +1,64 @@
-//! What may change while an engine runs. It is read where it is used, never copied into what exists: a change holds for
-//! all of it at once.
+//! What an engine is started with, and what of it may change while it runs. The latter is read where it is used, never
+//! copied into what exists: a change holds for all of it at once.
 
 use arc_swap::{ArcSwap, Cache};
+use std::path::PathBuf;
 use std::sync::Arc;
+
+/// Largest publish that fits a stream's buffer unless configured otherwise, bytes.
+const MAX_BUFFERED_BYTES: u64 = 128 << 20;
+
+/// What an engine is started with. All but `settings` stays until its end.
+#[derive(Debug, Clone)]
+pub struct EngineConfig {
+    /// Directory of the file stores, above `jetstream`; without it there are only memory streams.
+    pub store_dir: Option<PathBuf>,
+    /// Name of the JetStream domain, empty for none.
+    pub domain: String,
+    /// Whether unknown fields in requests are errors (`jetstream { strict }`; nats-server's default is true).
+    pub strict: bool,
+    /// When writes are made durable.
+    pub sync: SyncPolicy,
+    /// Name of the server, shown in advisories and account information.
+    pub server_name: String,
+    /// Identity of the server.
+    pub server_id: String,
+    /// Most bytes that one answer to a direct get may bring when the request sets no bound.
+    pub max_pending_bytes: u64,
+    /// Largest publish that fits a stream's buffer, bytes of subject, reply subject, headers and payload.
+    pub max_buffered_bytes: u64,
+    /// Seed of all randomness (ids of advisories, names of ephemeral consumers).
+    pub seed: u64,
+    /// What may change later, see [`Engine::set_settings`](crate::Engine::set_settings).
+    pub settings: EngineSettings,
+}
+
+impl Default for EngineConfig {
+    /// nats-server's defaults, in memory only.
+    fn default() -> Self {
+        Self {
+            store_dir: None,
+            domain: String::new(),
+            strict: true,
+            sync: SyncPolicy::EveryNs(120_000_000_000),
+            server_name: String::new(),
+            server_id: String::new(),
+            max_pending_bytes: 64 << 20,
+            max_buffered_bytes: MAX_BUFFERED_BYTES,
+            seed: 0,
+            settings: EngineSettings::default(),
+        }
+    }
+}
+
+/// When file streams are made durable.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SyncPolicy {
+    /// Before every acknowledgement.
+    Always,
+    /// Every so many nanoseconds.
+    EveryNs(u64),
+}
 
 /// What the server allows all accounts together, and each request.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -72,6 +128,23 @@ impl Default for AccountLimits {
             max_bytes_required: false,
         }
     }
+}
+
+/// What surrounds the consumers of a stream: names and limits of its account and server.
+#[derive(Debug, Clone, Default)]
+pub struct ConsumerSettings {
+    /// The account's name, shown in advisories.
+    pub account_name: String,
+    /// The JetStream domain, empty for none.
+    pub domain: String,
+    /// Bytes that may wait for one receiver before the server cuts it, 0 for any number.
+    pub max_pending_bytes: u64,
+    /// Seed of generated names, identifiers and jitter.
+    pub seed: u64,
+    /// What the server allows.
+    pub server: Live<EngineSettings>,
+    /// What the account may use.
+    pub account: Live<AccountLimits>,
 }
 
 /// A value that is replaced as a whole while others read it. Clones share the value.

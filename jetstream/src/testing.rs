@@ -4,11 +4,13 @@ mod hooked;
 
 pub use hooked::{DiskHook, HookedDisk};
 
-use crate::api::{ApiRequest, ClientInfo};
+use crate::api::ApiRequest;
+use crate::client::ClientInfo;
 use crate::clock::{Deadline, Deadlines, ManualClock, WallNs};
 use crate::disk::{Disk, RealDisk};
 use crate::engine::{Engine, EngineConfig, EngineError};
-use crate::host::{AccountId, Delivery, Host, OutMsg};
+use crate::host::{Delivery, Host};
+use crate::message::{AccountId, OutMsg};
 use crate::outbox::Outbox;
 use crate::settings::AccountLimits;
 use crate::stream::{Inbound, Stream};

@@ -1,11 +1,12 @@
 //! What all streams of an engine share.
 
-use crate::api::warnings::Warnings;
 use crate::clock::Clock;
 use crate::config::StorageType;
-use crate::engine::EngineConfig;
-use crate::host::{AccountId, Host};
-use crate::settings::{AccountLimits, EngineSettings, Live};
+use crate::warnings::Warnings;
+
+use crate::host::Host;
+use crate::message::AccountId;
+use crate::settings::{AccountLimits, EngineConfig, EngineSettings, Live};
 use crate::stream::Stream;
 use crate::timers::Timers;
 use hashbrown::HashMap;

@@ -1,10 +1,11 @@
 //! `$JS.API.INFO`: what the account uses and may use; and `$JS.API.ACCOUNT.PURGE`, which takes all of it away.
 
-use super::catalogue as errors;
-use super::{ApiError, ApiOutcome, Call};
+use super::{ApiOutcome, Call};
 use crate::config::StorageType;
 use crate::engine::account::Account;
-use crate::host::AccountId;
+use crate::error::ApiError;
+use crate::error::catalogue as errors;
+use crate::message::AccountId;
 use jetkv_go_compat::quoted;
 use jetkv_go_compat::version::API_LEVEL;
 use serde::Serialize;

@@ -1,13 +1,14 @@
 //! `$JS.API.CONSUMER.>`: requests about consumers.
 
-use super::catalogue as errors;
 use super::listing::Paged;
 use super::reply::{Empty, Page, Success};
-use super::{ApiError, ApiOutcome, Call};
+use super::{ApiOutcome, Call};
 use crate::config::consumer::CreateConsumerRequest;
 use crate::config::consumer_rules::is_valid_group;
 use crate::config::metadata::with_server;
 use crate::consumer::ConsumerInfo;
+use crate::error::ApiError;
+use crate::error::catalogue as errors;
 use crate::store::StoreError;
 use crate::stream::Stream;
 use jetkv_go_compat::GoTime;

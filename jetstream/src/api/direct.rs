@@ -5,10 +5,11 @@ mod pieces;
 use super::message::{GetRequest, load, load_last, pattern, seek};
 use super::{ApiOutcome, ApiRequest, Call, Way};
 use crate::config::metadata::{LEVEL_STATUS, REQUIRED_LEVEL_HEADER, serves_level};
-use crate::host::OutMsg;
+use crate::headers::header;
+use crate::message::OutMsg;
 use crate::outbox::{Outbox, Says};
 use crate::store::{Msg, StoreError};
-use crate::stream::{Inner, header, push_number, write_headers};
+use crate::stream::{Inner, push_number, write_headers};
 use jetkv_go_compat::json;
 use jetkv_protocol::subject::has_wildcard;
 

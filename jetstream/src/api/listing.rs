@@ -1,13 +1,15 @@
 //! `STREAM.NAMES`, `STREAM.LIST` and `STREAM.INFO`.
 
-use super::catalogue as errors;
 use super::partial_token::PartialToken;
 use super::reply::Page;
-use super::{ApiError, ApiOutcome, Call};
+use super::{ApiOutcome, Call};
 use crate::config::metadata::with_server;
 use crate::config::{StorageType, StreamConfig};
+use crate::error::ApiError;
+use crate::error::catalogue as errors;
 use crate::filter::Filter;
-use crate::stream::{Inner, Stream, StreamState, header};
+use crate::headers::header;
+use crate::stream::{Inner, Stream, StreamState};
 use jetkv_go_compat::GoTime;
 use jetkv_go_compat::json::go_struct;
 use jetkv_protocol::subject;

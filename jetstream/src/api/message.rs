@@ -1,8 +1,9 @@
 //! `STREAM.MSG.GET` and `STREAM.MSG.DELETE`.
 
-use super::catalogue as errors;
 use super::reply::Success;
-use super::{ApiError, ApiOutcome, Call};
+use super::{ApiOutcome, Call};
+use crate::error::ApiError;
+use crate::error::catalogue as errors;
 use crate::filter::Filter;
 use crate::store::{Msg, StoreError};
 use crate::stream::{Inner, Stream, Wanted};

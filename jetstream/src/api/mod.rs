@@ -1,24 +1,21 @@
 //! The JetStream API: requests on `$JS.API.>` and their answers.
 
 mod account;
-pub mod catalogue;
 mod consumer;
 mod direct;
-pub mod error;
 mod listing;
 mod message;
 mod partial_token;
 mod reply;
 mod stream;
 mod unserved;
-pub(crate) mod warnings;
 
+use crate::client::ClientInfo;
 use crate::engine::Engine;
 use crate::engine::account::Account;
-use crate::host::AccountId;
+use crate::message::AccountId;
 use crate::outbox::Outbox;
 use crate::stream::{Asked, Stream};
-pub use error::{ApiError, ErrorDef};
 use smallvec::SmallVec;
 use std::sync::Arc;
 
@@ -205,50 +202,4 @@ fn next(call: &Call<'_>, name: &str) -> ApiOutcome {
     let taken = consumers.control(&mut ctx, call.subject.as_bytes(), req.reply, req.headers, req.payload);
     drop(inner);
     if taken { ApiOutcome::then_commit(stream) } else { ApiOutcome::no_responders() }
-}
-
-/// A client as advisories and `$SYS` show it.
-#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize)]
-pub struct ClientInfo {
-    /// When it connected.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub start: Option<jetkv_go_compat::GoTime>,
-    /// Its address.
-    #[serde(skip_serializing_if = "String::is_empty")]
-    pub host: String,
-    /// Its number.
-    #[serde(skip_serializing_if = "is_zero")]
-    pub id: u64,
-    /// Its account.
-    #[serde(rename = "acc", skip_serializing_if = "String::is_empty")]
-    pub account: String,
-    /// Its user.
-    #[serde(skip_serializing_if = "String::is_empty")]
-    pub user: String,
-    /// The name it gave itself.
-    #[serde(skip_serializing_if = "String::is_empty")]
-    pub name: String,
-    /// Language of its library.
-    #[serde(skip_serializing_if = "String::is_empty")]
-    pub lang: String,
-    /// Version of its library.
-    #[serde(rename = "ver", skip_serializing_if = "String::is_empty")]
-    pub version: String,
-    /// Round trip, nanoseconds.
-    #[serde(rename = "rtt", skip_serializing_if = "is_zero")]
-    pub rtt_ns: u64,
-    /// Name of the server that it is connected to.
-    #[serde(skip_serializing_if = "String::is_empty")]
-    pub server: String,
-    /// `Client`, `Leafnode` and so on.
-    #[serde(skip_serializing_if = "String::is_empty")]
-    pub kind: String,
-    /// `nats`, `mqtt`, `websocket`.
-    #[serde(skip_serializing_if = "String::is_empty")]
-    pub client_type: String,
-}
-
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands fields out by reference")]
-fn is_zero(number: &u64) -> bool {
-    *number == 0
 }

@@ -1,12 +1,15 @@
 //! Answers of the API, and the audit advisory that follows each.
 
-use super::catalogue as errors;
-use super::{ApiError, ApiOutcome, Call, ClientInfo};
+use super::{ApiOutcome, Call};
+use crate::client::ClientInfo;
 use crate::config::metadata::{REQUIRED_LEVEL_HEADER, serves_level};
 use crate::engine::account::Account;
-use crate::host::OutMsg;
+use crate::error::ApiError;
+use crate::error::catalogue as errors;
+use crate::headers::header;
+use crate::message::OutMsg;
 use crate::outbox::Says;
-use crate::stream::{Stream, header};
+use crate::stream::Stream;
 use jetkv_go_compat::GoTime;
 use jetkv_go_compat::json::{self, Decode};
 use serde::Serialize;

@@ -1,12 +1,13 @@
 //! `STREAM.CREATE`, `STREAM.UPDATE`, `STREAM.DELETE` and `STREAM.PURGE`.
 
-use super::catalogue as errors;
 use super::listing::StreamInfo;
 use super::reply::Success;
-use super::{ApiError, ApiOutcome, Call};
+use super::{ApiOutcome, Call};
 use crate::config::metadata::{align, set_required_level};
 use crate::config::{StreamConfig, check, check_update};
 use crate::engine::account::Account;
+use crate::error::ApiError;
+use crate::error::catalogue as errors;
 use crate::filter::Filter;
 use crate::stream::{PurgeRequest, Stream};
 use jetkv_go_compat::GoTime;

@@ -1,9 +1,10 @@
 //! Requests that a lone nats-server refuses: those of clusters. Backups are refused until this server has them.
 
-use super::catalogue as errors;
 use super::reply::Empty;
-use super::{ApiError, ApiOutcome, Call};
+use super::{ApiOutcome, Call};
 use crate::config::{StreamConfig, check};
+use crate::error::ApiError;
+use crate::error::catalogue as errors;
 use jetkv_go_compat::json::{Decode, Decoder, Value, go_struct};
 use serde::Serialize;
 

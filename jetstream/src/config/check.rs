@@ -2,8 +2,8 @@
 
 use super::rewrite::{check_republish, check_transform};
 use super::{Discard, PersistMode, StorageType, StreamConfig};
-use crate::api::ApiError;
-use crate::api::catalogue as errors;
+use crate::error::ApiError;
+use crate::error::catalogue as errors;
 use jetkv_protocol::pattern_set::PatternSet;
 use jetkv_protocol::subject;
 use std::fmt::Display;

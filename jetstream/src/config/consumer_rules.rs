@@ -3,9 +3,9 @@
 
 use super::consumer::{AckPolicy, ConsumerConfig, DeliverPolicy, PriorityPolicy};
 use super::stream::{Retention, StreamConfig};
-use crate::api::ApiError;
-use crate::api::catalogue as errors;
-use crate::consumer::ConsumerSettings;
+use crate::error::ApiError;
+use crate::error::catalogue as errors;
+use crate::settings::ConsumerSettings;
 use jetkv_go_compat::GoDuration;
 use jetkv_protocol::pattern_set::PatternSet;
 use jetkv_protocol::subject;

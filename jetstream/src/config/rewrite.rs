@@ -2,8 +2,8 @@
 
 use super::StreamConfig;
 use super::check::{invalid, pedantic_error};
-use crate::api::ApiError;
-use crate::api::catalogue as errors;
+use crate::error::ApiError;
+use crate::error::catalogue as errors;
 use jetkv_protocol::subject;
 use jetkv_protocol::transform::{Transform, TransformError};
 

@@ -1,12 +1,11 @@
 //! Acknowledgements: what a receiver says of a delivery, and what follows.
 
 use super::set::Shared;
-use super::{Consumer, Out, Position, part};
+use super::{Consumer, Out, Position, StreamCtx, part};
 use crate::config::AckPolicy;
-use crate::host::OutMsg;
+use crate::message::OutMsg;
 use crate::outbox::Says;
 use crate::store::Store;
-use crate::stream::StreamCtx;
 use jetkv_go_compat::GoDuration;
 use jetkv_go_compat::json::{decode_lenient, go_struct};
 use jetkv_protocol::subject::tokens;

@@ -2,9 +2,9 @@
 
 use super::Consumers;
 use super::trie::Slot;
-use crate::api::ApiError;
-use crate::api::catalogue as errors;
 use crate::config::{AckPolicy, ConsumerConfig, DeliverPolicy, Retention, StreamConfig};
+use crate::error::ApiError;
+use crate::error::catalogue as errors;
 use jetkv_protocol::pattern_set::PatternSet;
 use jetkv_protocol::subject;
 

@@ -4,7 +4,7 @@ use super::set::Shared;
 use super::{Consumer, Out, Position};
 use crate::clock::ElapsedNs;
 use crate::config::{AckPolicy, PriorityPolicy};
-use crate::host::OutMsg;
+use crate::message::OutMsg;
 use crate::outbox::Says;
 use crate::store::Msg;
 use std::io::Write as _;

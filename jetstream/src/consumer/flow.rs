@@ -1,12 +1,11 @@
 //! What slows deliveries down: the receiver's flow control, a rate limit, the original timing.
 
 use super::set::Shared;
-use super::{Consumer, Out};
+use super::{Consumer, Out, StreamCtx};
 use crate::clock::{ElapsedNs, Now};
 use crate::config::{AckPolicy, ReplayPolicy};
-use crate::host::OutMsg;
+use crate::message::OutMsg;
 use crate::outbox::Says;
-use crate::stream::StreamCtx;
 use rand::Rng as _;
 
 /// Bytes that may be under way at most.

@@ -1,10 +1,9 @@
 //! Messages that are still in a stream although every consumer has acknowledged them: a crash may keep the consumers'
 //! state and lose the removal.
 
-use super::{Consumer, Consumers};
+use super::{Consumer, Consumers, StreamCtx};
 use crate::config::Retention;
 use crate::filter::Filter;
-use crate::stream::StreamCtx;
 
 impl Consumers {
     /// Marks for removal what the consumers' state shows as acknowledged by all of them. To be called once all

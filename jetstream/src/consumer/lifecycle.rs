@@ -4,16 +4,15 @@ use super::info::ConsumerInfo;
 use super::set::{Consumers, Shared};
 use super::timers::{Armed, Kind};
 use super::trie::Slot;
-use super::{Consumer, Position, part};
-use crate::api::ApiError;
-use crate::api::catalogue as errors;
+use super::{Consumer, Position, StreamCtx, part};
 use crate::clock::{ElapsedNs, Now};
 use crate::config::consumer_rules as rules;
 use crate::config::{ConsumerAction, ConsumerConfig, DeliverPolicy, Retention, StreamConfig};
+use crate::error::ApiError;
+use crate::error::catalogue as errors;
 use crate::filter::Filter;
 use crate::store::consumer_state::ConsumerState;
 use crate::store::{Store, StoreError, Upcoming};
-use crate::stream::StreamCtx;
 use jetkv_go_compat::GoTime;
 
 /// Length of a generated name.

@@ -36,11 +36,10 @@ pub(crate) use set::FEED_MSGS;
 use crate::clock::{ElapsedNs, Now, WallNs};
 use crate::config::{ConsumerConfig, Retention, StreamConfig};
 use crate::filter::Filter;
-use crate::host::{AccountId, Host};
+use crate::host::Host;
+use crate::message::AccountId;
 use crate::outbox::Outbox;
-use crate::settings::{AccountLimits, EngineSettings, Live};
 use crate::store::{Store, Upcoming};
-use crate::stream::StreamCtx;
 use flow::{FlowControl, RateLimit, Replay};
 use pull::{Pin, Requests};
 use redelivery::Redelivery;
@@ -49,21 +48,21 @@ use state::PendingAcks;
 use timers::Armed;
 use trie::Slot;
 
-/// What surrounds the consumers of a stream: names and limits of its account and server.
-#[derive(Debug, Clone, Default)]
-pub struct ConsumerSettings {
-    /// The account's name, shown in advisories.
-    pub account_name: String,
-    /// The JetStream domain, empty for none.
-    pub domain: String,
-    /// Bytes that may wait for one receiver before the server cuts it, 0 for any number.
-    pub max_pending_bytes: u64,
-    /// Seed of generated names, identifiers and jitter.
-    pub seed: u64,
-    /// What the server allows.
-    pub server: Live<EngineSettings>,
-    /// What the account may use.
-    pub account: Live<AccountLimits>,
+/// What a consumer works with, lent to it for the length of one call under its stream's lock.
+pub struct StreamCtx<'a> {
+    /// The account.
+    pub account: AccountId,
+    /// The stream's configuration.
+    pub config: &'a StreamConfig,
+    /// The stream's messages.
+    pub store: &'a mut dyn Store,
+    /// Where deliveries, acks, statuses and advisories are queued. What is queued leaves, in this order, once the
+    /// store has been flushed.
+    pub outbox: &'a mut Outbox,
+    /// Asked for interest only; deliveries go through the outbox.
+    pub host: &'a dyn Host,
+    /// Now, the same for the whole call.
+    pub now: &'a Now,
 }
 
 /// A pair of positions: the consumer's own count of deliveries, and the sequence in the stream.

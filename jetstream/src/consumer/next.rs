@@ -3,10 +3,9 @@
 use super::deliver::Sent;
 use super::set::Shared;
 use super::timers::Kind;
-use super::{Consumer, Out, part};
+use super::{Consumer, Out, StreamCtx, part};
 use crate::clock::{ElapsedNs, Now};
 use crate::store::{Msg, Store};
-use crate::stream::StreamCtx;
 
 /// Messages that a consumer delivers in one turn before others get theirs.
 pub(super) const TURN_MSGS: usize = 256;

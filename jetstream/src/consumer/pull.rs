@@ -2,13 +2,13 @@
 
 use super::set::Shared;
 use super::timers::Kind;
-use super::{Consumer, Out};
+use super::{Consumer, Out, StreamCtx};
 use crate::clock::{ElapsedNs, Now, WallNs};
 use crate::config::PriorityPolicy;
 use crate::config::metadata::{LEVEL_STATUS, REQUIRED_LEVEL_HEADER, serves_level};
-use crate::host::OutMsg;
+use crate::headers::header;
+use crate::message::OutMsg;
 use crate::outbox::Says;
-use crate::stream::{StreamCtx, header};
 use hashbrown::HashMap;
 use jetkv_go_compat::GoDuration;
 use jetkv_go_compat::json::{decode_lenient, go_struct};

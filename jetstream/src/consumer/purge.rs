@@ -3,11 +3,10 @@
 use super::ack::{Acked, REMOVED_UNACKED};
 use super::set::{Consumers, Shared};
 use super::took_back::Moved;
-use super::{Consumer, Out, Position, part};
+use super::{Consumer, Out, Position, StreamCtx, part};
 use crate::config::AckPolicy;
 use crate::filter::Filter;
 use crate::store::{Msg, Store};
-use crate::stream::StreamCtx;
 use jetkv_protocol::subject;
 
 /// What a purge takes from a consumer.

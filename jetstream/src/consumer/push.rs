@@ -2,12 +2,11 @@
 
 use super::set::Shared;
 use super::timers::Kind;
-use super::{Consumer, Out};
+use super::{Consumer, Out, StreamCtx};
 use crate::clock::{ElapsedNs, Now};
 use crate::config::AckPolicy;
-use crate::host::OutMsg;
+use crate::message::OutMsg;
 use crate::outbox::Says;
-use crate::stream::StreamCtx;
 use rand::Rng as _;
 use std::io::Write as _;
 

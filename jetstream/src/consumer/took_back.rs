@@ -1,9 +1,8 @@
 //! What consumers do when their stream takes back what it could not keep.
 
 use super::trie::Slot;
-use super::{Consumer, Consumers, Position};
+use super::{Consumer, Consumers, Position, StreamCtx};
 use crate::config::Retention;
-use crate::stream::StreamCtx;
 
 /// How far a consumer has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,9 +1,9 @@
 //! An account's streams, and what it may use.
 
-use crate::api::ApiError;
-use crate::api::catalogue as errors;
 use crate::config::{ConfigLimits, StorageType, StreamConfig};
 use crate::engine::{Engine, EngineError};
+use crate::error::ApiError;
+use crate::error::catalogue as errors;
 use crate::settings::{AccountLimits, EngineSettings};
 use crate::stream::Stream;
 use crate::world::{AccountShare, World};

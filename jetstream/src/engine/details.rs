@@ -3,7 +3,7 @@
 use super::Engine;
 use crate::config::StreamConfig;
 use crate::consumer::ConsumerInfo;
-use crate::host::AccountId;
+use crate::message::AccountId;
 use crate::stream::{Stream, StreamState};
 use jetkv_go_compat::GoTime;
 use std::sync::Arc;

@@ -1,9 +1,9 @@
 //! Streams and consumers as they are kept on disk, in nats-server's JSON.
 
-use crate::api::ApiError;
 use crate::config::consumer::ConsumerConfig;
 use crate::config::{Compression, ConfigLimits, Retention, StreamConfig, check};
 use crate::consumer::ConsumerStore;
+use crate::error::ApiError;
 use crate::host::Host;
 use crate::store::file::{FileOptions, StateFile, StateSave, Storage, StreamLimits};
 use crate::store::{ConsumerState, StoreError};

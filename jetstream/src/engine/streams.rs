@@ -4,10 +4,11 @@ use super::account::Account;
 use super::persist::{
     ConsumerFiles, decode_consumer, decode_stream, decode_unproven_consumer, encode_stream, file_options,
 };
-use super::{Engine, EngineError, RecoveryReport, SyncPolicy};
-use crate::api::ApiError;
-use crate::api::catalogue as errors;
+use super::{Engine, EngineError, RecoveryReport};
 use crate::config::{StorageType, StreamConfig};
+use crate::error::ApiError;
+use crate::error::catalogue as errors;
+use crate::settings::SyncPolicy;
 use crate::store::file::{Storage, StoredStream};
 use crate::store::{FileStore, MemoryStore, Store, StoreError};
 use crate::stream::{Inner, Stream};

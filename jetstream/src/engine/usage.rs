@@ -2,7 +2,7 @@
 
 use super::Engine;
 use crate::config::StorageType;
-use crate::host::AccountId;
+use crate::message::AccountId;
 use std::sync::atomic::Ordering;
 
 /// What an account uses of JetStream.

@@ -1,10 +1,12 @@
 //! Removing what is too old, and leaving markers where a subject ends with it.
 
-use super::headers::{Ttl, header, parse_ttl};
-use super::{Inbound, Inner};
+use super::Inner;
 use crate::clock::WallNs;
 use crate::filter::Filter;
+use crate::headers::header;
+use crate::message::Inbound;
 use crate::store::StoreError;
+use crate::ttl::{Ttl, parse_ttl};
 use jetkv_go_compat::GoDuration;
 
 /// When a store refused to remove what expired, it is asked again after this time.

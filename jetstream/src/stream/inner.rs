@@ -1,18 +1,18 @@
 //! What a stream's lock guards.
 
-use super::StreamCtx;
 use super::commit::CommitState;
 use super::expiry::Expiry;
-use super::headers::{Ttl, header, parse_ttl};
 use super::write::{Acks, Dedupe, Rewrite};
-use crate::api::ApiError;
-use crate::api::catalogue::STREAM_STORE_FAILED;
 use crate::clock::{Deadlines, Now, WallNs};
 use crate::config::{Retention, StorageType, StreamConfig};
-use crate::consumer::{ConsumerSettings, Consumers};
+use crate::consumer::{Consumers, StreamCtx};
+use crate::error::ApiError;
+use crate::error::catalogue::STREAM_STORE_FAILED;
+use crate::headers::header;
 use crate::outbox::Outbox;
-use crate::settings::{AccountLimits, EngineSettings, Watched};
+use crate::settings::{AccountLimits, ConsumerSettings, EngineSettings, Watched};
 use crate::store::{Store, StoreError};
+use crate::ttl::{Ttl, parse_ttl};
 use crate::world::{AccountShare, World};
 use std::sync::Arc;
 

@@ -16,18 +16,18 @@ mod slices;
 mod update;
 mod write;
 
+pub use crate::message::Inbound;
 pub(crate) use commit::Asked;
-pub(crate) use headers::{header, write_headers};
+pub(crate) use headers::write_headers;
 pub use info::StreamState;
 pub(crate) use inner::Inner;
 pub(crate) use purge::PurgeRequest;
 pub(crate) use slices::{Search, Slice, Wanted};
 pub(crate) use write::push_number;
 
-use crate::clock::{Now, WallNs};
+use crate::clock::WallNs;
 use crate::config::StreamConfig;
-use crate::host::{AccountId, Host};
-use crate::outbox::Outbox;
+use crate::message::AccountId;
 use crate::store::Store;
 use crate::world::{AccountShare, World};
 use commit::Gate;
@@ -150,34 +150,4 @@ impl Drop for Locked<'_> {
             inner.follow_up();
         }
     }
-}
-
-/// A message published to a stream.
-#[derive(Debug, Clone, Copy)]
-pub struct Inbound<'a> {
-    /// Subject.
-    pub subject: &'a [u8],
-    /// Where the acknowledgement goes, empty for nowhere.
-    pub reply: &'a [u8],
-    /// Raw header block with its `NATS/1.0` line and closing empty line, empty for none.
-    pub headers: &'a [u8],
-    /// Payload.
-    pub payload: &'a [u8],
-}
-
-/// What a consumer works with, lent to it for the length of one call under its stream's lock.
-pub struct StreamCtx<'a> {
-    /// The account.
-    pub account: AccountId,
-    /// The stream's configuration.
-    pub config: &'a StreamConfig,
-    /// The stream's messages.
-    pub store: &'a mut dyn Store,
-    /// Where deliveries, acks, statuses and advisories are queued. What is queued leaves, in this order, once the
-    /// store has been flushed.
-    pub outbox: &'a mut Outbox,
-    /// Asked for interest only; deliveries go through the outbox.
-    pub host: &'a dyn Host,
-    /// Now, the same for the whole call.
-    pub now: &'a Now,
 }

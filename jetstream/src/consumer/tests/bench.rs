@@ -1,14 +1,16 @@
 //! A stream reduced to what its consumers see of it.
 
-use crate::api::ApiError;
 use crate::clock::{Clock as _, Deadline, ManualClock, Now, WallNs};
 use crate::config::{ConsumerAction, ConsumerConfig, Retention, StreamConfig};
-use crate::consumer::{ConsumerInfo, ConsumerSettings, Consumers};
-use crate::host::{AccountId, Delivery, Host, OutMsg};
+use crate::consumer::{ConsumerInfo, Consumers, StreamCtx};
+use crate::error::ApiError;
+use crate::host::{Delivery, Host};
+use crate::message::{AccountId, OutMsg};
 use crate::outbox::Outbox;
+use crate::settings::ConsumerSettings;
 use crate::store::memory::MemoryStore;
 use crate::store::{Msg, Store};
-use crate::stream::{Stream, StreamCtx};
+use crate::stream::Stream;
 use parking_lot::Mutex;
 use std::collections::HashSet;
 use std::sync::Arc;

@@ -3,7 +3,7 @@ use crate::config::{ConsumerAction, Retention};
 use crate::consumer::PurgeNotice;
 use crate::settings::EngineSettings;
 
-fn err_code(result: Result<crate::consumer::ConsumerInfo, crate::api::ApiError>) -> u16 {
+fn err_code(result: Result<crate::consumer::ConsumerInfo, crate::error::ApiError>) -> u16 {
     result.err().map_or(0, |error| error.err_code)
 }
 

@@ -1,11 +1,11 @@
 //! Group commit: many commits share one sync, and none of them waits for it with the stream's lock held.
 
 use super::route::Leaving;
-use crate::api::ApiError;
 use crate::config::PersistMode;
-use crate::engine::SyncPolicy;
+use crate::error::ApiError;
 use crate::host::Host;
 use crate::outbox::{Outbox, Says};
+use crate::settings::SyncPolicy;
 use crate::store::file::StateSave;
 use crate::store::{StoreError, SyncWork};
 use crate::stream::{Inner, Stream};

@@ -1,6 +1,6 @@
 //! Answers to requests that met what is not durable yet.
 
-use crate::api::catalogue::STREAM_STORE_FAILED;
+use crate::error::catalogue::STREAM_STORE_FAILED;
 use crate::outbox::{Outbox, Says};
 use crate::stream::{Inner, Stream};
 

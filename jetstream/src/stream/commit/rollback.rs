@@ -1,14 +1,15 @@
 //! Taking back what could not be kept: in the store, in what consumers and timers know of it, and in what was to be
 //! said of it.
 
-use crate::api::ApiError;
-use crate::host::OutMsg;
+use crate::error::ApiError;
+use crate::headers::header;
+use crate::message::OutMsg;
 use crate::outbox::{Outbox, Queued, Says};
 use crate::store::{Lost, StoreError};
 use crate::stream::Inner;
-use crate::stream::headers::{Ttl, header, parse_ttl};
 use crate::stream::inner::store_error;
 use crate::stream::write::Acks;
+use crate::ttl::{Ttl, parse_ttl};
 
 /// A disk that stays full is reported this often.
 const REPORT_EVERY_NS: u64 = 10_000_000_000;
@@ -94,7 +95,7 @@ fn after_rollback(acks: &Acks, outbox: &Outbox, from: usize, kept_seq: u64, erro
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::api::catalogue::STREAM_WRONG_LAST_SEQUENCE;
+    use crate::error::catalogue::STREAM_WRONG_LAST_SEQUENCE;
 
     #[test]
     fn promises_become_errors_and_what_speaks_of_the_lost_is_dropped() {

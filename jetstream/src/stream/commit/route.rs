@@ -1,7 +1,8 @@
 //! How what is queued leaves, in order, without the stream's lock.
 
 use super::Answers;
-use crate::host::{AccountId, Delivery, Host};
+use crate::host::{Delivery, Host};
+use crate::message::AccountId;
 use crate::outbox::{Outbox, Queued, Says};
 use crate::stream::{Inner, Stream};
 use parking_lot::MutexGuard;

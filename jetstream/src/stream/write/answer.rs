@@ -1,6 +1,6 @@
 //! Answers to publishes.
 
-use crate::api::ApiError;
+use crate::error::ApiError;
 use crate::outbox::{Outbox, Says};
 use jetkv_go_compat::json;
 
@@ -70,7 +70,7 @@ pub(crate) fn push_number(out: &mut Vec<u8>, number: u64) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::api::catalogue::STREAM_WRONG_LAST_SEQUENCE;
+    use crate::error::catalogue::STREAM_WRONG_LAST_SEQUENCE;
 
     fn one(fill: impl FnOnce(&Acks, &mut Outbox)) -> String {
         let (acks, mut outbox) = (Acks::new("A", ""), Outbox::new());

@@ -1,14 +1,14 @@
 //! Second stop: what a message must satisfy before it is stored, in nats-server's order.
 
 use super::decode::{PublishHeaders, parse_int};
-use crate::api::ApiError;
-use crate::api::catalogue as errors;
 use crate::config::Discard;
+use crate::error::ApiError;
+use crate::error::catalogue as errors;
 use crate::filter::Filter;
 use crate::store::StoreError;
 use crate::stream::Inner;
-use crate::stream::headers::{Ttl, parse_ttl};
 use crate::stream::inner::store_error;
+use crate::ttl::{Ttl, parse_ttl};
 
 /// Longest header block that a record can hold.
 const HEADERS_MAX_BYTES: usize = u16::MAX as usize;

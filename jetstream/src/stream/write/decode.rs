@@ -1,6 +1,6 @@
 //! First stop: what the headers of a message ask for.
 
-use crate::stream::headers::lines;
+use crate::headers::lines;
 
 /// Values of the headers that matter to a publish, borrowed from the header block.
 #[derive(Debug, Clone, Copy)]

@@ -1,7 +1,8 @@
 //! Third stop: what is stored is not always what came.
 
+use crate::headers::with_header;
 use crate::stream::Inner;
-use crate::stream::headers::{Ttl, with_header};
+use crate::ttl::Ttl;
 use memchr::memmem;
 
 /// The block as it is stored: without a status, without the lines that the server adds on the way. `None` where it

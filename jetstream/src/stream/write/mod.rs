@@ -17,8 +17,9 @@ pub(crate) use answer::push_number;
 pub(super) use dedupe::Dedupe;
 pub(super) use rewrite::Rewrite;
 
-use super::{Inbound, Inner};
-use crate::api::catalogue as errors;
+use super::Inner;
+use crate::error::catalogue as errors;
+use crate::message::Inbound;
 use check::{Refusal, Rollup};
 use decode::PublishHeaders;
 use edit::stored_block;

@@ -3,9 +3,10 @@
 
 use super::push_number;
 use crate::config::StreamConfig;
+use crate::message::Inbound;
 use crate::outbox::Says;
 use crate::store::Msg;
-use crate::stream::{Inbound, Inner, write_headers};
+use crate::stream::{Inner, write_headers};
 use jetkv_protocol::subject;
 use jetkv_protocol::transform::{Transform, TransformError};
 

@@ -2,12 +2,13 @@
 
 use super::check::{Refusal, Rollup};
 use super::decode::PublishHeaders;
-use crate::api::catalogue as errors;
 use crate::config::Retention;
+use crate::error::catalogue as errors;
+use crate::message::Inbound;
 use crate::store::{Msg, StoreError};
-use crate::stream::headers::parse_ttl;
 use crate::stream::inner::store_error;
-use crate::stream::{Inbound, Inner, PurgeRequest};
+use crate::stream::{Inner, PurgeRequest};
+use crate::ttl::parse_ttl;
 
 impl Inner {
     pub(super) fn store_checked(

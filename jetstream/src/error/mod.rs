@@ -1,5 +1,7 @@
 //! Errors of the JetStream API as clients see them.
 
+pub mod catalogue;
+
 use serde::Serialize;
 use std::borrow::Cow;
 use std::fmt::Display;
@@ -72,7 +74,7 @@ fn is_zero(number: &u16) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::super::catalogue::{ALL, INVALID_JSON, STREAM_NOT_FOUND};
+    use super::catalogue::{ALL, INVALID_JSON, STREAM_NOT_FOUND};
 
     #[test]
     fn err_codes_are_unique_and_placeholders_are_filled() {

@@ -1,6 +1,6 @@
 //! Every error of the JetStream API: status, err_code and text, as nats-server v2.15.2 defines them.
 
-use super::error::ErrorDef;
+use super::ErrorDef;
 
 macro_rules! catalogue {
     ($($name:ident = $code:literal, $err_code:literal, $text:literal;)+) => {
