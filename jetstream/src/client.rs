@@ -36,6 +36,9 @@ pub struct ClientInfo {
     /// Name of the server that it is connected to.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub server: String,
+    /// Who stands for its user, where that is one with a key.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub issuer_key: String,
     /// `Client`, `Leafnode` and so on.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub kind: String,

@@ -131,10 +131,6 @@ fn features_that_are_not_there_are_named_with_their_place() {
             "accounts {\n A {\n  exports: []\n }\n}",
             "t.conf:3:3: field \"exports\" is not supported by JetKV yet",
         ),
-        (
-            "authorization { users: [ {nkey: x} ] }",
-            "t.conf:1:26: field \"nkey\" is not supported by JetKV yet",
-        ),
     ] {
         std::fs::write(&file, text).unwrap();
         let message = check(&file);

@@ -1,9 +1,12 @@
 //! The connections of a case, and how their frames are recorded.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
-use serde_json::Value;
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use nkeys::KeyPair;
+use serde_json::{Map, Value};
 
 use super::normalise::Normaliser;
 use super::template::encode;
@@ -30,6 +33,10 @@ pub struct Client {
     /// Messages for a request's inbox, taken out of the way of waits.
     inbox: Vec<Message>,
     has_inbox: bool,
+    /// Frames that were read ahead of the step that waits for them.
+    ahead: VecDeque<Frame>,
+    /// What INFO asks to be signed.
+    nonce: String,
 }
 
 impl Client {
@@ -46,6 +53,8 @@ impl Client {
             requests: 0,
             inbox: Vec::new(),
             has_inbox: false,
+            ahead: VecDeque::new(),
+            nonce: String::new(),
         })
     }
 
@@ -67,16 +76,54 @@ impl Client {
             serde_json::from_str(fields).map_err(|e| format!("CONNECT fields {fields}: {e}"))?;
         if let (Value::Object(connect), Value::Object(given)) = (&mut connect, given) {
             connect.extend(given);
+            self.sign(connect)?;
         }
         self.send(format!("CONNECT {connect}\r\nPING\r\n").as_bytes());
         Ok(())
+    }
+
+    /// Replaces `seed`, that of a key made for tests, by the key and its signature of what INFO asks to be signed, or of
+    /// `nonce` where that is given.
+    fn sign(&mut self, connect: &mut Map<String, Value>) -> Result<()> {
+        let Some(seed) = connect.remove("seed") else { return Ok(()) };
+        let key = KeyPair::from_seed(seed.as_str().unwrap_or_default()).map_err(|e| format!("seed: {e}"))?;
+        let nonce = match connect.remove("nonce") {
+            Some(given) => given.as_str().unwrap_or_default().to_string(),
+            None => self.announced_nonce(),
+        };
+        let signature = key.sign(nonce.as_bytes()).map_err(|e| format!("signature: {e}"))?;
+        connect.insert("nkey".to_string(), key.public_key().into());
+        connect.insert("sig".to_string(), URL_SAFE_NO_PAD.encode(signature).into());
+        Ok(())
+    }
+
+    /// Waits for INFO, which no step has seen yet; another CONNECT of the connection uses what the first one did.
+    fn announced_nonce(&mut self) -> String {
+        if self.nonce.is_empty()
+            && let Some(frame) = self.connection.next(CONNECT_WAIT)
+        {
+            if let Frame::Info(text) = &frame
+                && let Ok(info) = serde_json::from_str::<Value>(text)
+            {
+                self.nonce = info.get("nonce").and_then(Value::as_str).unwrap_or_default().to_string();
+            }
+            self.ahead.push_back(frame);
+        }
+        self.nonce.clone()
+    }
+
+    fn read(&mut self, limit: Duration) -> Option<Frame> {
+        match self.ahead.pop_front() {
+            Some(frame) => Some(frame),
+            None => self.connection.next(limit),
+        }
     }
 
     /// The next frame of interest to a step; PINGs are answered, messages for the inbox put aside.
     pub fn next(&mut self, limit: Duration) -> Option<Frame> {
         let deadline = Instant::now() + limit;
         loop {
-            let frame = self.connection.next(deadline.saturating_duration_since(Instant::now()))?;
+            let frame = self.read(deadline.saturating_duration_since(Instant::now()))?;
             match &frame {
                 Frame::Ping if self.answers_pings => self.send(b"PONG\r\n"),
                 Frame::Message(message) if message.sid == INBOX_SID => self.inbox.push(message.clone()),
@@ -134,7 +181,7 @@ impl Client {
                 return Some(self.inbox.remove(at));
             }
             let left = deadline.saturating_duration_since(Instant::now());
-            let frame = self.connection.next(left)?;
+            let frame = self.read(left)?;
             match frame {
                 Frame::Ping => self.send(b"PONG\r\n"),
                 Frame::Message(message) if message.sid == INBOX_SID => self.inbox.push(message),

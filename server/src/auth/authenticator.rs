@@ -1,13 +1,18 @@
 //! From the credentials in CONNECT to a user.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use hashbrown::HashMap;
 use jetkv_protocol::ConnectOptions;
+use nkeys::KeyPair;
 
+use super::nkey::{self, SignatureError};
 use super::password;
 use super::permissions::UserPermissions;
-use crate::options::{AuthOptions, ConnectionType, Options, UserOptions, defaults};
+use crate::options::{
+    AuthOptions, ConnectionType, NkeyUserOptions, Options, Permissions, UserOptions, defaults,
+};
 
 /// What a client shows to get in.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -15,13 +20,27 @@ pub(crate) struct Credentials {
     pub user: String,
     pub password: String,
     pub token: String,
+    /// Public key.
+    pub nkey: String,
+    /// Signature of the nonce by the key, as text.
+    pub signature: String,
+    /// What the server asked to be signed. Empty: nothing.
+    pub nonce: String,
 }
 
 impl Credentials {
-    pub(crate) fn of(connect: &ConnectOptions) -> Self {
-        Self { user: connect.user.clone(), password: connect.pass.clone(), token: connect.auth_token.clone() }
+    pub(crate) fn of(connect: &ConnectOptions, nonce: &str) -> Self {
+        Self {
+            user: connect.user.clone(),
+            password: connect.pass.clone(),
+            token: connect.auth_token.clone(),
+            nkey: connect.nkey.clone(),
+            signature: connect.sig.clone(),
+            nonce: nonce.to_owned(),
+        }
     }
 
+    /// Whether there is nothing by which a user with a password is told.
     fn is_empty(&self) -> bool {
         self.user.is_empty() && self.password.is_empty() && self.token.is_empty()
     }
@@ -32,8 +51,10 @@ impl Credentials {
 pub(crate) struct Admitted {
     /// Name of its account.
     pub account: String,
-    /// Name of its user, empty for none.
+    /// Name of its user, or the public key, empty for none.
     pub user: String,
+    /// Whether `user` is a key.
+    pub by_key: bool,
     /// What it may do; `None` for everything.
     pub permissions: Option<Arc<UserPermissions>>,
 }
@@ -43,8 +64,8 @@ pub(crate) struct Admitted {
 pub(crate) enum Check {
     /// Come in.
     Admitted(Admitted),
-    /// Stay out.
-    Refused,
+    /// Stay out; for the log, where there is more to say.
+    Refused(Option<SignatureError>),
     /// A hash has to be computed first; see [`SlowCheck::run`].
     Slow(SlowCheck),
 }
@@ -68,6 +89,7 @@ impl SlowCheck {
 #[derive(Debug)]
 pub(crate) struct Authenticator {
     users: HashMap<String, User>,
+    nkeys: HashMap<String, NkeyUser>,
     /// Users are configured, even if the list is empty.
     single: Option<(String, String)>,
     token: Option<String>,
@@ -75,6 +97,14 @@ pub(crate) struct Authenticator {
     /// Connections without credentials become users of the global account, and INFO asks for credentials all the same,
     /// because there is only the system account besides and nothing says who may connect (nats-server v2.15.2).
     open_besides_system: bool,
+}
+
+#[derive(Debug)]
+struct NkeyUser {
+    /// `None` for what the configuration would not have let through.
+    key: Option<KeyPair>,
+    admitted: Admitted,
+    allowed: bool,
 }
 
 #[derive(Debug)]
@@ -89,6 +119,7 @@ impl Authenticator {
         let auth = &options.auth;
         let users: HashMap<_, _> =
             auth.users.iter().map(|user| (user.username.clone(), User::new(user))).collect();
+        let nkeys = auth.nkeys.iter().map(|user| (user.nkey.clone(), NkeyUser::new(user))).collect();
         let open_besides_system = auth.no_auth_user.is_none()
             && auth.username.is_none()
             && auth.token.is_none()
@@ -97,6 +128,7 @@ impl Authenticator {
             && options.accounts.len() == 1;
         Self {
             users,
+            nkeys,
             single: single_user(auth),
             token: auth.token.clone().filter(|token| !token.is_empty()),
             no_auth_user: auth.no_auth_user.clone(),
@@ -106,7 +138,13 @@ impl Authenticator {
 
     /// Whether CONNECT has to come first and needs credentials.
     pub(crate) fn required(&self) -> bool {
-        self.open_besides_system || !self.users.is_empty() || self.single.is_some() || self.token.is_some()
+        let has_users = !self.users.is_empty() || !self.nkeys.is_empty();
+        self.open_besides_system || has_users || self.single.is_some() || self.token.is_some()
+    }
+
+    /// Whether INFO holds a nonce to be signed.
+    pub(crate) fn sends_nonce(&self) -> bool {
+        !self.nkeys.is_empty()
     }
 
     /// Whether INFO asks for credentials.
@@ -122,6 +160,11 @@ impl Authenticator {
     /// The account of a user of the list.
     pub(crate) fn account_of(&self, user: &str) -> Option<&str> {
         self.users.get(user).map(|user| user.admitted.account.as_str())
+    }
+
+    /// The account of the user with this key.
+    pub(crate) fn account_of_key(&self, nkey: &str) -> Option<&str> {
+        self.nkeys.get(nkey).map(|user| user.admitted.account.as_str())
     }
 
     /// Whether connections of this user may stay after a reload: the user exists with the same password.
@@ -140,9 +183,32 @@ impl Authenticator {
         }
     }
 
-    /// The permissions of a user.
+    /// The permissions of a user, by name or key.
     pub(crate) fn permissions(&self, user: &str) -> Option<Arc<UserPermissions>> {
-        self.users.get(user)?.admitted.permissions.clone()
+        let named = self.users.get(user).map(|user| &user.admitted);
+        named.or_else(|| self.nkeys.get(user).map(|user| &user.admitted))?.permissions.clone()
+    }
+
+    /// Looks at the key, which goes before a password. `None`: there are no keys, or none is shown.
+    fn check_key(&self, given: &Credentials) -> Option<Check> {
+        let silent = given.is_empty() && given.nkey.is_empty();
+        let nkey = if silent { self.no_auth_user.as_ref()? } else { &given.nkey };
+        if self.nkeys.is_empty() || nkey.is_empty() {
+            return None;
+        }
+        let refused = Check::Refused(None);
+        let Some(user) = self.nkeys.get(nkey) else {
+            // The user for connections without credentials may be one with a password.
+            return (!silent).then_some(refused);
+        };
+        let Some(key) = user.key.as_ref().filter(|_| user.allowed) else { return Some(refused) };
+        // Nobody has to sign for the user that everybody becomes.
+        let is_open = self.no_auth_user.as_ref() == Some(nkey);
+        let verified = if is_open { Ok(()) } else { nkey::verify(key, &given.nonce, &given.signature) };
+        Some(match verified {
+            Ok(()) => Check::Admitted(user.admitted.clone()),
+            Err(error) => Check::Refused(Some(error)),
+        })
     }
 
     /// Looks at credentials.
@@ -150,9 +216,16 @@ impl Authenticator {
         if !self.required() {
             return Check::Admitted(Admitted::anonymous());
         }
+        if let Some(check) = self.check_key(given) {
+            return check;
+        }
         if given.is_empty() {
             if let Some(user) = self.no_auth_user.as_ref().and_then(|name| self.users.get(name)) {
-                return if user.allowed { Check::Admitted(user.admitted.clone()) } else { Check::Refused };
+                return if user.allowed {
+                    Check::Admitted(user.admitted.clone())
+                } else {
+                    Check::Refused(None)
+                };
             }
             if self.open_besides_system {
                 return Check::Admitted(Admitted::anonymous());
@@ -161,7 +234,7 @@ impl Authenticator {
         if !self.users.is_empty() && !given.user.is_empty() {
             return match self.users.get(&given.user) {
                 Some(user) if user.allowed => compare(&user.password, &given.password, user.admitted.clone()),
-                _ => Check::Refused,
+                _ => Check::Refused(None),
             };
         }
         if let Some(token) = &self.token {
@@ -171,7 +244,7 @@ impl Authenticator {
             Some((name, password)) if *name == given.user => {
                 compare(password, &given.password, Admitted { user: name.clone(), ..Admitted::anonymous() })
             }
-            _ => Check::Refused,
+            _ => Check::Refused(None),
         }
     }
 }
@@ -185,31 +258,55 @@ fn compare(configured: &str, given: &str, admitted: Admitted) -> Check {
     if password::is_bcrypt(configured) {
         return Check::Slow(SlowCheck { hash: configured.to_owned(), given: given.to_owned(), admitted });
     }
-    if password::matches_plain(configured, given) { Check::Admitted(admitted) } else { Check::Refused }
+    if password::matches_plain(configured, given) { Check::Admitted(admitted) } else { Check::Refused(None) }
 }
 
 impl Admitted {
     fn anonymous() -> Self {
-        Self { account: defaults::GLOBAL_ACCOUNT.to_owned(), user: String::new(), permissions: None }
+        Self::user("", None, None, false)
+    }
+
+    fn user(user: &str, account: Option<&str>, permissions: Option<&Permissions>, by_key: bool) -> Self {
+        Self {
+            account: account.unwrap_or(defaults::GLOBAL_ACCOUNT).to_owned(),
+            user: user.to_owned(),
+            by_key,
+            permissions: permissions.map(|configured| Arc::new(UserPermissions::new(configured))),
+        }
     }
 }
 
 impl User {
     fn new(options: &UserOptions) -> Self {
-        let account = options.account.as_deref().unwrap_or(defaults::GLOBAL_ACCOUNT);
-        let permissions =
-            options.permissions.as_ref().map(|configured| Arc::new(UserPermissions::new(configured)));
-        let kinds = options.allowed_connection_types.as_ref();
+        let (account, permissions) = (options.account.as_deref(), options.permissions.as_ref());
         Self {
             password: options.password.clone(),
-            admitted: Admitted { account: account.to_owned(), user: options.username.clone(), permissions },
-            allowed: kinds.is_none_or(|kinds| kinds.is_empty() || kinds.contains(&ConnectionType::Standard)),
+            admitted: Admitted::user(&options.username, account, permissions, false),
+            allowed: allows_clients(options.allowed_connection_types.as_ref()),
         }
     }
 }
 
+impl NkeyUser {
+    fn new(options: &NkeyUserOptions) -> Self {
+        let (account, permissions) = (options.account.as_deref(), options.permissions.as_ref());
+        Self {
+            key: KeyPair::from_public_key(&options.nkey).ok(),
+            admitted: Admitted::user(&options.nkey, account, permissions, true),
+            allowed: allows_clients(options.allowed_connection_types.as_ref()),
+        }
+    }
+}
+
+/// Whether a user with these kinds of connection may come over TCP; without any, everybody may.
+fn allows_clients(kinds: Option<&BTreeSet<ConnectionType>>) -> bool {
+    kinds.is_none_or(|kinds| kinds.is_empty() || kinds.contains(&ConnectionType::Standard))
+}
+
 #[cfg(test)]
 mod tests {
+    use base64::Engine as _;
+
     use super::*;
     use crate::options::AccountOptions;
 
@@ -224,14 +321,19 @@ mod tests {
     }
 
     fn given(user: &str, password: &str, token: &str) -> Credentials {
-        Credentials { user: user.into(), password: password.into(), token: token.into() }
+        Credentials {
+            user: user.into(),
+            password: password.into(),
+            token: token.into(),
+            ..Credentials::default()
+        }
     }
 
     fn account(check: Check) -> Option<String> {
         match check {
             Check::Admitted(admitted) => Some(admitted.account),
             Check::Slow(slow) => slow.run().map(|admitted| admitted.account),
-            Check::Refused => None,
+            Check::Refused(_) => None,
         }
     }
 
@@ -250,6 +352,75 @@ mod tests {
         assert_eq!(account(auth.check(&given("c", "pc", ""))).as_deref(), Some("$G"));
         for wrong in [given("a", "pb", ""), given("b", "pa", ""), given("d", "", ""), given("", "", "")] {
             assert_eq!(account(auth.check(&wrong)), None, "{wrong:?}");
+        }
+    }
+
+    fn keyed(key: &KeyPair, account: Option<&str>) -> NkeyUserOptions {
+        NkeyUserOptions {
+            nkey: key.public_key(),
+            account: account.map(Into::into),
+            permissions: None,
+            allowed_connection_types: None,
+        }
+    }
+
+    fn signing(key: &KeyPair, signed: &str, nonce: &str) -> Credentials {
+        let signature = key.sign(signed.as_bytes()).unwrap();
+        Credentials {
+            nkey: key.public_key(),
+            signature: base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(signature),
+            nonce: nonce.into(),
+            ..Credentials::default()
+        }
+    }
+
+    #[test]
+    fn keys_open_their_accounts_with_the_nonce_of_the_connection_only() {
+        let (a, b) = (KeyPair::new_user(), KeyPair::new_user());
+        let mut options = Options::default();
+        options.auth.nkeys = vec![keyed(&a, Some("A")), keyed(&b, None)];
+        options.auth.users = vec![user("u", "p", Some("U"))];
+        let auth = Authenticator::new(&options);
+        assert!(auth.required() && auth.announced() && auth.sends_nonce());
+        assert_eq!(account(auth.check(&signing(&a, "n", "n"))).as_deref(), Some("A"));
+        assert_eq!(account(auth.check(&signing(&b, "n", "n"))).as_deref(), Some("$G"));
+        let with_password =
+            |key, signed| Credentials { user: "u".into(), password: "p".into(), ..signing(key, signed, "n") };
+        assert_eq!(account(auth.check(&with_password(&a, "n"))).as_deref(), Some("A"), "the key goes first");
+        let stranger = KeyPair::new_user();
+        let stolen = Credentials { nkey: b.public_key(), ..signing(&a, "n", "n") };
+        for wrong in [
+            signing(&a, "old", "n"),
+            signing(&a, "", ""),
+            signing(&stranger, "n", "n"),
+            stolen,
+            with_password(&a, "old"),
+            with_password(&stranger, "n"),
+        ] {
+            assert_eq!(account(auth.check(&wrong)), None, "{wrong:?}");
+        }
+        assert_eq!(account(auth.check(&given("u", "p", ""))).as_deref(), Some("U"));
+        assert_eq!(account(auth.check(&given(&a.public_key(), "", ""))), None, "a key is no name");
+    }
+
+    #[test]
+    fn the_key_that_all_become_needs_no_signature_and_a_kind_of_connection_may_be_closed_to_it() {
+        let key = KeyPair::new_user();
+        let mut options = Options::default();
+        options.auth.nkeys = vec![keyed(&key, Some("A"))];
+        options.auth.no_auth_user = Some(key.public_key());
+        let auth = Authenticator::new(&options);
+        let unsigned = Credentials { nkey: key.public_key(), ..Credentials::default() };
+        for given in [Credentials::default(), unsigned.clone()] {
+            assert_eq!(account(auth.check(&given)).as_deref(), Some("A"));
+        }
+        assert_eq!(account(auth.check(&given("u", "p", ""))), None);
+        if let Some(user) = options.auth.nkeys.first_mut() {
+            user.allowed_connection_types = Some([ConnectionType::Websocket].into());
+        }
+        let auth = Authenticator::new(&options);
+        for given in [Credentials::default(), unsigned, signing(&key, "n", "n")] {
+            assert_eq!(account(auth.check(&given)), None);
         }
     }
 

@@ -104,6 +104,8 @@ pub(super) struct ClientPart {
     rtt: Option<i64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     stop: Option<GoTime>,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    issuer_key: String,
     name_tag: String,
     kind: &'static str,
     client_type: &'static str,
@@ -118,6 +120,7 @@ impl ClientPart {
             host: client.peer().ip().to_string(),
             id: client.id(),
             acc: identity.account.name().to_owned(),
+            issuer_key: identity.issuer().to_owned(),
             user: identity.user,
             name: identity.name,
             lang: identity.lang,
@@ -139,6 +142,7 @@ pub(crate) fn client_info(shared: &Shared, client: &Client) -> ClientInfo {
         host: client.peer().ip().to_string(),
         id: client.id(),
         account: identity.account.name().to_owned(),
+        issuer_key: identity.issuer().to_owned(),
         user: identity.user,
         name: identity.name,
         lang: identity.lang,

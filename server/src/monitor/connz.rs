@@ -93,6 +93,8 @@ struct Connection {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     subscriptions_list_detail: Vec<SubscriptionPart>,
     #[serde(skip_serializing_if = "is_default")]
+    issuer_key: String,
+    #[serde(skip_serializing_if = "is_default")]
     name_tag: String,
     #[serde(skip)]
     order: Order,
@@ -106,6 +108,7 @@ struct Order {
     rtt_ns: i64,
     user: String,
     account: String,
+    issuer: String,
 }
 
 /// What is asked for.
@@ -200,6 +203,7 @@ impl<'a> Wanted<'a> {
         }
         if self.with_auth {
             connection.authorized_user.clone_from(&connection.order.user);
+            connection.issuer_key.clone_from(&connection.order.issuer);
             let is_global = connection.order.account == defaults::GLOBAL_ACCOUNT;
             if !is_global {
                 connection.account.clone_from(&connection.order.account);
@@ -334,6 +338,7 @@ fn identified(
     rtt_ns: i64,
 ) -> Connection {
     let account = identity.account.name().to_owned();
+    let issuer = identity.issuer().to_owned();
     Connection {
         cid,
         kind: "Client",
@@ -361,7 +366,8 @@ fn identified(
         account: String::new(),
         subscriptions_list: Vec::new(),
         subscriptions_list_detail: Vec::new(),
+        issuer_key: String::new(),
         name_tag: String::new(),
-        order: Order { start, last, stop, rtt_ns, user: identity.user, account },
+        order: Order { start, last, stop, rtt_ns, user: identity.user, account, issuer },
     }
 }

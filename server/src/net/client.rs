@@ -27,6 +27,8 @@ pub struct Identity {
     pub account: Arc<Account>,
     /// User name or public key, `[REDACTED]` for a token, or empty.
     pub user: String,
+    /// Whether it came in with a key.
+    pub by_key: bool,
     /// What the client calls itself.
     pub name: String,
     /// Language of the client library.
@@ -37,6 +39,13 @@ pub struct Identity {
     pub label: String,
     /// Client protocol, 0 or 1.
     pub protocol: i64,
+}
+
+impl Identity {
+    /// Who stands for the user: the account, for one with a key. Empty: nobody.
+    pub(crate) fn issuer(&self) -> &str {
+        if self.by_key { self.account.name() } else { "" }
+    }
 }
 
 /// Held by a connection as long as it has not taken a reload over; whoever waits sees the last one go.
@@ -85,6 +94,7 @@ impl Client {
             identity: RwLock::new(Identity {
                 account,
                 user: String::new(),
+                by_key: false,
                 name: String::new(),
                 lang: String::new(),
                 version: String::new(),

@@ -39,9 +39,14 @@ impl Connection {
         self.verbose = self.options.verbose;
         self.pedantic = self.options.pedantic;
         self.auth = self.shared.auth();
-        match self.auth.check(&Credentials::of(&self.options)) {
+        match self.auth.check(&Credentials::of(&self.options, &self.nonce)) {
             Check::Admitted(admitted) => self.admit(&admitted, true),
-            Check::Refused => self.refuse(),
+            Check::Refused(error) => {
+                if let Some(error) = error {
+                    tracing::debug!("{} - {error}", self.client.label());
+                }
+                self.refuse()
+            }
             slow @ Check::Slow(_) => Some(Stopped::Authenticating(Box::new(slow))),
         }
     }
@@ -60,6 +65,11 @@ impl Connection {
         self.client.set_rules(rules.clone());
         self.rules = rules;
         self.user.clone_from(&admitted.user);
+        self.by_key = admitted.by_key;
+        if admitted.by_key {
+            // Whoever came in without credentials counts as the owner of the key from now on.
+            self.options.nkey.clone_from(&admitted.user);
+        }
         self.describe();
         if !(0..=PROTOCOL_INFO).contains(&self.options.protocol) {
             self.reject(&Rejection::BadClientProtocol);
@@ -82,15 +92,7 @@ impl Connection {
 
     /// Sends the client away.
     pub(super) fn refuse(&mut self) -> Option<Stopped> {
-        let options = &self.options;
-        let user = match (&*options.nkey, &*options.user, &*options.auth_token) {
-            // Where there are only claims nobody is named, since nobody has looked at them.
-            ("", "", "") => String::new(),
-            ("", "", _) if !options.jwt.is_empty() => String::new(),
-            ("", "", _) => format!(" - Token \"{REDACTED}\""),
-            ("", user, _) => format!(" - User {}", jetkv_go_compat::quoted(user)),
-            (nkey, ..) => format!(" - Nkey {}", jetkv_go_compat::quoted(nkey)),
-        };
+        let user = self.claimed_user().map(|user| format!(" - {user}")).unwrap_or_default();
         tracing::error!("{} - authentication error{user}", self.client.label());
         self.reject(&Rejection::AuthorizationViolation);
         self.introduce();
@@ -98,10 +100,27 @@ impl Connection {
         self.stop(CloseReason::AuthenticationViolation)
     }
 
+    /// Who the client says it is, as log lines name it; `None` for nobody.
+    pub(super) fn claimed_user(&self) -> Option<String> {
+        let options = &self.options;
+        match (&*options.nkey, &*options.user, &*options.auth_token) {
+            // Where there are only claims nobody is named, since nobody has looked at them.
+            ("", "", "") => None,
+            ("", "", _) if !options.jwt.is_empty() => None,
+            ("", "", _) => Some(format!("Token \"{REDACTED}\"")),
+            ("", user, _) => Some(format!("User {}", jetkv_go_compat::quoted(user))),
+            (nkey, ..) => Some(format!("Nkey {}", jetkv_go_compat::quoted(nkey))),
+        }
+    }
+
     /// Lets a client in that starts without CONNECT, when there is a user for such clients.
     pub(super) fn admit_without_connect(&mut self) -> bool {
         let auth = self.shared.auth();
         let Check::Admitted(admitted) = auth.check(&Credentials::default()) else { return false };
+        // One with a key has to be announced, for all that it need not be shown (nats-server v2.15.2, observed).
+        if admitted.by_key {
+            return false;
+        }
         self.parser.limits_mut().connect_first = false;
         self.connected = true;
         self.auth_deadline = None;
@@ -142,6 +161,7 @@ impl Connection {
         let options = &self.options;
         let mut identity = self.client.identity();
         identity.account = Arc::clone(&self.account);
+        identity.by_key = self.by_key;
         let user = if self.user.is_empty() { &options.user } else { &self.user };
         identity.user = shown_user(options, user).to_owned();
         let user_label = match (&*options.nkey, &**user, &*identity.user) {

@@ -9,7 +9,7 @@ use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use jetkv_jetstream::ClientInfo;
-use jetkv_protocol::{ConnectOptions, Parser, Rejection, encode};
+use jetkv_protocol::{ConnectOptions, Parser, Rejection, ServerInfo, encode};
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 use tokio::net::tcp::OwnedReadHalf;
@@ -26,7 +26,7 @@ use super::patience;
 use super::read_size::ReadSize;
 use super::trace::TraceOptions;
 use super::turn;
-use crate::auth::{Authenticator, Check, DeliveryRules};
+use crate::auth::{Authenticator, Check, DeliveryRules, nonce};
 use crate::events;
 use crate::jetstream::{GetDone, JetStream};
 use crate::options::Options;
@@ -55,7 +55,11 @@ pub(super) struct Connection {
     /// The subject of the message that is arriving was judged when its line was read.
     pub subject_judged: bool,
     pub no_responders: bool,
+    /// What INFO asked a client with a key to sign. Empty: nothing.
+    pub nonce: String,
     pub user: String,
+    /// Whether `user` is a key.
+    pub by_key: bool,
     /// The users that were in force when this one was let in.
     pub auth: Arc<Authenticator>,
     pub rules: Option<Arc<DeliveryRules>>,
@@ -167,7 +171,9 @@ impl Connection {
             pedantic: true,
             subject_judged: false,
             no_responders: false,
+            nonce: if auth.sends_nonce() { nonce() } else { String::new() },
             user: String::new(),
+            by_key: false,
             auth: Arc::clone(&auth),
             rules: None,
             keepalive,
@@ -212,7 +218,8 @@ impl Connection {
     }
 
     fn send_first_info(&self) {
-        let json = self.shared.info(&self.client, false).to_json();
+        let info = ServerInfo { nonce: self.nonce.clone(), ..self.shared.info(&self.client, false) };
+        let json = info.to_json();
         self.client.queue(|out| encode::info(out, json.as_bytes()));
         self.flush();
         settle_with(self.jetstream.as_deref());

@@ -9,7 +9,7 @@ use super::batch::{commit_all, settle_with, tell_interest_gone};
 use super::closing::CloseReason;
 use super::connection::Connection;
 use super::outbound::OutboundLimits;
-use crate::auth::{Check, Credentials, DeliveryRules};
+use crate::auth::{Authenticator, Check, Credentials, DeliveryRules};
 use crate::events;
 use crate::router::{Listed, Subscription};
 
@@ -48,6 +48,9 @@ impl Connection {
     fn standing(&mut self) -> Standing {
         let auth = self.shared.auth();
         let before = std::mem::replace(&mut self.auth, Arc::clone(&auth));
+        if !self.options.nkey.is_empty() {
+            return self.standing_by_key(&auth);
+        }
         let was_silent = self.options.user.is_empty();
         if self.connected && was_silent {
             // Who came in without credentials counts by the name that it got.
@@ -66,16 +69,27 @@ impl Connection {
         if was_silent && !named.is_empty() {
             return Standing::Refused;
         }
-        let admitted = match auth.check(&Credentials::of(&self.options)) {
+        let admitted = match auth.check(&Credentials::of(&self.options, &self.nonce)) {
             Check::Admitted(admitted) => Some(admitted),
             Check::Slow(check) => check.run(),
-            Check::Refused => None,
+            Check::Refused(_) => None,
         };
         match admitted {
             Some(_) => Standing::Same,
             // A name that never was in the list of users counts as that of a user who is gone.
             None if account.is_none() && !was_listed && !named.is_empty() => Standing::Moved,
             None => Standing::Refused,
+        }
+    }
+
+    /// A key that nobody has any more, or never had, counts as that of a user who is gone.
+    fn standing_by_key(&self, auth: &Authenticator) -> Standing {
+        if auth.account_of_key(&self.options.nkey) != Some(self.account.name()) {
+            return Standing::Moved;
+        }
+        match auth.check(&Credentials::of(&self.options, &self.nonce)) {
+            Check::Admitted(_) => Standing::Same,
+            Check::Refused(_) | Check::Slow(_) => Standing::Refused,
         }
     }
 
@@ -99,15 +113,22 @@ impl Connection {
     fn leave_full_account(&mut self) {
         let reason = CloseReason::MaxAccountConnectionsExceeded;
         let label = self.client.label();
-        let user = quoted(self.options.user.as_bytes());
         let text = Rejection::TooManyAccountConnections.wire_text();
         let statement = format!("{text} - Account:{}", self.account.name());
         if self.shared.repeats.is_news(&statement) {
-            tracing::error!("{label} - {statement} - user:{}", self.options.user);
+            tracing::error!("{label} - {statement} - {}", self.user_label());
         }
-        tracing::error!("{label} - authentication error - User {user}");
+        let user = self.claimed_user().unwrap_or_default();
+        tracing::error!("{label} - authentication error - {user}");
         events::refused(&self.shared, &self.client, reason);
         self.client.send_away(&Rejection::TooManyAccountConnections, reason);
+    }
+
+    fn user_label(&self) -> String {
+        match (&*self.options.nkey, &*self.options.user) {
+            ("", user) => format!("user:{user}"),
+            (nkey, _) => format!("nkey:{nkey}"),
+        }
     }
 
     fn end_denied_subscriptions(&mut self) {
@@ -132,7 +153,7 @@ impl Connection {
             format!(" using queue {}", quoted(sub.queue()))
         };
         self.send_err(&format!("Permissions Violation for Subscription to {subject}{group} (sid {sid})"));
-        let user = quoted(self.options.user.as_bytes());
-        tracing::info!("Removed sub {subject}{group} (sid {sid}) for User {user} - not authorized");
+        let user = self.claimed_user().unwrap_or_default();
+        tracing::info!("Removed sub {subject}{group} (sid {sid}) for {user} - not authorized");
     }
 }

@@ -125,7 +125,7 @@ impl Client {
 
 /// CONNECT as it was sent, but for its secrets.
 fn redacted(json: &[u8]) -> String {
-    const SECRETS: [&str; 5] = ["pass", "auth_token", "jwt", "nkey", "sig"];
+    const SECRETS: [&str; 6] = ["pass", "auth_token", "jwt", "nkey", "sig", "proxy_sig"];
     let mut text = String::from_utf8_lossy(json).into_owned();
     for secret in SECRETS {
         let key = format!("\"{secret}\"");

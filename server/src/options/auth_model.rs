@@ -18,7 +18,9 @@ pub struct AuthOptions {
     pub token: Option<String>,
     /// Users of the `authorization` block and of the `accounts` block. Names are unique.
     pub users: Vec<UserOptions>,
-    /// Name of the user that connections without credentials become. It is one of `users`.
+    /// Users with a key instead of a password, of both blocks. Keys are unique, among the names of `users` too.
+    pub nkeys: Vec<NkeyUserOptions>,
+    /// Name of the user that connections without credentials become. It is one of `users` or `nkeys`.
     pub no_auth_user: Option<String>,
     /// Time a client has to send its CONNECT.
     pub timeout: Duration,
@@ -33,6 +35,19 @@ pub struct UserOptions {
     pub username: String,
     /// Password: plain, or a bcrypt hash. May be empty.
     pub password: String,
+    /// Account that the user belongs to. `None`: the global one, `$G`.
+    pub account: Option<String>,
+    /// What the user may publish and subscribe, defaults of its block applied. `None`: everything.
+    pub permissions: Option<Permissions>,
+    /// Kinds of connection that the user may use. `None`: all.
+    pub allowed_connection_types: Option<BTreeSet<ConnectionType>>,
+}
+
+/// One user of an `authorization` or `accounts` block who signs with a key.
+#[derive(Clone, Debug, PartialEq)]
+pub struct NkeyUserOptions {
+    /// Public key of a user, as text: `U...`.
+    pub nkey: String,
     /// Account that the user belongs to. `None`: the global one, `$G`.
     pub account: Option<String>,
     /// What the user may publish and subscribe, defaults of its block applied. `None`: everything.
@@ -120,6 +135,7 @@ impl Default for AuthOptions {
             password: None,
             token: None,
             users: Vec::new(),
+            nkeys: Vec::new(),
             no_auth_user: None,
             timeout: defaults::AUTH_TIMEOUT,
             has_block: false,
@@ -128,6 +144,17 @@ impl Default for AuthOptions {
 }
 
 impl AuthOptions {
+    /// Whether some user is listed, with a password or a key.
+    pub fn has_users(&self) -> bool {
+        !self.users.is_empty() || !self.nkeys.is_empty()
+    }
+
+    /// Whether this is the name or the key of a user that is listed.
+    pub fn lists(&self, user: &str) -> bool {
+        self.users.iter().any(|listed| listed.username == user)
+            || self.nkeys.iter().any(|listed| listed.nkey == user)
+    }
+
     /// Whether some password is configured as it is, instead of as a bcrypt hash.
     pub fn has_plain_password(&self) -> bool {
         self.password.as_deref().is_some_and(|password| !is_bcrypt(password))

@@ -11,7 +11,7 @@ mod differences;
 #[cfg(test)]
 mod tests;
 
-use super::auth_model::AuthOptions;
+use super::auth_model::{AuthOptions, NkeyUserOptions};
 use super::defaults;
 use super::host_and_port;
 use super::jetstream_model::JetStreamOptions;
@@ -195,10 +195,13 @@ fn limit_options(old: &LimitOptions, new: &LimitOptions, found: &mut Differences
 }
 
 fn auth_options(old: &AuthOptions, new: &AuthOptions, found: &mut Differences) {
-    pairs!(old, new => AuthOptions { username, password, token, users, no_auth_user, timeout, has_block });
+    pairs!(old, new => AuthOptions { username, password, token, users, nkeys, no_auth_user, timeout, has_block });
     // As with the accounts, and the block holds what the others say.
     let _ = (users, has_block);
     found.change(Field::Users, Action::Authorization, "Reloaded: authorization users");
+    if !same_in_any_order(nkeys) {
+        found.change(Field::Nkeys, Action::Authorization, "Reloaded: authorization nkey users");
+    }
     // The user for connections without credentials may only go away, and only together with its entry.
     let goes = match (no_auth_user.old, no_auth_user.new) {
         (Some(name), None) => !new.users.iter().any(|user| user.username == *name),
@@ -212,6 +215,18 @@ fn auth_options(old: &AuthOptions, new: &AuthOptions, found: &mut Differences) {
     found.name(Field::Authorization, "authorization token", token);
     let seconds = |timeout: &std::time::Duration| timeout.as_secs_f64().to_string();
     found.value(Field::AuthTimeout, Action::Nothing, "authorization timeout", timeout, seconds);
+}
+
+/// Whether the users with keys are the same ones. Those of an account never are: they count as changed whatever they say
+/// (nats-server v2.15.2, observed).
+fn same_in_any_order(nkeys: Pair<'_, Vec<NkeyUserOptions>>) -> bool {
+    let sorted = |users: &[NkeyUserOptions]| {
+        let mut users = users.to_vec();
+        users.sort_by(|a, b| a.nkey.cmp(&b.nkey));
+        users
+    };
+    let in_account = |users: &[NkeyUserOptions]| users.iter().any(|user| user.account.is_some());
+    sorted(nkeys.old) == sorted(nkeys.new) && !in_account(nkeys.old) && !in_account(nkeys.new)
 }
 
 fn monitor_options(old: &MonitorOptions, new: &MonitorOptions, found: &mut Differences) {

@@ -50,10 +50,10 @@ fn check_numbers(options: &Options) -> Result<(), String> {
 
 fn check_no_auth_user(options: &Options) -> Result<(), String> {
     let Some(name) = &options.auth.no_auth_user else { return Ok(()) };
-    if options.auth.users.is_empty() {
+    if !options.auth.has_users() {
         return Err(format!("no_auth_user: \"{name}\" present, but users/nkeys are not defined"));
     }
-    if options.auth.users.iter().any(|user| user.username == *name) {
+    if options.auth.lists(name) {
         return Ok(());
     }
     Err(format!(

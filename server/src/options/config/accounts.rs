@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use super::auth::{apply_default_permissions, users};
+use super::auth::{self, Users, users};
 use super::report::{Checked, Problem, Report};
 use super::typed::integer;
 use super::{Draft, permissions};
@@ -10,6 +10,7 @@ use crate::options::auth_model::{AccountJetStreamLimits, AccountLimits, AccountO
 use crate::options::defaults;
 use crate::options::grammar::{Map, Node, Value};
 use jetkv_go_compat::quoted;
+use nkeys::KeyPairType;
 
 /// Reads the `accounts` block: names only, or maps by name.
 pub(super) fn read(node: &Node, draft: &mut Draft, report: &mut Report) -> Checked<()> {
@@ -24,8 +25,7 @@ pub(super) fn read(node: &Node, draft: &mut Draft, report: &mut Report) -> Check
         }
         Value::Map(accounts) => {
             // Names of users are unique among all accounts.
-            let mut names: HashSet<String> =
-                draft.options.auth.users.iter().map(|user| user.username.clone()).collect();
+            let mut names = auth::names(&draft.options.auth);
             for (name, value) in accounts.iter() {
                 if !value.is_used_variable() {
                     let read = account(name, value, draft, &mut names, report);
@@ -66,7 +66,7 @@ fn account(
     };
     reserved(node, name)?;
     let mut account = AccountOptions::new(name);
-    let mut account_users = Vec::new();
+    let mut account_users = Users::default();
     let mut users_node = node;
     let mut default_permissions = None;
     for (key, value) in entries.iter() {
@@ -88,7 +88,8 @@ fn account(
                     account.limits = limits;
                 }
             }
-            "nkey" | "imports" | "exports" | "mappings" | "maps" | "msg_trace" | "trace_dest" => {
+            "nkey" => report_account_key(value, report),
+            "imports" | "exports" | "mappings" | "maps" | "msg_trace" | "trace_dest" => {
                 report.error(Problem::unsupported(value, key));
             }
             _ if value.is_used_variable() => {}
@@ -104,17 +105,41 @@ fn account(
             return Err(Problem::at(users_node, "Can not have a token and accounts"));
         }
     }
-    apply_default_permissions(&mut account_users, default_permissions.as_ref());
-    for mut user in account_users {
-        if names.insert(user.username.clone()) {
-            user.account = Some(name.to_owned());
-            draft.options.auth.users.push(user);
-        } else {
-            let text = format!("Duplicate user {} detected", quoted(&user.username));
+    account_users.apply_default_permissions(default_permissions.as_ref());
+    let mut add = |kind, user: &str| match auth::add(names, kind, user) {
+        Ok(()) => true,
+        Err(text) => {
             report.error(Problem::at(users_node, text));
+            false
+        }
+    };
+    let auth = &mut draft.options.auth;
+    for mut user in account_users.nkeys {
+        if add("nkey", &user.nkey) {
+            user.account = Some(name.to_owned());
+            auth.nkeys.push(user);
+        }
+    }
+    for mut user in account_users.users {
+        if add("user", &user.username) {
+            user.account = Some(name.to_owned());
+            auth.users.push(user);
         }
     }
     Ok(())
+}
+
+/// The key of an account names nothing that a server without operators looks up; it has to be one all the same.
+fn report_account_key(node: &Node, report: &mut Report) {
+    let is_key =
+        matches!(&node.value, Value::String(text) if auth::is_public_key(text, KeyPairType::Account));
+    if !is_key {
+        let shown = match &node.value {
+            Value::String(text) => quoted(text),
+            other => format!("%!q({}={other})", other.kind()),
+        };
+        report.error(Problem::at(node, format!("Not a valid public nkey for an account: {shown}")));
+    }
 }
 
 fn limits(node: &Node, report: &mut Report) -> Checked<AccountLimits> {

@@ -6,14 +6,28 @@ use std::time::Duration;
 use super::report::{Checked, Problem, Report};
 use super::typed::{boolean, map, string, strings, text};
 use super::{Draft, permissions};
-use crate::options::auth_model::{ConnectionType, Permissions, UserOptions};
+use crate::options::auth_model::{AuthOptions, ConnectionType, NkeyUserOptions, Permissions, UserOptions};
 use crate::options::defaults;
 use crate::options::grammar::{Node, Value};
 use jetkv_go_compat::GoDuration;
 use jetkv_go_compat::quoted;
+use nkeys::{KeyPair, KeyPairType};
 
 /// Seconds above which an authorization timeout is probably a mistake.
 const TIMEOUT_WARN_S: f64 = 60.0;
+
+/// What a `users` array says.
+#[derive(Default)]
+pub(super) struct Users {
+    pub(super) users: Vec<UserOptions>,
+    pub(super) nkeys: Vec<NkeyUserOptions>,
+}
+
+/// One entry of a `users` array.
+enum Entry {
+    User(UserOptions),
+    Nkey(NkeyUserOptions),
+}
 
 /// What the block says, before it is compared with the rest of the configuration.
 #[derive(Default)]
@@ -21,7 +35,7 @@ struct Block {
     username: Option<String>,
     password: Option<String>,
     token: Option<String>,
-    users: Option<Vec<UserOptions>>,
+    users: Option<Users>,
     default_permissions: Option<Permissions>,
 }
 
@@ -54,36 +68,65 @@ fn apply(node: &Node, block: Block, draft: &mut Draft) -> Checked<()> {
     if is_single && block.token.is_some() {
         return Err(Problem::at(node, "Cannot have a user/pass and token"));
     }
-    let has_users = block.users.is_some() || !auth.users.is_empty();
+    let has_users = block.users.is_some() || auth.has_users();
     if has_users && block.username.is_some() {
         return Err(Problem::at(node, "Can not have a single user/pass and a users array"));
     }
     if has_users && block.token.is_some() {
         return Err(Problem::at(node, "Can not have a token and a users array"));
     }
-    let mut names: HashSet<String> = auth.users.iter().map(|user| user.username.clone()).collect();
     let mut users = block.users.unwrap_or_default();
-    for user in &users {
-        if !names.insert(user.username.clone()) {
-            let text = format!("Duplicate user {} detected", quoted(&user.username));
-            return Err(Problem::at(node, text));
-        }
-    }
-    apply_default_permissions(&mut users, block.default_permissions.as_ref());
+    users.apply_default_permissions(block.default_permissions.as_ref());
+    users.add_to(auth).map_err(|duplicate| Problem::at(node, duplicate))?;
     auth.username = block.username;
     auth.password = block.password;
     auth.token = block.token;
-    auth.users.append(&mut users);
     auth.has_block = true;
     Ok(())
 }
 
-/// Users without permissions of their own get those of their block.
-pub(super) fn apply_default_permissions(users: &mut [UserOptions], defaults: Option<&Permissions>) {
-    for user in users {
-        if user.permissions.is_none() {
-            user.permissions = defaults.cloned();
+impl Users {
+    pub(super) fn is_empty(&self) -> bool {
+        self.users.is_empty() && self.nkeys.is_empty()
+    }
+
+    /// Users without permissions of their own get those of their block.
+    pub(super) fn apply_default_permissions(&mut self, defaults: Option<&Permissions>) {
+        for user in &mut self.users {
+            user.permissions = user.permissions.take().or_else(|| defaults.cloned());
         }
+        for user in &mut self.nkeys {
+            user.permissions = user.permissions.take().or_else(|| defaults.cloned());
+        }
+    }
+
+    /// Adds them to the users that are known, up to the first one that is known already.
+    fn add_to(self, auth: &mut AuthOptions) -> Result<(), String> {
+        let mut known: HashSet<String> = names(auth);
+        for user in self.users {
+            add(&mut known, "user", &user.username)?;
+            auth.users.push(user);
+        }
+        for user in self.nkeys {
+            add(&mut known, "nkey", &user.nkey)?;
+            auth.nkeys.push(user);
+        }
+        Ok(())
+    }
+}
+
+/// Names and keys of all users that are known.
+pub(super) fn names(auth: &AuthOptions) -> HashSet<String> {
+    let users = auth.users.iter().map(|user| user.username.clone());
+    users.chain(auth.nkeys.iter().map(|user| user.nkey.clone())).collect()
+}
+
+/// Adds a name to those that are known, unless it is one of them.
+pub(super) fn add(known: &mut HashSet<String>, kind: &str, name: &str) -> Result<(), String> {
+    if known.insert(name.to_owned()) {
+        Ok(())
+    } else {
+        Err(format!("Duplicate {kind} {} detected", quoted(name)))
     }
 }
 
@@ -119,15 +162,18 @@ pub(super) fn timeout(key: &str, node: &Node, report: &mut Report) -> Checked<Du
 }
 
 /// Reads a `users` array.
-pub(super) fn users(node: &Node, report: &mut Report) -> Checked<Vec<UserOptions>> {
+pub(super) fn users(node: &Node, report: &mut Report) -> Checked<Users> {
     let Value::Array(elements) = &node.value else {
         let text = format!("Expected users field to be an array, got {}", node.value);
         return Err(Problem::at(node, text));
     };
-    let mut users = Vec::with_capacity(elements.len());
+    let mut users = Users::default();
     for element in elements.iter() {
         if let Value::Map(_) = element.value {
-            users.push(user(element, report)?);
+            match user(element, report)? {
+                Entry::User(user) => users.users.push(user),
+                Entry::Nkey(user) => users.nkeys.push(user),
+            }
         } else {
             let text = format!("Expected user entry to be a map/struct, got {}", element.value);
             report.error(Problem::at(element, text));
@@ -136,7 +182,8 @@ pub(super) fn users(node: &Node, report: &mut Report) -> Checked<Vec<UserOptions
     Ok(users)
 }
 
-fn user(node: &Node, report: &mut Report) -> Checked<UserOptions> {
+fn user(node: &Node, report: &mut Report) -> Checked<Entry> {
+    let mut nkey = String::new();
     let mut user = UserOptions {
         username: String::new(),
         password: String::new(),
@@ -148,7 +195,7 @@ fn user(node: &Node, report: &mut Report) -> Checked<UserOptions> {
     for (key, value) in map(node)?.iter() {
         last = value;
         match key.to_ascii_lowercase().as_str() {
-            "nkey" => return Err(Problem::unsupported(value, key)),
+            "nkey" => string(value)?.clone_into(&mut nkey),
             "user" | "username" => string(value)?.clone_into(&mut user.username),
             "pass" | "password" => string(value)?.clone_into(&mut user.password),
             "permission" | "permissions" | "authorization" => {
@@ -163,10 +210,25 @@ fn user(node: &Node, report: &mut Report) -> Checked<UserOptions> {
             _ => report.error(Problem::unknown_field(value, key)),
         }
     }
-    if user.username.is_empty() {
-        return Err(Problem::at(last, "User entry requires a user"));
+    if nkey.is_empty() {
+        let is_named = !user.username.is_empty();
+        return is_named
+            .then_some(Entry::User(user))
+            .ok_or_else(|| Problem::at(last, "User entry requires a user"));
     }
-    Ok(user)
+    if !is_public_key(&nkey, KeyPairType::User) {
+        return Err(Problem::at(last, "Not a valid public nkey for a user"));
+    }
+    if !user.username.is_empty() || !user.password.is_empty() {
+        return Err(Problem::at(last, "Nkey users do not take usernames or passwords"));
+    }
+    let UserOptions { account, permissions, allowed_connection_types, .. } = user;
+    Ok(Entry::Nkey(NkeyUserOptions { nkey, account, permissions, allowed_connection_types }))
+}
+
+/// Whether a text is the public key of somebody of this kind.
+pub(super) fn is_public_key(text: &str, kind: KeyPairType) -> bool {
+    KeyPair::from_public_key(text).is_ok_and(|key| key.key_pair_type() == kind)
 }
 
 /// `None`: all kinds.

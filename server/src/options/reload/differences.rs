@@ -27,6 +27,7 @@ pub(super) enum Field {
     MaxConn,
     MaxSubs,
     MaxSubTokens,
+    Nkeys,
     Users,
     Accounts,
     NoAuthUser,
