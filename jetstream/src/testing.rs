@@ -323,6 +323,12 @@ impl TestEngine {
         answers
     }
 
+    /// Whether anyone holds a lock that publishers, or changes of other streams, wait for.
+    #[must_use]
+    pub fn is_locked(&self) -> bool {
+        self.engine.is_locked()
+    }
+
     /// Publishes to the streams that listen and commits. Gives the answer, empty for none.
     pub fn publish(&self, subject: &str, headers: &[(&str, &str)], payload: &str) -> String {
         const REPLY: &str = "_INBOX.pub";

@@ -11,7 +11,7 @@ use jetkv_jetstream::store::{ConsumerState, FileStore, Msg, SequencePair, Store}
 use oracle::{Client, Oracle, Stream, copy_dir, oracle_program, read_store};
 use serde_json::json;
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 fn create(client: &mut Client, name: &str, extra: serde_json::Value) {
@@ -219,6 +219,7 @@ fn hand_over_and_back(clean: bool) {
     // What a process leaves that is killed now.
     let killed = tempfile::tempdir().unwrap();
     copy_dir(dir.path(), killed.path());
+    let unfinished = leave_unfinished(killed.path());
     for store in stores.values_mut() {
         store.close().unwrap();
     }
@@ -239,7 +240,25 @@ fn hand_over_and_back(clean: bool) {
             server.stop();
         }
         compare(&mut open_all(&self::storage(left)), &changed, how);
+        assert_eq!(self::storage(left).consumers("$G", "WORK").unwrap().len(), 1);
     }
+    for path in unfinished {
+        assert!(!path.exists(), "{} is still there", path.display());
+    }
+}
+
+/// Leaves what changes of metadata leave that did not come to their end.
+fn leave_unfinished(dir: &Path) -> Vec<PathBuf> {
+    let stream = dir.join("jetstream/$G/streams/WORK");
+    let mut left = Vec::new();
+    for dir in [stream.clone(), stream.join("obs/worker")] {
+        left.extend(["meta.inf.3.tmp", "meta.sum.3.tmp", "meta.sum.tmp"].map(|file| dir.join(file)));
+    }
+    left.push(stream.join("obs/worker/o.dat.3.tmp"));
+    for path in &left {
+        std::fs::write(path, "not whole").unwrap();
+    }
+    left
 }
 
 #[test]

@@ -1,13 +1,13 @@
 //! `$JS.API.CONSUMER.>`: requests about consumers.
 
+use super::changing::{change, take_back};
 use super::listing::Paged;
 use super::reply::{Empty, Page, Success};
-use super::request::{Create, Form};
 use super::{ApiOutcome, Call};
 use crate::config::consumer::CreateConsumerRequest;
 use crate::config::consumer_rules::is_valid_group;
 use crate::config::metadata::with_server;
-use crate::consumer::ConsumerInfo;
+use crate::consumer::{Change, ConsumerInfo, Created};
 use crate::error::ApiError;
 use crate::error::catalogue as errors;
 use crate::store::StoreError;
@@ -19,6 +19,36 @@ use std::sync::Arc;
 
 const NAMES_LIMIT: usize = 1024;
 const LIST_LIMIT: usize = 256;
+/// Tokens of `$JS.API.CONSUMER.CREATE.<stream>.<consumer>`; what follows is a filter.
+const CREATE_TOKENS: usize = 6;
+
+/// Serves a request; `tokens` are those after `CONSUMER`. A subject that nobody serves is not answered.
+pub(super) fn serve(call: &mut Call<'_>, tokens: &[&str]) -> ApiOutcome {
+    match tokens {
+        ["CREATE", stream] => create(call, Form::Ephemeral, stream, ""),
+        ["CREATE", stream, name, ..] => create(call, Form::Named, stream, name),
+        ["DURABLE", "CREATE", stream, name] => create(call, Form::Durable, stream, name),
+        ["INFO", stream, name] => info(call, stream, name),
+        ["DELETE", stream, name] => delete(call, stream, name),
+        ["NAMES", stream] => names(call, stream),
+        ["LIST", stream] => list(call, stream),
+        ["PAUSE", stream, name] => pause(call, stream, name),
+        ["UNPIN", stream, name] => unpin(call, stream, name),
+        ["RESET", stream, name] => reset(call, stream, name),
+        _ => ApiOutcome::done(),
+    }
+}
+
+/// The forms of a create request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Form {
+    /// `CREATE.<stream>`: an ephemeral consumer.
+    Ephemeral,
+    /// `CREATE.<stream>.<name>[.<filter>]`: any consumer.
+    Named,
+    /// `DURABLE.CREATE.<stream>.<name>`: a durable consumer.
+    Durable,
+}
 
 impl Call<'_> {
     /// Returns when what became of a consumer's files is as durable as configured. No lock may be held.
@@ -27,6 +57,12 @@ impl Call<'_> {
             Some(account) => self.engine.await_metadata(account, stream.name(), Some(name)),
             None => Ok(()),
         }
+    }
+
+    /// Whether a consumer is new, and not durable.
+    fn is_unproven(&self, stream: &Stream, name: &str) -> bool {
+        let account = self.account.as_ref();
+        account.is_some_and(|account| self.engine.is_unproven(account, stream.name(), Some(name)))
     }
 
     fn find_stream(&self, name: &str) -> Result<Arc<Stream>, ApiError> {
@@ -39,9 +75,9 @@ fn shown(mut info: ConsumerInfo) -> ConsumerInfo {
     info
 }
 
-pub(super) fn create(call: &mut Call<'_>, create: &Create<'_>) -> ApiOutcome {
+fn create(call: &mut Call<'_>, form: Form, stream: &str, name: &str) -> ApiOutcome {
     const KIND: &str = "consumer_create_response";
-    match create_consumer(call, create) {
+    match create_consumer(call, form, stream, name) {
         Ok((stream, info)) => {
             let _ = call.respond(KIND, info);
             ApiOutcome::then_commit(stream)
@@ -50,34 +86,46 @@ pub(super) fn create(call: &mut Call<'_>, create: &Create<'_>) -> ApiOutcome {
     }
 }
 
-fn create_consumer(call: &Call<'_>, create: &Create<'_>) -> Result<(Arc<Stream>, ConsumerInfo), ApiError> {
+fn create_consumer(
+    call: &Call<'_>,
+    form: Form,
+    stream: &str,
+    name: &str,
+) -> Result<(Arc<Stream>, ConsumerInfo), ApiError> {
     let mut request = CreateConsumerRequest::default();
     call.decode(&mut request)?;
     call.admit()?;
-    check_create(create, &mut request)?;
-    let stream = call.find_stream(create.stream)?;
+    check_create(call, form, stream, name, &mut request)?;
+    let stream = call.find_stream(stream)?;
+    let CreateConsumerRequest { config, action, pedantic, .. } = request;
+    let name = if config.is_durable() { config.durable.clone() } else { config.name.clone() };
+    let Created { info, was } = change(&stream, &name, |consumers, ctx, staged| {
+        consumers.create(ctx, config.clone(), action, pedantic, staged)
+    })?;
+    let Err(error) = call.await_consumer(&stream, &info.name) else { return Ok((stream, shown(info))) };
+    if let Some(was) = was {
+        take_back(&stream, &info.name, &info.config, &was);
+        return Err(errors::CONSUMER_STORE_FAILED.because(error));
+    }
+    if !call.is_unproven(&stream, &info.name) {
+        tracing::error!(consumer = %info.name, %error, "what was taken up is not durable yet");
+        return Ok((stream, shown(info)));
+    }
+    tracing::warn!(consumer = %info.name, %error, "cannot create consumer");
     let mut inner = stream.lock();
     let (consumers, mut ctx) = inner.parts();
-    let before = consumers.len();
-    let info = consumers.create(&mut ctx, request.config, request.action, request.pedantic)?;
-    let is_new = consumers.len() > before;
-    drop(inner);
-    if let Err(error) = call.await_consumer(&stream, &info.name) {
-        if !is_new {
-            return Err(errors::CONSUMER_STORE_FAILED.because(error));
-        }
-        tracing::warn!(consumer = %info.name, %error, "cannot create consumer");
-        let mut inner = stream.lock();
-        let (consumers, mut ctx) = inner.parts();
-        consumers.undo_create(&mut ctx, &info.name);
-        return Err(errors::CONSUMER_CREATE.because("error creating store for consumer"));
-    }
-    Ok((stream, shown(info)))
+    consumers.undo_create(&mut ctx, &info.name);
+    Err(errors::CONSUMER_CREATE.because("error creating store for consumer"))
 }
 
 /// Whether subject and body of a create request say the same; takes the name from the subject.
-fn check_create(create: &Create<'_>, request: &mut CreateConsumerRequest) -> Result<(), ApiError> {
-    let &Create { form, stream, name, filter } = create;
+fn check_create(
+    call: &Call<'_>,
+    form: Form,
+    stream: &str,
+    name: &str,
+    request: &mut CreateConsumerRequest,
+) -> Result<(), ApiError> {
     if stream != request.stream {
         return Err(errors::STREAM_MISMATCH.error());
     }
@@ -100,6 +148,7 @@ fn check_create(create: &Create<'_>, request: &mut CreateConsumerRequest) -> Res
         Form::Ephemeral => {}
     }
     if form == Form::Named {
+        let filter = call.subject.splitn(CREATE_TOKENS + 1, '.').nth(CREATE_TOKENS).unwrap_or_default();
         if !filter.is_empty() && !config.filter_subjects.is_empty() {
             return Err(errors::CONSUMER_MULTIPLE_FILTERS_NOT_ALLOWED.error());
         }
@@ -113,7 +162,7 @@ fn check_create(create: &Create<'_>, request: &mut CreateConsumerRequest) -> Res
     Ok(())
 }
 
-pub(super) fn info(call: &mut Call<'_>, stream: &str, name: &str) -> ApiOutcome {
+fn info(call: &mut Call<'_>, stream: &str, name: &str) -> ApiOutcome {
     const KIND: &str = "consumer_info_response";
     let found = check_empty(call).and_then(|()| call.find_stream(stream)).and_then(|stream| {
         let mut inner = stream.lock();
@@ -135,7 +184,7 @@ fn check_empty(call: &Call<'_>) -> Result<(), ApiError> {
     if call.is_empty_body() { Ok(()) } else { Err(errors::NOT_EMPTY_REQUEST.error()) }
 }
 
-pub(super) fn delete(call: &mut Call<'_>, stream: &str, name: &str) -> ApiOutcome {
+fn delete(call: &mut Call<'_>, stream: &str, name: &str) -> ApiOutcome {
     const KIND: &str = "consumer_delete_response";
     let deleted =
         call.admit().and_then(|_| check_empty(call)).and_then(|()| call.find_stream(stream)).and_then(
@@ -144,8 +193,10 @@ pub(super) fn delete(call: &mut Call<'_>, stream: &str, name: &str) -> ApiOutcom
                 let (consumers, mut ctx) = inner.parts();
                 let existed = consumers.delete(&mut ctx, name)?;
                 drop(inner);
-                let gone = call.await_consumer(&stream, name);
-                gone.map_err(|error| errors::STREAM_GENERAL_ERROR.because(error))?;
+                // It is gone for everybody: as with nats-server, what the disk says afterwards changes nothing.
+                if let Err(error) = call.await_consumer(&stream, name) {
+                    tracing::error!(consumer = name, %error, "that it was deleted is not durable yet");
+                }
                 if existed { Ok(stream) } else { Err(errors::CONSUMER_NOT_FOUND.error()) }
             },
         );
@@ -190,7 +241,7 @@ fn listing(call: &Call<'_>, stream: &str) -> Result<(Arc<Stream>, usize), ApiErr
     Ok((call.find_stream(stream)?, usize::try_from(request.paged.offset).unwrap_or(0)))
 }
 
-pub(super) fn names(call: &mut Call<'_>, stream: &str) -> ApiOutcome {
+fn names(call: &mut Call<'_>, stream: &str) -> ApiOutcome {
     const KIND: &str = "consumer_names_response";
     let (stream, offset) = match listing(call, stream) {
         Ok(found) => found,
@@ -204,7 +255,7 @@ pub(super) fn names(call: &mut Call<'_>, stream: &str) -> ApiOutcome {
     call.respond(KIND, Consumers { page: Page { total, offset, limit: NAMES_LIMIT }, consumers })
 }
 
-pub(super) fn list(call: &mut Call<'_>, stream: &str) -> ApiOutcome {
+fn list(call: &mut Call<'_>, stream: &str) -> ApiOutcome {
     const KIND: &str = "consumer_list_response";
     let (stream, offset) = match listing(call, stream) {
         Ok(found) => found,
@@ -238,7 +289,7 @@ struct Paused {
     pause_remaining: Option<i64>,
 }
 
-pub(super) fn pause(call: &mut Call<'_>, stream: &str, name: &str) -> ApiOutcome {
+fn pause(call: &mut Call<'_>, stream: &str, name: &str) -> ApiOutcome {
     const KIND: &str = "consumer_pause_response";
     match pause_consumer(call, stream, name) {
         Ok((stream, paused)) => {
@@ -255,18 +306,25 @@ fn pause_consumer(call: &Call<'_>, stream: &str, name: &str) -> Result<(Arc<Stre
         call.decode(&mut request)?;
     }
     let stream = call.find_stream(stream)?;
-    let mut inner = stream.lock();
-    let (consumers, mut ctx) = inner.parts();
     // It is kept and shown in UTC, whatever offset it was asked with.
     let until = request.pause_until.utc();
-    if !consumers.pause(&mut ctx, name, Some(until))? {
-        return Err(errors::CONSUMER_NOT_FOUND.error());
+    let (paused, now, was) = change(&stream, name, |consumers, ctx, staged| {
+        let was = match consumers.pause(ctx, name, Some(until), staged)? {
+            Some(Change::Made(was)) => was,
+            Some(Change::Stage(work)) => return Ok(Change::Stage(work)),
+            None => return Err(errors::CONSUMER_NOT_FOUND.error()),
+        };
+        let config = consumers.config(name).cloned().unwrap_or_default();
+        let now = ctx.now.wall();
+        let pause_remaining = config.paused_until(now).map(|until| until.since(now));
+        let paused = Paused { paused: pause_remaining.is_some(), pause_until: until, pause_remaining };
+        Ok(Change::Made((paused, config, was)))
+    })?;
+    if let Err(error) = call.await_consumer(&stream, name) {
+        take_back(&stream, name, &now, &was);
+        return Err(errors::CONSUMER_STORE_FAILED.because(error));
     }
-    let now = ctx.now.wall();
-    let paused_until = consumers.config(name).and_then(|config| config.paused_until(now));
-    let pause_remaining = paused_until.map(|until| until.since(now));
-    drop(inner);
-    Ok((stream, Paused { paused: pause_remaining.is_some(), pause_until: until, pause_remaining }))
+    Ok((stream, paused))
 }
 
 #[derive(Default)]
@@ -276,7 +334,7 @@ struct UnpinRequest {
 
 go_struct! { UnpinRequest as "JSApiConsumerUnpinRequest" { "group" => group, } }
 
-pub(super) fn unpin(call: &mut Call<'_>, stream: &str, name: &str) -> ApiOutcome {
+fn unpin(call: &mut Call<'_>, stream: &str, name: &str) -> ApiOutcome {
     const KIND: &str = "consumer_unpin_response";
     match unpin_consumer(call, stream, name) {
         Ok(stream) => {
@@ -325,7 +383,7 @@ struct NotReset {
 }
 
 /// Sets a consumer back. A consumer that does not exist does not answer, as it is the consumer itself that is asked.
-pub(super) fn reset(call: &mut Call<'_>, stream: &str, name: &str) -> ApiOutcome {
+fn reset(call: &mut Call<'_>, stream: &str, name: &str) -> ApiOutcome {
     const KIND: &str = "consumer_reset_response";
     let Some(stream) = call.stream(stream) else { return ApiOutcome::done() };
     if call.req.reply.is_empty() || !stream.lock().consumers.contains(name) {
@@ -347,9 +405,12 @@ fn reset_consumer(call: &Call<'_>, stream: &Stream, name: &str) -> Result<Reset,
         decode_lenient(call.req.payload, &mut request)
             .map_err(|error| errors::INVALID_JSON.because(error))?;
     }
-    let mut inner = stream.lock();
-    let (consumers, mut ctx) = inner.parts();
-    let outcome = consumers.reset(&mut ctx, name, request.seq);
-    let (reset_seq, info) = outcome.unwrap_or(Err(errors::CONSUMER_NOT_FOUND.error()))?;
+    let (reset_seq, info) = change(stream, name, |consumers, ctx, staged| {
+        consumers.reset(ctx, name, request.seq, staged).unwrap_or(Err(errors::CONSUMER_NOT_FOUND.error()))
+    })?;
+    // It goes on there for everybody: as with nats-server, what the disk says afterwards changes nothing.
+    if let Err(error) = call.await_consumer(stream, name) {
+        tracing::error!(consumer = name, %error, "that it was reset is not durable yet");
+    }
     Ok(Reset { info: shown(info), reset_seq })
 }

@@ -5,7 +5,9 @@ use super::reply::Success;
 use super::{ApiOutcome, Call};
 use crate::config::metadata::{align, set_required_level};
 use crate::config::{StreamConfig, check, check_update};
+use crate::consumer::{Change, Staged, Staging};
 use crate::engine::account::Account;
+use crate::engine::streams::create_failed;
 use crate::error::ApiError;
 use crate::error::catalogue as errors;
 use crate::filter::Filter;
@@ -105,13 +107,24 @@ pub(super) fn create(call: &mut Call<'_>, name: &str) -> ApiOutcome {
 
 fn try_create(call: &mut Call<'_>, name: &str) -> Result<(Arc<Stream>, bool), ApiError> {
     let account = call.admit()?;
-    let (stream, is_new) = try_create_here(call, &account, name)?;
+    let mut staging = Staging::default();
+    let (stream, is_new) = loop {
+        match try_create_here(call, &account, name, staging.take())? {
+            Change::Made(made) => break made,
+            Change::Stage(work) => staging.stage(work).map_err(|error| create_failed(name, &error))?,
+        }
+    };
     call.engine.await_new(&account, &stream)?;
     Ok((stream, is_new))
 }
 
-/// As [`try_create`]; what has to be durable for it may not be.
-fn try_create_here(call: &Call<'_>, account: &Account, name: &str) -> Result<(Arc<Stream>, bool), ApiError> {
+/// As [`try_create`]; what has to be durable for it may not be, and something may have to be staged.
+fn try_create_here(
+    call: &Call<'_>,
+    account: &Account,
+    name: &str,
+    staged: Option<Staged>,
+) -> Result<Change<(Arc<Stream>, bool)>, ApiError> {
     let mut req = ConfigRequest::default();
     call.decode(&mut req)?;
     let level = req.config.required_level();
@@ -143,15 +156,17 @@ fn try_create_here(call: &Call<'_>, account: &Account, name: &str) -> Result<(Ar
     }
     if let Some(stream) = account.stream(name) {
         return if is_same(config, &stream.config()) {
-            Ok((stream, false))
+            Ok(Change::Made((stream, false)))
         } else {
             Err(errors::STREAM_NAME_EXIST.into())
         };
     }
     account.check_reservation(world, &config, 0)?;
     check_overlap(account, &config)?;
-    let stream = call.engine.create_stream(account, config)?;
-    Ok((stream, true))
+    Ok(match call.engine.create_stream(account, config, staged)? {
+        Change::Made(stream) => Change::Made((stream, true)),
+        Change::Stage(work) => Change::Stage(work),
+    })
 }
 
 fn is_same(mut config: StreamConfig, other: &StreamConfig) -> bool {
@@ -194,7 +209,17 @@ fn try_update(call: &Call<'_>, name: &str) -> Result<Arc<Stream>, ApiError> {
     let account = call.admit()?;
     let mut req = ConfigRequest::default();
     call.decode(&mut req)?;
-    let _changes = account.changes.lock();
+    let checked = || checked_update(call, &account, &req, name);
+    call.engine.update_stream(&account, &checked, &|was| check_overlap(&account, was).is_ok())
+}
+
+/// The stream that is to be updated, and its new configuration.
+fn checked_update(
+    call: &Call<'_>,
+    account: &Account,
+    req: &ConfigRequest,
+    name: &str,
+) -> Result<(Arc<Stream>, StreamConfig), ApiError> {
     let world = call.engine.world();
     let limits = account.config_limits(&world.settings.load());
     let mut config = check(&req.config, &limits, req.pedantic)?;
@@ -208,9 +233,8 @@ fn try_update(call: &Call<'_>, name: &str) -> Result<Arc<Stream>, ApiError> {
     let config = check_update(&old, &config, &limits, req.pedantic)?;
     account.check_reservation(world, &config, old.max_bytes.max(0))?;
     check_consumers(&stream, &old, &config)?;
-    check_overlap(&account, &config)?;
-    call.engine.update_stream(&account, &stream, config)?;
-    Ok(stream)
+    check_overlap(account, &config)?;
+    Ok((stream, config))
 }
 
 /// A stream's bounds for consumers cannot be drawn tighter than consumers that exist.
@@ -257,8 +281,11 @@ fn try_delete(call: &Call<'_>, name: &str) -> Result<(), ApiError> {
     let stream = account.stream(name).ok_or(errors::STREAM_NOT_FOUND)?;
     call.engine.delete_stream(&account, &stream)?;
     drop(changes);
-    let gone = call.engine.await_metadata(&account, name, None);
-    gone.map_err(|error| errors::STREAM_DELETE.because(error))
+    // It is gone for everybody: as with nats-server, what the disk says afterwards changes nothing.
+    if let Err(error) = call.engine.await_metadata(&account, name, None) {
+        tracing::error!(stream = name, %error, "that it was deleted is not durable yet");
+    }
+    Ok(())
 }
 
 pub(super) fn purge(call: &mut Call<'_>, name: &str) -> ApiOutcome {

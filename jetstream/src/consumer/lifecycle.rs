@@ -1,11 +1,12 @@
 //! How consumers come, change and go.
 
 use super::info::ConsumerInfo;
-use super::set::{Consumers, Shared};
+use super::set::Consumers;
+use super::staging::{Change, Staged};
 use super::timers::{Armed, Kind};
 use super::trie::Slot;
 use super::{Consumer, Position, StreamCtx, part};
-use crate::clock::{ElapsedNs, Now};
+use crate::clock::ElapsedNs;
 use crate::config::consumer_rules as rules;
 use crate::config::{ConsumerAction, ConsumerConfig, DeliverPolicy, Retention, StreamConfig};
 use crate::error::ApiError;
@@ -18,8 +19,16 @@ use jetkv_go_compat::GoTime;
 /// Length of a generated name.
 const NAME_LEN: usize = 8;
 
+/// A consumer that was created or changed.
+pub struct Created {
+    /// What there is to say of it.
+    pub info: ConsumerInfo,
+    /// What it had before, where it was there.
+    pub was: Option<Box<ConsumerConfig>>,
+}
+
 impl Consumers {
-    /// Creates a consumer, or changes the one of that name.
+    /// Creates a consumer, or changes the one of that name, for which something may have to be staged.
     ///
     /// # Errors
     /// What nats-server would say.
@@ -29,7 +38,8 @@ impl Consumers {
         mut config: ConsumerConfig,
         action: ConsumerAction,
         pedantic: bool,
-    ) -> Result<ConsumerInfo, ApiError> {
+        staged: Option<Staged>,
+    ) -> Result<Change<Created>, ApiError> {
         let named = if config.is_durable() { &config.durable } else { &config.name };
         let existing = self.names.get(named.as_str()).copied();
         if let Some(old) = existing.and_then(|slot| self.get(slot)) {
@@ -39,15 +49,21 @@ impl Consumers {
         rules::stamp_metadata(&mut config);
         rules::set_defaults(&mut config, ctx.config, &self.shared.settings, pedantic)?;
         rules::check(&config, ctx.config, &self.shared.settings)?;
-        let slot = match existing {
-            Some(slot) => {
-                self.change(ctx, slot, config, action)?;
-                slot
-            }
+        let was = existing.and_then(|slot| self.get(slot)).map(|consumer| Box::new(consumer.config.clone()));
+        let change = match existing {
+            Some(slot) => match self.change(ctx, slot, config, action, staged)? {
+                Change::Made(()) => Change::Made(slot),
+                Change::Stage(work) => Change::Stage(work),
+            },
             None if action == ConsumerAction::Update => return Err(errors::CONSUMER_DOES_NOT_EXIST.error()),
-            None => self.add_new(ctx, config)?,
+            None => self.add_new(ctx, config, staged)?,
         };
-        self.info(ctx, slot).ok_or_else(|| errors::CONSUMER_NOT_FOUND.error())
+        let slot = match change {
+            Change::Made(slot) => slot,
+            Change::Stage(work) => return Ok(Change::Stage(work)),
+        };
+        let info = self.info(ctx, slot).ok_or_else(|| errors::CONSUMER_NOT_FOUND.error())?;
+        Ok(Change::Made(Created { info, was }))
     }
 
     /// What there is to say of a consumer.
@@ -128,25 +144,6 @@ impl Consumers {
         self.shared.acked.clear();
     }
 
-    /// Pauses a consumer until then, or lets it go on with `None`. `Ok(false)` where there is none.
-    ///
-    /// # Errors
-    /// The change cannot be written.
-    pub fn pause(
-        &mut self,
-        ctx: &mut StreamCtx<'_>,
-        name: &str,
-        until: Option<GoTime>,
-    ) -> Result<bool, ApiError> {
-        let Some(slot) = self.names.get(name).copied() else { return Ok(false) };
-        let Some(old) = self.get(slot) else { return Ok(false) };
-        let mut config = old.config.clone();
-        config.pause_until = until.filter(|until| !until.is_zero());
-        rules::stamp_metadata(&mut config);
-        self.apply(ctx, slot, config)?;
-        Ok(true)
-    }
-
     /// Takes the pin from a group's client. `None` where there is no such consumer.
     ///
     /// # Errors
@@ -182,13 +179,20 @@ impl Consumers {
         ctx: &mut StreamCtx<'_>,
         name: &str,
         seq: u64,
-    ) -> Option<Result<(u64, ConsumerInfo), ApiError>> {
+        staged: Option<Staged>,
+    ) -> Option<Result<Change<(u64, ConsumerInfo)>, ApiError>> {
         let slot = self.names.get(name).copied()?;
         let (store, mut out) = part(ctx);
         self.with(slot, |consumer, shared| {
             let refuse = |reason: &str| Err(errors::CONSUMER_INVALID_RESET.because(reason));
             let config = &consumer.config;
             let seq = match config.deliver_policy {
+                // What is acknowledged while that is staged is delivered again.
+                _ if seq == 0
+                    && let Some(Staged::Beginning(_, seq)) = &staged =>
+                {
+                    *seq
+                }
                 _ if seq == 0 => consumer.floor.sseq.max(consumer.settled_sseq) + 1,
                 DeliverPolicy::All => seq,
                 DeliverPolicy::ByStartSequence if seq < config.opt_start_seq => {
@@ -204,11 +208,10 @@ impl Consumers {
                 }
                 _ => return refuse("not allowed"),
             };
-            if let Err(error) = consumer.keep_state(shared, &ConsumerState::beginning_at(seq)) {
-                // It may have failed after the file was replaced.
-                let _ = consumer.keep_state(shared, &consumer.state(out.now));
-                consumer.mark_dirty(shared, out.now);
-                return refuse(&error.to_string());
+            match consumer.keep_beginning(shared, seq, staged) {
+                Ok(Change::Made(())) => {}
+                Ok(Change::Stage(work)) => return Ok(Change::Stage(work)),
+                Err(error) => return refuse(&error.to_string()),
             }
             consumer.skip = None;
             consumer.begin_at(seq);
@@ -220,7 +223,7 @@ impl Consumers {
             }
             consumer.mark_dirty(shared, out.now);
             consumer.queue_for_pump(shared);
-            Ok((seq, consumer.info(shared, &mut out)))
+            Ok(Change::Made((seq, consumer.info(shared, &mut out))))
         })
     }
 
@@ -251,7 +254,12 @@ impl Consumers {
         })
     }
 
-    fn add_new(&mut self, ctx: &mut StreamCtx<'_>, config: ConsumerConfig) -> Result<Slot, ApiError> {
+    fn add_new(
+        &mut self,
+        ctx: &mut StreamCtx<'_>,
+        config: ConsumerConfig,
+        staged: Option<Staged>,
+    ) -> Result<Change<Slot>, ApiError> {
         self.check_room(ctx.config, &config)?;
         self.check_workqueue(ctx.config, &config)?;
         let name = if config.is_durable() {
@@ -267,7 +275,10 @@ impl Consumers {
             config.name.clone()
         };
         let slot = self.next_slot();
-        let created_ns = ctx.now.wall().ns();
+        let created_ns = match &staged {
+            Some(Staged::Config(_, created_ns)) => *created_ns,
+            _ => ctx.now.wall().ns(),
+        };
         let mut consumer = Consumer::new(slot, &name, created_ns, config, ctx.config);
         let is_durable = consumer.config.is_durable();
         consumer.set_inactive_threshold(&mut self.shared, is_durable);
@@ -275,18 +286,26 @@ impl Consumers {
             Some(store) if consumer.is_kept() => store.leftover(&name),
             _ => Ok(None),
         };
-        let begun = left
-            .and_then(|state| consumer.begin(ctx, state.as_ref()))
-            .and_then(|()| consumer.keep_new(&mut self.shared, ctx.now));
-        if let Err(error) = begun {
-            self.free.push(slot);
-            tracing::warn!(consumer = %name, %error, "cannot create consumer");
-            return Err(errors::CONSUMER_CREATE.because("error creating store for consumer"));
+        let begun = left.and_then(|state| {
+            consumer.begin(ctx, state.as_ref())?;
+            consumer.keep_new(&mut self.shared, ctx.now, state.is_some(), staged)
+        });
+        match begun {
+            Ok(Change::Made(())) => {}
+            Ok(Change::Stage(work)) => {
+                self.free.push(slot);
+                return Ok(Change::Stage(work));
+            }
+            Err(error) => {
+                self.free.push(slot);
+                tracing::warn!(consumer = %name, %error, "cannot create consumer");
+                return Err(errors::CONSUMER_CREATE.because("error creating store for consumer"));
+            }
         }
         let (_, mut out) = part(ctx);
         consumer.advise_created(&mut self.shared, &mut out);
         self.install(ctx, consumer);
-        Ok(slot)
+        Ok(Change::Made(slot))
     }
 
     /// Puts a consumer where deliveries, timers and interest find it. It delivers with the next pump.
@@ -354,7 +373,7 @@ impl Consumers {
         }
     }
 
-    fn forget_deliver(&mut self, deliver: &[u8], slot: Slot) {
+    pub(super) fn forget_deliver(&mut self, deliver: &[u8], slot: Slot) {
         if let Some(slots) = self.deliver.get_mut(deliver) {
             slots.retain(|held| *held != slot);
             if slots.is_empty() {
@@ -362,70 +381,6 @@ impl Consumers {
                 self.deliver_changes.push((deliver.into(), false));
             }
         }
-    }
-
-    fn change(
-        &mut self,
-        ctx: &mut StreamCtx<'_>,
-        slot: Slot,
-        mut config: ConsumerConfig,
-        action: ConsumerAction,
-    ) -> Result<(), ApiError> {
-        if let Some(old) = self.get(slot)
-            && action == ConsumerAction::Create
-        {
-            rules::copy_stamp(&mut config, &old.config);
-            if config != old.config {
-                return Err(errors::CONSUMER_ALREADY_EXISTS.error());
-            }
-        }
-        if ctx.config.retention == Retention::WorkQueue {
-            self.check_partition(&config, Some(slot))?;
-        }
-        self.apply(ctx, slot, config)
-    }
-
-    /// Gives a consumer a configuration that was checked.
-    fn apply(&mut self, ctx: &mut StreamCtx<'_>, slot: Slot, config: ConsumerConfig) -> Result<(), ApiError> {
-        let Some(old) = self.get(slot).map(|consumer| consumer.config.clone()) else { return Ok(()) };
-        let bound = old.is_push() && ctx.host.has_interest(ctx.account, old.deliver_subject.as_bytes(), None);
-        rules::check_update(&old, &config, bound)?;
-        let refiltered = !old.filters().eq(config.filters());
-        let kept = self.with(slot, |consumer, shared| {
-            if refiltered {
-                // What cannot be counted under the new filter is not filtered by it.
-                consumer.check_filter(config.filter(), ctx.store)?;
-            }
-            consumer.keep_config(shared, &config)
-        });
-        kept.unwrap_or(Ok(())).map_err(|error| errors::CONSUMER_STORE_FAILED.because(error))?;
-        if refiltered {
-            for_each_pattern(&old, |pattern| self.trie.remove(pattern, slot));
-            for_each_pattern(&config, |pattern| self.trie.insert(pattern, slot));
-        }
-        if old.deliver_subject != config.deliver_subject {
-            self.forget_deliver(old.deliver_subject.as_bytes(), slot);
-            self.deliver.entry_ref(config.deliver_subject.as_bytes()).or_default().push(slot);
-            self.deliver_changes.push((config.deliver_subject.as_bytes().into(), true));
-        }
-        let stray = self.with(slot, |consumer, shared| {
-            consumer.config = config;
-            consumer.changed(shared, ctx, &old, refiltered)?;
-            consumer.mark_dirty(shared, ctx.now);
-            Ok::<_, StoreError>(refiltered && !consumer.pending.is_empty())
-        });
-        match stray {
-            Some(Ok(true)) if !self.strays.contains(&slot) => self.strays.push(slot),
-            Some(Err(error)) => return Err(errors::CONSUMER_STORE_FAILED.because(error)),
-            _ => {}
-        }
-        if refiltered && ctx.config.retention == Retention::Interest {
-            let first_seq = ctx.store.totals().first_seq;
-            let last_seq = ctx.store.totals().last_seq;
-            self.shared.acked.extend(first_seq..=last_seq);
-        }
-        self.settle(ctx);
-        Ok(())
     }
 }
 
@@ -449,7 +404,7 @@ fn from_on(store: &mut dyn Store, filter: &Filter, mut from: u64) -> Vec<u64> {
     seqs
 }
 
-fn for_each_pattern(config: &ConsumerConfig, mut act: impl FnMut(Option<&[u8]>)) {
+pub(super) fn for_each_pattern(config: &ConsumerConfig, mut act: impl FnMut(Option<&[u8]>)) {
     let mut any = false;
     for filter in config.filters() {
         any = true;
@@ -512,68 +467,6 @@ impl Consumer {
                 self.move_floor(Position { dseq: pending.dseq, sseq });
             }
             self.redelivery.forget_count(sseq);
-        }
-        Ok(())
-    }
-
-    /// Whether what is to come can be counted under another filter.
-    fn check_filter(&mut self, filter: Filter, store: &mut dyn Store) -> Result<(), StoreError> {
-        let held = (std::mem::replace(&mut self.filter, filter), self.num_pending);
-        let counted = self.count_pending(store);
-        (self.filter, self.num_pending) = held;
-        counted
-    }
-
-    fn arm_unpause(&mut self, shared: &mut Shared, now: &Now) {
-        let until = self.config.paused_until(now.wall());
-        shared.timers.set_unpause(&mut self.armed, self.slot, until);
-    }
-
-    /// Follows a change of configuration.
-    fn changed(
-        &mut self,
-        shared: &mut Shared,
-        ctx: &mut StreamCtx<'_>,
-        old: &ConsumerConfig,
-        refiltered: bool,
-    ) -> Result<(), StoreError> {
-        let (store, mut out) = part(ctx);
-        if old.deliver_subject != self.config.deliver_subject {
-            self.redeliver_everything(shared, &mut out);
-            let deliver = self.config.deliver_subject.as_bytes();
-            let group = self.config.deliver_group.as_bytes();
-            self.active = out.host.has_exact_interest(out.account, deliver, group);
-            self.full = false;
-            if !self.active {
-                self.arm_inactive(shared, out.now);
-            }
-        }
-        if old.ack_wait_ns != self.config.ack_wait_ns || old.backoff_ns != self.config.backoff_ns {
-            self.arm_acks(shared);
-        }
-        if old.rate_limit_bps != self.config.rate_limit_bps {
-            let payload_max = shared.settings.server.load().max_payload_bytes;
-            self.set_rate(out.config.max_msg_size, payload_max, out.now);
-        }
-        if old.inactive_threshold_ns != self.config.inactive_threshold_ns {
-            self.set_inactive_threshold(shared, old.is_durable());
-            shared.timers.disarm(&mut self.armed, self.slot, Kind::Inactive);
-            self.arm_inactive(shared, out.now);
-        }
-        let pause = |config: &ConsumerConfig| config.pause_until.map(GoTime::ns);
-        if pause(old) != pause(&self.config) {
-            self.arm_unpause(shared, out.now);
-            self.advise_paused(shared, &mut out);
-        }
-        if refiltered {
-            self.filter = self.config.filter();
-            self.upcoming = Upcoming::default();
-            self.count_pending(store)?;
-        }
-        // Requests that do not wait are not ended by a pause alone, nor by most other changes.
-        let looks = self.has_more() || old.max_ack_pending != self.config.max_ack_pending;
-        if looks && !self.is_paused(ctx.now) {
-            self.queue_for_pump(shared);
         }
         Ok(())
     }

@@ -6,6 +6,7 @@
 
 mod ack;
 mod advisory;
+mod change;
 mod checks;
 mod deliver;
 mod flow;
@@ -19,6 +20,7 @@ mod purge;
 mod push;
 mod redelivery;
 mod set;
+mod staging;
 mod start;
 mod state;
 #[cfg(test)]
@@ -28,10 +30,12 @@ mod took_back;
 mod trie;
 
 pub use info::{ConsumerInfo, PriorityGroupState, SequenceInfo};
+pub use lifecycle::Created;
 pub use persist::ConsumerStore;
 pub use purge::PurgeNotice;
 pub use set::Consumers;
 pub(crate) use set::FEED_MSGS;
+pub use staging::{Change, Staged, Staging, ToStage};
 
 use crate::clock::{ElapsedNs, Now, WallNs};
 use crate::config::{ConsumerConfig, Retention, StreamConfig};

@@ -1,6 +1,7 @@
 //! What outlives the process: a consumer's configuration and state.
 
 use super::set::Shared;
+use super::staging::{Change, Staged};
 use super::timers::Kind;
 use super::trie::Slot;
 use super::{Consumer, Consumers, Position};
@@ -18,22 +19,36 @@ pub trait ConsumerStore: Send {
     /// # Errors
     /// I/O.
     fn leftover(&mut self, name: &str) -> Result<Option<ConsumerState>, StoreError>;
-    /// Keeps a consumer that is new, with the state that it begins with.
+    /// Keeps a consumer that is new, with the state that it begins with. Where something is there under its name,
+    /// that is taken up, once the configuration is staged; `had_state` says whether its state is there already.
     ///
     /// # Errors
     /// I/O; nothing is kept then.
     fn create(
         &mut self,
         name: &str,
-        created_ns: i64,
-        config: &ConsumerConfig,
+        config: (i64, &ConsumerConfig),
         state: &ConsumerState,
-    ) -> Result<(), StoreError>;
-    /// Keeps the configuration of a consumer that is changed.
+        had_state: bool,
+        staged: Option<Staged>,
+    ) -> Result<Change<()>, StoreError>;
+    /// Keeps the configuration of a consumer that is changed, and was created then, once it is staged.
+    ///
+    /// # Errors
+    /// I/O; what is kept may be either, see [`Consumers::keep_again`].
+    fn update(
+        &mut self,
+        name: &str,
+        config: (i64, &ConsumerConfig),
+        staged: Option<Staged>,
+    ) -> Result<Change<()>, StoreError>;
+    /// Keeps that a consumer begins at a sequence.
     ///
     /// # Errors
     /// I/O; what was kept before still is.
-    fn update(&mut self, name: &str, created_ns: i64, config: &ConsumerConfig) -> Result<(), StoreError>;
+    fn begin_at(&mut self, name: &str, seq: u64, staged: Option<Staged>) -> Result<Change<()>, StoreError>;
+    /// Whether states are made durable as they are written.
+    fn syncs(&self) -> bool;
     /// Keeps the state of a consumer, replacing what was kept before.
     ///
     /// # Errors
@@ -70,6 +85,19 @@ impl Consumers {
             });
         }
         kept
+    }
+
+    /// Keeps a consumer's configuration as it is, after a change failed half-way. `None` where there is no such consumer.
+    ///
+    /// # Errors
+    /// I/O.
+    pub fn keep_again(
+        &mut self,
+        name: &str,
+        staged: Option<Staged>,
+    ) -> Option<Result<Change<()>, StoreError>> {
+        let slot = self.names.get(name).copied()?;
+        self.with(slot, |consumer, shared| consumer.keep_config(shared, &consumer.config, staged))
     }
 
     /// As [`Consumers::keep_confirmed`], for whoever runs it later, without the stream. Each must be run, or be told
@@ -136,29 +164,57 @@ impl Consumer {
         }
     }
 
+    /// The state changed some time ago. Where saving it waits for the disk, the next sync of the stream does that, which
+    /// holds no lock.
+    pub(super) fn save_due(&mut self, shared: &mut Shared, now: &Now) {
+        if shared.store.as_ref().is_some_and(|store| store.syncs()) {
+            self.saved = now.elapsed();
+            shared.confirmed.push(self.slot);
+        } else {
+            self.save(shared, now);
+        }
+    }
+
     /// Keeps a consumer that is new.
-    pub(super) fn keep_new(&mut self, shared: &mut Shared, now: &Now) -> Result<(), StoreError> {
+    pub(super) fn keep_new(
+        &mut self,
+        shared: &mut Shared,
+        now: &Now,
+        had_state: bool,
+        staged: Option<Staged>,
+    ) -> Result<Change<()>, StoreError> {
         match &mut shared.store {
             Some(store) if self.is_kept() => {
-                store.create(&self.name, self.created_ns, &self.config, &self.state(now))
+                let config = (self.created_ns, &self.config);
+                store.create(&self.name, config, &self.state(now), had_state, staged)
             }
-            _ => Ok(()),
+            _ => Ok(Change::Made(())),
         }
     }
 
     /// Keeps a configuration that the consumer is about to take.
-    pub(super) fn keep_config(&self, shared: &mut Shared, config: &ConsumerConfig) -> Result<(), StoreError> {
+    pub(super) fn keep_config(
+        &self,
+        shared: &mut Shared,
+        config: &ConsumerConfig,
+        staged: Option<Staged>,
+    ) -> Result<Change<()>, StoreError> {
         match &mut shared.store {
-            Some(store) if self.is_kept() => store.update(&self.name, self.created_ns, config),
-            _ => Ok(()),
+            Some(store) if self.is_kept() => store.update(&self.name, (self.created_ns, config), staged),
+            _ => Ok(Change::Made(())),
         }
     }
 
-    /// Keeps a state that the consumer is about to take.
-    pub(super) fn keep_state(&self, shared: &mut Shared, state: &ConsumerState) -> Result<(), StoreError> {
+    /// Keeps that the consumer is about to begin at a sequence.
+    pub(super) fn keep_beginning(
+        &self,
+        shared: &mut Shared,
+        seq: u64,
+        staged: Option<Staged>,
+    ) -> Result<Change<()>, StoreError> {
         match &mut shared.store {
-            Some(store) if self.is_kept() => store.save_state(&self.name, state),
-            _ => Ok(()),
+            Some(store) if self.is_kept() => store.begin_at(&self.name, seq, staged),
+            _ => Ok(Change::Made(())),
         }
     }
 

@@ -488,7 +488,7 @@ impl Consumer {
             }
             Kind::Resume => self.feed_soon(shared),
             Kind::Pin => self.pin_expired(shared, ctx),
-            Kind::Save => self.save(shared, ctx.now),
+            Kind::Save => self.save_due(shared, ctx.now),
         }
         false
     }

@@ -199,6 +199,9 @@ impl World {
             Err(error) if create && error.kind() == io::ErrorKind::NotFound => {}
             other => return other,
         }
+        if path.parent().is_some_and(|dir| self.names.get(dir) != Some(&Entry::Dir)) {
+            return Err(io::ErrorKind::NotFound.into());
+        }
         self.change()?;
         self.inodes.push(Inode::default());
         let inode = self.inodes.len() - 1;

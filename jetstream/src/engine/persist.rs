@@ -1,8 +1,8 @@
 //! Streams and consumers as they are kept on disk, in nats-server's JSON.
 
 use crate::config::consumer::ConsumerConfig;
-use crate::config::{Compression, ConfigLimits, Retention, StreamConfig, check};
-use crate::consumer::ConsumerStore;
+use crate::config::{Compression, ConfigLimits, PersistMode, Retention, StreamConfig, check};
+use crate::consumer::{Change, ConsumerStore, Staged, ToStage};
 use crate::error::ApiError;
 use crate::host::Host;
 use crate::store::file::{FileOptions, StateFile, StateSave, Storage, StreamLimits};
@@ -90,17 +90,20 @@ pub(super) struct ConsumerFiles {
     account: String,
     stream: String,
     host: Arc<dyn Host>,
+    /// Whether states are made durable as they are written.
+    syncs: bool,
     /// Where the states of consumers are kept that were saved since the start, by the consumer's name.
     states: HashMap<String, Arc<StateFile>>,
 }
 
 impl ConsumerFiles {
-    pub(super) fn new(storage: &Storage, account: &str, stream: &str, host: &Arc<dyn Host>) -> Self {
+    pub(super) fn new(storage: &Storage, account: &str, stream: &StreamConfig, host: &Arc<dyn Host>) -> Self {
         Self {
             storage: storage.clone(),
             account: account.to_owned(),
-            stream: stream.to_owned(),
+            stream: stream.name.clone(),
             host: Arc::clone(host),
+            syncs: storage.syncs_states() && stream.persist_mode == PersistMode::Default,
             states: HashMap::new(),
         }
     }
@@ -108,6 +111,36 @@ impl ConsumerFiles {
     fn state_file(&mut self, name: &str) -> &Arc<StateFile> {
         let Self { storage, account, stream, states, .. } = self;
         states.entry_ref(name).or_insert_with(|| Arc::new(storage.state_file(account, stream, name)))
+    }
+
+    /// Puts configuration in place that was staged, or has it staged.
+    fn put_config(
+        &self,
+        name: &str,
+        created_ns: i64,
+        meta: Vec<u8>,
+        staged: Option<Staged>,
+    ) -> Result<Change<()>, StoreError> {
+        match staged {
+            Some(Staged::Config(mut staged, _)) if staged.is(&meta) => {
+                staged.put_in_place()?;
+                self.sync_metadata_later();
+                return Ok(Change::Made(()));
+            }
+            Some(Staged::Refused) => return Ok(Change::Made(())),
+            _ => {}
+        }
+        let (storage, account, stream) = (self.storage.clone(), self.account.clone(), self.stream.clone());
+        let name = name.to_owned();
+        Ok(Change::Stage(ToStage::new(move || {
+            Ok(Staged::Config(storage.stage_consumer(&account, &stream, &name, meta)?, created_ns))
+        })))
+    }
+
+    fn sync_metadata_later(&self) {
+        if !self.storage.syncs_states() {
+            self.storage.sync_metadata_later(&*self.host);
+        }
     }
 }
 
@@ -124,25 +157,58 @@ impl ConsumerStore for ConsumerFiles {
     fn create(
         &mut self,
         name: &str,
-        created_ns: i64,
-        config: &ConsumerConfig,
+        (created_ns, config): (i64, &ConsumerConfig),
         state: &ConsumerState,
-    ) -> Result<(), StoreError> {
+        had_state: bool,
+        staged: Option<Staged>,
+    ) -> Result<Change<()>, StoreError> {
         let meta = encode_consumer(name, created_ns, config);
-        self.storage.create_consumer(&self.account, &self.stream, name, &meta, state)?;
-        if !self.storage.syncs_states() {
-            self.storage.sync_metadata_later(&*self.host);
+        if self.storage.has_consumer(&self.account, &self.stream, name)? {
+            let put = self.put_config(name, created_ns, meta, staged)?;
+            if matches!(put, Change::Made(())) && !had_state {
+                self.state_file(name).write(&state.encode(), false)?;
+                self.storage.note_state(&self.account, &self.stream, name);
+            }
+            return Ok(put);
         }
-        Ok(())
+        self.storage.create_consumer(&self.account, &self.stream, name, &meta, state)?;
+        self.sync_metadata_later();
+        Ok(Change::Made(()))
     }
 
-    fn update(&mut self, name: &str, created_ns: i64, config: &ConsumerConfig) -> Result<(), StoreError> {
-        let meta = encode_consumer(name, created_ns, config);
-        self.storage.update_consumer(&self.account, &self.stream, name, &meta)
+    fn update(
+        &mut self,
+        name: &str,
+        (created_ns, config): (i64, &ConsumerConfig),
+        staged: Option<Staged>,
+    ) -> Result<Change<()>, StoreError> {
+        self.put_config(name, created_ns, encode_consumer(name, created_ns, config), staged)
+    }
+
+    fn begin_at(&mut self, name: &str, seq: u64, staged: Option<Staged>) -> Result<Change<()>, StoreError> {
+        let content = ConsumerState::beginning_at(seq).encode();
+        let syncs = self.syncs;
+        let file = Arc::clone(self.state_file(name));
+        if !syncs {
+            file.write(&content, false)?;
+            return Ok(Change::Made(()));
+        }
+        if let Some(Staged::Beginning(staged, at)) = staged
+            && at == seq
+        {
+            staged.put_in_place()?;
+            self.storage.note_change(&self.account, &self.stream, name);
+            return Ok(Change::Made(()));
+        }
+        Ok(Change::Stage(ToStage::new(move || Ok(Staged::Beginning(file.stage(content)?, seq)))))
+    }
+
+    fn syncs(&self) -> bool {
+        self.syncs
     }
 
     fn save_state(&mut self, name: &str, state: &ConsumerState) -> Result<(), StoreError> {
-        let sync = self.storage.syncs_states();
+        let sync = self.syncs;
         self.state_file(name).write(&state.encode(), sync)
     }
 

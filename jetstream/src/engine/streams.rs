@@ -4,31 +4,37 @@ use super::account::Account;
 use super::persist::{
     ConsumerFiles, decode_consumer, decode_stream, decode_unproven_consumer, encode_stream, file_options,
 };
+use super::update::stage;
 use super::{Engine, EngineError, RecoveryReport};
 use crate::config::{StorageType, StreamConfig};
+use crate::consumer::{Change, Staged};
 use crate::error::ApiError;
 use crate::error::catalogue as errors;
 use crate::settings::SyncPolicy;
 use crate::store::file::{Storage, StoredStream};
 use crate::store::{FileStore, MemoryStore, Store, StoreError};
 use crate::stream::{Inner, Stream};
-use hashbrown::HashSet;
 use std::io::ErrorKind;
 use std::sync::Arc;
 
 impl Engine {
-    /// Creates a stream from a configuration that was checked.
+    /// Creates a stream from a configuration that was checked. Where one is there that is not served it is taken up, for
+    /// which metadata has to be staged.
     pub(crate) fn create_stream(
         &self,
         account: &Account,
         config: StreamConfig,
-    ) -> Result<Arc<Stream>, ApiError> {
-        let created_ns = self.world.clock.wall().ns();
-        let opened = self.new_store(account, created_ns, &config).map_err(|error| {
-            tracing::warn!(stream = %config.name, %error, "Stream create failed");
-            // nats-server hides what went wrong with the files.
-            errors::STREAM_CREATE.because("error creating store for stream")
-        })?;
+        staged: Option<Staged>,
+    ) -> Result<Change<Arc<Stream>>, ApiError> {
+        let created_ns = match &staged {
+            Some(Staged::Config(_, created_ns)) => *created_ns,
+            _ => self.world.clock.wall().ns(),
+        };
+        let opened = self.new_store(account, created_ns, &config, staged);
+        let opened = match opened.map_err(|error| create_failed(&config.name, &error))? {
+            Change::Made(opened) => opened,
+            Change::Stage(work) => return Ok(Change::Stage(work)),
+        };
         let stream = self.open(account, config, created_ns, opened.store);
         if let Some(storage) = self.storage_of(&stream) {
             let mut problems = Vec::new();
@@ -37,17 +43,16 @@ impl Engine {
                 problems.extend(recovered.err().map(|error| error.to_string()));
             }
             problems.iter().for_each(|problem| tracing::warn!("{problem}"));
-            stream.lock().consumers.keep_in(Box::new(self.consumer_files(storage, account, &stream)));
+            let files = self.consumer_files(storage, account, &stream);
+            stream.lock().consumers.keep_in(Box::new(files));
         }
         // Not before: who finds the stream may create consumers, which must be kept.
         account.insert(&stream);
         self.announce(&stream);
-        if let Some(storage) = &self.storage
-            && self.world.config.sync != SyncPolicy::Always
-        {
-            storage.sync_metadata_later(&*self.world.host);
+        if self.world.config.sync != SyncPolicy::Always {
+            self.sync_metadata_later();
         }
-        Ok(stream)
+        Ok(Change::Made(stream))
     }
 
     fn new_store(
@@ -55,33 +60,39 @@ impl Engine {
         account: &Account,
         created_ns: i64,
         config: &StreamConfig,
-    ) -> Result<Opened, StoreError> {
+        staged: Option<Staged>,
+    ) -> Result<Change<Opened>, StoreError> {
         let storage = match (config.storage, &self.storage) {
             (StorageType::Memory, _) => {
                 let mut store = MemoryStore::new();
                 begin_at(&mut store, config.first_seq)?;
-                return Ok(Opened { store: Box::new(store), is_taken_up: false });
+                return Ok(Change::Made(Opened { store: Box::new(store), is_taken_up: false }));
             }
             (StorageType::File, None) => {
                 return Err(StoreError::Unsupported("there is no store directory".to_owned()));
             }
             (StorageType::File, Some(storage)) => storage,
         };
-        let (account, name) = (account.share.name.as_str(), config.name.as_str());
+        let name = config.name.as_str();
         let meta = encode_stream(created_ns, config);
-        if storage.has_stream(account, name)? {
-            match take_up(storage, account, config)? {
+        if storage.has_stream(&account.share.name, name)? {
+            let mut staged = match staged {
+                Some(Staged::Config(staged, _)) if staged.is(&meta) => staged,
+                _ => return Ok(Change::Stage(stage(storage, account, name, created_ns, meta))),
+            };
+            match take_up(storage, &account.share.name, config)? {
                 Ok(mut store) => {
                     begin_at(&mut store, config.first_seq)?;
-                    storage.update_stream(account, name, &meta)?;
+                    staged.put_in_place()?;
                     let msgs = store.state().msgs;
                     tracing::warn!(
                         "stream '{name}' takes up {msgs} messages that it had before its metadata was lost"
                     );
-                    return Ok(Opened { store: Box::new(store), is_taken_up: true });
+                    return Ok(Change::Made(Opened { store: Box::new(store), is_taken_up: true }));
                 }
                 Err(misfit) => {
-                    let kept = storage.quarantine_stream(account, name)?;
+                    drop(staged);
+                    let kept = storage.quarantine_stream(&account.share.name, name)?;
                     tracing::warn!(
                         "stream '{name}' begins anew, as what was there does not fit: {misfit}; it is kept in {}",
                         kept.display()
@@ -89,17 +100,18 @@ impl Engine {
                 }
             }
         }
+        let account = account.share.name.as_str();
         let mut store = storage.create_stream(account, name, &meta, file_options(config))?;
         if let Err(error) = begin_at(&mut store, config.first_seq) {
             drop(store);
             let _ = storage.remove_stream(account, name);
             return Err(error);
         }
-        Ok(Opened { store: Box::new(store), is_taken_up: false })
+        Ok(Change::Made(Opened { store: Box::new(store), is_taken_up: false }))
     }
 
     /// The storage that a stream's files are in, if it has any.
-    fn storage_of(&self, stream: &Stream) -> Option<&Storage> {
+    pub(super) fn storage_of(&self, stream: &Stream) -> Option<&Storage> {
         self.storage.as_ref().filter(|_| !stream.config().storage.is_memory())
     }
 
@@ -118,47 +130,6 @@ impl Engine {
         for pattern in &stream.config().subjects {
             self.world.host.stream_subject(stream, pattern.as_bytes(), true);
         }
-    }
-
-    /// Gives a stream a configuration that was checked against its old one.
-    pub(crate) fn update_stream(
-        &self,
-        account: &Account,
-        stream: &Arc<Stream>,
-        config: StreamConfig,
-    ) -> Result<(), ApiError> {
-        let old = stream.config();
-        let (reserved, storage_type) = (config.max_bytes.max(0) - old.max_bytes.max(0), config.storage);
-        let new_subjects = config.subjects.clone();
-        let created_ns = stream.lock().created_ns;
-        let keep = |config: &StreamConfig| match self.storage_of(stream) {
-            Some(storage) => {
-                let meta = encode_stream(created_ns, config);
-                storage.update_stream(&account.share.name, stream.name(), &meta)
-            }
-            None => Ok(()),
-        };
-        // First what a crash must find: limits are held against what is stored at every start.
-        keep(&config).map_err(|error| errors::STREAM_UPDATE.because(error))?;
-        let mut inner = stream.lock();
-        let changed = inner.reconfigure(config);
-        drop(inner);
-        if let Err(error) = changed {
-            if let Err(error) = keep(&old) {
-                tracing::error!(stream = stream.name(), %error, "a refused update takes effect with the next start");
-            }
-            return Err(errors::STREAM_UPDATE.because(error));
-        }
-        self.world.reserved.add(storage_type, reserved);
-        let (had, has): (HashSet<_>, HashSet<_>) =
-            (old.subjects.iter().collect(), new_subjects.iter().collect());
-        for pattern in new_subjects.iter().filter(|pattern| !had.contains(pattern)) {
-            self.world.host.stream_subject(stream, pattern.as_bytes(), true);
-        }
-        for pattern in old.subjects.iter().filter(|pattern| !has.contains(pattern)) {
-            self.world.host.stream_subject(stream, pattern.as_bytes(), false);
-        }
-        Ok(())
     }
 
     /// Removes the directory of an account whose streams are gone, with what else is in it.
@@ -219,7 +190,7 @@ impl Engine {
     }
 
     fn consumer_files(&self, storage: &Storage, account: &Account, stream: &Stream) -> ConsumerFiles {
-        ConsumerFiles::new(storage, &account.share.name, stream.name(), &self.world.host)
+        ConsumerFiles::new(storage, &account.share.name, &stream.config(), &self.world.host)
     }
 
     /// Returns when what came, changed or went under the name of a stream or its consumer is as durable as configured.
@@ -239,10 +210,20 @@ impl Engine {
         }
     }
 
-    /// As [`Engine::await_metadata`], of a stream that is new: it goes where that fails.
+    /// Whether what stands under the name of a stream or its consumer is new, and not durable.
+    pub(crate) fn is_unproven(&self, account: &Account, stream: &str, consumer: Option<&str>) -> bool {
+        let storage = self.storage.as_ref();
+        storage.is_some_and(|storage| storage.is_unproven(&account.share.name, stream, consumer))
+    }
+
+    /// As [`Engine::await_metadata`], of a stream that was created: what is new goes where that fails.
     pub(crate) fn await_new(&self, account: &Account, stream: &Arc<Stream>) -> Result<(), ApiError> {
         let Err(error) = self.await_metadata(account, stream.name(), None) else { return Ok(()) };
-        tracing::warn!(stream = stream.name(), %error, "Stream create failed");
+        if !self.is_unproven(account, stream.name(), None) {
+            tracing::error!(stream = stream.name(), %error, "what was taken up is not durable yet");
+            return Ok(());
+        }
+        let refused = create_failed(stream.name(), &error);
         let _changes = account.changes.lock();
         let is_there = account.stream(stream.name()).is_some_and(|known| Arc::ptr_eq(&known, stream));
         if is_there && self.delete_stream(account, stream).is_err() {
@@ -250,7 +231,7 @@ impl Engine {
             self.withdraw(account, stream);
             let _ = stream.end(&*self.world.host, || Ok::<_, StoreError>(()));
         }
-        Err(errors::STREAM_CREATE.because("error creating store for stream"))
+        Err(refused)
     }
 
     /// Recovers the streams of an account from its directory.
@@ -274,6 +255,7 @@ impl Engine {
                 Err(problem) => report.problems.push(format!("stream '{name}': {problem}")),
             }
         }
+        storage.finish_new();
         Ok(report)
     }
 
@@ -308,10 +290,17 @@ impl Engine {
             let (consumers, mut ctx) = inner.parts();
             consumers.remove_leftovers(&mut ctx);
         }
-        stream.lock().consumers.keep_in(Box::new(self.consumer_files(storage, account, &stream)));
+        let files = self.consumer_files(storage, account, &stream);
+        stream.lock().consumers.keep_in(Box::new(files));
         account.insert(&stream);
         Ok(stream)
     }
+}
+
+/// What is said where a stream cannot be created: nats-server hides what went wrong with the files.
+pub(crate) fn create_failed(name: &str, error: &StoreError) -> ApiError {
+    tracing::warn!(stream = %name, %error, "Stream create failed");
+    errors::STREAM_CREATE.because("error creating store for stream")
 }
 
 /// A store for a stream that is created.

@@ -102,6 +102,11 @@ impl Stream {
         inner.now.wall()
     }
 
+    /// Whether anyone holds the stream's lock.
+    pub(crate) fn is_locked(&self) -> bool {
+        self.inner.is_locked()
+    }
+
     /// The stream's state, locked, with the clock read.
     pub(crate) fn lock(&self) -> Locked<'_> {
         let mut inner = self.inner.lock();

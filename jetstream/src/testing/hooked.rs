@@ -14,6 +14,8 @@ pub trait DiskHook: Send + Sync + 'static {
     fn before_write(&self) -> io::Result<()> {
         Ok(())
     }
+    /// A directory is about to be synced, or a file replaced by one that is.
+    fn before_sync_of_names(&self) {}
     /// A file is synced, by calling `sync` once or not at all.
     ///
     /// # Errors
@@ -53,6 +55,9 @@ impl<D: Disk, H: DiskHook> Disk for HookedDisk<D, H> {
 
     fn replace(&self, path: &Path, content: &[u8], sync: bool) -> io::Result<()> {
         self.hook.before_write()?;
+        if sync {
+            self.hook.before_sync_of_names();
+        }
         self.disk.replace(path, content, sync)
     }
 
@@ -81,6 +86,7 @@ impl<D: Disk, H: DiskHook> Disk for HookedDisk<D, H> {
     }
 
     fn sync_dir(&self, path: &Path) -> io::Result<()> {
+        self.hook.before_sync_of_names();
         self.disk.sync_dir(path)
     }
 

@@ -147,7 +147,7 @@ impl World {
             Op::Reset(n) => {
                 let seq = n % (self.bench.store.state().last_seq + 1);
                 for (name, _) in CONSUMERS {
-                    self.bench.with(|consumers, ctx| consumers.reset(ctx, name, seq).map(|_| ()));
+                    self.bench.with(|consumers, ctx| consumers.reset(ctx, name, seq, None).map(|_| ()));
                 }
             }
             Op::Advance(seconds) => self.bench.advance(seconds * super::bench::SECOND),

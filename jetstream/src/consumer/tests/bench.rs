@@ -160,9 +160,9 @@ impl Bench {
     pub(super) fn create_as(&mut self, json: &str, action: ConsumerAction) -> Result<ConsumerInfo, ApiError> {
         let mut config = ConsumerConfig::default();
         jetkv_go_compat::json::decode_strict(json.as_bytes(), &mut config).unwrap();
-        let info = self.with(|consumers, ctx| consumers.create(ctx, config, action, false))?;
+        let info = self.with(|consumers, ctx| consumers.create(ctx, config, action, false, None))?;
         self.pump();
-        Ok(info)
+        Ok(info.made().unwrap().info)
     }
 
     pub(super) fn info(&mut self, name: &str) -> ConsumerInfo {

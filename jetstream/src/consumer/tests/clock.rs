@@ -106,7 +106,7 @@ fn a_pause_ends_when_the_wall_clock_shows_its_end() {
         bench.listen("d");
         bench.create(r#"{"deliver_subject":"d","name":"C"}"#).unwrap();
         let until = jetkv_go_compat::GoTime::from_ns(bench.clock.wall().plus(MINUTE_NS).ns());
-        assert!(bench.with(|consumers, ctx| consumers.pause(ctx, "C", Some(until))).unwrap());
+        assert!(bench.with(|consumers, ctx| consumers.pause(ctx, "C", Some(until), None)).unwrap().is_some());
         bench.publish("s.a", "1");
     };
     let mut bench = Bench::new();

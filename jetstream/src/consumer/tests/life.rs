@@ -134,7 +134,8 @@ fn a_reset_goes_back_and_forgets_deliveries() {
         bench.publish("s.a", payload);
     }
     bench.left();
-    let (seq, info) = bench.with(|consumers, ctx| consumers.reset(ctx, "C", 2)).unwrap().unwrap();
+    let reset = bench.with(|consumers, ctx| consumers.reset(ctx, "C", 2, None)).unwrap().unwrap();
+    let (seq, info) = reset.made().unwrap();
     assert_eq!((seq, info.num_pending, info.num_ack_pending, info.delivered.stream_seq), (2, 2, 0, 1));
     bench.pump();
     assert_eq!(bench.payloads(), ["2", "3"]);

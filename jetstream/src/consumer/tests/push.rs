@@ -214,7 +214,7 @@ fn a_paused_consumer_goes_on_by_itself() {
     bench.listen("d");
     bench.create(r#"{"deliver_subject":"d","name":"C"}"#).unwrap();
     let until = jetkv_go_compat::GoTime::from_ns(bench.clock.wall().plus(10 * SECOND as i64).ns());
-    assert!(bench.with(|consumers, ctx| consumers.pause(ctx, "C", Some(until))).unwrap());
+    assert!(bench.with(|consumers, ctx| consumers.pause(ctx, "C", Some(until), None)).unwrap().is_some());
     bench.publish("s.a", "1");
     bench.advance(9 * SECOND);
     assert!(bench.left().is_empty());
@@ -234,7 +234,7 @@ fn a_consumer_that_lags_catches_up_without_a_gap_while_messages_come() {
     let mut config = crate::config::ConsumerConfig::default();
     jetkv_go_compat::json::decode_strict(br#"{"deliver_subject":"d"}"#, &mut config).unwrap();
     bench.with(|consumers, ctx| {
-        consumers.create(ctx, config, crate::config::ConsumerAction::Create, false).unwrap();
+        consumers.create(ctx, config, crate::config::ConsumerAction::Create, false, None).map(drop).unwrap();
         assert!(consumers.pump(ctx, 10));
     });
     bench.publish("s.a", "1000");

@@ -1,11 +1,13 @@
 //! Metadata: `meta.inf` and its checksum in `meta.sum`, two files that change as one.
 //!
-//! Both are written beside (`meta.inf.tmp`, `meta.sum.tmp`) and synced before the first is renamed. From then on some
-//! pair of the four files belongs together whatever happens: before the rename of `meta.inf` the old two do, after it
-//! the new `meta.inf` and one of `meta.sum.tmp` and `meta.sum`. nats-server uses the same names, one file after the
-//! other, so that the same search understands what it left behind.
+//! What is to replace them is written beside them under a number (`meta.inf.<n>.tmp`, `meta.sum.<n>.tmp`) and synced by
+//! somebody who holds no lock; to put it in place takes names only. The checksum becomes `meta.sum.tmp` before the rename
+//! of `meta.inf`, and `meta.sum` after it, so that some pair of these belongs together whatever happens: before that
+//! rename the old two do, after it the new `meta.inf` and one of `meta.sum.tmp` and `meta.sum`. nats-server uses the
+//! names without a number, one file after the other, so that the same search understands what it left behind.
 
 use super::files::io_error;
+use super::meta_sync::{Became, MetaSyncs};
 use super::record::ChecksumKey;
 use crate::disk::{Disk, DiskFile};
 use crate::store::StoreError;
@@ -13,6 +15,7 @@ use jetkv_go_compat::os_text;
 use std::fmt::Write as _;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 pub(super) const META: &str = "meta.inf";
 pub(super) const META_SUM: &str = "meta.sum";
@@ -39,46 +42,34 @@ impl MetaFiles<'_> {
         write(self.disk, &self.path(META_SUM), self.checksum(meta).as_bytes()).map(drop)
     }
 
-    /// Replaces the metadata in one step, and returns when it is durable.
+    /// Writes metadata under a number beside that which it is to replace, and syncs it.
+    fn stage(&self, meta: &[u8], number: u64) -> Result<(), StoreError> {
+        put(self.disk, &self.path(&numbered(META, number)), meta)?;
+        put(self.disk, &self.path(&numbered(META_SUM, number)), self.checksum(meta).as_bytes())
+    }
+
+    /// Puts in place what was staged under a number. Nothing is synced.
     ///
     /// # Errors
-    /// I/O. The old metadata is still there then, unless the disk refuses to have it put back as well.
-    pub(super) fn replace(&self, meta: &[u8]) -> Result<(), StoreError> {
-        let before = self.find();
-        let mut replaced = self.exchange(meta);
-        if replaced.is_err() && self.free_names() {
-            replaced = self.exchange(meta);
-        }
-        if replaced.is_err() {
-            if let Some((_, before)) = before
-                && self.find().is_none_or(|(_, found)| found != before)
-            {
-                // It failed after the new had taken the place of the old.
-                let _ = self.exchange(&before);
+    /// I/O; the new may have taken the place of the old all the same.
+    fn put_staged(&self, number: u64) -> Result<(), StoreError> {
+        let (sum, inf) = (numbered(META_SUM, number), numbered(META, number));
+        for (from, to) in [(&*sum, NEW_SUM), (&*inf, META), (NEW_SUM, META_SUM)] {
+            // A directory may be in the way where the metadata could not be read.
+            let put = self.put_in_place(from, to);
+            if put.is_err() && !self.free_name(to) {
+                return put;
             }
-            self.forget_new();
+            put.or_else(|_| self.put_in_place(from, to))?;
         }
-        replaced
+        Ok(())
     }
 
-    /// Gives directories that are in the place of files other names. Says whether there were any.
-    fn free_names(&self) -> bool {
-        let mut found = false;
-        for file in [META, META_SUM, NEW_META, NEW_SUM] {
-            let path = self.path(file);
-            let is_dir =
-                self.disk.read(&path).is_err_and(|error| error.kind() == io::ErrorKind::IsADirectory);
-            found |= is_dir && self.disk.rename(&path, &self.path(&format!("{file}.bad"))).is_ok();
-        }
-        found
-    }
-
-    fn exchange(&self, meta: &[u8]) -> Result<(), StoreError> {
-        self.put(NEW_META, meta)?;
-        self.put(NEW_SUM, self.checksum(meta).as_bytes())?;
-        self.put_in_place(NEW_META, META)?;
-        self.put_in_place(NEW_SUM, META_SUM)?;
-        self.sync_dir()
+    /// Gives a directory that is in the place of a file another name. Says whether there was one.
+    fn free_name(&self, file: &str) -> bool {
+        let path = self.path(file);
+        let is_dir = self.disk.read(&path).is_err_and(|error| error.kind() == io::ErrorKind::IsADirectory);
+        is_dir && self.disk.rename(&path, &self.path(&format!("{file}.bad"))).is_ok()
     }
 
     /// Reads the metadata, and brings a replacement that was interrupted to its end.
@@ -128,8 +119,10 @@ impl MetaFiles<'_> {
 
     /// Removes what an update left that did not come as far as to replace anything. It does no harm where that fails.
     fn forget_new(&self) {
-        for file in [NEW_META, NEW_SUM] {
-            let _ = self.disk.remove_file(&self.path(file));
+        for entry in self.disk.list(self.dir).unwrap_or_default() {
+            if !entry.is_dir && is_unfinished(&entry.name) {
+                let _ = self.disk.remove_file(&entry.path);
+            }
         }
     }
 
@@ -146,10 +139,6 @@ impl MetaFiles<'_> {
             }
         }
         format!("{}: checksums do not match", self.path(META).display())
-    }
-
-    fn put(&self, file: &str, content: &[u8]) -> Result<(), StoreError> {
-        put(self.disk, &self.path(file), content)
     }
 
     fn put_in_place(&self, from: &str, to: &str) -> Result<(), StoreError> {
@@ -171,6 +160,65 @@ impl MetaFiles<'_> {
             let _ = write!(hex, "{byte:02x}");
         }
         hex
+    }
+}
+
+fn numbered(file: &str, number: u64) -> String {
+    format!("{file}.{number}.tmp")
+}
+
+/// Whether a file is what an update of metadata leaves that does not come to its end.
+fn is_unfinished(name: &str) -> bool {
+    [META, META_SUM].iter().any(|file| name.strip_prefix(file).is_some_and(|rest| rest.ends_with(".tmp")))
+}
+
+/// Metadata that is durable beside that which it is to replace. It goes again where it is not put in place.
+pub struct StagedMeta {
+    pub(super) disk: Arc<dyn Disk>,
+    pub(super) syncs: Arc<MetaSyncs>,
+    pub(super) dir: PathBuf,
+    /// Under which it stands there; none once it was put in place.
+    pub(super) number: Option<u64>,
+    pub(super) meta: Vec<u8>,
+}
+
+impl StagedMeta {
+    /// Writes `meta` beside what stands in its directory, and syncs it. No lock that others need may be held.
+    pub(super) fn write(self, name: &str) -> Result<Self, StoreError> {
+        if let Self { disk, dir, number: Some(number), meta, .. } = &self {
+            MetaFiles { disk: &**disk, dir, name }.stage(meta, *number)?;
+        }
+        Ok(self)
+    }
+
+    /// Whether this is what `meta` would be.
+    pub(crate) fn is(&self, meta: &[u8]) -> bool {
+        self.meta == meta
+    }
+
+    /// Lets it take the place of what is there, in one step. That lasts once the directory is synced, which is noted.
+    ///
+    /// # Errors
+    /// I/O; it may have taken the place all the same.
+    pub(crate) fn put_in_place(&mut self) -> Result<(), StoreError> {
+        let Self { disk, dir, number, .. } = self;
+        let Some(staged) = *number else { return Ok(()) };
+        let put = MetaFiles { disk: &**disk, dir, name: "" }.put_staged(staged);
+        if put.is_ok() {
+            *number = None;
+        }
+        self.syncs.note(dir.clone(), Became::Changed, Vec::new(), vec![dir.clone()]);
+        put
+    }
+}
+
+impl Drop for StagedMeta {
+    fn drop(&mut self) {
+        let Some(number) = self.number else { return };
+        for file in [META, META_SUM] {
+            // What stays is removed at the next start.
+            let _ = self.disk.remove_file(&self.dir.join(numbered(file, number)));
+        }
     }
 }
 
@@ -217,13 +265,27 @@ mod tests {
         disk.list(Path::new(DIR)).unwrap().into_iter().map(|entry| entry.name).collect()
     }
 
+    fn replace(disk: &SimDisk, meta: &[u8]) -> Result<(), StoreError> {
+        let syncs = Arc::new(MetaSyncs::new(Arc::new(disk.clone())));
+        let (dir, meta) = (PathBuf::from(DIR), meta.to_vec());
+        let staged = StagedMeta {
+            disk: Arc::new(disk.clone()),
+            syncs: Arc::clone(&syncs),
+            dir,
+            number: Some(7),
+            meta,
+        };
+        staged.write("S")?.put_in_place()?;
+        syncs.run()
+    }
+
     #[test]
     fn a_replacement_that_is_interrupted_anywhere_leaves_the_old_or_the_new() {
         let (mut olds, mut news) = (0, 0);
         for seed in 0..200 {
             let disk = with_old(seed);
-            disk.fail_after(seed % 12, 1, Fault::Stop);
-            let replaced = files(&disk).replace(b"new").is_ok();
+            disk.fail_after(seed % 14, 1, Fault::Stop);
+            let replaced = replace(&disk, b"new").is_ok() && !disk.is_stopped();
             if seed % 2 == 0 {
                 disk.power_failure()
             } else {
@@ -239,17 +301,15 @@ mod tests {
     }
 
     #[test]
-    fn a_replacement_that_fails_leaves_the_old() {
+    fn a_replacement_that_fails_leaves_the_old_or_the_new() {
         for fault in [Fault::Error, Fault::Full] {
-            for after in 0..11 {
+            for after in 0..12 {
                 let disk = with_old(after);
                 disk.fail_after(after, 1, fault);
-                let replaced = files(&disk).replace(b"new").is_ok();
+                let replaced = replace(&disk, b"new").is_ok();
                 disk.restart();
-                let wanted: &[u8] = if replaced { b"new" } else { b"old" };
-                assert_eq!(files(&disk).read().unwrap(), wanted, "{fault:?} {after}");
-                disk.power_failure();
-                assert_eq!(files(&disk).read().unwrap(), wanted, "{fault:?} {after}, after a power failure");
+                let found = files(&disk).read().unwrap();
+                assert!(found == b"new" || (!replaced && found == b"old"), "{fault:?} {after}: {found:?}");
             }
         }
     }
@@ -262,9 +322,28 @@ mod tests {
         }
         let files = MetaFiles { disk: &crate::disk::RealDisk, dir: dir.path(), name: "S" };
         assert!(files.read().unwrap_err().contains(META));
-        files.replace(b"new").unwrap();
+        files.stage(b"new", 1).unwrap();
+        files.put_staged(1).unwrap();
         assert_eq!(files.read().unwrap(), b"new");
         assert!(dir.path().join("meta.inf.bad/inside").is_dir());
+    }
+
+    #[test]
+    fn what_is_not_put_in_place_leaves_nothing() {
+        let disk = with_old(1);
+        let syncs = Arc::new(MetaSyncs::new(Arc::new(disk.clone())));
+        let staged = StagedMeta {
+            disk: Arc::new(disk.clone()),
+            syncs,
+            dir: DIR.into(),
+            number: Some(7),
+            meta: b"new".to_vec(),
+        };
+        let staged = staged.write("S").unwrap();
+        assert_eq!(entries(&disk).len(), 4);
+        assert_eq!(files(&disk).find().unwrap().1, b"old");
+        drop(staged);
+        assert_eq!(entries(&disk), [META, META_SUM]);
     }
 
     #[test]
@@ -275,9 +354,9 @@ mod tests {
             [(Some(new.as_str()), Ok(b"new".to_vec())), (Some("0123"), Err(())), (None, Err(()))]
         {
             let disk = with_old(1);
-            files(&disk).put(META, b"new").unwrap();
+            put(&disk, &files(&disk).path(META), b"new").unwrap();
             if let Some(sum) = sum_tmp {
-                files(&disk).put(NEW_SUM, sum.as_bytes()).unwrap();
+                put(&disk, &files(&disk).path(NEW_SUM), sum.as_bytes()).unwrap();
             }
             let before = entries(&disk);
             assert_eq!(files(&disk).read().map_err(drop), wanted);

@@ -25,6 +25,8 @@ pub(super) const NEW: &str = "meta.new";
 pub(super) enum Became {
     /// It came, with a mark in it.
     New,
+    /// Something in it took the place of something else.
+    Changed,
     /// It went.
     Gone,
 }
@@ -93,6 +95,11 @@ impl MetaSyncs {
     pub(super) fn run(&self) -> Result<(), StoreError> {
         self.asked.store(false, Ordering::SeqCst);
         self.finish(|_| true)
+    }
+
+    /// Whether what began in a directory is not durable.
+    pub(super) fn is_new(&self, dir: &Path) -> bool {
+        self.waiting.lock().iter().any(|change| change.became == Became::New && change.dir == dir)
     }
 
     /// Whether a change waits that concerns the caller.

@@ -4,6 +4,7 @@
 //! [`Store::flush`]. What cannot be undone (deleting a block, rewriting it without its dead records) is done only
 //! after the records that justify it are durable, so a crash at any point leaves what was acknowledged.
 
+mod aside;
 mod block;
 mod close;
 mod compress;
@@ -33,8 +34,10 @@ mod undo;
 mod unfinished;
 mod write;
 
+pub use meta::StagedMeta;
 pub use options::{FileOptions, StreamLimits};
 pub use rubbish::Rubbish;
+pub use state_file::StagedState;
 pub(crate) use state_file::StateFile;
 pub use state_file::StateSave;
 pub use storage::{Storage, StoredConsumer, StoredStream};

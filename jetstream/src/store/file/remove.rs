@@ -143,8 +143,11 @@ impl FileStore {
         let last_seq = last_seq.max(self.totals.last_seq);
         self.put_mark(Kind::Erased, last_seq, self.totals.last_ts_ns)?;
         self.totals.last_seq = last_seq;
-        // What is only in blocks that go needs no sync, which is most of what such a purge would wait for.
-        self.sync_last_block()?;
+        // What is only in blocks that go needs no sync, which is most of what such a purge would wait for; and without such
+        // blocks nothing is done that a record does not say.
+        if self.blocks.len() > 1 {
+            self.sync_last_block()?;
+        }
         self.index.clear();
         self.damaged.clear();
         (self.totals.msgs, self.totals.bytes) = (0, 0);

@@ -58,9 +58,51 @@ impl StateFile {
         StateSave { file: Arc::clone(self), number: kept.begun, content }
     }
 
+    /// Makes a state durable beside that which it is to replace. No lock of a stream may be held.
+    pub(crate) fn stage(self: &Arc<Self>, content: Vec<u8>) -> Result<StagedState, StoreError> {
+        let number = self.begin(Vec::new()).number;
+        let staged = StagedState { file: Arc::clone(self), beside: self.beside(number) };
+        put(&*self.disk, &staged.beside, &content)?;
+        Ok(staged)
+    }
+
+    /// A name of its own for a state that is on its way: another may be, too.
+    fn beside(&self, number: u64) -> PathBuf {
+        self.dir.join(format!("{CONSUMER_STATE}.{number}.tmp"))
+    }
+
     /// From here on nothing is written, unless `gone` is taken back.
     pub(crate) fn set_gone(&self, gone: bool) {
         self.kept.lock().gone = gone;
+    }
+}
+
+/// A state that is durable beside that which it is to replace. It goes again where it is not put in place.
+pub struct StagedState {
+    file: Arc<StateFile>,
+    beside: PathBuf,
+}
+
+impl StagedState {
+    /// Lets it take the place of whatever is there, and of what is on its way. That lasts once the directory is synced.
+    ///
+    /// # Errors
+    /// I/O; nothing has changed.
+    pub(crate) fn put_in_place(&self) -> Result<(), StoreError> {
+        let Self { file, beside } = self;
+        let mut kept = file.kept.lock();
+        let path = file.dir.join(CONSUMER_STATE);
+        file.disk.rename(beside, &path).map_err(|error| io_error("could not replace", &path, error))?;
+        kept.begun += 1;
+        kept.written = kept.begun;
+        Ok(())
+    }
+}
+
+impl Drop for StagedState {
+    fn drop(&mut self) {
+        // Put in place, mostly. What stays is removed at the next start.
+        let _ = self.file.disk.remove_file(&self.beside);
     }
 }
 
@@ -71,9 +113,7 @@ impl StateSave {
     /// I/O; the state kept before is then still there.
     pub fn run(&self) -> Result<(), StoreError> {
         let Self { file, number, content } = self;
-        let (disk, dir) = (&*file.disk, file.dir.as_path());
-        // A name of its own: another state may be on its way.
-        let beside = dir.join(format!("{CONSUMER_STATE}.{number}.tmp"));
+        let (disk, dir, beside) = (&*file.disk, file.dir.as_path(), file.beside(*number));
         let written = put(disk, &beside, content).and_then(|()| self.put_in_place(&beside));
         match written {
             Ok(true) => match disk.sync_dir(dir) {
@@ -136,6 +176,20 @@ mod tests {
         file.write(b"4", false).unwrap();
         third.run().unwrap();
         assert_eq!(disk.read(&Path::new(DIR).join(CONSUMER_STATE)).unwrap(), b"4");
+        assert_eq!(names(&disk), [CONSUMER_STATE]);
+    }
+
+    #[test]
+    fn a_staged_state_supersedes_what_was_begun_while_it_was_on_its_way() {
+        let (disk, file) = state_file();
+        let staged = file.stage(b"staged".to_vec()).unwrap();
+        let (run, late) = (file.begin(b"1".to_vec()), file.begin(b"2".to_vec()));
+        run.run().unwrap();
+        staged.put_in_place().unwrap();
+        drop(staged);
+        late.run().unwrap();
+        assert_eq!(disk.read(&Path::new(DIR).join(CONSUMER_STATE)).unwrap(), b"staged");
+        drop(file.stage(b"not put in place".to_vec()).unwrap());
         assert_eq!(names(&disk), [CONSUMER_STATE]);
     }
 

@@ -3,11 +3,12 @@
 //! `<store_dir>/jetstream/<account>/streams/<stream>/{meta.inf,meta.sum,msgs/,obs/<consumer>/{meta.inf,meta.sum,o.dat}}`
 //!
 //! What is new is made in a directory whose name begins with a dot, which both servers take for rubbish, and takes its
-//! name when it is whole. What is replaced by a call that holds no lock is durable when that returns; what comes and goes
-//! is durable after the next [`Storage::sync_metadata`].
+//! name when it is whole. What is to replace metadata is made durable beside it, and takes its place when that is asked
+//! for. What comes, changes and goes is durable after the next [`Storage::sync_metadata`].
 
+use super::aside::QUARANTINE;
 use super::files::{StreamFiles, io_error};
-use super::meta::{MetaFiles, write};
+use super::meta::{MetaFiles, StagedMeta, write};
 use super::meta_sync::{Became, MetaGate, MetaSyncs, NEW};
 use super::rubbish::Rubbish;
 use super::state_file::{CONSUMER_STATE, StateFile};
@@ -22,8 +23,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Longest name of a directory entry on the file systems in use.
 const FILE_NAME_MAX_BYTES: usize = 255;
-/// Where that is kept which stands in the way of something new, and cannot be read.
-pub(super) const QUARANTINE: &str = "quarantine";
 
 /// A stream as it is found on disk.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -54,8 +53,8 @@ pub struct Storage {
     pub(super) root: PathBuf,
     /// Whether the states of consumers are made durable as they are written, and changes of metadata are waited for.
     pub(super) sync: bool,
-    /// How many directories were given a name that begins with a dot: no two have the same.
-    dotted: Arc<AtomicU64>,
+    /// How many names were given that nothing else has: those that begin with a dot, and those of staged metadata.
+    numbers: Arc<AtomicU64>,
     pub(super) syncs: Arc<MetaSyncs>,
     /// Whether accounts may stand beside the root instead of in it.
     relocates: bool,
@@ -103,7 +102,7 @@ impl Storage {
         }
         let relocates = disk.list(&root).is_ok_and(|entries| entries.is_empty());
         let syncs = Arc::new(MetaSyncs::new(Arc::clone(&disk)));
-        Ok(Self { disk, root, sync, dotted: Arc::default(), syncs, relocates, claim })
+        Ok(Self { disk, root, sync, numbers: Arc::default(), syncs, relocates, claim })
     }
 
     /// Whether another server has the directory open, as far as that can be told.
@@ -165,7 +164,8 @@ impl Storage {
         Ok(accounts)
     }
 
-    /// The streams of an account. Removes what is left of streams whose removal was interrupted.
+    /// The streams of an account. Removes what is left of streams whose removal was interrupted. What was not durable when
+    /// the server ended is so after the next [`Storage::sync_metadata`].
     ///
     /// # Errors
     /// I/O.
@@ -193,7 +193,6 @@ impl Storage {
             }
             streams.push(StoredStream { name, meta });
         }
-        self.finish_new();
         Ok(streams)
     }
 
@@ -269,22 +268,17 @@ impl Storage {
         self.disk.read(&self.stream_dir(account, name).join("meta.key")).is_ok()
     }
 
-    /// Moves a stream that cannot be opened, with all that is in it, to `<account>/quarantine`, and says where it is
-    /// then.
+    /// Makes metadata durable beside that of a stream, which it is to replace. No lock that others need may be held.
     ///
     /// # Errors
-    /// I/O; it is still where it was then.
-    pub fn quarantine_stream(&self, account: &str, name: &str) -> Result<PathBuf, StoreError> {
-        let quarantine = self.root.join(account).join(QUARANTINE);
-        self.move_aside(&self.stream_dir(account, name), &quarantine, name)
-    }
-
-    /// Replaces a stream's metadata in one step.
-    ///
-    /// # Errors
-    /// I/O; the old metadata is then still there.
-    pub fn update_stream(&self, account: &str, name: &str, meta: &[u8]) -> Result<(), StoreError> {
-        self.meta_files(&self.stream_dir(account, name), name).replace(meta)
+    /// I/O; nothing has changed.
+    pub(crate) fn stage_stream(
+        &self,
+        account: &str,
+        name: &str,
+        meta: Vec<u8>,
+    ) -> Result<StagedMeta, StoreError> {
+        self.stage(self.stream_dir(account, name), name, meta)
     }
 
     /// Removes a stream with its consumers; no error where there is none. Its [`FileStore`] must not be used after.
@@ -304,7 +298,8 @@ impl Storage {
         self.discard(&self.streams_dir(account), name)
     }
 
-    /// The consumers of a stream. States that cannot be read are moved to `quarantine` in the stream's directory.
+    /// The consumers of a stream. States that cannot be read are moved to `quarantine` in the stream's directory. What was
+    /// not durable when the server ended is so after the next [`Storage::sync_metadata`].
     ///
     /// # Errors
     /// I/O.
@@ -353,15 +348,13 @@ impl Storage {
             self.forget_unfinished(&dir);
             consumers.push(StoredConsumer { name, meta, unproven, state });
         }
-        self.finish_new();
         Ok(consumers)
     }
 
-    /// Creates a consumer with what it has to remember from the beginning. Where one of that name is there whose
-    /// metadata could not be read, it is taken up.
+    /// Creates a consumer with what it has to remember from the beginning. There must be none of that name.
     ///
     /// # Errors
-    /// I/O; a consumer that was not there leaves nothing behind.
+    /// I/O; nothing is left behind.
     pub fn create_consumer(
         &self,
         account: &str,
@@ -370,11 +363,6 @@ impl Storage {
         meta: &[u8],
         state: &ConsumerState,
     ) -> Result<(), StoreError> {
-        let dir = self.consumer_dir(account, stream, name);
-        if self.is_there(&dir)? {
-            self.update_consumer(account, stream, name, meta)?;
-            return self.state_file(account, stream, name).write(&state.encode(), true);
-        }
         let consumers_dir = self.stream_dir(account, stream).join("obs");
         self.make_dir(&consumers_dir)?;
         self.make(&consumers_dir, name, |dir| {
@@ -385,43 +373,26 @@ impl Storage {
         Ok(())
     }
 
-    /// Replaces a consumer's metadata in one step.
-    ///
-    /// # Errors
-    /// I/O; the old metadata is then still there.
-    pub fn update_consumer(
-        &self,
-        account: &str,
-        stream: &str,
-        name: &str,
-        meta: &[u8],
-    ) -> Result<(), StoreError> {
-        let dir = self.consumer_dir(account, stream, name);
-        self.meta_files(&dir, &format!("{stream}/{name}")).replace(meta)
-    }
-
-    /// What a consumer remembers that is on disk and could not be recovered. One whose state cannot be read is moved
-    /// to `quarantine` in its stream's directory.
+    /// Whether something is there under the name of a consumer, readable or not.
     ///
     /// # Errors
     /// I/O.
-    pub fn consumer_leftover(
+    pub(crate) fn has_consumer(&self, account: &str, stream: &str, name: &str) -> Result<bool, StoreError> {
+        self.is_there(&self.consumer_dir(account, stream, name))
+    }
+
+    /// Makes metadata durable beside that of a consumer, as [`Storage::stage_stream`] does.
+    ///
+    /// # Errors
+    /// I/O; nothing has changed.
+    pub(crate) fn stage_consumer(
         &self,
         account: &str,
         stream: &str,
         name: &str,
-    ) -> Result<Option<ConsumerState>, StoreError> {
-        let dir = self.consumer_dir(account, stream, name);
-        let problem = match self.read_state(&dir)? {
-            Ok(state) => return Ok(state),
-            Err(problem) => problem,
-        };
-        let kept = self.move_aside(&dir, &self.stream_dir(account, stream).join(QUARANTINE), name)?;
-        tracing::warn!(
-            "consumer '{name}' of stream '{stream}' begins anew: {problem}; what was there is kept in {}",
-            kept.display()
-        );
-        Ok(None)
+        meta: Vec<u8>,
+    ) -> Result<StagedMeta, StoreError> {
+        self.stage(self.consumer_dir(account, stream, name), &format!("{stream}/{name}"), meta)
     }
 
     /// Where a consumer's state is kept.
@@ -483,7 +454,7 @@ impl Storage {
         self.disk.create_dir_all(dir).map_err(|error| io_error("could not create", dir, error))
     }
 
-    fn make_dir(&self, dir: &Path) -> Result<(), StoreError> {
+    pub(super) fn make_dir(&self, dir: &Path) -> Result<(), StoreError> {
         self.disk.create_dir(dir).map_err(|error| io_error("could not create", dir, error))
     }
 
@@ -504,9 +475,18 @@ impl Storage {
         MetaFiles { disk: &*self.disk, dir, name }
     }
 
+    fn next_number(&self) -> u64 {
+        self.numbers.fetch_add(1, Ordering::Relaxed)
+    }
+
+    fn stage(&self, dir: PathBuf, name: &str, meta: Vec<u8>) -> Result<StagedMeta, StoreError> {
+        let (disk, syncs) = (Arc::clone(&self.disk), Arc::clone(&self.syncs));
+        StagedMeta { disk, syncs, dir, number: Some(self.next_number()), meta }.write(name)
+    }
+
     /// A name in `parent` that both servers take for rubbish, and that is free.
     fn dotted(&self, parent: &Path, name: &str) -> Result<PathBuf, StoreError> {
-        let number = self.dotted.fetch_add(1, Ordering::Relaxed).to_string();
+        let number = self.next_number().to_string();
         // Shorter where dots and number would make the name too long for a file system.
         let mut end = name.len().min(FILE_NAME_MAX_BYTES - 2 - number.len());
         while !name.is_char_boundary(end) {
@@ -554,27 +534,6 @@ impl Storage {
         self.syncs.note(dir.clone(), Became::Gone, Vec::new(), vec![parent.to_owned()]);
         let (disk, syncs) = (Arc::clone(&self.disk), Arc::clone(&self.syncs));
         Ok(Some(Rubbish { disk, syncs, was: dir, dir: doomed }))
-    }
-
-    /// Moves a directory or file into `quarantine`, under a name with the first number that is free.
-    pub(super) fn move_aside(
-        &self,
-        path: &Path,
-        quarantine: &Path,
-        name: &str,
-    ) -> Result<PathBuf, StoreError> {
-        self.create_dir(quarantine)?;
-        let taken =
-            self.disk.list(quarantine).map_err(|error| io_error("could not list", quarantine, error))?;
-        let mut number = 1_u64;
-        while taken.iter().any(|entry| entry.name == format!("{name}.{number}")) {
-            number += 1;
-        }
-        let kept = quarantine.join(format!("{name}.{number}"));
-        self.disk.rename(path, &kept).map_err(|error| io_error("could not move aside", path, error))?;
-        self.sync_dir(quarantine)?;
-        path.parent().map_or(Ok(()), |parent| self.sync_dir(parent))?;
-        Ok(kept)
     }
 
     /// The state in a consumer's directory, if it has saved one; inside, what is wrong with what is there.

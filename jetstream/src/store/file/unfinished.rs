@@ -1,13 +1,14 @@
 //! Streams and consumers that are new, and what a power failure left of such.
 
+use super::aside::QUARANTINE;
 use super::files::io_error;
 use super::meta::{META, META_SUM};
 use super::meta_sync::{Became, NEW};
 use super::state_file::CONSUMER_STATE;
-use super::storage::{QUARANTINE, Storage};
+use super::storage::Storage;
 use crate::host::Host;
 use crate::store::StoreError;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 impl Storage {
@@ -46,11 +47,20 @@ impl Storage {
         if !self.sync {
             return Ok(());
         }
-        let dir = match consumer {
+        let dir = self.dir_of(account, stream, consumer);
+        self.syncs.finish(|changed| changed == dir)
+    }
+
+    /// Whether what stands under the name of a stream, or of its consumer, is new and not durable yet.
+    pub(crate) fn is_unproven(&self, account: &str, stream: &str, consumer: Option<&str>) -> bool {
+        self.syncs.is_new(&self.dir_of(account, stream, consumer))
+    }
+
+    fn dir_of(&self, account: &str, stream: &str, consumer: Option<&str>) -> PathBuf {
+        match consumer {
             Some(consumer) => self.consumer_dir(account, stream, consumer),
             None => self.stream_dir(account, stream),
-        };
-        self.syncs.finish(|changed| changed == dir)
+        }
     }
 
     pub(super) fn note_new_stream(&self, account: &str, name: &str) {
@@ -70,8 +80,20 @@ impl Storage {
         self.syncs.note(dir, Became::New, files, dirs);
     }
 
+    /// The state of a consumer came, and is not durable.
+    pub(crate) fn note_state(&self, account: &str, stream: &str, name: &str) {
+        let dir = self.consumer_dir(account, stream, name);
+        self.syncs.note(dir.clone(), Became::Changed, vec![dir.join(CONSUMER_STATE)], vec![dir]);
+    }
+
+    /// Something durable took the place of something else in the directory of a consumer.
+    pub(crate) fn note_change(&self, account: &str, stream: &str, name: &str) {
+        let dir = self.consumer_dir(account, stream, name);
+        self.syncs.note(dir.clone(), Became::Changed, Vec::new(), vec![dir]);
+    }
+
     /// Makes durable what an earlier run left that is new.
-    pub(super) fn finish_new(&self) {
+    pub(crate) fn finish_new(&self) {
         if let Err(error) = self.syncs.run() {
             tracing::warn!(%error, "what was new when the server ended is not durable yet");
         }

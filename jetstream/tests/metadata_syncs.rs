@@ -1,0 +1,274 @@
+//! Whoever changes metadata waits for the disk without a lock that others need; and what became of the change is what the
+//! answer says, whichever sync fails.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
+
+use jetkv_jetstream::clock::ManualClock;
+use jetkv_jetstream::disk::sim::Fault;
+use jetkv_jetstream::disk::{Disk, SimDisk};
+use jetkv_jetstream::testing::{DiskHook, HookedDisk, START_NS, TestEngine};
+use jetkv_jetstream::{EngineConfig, SyncPolicy};
+use parking_lot::Mutex;
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+
+const DIR: &str = "/store/jetstream/$G/streams/S";
+const STREAM: &str = r#"{"name":"S","subjects":["s.>"],"max_msgs":50}"#;
+const CONSUMER: &str = r#"{"stream_name":"S","config":{"durable_name":"C","ack_policy":"explicit"}}"#;
+
+/// What changes, in an order in which each finds what it is about.
+const CHANGES: [(&str, &str); 10] = [
+    ("STREAM.CREATE.S", STREAM),
+    ("CONSUMER.DURABLE.CREATE.S.C", CONSUMER),
+    ("STREAM.CREATE.T", r#"{"name":"T","subjects":["t.>"],"first_seq":7}"#),
+    ("STREAM.UPDATE.S", r#"{"name":"S","subjects":["s.>","more"],"max_msgs":3}"#),
+    (
+        "CONSUMER.DURABLE.CREATE.S.C",
+        r#"{"stream_name":"S","config":{"durable_name":"C","ack_policy":"explicit","filter_subject":"s.5"}}"#,
+    ),
+    ("CONSUMER.PAUSE.S.C", r#"{"pause_until":"2100-01-01T00:00:00Z"}"#),
+    ("CONSUMER.RESET.S.C", r#"{"seq":1}"#),
+    ("CONSUMER.RESET.S.C", ""),
+    ("CONSUMER.DELETE.S.C", ""),
+    ("STREAM.DELETE.S", ""),
+];
+
+type IsLocked = Box<dyn Fn() -> bool + Send>;
+type Meanwhile = Box<dyn FnOnce() + Send>;
+
+/// Counts syncs, and those during which a lock is held; and lets something else happen while the first one runs.
+#[derive(Default)]
+struct Watch {
+    is_locked: Mutex<Option<IsLocked>>,
+    counts: Mutex<(u32, u32)>,
+    meanwhile: Mutex<Option<Meanwhile>>,
+}
+
+impl Watch {
+    fn count(&self) {
+        let held = self.is_locked.lock().as_ref().is_some_and(|is_locked| is_locked());
+        let mut counts = self.counts.lock();
+        *counts = (counts.0 + 1, counts.1 + u32::from(held));
+    }
+}
+
+impl DiskHook for Watch {
+    fn before_sync_of_names(&self) {
+        self.count();
+    }
+
+    fn sync(&self, sync: &mut dyn FnMut() -> io::Result<()>) -> io::Result<()> {
+        self.count();
+        let meanwhile = self.meanwhile.lock().take();
+        meanwhile.into_iter().for_each(|meanwhile| meanwhile());
+        sync()
+    }
+}
+
+fn start(disk: Arc<dyn Disk>, sync: SyncPolicy) -> TestEngine {
+    let config = EngineConfig { store_dir: Some("/store".into()), sync, ..EngineConfig::default() };
+    TestEngine::on_disk(config, Arc::new(ManualClock::new(START_NS)), disk).unwrap()
+}
+
+fn watched(disk: &SimDisk, sync: SyncPolicy) -> (Arc<TestEngine>, Arc<Watch>) {
+    let watch = Arc::new(Watch::default());
+    let engine = Arc::new(start(Arc::new(HookedDisk::new(disk.clone(), watch.clone())), sync));
+    let watched = Arc::downgrade(&engine);
+    *watch.is_locked.lock() = Some(Box::new(move || watched.upgrade().is_some_and(|held| held.is_locked())));
+    (engine, watch)
+}
+
+fn is_granted(answer: &str) -> bool {
+    !answer.is_empty() && !answer.contains("\"error\"")
+}
+
+const POLICIES: [SyncPolicy; 2] = [SyncPolicy::EveryNs(120_000_000_000), SyncPolicy::Always];
+
+#[test]
+fn nothing_of_the_metadata_is_synced_while_a_lock_is_held() {
+    for sync in POLICIES {
+        let (engine, watch) = watched(&SimDisk::new(1), sync);
+        for (subject, payload) in CHANGES {
+            let before = std::mem::take(&mut *watch.counts.lock());
+            assert_eq!(before.1, 0);
+            let answer = engine.request(subject, payload);
+            assert!(is_granted(&answer), "{subject}: {answer}");
+            let (syncs, locked) = *watch.counts.lock();
+            assert!(syncs > 0 || subject.contains("RESET"), "{subject} {sync:?} is not made durable");
+            assert_eq!(locked, 0, "{subject} {sync:?}: of {syncs} syncs");
+            for key in 0..6 {
+                engine.publish(&format!("s.{key}"), &[], "value");
+            }
+        }
+    }
+}
+
+#[test]
+fn the_state_of_consumers_is_not_synced_while_a_lock_is_held() {
+    let (engine, watch) = watched(&SimDisk::new(2), SyncPolicy::Always);
+    engine.request("STREAM.CREATE.S", STREAM);
+    engine.request("CONSUMER.DURABLE.CREATE.S.C", CONSUMER);
+    engine.publish("s.1", &[], "value");
+    engine.host.listen("_INBOX.api", None);
+    let sent = engine.request_all("CONSUMER.MSG.NEXT.S.C", "");
+    assert!(sent.iter().any(|sent| sent.reply.starts_with("$JS.ACK.")), "{sent:?}");
+    *watch.counts.lock() = (0, 0);
+    // That it was delivered is saved some time later.
+    engine.advance_ns(1_000_000_000);
+    let (syncs, locked) = *watch.counts.lock();
+    assert!(syncs > 0 && locked == 0, "{locked} of {syncs}");
+}
+
+#[test]
+fn what_is_taken_up_is_not_synced_while_a_lock_is_held() {
+    for sync in POLICIES {
+        for (file, subject, payload) in [
+            ("meta.inf", "STREAM.CREATE.S", STREAM),
+            ("meta.sum", "STREAM.CREATE.S", r#"{"name":"S","subjects":["s.>"],"first_seq":200}"#),
+            ("obs/C/meta.inf", "CONSUMER.DURABLE.CREATE.S.C", CONSUMER),
+        ] {
+            for state_too in [false, true] {
+                let disk = SimDisk::new(3);
+                let engine = start(Arc::new(disk.clone()), sync);
+                engine.request("STREAM.CREATE.S", STREAM);
+                engine.publish("s.1", &[], "value");
+                engine.request("CONSUMER.DURABLE.CREATE.S.C", CONSUMER);
+                engine.engine.shutdown();
+                disk.remove_file(&Path::new(DIR).join(file)).unwrap();
+                if state_too {
+                    disk.replace(&Path::new(DIR).join("obs/C/o.dat"), b"junk", true).unwrap();
+                }
+                let (engine, watch) = watched(&disk, sync);
+                *watch.counts.lock() = (0, 0);
+                let answer = engine.request(subject, payload);
+                assert!(is_granted(&answer), "{file}: {answer}");
+                let (syncs, locked) = *watch.counts.lock();
+                assert!(syncs > 0 && locked == 0, "{file} {sync:?}: {locked} of {syncs} syncs");
+                for seed in 0..8 {
+                    let disk = disk.after_power_failure(seed);
+                    let engine = start(Arc::new(disk), sync);
+                    let names = engine.request("CONSUMER.NAMES.S", "");
+                    let is_there = names.contains("\"C\"") || payload.contains("200");
+                    assert!(is_there, "{file} {sync:?} {seed}: {names}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_delete_whose_sync_fails_is_answered_as_done_and_lasts_once_the_disk_works() {
+    for sync in POLICIES {
+        for (subject, look, gone) in [
+            ("CONSUMER.DELETE.S.C", "CONSUMER.INFO.S.C", "consumer not found"),
+            ("STREAM.DELETE.S", "STREAM.INFO.S", "stream not found"),
+        ] {
+            let disk = SimDisk::new(4);
+            let engine = start(Arc::new(disk.clone()), sync);
+            engine.request("STREAM.CREATE.S", STREAM);
+            engine.request("CONSUMER.DURABLE.CREATE.S.C", CONSUMER);
+            // It is renamed, and no sync after that succeeds.
+            disk.fail_after(2, 1000, Fault::Error);
+            let answer = engine.request(subject, "");
+            assert!(answer.contains(r#""success":true"#), "{subject} {sync:?}: {answer}");
+            assert!(engine.request(look, "").contains(gone), "{subject} {sync:?}");
+            disk.restart();
+            // Any other change makes up for it.
+            assert!(is_granted(&engine.request("STREAM.CREATE.T", r#"{"name":"T","subjects":["t"]}"#)));
+            for seed in 0..20 {
+                let engine = start(Arc::new(disk.after_power_failure(seed)), sync);
+                assert!(engine.request(look, "").contains(gone), "{subject} {sync:?} {seed}");
+            }
+        }
+    }
+}
+
+const FILTERED: &str =
+    r#"{"stream_name":"S","config":{"durable_name":"C","ack_policy":"explicit","filter_subject":"s.5"}}"#;
+const PAUSED: &str = r#"{"pause_until":"2100-01-01T00:00:00Z"}"#;
+const MORE: &str = r#"{"name":"S","subjects":["s.>","more"],"max_msgs":50}"#;
+const FEWER: &str = r#"{"name":"S","subjects":["s.>"],"max_msgs":3}"#;
+
+/// A change, another one while that waits for the disk, what the first is answered, and what is there afterwards.
+const MEETINGS: [[&str; 7]; 8] = [
+    [
+        "CONSUMER.DURABLE.CREATE.S.C",
+        FILTERED,
+        "CONSUMER.PAUSE.S.C",
+        PAUSED,
+        r#""s.5""#,
+        "CONSUMER.INFO.S.C",
+        r#""paused":true"#,
+    ],
+    [
+        "CONSUMER.PAUSE.S.C",
+        PAUSED,
+        "CONSUMER.DURABLE.CREATE.S.C",
+        FILTERED,
+        r#""paused":true"#,
+        "CONSUMER.INFO.S.C",
+        r#""s.5""#,
+    ],
+    [
+        "CONSUMER.PAUSE.S.C",
+        PAUSED,
+        "CONSUMER.DELETE.S.C",
+        "",
+        "consumer not found",
+        "CONSUMER.NAMES.S",
+        r#""total":0"#,
+    ],
+    [
+        "CONSUMER.DURABLE.CREATE.S.C",
+        FILTERED,
+        "CONSUMER.DELETE.S.C",
+        "",
+        r#""s.5""#,
+        "CONSUMER.INFO.S.C",
+        r#""s.5""#,
+    ],
+    ["CONSUMER.RESET.S.C", "", "CONSUMER.DELETE.S.C", "", "", "CONSUMER.NAMES.S", r#""total":0"#],
+    ["STREAM.UPDATE.S", MORE, "STREAM.DELETE.S", "", "stream not found", "STREAM.NAMES", r#""total":0"#],
+    [
+        "STREAM.UPDATE.S",
+        MORE,
+        "STREAM.CREATE.U",
+        r#"{"name":"U","subjects":["more"]}"#,
+        "subjects overlap",
+        "STREAM.NAMES",
+        r#""total":2"#,
+    ],
+    ["STREAM.UPDATE.S", MORE, "STREAM.UPDATE.S", FEWER, r#""more""#, "STREAM.INFO.S", r#""max_msgs":50"#],
+];
+
+#[test]
+fn a_change_that_meets_another_while_it_waits_for_the_disk_is_made_of_what_that_left() {
+    for [subject, payload, other, other_payload, answered, look, shows] in MEETINGS {
+        for sync in POLICIES {
+            let disk = SimDisk::new(5);
+            let (engine, watch) = watched(&disk, sync);
+            engine.request("STREAM.CREATE.S", STREAM);
+            engine.request("CONSUMER.DURABLE.CREATE.S.C", CONSUMER);
+            let others = engine.clone();
+            *watch.meanwhile.lock() = Some(Box::new(move || {
+                let answer = others.request(other, other_payload);
+                assert!(is_granted(&answer), "{other}: {answer}");
+            }));
+            let answer = engine.request(subject, payload);
+            // A reset waits for the disk only where everything does.
+            let met = watch.meanwhile.lock().take().is_none();
+            assert!(met || subject.contains("RESET"), "{subject} {sync:?}");
+            if !met {
+                continue;
+            }
+            assert!(answer.contains(answered), "{subject} {sync:?} and {other}: {answer}");
+            for engine in [&*engine, &start(Arc::new(disk.clone()), sync)] {
+                let found = engine.request(look, "");
+                assert!(found.contains(shows), "{subject} {sync:?} and {other}: {found}");
+            }
+            let entries: Vec<String> =
+                disk.list(Path::new(DIR)).unwrap().into_iter().map(|entry| entry.name).collect();
+            assert!(!entries.iter().any(|name| name.ends_with(".tmp")), "{entries:?}");
+        }
+    }
+}
