@@ -48,12 +48,11 @@ const HOUSE: &[Floors] = &[
             &["world"],
             &["consumer"],
             &["stream"],
-            &["api"],
             &["engine"],
+            &["api"],
             &["testing"],
         ],
         upwards: &[
-            ("api", "engine", "a handler looks accounts and streams up"),
             ("host", "stream", "a host is handed the stream that has work"),
             ("store", "host", "the host runs the syncs of metadata in the background"),
             ("timers", "stream", "a stream is what is due"),

@@ -11,13 +11,11 @@ pub use crate::settings::{EngineConfig, SyncPolicy};
 pub use details::StreamDetail;
 pub use usage::AccountUsage;
 
-use crate::api::{self, ApiOutcome, ApiRequest, Way};
 use crate::clock::{Clock, Deadlines};
 use crate::disk::Disk;
 use crate::error::ApiError;
 use crate::host::Host;
 use crate::message::AccountId;
-use crate::outbox::Outbox;
 use crate::settings::{AccountLimits, EngineSettings, Live};
 use crate::store::StoreError;
 use crate::store::file::Storage;
@@ -31,7 +29,6 @@ use jetkv_go_compat::GoTime;
 use jetkv_protocol::subject;
 use parking_lot::RwLock;
 use smallvec::SmallVec;
-use std::cell::Cell;
 use std::sync::Arc;
 
 /// What enabling an account brought back.
@@ -188,77 +185,6 @@ impl Engine {
         for stream in account.streams() {
             self.close_stream(&account, &stream);
         }
-    }
-
-    /// Serves a request on `$JS.API.>` or `$JS.<domain>.API.>`. Answers and advisories go into `out`.
-    ///
-    /// The caller commits what it has published before, so that answers do not overtake acknowledgements, routes
-    /// `out`, and then does what the outcome says. It also calls this for accounts without JetStream, which get the
-    /// answer that says so.
-    pub fn api(&self, req: &ApiRequest<'_>, out: &mut Outbox) -> ApiOutcome {
-        api::serve(self, req, out, Way::Whole)
-    }
-
-    /// Serves a request on `$JS.API.ACCOUNT.PURGE.<account>`, which the host lets nobody make but the system account.
-    /// `purged` is the number of the account that is named, where there is one.
-    pub fn purge_account(
-        &self,
-        req: &ApiRequest<'_>,
-        purged: Option<AccountId>,
-        out: &mut Outbox,
-    ) -> ApiOutcome {
-        api::purge_account(self, req, purged, out)
-    }
-
-    /// As [`Engine::api`], where what is said has to be durable (`SyncPolicy::Always`): answers to a request that met
-    /// what waits for a sync are not in `out`, but leave with that sync. For a caller that cannot wait.
-    pub fn api_when_durable(&self, req: &ApiRequest<'_>, out: &mut Outbox) -> ApiOutcome {
-        self.when_durable(req, out, Way::Whole)
-    }
-
-    /// As [`Engine::api_when_durable`], for a caller that has more to do: a direct get that may take long is left alone,
-    /// and the outcome says so.
-    pub fn api_at_once(&self, req: &ApiRequest<'_>, out: &mut Outbox) -> ApiOutcome {
-        self.when_durable(req, out, Way::AtOnce)
-    }
-
-    fn when_durable(&self, req: &ApiRequest<'_>, out: &mut Outbox, way: Way<'_>) -> ApiOutcome {
-        let stream = (self.world.config.sync == SyncPolicy::Always).then(|| api::stream_of(self, req));
-        let Some(stream) = stream.flatten() else { return api::serve(self, req, out, way) };
-        let rollbacks = stream.rollbacks();
-        let mut outcome = api::serve(self, req, out, way);
-        if stream.hold_back(out, rollbacks, api::asked(req)) {
-            outcome.stream.get_or_insert(stream);
-        }
-        outcome
-    }
-
-    /// Serves a direct get that may take long. Its answers are handed to `leave` piece by piece, to be routed and taken
-    /// out, without any lock; what is found is looked for in slices. What has to be durable is treated as in
-    /// [`Engine::api_when_durable`].
-    pub fn get_in_pieces(&self, req: &ApiRequest<'_>, leave: &dyn Fn(&mut Outbox)) -> ApiOutcome {
-        let mut out = Outbox::new();
-        let stream = (self.world.config.sync == SyncPolicy::Always).then(|| api::stream_of(self, req));
-        let Some(stream) = stream.flatten() else {
-            let outcome = api::serve(self, req, &mut out, Way::Pieces(leave));
-            leave(&mut out);
-            return outcome;
-        };
-        let rollbacks = stream.rollbacks();
-        let held = Cell::new(false);
-        let leave_durable = |out: &mut Outbox| {
-            if !out.is_empty() && stream.hold_back(out, rollbacks, api::asked(req)) {
-                held.set(true);
-            } else {
-                leave(out);
-            }
-        };
-        let mut outcome = api::serve(self, req, &mut out, Way::Pieces(&leave_durable));
-        leave_durable(&mut out);
-        if held.get() {
-            outcome.stream.get_or_insert(stream);
-        }
-        outcome
     }
 
     /// Takes a message on `$JS.ACK.>` or `$JS.FC.>`, in both of nats-server's forms: with stream and consumer, or with

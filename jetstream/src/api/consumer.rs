@@ -3,6 +3,7 @@
 use super::changing::{change, take_back};
 use super::listing::Paged;
 use super::reply::{Empty, Page, Success};
+use super::request::{Create, Form};
 use super::{ApiOutcome, Call};
 use crate::config::consumer::CreateConsumerRequest;
 use crate::config::consumer_rules::is_valid_group;
@@ -19,36 +20,6 @@ use std::sync::Arc;
 
 const NAMES_LIMIT: usize = 1024;
 const LIST_LIMIT: usize = 256;
-/// Tokens of `$JS.API.CONSUMER.CREATE.<stream>.<consumer>`; what follows is a filter.
-const CREATE_TOKENS: usize = 6;
-
-/// Serves a request; `tokens` are those after `CONSUMER`. A subject that nobody serves is not answered.
-pub(super) fn serve(call: &mut Call<'_>, tokens: &[&str]) -> ApiOutcome {
-    match tokens {
-        ["CREATE", stream] => create(call, Form::Ephemeral, stream, ""),
-        ["CREATE", stream, name, ..] => create(call, Form::Named, stream, name),
-        ["DURABLE", "CREATE", stream, name] => create(call, Form::Durable, stream, name),
-        ["INFO", stream, name] => info(call, stream, name),
-        ["DELETE", stream, name] => delete(call, stream, name),
-        ["NAMES", stream] => names(call, stream),
-        ["LIST", stream] => list(call, stream),
-        ["PAUSE", stream, name] => pause(call, stream, name),
-        ["UNPIN", stream, name] => unpin(call, stream, name),
-        ["RESET", stream, name] => reset(call, stream, name),
-        _ => ApiOutcome::done(),
-    }
-}
-
-/// The forms of a create request.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Form {
-    /// `CREATE.<stream>`: an ephemeral consumer.
-    Ephemeral,
-    /// `CREATE.<stream>.<name>[.<filter>]`: any consumer.
-    Named,
-    /// `DURABLE.CREATE.<stream>.<name>`: a durable consumer.
-    Durable,
-}
 
 impl Call<'_> {
     /// Returns when what became of a consumer's files is as durable as configured. No lock may be held.
@@ -75,9 +46,9 @@ fn shown(mut info: ConsumerInfo) -> ConsumerInfo {
     info
 }
 
-fn create(call: &mut Call<'_>, form: Form, stream: &str, name: &str) -> ApiOutcome {
+pub(super) fn create(call: &mut Call<'_>, create: &Create<'_>) -> ApiOutcome {
     const KIND: &str = "consumer_create_response";
-    match create_consumer(call, form, stream, name) {
+    match create_consumer(call, create) {
         Ok((stream, info)) => {
             let _ = call.respond(KIND, info);
             ApiOutcome::then_commit(stream)
@@ -86,17 +57,12 @@ fn create(call: &mut Call<'_>, form: Form, stream: &str, name: &str) -> ApiOutco
     }
 }
 
-fn create_consumer(
-    call: &Call<'_>,
-    form: Form,
-    stream: &str,
-    name: &str,
-) -> Result<(Arc<Stream>, ConsumerInfo), ApiError> {
+fn create_consumer(call: &Call<'_>, create: &Create<'_>) -> Result<(Arc<Stream>, ConsumerInfo), ApiError> {
     let mut request = CreateConsumerRequest::default();
     call.decode(&mut request)?;
     call.admit()?;
-    check_create(call, form, stream, name, &mut request)?;
-    let stream = call.find_stream(stream)?;
+    check_create(create, &mut request)?;
+    let stream = call.find_stream(create.stream)?;
     let CreateConsumerRequest { config, action, pedantic, .. } = request;
     let name = if config.is_durable() { config.durable.clone() } else { config.name.clone() };
     let Created { info, was } = change(&stream, &name, |consumers, ctx, staged| {
@@ -119,13 +85,8 @@ fn create_consumer(
 }
 
 /// Whether subject and body of a create request say the same; takes the name from the subject.
-fn check_create(
-    call: &Call<'_>,
-    form: Form,
-    stream: &str,
-    name: &str,
-    request: &mut CreateConsumerRequest,
-) -> Result<(), ApiError> {
+fn check_create(create: &Create<'_>, request: &mut CreateConsumerRequest) -> Result<(), ApiError> {
+    let &Create { form, stream, name, filter } = create;
     if stream != request.stream {
         return Err(errors::STREAM_MISMATCH.error());
     }
@@ -148,7 +109,6 @@ fn check_create(
         Form::Ephemeral => {}
     }
     if form == Form::Named {
-        let filter = call.subject.splitn(CREATE_TOKENS + 1, '.').nth(CREATE_TOKENS).unwrap_or_default();
         if !filter.is_empty() && !config.filter_subjects.is_empty() {
             return Err(errors::CONSUMER_MULTIPLE_FILTERS_NOT_ALLOWED.error());
         }
@@ -162,7 +122,7 @@ fn check_create(
     Ok(())
 }
 
-fn info(call: &mut Call<'_>, stream: &str, name: &str) -> ApiOutcome {
+pub(super) fn info(call: &mut Call<'_>, stream: &str, name: &str) -> ApiOutcome {
     const KIND: &str = "consumer_info_response";
     let found = check_empty(call).and_then(|()| call.find_stream(stream)).and_then(|stream| {
         let mut inner = stream.lock();
@@ -184,7 +144,7 @@ fn check_empty(call: &Call<'_>) -> Result<(), ApiError> {
     if call.is_empty_body() { Ok(()) } else { Err(errors::NOT_EMPTY_REQUEST.error()) }
 }
 
-fn delete(call: &mut Call<'_>, stream: &str, name: &str) -> ApiOutcome {
+pub(super) fn delete(call: &mut Call<'_>, stream: &str, name: &str) -> ApiOutcome {
     const KIND: &str = "consumer_delete_response";
     let deleted =
         call.admit().and_then(|_| check_empty(call)).and_then(|()| call.find_stream(stream)).and_then(
@@ -241,7 +201,7 @@ fn listing(call: &Call<'_>, stream: &str) -> Result<(Arc<Stream>, usize), ApiErr
     Ok((call.find_stream(stream)?, usize::try_from(request.paged.offset).unwrap_or(0)))
 }
 
-fn names(call: &mut Call<'_>, stream: &str) -> ApiOutcome {
+pub(super) fn names(call: &mut Call<'_>, stream: &str) -> ApiOutcome {
     const KIND: &str = "consumer_names_response";
     let (stream, offset) = match listing(call, stream) {
         Ok(found) => found,
@@ -255,7 +215,7 @@ fn names(call: &mut Call<'_>, stream: &str) -> ApiOutcome {
     call.respond(KIND, Consumers { page: Page { total, offset, limit: NAMES_LIMIT }, consumers })
 }
 
-fn list(call: &mut Call<'_>, stream: &str) -> ApiOutcome {
+pub(super) fn list(call: &mut Call<'_>, stream: &str) -> ApiOutcome {
     const KIND: &str = "consumer_list_response";
     let (stream, offset) = match listing(call, stream) {
         Ok(found) => found,
@@ -289,7 +249,7 @@ struct Paused {
     pause_remaining: Option<i64>,
 }
 
-fn pause(call: &mut Call<'_>, stream: &str, name: &str) -> ApiOutcome {
+pub(super) fn pause(call: &mut Call<'_>, stream: &str, name: &str) -> ApiOutcome {
     const KIND: &str = "consumer_pause_response";
     match pause_consumer(call, stream, name) {
         Ok((stream, paused)) => {
@@ -334,7 +294,7 @@ struct UnpinRequest {
 
 go_struct! { UnpinRequest as "JSApiConsumerUnpinRequest" { "group" => group, } }
 
-fn unpin(call: &mut Call<'_>, stream: &str, name: &str) -> ApiOutcome {
+pub(super) fn unpin(call: &mut Call<'_>, stream: &str, name: &str) -> ApiOutcome {
     const KIND: &str = "consumer_unpin_response";
     match unpin_consumer(call, stream, name) {
         Ok(stream) => {
@@ -383,7 +343,7 @@ struct NotReset {
 }
 
 /// Sets a consumer back. A consumer that does not exist does not answer, as it is the consumer itself that is asked.
-fn reset(call: &mut Call<'_>, stream: &str, name: &str) -> ApiOutcome {
+pub(super) fn reset(call: &mut Call<'_>, stream: &str, name: &str) -> ApiOutcome {
     const KIND: &str = "consumer_reset_response";
     let Some(stream) = call.stream(stream) else { return ApiOutcome::done() };
     if call.req.reply.is_empty() || !stream.lock().consumers.contains(name) {

@@ -8,16 +8,19 @@ mod listing;
 mod message;
 mod partial_token;
 mod reply;
+mod request;
+mod serve;
 mod stream;
 mod unserved;
 
 use crate::client::ClientInfo;
 use crate::engine::Engine;
 use crate::engine::account::Account;
+use crate::error::catalogue as errors;
 use crate::message::AccountId;
 use crate::outbox::Outbox;
-use crate::stream::{Asked, Stream};
-use smallvec::SmallVec;
+use crate::stream::Stream;
+use request::Request;
 use std::sync::Arc;
 
 /// A request on an API subject.
@@ -96,102 +99,34 @@ pub(crate) struct Call<'a> {
 }
 
 /// Serves a request. An API subject that nobody serves is not answered at all, as in nats-server.
-pub(crate) fn serve(engine: &Engine, req: &ApiRequest<'_>, out: &mut Outbox, way: Way<'_>) -> ApiOutcome {
-    let Some(subject) = std::str::from_utf8(req.subject).ok().and_then(|s| without_domain(s, engine)) else {
-        return ApiOutcome::done();
-    };
-    if let Some((name, key)) = direct_get_of_key(&subject) {
-        let account = engine.account(req.account);
-        return direct::get(&mut Call { engine, req, subject: &subject, account, out, way }, name, key);
+fn serve(call: &mut Call<'_>, request: Request<'_>) -> ApiOutcome {
+    match request {
+        Request::DirectGet { stream, key } => direct::get(call, stream, key),
+        Request::AccountInfo => account::info(call),
+        Request::StreamCreate(name) => stream::create(call, name),
+        Request::StreamUpdate(name) => stream::update(call, name),
+        Request::StreamDelete(name) => stream::delete(call, name),
+        Request::StreamPurge(name) => stream::purge(call, name),
+        Request::StreamInfo(name) => listing::info(call, name),
+        Request::StreamNames => listing::names(call),
+        Request::StreamList => listing::list(call),
+        Request::StreamSnapshot(name) => unserved::snapshot(call, name),
+        Request::StreamRestore(name) => unserved::restore(call, name),
+        Request::MessageGet(name) => message::get(call, name),
+        Request::MessageDelete(name) => message::delete(call, name),
+        Request::ConsumerCreate(create) => consumer::create(call, &create),
+        Request::ConsumerInfo { stream, name } => consumer::info(call, stream, name),
+        Request::ConsumerDelete { stream, name } => consumer::delete(call, stream, name),
+        Request::ConsumerPause { stream, name } => consumer::pause(call, stream, name),
+        Request::ConsumerUnpin { stream, name } => consumer::unpin(call, stream, name),
+        Request::ConsumerReset { stream, name } => consumer::reset(call, stream, name),
+        Request::ConsumerNames(stream) => consumer::names(call, stream),
+        Request::ConsumerList(stream) => consumer::list(call, stream),
+        Request::ConsumerNext(stream) => next(call, stream),
+        Request::OfClusters { kind } => call.fail(kind, &errors::CLUSTER_REQUIRED.error()),
+        Request::Ignored => ApiOutcome::done(),
+        Request::Unheard => ApiOutcome::no_responders(),
     }
-    let tokens: SmallVec<[&str; 16]> = subject.split('.').skip(2).collect();
-    let account = engine.account(req.account);
-    let mut call = Call { engine, req, subject: &subject, account, out, way };
-    match tokens.as_slice() {
-        // A subject with an empty token matches no subscription.
-        _ if tokens.contains(&"") => ApiOutcome::no_responders(),
-        ["DIRECT", "GET", name] => direct::get(&mut call, name, ""),
-        ["DIRECT", "GET", name, ..] => {
-            let key_at = "$JS.API.DIRECT.GET.".len() + name.len() + 1;
-            direct::get(&mut call, name, subject.get(key_at..).unwrap_or_default())
-        }
-        ["DIRECT", ..] => ApiOutcome::no_responders(),
-        ["INFO"] => account::info(&mut call),
-        ["STREAM", "CREATE", name] => stream::create(&mut call, name),
-        ["STREAM", "UPDATE", name] => stream::update(&mut call, name),
-        ["STREAM", "DELETE", name] => stream::delete(&mut call, name),
-        ["STREAM", "PURGE", name] => stream::purge(&mut call, name),
-        ["STREAM", "INFO", name] => listing::info(&mut call, name),
-        ["STREAM", "NAMES"] => listing::names(&mut call),
-        ["STREAM", "LIST"] => listing::list(&mut call),
-        ["STREAM", "MSG", "GET", name] => message::get(&mut call, name),
-        ["STREAM", "MSG", "DELETE", name] => message::delete(&mut call, name),
-        ["CONSUMER", "MSG", "NEXT", name, _] => next(&call, name),
-        ["CONSUMER", rest @ ..] if !unserved::is_consumer_cluster(&tokens) => {
-            consumer::serve(&mut call, rest)
-        }
-        _ => unserved::answer(&mut call, &tokens),
-    }
-}
-
-/// Serves the purge of a whole account.
-pub(crate) fn purge_account(
-    engine: &Engine,
-    req: &ApiRequest<'_>,
-    purged: Option<AccountId>,
-    out: &mut Outbox,
-) -> ApiOutcome {
-    let Ok(subject) = std::str::from_utf8(req.subject) else { return ApiOutcome::done() };
-    let name = subject.rsplit('.').next().unwrap_or_default();
-    account::purge(&mut Call { engine, req, subject, account: None, out, way: Way::Whole }, name, purged)
-}
-
-/// Stream and key of a direct get that names both in its subject, by far the most frequent request: it is not taken
-/// apart any further.
-#[inline]
-fn direct_get_of_key(subject: &str) -> Option<(&str, &str)> {
-    let rest = subject.strip_prefix("$JS.API.DIRECT.GET.")?;
-    let (name, key) = rest.split_at_checked(memchr::memchr(b'.', rest.as_bytes())?)?;
-    let mut at_start = true;
-    let mut well_formed = !name.is_empty();
-    for byte in key.bytes().skip(1) {
-        well_formed &= !(at_start && byte == b'.');
-        at_start = byte == b'.';
-    }
-    (well_formed && !at_start).then_some((name, key.get(1..)?))
-}
-
-/// The stream that a request names in its subject.
-pub(crate) fn stream_of(engine: &Engine, req: &ApiRequest<'_>) -> Option<Arc<Stream>> {
-    let subject = without_domain(std::str::from_utf8(req.subject).ok()?, engine)?;
-    let mut tokens = subject.split('.').skip(2);
-    let name = match (tokens.next()?, tokens.next()?) {
-        ("DIRECT", "GET") => tokens.next()?,
-        ("STREAM", "MSG") | ("CONSUMER", "MSG" | "DURABLE") => tokens.nth(1)?,
-        ("STREAM" | "CONSUMER", _) => tokens.next()?,
-        _ => return None,
-    };
-    engine.account(req.account)?.stream(name)
-}
-
-/// What a request asks for.
-pub(crate) fn asked(req: &ApiRequest<'_>) -> Asked {
-    if memchr::memmem::find(req.subject, b".API.DIRECT.GET.").is_some() {
-        return if req.payload.is_empty() { Asked::Newest } else { Asked::Other };
-    }
-    const READS: [&[u8]; 6] = [b".INFO.", b".NAMES", b".LIST", b".MSG.GET.", b".MSG.NEXT.", b".SNAPSHOT."];
-    let reads = READS.iter().any(|read| memchr::memmem::find(req.subject, read).is_some());
-    if reads { Asked::Other } else { Asked::Change }
-}
-
-/// The subject as it is without a domain prefix; `None` where the domain is not this server's.
-fn without_domain<'s>(subject: &'s str, engine: &Engine) -> Option<std::borrow::Cow<'s, str>> {
-    if subject.starts_with("$JS.API.") {
-        return Some(subject.into());
-    }
-    let (domain, rest) = subject.strip_prefix("$JS.")?.split_once(".API.")?;
-    let ours = &engine.config().domain;
-    (!ours.is_empty() && domain == ours).then(|| format!("$JS.API.{rest}").into())
 }
 
 /// A pull request: the consumer itself takes it.
