@@ -5,7 +5,6 @@ mod api;
 mod gets;
 mod host;
 mod queue;
-mod request;
 mod sizes;
 mod workers;
 
@@ -13,25 +12,20 @@ use std::sync::Arc;
 
 use jetkv_jetstream::disk::RealDisk;
 use jetkv_jetstream::stream::{Inbound, Stream};
-use jetkv_jetstream::{Engine, EngineError, Host, OutMsg};
+use jetkv_jetstream::{AccountId, Engine, EngineError, Host, Outbox};
 
 use crate::failure;
-use crate::net::{Client, settle, touch};
-use crate::router::Account;
+use crate::router::{Account, Listed, Receiver, Subscription};
 use crate::state::{Phase, Shared};
+use crate::worker::{Concerned, Deferred, LongGet, QueuedRequest, Streams, touch};
 use api::Warned;
 use gets::GetQueue;
-use host::{Deferred, EngineHost};
+use host::EngineHost;
 use queue::ApiQueue;
 use sizes::{engine_config, reloaded_settings};
 use workers::Workers;
 
 pub(crate) use api::Served;
-pub(crate) use gets::{GetDone, LongGet};
-pub(crate) use request::QueuedRequest;
-
-/// Rounds of messages from stream to stream that one turn of work takes before other work gets its turn.
-const CHAINED_ROUNDS_MAX: usize = 8;
 
 /// A subject that belongs to the engine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -76,7 +70,7 @@ impl JetStream {
         }
         shared.set_jetstream(Some(Arc::clone(&jetstream)));
         // What recovery delivered went nowhere, but what it deferred has to be stored.
-        settle(shared);
+        shared.end_turn();
         let pump = pump_task(Arc::clone(shared), Arc::clone(&jetstream));
         tokio::spawn(failure::vital(Arc::clone(shared), "The task that feeds slow consumers", pump));
         let timer = alarm::timer_task(Arc::clone(shared), Arc::clone(&jetstream));
@@ -125,7 +119,7 @@ impl JetStream {
                 None => self.engine.disable_account(account.id()),
             }
         }
-        settle(shared);
+        shared.end_turn();
     }
 
     /// The engine.
@@ -147,58 +141,12 @@ impl JetStream {
         (rest.starts_with(b"ACK.") || rest.starts_with(b"FC.")).then_some(ControlSubject::Control)
     }
 
-    /// Commits what was published to a stream, and delivers what waited for that; where it has to be on the disk
-    /// first, that happens later, on another thread.
-    pub(crate) fn commit(&self, stream: &Arc<Stream>) {
-        stream.commit(&*self.host);
-    }
-
-    /// Stores what the engine delivered on subjects of streams; tells whether there was any.
-    pub(crate) fn publish_deferred(&self) -> bool {
-        if !host::has_deferred() {
-            return false;
-        }
-        for _ in 0..CHAINED_ROUNDS_MAX {
-            let deferred = host::take_deferred();
-            if deferred.is_empty() {
-                return false;
-            }
-            self.store(&deferred);
-        }
-        // Streams that feed each other must not keep a thread for ever.
-        let deferred = host::take_deferred();
-        if !deferred.is_empty() {
-            self.host.later.lock().append(&deferred);
-            self.host.work.notify_one();
-        }
-        false
-    }
-
-    fn store(&self, deferred: &Deferred) {
-        let mut streams = Vec::new();
-        for (stream, msg) in deferred.iter() {
-            stream.publish(&Inbound {
-                subject: msg.subject,
-                reply: msg.reply,
-                headers: msg.headers,
-                payload: msg.payload,
-            });
-            touch(&mut streams, stream);
-        }
-        for stream in &streams {
-            self.commit(stream);
-        }
-    }
-
-    /// Has a message enter a stream at the end of the current turn.
-    #[expect(clippy::unused_self, reason = "there is nothing to defer to without an engine")]
-    pub(crate) fn defer(&self, stream: &Arc<Stream>, msg: OutMsg<'_>) {
-        host::defer(stream, msg);
-    }
-
-    /// Lets the consumers that waited for room at a connection go on.
-    pub(crate) fn feed_again(&self, client: &Client) {
-        self.host.feed_again(client);
+    /// Tells the engine that somebody listens, or nobody any more, where `sub` listens. Gives the streams to be committed
+    /// after that.
+    #[must_use]
+    pub(crate) fn interest_changed(&self, account: &Account, sub: &Subscription, present: bool) -> Concerned {
+        let queue = (!sub.queue().is_empty()).then_some(sub.queue());
+        self.engine.interest_changed(account.id(), sub.subject(), queue, present)
     }
 
     /// Writes and closes every store.
@@ -207,7 +155,7 @@ impl JetStream {
         self.end_workers();
         self.host.stop();
         self.engine.shutdown();
-        settle(shared);
+        shared.end_turn();
         tracing::info!("JetStream Shutdown");
     }
 
@@ -228,7 +176,60 @@ impl JetStream {
     /// Fires the timers that are due. For a host whose clock is moved by hand.
     pub(crate) fn tick(&self, shared: &Shared) {
         self.host.alarm.set(self.engine.tick());
-        settle(shared);
+        shared.end_turn();
+    }
+}
+
+impl Streams for JetStream {
+    fn commit(&self, stream: &Arc<Stream>) {
+        stream.commit(&*self.host);
+    }
+
+    fn deliver_all(&self, account: AccountId, answers: &mut Outbox) {
+        for answer in answers.iter() {
+            self.host.deliver(account, answer);
+        }
+        answers.clear();
+    }
+
+    fn submit(&self, requests: &mut Vec<QueuedRequest>) {
+        self.queue(requests);
+    }
+
+    fn submit_get(&self, get: LongGet) {
+        self.gets.push(get);
+    }
+
+    fn store(&self, deferred: &Deferred) {
+        let mut streams = Vec::new();
+        for (stream, msg) in deferred.iter() {
+            stream.publish(&Inbound {
+                subject: msg.subject,
+                reply: msg.reply,
+                headers: msg.headers,
+                payload: msg.payload,
+            });
+            touch(&mut streams, stream);
+        }
+        for stream in &streams {
+            self.commit(stream);
+        }
+    }
+
+    fn store_later(&self, deferred: &Deferred) {
+        self.host.later.lock().append(deferred);
+        self.host.work.notify_one();
+    }
+
+    fn subscription_ended(&self, account: &Account, sub: &Subscription) -> Concerned {
+        if !account.has_jetstream() || account.has_exact_interest(sub.subject(), sub.queue()) {
+            return Concerned::new();
+        }
+        self.interest_changed(account, sub, false)
+    }
+
+    fn feed_again(&self, receiver: &dyn Receiver) {
+        self.host.feed_again(receiver);
     }
 }
 
@@ -254,10 +255,10 @@ async fn pump_task(shared: Arc<Shared>, jetstream: Arc<JetStream>) {
             jetstream.store(&later);
             for stream in streams {
                 stream.pump(&*host);
-                settle(&shared);
+                shared.end_turn();
                 tokio::task::yield_now().await;
             }
-            settle(&shared);
+            shared.end_turn();
             tokio::task::yield_now().await;
         }
     }

@@ -21,6 +21,7 @@ mod snapshot;
 mod state;
 pub mod traffic;
 mod unserved;
+mod worker;
 
 pub use events::ReloadAsk;
 pub use lifecycle::{Server, StartError};

@@ -6,7 +6,6 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep_until};
 
 use super::{advisories, stats};
-use crate::net::settle;
 use crate::state::{Phase, Shared};
 
 /// Time until the numbers of the server are first told; it doubles up to the longest.
@@ -40,6 +39,6 @@ pub(crate) async fn beat(shared: Arc<Shared>) {
             }
             _ = phase.changed() => continue,
         }
-        settle(&shared);
+        shared.end_turn();
     }
 }

@@ -24,17 +24,20 @@ use serde::Serialize;
 use crate::net::TraceOptions;
 use crate::router::{Account, Origin, RouteCache, route};
 use crate::state::Shared;
+use crate::worker;
 
 /// Sends a message of the server itself within an account. Streams may capture it.
 fn send(shared: &Shared, account: &Account, subject: &[u8], headers: &[u8], payload: &[u8]) {
     let msg = OutMsg { to: subject, subject, reply: b"", headers, payload };
     trace(shared, account, msg);
     let mut cache = RouteCache::default();
-    let jetstream = shared.jetstream();
-    let routed = route(cache.matches(account, subject), Origin::Server, msg, |stream| {
-        if let Some(jetstream) = &jetstream {
-            jetstream.defer(stream, msg);
-        }
+    let has_jetstream = shared.jetstream().is_some();
+    let routed = worker::with(|worker| {
+        route(cache.matches(account, subject), Origin::Server, &msg, &worker.touched, |stream| {
+            if has_jetstream {
+                worker.defer(stream, msg);
+            }
+        })
     });
     let bytes = routed.sent_msgs * (headers.len() + payload.len()) as u64;
     account.traffic.sent(routed.sent_msgs, bytes);

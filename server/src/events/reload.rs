@@ -6,7 +6,6 @@ use std::sync::Arc;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use super::{pages, send_json};
-use crate::net::settle;
 use crate::state::Shared;
 
 /// A request to read the configuration again.
@@ -28,7 +27,7 @@ impl ReloadAsk {
     pub(crate) fn answer(&self, shared: &Arc<Shared>, result: Result<(), String>) {
         let Some(system) = shared.accounts.system().filter(|_| !self.reply.is_empty()) else { return };
         send_json(shared, &system, &self.reply, &pages::outcome(shared, result));
-        settle(shared);
+        shared.end_turn();
     }
 }
 

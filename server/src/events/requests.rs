@@ -212,7 +212,7 @@ fn subscribers(account: &Account, asked: &[u8]) -> usize {
         } else {
             subject::is_subset(sub.subject(), wanted)
         };
-        let is_client = matches!(sub.target(), Target::Client(_));
+        let is_client = matches!(sub.target(), Target::Receiver(_));
         count += usize::from(is_client && is_wanted && group.is_none_or(|group| group == sub.queue()));
     });
     count

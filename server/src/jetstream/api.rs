@@ -9,14 +9,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use jetkv_jetstream::stream::Stream;
-use jetkv_jetstream::{AccountId, ApiRequest, Host as _, Outbox, SyncPolicy};
+use jetkv_jetstream::{AccountId, ApiRequest, Outbox, SyncPolicy};
 use parking_lot::Mutex;
 
 use super::JetStream;
 use super::queue::Lane;
-use super::request::QueuedRequest;
 use crate::events;
-use crate::state::Shared;
+use crate::worker::{QueuedRequest, Streams as _};
 
 /// Time between two lines of the log on dropped requests (nats-server v2.15.2).
 const WARN_INTERVAL: Duration = Duration::from_secs(1);
@@ -58,7 +57,7 @@ impl Warned {
 }
 
 impl JetStream {
-    /// Whether a request on `subject` waits for its turn ([`submit`](Self::submit)). All others are served by the thread
+    /// Whether a request on `subject` waits for its turn ([`queue`](Self::queue)). All others are served by the thread
     /// that read them ([`serve_here`](Self::serve_here)).
     #[inline]
     pub(crate) fn queues(&self, account: AccountId, subject: &[u8]) -> bool {
@@ -136,18 +135,11 @@ impl JetStream {
         }
     }
 
-    /// Routes `answers`, and empties it.
-    pub(crate) fn deliver_all(&self, account: AccountId, answers: &mut Outbox) {
-        for answer in answers.iter() {
-            self.host.deliver(account, answer);
-        }
-        answers.clear();
-    }
-
-    /// Has requests served by the threads for that. A queue that is full drops all that is in it, and says so.
-    pub(crate) fn submit(&self, shared: &Shared, requests: impl Iterator<Item = QueuedRequest>) {
+    /// Puts requests into their queues. One that is full drops all that is in it, and says so.
+    pub(super) fn queue(&self, requests: &mut Vec<QueuedRequest>) {
+        let shared = &*self.host.shared;
         let options = shared.options();
-        for request in requests {
+        for request in requests.drain(..) {
             let Some(lane) = Lane::of(request.subject()) else { continue };
             let dropped = self.api.push(lane, request, lane.limit(&options.jetstream));
             if dropped == 0 {

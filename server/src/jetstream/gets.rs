@@ -5,52 +5,13 @@
 //! get their turn, and the order of answers needs no care. What waits is the connection, not its thread.
 
 use std::collections::VecDeque;
-use std::future::Future;
-use std::pin::Pin;
-use std::task::{Context, Poll};
 
 use jetkv_jetstream::ApiRequest;
 use parking_lot::{Condvar, Mutex};
-use tokio::sync::oneshot;
 
-use super::request::QueuedRequest;
-use super::{JetStream, settle};
+use super::JetStream;
 use crate::state::Shared;
-
-/// A get that waits for a thread, or is being served. Dropping it tells the connection that it may go on.
-#[derive(Debug)]
-pub(crate) struct LongGet {
-    request: QueuedRequest,
-    done: oneshot::Sender<()>,
-}
-
-/// Tells a connection when its get is done.
-#[derive(Debug)]
-pub(crate) struct GetDone(oneshot::Receiver<()>);
-
-impl LongGet {
-    /// A get, and what tells of its end.
-    pub(crate) fn new(request: QueuedRequest) -> (Self, GetDone) {
-        let (done, told) = oneshot::channel();
-        (Self { request, done }, GetDone(told))
-    }
-
-    /// Whether the connection is still there.
-    pub(super) fn is_wanted(&self) -> bool {
-        !self.done.is_closed()
-    }
-
-    pub(super) fn request(&self) -> &QueuedRequest {
-        &self.request
-    }
-}
-
-impl GetDone {
-    /// Waits until all answers have left.
-    pub(crate) fn poll(&mut self, context: &mut Context<'_>) -> Poll<()> {
-        Pin::new(&mut self.0).poll(context).map(|_| ())
-    }
-}
+use crate::worker::{LongGet, Streams as _};
 
 /// Gets that wait for a thread. There are never more than connections.
 #[derive(Default)]
@@ -66,7 +27,7 @@ struct Waiting {
 }
 
 impl GetQueue {
-    fn push(&self, get: LongGet) {
+    pub(super) fn push(&self, get: LongGet) {
         let mut waiting = self.waiting.lock();
         if !waiting.closed {
             waiting.gets.push_back(get);
@@ -97,16 +58,11 @@ impl GetQueue {
 }
 
 impl JetStream {
-    /// Has a direct get served by one of the threads for that.
-    pub(crate) fn submit_get(&self, get: LongGet) {
-        self.gets.push(get);
-    }
-
     /// Serves a direct get, and lets its answers leave as they are read.
     pub(super) fn serve_in_pieces(&self, shared: &Shared, request: &ApiRequest<'_>) {
         let outcome = self.engine.get_in_pieces(request, &|answers| {
             self.deliver_all(request.account, answers);
-            settle(shared);
+            shared.end_turn();
         });
         if let Some(stream) = outcome.stream {
             self.commit(&stream);

@@ -1,84 +1,18 @@
 //! The router as the engine sees it.
 
-use std::cell::RefCell;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 
 use hashbrown::HashMap;
 use jetkv_jetstream::stream::Stream;
-use jetkv_jetstream::{AccountId, Deadline, Delivery, Host, OutMsg, Outbox};
+use jetkv_jetstream::{AccountId, Deadline, Delivery, Host, OutMsg};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use super::alarm::Alarm;
-use crate::net::{Client, DeliverSubject, settle, touch};
-use crate::router::{Origin, RouteCache, Routed, Subscription, Target, has_room, route};
+use crate::router::{DeliverSubject, Origin, Receiver, Routed, Subscription, Target, has_room, route};
 use crate::state::Shared;
-
-thread_local! {
-    static TURN: RefCell<Turn> = const { RefCell::new(Turn::new()) };
-}
-
-/// What a thread needs while the engine hands it messages.
-struct Turn {
-    cache: Option<RouteCache>,
-    /// Messages that the engine delivered on subjects that streams capture. They enter those streams once no
-    /// engine lock is held.
-    deferred: Deferred,
-}
-
-/// Messages on their way into streams.
-pub(super) struct Deferred {
-    streams: Vec<Arc<Stream>>,
-    messages: Outbox,
-}
-
-impl Turn {
-    const fn new() -> Self {
-        Self { cache: None, deferred: Deferred::new() }
-    }
-}
-
-impl Deferred {
-    pub(super) const fn new() -> Self {
-        Self { streams: Vec::new(), messages: Outbox::new() }
-    }
-
-    pub(super) fn is_empty(&self) -> bool {
-        self.streams.is_empty()
-    }
-
-    /// The messages, each with the stream that it enters.
-    pub(super) fn iter(&self) -> impl Iterator<Item = (&Arc<Stream>, OutMsg<'_>)> {
-        self.streams.iter().zip(self.messages.iter())
-    }
-
-    fn push(&mut self, stream: &Arc<Stream>, msg: OutMsg<'_>) {
-        self.streams.push(Arc::clone(stream));
-        self.messages.push(msg);
-    }
-
-    pub(super) fn append(&mut self, other: &Self) {
-        for (stream, msg) in other.iter() {
-            self.push(stream, msg);
-        }
-    }
-}
-
-/// Has a message enter a stream at the end of this thread's turn.
-pub(super) fn defer(stream: &Arc<Stream>, msg: OutMsg<'_>) {
-    TURN.with_borrow_mut(|turn| turn.deferred.push(stream, msg));
-}
-
-/// Whether this thread has messages that have to enter streams.
-pub(super) fn has_deferred() -> bool {
-    TURN.with_borrow(|turn| !turn.deferred.is_empty())
-}
-
-/// Takes the messages of this thread that have to enter streams.
-pub(super) fn take_deferred() -> Deferred {
-    TURN.with_borrow_mut(|turn| std::mem::replace(&mut turn.deferred, Deferred::new()))
-}
+use crate::worker::{self, Deferred, touch};
 
 /// The router as the engine sees it.
 pub(super) struct EngineHost {
@@ -131,9 +65,9 @@ impl EngineHost {
 }
 
 impl EngineHost {
-    /// Lets the consumers that waited for room at a connection go on.
-    pub(super) fn feed_again(&self, client: &Client) {
-        let mut starved = client.take_starved();
+    /// Lets the consumers that waited for room at a receiver go on.
+    pub(super) fn feed_again(&self, receiver: &dyn Receiver) {
+        let mut starved = receiver.take_starved();
         if !starved.is_empty() {
             self.relieved.lock().append(&mut starved);
             self.work.notify_one();
@@ -144,10 +78,11 @@ impl EngineHost {
 impl Host for EngineHost {
     fn deliver(&self, account: AccountId, msg: OutMsg<'_>) -> Delivery {
         let routed = self.shared.accounts.with(account, |account| {
-            let routed = TURN.with_borrow_mut(|turn| {
-                let matches = turn.cache.get_or_insert_default().matches(account, msg.to);
-                let deferred = &mut turn.deferred;
-                route(matches, Origin::Server, msg, |stream| deferred.push(stream, msg))
+            let routed = worker::with(|worker| {
+                let mut cache = worker.delivery_cache.borrow_mut();
+                let matches = cache.get_or_insert_default().matches(account, msg.to);
+                let defer = |stream: &Arc<Stream>| worker.defer(stream, msg);
+                route(matches, Origin::Server, &msg, &worker.touched, defer)
             });
             if routed.sent_msgs > 0 {
                 let bytes = routed.sent_msgs * (msg.headers.len() + msg.payload.len()) as u64;
@@ -158,8 +93,8 @@ impl Host for EngineHost {
         });
         match routed.unwrap_or_default() {
             // What one answer brings may be more than may wait for a receiver at all.
-            Routed { pressured: Some(client), .. } if client.flush() => {
-                self.feed_again(&client);
+            Routed { pressured: Some(receiver), .. } if receiver.flush() => {
+                self.feed_again(&*receiver);
                 Delivery::Sent
             }
             Routed { pressured: Some(_), .. } => Delivery::Pressured,
@@ -174,9 +109,10 @@ impl Host for EngineHost {
 
     fn has_room(&self, account: AccountId, subject: &[u8]) -> bool {
         let Some(within) = self.shared.accounts.get(account) else { return true };
-        TURN.with_borrow_mut(|turn| {
-            let matches = turn.cache.get_or_insert_default().matches(&within, subject);
-            has_room(matches, |client| client.starve(account, subject))
+        worker::with(|worker| {
+            let mut cache = worker.delivery_cache.borrow_mut();
+            let matches = cache.get_or_insert_default().matches(&within, subject);
+            has_room(matches, |receiver| receiver.starve(account, subject))
         })
     }
 
@@ -218,14 +154,14 @@ impl Host for EngineHost {
         let stream = Arc::clone(stream);
         self.shared.in_background(move || {
             while stream.sync(&*host) {
-                settle(&host.shared);
+                host.shared.end_turn();
             }
-            settle(&host.shared);
+            host.shared.end_turn();
         });
     }
 
     fn end_turn(&self) {
-        settle(&self.shared);
+        self.shared.end_turn();
     }
 
     fn run_later(&self, work: Box<dyn FnOnce() + Send>) {

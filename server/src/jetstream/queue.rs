@@ -4,8 +4,8 @@ use std::collections::VecDeque;
 
 use parking_lot::{Condvar, Mutex};
 
-use super::request::QueuedRequest;
 use crate::options::JetStreamOptions;
+use crate::worker::QueuedRequest;
 
 /// Requests of one queue may take this much memory while they wait, whatever their number: one client may not fill the
 /// memory with requests that are large and slow to serve.

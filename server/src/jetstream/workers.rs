@@ -9,9 +9,9 @@ use std::time::{Duration, Instant};
 use jetkv_jetstream::{ApiRequest, Outbox};
 use parking_lot::Mutex;
 
-use super::{JetStream, QueuedRequest};
-use crate::net::settle;
+use super::JetStream;
 use crate::state::Shared;
+use crate::worker::QueuedRequest;
 
 /// More threads than this serve no requests, however many processors there are (nats-server v2.15.2).
 const WORKERS_MAX: usize = 16;
@@ -87,7 +87,7 @@ fn serve(shared: &Shared, queued: &QueuedRequest, serve: impl FnOnce(&ApiRequest
     let request = queued.request();
     let served = catch_unwind(AssertUnwindSafe(|| {
         serve(&request);
-        settle(shared);
+        shared.end_turn();
     }));
     let subject = request.subject.escape_ascii();
     if served.is_err() {

@@ -8,7 +8,7 @@ use rand::Rng;
 use rand::seq::SliceRandom;
 use tokio::sync::watch;
 
-use crate::net::{Client, CloseReason, settle};
+use crate::net::{Client, CloseReason};
 use crate::state::{Phase, Shared};
 
 /// Longest time between two closed connections.
@@ -28,7 +28,7 @@ pub(super) async fn run(shared: &Arc<Shared>) {
     for client in &clients {
         announce(shared, client);
     }
-    settle(shared);
+    shared.end_turn();
     let mut phase = shared.phase();
     if stops_within(&mut phase, options.lame_duck_grace_period).await {
         return;

@@ -298,7 +298,7 @@ impl Server {
         }
         tracing::info!("Entering lame duck mode, stop accepting new clients");
         events::lame_duck(&self.inner.shared);
-        net::settle(&self.inner.shared);
+        self.inner.shared.end_turn();
         let inner = Arc::clone(&self.inner);
         self.inner.threads.first().spawn(async move {
             lame_duck::run(&inner.shared).await;
@@ -357,7 +357,7 @@ impl Inner {
     fn finish(&self) {
         tracing::info!("Initiating Shutdown...");
         events::shutting_down(&self.shared);
-        net::settle(&self.shared);
+        self.shared.end_turn();
         self.shared.enter(Phase::Stopping);
         // What a panic left in memory must not be written as the state of the streams.
         if let Some(jetstream) = self.shared.jetstream().filter(|_| !self.shared.has_failed()) {

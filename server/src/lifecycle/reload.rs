@@ -6,7 +6,7 @@ use std::time::Duration;
 use jetkv_protocol::Rejection;
 
 use super::{Inner, announce};
-use crate::net::{self, CloseReason, TraceOptions};
+use crate::net::{CloseReason, TraceOptions};
 use crate::options::{Action, Change, Options, ReloadError, diff};
 use crate::pid_file;
 use crate::ports_file::{Ports, PortsFile};
@@ -132,7 +132,7 @@ impl Inner {
             }
             client.send_away(&Rejection::TooManyConnections, CloseReason::MaxConnectionsExceeded);
         }
-        net::settle(&self.shared);
+        self.shared.end_turn();
         tracing::info!("Closed {} connections to fall within max_connections", surplus.len());
     }
 }

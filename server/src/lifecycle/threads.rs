@@ -11,8 +11,8 @@ use parking_lot::Mutex;
 use tokio::runtime::{Builder, Handle};
 use tokio::sync::watch;
 
-use crate::net::{patience, turn};
 use crate::state::Shared;
+use crate::worker::{self, Worker};
 
 /// One thread for each processor, each with a runtime of its own: a connection stays on its thread, and nothing that
 /// belongs to a batch of its messages ever moves to another.
@@ -35,19 +35,22 @@ impl Threads {
     }
 
     fn add(&mut self, number: usize, shared: Arc<Shared>) -> io::Result<()> {
-        let runtime = Builder::new_current_thread().enable_all().on_thread_park(before_sleep).build()?;
+        let runtime = Builder::new_current_thread()
+            .enable_all()
+            .on_thread_park(|| worker::with(Worker::park))
+            .build()?;
         self.handles.push(runtime.handle().clone());
         let mut stop = self.stop.subscribe();
         let (started, running) = mpsc::channel();
         let join = std::thread::Builder::new().name(format!("jetkv-{number}")).spawn(move || {
             let _ = started.send(());
-            turn::will_be_told();
+            worker::with(Worker::will_park);
             let served = catch_unwind(AssertUnwindSafe(|| {
                 // An error means that the sender is gone, which is as good a reason to stop.
                 runtime.block_on(async {
                     let mut stopped = pin!(stop.wait_for(|stop| *stop));
                     let _ = poll_fn(|context| {
-                        patience::keep_awake_by(context.waker());
+                        worker::with(|worker| worker.keep_awake_by(context.waker()));
                         stopped.as_mut().poll(context).map(|_| ())
                     })
                     .await;
@@ -89,12 +92,6 @@ impl Threads {
             }
         }
     }
-}
-
-/// Whenever a thread has done all that it woke up for.
-fn before_sleep() {
-    turn::end();
-    patience::before_sleep();
 }
 
 impl Drop for Threads {

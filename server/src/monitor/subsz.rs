@@ -56,7 +56,7 @@ impl SubscriptionPart {
             msgs: subscription.delivered(),
             max: subscription.max(),
             cid: match subscription.target() {
-                Target::Client(client) => client.id(),
+                Target::Receiver(receiver) => receiver.id(),
                 Target::Stream(_) => 0,
             },
         }

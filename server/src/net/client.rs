@@ -13,12 +13,12 @@ use jetkv_protocol::{Rejection, encode};
 use parking_lot::{Mutex, RwLock};
 
 use super::closing::CloseReason;
-use super::outbound::{Drained, Outbound, OutboundLimits, Queued, Turn};
-use super::touched;
+use super::outbound::{Drained, Next, Outbound, OutboundLimits};
 use super::trace::TraceOptions;
 use crate::auth::DeliveryRules;
-use crate::router::{Account, Admission, Listed, Subscription};
+use crate::router::{Account, Admission, DeliverSubject, Listed, Queued, Receipt, Receiver, Subscription};
 use crate::traffic::Traffic;
+use crate::worker;
 
 /// Who is at the other end.
 #[derive(Debug, Clone)]
@@ -50,9 +50,6 @@ impl Identity {
 
 /// Held by a connection as long as it has not taken a reload over; whoever waits sees the last one go.
 pub(crate) type ReloadGuard = std::sync::mpsc::Sender<()>;
-
-/// A deliver subject in its account.
-pub(crate) type DeliverSubject = (AccountId, Box<[u8]>);
 
 /// A client connection.
 pub struct Client {
@@ -179,14 +176,6 @@ impl Client {
         self.stalls.load(Ordering::Relaxed)
     }
 
-    pub(super) fn count_stall(&self) {
-        self.stalls.fetch_add(1, Ordering::Relaxed);
-    }
-
-    pub(crate) fn echoes(&self) -> bool {
-        self.echo.load(Ordering::Relaxed)
-    }
-
     pub(super) fn set_echo(&self, echo: bool) {
         self.echo.store(echo, Ordering::Relaxed);
     }
@@ -262,51 +251,16 @@ impl Client {
         std::mem::take(&mut *self.subs.lock())
     }
 
-    /// Queues a message for one of its subscriptions.
-    #[inline]
-    pub(crate) fn deliver(self: &Arc<Self>, sub: &Arc<Subscription>, msg: OutMsg<'_>) -> Queued {
-        let mut rules = None;
-        if self.has_rules.load(Ordering::Acquire) {
-            rules.clone_from(&*self.rules.read());
-            if rules.as_ref().is_some_and(|rules| rules.denies(msg.subject, sub.queue())) {
-                return Queued::Closed;
-            }
-        }
-        let admission = sub.admit();
-        if admission == Admission::No {
-            return Queued::Closed;
-        }
-        let headers = if self.has_headers() { msg.headers } else { &[] };
-        let reply = (!msg.reply.is_empty()).then_some(msg.reply);
-        let queued = self.queue(|out| encode::msg(out, msg.subject, sub.sid(), reply, headers, msg.payload));
-        if queued != Queued::Closed && queued != Queued::Overflowed {
-            self.traffic.sent(1, (headers.len() + msg.payload.len()) as u64);
-            if let (Some(rules), Some(reply)) = (rules, reply) {
-                rules.expect_reply(reply);
-            }
-            if self.is_traced() {
-                self.trace_delivery(sub.sid(), headers, msg);
-            }
-        }
-        if admission == Admission::Last {
-            touched::end(sub);
-        }
-        queued
-    }
-
-    /// Queues protocol bytes; they leave at the end of the current batch.
+    /// Queues protocol bytes; they leave at the end of the thread's turn.
     #[inline]
     pub(crate) fn queue(self: &Arc<Self>, write: impl FnOnce(&mut Vec<u8>)) -> Queued {
-        let (queued, marked) = self.out.push(touched::thread(), write);
-        if !marked {
-            touched::mark(self);
-        }
-        queued
-    }
-
-    /// Writes what the socket takes. Tells whether the stream engine may feed the connection again.
-    pub(crate) fn flush(&self) -> bool {
-        self.out.flush()
+        worker::with(|worker| {
+            let (queued, is_first) = self.out.push(worker.touched.thread(), write);
+            if is_first {
+                worker.touched.mark(Arc::clone(self) as Arc<dyn Receiver>);
+            }
+            queued
+        })
     }
 
     /// Begins to close the connection; its task does the rest.
@@ -356,21 +310,12 @@ impl Client {
         self.out.set_limits(limits);
     }
 
-    /// How long a producer waits for it at most that sent so many bytes with one read.
-    pub(super) fn stall_time(&self, read_bytes: usize) -> Duration {
-        self.out.stall_time(read_bytes)
-    }
-
-    pub(crate) fn is_stalling(&self) -> bool {
-        self.out.is_stalling()
-    }
-
     pub(crate) fn closing(&self) -> Option<CloseReason> {
         self.out.closing()
     }
 
-    pub(super) fn poll_turn(&self, context: &mut Context<'_>) -> Turn {
-        self.out.poll_turn(context)
+    pub(super) fn poll_next(&self, context: &mut Context<'_>) -> Next {
+        self.out.poll_next(context)
     }
 
     pub(super) fn poll_drained(&self, context: &mut Context<'_>) -> Poll<Drained> {
@@ -397,10 +342,56 @@ impl Client {
         self.end_reloads();
         self.out.release();
     }
+}
 
-    /// Whether the connection is too full to be fed. Then it remembers who delivers on `subject`, and
-    /// [`take_starved`](Self::take_starved) shows that once there is room or the connection is gone.
-    pub(crate) fn starve(&self, account: AccountId, subject: &[u8]) -> bool {
+impl Receiver for Client {
+    fn id(&self) -> u64 {
+        self.id
+    }
+
+    #[inline]
+    fn deliver(&self, sub: &Subscription, msg: &OutMsg<'_>, is_own: bool, thread: u32) -> Receipt {
+        if is_own && !self.echo.load(Ordering::Relaxed) {
+            return Receipt::CLOSED;
+        }
+        let mut rules = None;
+        if self.has_rules.load(Ordering::Acquire) {
+            rules.clone_from(&*self.rules.read());
+            if rules.as_ref().is_some_and(|rules| rules.denies(msg.subject, sub.queue())) {
+                return Receipt::CLOSED;
+            }
+        }
+        let admission = sub.admit();
+        if admission == Admission::No {
+            return Receipt::CLOSED;
+        }
+        let headers = if self.has_headers() { msg.headers } else { &[] };
+        let reply = (!msg.reply.is_empty()).then_some(msg.reply);
+        let write = |out: &mut Vec<u8>| encode::msg(out, msg.subject, sub.sid(), reply, headers, msg.payload);
+        let (queued, is_first) = self.out.push(thread, write);
+        if queued.is_accepted() {
+            self.traffic.sent(1, (headers.len() + msg.payload.len()) as u64);
+            if let (Some(rules), Some(reply)) = (rules, reply) {
+                rules.expect_reply(reply);
+            }
+            if self.is_traced() {
+                self.trace_delivery(sub.sid(), headers, *msg);
+            }
+        }
+        Receipt { queued, is_first, is_last: admission == Admission::Last }
+    }
+
+    fn flush(&self) -> bool {
+        self.out.flush()
+    }
+
+    fn end_subscription(&self, sub: &Arc<Subscription>) -> Arc<Account> {
+        self.remove_subscription(sub);
+        self.trace_ended(sub);
+        self.account()
+    }
+
+    fn starve(&self, account: AccountId, subject: &[u8]) -> bool {
         if !self.out.is_pressured() {
             return false;
         }
@@ -413,9 +404,17 @@ impl Client {
         self.out.is_pressured()
     }
 
-    /// The deliver subjects that wait for room.
-    pub(crate) fn take_starved(&self) -> Vec<DeliverSubject> {
+    fn take_starved(&self) -> Vec<DeliverSubject> {
         std::mem::take(&mut *self.starved.lock())
+    }
+
+    fn begin_stall(&self, read_bytes: usize) -> Duration {
+        self.stalls.fetch_add(1, Ordering::Relaxed);
+        self.out.stall_time(read_bytes)
+    }
+
+    fn is_stalling(&self) -> bool {
+        self.out.is_stalling()
     }
 }
 

@@ -132,7 +132,7 @@ impl Connection {
         if !Arc::ptr_eq(&account, &self.account) {
             self.account.remove_client(self.client.id());
             self.account = account;
-            let full = self.account.add_client(&self.client).is_err();
+            let full = self.account.add_client(self.client.id()).is_err();
             self.apply_limits();
             if full {
                 self.reject(&Rejection::TooManyAccountConnections);

@@ -15,23 +15,20 @@ use tokio::net::TcpStream;
 use tokio::net::tcp::OwnedReadHalf;
 use tokio::time::Sleep;
 
-use super::batch::settle_with;
-use super::buffers::{self, READ_BUFFER_BYTES};
 use super::client::Client;
 use super::closing::CloseReason;
 use super::keepalive::{Beat, Keepalive};
-use super::operations::{Batch, Stopped};
-use super::outbound::{Outbound, OutboundLimits, Turn};
-use super::patience;
+use super::operations::{Progress, Stopped};
+use super::outbound::{Next, Outbound, OutboundLimits};
 use super::read_size::ReadSize;
 use super::trace::TraceOptions;
-use super::turn;
 use crate::auth::{Authenticator, Check, DeliveryRules, nonce};
 use crate::events;
-use crate::jetstream::{GetDone, JetStream};
+use crate::jetstream::JetStream;
 use crate::options::Options;
-use crate::router::Account;
+use crate::router::{Account, Receiver};
 use crate::state::{Entrance, Shared};
+use crate::worker::{self, GetDone, READ_BUFFER_BYTES, Worker};
 
 /// Reads that fill the buffer after which other connections of the thread get their turn.
 const FULL_READS_MAX: u32 = 4;
@@ -67,7 +64,7 @@ pub(super) struct Connection {
     pub first_pong_sent: bool,
     pub auth_deadline: Option<Instant>,
     /// A receiver that is so full that this producer should wait.
-    pub stalling: Option<Arc<Client>>,
+    pub stalling: Option<Arc<dyn Receiver>>,
     /// A direct get that takes long: nothing is read until its answers have left.
     pub long_get: Option<GetDone>,
     /// Made when first needed.
@@ -157,7 +154,7 @@ impl Connection {
         let auth_deadline = auth.required().then(|| now + options.auth.timeout);
         let keepalive = Keepalive::new(limits, now);
         let timer = Box::pin(tokio::time::sleep_until(keepalive.due_at().into()));
-        let _ = account.add_client(&client);
+        let _ = account.add_client(client.id());
         let mut connection = Self {
             shared: Arc::clone(shared),
             jetstream: shared.jetstream(),
@@ -222,15 +219,15 @@ impl Connection {
         let json = info.to_json();
         self.client.queue(|out| encode::info(out, json.as_bytes()));
         self.flush();
-        settle_with(self.jetstream.as_deref());
+        self.end_turn();
     }
 
     /// Writes what the socket takes, and lets those that waited for room go on.
     pub(super) fn flush(&self) {
         if self.client.flush()
-            && let Some(jetstream) = &self.jetstream
+            && let Some(engine) = self.engine()
         {
-            jetstream.feed_again(&self.client);
+            engine.feed_again(&*self.client);
         }
     }
 
@@ -251,15 +248,15 @@ impl Connection {
             match event {
                 Event::Read(bytes) if bytes.is_empty() => return CloseReason::ClientClosed,
                 Event::Read(bytes) => {
-                    patience::worked();
+                    worker::with(Worker::worked);
                     self.full_reads = if bytes.len() < READ_BUFFER_BYTES { 0 } else { self.full_reads + 1 };
                     let slow = self.received(&bytes);
-                    buffers::give_read(bytes);
+                    worker::with(|worker| worker.buffers.give_read(bytes));
                     self.after_read(slow).await;
                 }
                 Event::ReadMore(0) => return CloseReason::ClientClosed,
                 Event::ReadMore(count) => {
-                    patience::worked();
+                    worker::with(Worker::worked);
                     self.full_reads += 1;
                     let slow = self.received_more(count);
                     self.after_read(slow).await;
@@ -293,12 +290,12 @@ impl Connection {
 
     fn poll_event(&mut self, context: &mut Context<'_>) -> Poll<Event> {
         let mut wake_at = self.next_deadline();
-        match self.client.poll_turn(context) {
-            Turn::Close(reason) => return Poll::Ready(Event::Close(reason)),
-            Turn::Writable => return Poll::Ready(Event::Writable),
-            Turn::Overdue => return Poll::Ready(Event::Overdue),
-            Turn::Blocked(overdue_at) => wake_at = wake_at.min(overdue_at),
-            Turn::Idle => {}
+        match self.client.poll_next(context) {
+            Next::Close(reason) => return Poll::Ready(Event::Close(reason)),
+            Next::Writable => return Poll::Ready(Event::Writable),
+            Next::Overdue => return Poll::Ready(Event::Overdue),
+            Next::Blocked(overdue_at) => wake_at = wake_at.min(overdue_at),
+            Next::Idle => {}
         }
         if self.client.must_reload() {
             return Poll::Ready(Event::Reload);
@@ -351,16 +348,16 @@ impl Connection {
             let read = pin!(self.read_half.read_buf(&mut self.partial));
             return read.poll(context).map(|result| result.map_or_else(Event::ReadError, Event::ReadMore));
         }
-        let mut bytes = buffers::take_read();
+        let mut bytes = worker::with(|worker| worker.buffers.take_read());
         let polled = pin!(self.read_half.read_buf(&mut bytes)).poll(context);
         match polled {
             Poll::Ready(Ok(_)) => Poll::Ready(Event::Read(bytes)),
             Poll::Ready(Err(error)) => {
-                buffers::give_read(bytes);
+                worker::with(|worker| worker.buffers.give_read(bytes));
                 Poll::Ready(Event::ReadError(error))
             }
             Poll::Pending => {
-                buffers::give_read(bytes);
+                worker::with(|worker| worker.buffers.give_read(bytes));
                 Poll::Pending
             }
         }
@@ -368,12 +365,12 @@ impl Connection {
 
     /// Handles bytes that came while nothing was left over.
     fn received(&mut self, bytes: &[u8]) -> Option<Box<Check>> {
-        let mut batch = self.handle(bytes);
-        self.need = batch.need;
-        self.count_read(&batch, bytes.len(), 0);
-        let stopped = batch.stopped.take();
+        let mut progress = self.turn(bytes);
+        self.need = progress.need;
+        self.count_read(&progress, bytes.len(), 0);
+        let stopped = progress.stopped.take();
         if !matches!(stopped, Some(Stopped::Closing)) {
-            self.partial.extend_from_slice(bytes.get(batch.consumed..).unwrap_or_default());
+            self.partial.extend_from_slice(bytes.get(progress.consumed..).unwrap_or_default());
         }
         check_of(stopped)
     }
@@ -385,21 +382,21 @@ impl Connection {
             return None;
         }
         let mut bytes = std::mem::take(&mut self.partial);
-        let mut batch = self.handle(&bytes);
-        self.need = batch.need;
-        self.count_read(&batch, count, bytes.len() - count);
-        if batch.consumed < bytes.len() {
-            bytes.drain(..batch.consumed);
+        let mut progress = self.turn(&bytes);
+        self.need = progress.need;
+        self.count_read(&progress, count, bytes.len() - count);
+        if progress.consumed < bytes.len() {
+            bytes.drain(..progress.consumed);
             self.partial = bytes;
         }
-        check_of(batch.stopped.take())
+        check_of(progress.stopped.take())
     }
 
-    /// Counts `count` bytes that were read behind `before` others, all of which a batch was made of.
-    fn count_read(&mut self, batch: &Batch, count: usize, before: usize) {
+    /// Counts `count` bytes that were read behind `before` others, all of which a turn was made of.
+    fn count_read(&mut self, progress: &Progress, count: usize, before: usize) {
         self.read_bytes = count;
-        let stops_at = batch.stopped_at.saturating_sub(before);
-        self.left_unread = batch.stopped.is_some() && self.read_size.leaves_some(count, stops_at);
+        let stops_at = progress.stopped_at.saturating_sub(before);
+        self.left_unread = progress.stopped.is_some() && self.read_size.leaves_some(count, stops_at);
         self.read_size.came(count);
     }
 
@@ -416,21 +413,20 @@ impl Connection {
                 None => self.refuse(),
             };
             self.flush();
-            settle_with(self.jetstream.as_deref());
+            self.end_turn();
             if stopped.is_none() && !self.partial.is_empty() {
                 self.need = 0;
                 slow = self.received_more(0);
             }
         }
         if let Some(receiver) = &self.stalling {
-            receiver.count_stall();
             self.shared.counters.count_stall();
-            self.stalled_until = Some(Instant::now() + receiver.stall_time(self.read_bytes));
+            self.stalled_until = Some(Instant::now() + receiver.begin_stall(self.read_bytes));
         }
         if self.full_reads >= FULL_READS_MAX {
             self.full_reads = 0;
-            // A thread with a task that goes on at once does not come to rest, where its turn would end.
-            turn::end();
+            // A thread with a task that goes on at once does not park.
+            worker::with(Worker::end_shared_turn);
             tokio::task::yield_now().await;
         }
     }
@@ -470,7 +466,7 @@ impl Connection {
                     self.trace_out("PING", "");
                 }
                 self.client.queue(encode::ping);
-                settle_with(self.jetstream.as_deref());
+                self.end_turn();
             }
             Beat::Stale => {
                 tracing::debug!("{} - Stale Client Connection - Closing", self.client.label());

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::batch::{commit_all, settle_with, tell_interest_gone};
 use super::closing::CloseReason;
 use super::connection::Connection;
 use super::outbound::Drained;
@@ -47,17 +46,23 @@ impl Connection {
             self.account.unsubscribe_all(subs.iter());
             for sub in &subs {
                 self.client.trace_ended(sub);
-                let jetstream = self.jetstream.as_deref();
-                commit_all(jetstream, tell_interest_gone(jetstream, &self.account, sub));
+                self.tell_engine_ended(sub);
             }
         }
         subs
     }
 
+    /// Tells the engine that a subscription is gone, and commits what comes of it.
+    pub(super) fn tell_engine_ended(&self, sub: &Subscription) {
+        if let Some(engine) = self.engine() {
+            engine.subscription_ended(&self.account, sub).iter().for_each(|stream| engine.commit(stream));
+        }
+    }
+
     /// Closes the connection: tells the rest of the server at once, and gives the peer time to take its last bytes.
     pub(super) async fn finish(mut self, reason: CloseReason) {
         // Answers that wait for the end of the turn are still due.
-        settle_with(self.jetstream.as_deref());
+        self.end_turn();
         self.client.close(reason);
         self.client.end_reloads();
         // Somebody else may have begun to close it for another reason.
@@ -77,7 +82,7 @@ impl Connection {
         self.shared.remove_client(self.client.id());
         events::connections_changed(&self.shared, &self.account);
         self.remember(reason, subscriptions);
-        settle_with(self.jetstream.as_deref());
+        self.end_turn();
         if !reason.drops_pending() {
             let client = &self.client;
             let drained = std::future::poll_fn(|context| client.poll_drained(context));
@@ -122,8 +127,8 @@ impl Drop for Connection {
         self.client.release();
         self.leave_account();
         // Others may listen on the same subjects, and have room.
-        if let Some(jetstream) = &self.jetstream {
-            jetstream.feed_again(&self.client);
+        if let Some(engine) = self.engine() {
+            engine.feed_again(&*self.client);
         }
         self.shared.remove_client(self.client.id());
     }

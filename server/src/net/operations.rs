@@ -2,17 +2,16 @@
 
 use jetkv_protocol::{ClientOp, ProtocolError, Rejection, Step, encode, subject};
 
-use super::batch::{Bench, settle_batch, settle_with};
 use super::closing::CloseReason;
 use super::connection::Connection;
-use super::turn::{self, SHARED_BYTES_MAX};
 use crate::auth::Check;
+use crate::worker::{self, Streams, Turn};
 
 /// Bytes that the log shows of what is not the protocol.
 const SNIPPET_BYTES: usize = 32;
 
-/// How far a batch got.
-pub(super) struct Batch {
+/// How far a turn got.
+pub(super) struct Progress {
     /// Bytes that were handled.
     pub consumed: usize,
     /// Bytes that the next operation needs from its first one, when it is not complete.
@@ -23,7 +22,7 @@ pub(super) struct Batch {
     pub stopped_at: usize,
 }
 
-/// Why handling of a batch stopped.
+/// Why a turn stopped.
 pub(super) enum Stopped {
     /// The connection closes.
     Closing,
@@ -40,51 +39,83 @@ fn waits_for_answers(op: &ClientOp<'_>) -> bool {
 }
 
 impl Connection {
-    /// Handles the whole operations in `bytes`, commits what they brought to streams, and flushes every connection
-    /// that got something: all on this thread, without waiting for anyone.
-    pub(super) fn handle(&mut self, bytes: &[u8]) -> Batch {
-        let mut bench = Bench::take();
-        let batch = self.operations(&mut bench, bytes);
-        self.finish_batch(&mut bench, bytes.len() <= SHARED_BYTES_MAX);
-        bench.give();
-        batch
+    /// A turn: handles the whole operations in `bytes`, commits what they brought to streams, and flushes every receiver
+    /// that got something: all on this thread, without waiting for anyone. Between turns the task waits for bytes, and a
+    /// thread none of whose tasks has any parks ([`Worker::park`](worker::Worker::park)).
+    pub(super) fn turn(&mut self, bytes: &[u8]) -> Progress {
+        worker::with(|worker| {
+            let mut turn = Turn::begin(worker, bytes.len());
+            let progress = self.parse_and_route(&mut turn, bytes);
+            turn.commit(self.jetstream.as_ref());
+            self.note_activity(&mut turn);
+            self.count(&mut turn);
+            self.stalling = turn.batch.stalling.take();
+            turn.end(self.engine());
+            progress
+        })
     }
 
-    fn operations(&mut self, bench: &mut Bench, bytes: &[u8]) -> Batch {
-        let mut batch = Batch { consumed: 0, need: 0, stopped: None, stopped_at: 0 };
-        while batch.stopped.is_none() {
-            let rest = bytes.get(batch.consumed..).unwrap_or_default();
+    /// The stream engine, as turns end in it.
+    pub(super) fn engine(&self) -> Option<&dyn Streams> {
+        self.jetstream.as_deref().map(|engine| engine as &dyn Streams)
+    }
+
+    /// Ends a turn that no read began.
+    pub(super) fn end_turn(&self) {
+        worker::with(|worker| worker.end_turn(self.engine()));
+    }
+
+    fn parse_and_route(&mut self, turn: &mut Turn<'_>, bytes: &[u8]) -> Progress {
+        let mut progress = Progress { consumed: 0, need: 0, stopped: None, stopped_at: 0 };
+        while progress.stopped.is_none() {
+            let rest = bytes.get(progress.consumed..).unwrap_or_default();
             if rest.is_empty() {
                 break;
             }
             match self.parser.parse(rest) {
                 Ok(Step::Incomplete { need }) => {
-                    batch.need = need;
+                    progress.need = need;
                     if let Some(error) = self.judge_announced(rest, true) {
                         self.protocol_error(&error, rest);
-                        batch.stopped_at = batch.consumed + self.fails_at(&error, rest);
-                        batch.stopped = Some(Stopped::Closing);
+                        progress.stopped_at = progress.consumed + self.fails_at(&error, rest);
+                        progress.stopped = Some(Stopped::Closing);
                     }
                     break;
                 }
-                Ok(Step::Op { op, .. }) if bench.long_get.is_some() && waits_for_answers(&op) => {
-                    batch.stopped = Some(Stopped::Getting);
+                Ok(Step::Op { op, .. }) if turn.batch.long_get.is_some() && waits_for_answers(&op) => {
+                    progress.stopped = Some(Stopped::Getting);
                 }
                 Ok(Step::Op { op, consumed }) => {
-                    batch.consumed += consumed;
-                    batch.stopped_at = batch.consumed.saturating_sub(1);
-                    batch.stopped = self.operation(bench, op);
+                    progress.consumed += consumed;
+                    progress.stopped_at = progress.consumed.saturating_sub(1);
+                    progress.stopped = self.operation(turn, op);
                 }
                 Err(ProtocolError::ConnectExpected) if self.admit_without_connect() => {}
                 Err(error) => {
                     let error = self.judge_announced(rest, false).unwrap_or(error);
                     self.protocol_error(&error, rest);
-                    batch.stopped_at = batch.consumed + self.fails_at(&error, rest);
-                    batch.stopped = Some(Stopped::Closing);
+                    progress.stopped_at = progress.consumed + self.fails_at(&error, rest);
+                    progress.stopped = Some(Stopped::Closing);
                 }
             }
         }
-        batch
+        progress
+    }
+
+    /// Messages and subscriptions keep a connection active.
+    fn note_activity(&mut self, turn: &mut Turn<'_>) {
+        let batch = &mut *turn.batch;
+        if batch.tally.in_msgs > 0 || batch.tally.subscriptions > 0 {
+            let stored_at = batch.stored_at.take();
+            self.client.set_active(stored_at.unwrap_or_else(|| self.shared.clock.wall()));
+            self.heard();
+        }
+    }
+
+    /// Adds what a turn brought so far to the counters of the connection, its account and the server.
+    pub(super) fn count(&self, turn: &mut Turn<'_>) {
+        let (account, server) = (&self.account.traffic, &self.shared.counters.traffic);
+        turn.batch.tally.count([&self.client.traffic, account, server], [account, server]);
     }
 
     /// Index of the byte of an operation with which it is known to be wrong.
@@ -115,25 +146,27 @@ impl Connection {
         None
     }
 
-    fn operation(&mut self, bench: &mut Bench, op: ClientOp<'_>) -> Option<Stopped> {
+    fn operation(&mut self, turn: &mut Turn<'_>, op: ClientOp<'_>) -> Option<Stopped> {
         if self.client.is_traced() {
             self.trace_in(&op);
         }
         match op {
-            ClientOp::Pub(publish) => self.publish(bench, publish),
+            ClientOp::Pub(publish) => self.publish(turn, publish),
             ClientOp::Sub { subject, queue, sid } => {
-                bench.tally.subscriptions += 1;
-                self.subscribe(bench, subject, queue.unwrap_or_default(), sid);
+                turn.batch.tally.subscriptions += 1;
+                self.subscribe(turn, subject, queue.unwrap_or_default(), sid);
             }
             ClientOp::Unsub { sid, max } => {
-                bench.tally.subscriptions += 1;
-                self.unsubscribe(bench, sid, max);
+                turn.batch.tally.subscriptions += 1;
+                self.unsubscribe(turn, sid, max);
             }
             ClientOp::Ping => self.ping(),
             ClientOp::Pong => self.pong(),
             ClientOp::Connect(json) => {
                 // What follows belongs to another user; the engine must not see it mixed with what came before.
-                bench.commit(&self.shared, self.jetstream.as_deref());
+                if let Some(engine) = self.engine() {
+                    turn.commit_here(engine);
+                }
                 return self.connect(json);
             }
             ClientOp::Ok => {}
@@ -149,27 +182,6 @@ impl Connection {
             }
         }
         None
-    }
-
-    /// The end of a batch: one commit for each stream, then one write for each connection. Where other connections
-    /// of the thread were ready too, a batch `may_share` the commit with theirs, and all that follows from it.
-    fn finish_batch(&mut self, bench: &mut Bench, may_share: bool) {
-        let shares = may_share && !bench.has_requests() && turn::share(bench, self.jetstream.as_ref());
-        let publishes = !bench.streams.is_empty() || bench.has_requests();
-        bench.commit(&self.shared, self.jetstream.as_deref());
-        if bench.tally.in_msgs > 0 || bench.tally.subscriptions > 0 {
-            let stored_at = bench.stored_at.take();
-            self.client.set_active(stored_at.unwrap_or_else(|| self.shared.clock.wall()));
-            self.heard();
-        }
-        bench.count(&self.shared, &self.account, &self.client);
-        self.stalling = bench.stalling.take();
-        match self.jetstream.as_deref() {
-            _ if shares => {}
-            // What waits goes with what was just committed, and never waits for a connection that sends without end.
-            jetstream if publishes || !may_share || turn::is_due() => settle_with(jetstream),
-            jetstream => settle_batch(jetstream),
-        }
     }
 
     fn protocol_error(&mut self, error: &ProtocolError, rest: &[u8]) {

@@ -12,9 +12,10 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 use tokio::net::tcp::OwnedWriteHalf;
 
-use super::buffers;
 use super::closing::CloseReason;
 use crate::options::{LimitOptions, WriteTimeout};
+use crate::router::Queued;
+use crate::worker::{self, READ_BUFFER_BYTES};
 
 /// Pending bytes from which the stream engine is told to stop feeding the connection.
 const PRESSURE_BYTES: usize = 1 << 20;
@@ -38,24 +39,9 @@ pub(crate) struct OutboundLimits {
     pub drops_when_stalling: bool,
 }
 
-/// What became of something that was queued.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Queued {
-    /// The connection is closed or closing; nothing was queued.
-    Closed,
-    /// It waits for the next flush.
-    Waiting,
-    /// As `Waiting`, and so much waits already that the stream engine should pause.
-    Pressured,
-    /// As `Pressured`, and three quarters of `max_pending` are used: producers should slow down.
-    Stalling,
-    /// It would have exceeded `max_pending`; the connection is closing.
-    Overflowed,
-}
-
 /// What the connection's task has to do next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Turn {
+pub(crate) enum Next {
     /// Nothing for now.
     Idle,
     /// The socket is full; the write is overdue at that time.
@@ -180,15 +166,15 @@ impl Outbound {
         self.state.lock().limits = limits;
     }
 
-    /// Appends what `write` writes. `marked` tells whether the connection was already marked by `thread`.
+    /// Appends what `write` writes. Tells, too, whether it is the first since the last flush that `thread` appends.
     #[inline]
     pub(crate) fn push(&self, thread: u32, write: impl FnOnce(&mut Vec<u8>)) -> (Queued, bool) {
         let mut state = self.state.lock();
         if state.closing.is_some() || (state.limits.drops_when_stalling && state.is_stalling()) {
-            return (Queued::Closed, true);
+            return (Queued::Closed, false);
         }
         if state.queue.capacity() == 0 {
-            state.queue = buffers::take_outbound();
+            state.queue = worker::with(|worker| worker.buffers.take_outbound());
         }
         let before = state.queue.len();
         write(&mut state.queue);
@@ -197,16 +183,16 @@ impl Outbound {
             state.pending -= state.queue.len() - before;
             state.queue.truncate(before);
             state.close(CloseReason::SlowConsumerPendingBytes);
-            return (Queued::Overflowed, true);
+            return (Queued::Overflowed, false);
         }
-        let marked = state.marked_by == thread;
+        let is_first = state.marked_by != thread;
         state.marked_by = thread;
         if state.pending < state.pressure_bytes() {
-            return (Queued::Waiting, marked);
+            return (Queued::Waiting, is_first);
         }
         state.pressured = true;
         let stalls = state.is_stalling() && !state.limits.drops_when_stalling;
-        (if stalls { Queued::Stalling } else { Queued::Pressured }, marked)
+        (if stalls { Queued::Stalling } else { Queued::Pressured }, is_first)
     }
 
     /// How long a producer waits for this connection at most that sent so many bytes with one read.
@@ -263,14 +249,14 @@ impl Outbound {
     }
 
     /// For the connection's task: what to do next. The task is woken when that changes.
-    pub(crate) fn poll_turn(&self, context: &mut Context<'_>) -> Turn {
+    pub(crate) fn poll_next(&self, context: &mut Context<'_>) -> Next {
         let mut state = self.state.lock();
         match &mut state.waker {
             Some(waker) => waker.clone_from(context.waker()),
             slot => *slot = Some(context.waker().clone()),
         }
         if let Some(reason) = state.closing {
-            return Turn::Close(reason);
+            return Next::Close(reason);
         }
         state.poll_blocked(context)
     }
@@ -289,8 +275,8 @@ impl Outbound {
                 return Poll::Pending;
             }
             match state.poll_blocked(context) {
-                Turn::Writable => {}
-                Turn::Overdue => return Poll::Ready(Drained::Overdue),
+                Next::Writable => {}
+                Next::Overdue => return Poll::Ready(Drained::Overdue),
                 _ => return Poll::Pending,
             }
         }
@@ -325,7 +311,7 @@ impl Outbound {
     /// Size of the write that does not get done, in bytes and in pieces of 64 KB.
     pub(crate) fn blocked_size(&self) -> (usize, usize) {
         let state = self.state.lock();
-        (state.chunk.len(), state.chunk.len().div_ceil(buffers::READ_BUFFER_BYTES))
+        (state.chunk.len(), state.chunk.len().div_ceil(READ_BUFFER_BYTES))
     }
 
     /// Lets the socket go and drops what waits.
@@ -400,7 +386,7 @@ impl State {
                     if self.queue.capacity() == 0 && self.pressured {
                         self.queue = recycled(chunk);
                     } else {
-                        buffers::give_outbound(chunk);
+                        worker::with(|worker| worker.buffers.give_outbound(chunk));
                     }
                 }
             }
@@ -420,15 +406,15 @@ impl State {
         }
     }
 
-    fn poll_blocked(&mut self, context: &mut Context<'_>) -> Turn {
-        let (true, Some(socket)) = (self.blocked, &self.socket) else { return Turn::Idle };
+    fn poll_blocked(&mut self, context: &mut Context<'_>) -> Next {
+        let (true, Some(socket)) = (self.blocked, &self.socket) else { return Next::Idle };
         if socket.poll_write_ready(context).is_ready() {
             self.blocked = false;
-            return Turn::Writable;
+            return Next::Writable;
         }
-        let Some(since) = self.chunk_blocked_at else { return Turn::Idle };
+        let Some(since) = self.chunk_blocked_at else { return Next::Idle };
         let overdue_at = since + self.limits.write_deadline;
-        if Instant::now() >= overdue_at { Turn::Overdue } else { Turn::Blocked(overdue_at) }
+        if Instant::now() >= overdue_at { Next::Overdue } else { Next::Blocked(overdue_at) }
     }
 }
 
@@ -453,7 +439,7 @@ mod tests {
 
     #[test]
     fn a_receiver_gets_its_turn_before_reads_fill_it_to_the_end() {
-        const READ_BYTES: usize = buffers::READ_BUFFER_BYTES;
+        const READ_BYTES: usize = READ_BUFFER_BYTES;
         assert_eq!(stall_time(64 << 20, READ_BYTES), STALL_MIN, "as on nats-server");
         for max_pending_bytes in [1 << 20, 4 << 20, 64 << 20] {
             let reads = u32::try_from(max_pending_bytes / 4 / READ_BYTES).unwrap();

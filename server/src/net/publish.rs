@@ -5,11 +5,11 @@ use jetkv_jetstream::stream::Inbound;
 use jetkv_jetstream::{ApiRequest, OutMsg};
 use jetkv_protocol::{Publish, Rejection, encode, subject};
 
-use super::batch::Bench;
 use super::connection::Connection;
 use crate::events;
-use crate::jetstream::{ControlSubject, JetStream, LongGet, QueuedRequest, Served};
+use crate::jetstream::{ControlSubject, JetStream, Served};
 use crate::router::{Origin, route};
+use crate::worker::{Batch, LongGet, QueuedRequest, Turn, touch};
 
 /// Prefixes that a client may not publish on.
 const GATEWAY_REPLY: [&[u8]; 2] = [b"_GR_.", b"$GR."];
@@ -22,26 +22,26 @@ const RESERVED_REPLY: [&[u8]; 3] = [b"$JS.ACK.", b"_GR_.", b"$GR."];
 
 impl Connection {
     /// Routes a message to whoever listens, into streams, and to the services of the server.
-    pub(super) fn publish(&mut self, bench: &mut Bench, publish: Publish<'_>) {
-        bench.tally.in_msgs += 1;
-        bench.tally.in_bytes += publish.size_bytes() as u64;
+    pub(super) fn publish(&mut self, turn: &mut Turn<'_>, publish: Publish<'_>) {
+        turn.batch.tally.in_msgs += 1;
+        turn.batch.tally.in_bytes += publish.size_bytes() as u64;
         if self.pedantic {
             self.judge_subject(publish.subject);
         }
         if publish.subject.first() != Some(&b'$') || !self.account.renames() {
-            return self.publish_named(bench, publish);
+            return self.publish_named(turn, publish);
         }
         let mut renamed = std::mem::take(&mut self.renamed);
         renamed.clear();
         let is_renamed = self.account.rename(publish.subject, &mut renamed);
         let subject = if is_renamed { renamed.as_slice() } else { publish.subject };
-        self.publish_named(bench, Publish { subject, ..publish });
+        self.publish_named(turn, Publish { subject, ..publish });
         self.renamed = renamed;
     }
 
     /// Routes a message by its final subject.
     #[inline]
-    fn publish_named(&mut self, bench: &mut Bench, publish: Publish<'_>) {
+    fn publish_named(&mut self, turn: &mut Turn<'_>, publish: Publish<'_>) {
         let reply = publish.reply.unwrap_or_default();
         if !self.may_publish(publish.subject, reply) {
             return;
@@ -56,9 +56,9 @@ impl Connection {
             headers: publish.headers,
             payload: publish.payload,
         };
-        let mut delivered = self.route(bench, msg);
+        let mut delivered = self.route(turn, &msg);
         if publish.subject.first() == Some(&b'$') {
-            delivered |= self.serve(bench, msg);
+            delivered |= self.serve(turn, msg);
         }
         if !delivered && self.no_responders && !reply.is_empty() {
             self.answer_no_responders(publish.subject, reply);
@@ -101,17 +101,18 @@ impl Connection {
         true
     }
 
-    fn route(&mut self, bench: &mut Bench, msg: OutMsg<'_>) -> bool {
-        let Bench { cache, streams, tally, stored_at, stalling, .. } = bench;
+    fn route(&mut self, turn: &mut Turn<'_>, msg: &OutMsg<'_>) -> bool {
+        let touched = &turn.worker.touched;
+        let Batch { cache, streams, tally, stored_at, stalling, .. } = &mut *turn.batch;
         let matches = cache.matches(&self.account, msg.to);
         if matches.is_empty() {
             return false;
         }
         let inbound =
             Inbound { subject: msg.subject, reply: msg.reply, headers: msg.headers, payload: msg.payload };
-        let routed = route(matches, Origin::Client(&self.client), msg, |stream| {
+        let routed = route(matches, Origin::Receiver(&*self.client), msg, touched, |stream| {
             *stored_at = Some(stream.publish(&inbound));
-            super::batch::touch(streams, stream);
+            touch(streams, stream);
         });
         tally.out_msgs += routed.sent_msgs;
         tally.out_bytes += routed.sent_msgs * (msg.headers.len() + msg.payload.len()) as u64;
@@ -122,7 +123,7 @@ impl Connection {
     }
 
     /// Hands a message to the service of the server that its subject belongs to, if there is one.
-    fn serve(&mut self, bench: &mut Bench, msg: OutMsg<'_>) -> bool {
+    fn serve(&mut self, turn: &mut Turn<'_>, msg: OutMsg<'_>) -> bool {
         let control = JetStream::control_subject(msg.to);
         if control.is_some()
             && let Some(jetstream) = self.jetstream.clone()
@@ -130,14 +131,14 @@ impl Connection {
             match control {
                 // An account without JetStream is told so.
                 Some(ControlSubject::Api) => {
-                    return self.api_request(bench, &jetstream, msg);
+                    return self.api_request(turn, &jetstream, msg);
                 }
                 Some(ControlSubject::Control) if self.account.has_jetstream() => {
                     let account = self.account.id();
                     let stream =
                         jetstream.engine().js_control(account, msg.to, msg.reply, msg.headers, msg.payload);
                     if let Some(stream) = &stream {
-                        bench.touch(stream);
+                        turn.batch.touch(stream);
                     }
                     return stream.is_some();
                 }
@@ -148,28 +149,28 @@ impl Connection {
             return false;
         }
         // The request itself counts in the numbers that it asks for.
-        bench.count(&self.shared, &self.account, &self.client);
+        self.count(turn);
         events::serve(&self.shared, &self.client, msg)
     }
 
     /// Serves a request of the JetStream API, or leaves it to be queued; tells whether anything serves its subject.
-    fn api_request(&mut self, bench: &mut Bench, jetstream: &JetStream, msg: OutMsg<'_>) -> bool {
+    fn api_request(&mut self, turn: &mut Turn<'_>, jetstream: &JetStream, msg: OutMsg<'_>) -> bool {
         let account = self.account.id();
         let (subject, reply, headers, payload) = (msg.to, msg.reply, msg.headers, msg.payload);
         let client = self.client_info();
         let request = ApiRequest { account, subject, reply, headers, payload, client: Some(client) };
         if jetstream.queues(account, subject) {
-            bench.requests.push(QueuedRequest::new(&request, client));
+            turn.batch.requests.push(QueuedRequest::new(&request, client));
             return true;
         }
-        let Bench { answers, streams, answers_in, .. } = bench;
+        let Batch { answers, streams, answers_in, .. } = &mut *turn.batch;
         *answers_in = Some(account);
-        match jetstream.serve_here(&request, answers, |stream| super::batch::touch(streams, stream)) {
+        match jetstream.serve_here(&request, answers, |stream| touch(streams, stream)) {
             Served::Here => true,
             Served::ByNobody => false,
             Served::Later => {
                 let (get, done) = LongGet::new(QueuedRequest::new(&request, client));
-                bench.long_get = Some(get);
+                turn.batch.long_get = Some(get);
                 self.long_get = Some(done);
                 true
             }

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use jetkv_go_compat::quoted;
 use jetkv_protocol::Rejection;
 
-use super::batch::{commit_all, settle_with, tell_interest_gone};
 use super::closing::CloseReason;
 use super::connection::Connection;
 use super::outbound::OutboundLimits;
@@ -41,7 +40,7 @@ impl Connection {
             }
         }
         self.flush();
-        settle_with(self.jetstream.as_deref());
+        self.end_turn();
         drop(reloaded);
     }
 
@@ -98,7 +97,7 @@ impl Connection {
         if !self.connected {
             return;
         }
-        if !self.account.keep_client(&self.client) {
+        if !self.account.keep_client(self.client.id()) {
             return self.leave_full_account();
         }
         let permissions = self.shared.auth().permissions(&self.user);
@@ -138,8 +137,7 @@ impl Connection {
                 self.client.remove_subscription(&sub);
                 self.client.trace_ended(&sub);
                 self.account.unsubscribe(&sub);
-                let jetstream = self.jetstream.as_deref();
-                commit_all(jetstream, tell_interest_gone(jetstream, &self.account, &sub));
+                self.tell_engine_ended(&sub);
                 self.tell_denied(&sub);
             }
         }

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use jetkv_go_compat::quoted;
 use jetkv_protocol::{Rejection, subject};
 
-use super::batch::{Bench, tell_interest, tell_interest_gone};
 use super::connection::Connection;
-use crate::router::{Subscription, Target};
+use crate::router::{Receiver, Subscription, Target};
+use crate::worker::Turn;
 
 /// Queue group that servers use among themselves.
 const SYSTEM_GROUP: &[u8] = b"_sys_";
@@ -15,12 +15,12 @@ const SYSTEM_GROUP: &[u8] = b"_sys_";
 impl Connection {
     /// Adds a subscription. A sid that is in use keeps its subscription, and the client hears nothing of it. One that
     /// had its last message in this turn of work ends with the turn, and is no longer in use.
-    pub(super) fn subscribe(&mut self, bench: &mut Bench, subject: &[u8], queue: &[u8], sid: &[u8]) {
+    pub(super) fn subscribe(&mut self, turn: &mut Turn<'_>, subject: &[u8], queue: &[u8], sid: &[u8]) {
         if !self.may_subscribe(subject, queue, sid) {
             return;
         }
         if self.client.subscription(sid).is_none_or(|listed| listed.had_its_last()) {
-            let target = Target::Client(Arc::clone(&self.client));
+            let target = Target::Receiver(Arc::clone(&self.client) as Arc<dyn Receiver>);
             let sub = Arc::new(Subscription::new(target, subject, queue, sid));
             // It is listed at the connection first, so that one that ends after its first message is found there.
             self.client.add_subscription(Arc::clone(&sub));
@@ -29,8 +29,8 @@ impl Connection {
                 return self.reject(&Rejection::InvalidSubject);
             }
             if let Some(jetstream) = self.jetstream.as_ref().filter(|_| self.account.has_jetstream()) {
-                let streams = tell_interest(jetstream, self.account.id(), &sub, true);
-                streams.iter().for_each(|stream| bench.touch(stream));
+                let streams = jetstream.interest_changed(&self.account, &sub, true);
+                streams.iter().for_each(|stream| turn.batch.touch(stream));
             }
         }
         if self.verbose {
@@ -72,7 +72,7 @@ impl Connection {
     }
 
     /// Ends a subscription, now or after `max` messages since it began.
-    pub(super) fn unsubscribe(&mut self, bench: &mut Bench, sid: &[u8], max: Option<u64>) {
+    pub(super) fn unsubscribe(&mut self, turn: &mut Turn<'_>, sid: &[u8], max: Option<u64>) {
         if let Some(sub) = self.client.subscription(sid) {
             let done = max.is_none_or(|max| sub.set_max(max));
             if done {
@@ -80,8 +80,10 @@ impl Connection {
                 self.client.remove_subscription(&sub);
                 self.client.trace_ended(&sub);
                 self.account.unsubscribe(&sub);
-                let streams = tell_interest_gone(self.jetstream.as_deref(), &self.account, &sub);
-                streams.iter().for_each(|stream| bench.touch(stream));
+                if let Some(engine) = self.engine() {
+                    let streams = engine.subscription_ended(&self.account, &sub);
+                    streams.iter().for_each(|stream| turn.batch.touch(stream));
+                }
             }
         }
         if self.verbose {

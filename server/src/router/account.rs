@@ -3,14 +3,13 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 
-use hashbrown::HashMap;
+use hashbrown::HashSet;
 use jetkv_jetstream::AccountId;
 use parking_lot::{Mutex, RwLock};
 
 use super::domains::Domains;
 use super::sublist::{InvalidSubject, Listed, Matches, Sublist};
 use super::subscription::{Subscription, Target};
-use crate::net::Client;
 use crate::options::{AccountJetStreamLimits, AccountLimits};
 use crate::traffic::Traffic;
 
@@ -25,7 +24,8 @@ pub struct Account {
     subs: RwLock<Sublist<Subscription>>,
     /// Moves with every change of `subs`, so that whoever keeps a match knows when it is stale.
     generation: AtomicU64,
-    clients: Mutex<HashMap<u64, Arc<Client>>>,
+    /// The numbers of its connections.
+    clients: Mutex<HashSet<u64>>,
     limits: RwLock<AccountLimits>,
     jetstream: RwLock<Option<AccountJetStreamLimits>>,
     jetstream_enabled: AtomicBool,
@@ -50,7 +50,7 @@ impl Account {
             name: name.to_owned(),
             subs: RwLock::new(Sublist::new()),
             generation: AtomicU64::new(GENERATION.fetch_add(1, Ordering::Relaxed)),
-            clients: Mutex::new(HashMap::new()),
+            clients: Mutex::new(HashSet::new()),
             limits: RwLock::new(AccountLimits::default()),
             jetstream: RwLock::new(None),
             jetstream_enabled: AtomicBool::new(false),
@@ -181,7 +181,7 @@ impl Account {
     /// The sid of a plain subscription of `client` that `subject` reaches.
     pub(crate) fn sid_of(&self, client: u64, subject: &[u8], use_sid: &mut impl FnMut(&[u8])) -> bool {
         self.subs.read().any_match(subject, |sub| {
-            let own = matches!(sub.target(), Target::Client(owner) if owner.id() == client);
+            let own = matches!(sub.target(), Target::Receiver(owner) if owner.id() == client);
             if own && sub.queue().is_empty() {
                 use_sid(sub.sid());
                 return true;
@@ -200,25 +200,25 @@ impl Account {
         self.subs.read().for_each(visit);
     }
 
-    /// Takes a connection in.
-    pub(crate) fn add_client(&self, client: &Arc<Client>) -> Result<(), AccountFull> {
+    /// Takes the connection with this number in.
+    pub(crate) fn add_client(&self, id: u64) -> Result<(), AccountFull> {
         let max = self.limits.read().max_connections;
         let mut clients = self.clients.lock();
         if usize::try_from(max).is_ok_and(|max| clients.len() >= max) {
             return Err(AccountFull);
         }
-        clients.insert(client.id(), Arc::clone(client));
+        clients.insert(id);
         Ok(())
     }
 
     /// Takes a connection in again, under limits that may have changed meanwhile; tells whether there is still room.
-    pub(crate) fn keep_client(&self, client: &Arc<Client>) -> bool {
+    pub(crate) fn keep_client(&self, id: u64) -> bool {
         let max = self.limits.read().max_connections;
         let mut clients = self.clients.lock();
-        clients.remove(&client.id());
+        clients.remove(&id);
         let has_room = usize::try_from(max).map_or(true, |max| clients.len() < max);
         if has_room {
-            clients.insert(client.id(), Arc::clone(client));
+            clients.insert(id);
         }
         has_room
     }
@@ -230,11 +230,6 @@ impl Account {
     /// Number of its connections.
     pub fn client_count(&self) -> usize {
         self.clients.lock().len()
-    }
-
-    /// Its connections.
-    pub fn clients(&self) -> Vec<Arc<Client>> {
-        self.clients.lock().values().cloned().collect()
     }
 
     pub(crate) fn count_slow_consumer(&self) {

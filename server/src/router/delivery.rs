@@ -7,15 +7,16 @@ use jetkv_jetstream::stream::Stream;
 use rand::Rng;
 
 use super::account::Account;
+use super::receiver::{Queued, Receiver};
 use super::sublist::Matches;
 use super::subscription::{Subscription, Target};
-use crate::net::{Client, Queued};
+use super::touched::Touched;
 
 /// Who sends a message.
 #[derive(Clone, Copy)]
 pub(crate) enum Origin<'a> {
     /// A connection; it gets its own message only if it asked for echo.
-    Client(&'a Arc<Client>),
+    Receiver(&'a dyn Receiver),
     /// The server itself.
     Server,
 }
@@ -26,7 +27,7 @@ pub(crate) struct Routed {
     /// Somebody got it, or a stream takes it.
     pub delivered: bool,
     /// A receiver that is filling up.
-    pub pressured: Option<Arc<Client>>,
+    pub pressured: Option<Arc<dyn Receiver>>,
     /// It is so full that whoever sends should wait.
     pub stalling: bool,
     /// Messages that connections got.
@@ -59,22 +60,23 @@ impl RouteCache {
 }
 
 /// Gives `msg` to everything in `matches`. Streams are left to `capture`, because a message may enter a stream
-/// only when no engine lock is held.
+/// only when no engine lock is held. Who got something is noted in `touched`.
 pub(crate) fn route(
     matches: &Matches<Subscription>,
     origin: Origin<'_>,
-    msg: OutMsg<'_>,
+    msg: &OutMsg<'_>,
+    touched: &Touched,
     mut capture: impl FnMut(&Arc<Stream>),
 ) -> Routed {
     let mut routed = Routed::default();
     for sub in matches.plain() {
-        give(sub, origin, msg, &mut capture, &mut routed);
+        give(sub, origin, msg, touched, &mut capture, &mut routed);
     }
     for queue in matches.queues() {
         let start = if queue.len() > 1 { rand::rng().random_range(0..queue.len()) } else { 0 };
         // The next member is tried when one cannot take the message.
         for sub in queue.members_from(start) {
-            if give(sub, origin, msg, &mut capture, &mut routed) {
+            if give(sub, origin, msg, touched, &mut capture, &mut routed) {
                 break;
             }
         }
@@ -84,44 +86,44 @@ pub(crate) fn route(
 
 /// Whether receivers have room for more, as far as the engine has to care: every plain subscription, and of each
 /// queue group one member. `starved` tells whether a connection has none.
-pub(crate) fn has_room(matches: &Matches<Subscription>, starved: impl Fn(&Client) -> bool) -> bool {
+pub(crate) fn has_room(matches: &Matches<Subscription>, starved: impl Fn(&dyn Receiver) -> bool) -> bool {
     let full = |sub: &Arc<Subscription>| match sub.target() {
-        Target::Client(client) => starved(client),
+        Target::Receiver(receiver) => starved(&**receiver),
         Target::Stream(_) => false,
     };
     !matches.plain().any(full) && !matches.queues().any(|queue| queue.members_from(0).all(full))
 }
 
+#[inline(always)]
 fn give(
     sub: &Arc<Subscription>,
     origin: Origin<'_>,
-    msg: OutMsg<'_>,
+    msg: &OutMsg<'_>,
+    touched: &Touched,
     capture: &mut impl FnMut(&Arc<Stream>),
     routed: &mut Routed,
 ) -> bool {
-    let client = match sub.target() {
+    let receiver = match sub.target() {
         Target::Stream(stream) => {
             capture(stream);
             routed.delivered = true;
             return true;
         }
-        Target::Client(client) => client,
+        Target::Receiver(receiver) => receiver,
     };
-    if let Origin::Client(sender) = origin
-        && Arc::ptr_eq(sender, client)
-        && !client.echoes()
-    {
-        return false;
-    }
-    let queued = client.deliver(sub, msg);
-    match queued {
+    // Where it lies behind the counts of its `Arc` is worked out once.
+    let target = &**receiver;
+    let is_own = matches!(origin, Origin::Receiver(sender) if std::ptr::addr_eq(sender, target));
+    let receipt = target.deliver(sub, msg, is_own, touched.thread());
+    touched.note(receipt, receiver, sub);
+    match receipt.queued {
         Queued::Closed | Queued::Overflowed => return false,
         Queued::Waiting => {}
         // Who has to be waited for stays known, whoever else is filling up.
         Queued::Pressured if routed.stalling => {}
         Queued::Pressured | Queued::Stalling => {
-            routed.stalling = queued == Queued::Stalling;
-            routed.pressured = Some(Arc::clone(client));
+            routed.stalling = receipt.queued == Queued::Stalling;
+            routed.pressured = Some(Arc::clone(receiver));
         }
     }
     routed.delivered = true;

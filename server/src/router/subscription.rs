@@ -6,14 +6,14 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use jetkv_jetstream::stream::Stream;
 
+use super::receiver::Receiver;
 use super::sublist::Listed;
-use crate::net::Client;
 
 /// Who gets what a subscription matches.
 #[derive(Clone)]
 pub enum Target {
     /// A connection.
-    Client(Arc<Client>),
+    Receiver(Arc<dyn Receiver>),
     /// A stream that captures the subject.
     Stream(Arc<Stream>),
 }

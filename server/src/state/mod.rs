@@ -31,6 +31,7 @@ use crate::jetstream::JetStream;
 use crate::net::Client;
 use crate::options::Options;
 use crate::router::Accounts;
+use crate::worker::{self, Streams};
 use repeats::Repeats;
 
 /// Numbers of clients that nats-server v2.15.2 gives to parts of its own before the first connection comes, besides one
@@ -177,6 +178,13 @@ impl Shared {
 
     pub(crate) fn set_jetstream(&self, jetstream: Option<Arc<JetStream>>) {
         *self.jetstream.write() = jetstream;
+    }
+
+    /// Ends a turn of this thread: what waits for that is committed and leaves. No lock of the engine is held.
+    pub(crate) fn end_turn(&self) {
+        let jetstream = self.jetstream();
+        let engine = jetstream.as_deref().map(|engine| engine as &dyn Streams);
+        worker::with(|worker| worker.end_turn(engine));
     }
 
     /// A number for a new connection.

@@ -16,12 +16,8 @@ const LOOK_MAX: Duration = Duration::from_micros(50);
 /// Most turns of work that pass without looking, after looking was in vain again and again.
 const SKIP_MAX: u32 = 127;
 
-thread_local! {
-    static PATIENCE: Patience = const { Patience::new() };
-}
-
 /// What one thread knows of the pace of its clients.
-struct Patience {
+pub(super) struct Patience {
     /// Whether a client sent something since the thread last had nothing to do.
     worked: Cell<bool>,
     /// Since when the thread looks for work, if it does.
@@ -35,13 +31,38 @@ struct Patience {
 }
 
 impl Patience {
-    const fn new() -> Self {
+    pub(super) const fn new() -> Self {
         Self {
             worked: Cell::new(false),
             looking_since: Cell::new(None),
             skip: Cell::new(0),
             penalty: Cell::new(0),
             root: RefCell::new(None),
+        }
+    }
+
+    /// A client of this thread sent something.
+    pub(super) fn worked(&self) {
+        self.worked.set(true);
+    }
+
+    /// Names the future whose waking keeps this thread's runtime from sleeping.
+    pub(super) fn keep_awake_by(&self, waker: &Waker) {
+        let mut root = self.root.borrow_mut();
+        if !root.as_ref().is_some_and(|known| known.will_wake(waker)) {
+            *root = Some(waker.clone());
+        }
+    }
+
+    /// To be called whenever this thread is about to sleep.
+    pub(super) fn before_sleep(&self) {
+        match self.looks_again(Instant::now) {
+            Look::Sleep => return,
+            Look::AtOnce => {}
+            Look::AfterOthers => std::thread::yield_now(),
+        }
+        if let Some(root) = &*self.root.borrow() {
+            root.wake_by_ref();
         }
     }
 
@@ -81,35 +102,6 @@ enum Look {
     AfterOthers,
     /// It sleeps until there is an event.
     Sleep,
-}
-
-/// A client of this thread sent something.
-pub(super) fn worked() {
-    PATIENCE.with(|patience| patience.worked.set(true));
-}
-
-/// Names the future whose waking keeps this thread's runtime from sleeping.
-pub(crate) fn keep_awake_by(waker: &Waker) {
-    PATIENCE.with(|patience| {
-        let mut root = patience.root.borrow_mut();
-        if !root.as_ref().is_some_and(|known| known.will_wake(waker)) {
-            *root = Some(waker.clone());
-        }
-    });
-}
-
-/// To be called whenever this thread is about to sleep.
-pub(crate) fn before_sleep() {
-    PATIENCE.with(|patience| {
-        match patience.looks_again(Instant::now) {
-            Look::Sleep => return,
-            Look::AtOnce => {}
-            Look::AfterOthers => std::thread::yield_now(),
-        }
-        if let Some(root) = &*patience.root.borrow() {
-            root.wake_by_ref();
-        }
-    });
 }
 
 #[cfg(test)]

@@ -35,7 +35,7 @@ impl QueuedRequest {
     }
 
     /// The request, to be served.
-    pub(super) fn request(&self) -> ApiRequest<'_> {
+    pub(crate) fn request(&self) -> ApiRequest<'_> {
         let part = |from: usize, to: usize| self.bytes.get(from..to).unwrap_or_default();
         ApiRequest {
             account: self.account,
@@ -48,12 +48,12 @@ impl QueuedRequest {
     }
 
     /// The subject that it was made on.
-    pub(super) fn subject(&self) -> &[u8] {
+    pub(crate) fn subject(&self) -> &[u8] {
         self.bytes.get(..self.reply_at).unwrap_or_default()
     }
 
     /// Bytes that it takes while it waits.
-    pub(super) fn size_bytes(&self) -> usize {
+    pub(crate) fn size_bytes(&self) -> usize {
         size_of::<Self>() + self.bytes.len()
     }
 }
