@@ -158,7 +158,7 @@ impl Transform {
     /// `random` gives a number that nobody can guess; it is asked where the destination wants one.
     ///
     /// The result need not be a sound subject: splitting a token can leave an empty one.
-    pub fn apply(&self, subject: &[u8], out: &mut Vec<u8>, mut random: impl FnMut() -> u32) -> bool {
+    pub fn apply(&self, subject: &[u8], out: &mut Vec<u8>, random: impl FnMut() -> u32) -> bool {
         if self.is_identity {
             out.extend_from_slice(subject);
             return true;
@@ -167,6 +167,12 @@ impl Transform {
         if !subject::is_valid_literal(subject) || !matches() {
             return false;
         }
+        self.apply_to_any(subject, out, random);
+        true
+    }
+
+    /// As [`Transform::apply`], for a subject that is known to match, although it may hold wildcards or empty tokens.
+    pub fn apply_to_any(&self, subject: &[u8], out: &mut Vec<u8>, mut random: impl FnMut() -> u32) {
         // Found once: a part that counted to its token for itself would make this quadratic.
         let tokens: Tokens<'_> = subject::tokens(subject).collect();
         for (at, part) in self.parts.iter().enumerate() {
@@ -183,7 +189,6 @@ impl Transform {
                 out.extend_from_slice(token);
             }
         }
-        true
     }
 }
 

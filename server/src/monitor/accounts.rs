@@ -1,11 +1,14 @@
 //! `/accountz` and `/accstatz`: accounts, and what went through them.
 
+use std::collections::BTreeMap;
+
 use jetkv_go_compat::GoTime;
 use serde::Serialize;
 
 use super::json::{is_default, time};
 use super::page::Page;
 use super::query::Query;
+use crate::options::Destination;
 use crate::router::Account;
 use crate::snapshot::MonitorSource;
 
@@ -33,7 +36,29 @@ struct Detail {
     leafnode_connections: u32,
     client_connections: usize,
     subscriptions: usize,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    mappings: BTreeMap<String, Vec<MappedTo>>,
     name_tag: String,
+}
+
+/// A destination of a subject mapping.
+#[derive(Serialize)]
+struct MappedTo {
+    subject: String,
+    /// With that of the destinations before it.
+    weight: u8,
+    #[serde(skip_serializing_if = "is_default")]
+    cluster: String,
+}
+
+fn mappings(account: &Account) -> BTreeMap<String, Vec<MappedTo>> {
+    let shown = |(cluster, to): (&str, &Destination)| MappedTo {
+        subject: to.subject().to_owned(),
+        weight: to.below(),
+        cluster: cluster.to_owned(),
+    };
+    let mappings = account.mappings();
+    mappings.iter().map(|one| (one.source().to_owned(), one.destinations().map(shown).collect())).collect()
 }
 
 #[derive(Serialize)]
@@ -122,6 +147,7 @@ fn detail(source: &MonitorSource, name: &str) -> Result<Detail, String> {
         leafnode_connections: 0,
         client_connections: account.client_count(),
         subscriptions: account.subscription_count(),
+        mappings: mappings(account),
         name_tag: account.name().to_owned(),
     })
 }

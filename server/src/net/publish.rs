@@ -28,13 +28,22 @@ impl Connection {
         if self.pedantic {
             self.judge_subject(publish.subject);
         }
-        if publish.subject.first() != Some(&b'$') || !self.account.renames() {
-            return self.publish_named(turn, publish);
+        if self.account.renames() {
+            return self.publish_renamed(turn, publish);
         }
+        self.publish_named(turn, publish);
+    }
+
+    /// Routes a message under the subject that the account's mappings make of its own.
+    #[cold]
+    fn publish_renamed(&mut self, turn: &mut Turn<'_>, publish: Publish<'_>) {
         let mut renamed = std::mem::take(&mut self.renamed);
         renamed.clear();
         let is_renamed = self.account.rename(publish.subject, &mut renamed);
         let subject = if is_renamed { renamed.as_slice() } else { publish.subject };
+        if self.client.is_traced() {
+            self.trace_mapping(&publish, is_renamed.then_some(subject));
+        }
         self.publish_named(turn, Publish { subject, ..publish });
         self.renamed = renamed;
     }

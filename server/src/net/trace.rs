@@ -2,7 +2,7 @@
 
 use jetkv_go_compat::quoted;
 use jetkv_jetstream::OutMsg;
-use jetkv_protocol::ClientOp;
+use jetkv_protocol::{ClientOp, Publish};
 
 use super::client::Client;
 use super::connection::Connection;
@@ -74,9 +74,21 @@ impl Connection {
             ClientOp::Err(error) => format!("-ERR {}", text(error)),
         };
         tracing::trace!("{} - <<- [{line}]", self.client.label());
-        if let ClientOp::Pub(publish) = op {
+        // What is mapped shows that first.
+        if let ClientOp::Pub(publish) = op
+            && !self.account.renames()
+        {
             self.client.trace_payload("<<-", publish.headers, publish.payload);
         }
+    }
+
+    /// Logs under which subject a message goes on, and what it holds.
+    pub(super) fn trace_mapping(&self, publish: &Publish<'_>, subject: Option<&[u8]>) {
+        if let Some(subject) = subject {
+            let (from, to) = (String::from_utf8_lossy(publish.subject), String::from_utf8_lossy(subject));
+            tracing::trace!("{} - <<- [MAPPING {from} -> {to}]", self.client.label());
+        }
+        self.client.trace_payload("<<-", publish.headers, publish.payload);
     }
 
     /// Logs an operation that goes out.

@@ -6,6 +6,7 @@ use std::time::Duration;
 pub use jetkv_jetstream::AccountLimits as AccountJetStreamLimits;
 
 use super::defaults;
+use super::mapping::Mapping;
 
 /// The `authorization` block, the flags `--user`, `--pass`, `--auth`, and the users of all accounts.
 #[derive(Clone, Debug, PartialEq)]
@@ -113,6 +114,8 @@ pub struct AccountOptions {
     pub jetstream: Option<AccountJetStreamLimits>,
     /// Limits of the account's connections.
     pub limits: AccountLimits,
+    /// What becomes of the subjects that its clients publish; the first that fits counts.
+    pub mappings: Vec<Mapping>,
 }
 
 /// Limits of an account's connections. Negative: no limit.
@@ -175,7 +178,7 @@ pub fn is_bcrypt(password: &str) -> bool {
 impl AccountOptions {
     /// An account without JetStream and without limits, as `accounts { NAME {} }` makes it.
     pub fn new(name: impl Into<String>) -> Self {
-        Self { name: name.into(), jetstream: None, limits: AccountLimits::default() }
+        Self { name: name.into(), jetstream: None, limits: AccountLimits::default(), mappings: Vec::new() }
     }
 }
 

@@ -319,6 +319,8 @@ fn finish(draft: Draft, purpose: Purpose) -> Result<Options, OptionsError> {
         options.jetstream.info_queue_limit = options.jetstream.request_queue_limit;
     }
     validate::check(&options, purpose).map_err(OptionsError::Invalid)?;
+    let cluster = draft.listeners.iter().find(|listener| listener.feature == Unserved::Cluster);
+    options.cluster_name = cluster.map(|listener| listener.name.clone()).filter(|name| !name.is_empty());
     options.unserved_listeners =
         unserved_listeners(draft.listeners, &options).map_err(OptionsError::Invalid)?;
     Ok(options)

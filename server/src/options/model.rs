@@ -8,6 +8,7 @@ use super::auth_model::{AccountOptions, AuthOptions};
 use super::defaults;
 use super::jetstream_model::JetStreamOptions;
 use super::listener_model::UnservedListener;
+use super::mapping::Mapping;
 
 /// Everything a server can be told. [`Options::default`] is what `nats-server` without arguments does.
 #[derive(Clone, Debug, PartialEq)]
@@ -32,6 +33,11 @@ pub struct Options {
     pub auth: AuthOptions,
     /// The accounts of the configuration; `$G` and `$SYS` exist without being listed here.
     pub accounts: Vec<AccountOptions>,
+    /// What becomes of the subjects that clients of the global account publish; the first that fits counts. `None` where the
+    /// configuration says nothing of it.
+    pub mappings: Option<Vec<Mapping>>,
+    /// Name of the cluster that the server would be in.
+    pub cluster_name: Option<String>,
     /// Name of the system account, where it is said. Otherwise it is `$SYS`, or there is none when `no_system_account` is
     /// set; see [`Options::system_account_name`].
     pub system_account: Option<String>,
@@ -179,6 +185,8 @@ impl Default for Options {
             no_system_account: false,
             monitor: MonitorOptions::default(),
             jetstream: JetStreamOptions::default(),
+            mappings: None,
+            cluster_name: None,
             unserved_listeners: Vec::new(),
             pid_file: None,
             ports_file_dir: None,

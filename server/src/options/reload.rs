@@ -76,7 +76,7 @@ pub fn diff(old: &Options, new: &mut Options, jetstream_runs: bool) -> Result<Ve
 fn server(old: &Options, new: &Options, jetstream_runs: bool, found: &mut Differences) {
     pairs!(old, new => Options {
         config_file, config_digest, server_name, host, port, client_advertise, log, limits, auth, accounts,
-        system_account, no_system_account, monitor, jetstream, pid_file, ports_file_dir, lame_duck_duration,
+        mappings, cluster_name, system_account, no_system_account, monitor, jetstream, pid_file, ports_file_dir, lame_duck_duration,
         lame_duck_grace_period, no_sublist_cache, no_header_support, connect_error_reports, reconnect_error_reports,
         tags, metadata, feature_flags, default_js_domain, unserved_listeners, origin,
     });
@@ -98,7 +98,8 @@ fn server(old: &Options, new: &Options, jetstream_runs: bool, found: &mut Differ
     found.fixed(Field::NoSublistCache, no_sublist_cache, Shown::plain);
     found.fixed(Field::NoHeaderSupport, no_header_support, Shown::plain);
     // Whether accounts differ is found out connection by connection; it is always said.
-    let _ = accounts;
+    // What belongs to them is with them.
+    let _ = (accounts, mappings, cluster_name);
     found.change(Field::Accounts, Action::Authorization, "Reloaded: accounts");
     // An account by the reserved name makes itself the system account only once it is taken over.
     let named = old.named_system_account();

@@ -7,10 +7,10 @@ use hashbrown::HashSet;
 use jetkv_jetstream::AccountId;
 use parking_lot::{Mutex, RwLock};
 
-use super::domains::Domains;
+use super::mappings::Mappings;
 use super::sublist::{InvalidSubject, Listed, Matches, Sublist};
 use super::subscription::{Subscription, Target};
-use crate::options::{AccountJetStreamLimits, AccountLimits};
+use crate::options::{AccountJetStreamLimits, AccountLimits, Mapping};
 use crate::traffic::Traffic;
 
 /// Source of [`Account::generation`]: no two accounts ever have the same, so that a match that is kept can tell.
@@ -29,8 +29,8 @@ pub struct Account {
     limits: RwLock<AccountLimits>,
     jetstream: RwLock<Option<AccountJetStreamLimits>>,
     jetstream_enabled: AtomicBool,
-    domains: RwLock<Option<Domains>>,
-    has_domains: AtomicBool,
+    mappings: RwLock<Mappings>,
+    has_mappings: AtomicBool,
     /// The configuration has it; a reload may have taken it away.
     configured: AtomicBool,
     /// What went through the account.
@@ -54,8 +54,8 @@ impl Account {
             limits: RwLock::new(AccountLimits::default()),
             jetstream: RwLock::new(None),
             jetstream_enabled: AtomicBool::new(false),
-            domains: RwLock::new(None),
-            has_domains: AtomicBool::new(false),
+            mappings: RwLock::new(Mappings::default()),
+            has_mappings: AtomicBool::new(false),
             configured: AtomicBool::new(true),
             traffic: Traffic::default(),
             slow_consumers: AtomicI64::new(0),
@@ -105,22 +105,26 @@ impl Account {
         *self.jetstream.write() = limits;
     }
 
-    pub(crate) fn set_domains(&self, domains: Option<Domains>) {
-        self.has_domains.store(domains.is_some(), Ordering::Relaxed);
-        *self.domains.write() = domains;
+    pub(crate) fn set_mappings(&self, mappings: Mappings) {
+        self.has_mappings.store(!mappings.is_empty(), Ordering::Relaxed);
+        *self.mappings.write() = mappings;
     }
 
-    /// Whether any subject has another name once domains are taken into account.
+    /// What the configuration has its clients' subjects become.
+    pub fn mappings(&self) -> Vec<Mapping> {
+        self.mappings.read().configured().to_vec()
+    }
+
+    /// Whether a subject that a client publishes may go on under another name.
     #[inline]
     pub(crate) fn renames(&self) -> bool {
-        self.has_domains.load(Ordering::Relaxed)
+        self.has_mappings.load(Ordering::Relaxed)
     }
 
-    /// Puts the name that a published subject has once domains are taken into account into `renamed`, which is empty
-    /// before; tells whether it has another one.
-    #[inline]
+    /// Puts the name under which a published subject goes on into `renamed`, which is empty before; tells whether it has
+    /// another one. A message whose other name is empty is lost.
     pub(crate) fn rename(&self, subject: &[u8], renamed: &mut Vec<u8>) -> bool {
-        self.renames() && self.domains.read().as_ref().is_some_and(|domains| domains.rename(subject, renamed))
+        self.mappings.read().rename(subject, renamed)
     }
 
     /// Number of the current state of the subscriptions.

@@ -7,6 +7,7 @@ use parking_lot::RwLock;
 
 use super::account::Account;
 use super::domains::Domains;
+use super::mappings::Mappings;
 use crate::options::{AccountJetStreamLimits, AccountOptions, Options, defaults};
 
 /// All accounts, by number and by name. Accounts are only ever added: one that a reload took away has no
@@ -56,9 +57,19 @@ impl Accounts {
         }
         *self.system.write() = system;
         let own = options.jetstream.domain.as_deref().filter(|_| options.jetstream.enabled);
+        let cluster = options.cluster_name.as_deref().unwrap_or_default();
         for account in self.all() {
             let default = options.default_js_domain.get(account.name()).map(String::as_str);
-            account.set_domains(Domains::new(own, default));
+            let configured = options.accounts.iter().find(|configured| configured.name == account.name());
+            let configured = match configured {
+                Some(configured) => configured.mappings.clone(),
+                // What it has it keeps where a configuration says nothing more of it (nats-server v2.15.2, observed).
+                None if account.name() == defaults::GLOBAL_ACCOUNT => {
+                    options.mappings.clone().unwrap_or_else(|| account.mappings())
+                }
+                None => Vec::new(),
+            };
+            account.set_mappings(Mappings::new(configured, Domains::new(own, default), cluster));
         }
     }
 

@@ -4,6 +4,7 @@ mod account;
 mod accounts;
 mod delivery;
 mod domains;
+mod mappings;
 mod receiver;
 mod sublist;
 mod subscription;

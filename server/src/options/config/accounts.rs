@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use super::auth::{self, Users, users};
 use super::report::{Checked, Problem, Report};
 use super::typed::integer;
-use super::{Draft, permissions};
+use super::{Draft, mappings, permissions};
 use crate::options::auth_model::{AccountJetStreamLimits, AccountLimits, AccountOptions};
 use crate::options::defaults;
 use crate::options::grammar::{Map, Node, Value};
@@ -89,7 +89,12 @@ fn account(
                 }
             }
             "nkey" => report_account_key(value, report),
-            "imports" | "exports" | "mappings" | "maps" | "msg_trace" | "trace_dest" => {
+            "mappings" | "maps" => {
+                if let Some(read) = report.attempt(|report| mappings::read(value, report)) {
+                    account.mappings = read;
+                }
+            }
+            "imports" | "exports" | "msg_trace" | "trace_dest" => {
                 report.error(Problem::unsupported(value, key));
             }
             _ if value.is_used_variable() => {}
@@ -106,27 +111,39 @@ fn account(
         }
     }
     account_users.apply_default_permissions(default_permissions.as_ref());
+    add_users(name, account_users, users_node, draft, names, report);
+    Ok(())
+}
+
+/// Adds the users of an account to those that are known. One that is known already is left out.
+fn add_users(
+    account: &str,
+    account_users: Users,
+    node: &Node,
+    draft: &mut Draft,
+    names: &mut HashSet<String>,
+    report: &mut Report,
+) {
     let mut add = |kind, user: &str| match auth::add(names, kind, user) {
         Ok(()) => true,
         Err(text) => {
-            report.error(Problem::at(users_node, text));
+            report.error(Problem::at(node, text));
             false
         }
     };
     let auth = &mut draft.options.auth;
     for mut user in account_users.nkeys {
         if add("nkey", &user.nkey) {
-            user.account = Some(name.to_owned());
+            user.account = Some(account.to_owned());
             auth.nkeys.push(user);
         }
     }
     for mut user in account_users.users {
         if add("user", &user.username) {
-            user.account = Some(name.to_owned());
+            user.account = Some(account.to_owned());
             auth.users.push(user);
         }
     }
-    Ok(())
 }
 
 /// The key of an account names nothing that a server without operators looks up; it has to be one all the same.

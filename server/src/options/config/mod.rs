@@ -4,6 +4,7 @@ mod accounts;
 mod auth;
 mod jetstream;
 mod listeners;
+mod mappings;
 mod permissions;
 mod report;
 mod top;

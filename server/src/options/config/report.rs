@@ -26,6 +26,11 @@ impl Problem {
         Self { location: Some(node.location.clone()), text: text.into() }
     }
 
+    /// The same, found elsewhere.
+    pub(super) fn placed_at(self, node: &Node) -> Self {
+        Self { location: Some(node.location.clone()), ..self }
+    }
+
     pub(super) fn general(text: impl Into<String>) -> Self {
         Self { location: None, text: text.into() }
     }

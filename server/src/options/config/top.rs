@@ -2,7 +2,7 @@
 
 use super::report::{Checked, Problem, Report};
 use super::typed::{boolean, duration, duration_string, integer, listen, string, strings, text};
-use super::{Draft, accounts, auth, jetstream, listeners};
+use super::{Draft, accounts, auth, jetstream, listeners, mappings};
 use crate::options::defaults;
 use crate::options::grammar::{Map, Node, Value};
 use crate::options::model::{LogOptions, WriteTimeout};
@@ -12,14 +12,12 @@ use jetkv_go_compat::quoted;
 type Known = Checked<bool>;
 
 /// Keys of nats-server's features that this server lacks, whatever their value.
-const UNSUPPORTED: [&str; 22] = [
+const UNSUPPORTED: [&str; 20] = [
     "accounts_resolver",
     "account_resolver",
     "default_sentinel",
     "gateway",
     "https",
-    "mappings",
-    "maps",
     "mqtt",
     "operator",
     "operators",
@@ -281,6 +279,7 @@ fn accounts_and_blocks(key: &str, node: &Node, draft: &mut Draft, report: &mut R
         "accounts" => accounts::read(node, draft, report)?,
         "authorization" => auth::read(node, draft, report)?,
         "jetstream" => jetstream::read(node, draft, report)?,
+        "mappings" | "maps" => draft.options.mappings = Some(mappings::read(node, report)?),
         "no_auth_user" => draft.options.auth.no_auth_user = text(node)?,
         // Read before everything else.
         "system" | "system_account" => {}
