@@ -48,6 +48,7 @@ macro_rules! topics {
 
 topics! {
     auth "auth";
+    batches "batches";
     cli "cli";
     config "config";
     consumers "consumers";

@@ -23,8 +23,8 @@ pub fn id(random: impl FnOnce(&mut [u8])) -> String {
 /// Eight digits made from a hash of `name`: what nats-server puts into subjects and logs for the name of an account or a
 /// server.
 #[must_use]
-pub fn short_hash(name: &str) -> String {
-    Sha256::digest(name.as_bytes()).iter().take(SHORT_LEN).map(|byte| digit(*byte)).collect()
+pub fn short_hash(name: impl AsRef<[u8]>) -> String {
+    Sha256::digest(name).iter().take(SHORT_LEN).map(|byte| digit(*byte)).collect()
 }
 
 #[cfg(test)]

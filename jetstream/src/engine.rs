@@ -94,6 +94,7 @@ impl Engine {
             timers: Timers::default(),
             usage: Usage::default(),
             reserved: Usage::default(),
+            batches: Arc::default(),
             warnings: Warnings::default(),
         };
         Ok(Arc::new(Self { world: Arc::new(world), storage, accounts: RwLock::default() }))

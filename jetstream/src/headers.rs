@@ -23,6 +23,34 @@ pub(crate) fn header<'a>(block: &'a [u8], key: &[u8]) -> Option<&'a [u8]> {
     lines(block).find(|(name, _)| *name == key).map(|(_, value)| value)
 }
 
+/// The block with one header more, at its end.
+pub(crate) fn add_header(block: &[u8], key: &[u8], value: &[u8]) -> Vec<u8> {
+    let own = block.len().checked_sub(2).filter(|end| *end > 0).and_then(|end| block.get(..end));
+    [own.unwrap_or(b"NATS/1.0\r\n"), key, b": ", value, b"\r\n\r\n"].concat()
+}
+
+/// The block without a header; empty where no other is left.
+pub(crate) fn without_header(block: &[u8], key: &[u8]) -> Vec<u8> {
+    without_headers(block, |line| line.starts_with(key) && line.get(key.len()) == Some(&b':'))
+}
+
+/// The block without the lines that `drop` picks; empty where none is left.
+pub(crate) fn without_headers(block: &[u8], drop: impl Fn(&[u8]) -> bool) -> Vec<u8> {
+    let mut out = Vec::with_capacity(block.len());
+    let (mut rest, mut at, mut left) = (block, 0_usize, 0_usize);
+    while let Some(end) = memmem::find(rest, b"\r\n") {
+        let (line, tail) = rest.split_at(end + 2);
+        rest = tail;
+        if at > 0 && drop(line) {
+            continue;
+        }
+        left += usize::from(at > 0 && line != b"\r\n");
+        at += 1;
+        out.extend_from_slice(line);
+    }
+    if left == 0 { Vec::new() } else { out }
+}
+
 /// The block with one header taken out and put in again at the end with a new value.
 pub(crate) fn with_header(block: &[u8], key: &str, value: &str) -> Vec<u8> {
     let mut out = Vec::with_capacity(block.len() + key.len() + value.len() + 6);

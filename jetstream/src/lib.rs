@@ -36,5 +36,5 @@ pub use filter::Filter;
 pub use host::{Delivery, Host};
 pub use message::{AccountId, Inbound, OutMsg};
 pub use outbox::Outbox;
-pub use settings::{AccountLimits, EngineConfig, EngineSettings, SyncPolicy};
+pub use settings::{AccountLimits, BatchLimits, EngineConfig, EngineSettings, SyncPolicy};
 pub use stream::Stream;

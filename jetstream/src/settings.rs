@@ -77,6 +77,21 @@ pub struct EngineSettings {
     pub max_ack_pending: i64,
     /// Largest batch of a pull request; 0 or less for any.
     pub max_request_batch: i64,
+    /// Limits of batch publishing.
+    pub batches: BatchLimits,
+}
+
+/// What publishers of batches may do (ADR-50); 0 or less for nats-server's defaults.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct BatchLimits {
+    /// Batches of one kind that may be open on one stream.
+    pub inflight_per_stream_max: i64,
+    /// Batches of one kind that may be open on all streams together.
+    pub inflight_total_max: i64,
+    /// Messages in an atomic batch.
+    pub msgs_max: i64,
+    /// How long a batch stays open after its last message, nanoseconds.
+    pub timeout_ns: i64,
 }
 
 impl Default for EngineSettings {
@@ -90,6 +105,7 @@ impl Default for EngineSettings {
             max_consumers_per_stream: 1000,
             max_ack_pending: 0,
             max_request_batch: 0,
+            batches: BatchLimits::default(),
         }
     }
 }

@@ -14,7 +14,7 @@ use parking_lot::{Mutex, RwLock};
 use rand::rngs::SmallRng;
 use rand::{Rng, RngCore, SeedableRng};
 use smallvec::SmallVec;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 
 /// The world of an engine: time, the host, timers and totals.
@@ -29,6 +29,8 @@ pub(crate) struct World {
     pub(crate) usage: Usage,
     /// Promised to streams by their `max_bytes`.
     pub(crate) reserved: Usage,
+    /// Batches that are open.
+    pub(crate) batches: Arc<InFlight>,
     /// Requests that were warned of lately.
     pub(crate) warnings: Warnings,
 }
@@ -82,6 +84,15 @@ impl Watches {
             .map(|found| found.iter().filter_map(Weak::upgrade).collect())
             .unwrap_or_default()
     }
+}
+
+/// Batches that are open on all streams together.
+#[derive(Debug, Default)]
+pub(crate) struct InFlight {
+    /// Atomic batches.
+    pub(crate) atomic: AtomicI64,
+    /// Bytes of what they have staged.
+    pub(crate) staged_bytes: AtomicUsize,
 }
 
 /// Bytes by storage type.

@@ -87,6 +87,8 @@ fn each_setting_of_the_engine_holds_when_it_is_lowered_and_raised() {
         max_consumers_per_stream: _,
         max_ack_pending: _,
         max_request_batch: _,
+        // In `atomic_batches.rs`.
+        batches: _,
     } = wide;
     let cases = [
         (EngineSettings { max_memory_bytes: 1, ..wide.clone() }, Try::Publish, 10023),

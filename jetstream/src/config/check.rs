@@ -232,7 +232,6 @@ fn refuse_unserved(config: &StreamConfig) -> Result<(), ApiError> {
         (!config.sources.is_empty(), "sources"),
         (config.allow_msg_counter, "allow_msg_counter"),
         (config.allow_msg_schedules, "allow_msg_schedules"),
-        (config.allow_atomic, "allow_atomic"),
         (config.allow_batched, "allow_batched"),
     ] {
         if wanted {

@@ -130,6 +130,23 @@ pub struct Lost {
     pub unwritten: bool,
 }
 
+/// A message of a batch that nats-server had begun to store when it ended.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub struct LeftMsg {
+    /// Subject under which it was published.
+    pub subject: Vec<u8>,
+    /// Raw header block.
+    pub headers: Vec<u8>,
+    /// Payload.
+    pub payload: Vec<u8>,
+}
+
+impl From<Msg<'_>> for LeftMsg {
+    fn from(msg: Msg<'_>) -> Self {
+        Self { subject: msg.subject.into(), headers: msg.headers.into(), payload: msg.payload.into() }
+    }
+}
+
 /// Why a store could not do what it was asked.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
@@ -259,6 +276,30 @@ pub trait Store: query::Sequences + Send {
     /// any order, which may name some that are not held any more. Called before [`Store::close`], it spares the next
     /// start the search for them.
     fn note_expiries(&mut self, _expiries: Vec<(u64, i64)>) {}
+    /// Begins a change that is kept all or not at all: where a crash cuts it short, what is found is its first messages
+    /// with nothing removed. Nothing is flushed before [`Store::end_atomic`], unless by [`Store::roll_back`].
+    fn begin_atomic(&mut self) {}
+    /// Ends it.
+    ///
+    /// # Errors
+    /// As for [`Store::append`]; the change is to be taken back then.
+    fn end_atomic(&mut self) -> Result<(), StoreError> {
+        Ok(())
+    }
+    /// What another server had staged of the batch `id`, in order, and could not store to its end.
+    ///
+    /// # Errors
+    /// I/O, or it is encrypted.
+    fn left_batch(&mut self, _id: &[u8]) -> Result<Vec<LeftMsg>, StoreError> {
+        Ok(Vec::new())
+    }
+    /// Removes all that was staged and not committed.
+    ///
+    /// # Errors
+    /// I/O; it is tried again with the next start.
+    fn forget_left_batches(&mut self) -> Result<(), StoreError> {
+        Ok(())
+    }
     /// Hands what was appended and removed to the operating system: it then outlives the process.
     ///
     /// # Errors

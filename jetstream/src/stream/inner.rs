@@ -1,5 +1,6 @@
 //! What a stream's lock guards.
 
+use super::batch::Batches;
 use super::commit::CommitState;
 use super::expiry::Expiry;
 use super::write::{Acks, Dedupe, Rewrite};
@@ -34,6 +35,7 @@ pub(crate) struct Inner {
     pub(super) dedupe: Dedupe,
     pub(super) expiry: Expiry,
     pub(super) rewrite: Rewrite,
+    pub(super) batches: Batches,
     /// The `Nats-Msg-Id` of the last message, empty where it had none.
     pub(super) last_msg_id: Vec<u8>,
     /// Subject of a message that is being removed; kept for its memory.
@@ -60,6 +62,7 @@ impl Inner {
             acks: Acks::new(&config.name, &world.config.domain),
             dedupe: Dedupe::new(config.duplicate_window_ns),
             rewrite: Rewrite::new(&config),
+            batches: Batches::default(),
             settings: world.settings.watch(),
             limits: account.limits.watch(),
             world: world.clone(),
@@ -107,6 +110,9 @@ impl Inner {
         let expiries = self.store.take_recovered_expiries();
         if self.config.allow_msg_ttl {
             self.expiry = Expiry::of(expiries);
+        }
+        if let Err(error) = self.recover_batch() {
+            tracing::error!(stream = %self.config.name, %error, "cannot tell whether a batch is whole");
         }
         // A crash may have come between a message and the removals that follow from it, and a directory of another
         // server may hold more than it says.
@@ -207,7 +213,7 @@ impl Inner {
 
     /// Tells the timers when this stream next has something to do, where that changed.
     pub(super) fn arm(&mut self) {
-        let elapsed = [self.dedupe.deadline(), self.commit.sync_due()];
+        let elapsed = [self.dedupe.deadline(), self.commit.sync_due(), self.batches.deadline()];
         let next = Deadlines { wall: None, elapsed: elapsed.into_iter().flatten().min() };
         let next = next.earlier(self.expiry.deadline().into()).earlier(self.consumers.next_deadlines());
         // A later deadline than the armed one needs no arming: the tick at the armed one finds out.
@@ -227,6 +233,7 @@ impl Inner {
         self.armed = Deadlines::default();
         self.expire();
         self.dedupe.forget_old(self.now.elapsed());
+        self.give_up_batches();
         self.commit.note_interval(self.now.elapsed());
         let (consumers, mut ctx) = self.parts();
         consumers.tick(&mut ctx);
@@ -254,6 +261,7 @@ impl Inner {
     pub(crate) fn close(&mut self) {
         self.flush();
         self.closed = true;
+        self.batches = Batches::default();
         self.world.timers.unregister(self.timer);
         self.charge(0);
     }

@@ -6,6 +6,7 @@
 //! queued in order also leaves in order.
 
 mod aging;
+mod batch;
 mod commit;
 mod expiry;
 mod headers;
@@ -17,6 +18,7 @@ mod update;
 mod write;
 
 pub use crate::message::Inbound;
+use batch::StagedMsg;
 pub(crate) use commit::Asked;
 pub(crate) use headers::write_headers;
 pub use info::StreamState;

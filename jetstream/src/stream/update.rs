@@ -52,6 +52,7 @@ impl Inner {
                 self.expiry.may_age(first.first_ts_ns, self.config.max_age_ns);
             }
         }
+        self.batches.allow(self.config.allow_atomic);
         if (&old.subject_transform, &old.republish)
             != (&self.config.subject_transform, &self.config.republish)
         {

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use jetkv_jetstream::{EngineConfig, EngineSettings, SyncPolicy};
+use jetkv_jetstream::{BatchLimits, EngineConfig, EngineSettings, SyncPolicy};
 
 use crate::machine;
 use crate::options::{JetStreamOptions, Options};
@@ -49,6 +49,12 @@ fn engine_settings(all: &Options) -> EngineSettings {
         max_consumers_per_stream: options.limits.default_max_consumers,
         max_ack_pending: options.limits.max_ack_pending,
         max_request_batch: options.limits.max_request_batch,
+        batches: BatchLimits {
+            inflight_per_stream_max: options.limits.max_batch_inflight_per_stream,
+            inflight_total_max: options.limits.max_batch_inflight_total,
+            msgs_max: options.limits.max_batch_size,
+            timeout_ns: i64::try_from(options.limits.max_batch_timeout.as_nanos()).unwrap_or(i64::MAX),
+        },
     }
 }
 

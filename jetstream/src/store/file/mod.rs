@@ -5,6 +5,7 @@
 //! after the records that justify it are durable, so a crash at any point leaves what was acknowledged.
 
 mod aside;
+mod atomic;
 mod block;
 mod close;
 mod compress;
@@ -42,6 +43,7 @@ pub(crate) use state_file::StateFile;
 pub use state_file::StateSave;
 pub use storage::{Storage, StoredConsumer, StoredStream};
 
+use self::atomic::AtomicChange;
 use self::block::Block;
 use self::files::StreamFiles;
 use self::log::Log;
@@ -51,7 +53,7 @@ use self::undo::Undo;
 use super::index::{SubjectEntry, SubjectIndex};
 use super::query;
 use super::upcoming::{self, Upcoming};
-use super::{Lost, Msg, Removed, Store, StoreError, StoreState, SyncWork, msg_size_file};
+use super::{LeftMsg, Lost, Msg, Removed, Store, StoreError, StoreState, SyncWork, msg_size_file};
 use crate::filter::Filter;
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -91,6 +93,8 @@ pub struct FileStore {
     /// first.
     unlogged: Vec<u64>,
     undo: Undo,
+    /// What is to be kept all or not at all, while it is done.
+    change: Option<AtomicChange>,
     /// Blocks whose files are longer than what was kept of them, and their right lengths; 0 for those that go.
     to_cut: Vec<(u32, u64)>,
     /// Whether `jetkv.db` does, where `index.db` does.
@@ -261,6 +265,22 @@ impl Store for FileStore {
 
     fn note_expiries(&mut self, expiries: Vec<(u64, i64)>) {
         self.note_for_next_start(expiries);
+    }
+
+    fn begin_atomic(&mut self) {
+        self.begin_change();
+    }
+
+    fn end_atomic(&mut self) -> Result<(), StoreError> {
+        self.end_change()
+    }
+
+    fn left_batch(&mut self, id: &[u8]) -> Result<Vec<LeftMsg>, StoreError> {
+        self.read_staged(id)
+    }
+
+    fn forget_left_batches(&mut self) -> Result<(), StoreError> {
+        self.remove_staged()
     }
 
     fn flush(&mut self) -> Result<(), StoreError> {

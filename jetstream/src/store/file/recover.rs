@@ -391,6 +391,7 @@ impl Recovery {
             old_files: leftovers.old_files,
             unlogged: self.unlogged,
             undo: Undo::default(),
+            change: None,
             to_cut: Vec::new(),
             fast_start_is_true,
             index_db_is_true,

@@ -28,8 +28,7 @@ impl FileStore {
             let subject = subject.to_vec();
             return self.erase_message(seq, &subject);
         }
-        // The time of a tombstone counts only where it stands for the last sequence.
-        self.put_mark(Kind::Tombstone, seq, self.totals.last_ts_ns)?;
+        self.tell_removed(seq)?;
         self.note_step(Step::Remove(seq, place));
         let removed = self.take_out(position, seq, subject).map(|bytes| Removed { seq, bytes });
         Ok(removed)
@@ -78,12 +77,22 @@ impl FileStore {
         if seq <= self.totals.first_seq && !(before == 0 && seq > self.totals.last_seq.saturating_add(1)) {
             return Ok(0);
         }
+        if self.change.is_some() {
+            // What deletes blocks could not be taken back with the rest of the change.
+            return self.remove_each_below(seq);
+        }
         if seq > self.totals.last_seq {
             self.remove_all(seq - 1)?;
             return Ok(before);
         }
         let whole = self.blocks.iter().take_while(|block| block.last_seq < seq).count();
         self.remove_blocks(whole.min(self.blocks.len().saturating_sub(1)))?;
+        self.remove_each_below(seq)?;
+        Ok(before - self.totals.msgs)
+    }
+
+    fn remove_each_below(&mut self, seq: u64) -> Result<u64, StoreError> {
+        let before = self.totals.msgs;
         while self.totals.msgs > 0 && self.totals.first_seq < seq {
             match self.remove_message(self.totals.first_seq, None, false) {
                 // It is not held any more.

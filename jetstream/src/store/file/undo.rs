@@ -154,6 +154,7 @@ impl FileStore {
     pub(super) fn take_back(&mut self) -> Lost {
         let (kept, mark) = self.undo.in_flight.unwrap_or((0, self.undo.mark));
         self.undo.take_backs += 1;
+        self.change = None;
         let mut lost = Lost { unwritten: !self.undo.written, ..Lost::default() };
         while self.undo.steps.len() > kept {
             match self.undo.steps.pop() {

@@ -55,7 +55,7 @@ impl FileStore {
             return Ok(());
         }
         let ts_ns = if ts_ns == 0 { self.totals.last_ts_ns } else { ts_ns };
-        self.put_mark(Kind::Erased, seq, ts_ns)?;
+        self.tell_skipped(seq, ts_ns)?;
         (self.totals.last_seq, self.totals.last_ts_ns) = (seq, ts_ns);
         if self.totals.msgs == 0 {
             self.totals.first_seq = seq.saturating_add(1);
@@ -111,6 +111,7 @@ impl FileStore {
     /// Begins a new block; what is pending for the one before is written first.
     pub(super) fn begin_block(&mut self) -> Result<(), StoreError> {
         self.write_pending()?;
+        self.sync_change()?;
         self.log = Log::at(0);
         let mut index = 1;
         if let Some(last) = self.blocks.last_mut() {

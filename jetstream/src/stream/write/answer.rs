@@ -33,6 +33,27 @@ impl Acks {
         outbox.last_says(Says::Stored(seq));
     }
 
+    /// Says that the last of `count` messages of a batch was stored as `seq`.
+    pub(in crate::stream) fn batch_stored(
+        &self,
+        outbox: &mut Outbox,
+        reply: &[u8],
+        seq: u64,
+        batch: (&[u8], u64),
+    ) {
+        let (id, count) = batch;
+        outbox.push_with(reply, |out| {
+            out.extend_from_slice(&self.prefix);
+            push_number(out, seq);
+            out.extend_from_slice(b",\"batch\":");
+            out.extend_from_slice(jetkv_go_compat::quoted(id).as_bytes());
+            out.extend_from_slice(b",\"count\":");
+            push_number(out, count);
+            out.push(b'}');
+        });
+        outbox.last_says(Says::Stored(seq));
+    }
+
     pub(in crate::stream) fn refused(&self, outbox: &mut Outbox, reply: &[u8], error: &ApiError) {
         outbox.push_with(reply, |out| self.write_error(error, out));
         outbox.last_says(Says::Refused);

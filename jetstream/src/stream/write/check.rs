@@ -17,15 +17,25 @@ const FILE_RECORD_MAX_BYTES: u64 = 1 << 30;
 
 /// Which older messages a message replaces.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Rollup {
+pub(in crate::stream) enum Rollup {
     None,
     Subject,
     All,
 }
 
+impl Rollup {
+    /// What a header that is not empty asks for, if it is known.
+    pub(in crate::stream) fn of(value: &[u8]) -> Option<Self> {
+        if value.eq_ignore_ascii_case(b"sub") {
+            return Some(Self::Subject);
+        }
+        value.eq_ignore_ascii_case(b"all").then_some(Self::All)
+    }
+}
+
 /// Why a publish is not stored.
 #[derive(Debug)]
-pub(super) enum Refusal {
+pub(in crate::stream) enum Refusal {
     Error(ApiError),
     /// The id was seen before, with this sequence.
     Duplicate(u64),
@@ -39,12 +49,13 @@ impl<E: Into<ApiError>> From<E> for Refusal {
 
 impl Inner {
     /// Checks of size, before any header is looked at.
-    pub(super) fn check_size(&self, subject: &[u8], headers: &[u8], payload: &[u8]) -> Result<(), Refusal> {
-        if !self.config.storage.is_memory()
-            && self.store.msg_size(subject.len(), headers.len(), payload.len()) > FILE_RECORD_MAX_BYTES
-        {
-            return Err(errors::STREAM_STORE_FAILED.because("message to large").into());
-        }
+    pub(in crate::stream) fn check_size(
+        &self,
+        subject: &[u8],
+        headers: &[u8],
+        payload: &[u8],
+    ) -> Result<(), Refusal> {
+        self.check_record_size(subject, headers, payload)?;
         if self.config.sealed {
             return Err(errors::STREAM_SEALED.into());
         }
@@ -58,18 +69,32 @@ impl Inner {
         Ok(())
     }
 
+    /// Whether the store can hold a message of that size at all.
+    pub(in crate::stream) fn check_record(
+        &self,
+        subject: &[u8],
+        headers: &[u8],
+        payload: &[u8],
+    ) -> Result<(), Refusal> {
+        self.check_record_size(subject, headers, payload)?;
+        if headers.len() > HEADERS_MAX_BYTES {
+            return Err(errors::STREAM_HEADER_EXCEEDS_MAXIMUM.into());
+        }
+        Ok(())
+    }
+
+    fn check_record_size(&self, subject: &[u8], headers: &[u8], payload: &[u8]) -> Result<(), Refusal> {
+        if !self.config.storage.is_memory()
+            && self.store.msg_size(subject.len(), headers.len(), payload.len()) > FILE_RECORD_MAX_BYTES
+        {
+            return Err(errors::STREAM_STORE_FAILED.because("message to large").into());
+        }
+        Ok(())
+    }
+
     /// Checks of the headers of features that this stream does not have, and of the expected stream and TTL.
-    pub(super) fn check_features(&self, headers: &PublishHeaders<'_>) -> Result<(), Refusal> {
-        if !headers.batch_id.is_empty() {
-            return Err(errors::ATOMIC_PUBLISH_DISABLED.into());
-        }
-        if !headers.increment.is_empty() {
-            let digits = headers.increment.strip_prefix(b"-").unwrap_or(headers.increment);
-            let digits = digits.strip_prefix(b"+").unwrap_or(digits);
-            let is_number = !digits.is_empty() && digits.iter().all(u8::is_ascii_digit);
-            let error = if is_number { errors::MESSAGE_INCR_DISABLED } else { errors::MESSAGE_INCR_INVALID };
-            return Err(error.into());
-        }
+    pub(in crate::stream) fn check_features(&self, headers: &PublishHeaders<'_>) -> Result<(), Refusal> {
+        self.check_counter(headers)?;
         if !headers.expected_stream.is_empty() && headers.expected_stream != self.config.name.as_bytes() {
             return Err(errors::STREAM_NOT_MATCH.into());
         }
@@ -80,8 +105,20 @@ impl Inner {
         Ok(())
     }
 
+    /// This stream has no counters.
+    pub(in crate::stream) fn check_counter(&self, headers: &PublishHeaders<'_>) -> Result<(), Refusal> {
+        if !headers.increment.is_empty() {
+            let digits = headers.increment.strip_prefix(b"-").unwrap_or(headers.increment);
+            let digits = digits.strip_prefix(b"+").unwrap_or(digits);
+            let is_number = !digits.is_empty() && digits.iter().all(u8::is_ascii_digit);
+            let error = if is_number { errors::MESSAGE_INCR_DISABLED } else { errors::MESSAGE_INCR_INVALID };
+            return Err(error.into());
+        }
+        Ok(())
+    }
+
     /// Checks of what the publisher expects to be last.
-    pub(super) fn check_expected(
+    pub(in crate::stream) fn check_expected(
         &mut self,
         subject: &[u8],
         headers: &PublishHeaders<'_>,
@@ -110,7 +147,11 @@ impl Inner {
     }
 
     /// This stream has no schedules; what is wrong with the headers beside that comes first.
-    fn check_schedule(&self, subject: &[u8], headers: &PublishHeaders<'_>) -> Result<(), Refusal> {
+    pub(in crate::stream) fn check_schedule(
+        &self,
+        subject: &[u8],
+        headers: &PublishHeaders<'_>,
+    ) -> Result<(), Refusal> {
         if !headers.schedule.is_empty() {
             return Err(errors::MESSAGE_SCHEDULES_DISABLED.into());
         }
@@ -129,7 +170,7 @@ impl Inner {
     }
 
     /// The last sequence under a subject, which may hold wildcards.
-    pub(super) fn last_seq_of(&mut self, subject: &[u8]) -> Result<Option<u64>, Refusal> {
+    pub(in crate::stream) fn last_seq_of(&mut self, subject: &[u8]) -> Result<Option<u64>, Refusal> {
         if !jetkv_protocol::subject::has_wildcard(subject) {
             return Ok(self.store.index().get(subject).map(|entry| entry.last_seq));
         }
@@ -138,7 +179,7 @@ impl Inner {
     }
 
     /// Checks of message ids: the one that the message carries, and the one that it expects to be last.
-    pub(super) fn check_ids(&mut self, headers: &PublishHeaders<'_>) -> Result<(), Refusal> {
+    pub(in crate::stream) fn check_ids(&mut self, headers: &PublishHeaders<'_>) -> Result<(), Refusal> {
         if !headers.msg_id.is_empty()
             && let Some(seq) = self.dedupe.find(headers.msg_id, &self.now)
         {
@@ -152,28 +193,22 @@ impl Inner {
         Ok(())
     }
 
-    pub(super) fn check_rollup(&self, headers: &PublishHeaders<'_>) -> Result<Rollup, Refusal> {
+    pub(in crate::stream) fn check_rollup(&self, headers: &PublishHeaders<'_>) -> Result<Rollup, Refusal> {
         if headers.rollup.is_empty() {
             return Ok(Rollup::None);
         }
         if !self.config.allow_rollup_hdrs || self.config.deny_purge {
             return Err(errors::STREAM_ROLLUP_FAILED.because("rollup not permitted").into());
         }
-        let value = String::from_utf8_lossy(headers.rollup).to_lowercase();
-        match value.as_str() {
-            "sub" => Ok(Rollup::Subject),
-            "all" => Ok(Rollup::All),
-            _ => {
-                let quoted = jetkv_go_compat::quoted(value);
-                Err(errors::STREAM_ROLLUP_FAILED
-                    .because(format_args!("rollup value invalid: {quoted}"))
-                    .into())
-            }
-        }
+        Rollup::of(headers.rollup).ok_or_else(|| {
+            let value = String::from_utf8_lossy(headers.rollup).to_lowercase();
+            let quoted = jetkv_go_compat::quoted(value);
+            errors::STREAM_ROLLUP_FAILED.because(format_args!("rollup value invalid: {quoted}")).into()
+        })
     }
 
     /// Checks of what server and account have room for.
-    pub(super) fn check_server(&mut self) -> Result<(), Refusal> {
+    pub(in crate::stream) fn check_server(&mut self) -> Result<(), Refusal> {
         let (storage, settings) = (self.config.storage, self.settings.get());
         let limit = if storage.is_memory() { settings.max_memory_bytes } else { settings.max_file_bytes };
         if limit >= 0 && self.world.usage.get(storage) > limit {
@@ -182,7 +217,7 @@ impl Inner {
         Ok(())
     }
 
-    pub(super) fn check_account(&mut self, size_bytes: u64) -> Result<(), Refusal> {
+    pub(in crate::stream) fn check_account(&mut self, size_bytes: u64) -> Result<(), Refusal> {
         let (storage, limits) = (self.config.storage, self.limits.get());
         let limit = if storage.is_memory() { limits.max_memory_bytes } else { limits.max_store_bytes };
         let size = i64::try_from(size_bytes).unwrap_or(i64::MAX);
@@ -193,7 +228,7 @@ impl Inner {
     }
 
     /// With discard new: whether there is room. A message that replaces the oldest of its subject may come in.
-    pub(super) fn check_room(
+    pub(in crate::stream) fn check_room(
         &mut self,
         subject: &[u8],
         size_bytes: u64,

@@ -4,27 +4,27 @@ use crate::headers::lines;
 
 /// Values of the headers that matter to a publish, borrowed from the header block.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct PublishHeaders<'a> {
-    pub(super) msg_id: &'a [u8],
-    pub(super) expected_stream: &'a [u8],
-    pub(super) expected_last_seq: &'a [u8],
-    pub(super) expected_last_subject_seq: &'a [u8],
-    pub(super) expected_last_subject: &'a [u8],
-    pub(super) expected_last_msg_id: &'a [u8],
-    pub(super) rollup: &'a [u8],
-    pub(super) ttl: &'a [u8],
-    pub(super) increment: &'a [u8],
-    pub(super) batch_id: &'a [u8],
-    pub(super) schedule: &'a [u8],
-    pub(super) schedule_next: &'a [u8],
-    pub(super) scheduler: &'a [u8],
-    pub(super) source: &'a [u8],
-    pub(super) request_info: bool,
+pub(in crate::stream) struct PublishHeaders<'a> {
+    pub(in crate::stream) msg_id: &'a [u8],
+    pub(in crate::stream) expected_stream: &'a [u8],
+    pub(in crate::stream) expected_last_seq: &'a [u8],
+    pub(in crate::stream) expected_last_subject_seq: &'a [u8],
+    pub(in crate::stream) expected_last_subject: &'a [u8],
+    pub(in crate::stream) expected_last_msg_id: &'a [u8],
+    pub(in crate::stream) rollup: &'a [u8],
+    pub(in crate::stream) ttl: &'a [u8],
+    pub(in crate::stream) increment: &'a [u8],
+    pub(in crate::stream) batch_id: &'a [u8],
+    pub(in crate::stream) schedule: &'a [u8],
+    pub(in crate::stream) schedule_next: &'a [u8],
+    pub(in crate::stream) scheduler: &'a [u8],
+    pub(in crate::stream) source: &'a [u8],
+    pub(in crate::stream) request_info: bool,
 }
 
 impl<'a> PublishHeaders<'a> {
     /// Of a message without any.
-    pub(super) const NONE: Self = Self {
+    pub(in crate::stream) const NONE: Self = Self {
         msg_id: b"",
         expected_stream: b"",
         expected_last_seq: b"",
@@ -43,7 +43,7 @@ impl<'a> PublishHeaders<'a> {
     };
 
     /// Goes over the block once. The first line of a key counts; keys are exact.
-    pub(super) fn scan(block: &'a [u8]) -> Self {
+    pub(in crate::stream) fn scan(block: &'a [u8]) -> Self {
         let mut found = Self::NONE;
         for (key, value) in lines(block) {
             let slot = match key {
@@ -76,7 +76,7 @@ impl<'a> PublishHeaders<'a> {
 }
 
 /// A number as nats-server reads it from headers: digits only, -1 for anything else.
-pub(super) fn parse_int(digits: &[u8]) -> i64 {
+pub(in crate::stream) fn parse_int(digits: &[u8]) -> i64 {
     if digits.is_empty() {
         return -1;
     }
@@ -90,6 +90,13 @@ pub(super) fn parse_int(digits: &[u8]) -> i64 {
         number = next;
     }
     number
+}
+
+/// A number of digits only that fits into 64 bits.
+pub(in crate::stream) fn parse_u64(digits: &[u8]) -> Option<u64> {
+    let all_digits = !digits.is_empty() && digits.iter().all(u8::is_ascii_digit);
+    let text = std::str::from_utf8(digits).ok().filter(|_| all_digits)?;
+    text.parse().ok()
 }
 
 #[cfg(test)]

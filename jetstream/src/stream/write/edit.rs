@@ -7,7 +7,7 @@ use memchr::memmem;
 
 /// The block as it is stored: without a status, without the lines that the server adds on the way. `None` where it
 /// is to be stored as it came.
-pub(super) fn stored_block(block: &[u8], drop_request_info: bool) -> Option<Vec<u8>> {
+pub(in crate::stream) fn stored_block(block: &[u8], drop_request_info: bool) -> Option<Vec<u8>> {
     const VERSION: &[u8] = b"NATS/1.0";
     let first_line = memmem::find(block, b"\r\n")?;
     let has_status = block.starts_with(VERSION) && first_line > VERSION.len();
@@ -39,7 +39,7 @@ pub(super) fn stored_block(block: &[u8], drop_request_info: bool) -> Option<Vec<
 impl Inner {
     /// A TTL shorter than that of subject delete markers is raised to it, so that a marker cannot go before what it
     /// marks; not where there is no history.
-    pub(super) fn lengthen_ttl(&self, ttl: Ttl, block: &[u8]) -> (Ttl, Option<Vec<u8>>) {
+    pub(in crate::stream) fn lengthen_ttl(&self, ttl: Ttl, block: &[u8]) -> (Ttl, Option<Vec<u8>>) {
         let least_secs = self.config.subject_delete_marker_ttl_ns / 1_000_000_000;
         match ttl {
             Ttl::Secs(secs) if secs < least_secs && self.config.max_msgs_per_subject != 1 => {

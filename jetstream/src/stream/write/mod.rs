@@ -14,14 +14,14 @@ mod store;
 
 pub(super) use answer::Acks;
 pub(crate) use answer::push_number;
+pub(super) use check::{Refusal, Rollup};
+pub(super) use decode::{PublishHeaders, parse_int, parse_u64};
 pub(super) use dedupe::Dedupe;
 pub(super) use rewrite::Rewrite;
 
 use super::Inner;
 use crate::error::catalogue as errors;
 use crate::message::Inbound;
-use check::{Refusal, Rollup};
-use decode::PublishHeaders;
 use edit::stored_block;
 
 /// Reply subjects with this ending ask for a fast batch.
@@ -87,6 +87,9 @@ impl Inner {
         let scanned = PublishHeaders::scan(msg.headers);
         let rewritten = stored_block(msg.headers, scanned.request_info);
         let block = rewritten.as_deref().unwrap_or(msg.headers);
+        if !scanned.batch_id.is_empty() {
+            return self.take_atomic(msg, block, scanned.batch_id, answers);
+        }
         self.check_size(msg.subject, block, msg.payload)?;
         self.check_features(&scanned)?;
         self.check_expected(msg.subject, &scanned)?;

@@ -24,7 +24,7 @@ pub(in crate::stream) struct Rewrite {
 
 /// What a message that is published again says of the one before it under its subject.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Republish {
+pub(in crate::stream) struct Republish {
     last_seq: u64,
 }
 
@@ -47,7 +47,7 @@ impl Rewrite {
     }
 
     /// Whether what comes in is stored under another subject.
-    pub(super) fn transforms(&self) -> bool {
+    pub(in crate::stream) fn transforms(&self) -> bool {
         self.input.is_some()
     }
 }
@@ -59,7 +59,7 @@ impl Inner {
     }
 
     /// Calls `take` with the message under the subject that it is stored under.
-    pub(super) fn with_stored_subject(
+    pub(in crate::stream) fn with_stored_subject(
         &mut self,
         msg: &Inbound<'_>,
         take: impl FnOnce(&mut Self, &Inbound<'_>),
@@ -73,7 +73,7 @@ impl Inner {
     }
 
     /// Before a message is stored: whether it is to be published again.
-    pub(super) fn begin_republish(&mut self, subject: &[u8]) -> Option<Republish> {
+    pub(in crate::stream) fn begin_republish(&mut self, subject: &[u8]) -> Option<Republish> {
         let transform = self.rewrite.output.as_ref()?;
         let mut to = std::mem::take(&mut self.rewrite.republished_as);
         to.clear();
@@ -89,7 +89,7 @@ impl Inner {
     }
 
     /// After it was stored: queues what is published again.
-    pub(super) fn republish(&mut self, republish: Republish, stored: &Msg<'_>) {
+    pub(in crate::stream) fn republish(&mut self, republish: Republish, stored: &Msg<'_>) {
         let Self { rewrite: Rewrite { headers_only, republished_as, .. }, outbox, config, .. } = self;
         let payload = if *headers_only { b"" } else { stored.payload };
         outbox.push_with_headers(republished_as, payload, |out| {

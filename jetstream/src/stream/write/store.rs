@@ -8,10 +8,10 @@ use crate::message::Inbound;
 use crate::store::{Msg, StoreError};
 use crate::stream::inner::store_error;
 use crate::stream::{Inner, PurgeRequest};
-use crate::ttl::parse_ttl;
+use crate::ttl::{Ttl, parse_ttl};
 
 impl Inner {
-    pub(super) fn store_checked(
+    pub(in crate::stream) fn store_checked(
         &mut self,
         msg: &Inbound<'_>,
         block: &[u8],
@@ -20,7 +20,7 @@ impl Inner {
         answers: bool,
     ) -> Result<(), Refusal> {
         self.check_server()?;
-        if self.config.retention == Retention::Interest && !self.consumers.interested(msg.subject) {
+        if self.interests_nobody(msg.subject) {
             return self.skip(msg, headers, rollup, answers);
         }
         let size_bytes = self.store.msg_size(msg.subject.len(), block.len(), msg.payload.len());
@@ -29,7 +29,24 @@ impl Inner {
         let (ttl, longer) = self.lengthen_ttl(ttl, block);
         let block = longer.as_deref().unwrap_or(block);
         self.check_room(msg.subject, size_bytes, !headers.rollup.is_empty())?;
+        self.store_now(msg, block, headers, (rollup, ttl), answers)
+    }
 
+    /// Whether nobody would get a message, and the stream does not keep such.
+    pub(in crate::stream) fn interests_nobody(&self, subject: &[u8]) -> bool {
+        self.config.retention == Retention::Interest && !self.consumers.interested(subject)
+    }
+
+    /// Stores a message that may be stored.
+    pub(in crate::stream) fn store_now(
+        &mut self,
+        msg: &Inbound<'_>,
+        block: &[u8],
+        headers: &PublishHeaders<'_>,
+        (rollup, ttl): (Rollup, Ttl),
+        answers: bool,
+    ) -> Result<(), Refusal> {
+        let size_bytes = self.store.msg_size(msg.subject.len(), block.len(), msg.payload.len());
         let republish = self.begin_republish(msg.subject);
         self.feed_before_removal(msg.subject, size_bytes, rollup);
         let seq = self.commit.next_seq(self.store.totals().last_seq);
@@ -53,7 +70,7 @@ impl Inner {
     }
 
     /// Nobody is interested: the message takes a sequence and is gone.
-    fn skip(
+    pub(in crate::stream) fn skip(
         &mut self,
         msg: &Inbound<'_>,
         headers: &PublishHeaders<'_>,

@@ -1,0 +1,160 @@
+//! What the messages of a batch must satisfy before any of them is stored, in nats-server's order. Each is held against
+//! the stream as it is, and against those that come before it in the batch.
+
+use crate::config::Discard;
+use crate::error::ApiError;
+use crate::error::catalogue as errors;
+use crate::stream::write::{PublishHeaders, Refusal, Rollup, parse_int};
+use crate::stream::{Inner, StagedMsg};
+use crate::ttl::{Ttl, parse_ttl};
+use hashbrown::{HashMap, HashSet};
+
+/// What the messages checked so far will have done.
+#[derive(Debug, Default)]
+pub(in crate::stream) struct Diff {
+    ids: HashSet<Box<[u8]>>,
+    /// How many there are by subject.
+    subjects: HashMap<Box<[u8]>, u64>,
+    /// Last sequences that were asked for, by subject.
+    expected: HashMap<Box<[u8]>, u64>,
+    pub(super) msgs: u64,
+    pub(super) bytes: u64,
+}
+
+impl Refusal {
+    /// The error; a duplicate has no place in a batch.
+    pub(super) fn in_batch(self) -> ApiError {
+        match self {
+            Self::Error(error) => error,
+            Self::Duplicate(_) => errors::ATOMIC_PUBLISH_CONTAINS_DUPLICATE_MESSAGE.into(),
+        }
+    }
+}
+
+impl Inner {
+    /// Checks the next message of a batch.
+    pub(super) fn check_staged(
+        &mut self,
+        diff: &mut Diff,
+        msg: &StagedMsg<'_>,
+        headers: &PublishHeaders<'_>,
+    ) -> Result<(), Refusal> {
+        self.check_record(msg.subject, msg.headers, msg.payload)?;
+        self.check_counter(headers)?;
+        self.check_stream_and_ttl(headers)?;
+        self.check_staged_id(diff, headers.msg_id)?;
+        if !headers.source.is_empty() {
+            return Err(errors::MESSAGE_SOURCE_HDR_NOT_ALLOWED.into());
+        }
+        self.check_staged_expected(diff, msg.subject, headers)?;
+        self.check_schedule(msg.subject, headers)?;
+        match self.check_rollup(headers)? {
+            Rollup::Subject if diff.subjects.contains_key(msg.subject) => {
+                return Err(errors::STREAM_ROLLUP_FAILED.because("batch rollup sub invalid").into());
+            }
+            Rollup::All if diff.msgs > 0 => {
+                return Err(errors::STREAM_ROLLUP_FAILED.because("batch rollup all invalid").into());
+            }
+            _ => {}
+        }
+        diff.msgs += 1;
+        diff.bytes += self.store.msg_size(msg.subject.len(), msg.headers.len(), msg.payload.len());
+        let of_subject = diff.subjects.entry_ref(msg.subject).or_default();
+        *of_subject += 1;
+        let of_subject = *of_subject;
+        self.check_staged_room(diff, msg.subject, of_subject, !headers.rollup.is_empty())
+    }
+
+    fn check_staged_id(&mut self, diff: &mut Diff, id: &[u8]) -> Result<(), Refusal> {
+        if id.is_empty() {
+            return Ok(());
+        }
+        match self.dedupe.find(id, &self.now) {
+            Some(seq) => Err(Refusal::Duplicate(seq)),
+            None if !diff.ids.insert(id.into()) => {
+                Err(errors::ATOMIC_PUBLISH_CONTAINS_DUPLICATE_MESSAGE.into())
+            }
+            None => Ok(()),
+        }
+    }
+
+    fn check_staged_expected(
+        &mut self,
+        diff: &mut Diff,
+        subject: &[u8],
+        headers: &PublishHeaders<'_>,
+    ) -> Result<(), Refusal> {
+        let as_signed = |seq: u64| i64::try_from(seq).unwrap_or(i64::MAX);
+        if !headers.expected_last_seq.is_empty() {
+            let last = self.store.totals().last_seq + diff.msgs;
+            if parse_int(headers.expected_last_seq) != as_signed(last) {
+                return Err(errors::STREAM_WRONG_LAST_SEQUENCE.with("seq", last).into());
+            } else if diff.msgs > 0 {
+                return Err(errors::STREAM_WRONG_LAST_SEQUENCE_CONSTANT.into());
+            }
+        }
+        if headers.expected_last_subject_seq.is_empty() {
+            return match headers.expected_last_subject.is_empty() {
+                true => Ok(()),
+                false => Err(errors::STREAM_EXPECTED_LAST_SEQ_PER_SUBJECT_INVALID.into()),
+            };
+        }
+        let other = headers.expected_last_subject;
+        let of = if other.is_empty() { subject } else { other };
+        if diff.subjects.contains_key(of) {
+            return Err(errors::STREAM_WRONG_LAST_SEQUENCE_CONSTANT.into());
+        }
+        let last = match diff.expected.get(of) {
+            Some(last) => *last,
+            None => self.last_seq_of(of)?.unwrap_or(0),
+        };
+        if parse_int(headers.expected_last_subject_seq) != as_signed(last) {
+            return Err(errors::STREAM_WRONG_LAST_SEQUENCE.with("seq", last).into());
+        }
+        diff.expected.entry_ref(of).insert(last);
+        Ok(())
+    }
+
+    /// With discard new: whether there is room for all so far. nats-server v2.15.2 does not count what they replace.
+    fn check_staged_room(
+        &mut self,
+        diff: &Diff,
+        subject: &[u8],
+        of_subject: u64,
+        is_rollup: bool,
+    ) -> Result<(), Refusal> {
+        if self.config.discard != Discard::New {
+            return Ok(());
+        }
+        let full = |text: &str| Err(errors::STREAM_STORE_FAILED.because(text).into());
+        let limit = |value: i64| u64::try_from(value).ok().filter(|limit| *limit > 0);
+        let totals = self.store.totals();
+        if limit(self.config.max_msgs).is_some_and(|most| totals.msgs + diff.msgs > most) {
+            return full("maximum messages exceeded");
+        }
+        if limit(self.config.max_bytes).is_some_and(|most| totals.bytes + diff.bytes > most) {
+            return full("maximum bytes exceeded");
+        }
+        let per_subject = limit(self.config.max_msgs_per_subject);
+        if let Some(most) = per_subject.filter(|_| self.config.discard_new_per_subject && !is_rollup) {
+            let held = self.store.index().get(subject).map_or(0, |entry| entry.count);
+            if held + of_subject > most {
+                return full("maximum messages per subject exceeded");
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether the TTL is one, where a message of a batch has any.
+    fn check_stream_and_ttl(&self, headers: &PublishHeaders<'_>) -> Result<(), Refusal> {
+        if !headers.expected_stream.is_empty() && headers.expected_stream != self.config.name.as_bytes() {
+            return Err(errors::STREAM_NOT_MATCH.into());
+        }
+        match parse_ttl(headers.ttl) {
+            Some(Ttl::Unset) => Ok(()),
+            _ if !self.config.allow_msg_ttl => Err(errors::MESSAGE_TTL_DISABLED.into()),
+            None => Err(errors::MESSAGE_TTL_INVALID.into()),
+            Some(_) => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,134 @@
+//! Batches: messages that their publisher sends as one (ADR-50).
+//!
+//! An atomic batch is staged in memory ([`staged`]) until its last message commits it ([`atomic`]). Then all of it is
+//! checked ([`check`]), and stored as one change that is kept whole or not at all ([`commit`]); what a crash left of such a
+//! change is taken away with the next start, or brought to its end where nats-server had staged it ([`recover`]).
+//!
+//! A stream without an open batch holds nothing for this.
+
+mod advisory;
+mod atomic;
+mod check;
+mod commit;
+mod recover;
+mod staged;
+
+use super::Inner;
+use crate::clock::ElapsedNs;
+use crate::settings::BatchLimits;
+use crate::world::InFlight;
+use advisory::Reason;
+use hashbrown::HashMap;
+use staged::Staged;
+pub(super) use staged::StagedMsg;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+/// Longest id of a batch, bytes.
+const ID_MAX_BYTES: usize = 64;
+/// Messages in an atomic batch.
+const MSGS_MAX: u64 = 1000;
+/// Atomic batches that may be open on one stream.
+const PER_STREAM_MAX: usize = 50;
+/// Atomic batches that may be open on all streams together.
+const TOTAL_MAX: i64 = 1000;
+/// How long a batch stays open after its last message.
+const TIMEOUT_NS: u64 = 10_000_000_000;
+
+/// One of the batches that are open on all streams together.
+#[derive(Debug)]
+struct Place(Arc<InFlight>);
+
+impl Place {
+    /// Takes a place among at most `most`, if there is one.
+    fn take(all: &Arc<InFlight>, most: i64) -> Option<Self> {
+        let place = Self(Arc::clone(all));
+        // Where there was none, it is given back at once.
+        (all.atomic.fetch_add(1, Ordering::Relaxed) < most).then_some(place)
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.atomic.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// The batches that are open on a stream.
+#[derive(Debug, Default)]
+pub(super) struct Batches {
+    atomic: HashMap<Box<[u8]>, Staged>,
+    /// No batch has to be given up before this moment.
+    next_due: Option<ElapsedNs>,
+}
+
+impl Batches {
+    /// When the first of them may have to be given up.
+    pub(super) fn deadline(&self) -> Option<ElapsedNs> {
+        self.next_due
+    }
+
+    /// Forgets the batches of a kind that the stream does not take any more.
+    pub(super) fn allow(&mut self, atomic: bool) {
+        if !atomic {
+            self.atomic.clear();
+        }
+        if self.atomic.is_empty() {
+            *self = Self::default();
+        }
+    }
+
+    fn is_due_at(&mut self, due: ElapsedNs) {
+        self.next_due = Some(self.next_due.map_or(due, |next| next.min(due)));
+    }
+}
+
+impl Inner {
+    /// Gives up the batches whose publishers were silent for too long.
+    pub(super) fn give_up_batches(&mut self) {
+        let now = self.now.elapsed();
+        if self.batches.next_due.is_none_or(|due| due > now) {
+            return;
+        }
+        let mut late: Vec<Box<[u8]>> = Vec::new();
+        self.batches.atomic.retain(|id, staged| {
+            let stays = staged.due > now;
+            if !stays {
+                late.push(id.clone());
+            }
+            stays
+        });
+        self.batches.next_due = self.batches.atomic.values().map(|staged| staged.due).min();
+        late.sort_unstable();
+        for id in late {
+            self.advise_abandoned(&id, Reason::Timeout);
+        }
+    }
+
+    /// The limits that hold now.
+    fn batch_limits(&mut self) -> Limits {
+        Limits::new(&self.settings.get().batches)
+    }
+}
+
+/// Limits with their defaults filled in.
+#[derive(Debug, Clone, Copy)]
+struct Limits {
+    per_stream: usize,
+    total: i64,
+    msgs: u64,
+    timeout_ns: u64,
+}
+
+impl Limits {
+    fn new(set: &BatchLimits) -> Self {
+        let positive = |value: i64| u64::try_from(value).ok().filter(|value| *value > 0);
+        let per_stream = positive(set.inflight_per_stream_max).and_then(|most| usize::try_from(most).ok());
+        Self {
+            per_stream: per_stream.unwrap_or(PER_STREAM_MAX),
+            total: Some(set.inflight_total_max).filter(|most| *most > 0).unwrap_or(TOTAL_MAX),
+            msgs: positive(set.msgs_max).unwrap_or(MSGS_MAX),
+            timeout_ns: positive(set.timeout_ns).unwrap_or(TIMEOUT_NS),
+        }
+    }
+}

@@ -1,0 +1,156 @@
+//! A crash at every step of the commit of a batch, of the process or of the power: all of the batch is there, or nothing
+//! of it and all that it would have displaced.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
+
+use jetkv_jetstream::disk::sim::Fault;
+use jetkv_jetstream::disk::{Disk, SimDisk};
+use jetkv_jetstream::testing::{START_NS, TestEngine};
+use jetkv_jetstream::{EngineConfig, ManualClock, SyncPolicy};
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+/// Blocks of 32,000 bytes.
+const STREAM: &str = r#"{"name":"S","subjects":["s.>"],"allow_atomic":true,"allow_rollup_hdrs":true,
+    "max_msgs_per_subject":1,"max_bytes":120000}"#;
+const KEYS: usize = 6;
+
+type Content = BTreeMap<String, String>;
+
+fn start(disk: &SimDisk, sync: SyncPolicy) -> TestEngine {
+    let config = EngineConfig { store_dir: Some("/store".into()), sync, ..EngineConfig::default() };
+    TestEngine::on_disk(config, Arc::new(ManualClock::new(START_NS)), Arc::new(disk.clone())).unwrap()
+}
+
+/// The newest value of each key, and how many messages there are.
+fn content(engine: &TestEngine) -> (Content, String) {
+    let mut content = Content::new();
+    for key in 0..KEYS {
+        let request = format!("{{\"last_by_subj\":\"s.{key}\"}}");
+        let answer = engine.request("STREAM.MSG.GET.S", &request);
+        if let Some((_, rest)) = answer.split_once("\"data\":\"") {
+            content.insert(format!("s.{key}"), rest.split('"').next().unwrap().to_owned());
+        }
+    }
+    let info = engine.request("STREAM.INFO.S", "");
+    let messages = info.split("\"messages\":").nth(1).unwrap().split(',').next().unwrap().to_owned();
+    (content, messages)
+}
+
+/// Values of `len` bytes for keys 0 and 1, then a batch that displaces the one, rolls the other up and adds more.
+fn before(disk: &SimDisk, sync: SyncPolicy) -> TestEngine {
+    let engine = start(disk, sync);
+    assert!(engine.request("STREAM.CREATE.S", STREAM).contains("did_create"));
+    for key in 0..3 {
+        assert!(engine.publish(&format!("s.{key}"), &[], "old").contains("\"seq\""));
+    }
+    engine.engine.stream(engine.account, "S").unwrap().commit_now(&*engine.host);
+    engine.host.sync_all();
+    while engine.engine.stream(engine.account, "S").unwrap().sync(&*engine.host) {}
+    engine
+}
+
+fn batch(engine: &TestEngine, value_bytes: usize) -> String {
+    let value = "v".repeat(value_bytes);
+    let mut answer = String::new();
+    for seq in 1..=KEYS {
+        let number = seq.to_string();
+        let mut headers = vec![("Nats-Batch-Id", "b"), ("Nats-Batch-Sequence", &*number)];
+        if seq == 1 {
+            headers.push(("Nats-Rollup", "sub"));
+        }
+        if seq == KEYS {
+            headers.push(("Nats-Batch-Commit", "1"));
+        }
+        answer = engine.publish(&format!("s.{}", (seq - 1) % (KEYS - 1)), &headers, &value);
+    }
+    answer
+}
+
+/// Stops the disk after each number of operations in turn; gives the number of steps that there are.
+fn crash_everywhere(sync: SyncPolicy, value_bytes: usize, power: bool) -> u64 {
+    let (mut kept, mut lost) = (0, 0);
+    for step in 0.. {
+        let disk = SimDisk::new(step);
+        let engine = before(&disk, sync);
+        let old = content(&engine);
+        disk.fail_after(step, u64::MAX, Fault::Stop);
+        let answer = batch(&engine, value_bytes);
+        let stopped = disk.is_stopped();
+        drop(engine);
+        if power {
+            disk.power_failure();
+        } else {
+            disk.restart();
+        }
+        let engine = start(&disk, sync);
+        let now = content(&engine);
+        if now.0.values().any(|value| value.len() > 8) {
+            kept += 1;
+            assert_eq!(now.1, "5", "step {step}: the whole batch");
+            assert!(now.0.values().all(|value| value.len() > 8), "step {step}: {:?}", now.0.keys());
+        } else {
+            lost += 1;
+            assert_eq!(now, old, "step {step}: nothing of the batch");
+            assert!(!answer.contains("\"count\""), "step {step}: {answer}");
+        }
+        assert!(engine.publish("s.5", &[], "more").contains("\"seq\""), "step {step}: it takes messages");
+        if !stopped {
+            assert!(kept > 0 && lost > 0, "{kept} {lost}");
+            return step;
+        }
+    }
+    unreachable!("some step is the last")
+}
+
+#[test]
+fn a_process_that_ends_leaves_all_of_a_batch_or_nothing() {
+    assert!(crash_everywhere(SyncPolicy::EveryNs(1_000_000_000), 100, false) >= 1);
+    assert!(crash_everywhere(SyncPolicy::EveryNs(1_000_000_000), 9_000, false) >= 3);
+}
+
+#[test]
+fn a_power_failure_leaves_all_of_a_batch_or_nothing() {
+    assert!(crash_everywhere(SyncPolicy::Always, 100, true) >= 1);
+    assert!(crash_everywhere(SyncPolicy::Always, 9_000, true) >= 3);
+}
+
+/// What nats-server leaves when it ends amid a commit: the beginning of the batch in the stream, all of it staged. Where
+/// nothing is staged, the beginning goes.
+#[test]
+fn a_batch_that_nats_server_has_begun_to_store_is_completed() {
+    let hash = jetkv_go_compat::base62::short_hash("b");
+    let streams = Path::new("/store/jetstream/$G/streams");
+    for (cut, is_staged) in [(1, true), (2, true), (2, false)] {
+        let disk = SimDisk::new(1);
+        let engine = start(&disk, SyncPolicy::EveryNs(1_000_000_000));
+        for (name, subject) in [("S", "s"), (&*hash, "staged")] {
+            let config = format!(r#"{{"name":"{name}","subjects":["{subject}.>"],"allow_atomic":true}}"#);
+            assert!(engine.request(&format!("STREAM.CREATE.{name}"), &config).contains("did_create"));
+            for (seq, more) in [("1", ("A", "b")), ("2", ("A", "b")), ("3", ("Nats-Batch-Commit", "1"))] {
+                let headers = [("Nats-Batch-Id", "b"), ("Nats-Batch-Sequence", seq), more];
+                engine.publish(&format!("{subject}.{seq}"), &headers, seq);
+            }
+        }
+        drop(engine);
+        if is_staged {
+            let staged = disk.read(&streams.join(&hash).join("msgs/1.blk")).unwrap();
+            let to = streams.join("S/batches").join(&hash).join("msgs");
+            disk.create_dir_all(&to).unwrap();
+            disk.replace(&to.join("1.blk"), &staged, true).unwrap();
+        }
+        let block = streams.join("S/msgs/1.blk");
+        let record = disk.read(&block).unwrap();
+        let len = u32::from_le_bytes(*record.first_chunk().unwrap()) & 0x7fff_ffff;
+        // The first two are of the same length.
+        disk.open(&block, false).unwrap().set_len(u64::from(len) * cut).unwrap();
+        let engine = start(&disk, SyncPolicy::EveryNs(1_000_000_000));
+        let info = engine.request("STREAM.INFO.S", "");
+        let wanted = if is_staged { "\"messages\":3," } else { "\"messages\":0," };
+        assert!(info.contains(wanted), "{cut}, {is_staged}: {info}");
+        assert!(
+            disk.list(&streams.join("S/batches")).is_ok_and(|left| left.is_empty()),
+            "nothing stays staged"
+        );
+    }
+}
