@@ -8,7 +8,7 @@ mod update;
 mod usage;
 
 pub use crate::settings::{EngineConfig, SyncPolicy};
-pub use details::StreamDetail;
+pub use details::{OwnSubscriptionCounts, StreamDetail};
 pub use usage::AccountUsage;
 
 use crate::clock::{Clock, Deadlines};
@@ -161,6 +161,7 @@ impl Engine {
             limits: Live::new(limits),
             usage: Usage::default(),
             watches: Watches::default(),
+            own: Arc::default(),
         };
         let account = Arc::new(Account::new(share));
         let report = self.recover(&account)?;

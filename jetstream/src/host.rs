@@ -16,6 +16,24 @@ pub enum Delivery {
     Pressured,
 }
 
+/// A subscription of the engine's own, as nats-server v2.15.2 lists them on its pages (observed). The engine is handed what
+/// comes on these subjects; the list is there to be shown.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OwnSubscription {
+    /// The subject.
+    pub subject: String,
+    /// The queue group; empty for none.
+    pub queue: &'static str,
+    /// Its number within its connection.
+    pub sid: u64,
+    /// Messages that came on it.
+    pub msgs: u64,
+    /// The connection that nats-server would give it.
+    pub client: u64,
+    /// Whether it is in the system account, and not in the stream's.
+    pub is_system: bool,
+}
+
 /// The world outside the engine: the router of the server, or a collector in a test.
 ///
 /// Every method may be called while a stream's delivery gate is held; none may call back into the engine on the
@@ -35,6 +53,15 @@ pub trait Host: Send + Sync {
     }
     /// A stream begins (`listening`) or ceases to capture what is published on `pattern` in its account.
     fn stream_subject(&self, stream: &Arc<Stream>, pattern: &[u8], listening: bool);
+    /// Takes `count` numbers out of those that connections are given, and returns the first. nats-server gives its streams
+    /// and consumers connections of their own.
+    fn take_client_numbers(&self, _count: u64) -> u64 {
+        0
+    }
+    /// The number of a new subscription in the system account.
+    fn next_system_sid(&self) -> u64 {
+        0
+    }
     /// The engine wants `Engine::tick` to be called at or soon after `at`, however the clock gets there; earlier calls
     /// do no harm.
     fn wake_at(&self, at: Deadline);

@@ -1,10 +1,12 @@
 //! The state of a server as monitoring pages show it.
 
+mod own_subscriptions;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use jetkv_jetstream::WallNs;
+use jetkv_jetstream::{OwnSubscription, WallNs};
 use parking_lot::Mutex;
 
 use crate::net::Client;
@@ -12,6 +14,8 @@ use crate::options::Options;
 use crate::router::Account;
 use crate::state::{ClosedClient, Shared, Visits};
 use crate::traffic::TrafficCounts;
+use own_subscriptions::own_subscriptions;
+pub(crate) use own_subscriptions::{SubscriptionCounts, count_subscriptions};
 
 /// Clock ticks per second in `/proc/self/stat`; fixed by Linux for user space.
 const TICKS_PER_SECOND: f64 = 100.0;
@@ -34,8 +38,8 @@ pub struct ServerCounts {
     pub connections: usize,
     /// Connections since the start.
     pub total_connections: u64,
-    /// Subscriptions now, those of streams included.
-    pub subscriptions: usize,
+    /// Subscriptions now, those of streams and of the server itself included.
+    pub subscriptions: u64,
     /// Connections that were cut because they did not read fast enough.
     pub slow_consumers: u64,
     /// Connections that were cut because they did not answer PING.
@@ -173,12 +177,27 @@ impl MonitorSource {
             traffic: counters.traffic.counts(),
             connections: self.shared.client_count(),
             total_connections: counters.total_connections(),
-            subscriptions: self.accounts().iter().map(|account| account.subscription_count()).sum(),
+            subscriptions: self.subscription_counts(None).present,
             slow_consumers: counters.slow_consumers(),
             stale_connections: counters.stale_connections(),
             stalls: counters.stalls(),
             usage: ProcessUsage::now(),
         }
+    }
+
+    /// How many subscriptions an account has, or all accounts, those of the server itself included.
+    pub(crate) fn subscription_counts(&self, account: Option<&Account>) -> SubscriptionCounts {
+        if let Some(account) = account {
+            return count_subscriptions(&self.shared, account);
+        }
+        let mut all = SubscriptionCounts::default();
+        self.accounts().iter().for_each(|account| all += count_subscriptions(&self.shared, account));
+        all
+    }
+
+    /// The subscriptions of the server itself in an account, but for those to the subjects of streams.
+    pub(crate) fn own_subscriptions(&self, account: &Account) -> Vec<OwnSubscription> {
+        own_subscriptions(&self.shared, account)
     }
 
     /// The connections now.

@@ -346,7 +346,8 @@ struct NotReset {
 pub(super) fn reset(call: &mut Call<'_>, stream: &str, name: &str) -> ApiOutcome {
     const KIND: &str = "consumer_reset_response";
     let Some(stream) = call.stream(stream) else { return ApiOutcome::done() };
-    if call.req.reply.is_empty() || !stream.lock().consumers.contains(name) {
+    let is_there = stream.lock().consumers.reset_came(name);
+    if call.req.reply.is_empty() || !is_there {
         return ApiOutcome::done();
     }
     match reset_consumer(call, &stream, name) {

@@ -22,8 +22,11 @@ pub(super) fn get(call: &mut Call<'_>, name: &str, key: &str) -> ApiOutcome {
     let req = call.req;
     if !key.is_empty() && req.payload.is_empty() && req.headers.is_empty() && !has_wildcard(key.as_bytes()) {
         let mut inner = stream.lock();
-        return match admit(&mut inner, req) {
-            Ok(()) => last(call, &mut inner, name, key),
+        return match admit(&mut inner, req, true) {
+            Ok(()) => {
+                inner.get_came(true);
+                last(call, &mut inner, name, key)
+            }
             Err(outcome) => outcome,
         };
     }
@@ -31,14 +34,18 @@ pub(super) fn get(call: &mut Call<'_>, name: &str, key: &str) -> ApiOutcome {
     let is_large = req.payload.len() > BODY_AT_ONCE_BYTES;
     let get = if is_large && matches!(call.way, Way::AtOnce) { None } else { Some(read(req, key)) };
     let mut inner = stream.lock();
-    if let Err(outcome) = admit(&mut inner, req) {
+    if let Err(outcome) = admit(&mut inner, req, !key.is_empty()) {
         return outcome;
     }
+    let is_long = get.as_ref().is_none_or(|get| get.as_ref().is_ok_and(takes_long));
+    if is_long && matches!(call.way, Way::AtOnce) {
+        return ApiOutcome::takes_long();
+    }
+    inner.get_came(!key.is_empty());
     let result = match get {
         None => return ApiOutcome::takes_long(),
         Some(Err(status)) => Ok(Err(status)),
         Some(Ok(get)) if !takes_long(&get) => single(call, &mut inner, name, &get),
-        Some(Ok(_)) if matches!(call.way, Way::AtOnce) => return ApiOutcome::takes_long(),
         Some(Ok(get)) => {
             drop(inner);
             let max_pending_bytes = call.engine.config().max_pending_bytes;
@@ -52,11 +59,12 @@ pub(super) fn get(call: &mut Call<'_>, name: &str, key: &str) -> ApiOutcome {
 
 /// Whether the stream serves direct gets, and somebody waits for what it says; shows nothing that a crash could still
 /// take back.
-fn admit(inner: &mut Inner, req: &ApiRequest<'_>) -> Result<(), ApiOutcome> {
+fn admit(inner: &mut Inner, req: &ApiRequest<'_>, by_subject: bool) -> Result<(), ApiOutcome> {
     if !inner.config.allow_direct {
         return Err(ApiOutcome::no_responders());
     }
     if req.reply.is_empty() {
+        inner.get_came(by_subject);
         return Err(ApiOutcome::done());
     }
     inner.flush();

@@ -305,6 +305,7 @@ impl Consumers {
         let (_, mut out) = part(ctx);
         consumer.advise_created(&mut self.shared, &mut out);
         self.install(ctx, consumer);
+        self.take_numbers_of(ctx, slot);
         Ok(Change::Made(slot))
     }
 
@@ -338,6 +339,7 @@ impl Consumers {
         consumer.arm_acks(shared);
         consumer.arm_unpause(shared, out.now);
         consumer.queue_for_pump(shared);
+        consumer.count_own(&shared.own, true);
         for_each_pattern(&consumer.config, |pattern| self.trie.insert(pattern, slot));
         self.names.insert(consumer.name.clone(), slot);
         self.internal += usize::from(consumer.is_internal());
@@ -349,6 +351,7 @@ impl Consumers {
     /// Takes a consumer out of everything but its files.
     fn remove(&mut self, ctx: &mut StreamCtx<'_>, slot: Slot, advise: bool) {
         let Some(mut consumer) = self.table.get_mut(slot as usize).and_then(Option::take) else { return };
+        consumer.count_own(&self.shared.own, false);
         self.shared.timers.disarm_all(&mut consumer.armed, slot);
         self.shared.ready.retain(|ready| *ready != slot);
         self.strays.retain(|stray| *stray != slot);
@@ -451,6 +454,7 @@ impl Consumer {
             awaits_feed: false,
             dirty: false,
             saved: ElapsedNs::default(),
+            listening: super::Listening::default(),
         }
     }
 

@@ -13,6 +13,7 @@ mod flow;
 mod info;
 mod leftover;
 mod lifecycle;
+mod listening;
 mod next;
 mod persist;
 mod pull;
@@ -45,6 +46,7 @@ use crate::message::AccountId;
 use crate::outbox::Outbox;
 use crate::store::{Store, Upcoming};
 use flow::{FlowControl, RateLimit, Replay};
+use listening::Listening;
 use pull::{Pin, Requests};
 use redelivery::Redelivery;
 use start::SkipList;
@@ -130,6 +132,7 @@ struct Consumer {
     /// Whether its state is newer than what was saved.
     dirty: bool,
     saved: ElapsedNs,
+    listening: Listening,
 }
 
 /// The part of a [`StreamCtx`] that remains while a message is borrowed from its store.

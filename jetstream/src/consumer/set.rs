@@ -2,20 +2,22 @@
 
 use super::ack::{Acked, Control, REMOVED_UNACKED};
 use super::deliver::Scratch;
+use super::listening::takes_acks;
 use super::persist::ConsumerStore;
 use super::timers::{Kind, Timers};
 use super::took_back::Moved;
 use super::trie::{FilterTrie, Slot};
 use super::{Consumer, StreamCtx, part};
 use crate::clock::{Deadlines, Now};
-use crate::config::AckPolicy;
 use crate::settings::ConsumerSettings;
 use crate::store::Msg;
+use crate::world::OwnCounts;
 use hashbrown::HashMap;
 use rand::rngs::SmallRng;
 use rand::{Rng as _, SeedableRng as _};
 use smallvec::SmallVec;
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 
 /// Turns' worth of bytes queued at which a pump ends, whatever its budget of messages.
 const PUMP_TURNS: usize = 4;
@@ -27,6 +29,8 @@ const TURN_SHARE: u64 = 8;
 /// What the consumers of a stream have in common.
 pub(super) struct Shared {
     pub(super) settings: ConsumerSettings,
+    /// Where the consumers' own subscriptions are counted.
+    pub(super) own: Arc<OwnCounts>,
     /// Bytes after which a consumer's turn ends.
     pub(super) turn_bytes: usize,
     pub(super) timers: Timers,
@@ -94,6 +98,7 @@ impl Consumers {
         let shared = Shared {
             timers: Timers::default(),
             rng: SmallRng::seed_from_u64(settings.seed),
+            own: Arc::default(),
             turn_bytes: turn_bytes(settings.max_pending_bytes),
             settings,
             scratch: Scratch::default(),
@@ -386,20 +391,21 @@ impl Consumers {
         let Some(slot) = self.by_name(consumer) else { return false };
         // Nobody listens for acks or answers to flow control of a consumer that has none.
         let listens = self.get(slot).is_some_and(|consumer| match control {
-            Control::Ack { .. } => {
-                !matches!(consumer.config.ack_policy, AckPolicy::None | AckPolicy::FlowControl)
-            }
+            Control::Ack { .. } => takes_acks(&consumer.config),
             Control::Flow { .. } => consumer.config.flow_control,
             Control::Next { .. } => true,
         });
         if !listens {
             return false;
         }
-        self.with(slot, |consumer, shared| match control {
-            Control::Ack { acked, .. } => consumer.on_ack(shared, ctx, acked, reply, payload),
-            Control::Flow { .. } => consumer.flow_answered(shared, ctx, subject, headers),
-            Control::Next { .. } if reply.is_empty() => {}
-            Control::Next { .. } => consumer.request(shared, ctx, reply, headers, payload),
+        self.with(slot, |consumer, shared| {
+            consumer.listening.count(&control, subject);
+            match control {
+                Control::Ack { acked, .. } => consumer.on_ack(shared, ctx, acked, reply, payload),
+                Control::Flow { .. } => consumer.flow_answered(shared, ctx, subject, headers),
+                Control::Next { .. } if reply.is_empty() => {}
+                Control::Next { .. } => consumer.request(shared, ctx, reply, headers, payload),
+            }
         });
         self.settle(ctx);
         true

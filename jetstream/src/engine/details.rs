@@ -3,6 +3,7 @@
 use super::Engine;
 use crate::config::StreamConfig;
 use crate::consumer::ConsumerInfo;
+use crate::host::OwnSubscription;
 use crate::message::AccountId;
 use crate::stream::{Stream, StreamState};
 use jetkv_go_compat::GoTime;
@@ -21,6 +22,17 @@ pub struct StreamDetail {
     pub state: StreamState,
     /// Its consumers in order of name; none where they were not asked for.
     pub consumers: Vec<ConsumerInfo>,
+}
+
+/// How many subscriptions the streams and consumers of an account have, but for those to the subjects of streams.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct OwnSubscriptionCounts {
+    /// In the account itself.
+    pub present: u64,
+    /// In the system account.
+    pub in_system: u64,
+    /// Those of the account that went.
+    pub gone: u64,
 }
 
 impl Engine {
@@ -50,6 +62,21 @@ impl Engine {
         // Pull requests that were found to be over are told so.
         stream.commit(&*self.world.host);
         detail
+    }
+
+    /// What the streams and consumers of an account listen on, but for the subjects of streams.
+    #[must_use]
+    pub fn own_subscriptions(&self, id: AccountId) -> Vec<OwnSubscription> {
+        let Some(account) = self.account(id) else { return Vec::new() };
+        account.streams().iter().flat_map(|stream| stream.own_subscriptions()).collect()
+    }
+
+    /// How many of those there are.
+    #[must_use]
+    pub fn own_counts(&self, id: AccountId) -> OwnSubscriptionCounts {
+        let Some(account) = self.account(id) else { return OwnSubscriptionCounts::default() };
+        let (present, in_system, gone) = account.share.own.counts();
+        OwnSubscriptionCounts { present, in_system, gone }
     }
 
     /// Names of the accounts that have streams in the store directory, known ones or not.

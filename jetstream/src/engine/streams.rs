@@ -40,6 +40,7 @@ impl Engine {
             let mut problems = Vec::new();
             if opened.is_taken_up {
                 let recovered = recover_consumers(storage, account, &stream, &mut problems);
+                stream.lock().consumers.take_numbers(&*self.world.host);
                 problems.extend(recovered.err().map(|error| error.to_string()));
             }
             problems.iter().for_each(|problem| tracing::warn!("{problem}"));
@@ -130,6 +131,7 @@ impl Engine {
         for pattern in &stream.config().subjects {
             self.world.host.stream_subject(stream, pattern.as_bytes(), true);
         }
+        stream.listen_for_gets(stream.config().allow_direct);
     }
 
     /// Removes the directory of an account whose streams are gone, with what else is in it.
@@ -171,6 +173,7 @@ impl Engine {
         for pattern in &config.subjects {
             self.world.host.stream_subject(stream, pattern.as_bytes(), false);
         }
+        stream.listen_for_gets(false);
         self.world.reserved.add(config.storage, -config.max_bytes.max(0));
     }
 
@@ -256,6 +259,9 @@ impl Engine {
             }
         }
         storage.finish_new();
+        for stream in account.streams() {
+            stream.lock().consumers.take_numbers(&*self.world.host);
+        }
         Ok(report)
     }
 

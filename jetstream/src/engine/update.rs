@@ -101,6 +101,7 @@ impl Engine {
         for pattern in old.subjects.iter().filter(|pattern| !has.contains(pattern)) {
             self.world.host.stream_subject(stream, pattern.as_bytes(), false);
         }
+        stream.listen_for_gets(stream.config().allow_direct);
         Ok(())
     }
 

@@ -3,6 +3,7 @@
 use super::batch::Batches;
 use super::commit::CommitState;
 use super::expiry::Expiry;
+use super::listening::DirectGets;
 use super::write::{Acks, Dedupe, Rewrite};
 use crate::clock::{Deadlines, Now, WallNs};
 use crate::config::{Retention, StorageType, StreamConfig};
@@ -40,6 +41,7 @@ pub(crate) struct Inner {
     pub(super) last_msg_id: Vec<u8>,
     /// Subject of a message that is being removed; kept for its memory.
     pub(super) scratch: Vec<u8>,
+    pub(super) gets: DirectGets,
     /// What is not as durable as configured.
     pub(super) commit: CommitState,
     /// Bytes that the account has been charged for.
@@ -57,7 +59,8 @@ impl Inner {
         store: Box<dyn Store>,
         timer: u64,
     ) -> Self {
-        let consumers = Consumers::new(consumer_settings(world, account));
+        let mut consumers = Consumers::new(consumer_settings(world, account));
+        consumers.count_in(Arc::clone(&account.own));
         let mut inner = Self {
             acks: Acks::new(&config.name, &world.config.domain),
             dedupe: Dedupe::new(config.duplicate_window_ns),
@@ -77,6 +80,7 @@ impl Inner {
             expiry: Expiry::default(),
             last_msg_id: Vec::new(),
             scratch: Vec::new(),
+            gets: DirectGets::default(),
             commit: CommitState::default(),
             charged_bytes: 0,
             timer,

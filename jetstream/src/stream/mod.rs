@@ -12,6 +12,7 @@ mod expiry;
 mod headers;
 mod info;
 mod inner;
+mod listening;
 mod purge;
 mod slices;
 mod update;
@@ -33,6 +34,7 @@ use crate::message::AccountId;
 use crate::store::Store;
 use crate::world::{AccountShare, World};
 use commit::Gate;
+use listening::Listening;
 use parking_lot::{Condvar, Mutex, MutexGuard};
 use std::sync::{Arc, Weak};
 
@@ -48,6 +50,7 @@ pub struct Stream {
     sync_over: Condvar,
     watchers: commit::Watchers,
     answers: commit::Answers,
+    listening: Listening,
 }
 
 impl Stream {
@@ -68,6 +71,7 @@ impl Stream {
                 sync_over: Condvar::new(),
                 watchers: commit::Watchers::default(),
                 answers: commit::Answers::default(),
+                listening: Listening::new(&*world.host),
                 account,
                 world,
             }

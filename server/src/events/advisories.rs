@@ -8,6 +8,7 @@ use crate::monitor::AccountStat;
 use crate::net::{Client, CloseReason};
 use crate::options::defaults;
 use crate::router::Account;
+use crate::snapshot::count_subscriptions;
 use crate::state::{Shared, random_id};
 use jetkv_go_compat::GoTime;
 use jetkv_jetstream::WallNs;
@@ -78,8 +79,10 @@ pub(crate) fn connections_changed(shared: &Shared, account: &Account) {
 
 /// Tells the number of connections of `account` on `subjects` within the account `to`.
 pub(super) fn send_connections(shared: &Shared, account: &Account, to: &Account, subjects: &[&[u8]]) {
-    let Some(stat) =
-        subjects.iter().any(|subject| to.has_interest(subject, None)).then(|| AccountStat::new(account))
+    let Some(stat) = subjects
+        .iter()
+        .any(|subject| to.has_interest(subject, None))
+        .then(|| AccountStat::new(account, count_subscriptions(shared, account).present))
     else {
         return;
     };

@@ -22,6 +22,8 @@ const NO_LAME_DUCK: &str =
     "client does not support Lame Duck Mode or is not ready to receive the notification";
 
 const PREFIX: &[u8] = b"$SYS.REQ.";
+/// Where everything that concerns the system account begins.
+const SYSTEM_PREFIX: &[u8] = b"$SYS.";
 /// Where the system account asks how many subscribe to a subject.
 const SUBSCRIBERS: &[u8] = b"$SYS.DEBUG.SUBSCRIBERS";
 
@@ -48,9 +50,9 @@ struct ServerId<'a> {
     id: &'a str,
 }
 
-/// Whether a subject is one that requests to the server are made on.
+/// Whether a subject may be one that requests to the server are made on.
 pub(crate) fn is_request(subject: &[u8]) -> bool {
-    subject.starts_with(PREFIX) || subject == SUBSCRIBERS
+    subject.starts_with(SYSTEM_PREFIX)
 }
 
 /// Answers a request; tells whether it is one that is answered. Without a reply subject nothing is sent.
@@ -60,6 +62,12 @@ pub(crate) fn serve(shared: &Arc<Shared>, client: &Client, request: OutMsg<'_>) 
     }
     let account = client.account();
     let asker = Asker { shared, account: &account, request };
+    let is_answered = !request.reply.is_empty();
+    if shared.accounts.is_system(account.id()) {
+        shared.system_services.count(request.to, is_answered);
+    } else {
+        account.services.count(request.to);
+    }
     if request.to == SUBSCRIBERS && shared.accounts.is_system(account.id()) {
         asker.answer(|| subscribers(&account, request.payload));
         return true;
@@ -68,12 +76,18 @@ pub(crate) fn serve(shared: &Arc<Shared>, client: &Client, request: OutMsg<'_>) 
     if shared.accounts.is_system(account.id()) {
         return asker.serve_system(client, rest);
     }
+    let imported: &[u8] = match rest {
+        b"USER.INFO" => b"$SYS.REQ.USER.x.INFO",
+        b"ACCOUNT.PING.STATZ" => b"$SYS.REQ.ACCOUNT.x.STATZ",
+        b"ACCOUNT.PING.CONNZ" | b"SERVER.PING.CONNZ" => b"$SYS.REQ.ACCOUNT.x.CONNZ",
+        _ => return false,
+    };
+    shared.system_services.count_import(imported, is_answered);
     match rest {
         b"USER.INFO" => asker.answer(|| user_info(shared, client)),
         // Of other accounts than its own nobody learns anything.
         b"ACCOUNT.PING.STATZ" => asker.ask(Question::about(account.name(), b"STATZ")),
-        b"ACCOUNT.PING.CONNZ" | b"SERVER.PING.CONNZ" => asker.ask(Question::about(account.name(), b"CONNZ")),
-        _ => return false,
+        _ => asker.ask(Question::about(account.name(), b"CONNZ")),
     }
     true
 }

@@ -56,6 +56,11 @@ impl Warned {
     }
 }
 
+/// Whether a consumer itself answers a request, past the system account.
+fn is_answered_by_consumer(subject: &[u8]) -> bool {
+    subject.starts_with(b"$JS.API.CONSUMER.RESET.")
+}
+
 impl JetStream {
     /// Whether a request on `subject` waits for its turn ([`queue`](Self::queue)). All others are served by the thread
     /// that read them ([`serve_here`](Self::serve_here)).
@@ -129,6 +134,11 @@ impl JetStream {
     pub(super) fn serve(&self, request: &ApiRequest<'_>, answers: &mut Outbox) {
         let mut to_commit = None;
         self.serve_here(request, answers, |stream| to_commit = Some(Arc::clone(stream)));
+        let shared = &self.host.shared;
+        if !shared.accounts.is_system(request.account) && !is_answered_by_consumer(request.subject) {
+            let answered = answers.iter().filter(|answer| answer.to == request.reply).count();
+            (0..answered).for_each(|_| shared.system_services.count_answer());
+        }
         self.deliver_all(request.account, answers);
         if let Some(stream) = to_commit {
             self.commit(&stream);

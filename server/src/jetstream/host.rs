@@ -133,10 +133,20 @@ impl Host for EngineHost {
         if captures.contains_key(&key) {
             return;
         }
-        let sub = Arc::new(Subscription::new(Target::Stream(Arc::clone(stream)), pattern, b"", b""));
+        let sid = stream.next_sid().to_string();
+        let target = Target::Stream(Arc::clone(stream));
+        let sub = Arc::new(Subscription::new(target, pattern, b"", sid.as_bytes()));
         if account.subscribe(Arc::clone(&sub)).is_ok() {
             captures.insert(key, sub);
         }
+    }
+
+    fn take_client_numbers(&self, count: u64) -> u64 {
+        self.shared.take_client_ids(count)
+    }
+
+    fn next_system_sid(&self) -> u64 {
+        self.shared.system_services.next_sid()
     }
 
     fn wake_at(&self, at: Deadline) {

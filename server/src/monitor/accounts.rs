@@ -8,6 +8,7 @@ use serde::Serialize;
 use super::json::{is_default, time};
 use super::page::Page;
 use super::query::Query;
+use super::subsz::SublistStats;
 use crate::options::Destination;
 use crate::router::Account;
 use crate::snapshot::MonitorSource;
@@ -35,10 +36,82 @@ struct Detail {
     jetstream_enabled: bool,
     leafnode_connections: u32,
     client_connections: usize,
-    subscriptions: usize,
+    subscriptions: u64,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    exports: Vec<Export>,
+    imports: Vec<Import>,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     mappings: BTreeMap<String, Vec<MappedTo>>,
     name_tag: String,
+    sublist_stats: SublistStats,
+}
+
+/// A service of an account for others.
+#[derive(Serialize)]
+struct Export {
+    subject: &'static str,
+    r#type: &'static str,
+    response_type: &'static str,
+}
+
+impl Export {
+    /// Those of the system account, which are all that there are.
+    fn of_system(with_jetstream: bool) -> Vec<Self> {
+        let services = [
+            ("$SYS.REQ.ACCOUNT.*.CONNZ", "Streamed"),
+            ("$SYS.REQ.ACCOUNT.*.STATZ", "Streamed"),
+            ("$SYS.DEBUG.SUBSCRIBERS", "Singleton"),
+            ("$SYS.REQ.USER.*.INFO", "Singleton"),
+            ("$JS.API.>", "Singleton"),
+        ];
+        let count = services.len() - usize::from(!with_jetstream);
+        let export = |(subject, response_type)| Self { subject, r#type: "service", response_type };
+        services.into_iter().take(count).map(export).collect()
+    }
+}
+
+/// A service of the system account in another.
+#[derive(Serialize)]
+struct Import {
+    subject: String,
+    account: String,
+    to: &'static str,
+    local_subject: &'static str,
+    r#type: &'static str,
+    invalid: bool,
+    share: bool,
+    tracking: bool,
+}
+
+impl Import {
+    /// Those of an account; the system account itself imports one.
+    fn of(account: &str, system: &str, with_jetstream: bool) -> Vec<Self> {
+        let import = |subject: String, to: &'static str, share: bool| Self {
+            subject,
+            account: system.to_owned(),
+            to,
+            local_subject: to,
+            r#type: "service",
+            invalid: false,
+            share,
+            tracking: false,
+        };
+        let user = import(format!("$SYS.REQ.USER.{account}.INFO"), "$SYS.REQ.USER.INFO", true);
+        if account == system {
+            return vec![user];
+        }
+        let connz = format!("$SYS.REQ.ACCOUNT.{account}.CONNZ");
+        let mut imports = vec![
+            import(connz.clone(), "$SYS.REQ.ACCOUNT.PING.CONNZ", false),
+            import(connz, "$SYS.REQ.SERVER.PING.CONNZ", false),
+            import(format!("$SYS.REQ.ACCOUNT.{account}.STATZ"), "$SYS.REQ.ACCOUNT.PING.STATZ", false),
+            user,
+        ];
+        if with_jetstream {
+            imports.push(import("$JS.API.>".to_owned(), "$JS.API.>", true));
+        }
+        imports
+    }
 }
 
 /// A destination of a subject mapping.
@@ -58,7 +131,13 @@ fn mappings(account: &Account) -> BTreeMap<String, Vec<MappedTo>> {
         cluster: cluster.to_owned(),
     };
     let mappings = account.mappings();
-    mappings.iter().map(|one| (one.source().to_owned(), one.destinations().map(shown).collect())).collect()
+    let configured =
+        mappings.iter().map(|one| (one.source().to_owned(), one.destinations().map(shown).collect()));
+    let of_domains = account.renamed_patterns().into_iter().map(|(from, subject)| {
+        let to = MappedTo { subject, weight: 100, cluster: String::new() };
+        (from, vec![to])
+    });
+    of_domains.chain(configured).collect()
 }
 
 #[derive(Serialize)]
@@ -76,7 +155,7 @@ pub(crate) struct AccountStat {
     pub(crate) conns: usize,
     leafnodes: u32,
     total_conns: usize,
-    num_subscriptions: usize,
+    num_subscriptions: u64,
     sent: DataStat,
     received: DataStat,
     slow_consumers: i64,
@@ -137,18 +216,24 @@ fn detail(source: &MonitorSource, name: &str) -> Result<Detail, String> {
     else {
         return Err(format!("Account {name} does not exist"));
     };
+    let counts = source.subscription_counts(Some(account));
+    let (system, with_jetstream) = (system_name(source), source.engine().is_some());
+    let is_system = account.name() == system;
     Ok(Detail {
         account_name: account.name().to_owned(),
         update_time: time(source.configured_at()),
-        is_system: account.name() == system_name(source),
+        is_system,
         expired: false,
         complete: true,
         jetstream_enabled: account.has_jetstream(),
         leafnode_connections: 0,
         client_connections: account.client_count(),
-        subscriptions: account.subscription_count(),
+        subscriptions: counts.present,
+        exports: if is_system { Export::of_system(with_jetstream) } else { Vec::new() },
+        imports: Import::of(account.name(), &system, with_jetstream),
         mappings: mappings(account),
         name_tag: account.name().to_owned(),
+        sublist_stats: SublistStats::new(counts),
     })
 }
 
@@ -164,12 +249,14 @@ pub(super) fn accstatz(source: &MonitorSource, query: &Query) -> Result<Page, St
     Ok(Page::json(&Accstatz {
         server_id: source.server_id(),
         now: time(source.now()),
-        account_statz: stats.map(|account| AccountStat::new(account)).collect(),
+        account_statz: stats
+            .map(|account| AccountStat::new(account, source.subscription_counts(Some(account)).present))
+            .collect(),
     }))
 }
 
 impl AccountStat {
-    pub(crate) fn new(account: &Account) -> Self {
+    pub(crate) fn new(account: &Account, num_subscriptions: u64) -> Self {
         let traffic = account.traffic.counts();
         Self {
             acc: account.name().to_owned(),
@@ -177,7 +264,7 @@ impl AccountStat {
             conns: account.client_count(),
             leafnodes: 0,
             total_conns: account.client_count(),
-            num_subscriptions: account.subscription_count(),
+            num_subscriptions,
             sent: DataStat::new(traffic.out_msgs, traffic.out_bytes),
             received: DataStat::new(traffic.in_msgs, traffic.in_bytes),
             slow_consumers: account.slow_consumers(),

@@ -19,6 +19,8 @@ pub(super) struct Page {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
     Json,
+    /// What Go's own handler writes.
+    Variables,
     Html,
     Text,
 }
@@ -32,6 +34,12 @@ impl Page {
     /// JSON in one line.
     pub(super) fn compact_json(status: StatusCode, value: &impl Serialize) -> Self {
         Self { status, kind: Kind::Json, content: json::to_string(value) }
+    }
+
+    /// One value that a process tells of itself, as Go's `expvar` writes it.
+    pub(super) fn variable(name: &str, value: &impl Serialize) -> Self {
+        let content = format!("{{\n{}: {}\n}}\n", json::to_string(&name), json::to_string(value));
+        Self { status: StatusCode::OK, kind: Kind::Variables, content }
     }
 
     pub(super) fn html(content: &str) -> Self {
@@ -55,7 +63,8 @@ impl Page {
 
     /// Status and content where that is JSON; else the content as an error.
     pub(super) fn into_json(self) -> Result<(u16, String), String> {
-        if self.kind == Kind::Json { Ok((self.status.as_u16(), self.content)) } else { Err(self.content) }
+        let is_json = matches!(self.kind, Kind::Json | Kind::Variables);
+        if is_json { Ok((self.status.as_u16(), self.content)) } else { Err(self.content) }
     }
 
     pub(super) fn into_response(self) -> Response<Full<Bytes>> {
@@ -63,6 +72,7 @@ impl Page {
         *response.status_mut() = self.status;
         let kind = match self.kind {
             Kind::Json => "application/json",
+            Kind::Variables => "application/json; charset=utf-8",
             Kind::Html => "text/html; charset=utf-8",
             Kind::Text => "text/plain; charset=utf-8",
         };

@@ -1,18 +1,11 @@
 //! `/debug/vars`: the process.
 
-use serde::Serialize;
-
 use super::page::Page;
 use crate::options::redacted_arguments;
 
-/// What every program in Go tells of itself, but for the numbers of Go's memory, which there is none of.
-#[derive(Serialize)]
-struct Variables {
-    /// The command line, without secrets.
-    cmdline: Vec<String>,
-}
-
+/// What every program in Go tells of itself, but for the numbers of Go's memory, which there is none of: the command line,
+/// without secrets.
 pub(super) fn page() -> Page {
     let arguments = std::env::args_os().map(|argument| argument.to_string_lossy().into_owned());
-    Page::json(&Variables { cmdline: redacted_arguments(arguments) })
+    Page::variable("cmdline", &redacted_arguments(arguments))
 }

@@ -1,6 +1,7 @@
 //! `/subsz`: subscriptions.
 
 use jetkv_go_compat::GoTime;
+use jetkv_jetstream::OwnSubscription;
 use jetkv_protocol::subject;
 use serde::Serialize;
 
@@ -8,7 +9,7 @@ use super::json::{is_default, time};
 use super::page::Page;
 use super::query::Query;
 use crate::router::{Listed, Subscription, Target};
-use crate::snapshot::MonitorSource;
+use crate::snapshot::{MonitorSource, SubscriptionCounts};
 
 /// Subscriptions on one page unless asked for otherwise.
 const LIMIT: i64 = 1024;
@@ -17,12 +18,39 @@ const LIMIT: i64 = 1024;
 struct Subsz<'a> {
     server_id: &'a str,
     now: GoTime,
-    num_subscriptions: usize,
+    #[serde(flatten)]
+    stats: SublistStats,
     total: usize,
     offset: usize,
     limit: usize,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     subscriptions_list: Vec<SubscriptionPart>,
+}
+
+/// What is told of the list that subjects are looked up in. There is no cache in it: what is read again and again is
+/// remembered by who reads it.
+#[derive(Debug, Default, Serialize)]
+pub(super) struct SublistStats {
+    num_subscriptions: u64,
+    num_cache: u32,
+    num_inserts: u64,
+    num_removes: u64,
+    num_matches: u64,
+    cache_hit_rate: u32,
+    max_fanout: u32,
+    avg_fanout: u32,
+}
+
+impl SublistStats {
+    pub(super) fn new(counts: SubscriptionCounts) -> Self {
+        Self {
+            num_subscriptions: counts.present,
+            num_inserts: counts.inserted,
+            num_removes: counts.removed,
+            num_matches: counts.lookups,
+            ..Self::default()
+        }
+    }
 }
 
 /// One subscription.
@@ -57,8 +85,22 @@ impl SubscriptionPart {
             max: subscription.max(),
             cid: match subscription.target() {
                 Target::Receiver(receiver) => receiver.id(),
-                Target::Stream(_) => 0,
+                Target::Stream(stream) => stream.client_number(),
             },
+        }
+    }
+
+    /// One of the server's own.
+    fn of_server(own: OwnSubscription, account: &str) -> Self {
+        Self {
+            account_tag: account.to_owned(),
+            account: account.to_owned(),
+            subject: own.subject,
+            qgroup: own.queue.to_owned(),
+            sid: own.sid.to_string(),
+            msgs: own.msgs,
+            max: 0,
+            cid: own.client,
         }
     }
 }
@@ -75,13 +117,19 @@ pub(super) fn page(source: &MonitorSource, query: &Query) -> Result<Page, String
     let wanted = query.text("acc");
     let accounts = source.accounts();
     let accounts = accounts.iter().filter(|account| wanted.is_empty() || account.name() == wanted);
-    let mut count = 0;
+    let mut counts = SubscriptionCounts::default();
     let mut list = Vec::new();
     for account in accounts {
-        count += account.subscription_count();
+        counts += source.subscription_counts(Some(account));
         if with_list {
+            let is_tested = |subject: &[u8]| test.is_empty() || subject::matches(test.as_bytes(), subject);
+            for own in source.own_subscriptions(account) {
+                if is_tested(own.subject.as_bytes()) {
+                    list.push(SubscriptionPart::of_server(own, account.name()));
+                }
+            }
             account.for_each_subscription(|subscription| {
-                if test.is_empty() || subject::matches(test.as_bytes(), subscription.subject()) {
+                if is_tested(subscription.subject()) {
                     list.push(SubscriptionPart::new(subscription, Some(account.name())));
                 }
             });
@@ -91,7 +139,7 @@ pub(super) fn page(source: &MonitorSource, query: &Query) -> Result<Page, String
     Ok(Page::json(&Subsz {
         server_id: source.server_id(),
         now: time(source.now()),
-        num_subscriptions: count,
+        stats: SublistStats::new(counts),
         total,
         offset,
         limit,

@@ -100,7 +100,7 @@ struct TrafficPart {
     slow_consumers: u64,
     stale_connections: u64,
     stalled_clients: u64,
-    subscriptions: usize,
+    subscriptions: u64,
 }
 
 /// A count by the kind of connection. There are only clients.

@@ -115,6 +115,10 @@ impl Connection {
     /// Adds what a turn brought so far to the counters of the connection, its account and the server.
     pub(super) fn count(&self, turn: &mut Turn<'_>) {
         let (account, server) = (&self.account.traffic, &self.shared.counters.traffic);
+        let api_requests = turn.batch.tally.api_requests;
+        if api_requests > 0 {
+            self.account.services.count_api(api_requests);
+        }
         turn.batch.tally.count([&self.client.traffic, account, server], [account, server]);
     }
 

@@ -20,6 +20,9 @@ const SERVICE_REPLY: &[u8] = b"_R_.";
 /// Prefixes that a client may not use as a reply subject with something behind them.
 const RESERVED_REPLY: [&[u8]; 3] = [b"$JS.ACK.", b"_GR_.", b"$GR."];
 
+/// Requests of the API that streams and consumers take themselves, past the system account.
+const TAKEN_BY_ASSETS: [&[u8]; 2] = [b"$JS.API.DIRECT.GET.", b"$JS.API.CONSUMER.MSG.NEXT."];
+
 impl Connection {
     /// Routes a message to whoever listens, into streams, and to the services of the server.
     pub(super) fn publish(&mut self, turn: &mut Turn<'_>, publish: Publish<'_>) {
@@ -164,6 +167,10 @@ impl Connection {
 
     /// Serves a request of the JetStream API, or leaves it to be queued; tells whether anything serves its subject.
     fn api_request(&mut self, turn: &mut Turn<'_>, jetstream: &JetStream, msg: OutMsg<'_>) -> bool {
+        turn.batch.tally.api_requests += 1;
+        if !TAKEN_BY_ASSETS.iter().any(|prefix| msg.to.starts_with(prefix)) {
+            self.shared.system_services.count_api();
+        }
         let account = self.account.id();
         let (subject, reply, headers, payload) = (msg.to, msg.reply, msg.headers, msg.payload);
         let client = self.client_info();

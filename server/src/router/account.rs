@@ -8,6 +8,7 @@ use jetkv_jetstream::AccountId;
 use parking_lot::{Mutex, RwLock};
 
 use super::mappings::Mappings;
+use super::services::Services;
 use super::sublist::{InvalidSubject, Listed, Matches, Sublist};
 use super::subscription::{Subscription, Target};
 use crate::options::{AccountJetStreamLimits, AccountLimits, Mapping};
@@ -36,6 +37,10 @@ pub struct Account {
     /// What went through the account.
     pub traffic: Traffic,
     slow_consumers: AtomicI64,
+    /// What its clients ask of the server.
+    pub(crate) services: Services,
+    removed: AtomicU64,
+    lookups: AtomicU64,
 }
 
 /// The account has as many connections as it may.
@@ -59,6 +64,9 @@ impl Account {
             configured: AtomicBool::new(true),
             traffic: Traffic::default(),
             slow_consumers: AtomicI64::new(0),
+            services: Services::default(),
+            removed: AtomicU64::new(0),
+            lookups: AtomicU64::new(0),
         }
     }
 
@@ -127,6 +135,11 @@ impl Account {
         self.mappings.read().rename(subject, renamed)
     }
 
+    /// The patterns of subjects that have another name once domains are taken into account, each with that name.
+    pub(crate) fn renamed_patterns(&self) -> Vec<(String, String)> {
+        self.mappings.read().of_domains()
+    }
+
     /// Number of the current state of the subscriptions.
     pub(crate) fn generation(&self) -> u64 {
         self.generation.load(Ordering::Acquire)
@@ -152,7 +165,8 @@ impl Account {
     pub(crate) fn unsubscribe(&self, sub: &Arc<Subscription>) {
         sub.close();
         let mut subs = self.subs.write();
-        subs.remove(sub);
+        let removed = subs.remove(sub);
+        self.removed.fetch_add(u64::from(removed), Ordering::Relaxed);
         self.renew();
     }
 
@@ -161,13 +175,15 @@ impl Account {
         let mut subs = self.subs.write();
         for sub in ended {
             sub.close();
-            subs.remove(sub);
+            let removed = subs.remove(sub);
+            self.removed.fetch_add(u64::from(removed), Ordering::Relaxed);
         }
         self.renew();
     }
 
     /// Puts what `subject` reaches into `matches`.
     pub(crate) fn matching(&self, subject: &[u8], matches: &mut Matches<Subscription>) {
+        self.lookups.fetch_add(1, Ordering::Relaxed);
         self.subs.read().matching(subject, matches);
     }
 
@@ -197,6 +213,16 @@ impl Account {
     /// Number of subscriptions, those of streams included.
     pub fn subscription_count(&self) -> usize {
         self.subs.read().len()
+    }
+
+    /// Number of subscriptions that ended.
+    pub(crate) fn subscriptions_removed(&self) -> u64 {
+        self.removed.load(Ordering::Relaxed)
+    }
+
+    /// How often a subject was looked up among its subscriptions.
+    pub(crate) fn lookups(&self) -> u64 {
+        self.lookups.load(Ordering::Relaxed)
     }
 
     /// Shows every subscription.

@@ -105,6 +105,7 @@ fn give(
 ) -> bool {
     let receiver = match sub.target() {
         Target::Stream(stream) => {
+            sub.count();
             capture(stream);
             routed.delivered = true;
             return true;

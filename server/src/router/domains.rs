@@ -31,6 +31,26 @@ impl Domains {
         (!domains.own.is_empty() || !domains.default.is_empty()).then_some(domains)
     }
 
+    /// The patterns that are renamed, with their new names, as pages list them.
+    pub(crate) fn list(&self) -> Vec<(String, String)> {
+        let groups = API_GROUPS.iter().map(|group| [group, b">".as_slice()].concat());
+        let in_api = groups.chain([b"INFO".to_vec()]);
+        let api: Vec<(Vec<u8>, Vec<u8>)> = in_api.map(|rest| ([API, &rest].concat(), rest)).collect();
+        let views = VIEWS.iter().map(|view| [view, b">".as_slice()].concat());
+        let all: Vec<_> = api.into_iter().chain(views.map(|view| (view.clone(), view))).collect();
+        let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
+        let mut list = Vec::new();
+        for (plain, rest) in all {
+            for (prefix, is_own) in [(&self.own, true), (&self.default, false)] {
+                if !prefix.is_empty() {
+                    let (named, plain) = (text([prefix, &rest[..]].concat()), text(plain.clone()));
+                    list.push(if is_own { (named, plain) } else { (plain, named) });
+                }
+            }
+        }
+        list
+    }
+
     /// Puts the other name of `subject` into `renamed`, which is empty before; tells whether there is one.
     pub(crate) fn rename(&self, subject: &[u8], renamed: &mut Vec<u8>) -> bool {
         if !self.own.is_empty()

@@ -25,6 +25,11 @@ impl Mappings {
         &self.configured
     }
 
+    /// Those of JetStream's domains, each pattern with its other name.
+    pub(crate) fn of_domains(&self) -> Vec<(String, String)> {
+        self.domains.as_ref().map(Domains::list).unwrap_or_default()
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.configured.is_empty() && self.domains.is_none()
     }

@@ -103,6 +103,11 @@ impl Subscription {
         }
     }
 
+    /// Counts a message to a stream, which has no number that it may have.
+    pub(crate) fn count(&self) {
+        self.delivered.fetch_add(1, Ordering::Relaxed);
+    }
+
     /// Ends it: a match found earlier delivers nothing any more.
     pub(crate) fn close(&self) {
         self.closed.store(true, Ordering::Relaxed);

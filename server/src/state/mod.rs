@@ -5,6 +5,7 @@ mod counters;
 mod identity;
 mod info;
 mod repeats;
+mod system_services;
 mod visits;
 
 use std::io;
@@ -22,6 +23,7 @@ pub use closed::ClosedClient;
 pub(crate) use closed::ClosedClients;
 pub(crate) use counters::Counters;
 pub(crate) use identity::{ServerIdentity, random_id};
+pub(crate) use system_services::SystemServices;
 pub(crate) use visits::Visits;
 
 use crate::auth::Authenticator;
@@ -33,10 +35,10 @@ use crate::options::Options;
 use crate::router::Accounts;
 use crate::worker::{self, Streams};
 use repeats::Repeats;
+use system_services::SYSTEM_ACCOUNT_CLIENT;
 
-/// Numbers of clients that nats-server v2.15.2 gives to parts of its own before the first connection comes, besides one
-/// for each account that is not the system account (observed).
-const OWN_CLIENTS: u64 = 3;
+/// Numbers of clients that nats-server v2.15.2 gives to parts of its own behind those of the accounts (observed).
+const FURTHER_CLIENTS: u64 = 1;
 
 /// What a server is up to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -105,23 +107,26 @@ pub(crate) struct Shared {
     configured_at: Mutex<WallNs>,
     /// How often monitoring pages were asked for.
     pub visits: Visits,
+    /// What the server listens on in the system account.
+    pub system_services: SystemServices,
 }
 
 impl Shared {
     pub(crate) fn new(options: Options, clock: Arc<dyn Clock>) -> Self {
         let identity = ServerIdentity::new(options.server_name.as_deref(), clock.wall());
+        let system_services = SystemServices::new(&identity.id, &identity.name);
         let configured_at = Mutex::new(identity.started_at);
         let limit = usize::try_from(options.limits.max_closed_clients).unwrap_or(0);
         let accounts = Accounts::new(&options);
-        let served = accounts.all().iter().filter(|account| !accounts.is_system(account.id())).count() as u64;
-        Self {
+        let shared = Self {
             auth: ArcSwap::from_pointee(Authenticator::new(&options)),
             identity,
             accounts,
             clients: Mutex::new(HashMap::new()),
             tasks: Mutex::new(0),
             tasks_ended: Condvar::new(),
-            next_client: AtomicU64::new(OWN_CLIENTS + served),
+            next_client: AtomicU64::new(SYSTEM_ACCOUNT_CLIENT),
+            system_services,
             counters: Counters::default(),
             clock,
             jetstream: RwLock::new(None),
@@ -137,7 +142,10 @@ impl Shared {
             configured_at,
             visits: Visits::default(),
             options: ArcSwap::from_pointee(options),
-        }
+        };
+        shared.number_accounts();
+        shared.take_client_ids(FURTHER_CLIENTS);
+        shared
     }
 
     /// The options in force. What may change is asked for where it is used, and not kept.
@@ -159,6 +167,7 @@ impl Shared {
     pub(crate) fn replace_options(&self, options: Options) -> Arc<Authenticator> {
         let auth = Arc::new(Authenticator::new(&options));
         self.accounts.apply(&options);
+        self.number_accounts();
         self.options.store(Arc::new(options));
         *self.configured_at.lock() = self.clock.wall();
         self.auth.swap(auth)
@@ -189,7 +198,21 @@ impl Shared {
 
     /// A number for a new connection.
     pub(crate) fn next_client_id(&self) -> u64 {
-        self.next_client.fetch_add(1, Ordering::Relaxed) + 1
+        self.take_client_ids(1)
+    }
+
+    /// Takes so many numbers for connections, and returns the first.
+    pub(crate) fn take_client_ids(&self, count: u64) -> u64 {
+        self.next_client.fetch_add(count, Ordering::Relaxed) + 1
+    }
+
+    /// Gives accounts that are new a connection of their own, as nats-server does.
+    fn number_accounts(&self) {
+        for account in self.accounts.all() {
+            if !self.accounts.is_system(account.id()) && account.services.client() == 0 {
+                account.services.set_client(self.next_client_id());
+            }
+        }
     }
 
     /// Takes a connection in, unless there are as many as there may be or the server takes no more.

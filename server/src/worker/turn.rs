@@ -45,6 +45,8 @@ pub(crate) struct Tally {
     pub out_msgs: u64,
     pub out_bytes: u64,
     pub subscriptions: u64,
+    /// Requests of the API of JetStream, of whatever kind.
+    pub api_requests: u64,
 }
 
 impl Batch {
