@@ -9,11 +9,11 @@ use crate::client::ClientInfo;
 use crate::clock::{Deadline, Deadlines, ManualClock, WallNs};
 use crate::disk::{Disk, RealDisk};
 use crate::engine::{Engine, EngineConfig, EngineError};
-use crate::host::{Delivery, Host};
 use crate::message::{AccountId, OutMsg};
 use crate::outbox::Outbox;
+use crate::router::{Delivery, Router};
 use crate::settings::AccountLimits;
-use crate::stream::{Inbound, Stream};
+use crate::stream::{Host, Inbound, Stream};
 use parking_lot::Mutex;
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -166,7 +166,7 @@ impl CollectHost {
     }
 }
 
-impl Host for CollectHost {
+impl Router for CollectHost {
     fn deliver(&self, account: AccountId, msg: OutMsg<'_>) -> Delivery {
         self.sent.lock().push(Sent::new(&msg));
         let is_late = self.has_withdrawn.load(Ordering::Relaxed);
@@ -185,7 +185,9 @@ impl Host for CollectHost {
         let key = (subject.to_vec(), Some(queue.to_vec()).filter(|queue| !queue.is_empty()));
         self.interest.lock().contains(&key)
     }
+}
 
+impl Host for CollectHost {
     fn stream_subject(&self, stream: &Arc<Stream>, pattern: &[u8], listening: bool) {
         let pattern = String::from_utf8_lossy(pattern).into_owned();
         let mut all = self.listening.lock();

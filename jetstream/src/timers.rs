@@ -1,28 +1,32 @@
-//! When each stream next has something to do.
+//! When each of many next has something to do.
 
 use crate::clock::{Deadline, Deadlines, ElapsedNs, WallNs};
-use crate::host::Host;
-use crate::stream::Stream;
 use parking_lot::Mutex;
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Weak};
 
-/// The next deadlines of each stream that has any, by the wall and by elapsed time, each in order. What a stream does
-/// when its time has come, the stream knows.
-#[derive(Default)]
-pub(crate) struct Timers {
-    armed: Mutex<Armed>,
+/// The next deadlines of all that have any (streams), by the wall and by elapsed time, each in order. What one does when
+/// its time has come, it knows itself.
+pub(crate) struct Timers<T> {
+    armed: Mutex<Armed<T>>,
 }
 
-#[derive(Default)]
-struct Armed {
+struct Armed<T> {
     next_id: u64,
     wall: Order<WallNs>,
     elapsed: Order<ElapsedNs>,
-    streams: HashMap<u64, (Deadlines, Weak<Stream>)>,
+    holders: HashMap<u64, (Deadlines, Weak<T>)>,
 }
 
-/// Streams by their deadlines, in order of time.
+impl<T> Default for Timers<T> {
+    fn default() -> Self {
+        let armed =
+            Armed { next_id: 0, wall: Order::default(), elapsed: Order::default(), holders: HashMap::new() };
+        Self { armed: Mutex::new(armed) }
+    }
+}
+
+/// Holders by their deadlines, in order of time.
 struct Order<T>(BTreeSet<(T, u64)>);
 
 impl<T> Default for Order<T> {
@@ -42,7 +46,7 @@ impl<T: Copy + Ord> Order<T> {
         }
     }
 
-    /// Moves a stream from one deadline to another; gives that where it is the first of all now.
+    /// Moves a holder from one deadline to another; gives that where it is the first of all now.
     fn arm(&mut self, id: u64, old: Option<T>, new: Option<T>) -> Option<T> {
         if old == new {
             return None;
@@ -58,43 +62,43 @@ impl<T: Copy + Ord> Order<T> {
     }
 }
 
-impl Timers {
-    /// A number for a new stream.
-    pub(crate) fn register(&self, stream: Weak<Stream>) -> u64 {
+impl<T> Timers<T> {
+    /// A number for a new holder.
+    pub(crate) fn register(&self, holder: Weak<T>) -> u64 {
         let mut armed = self.armed.lock();
         armed.next_id += 1;
         let id = armed.next_id;
-        armed.streams.insert(id, (Deadlines::default(), stream));
+        armed.holders.insert(id, (Deadlines::default(), holder));
         id
     }
 
-    /// Forgets a stream.
+    /// Forgets a holder.
     pub(crate) fn unregister(&self, id: u64) {
         self.armed.lock().take(id);
     }
 
-    /// Sets the deadlines of a stream.
-    pub(crate) fn arm(&self, id: u64, deadlines: Deadlines, host: &dyn Host) {
+    /// Sets the deadlines of a holder. Gives those that are the first of all now: somebody has to wake up for them.
+    pub(crate) fn arm(&self, id: u64, deadlines: Deadlines) -> impl Iterator<Item = Deadline> + use<T> {
+        let (mut wall, mut elapsed) = (None, None);
         let mut guard = self.armed.lock();
         let armed = &mut *guard;
-        let Some((old, _)) = armed.streams.get_mut(&id) else { return };
-        let old = std::mem::replace(old, deadlines);
-        let wall = armed.wall.arm(id, old.wall, deadlines.wall);
-        let elapsed = armed.elapsed.arm(id, old.elapsed, deadlines.elapsed);
-        drop(guard);
-        for next in [wall.map(Deadline::Wall), elapsed.map(Deadline::Elapsed)].into_iter().flatten() {
-            host.wake_at(next);
+        if let Some((old, _)) = armed.holders.get_mut(&id) {
+            let old = std::mem::replace(old, deadlines);
+            wall = armed.wall.arm(id, old.wall, deadlines.wall);
+            elapsed = armed.elapsed.arm(id, old.elapsed, deadlines.elapsed);
         }
+        drop(guard);
+        [wall.map(Deadline::Wall), elapsed.map(Deadline::Elapsed)].into_iter().flatten()
     }
 
-    /// Takes out a stream whose time has come, with both of its deadlines.
-    pub(crate) fn take_due(&self, wall: WallNs, elapsed: ElapsedNs) -> Option<Arc<Stream>> {
+    /// Takes out a holder whose time has come, with both of its deadlines.
+    pub(crate) fn take_due(&self, wall: WallNs, elapsed: ElapsedNs) -> Option<Arc<T>> {
         let mut armed = self.armed.lock();
         loop {
             let due = armed.elapsed.due(elapsed).or_else(|| armed.wall.due(wall))?;
-            let stream = armed.take(due)?;
-            if let Some(alive) = stream.upgrade() {
-                armed.streams.insert(due, (Deadlines::default(), stream));
+            let holder = armed.take(due)?;
+            if let Some(alive) = holder.upgrade() {
+                armed.holders.insert(due, (Deadlines::default(), holder));
                 return Some(alive);
             }
         }
@@ -107,11 +111,11 @@ impl Timers {
     }
 }
 
-impl Armed {
-    fn take(&mut self, id: u64) -> Option<Weak<Stream>> {
-        let (deadlines, stream) = self.streams.remove(&id)?;
+impl<T> Armed<T> {
+    fn take(&mut self, id: u64) -> Option<Weak<T>> {
+        let (deadlines, holder) = self.holders.remove(&id)?;
         self.wall.remove(id, deadlines.wall);
         self.elapsed.remove(id, deadlines.elapsed);
-        Some(stream)
+        Some(holder)
     }
 }

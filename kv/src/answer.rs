@@ -2,7 +2,8 @@
 
 use crate::Error;
 use jetkv_jetstream::{
-    AccountId, ApiError, ApiRequest, Deadline, Delivery, Engine, Host, Inbound, OutMsg, Outbox, Stream,
+    AccountId, ApiError, ApiRequest, Deadline, Delivery, Engine, Host, Inbound, OutMsg, Outbox, Router,
+    Stream,
 };
 use parking_lot::Mutex;
 use serde_json::Value;
@@ -47,7 +48,7 @@ fn stored_seq(payload: &[u8]) -> Option<u64> {
     std::str::from_utf8(digits).ok()?.parse().ok()
 }
 
-impl Host for Waiting<'_> {
+impl Router for Waiting<'_> {
     fn deliver(&self, account: AccountId, msg: OutMsg<'_>) -> Delivery {
         if msg.to != ANSWER_TO {
             return self.host.deliver(account, msg);
@@ -67,7 +68,9 @@ impl Host for Waiting<'_> {
     fn has_exact_interest(&self, account: AccountId, subject: &[u8], queue: &[u8]) -> bool {
         self.host.has_exact_interest(account, subject, queue)
     }
+}
 
+impl Host for Waiting<'_> {
     fn stream_subject(&self, stream: &Arc<Stream>, pattern: &[u8], listening: bool) {
         self.host.stream_subject(stream, pattern, listening);
     }

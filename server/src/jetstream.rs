@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use jetkv_jetstream::disk::RealDisk;
 use jetkv_jetstream::stream::{Inbound, Stream};
-use jetkv_jetstream::{AccountId, Engine, EngineError, Host, Outbox};
+use jetkv_jetstream::{AccountId, Engine, EngineError, Host, Outbox, Router as _};
 
 use crate::failure;
 use crate::router::{Account, Listed, Receiver, Subscription};

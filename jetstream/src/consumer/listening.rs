@@ -8,8 +8,10 @@ use super::ack::Control;
 use super::set::Consumers;
 use super::{Consumer, StreamCtx};
 use crate::config::{AckPolicy, ConsumerConfig};
-use crate::host::{Host, OwnSubscription};
-use crate::world::{AccountShare, OwnCounts};
+use crate::own::{OwnCounts, OwnSubscription};
+use crate::router::Router;
+use crate::settings::ConsumerSettings;
+use jetkv_go_compat::base62::short_hash;
 use std::sync::Arc;
 
 /// Connections that nats-server gives a consumer.
@@ -48,7 +50,7 @@ impl Listening {
         *counter += 1;
     }
 
-    fn take_numbers(&mut self, host: &dyn Host) {
+    fn take_numbers(&mut self, host: &dyn Router) {
         if self.client == 0 {
             self.client = host.take_client_numbers(CONNECTIONS);
             self.system_sid = host.next_system_sid();
@@ -67,10 +69,12 @@ fn own_count(config: &ConsumerConfig) -> i64 {
 }
 
 impl Consumer {
-    fn own_subscriptions(&self, stream: &str, share: &AccountShare, domain: &str) -> Vec<OwnSubscription> {
+    fn own_subscriptions(&self, stream: &str, settings: &ConsumerSettings) -> Vec<OwnSubscription> {
         let counts = &self.listening;
         let name = &self.name;
-        let scope = format!("{}.{}", if domain.is_empty() { "_" } else { domain }, share.hash);
+        let ConsumerSettings { account_name, domain, .. } = settings;
+        let domain = if domain.is_empty() { "_" } else { domain };
+        let scope = format!("{domain}.{}", short_hash(account_name));
         let mut list = Vec::new();
         let mut listen = |subject: String, msgs: u64| {
             let sid = list.len() as u64 + 1;
@@ -94,7 +98,7 @@ impl Consumer {
             listen(format!("$JS.FC.{scope}.{stream}.{name}.*"), counts.scoped_flow);
         }
         list.push(OwnSubscription {
-            subject: format!("$JSC.CI.{}.{stream}.{name}", share.name),
+            subject: format!("$JSC.CI.{account_name}.{stream}.{name}"),
             queue: "",
             sid: counts.system_sid,
             msgs: 0,
@@ -118,7 +122,7 @@ impl Consumers {
     }
 
     /// Gives connections to consumers that have none: to new ones, and to those that came back, once all streams have.
-    pub(crate) fn take_numbers(&mut self, host: &dyn Host) {
+    pub(crate) fn take_numbers(&mut self, host: &dyn Router) {
         let slots: Vec<_> = self.names.values().copied().collect();
         for slot in slots {
             self.with(slot, |consumer, _| consumer.listening.take_numbers(host));
@@ -137,13 +141,9 @@ impl Consumers {
     }
 
     /// What all of them listen on, in the order of their names.
-    pub(crate) fn own_subscriptions(
-        &self,
-        stream: &str,
-        share: &AccountShare,
-        domain: &str,
-    ) -> Vec<OwnSubscription> {
+    pub(crate) fn own_subscriptions(&self, stream: &str) -> Vec<OwnSubscription> {
+        let settings = &self.shared.settings;
         let consumers = self.names.values().filter_map(|slot| self.get(*slot));
-        consumers.flat_map(|consumer| consumer.own_subscriptions(stream, share, domain)).collect()
+        consumers.flat_map(|consumer| consumer.own_subscriptions(stream, settings)).collect()
     }
 }

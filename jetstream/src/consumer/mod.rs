@@ -41,9 +41,9 @@ pub use staging::{Change, Staged, Staging, ToStage};
 use crate::clock::{ElapsedNs, Now, WallNs};
 use crate::config::{ConsumerConfig, Retention, StreamConfig};
 use crate::filter::Filter;
-use crate::host::Host;
 use crate::message::AccountId;
 use crate::outbox::Outbox;
+use crate::router::Router;
 use crate::store::{Store, Upcoming};
 use flow::{FlowControl, RateLimit, Replay};
 use listening::Listening;
@@ -66,7 +66,7 @@ pub struct StreamCtx<'a> {
     /// store has been flushed.
     pub outbox: &'a mut Outbox,
     /// Asked for interest only; deliveries go through the outbox.
-    pub host: &'a dyn Host,
+    pub host: &'a dyn Router,
     /// Now, the same for the whole call.
     pub now: &'a Now,
 }
@@ -140,7 +140,7 @@ struct Out<'a> {
     account: AccountId,
     config: &'a StreamConfig,
     outbox: &'a mut Outbox,
-    host: &'a dyn Host,
+    host: &'a dyn Router,
     now: &'a Now,
 }
 

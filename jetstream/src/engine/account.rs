@@ -6,7 +6,7 @@ use crate::error::ApiError;
 use crate::error::catalogue as errors;
 use crate::settings::{AccountLimits, EngineSettings};
 use crate::stream::Stream;
-use crate::world::{AccountShare, World};
+use crate::stream::world::{AccountShare, World};
 use parking_lot::{Mutex, RwLock};
 use std::collections::BTreeMap;
 use std::sync::Arc;

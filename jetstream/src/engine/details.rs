@@ -3,8 +3,8 @@
 use super::Engine;
 use crate::config::StreamConfig;
 use crate::consumer::ConsumerInfo;
-use crate::host::OwnSubscription;
 use crate::message::AccountId;
+use crate::own::OwnSubscription;
 use crate::stream::{Stream, StreamState};
 use jetkv_go_compat::GoTime;
 use std::sync::Arc;

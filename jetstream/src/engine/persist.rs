@@ -4,9 +4,9 @@ use crate::config::consumer::ConsumerConfig;
 use crate::config::{Compression, ConfigLimits, PersistMode, Retention, StreamConfig, check};
 use crate::consumer::{Change, ConsumerStore, Staged, ToStage};
 use crate::error::ApiError;
-use crate::host::Host;
 use crate::store::file::{FileOptions, StateFile, StateSave, Storage, StreamLimits};
 use crate::store::{ConsumerState, StoreError};
+use crate::stream::Host;
 use hashbrown::HashMap;
 use jetkv_go_compat::GoTime;
 use jetkv_go_compat::json::{self, go_struct};
@@ -139,7 +139,7 @@ impl ConsumerFiles {
 
     fn sync_metadata_later(&self) {
         if !self.storage.syncs_states() {
-            self.storage.sync_metadata_later(&*self.host);
+            self.storage.sync_metadata_later(|work| self.host.run_later(work));
         }
     }
 }

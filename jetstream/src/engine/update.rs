@@ -161,7 +161,7 @@ impl Engine {
     /// Has made durable in the background what of the metadata is not.
     pub(super) fn sync_metadata_later(&self) {
         if let Some(storage) = &self.storage {
-            storage.sync_metadata_later(&*self.world.host);
+            storage.sync_metadata_later(|work| self.world.host.run_later(work));
         }
     }
 }

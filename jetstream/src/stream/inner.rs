@@ -14,8 +14,8 @@ use crate::headers::header;
 use crate::outbox::Outbox;
 use crate::settings::{AccountLimits, ConsumerSettings, EngineSettings, Watched};
 use crate::store::{Store, StoreError};
+use crate::stream::world::{AccountShare, World};
 use crate::ttl::{Ttl, parse_ttl};
-use crate::world::{AccountShare, World};
 use std::sync::Arc;
 
 /// The state of a stream.
@@ -224,7 +224,9 @@ impl Inner {
         let sooner = self.armed.earlier(next);
         if !self.closed && sooner != self.armed {
             self.armed = sooner;
-            self.world.timers.arm(self.timer, self.armed, &*self.world.host);
+            for next in self.world.timers.arm(self.timer, self.armed) {
+                self.world.host.wake_at(next);
+            }
         }
     }
 

@@ -1,7 +1,8 @@
 //! What a stream listens on besides its subjects, and the numbers that all of it has on pages.
 
 use super::{Inner, Stream};
-use crate::host::{Host, OwnSubscription};
+use crate::own::OwnSubscription;
+use crate::stream::Host;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Connections that nats-server v2.15.2 gives a stream (observed).
@@ -83,8 +84,7 @@ impl Stream {
                 list.push(OwnSubscription { subject, queue, sid, msgs, client, is_system: false });
             }
         }
-        let domain = &self.world.config.domain;
-        list.extend(inner.consumers.own_subscriptions(&self.name, &self.account, domain));
+        list.extend(inner.consumers.own_subscriptions(&self.name));
         list
     }
 }

@@ -10,18 +10,21 @@ mod batch;
 mod commit;
 mod expiry;
 mod headers;
+mod host;
 mod info;
 mod inner;
 mod listening;
 mod purge;
 mod slices;
 mod update;
+pub(crate) mod world;
 mod write;
 
 pub use crate::message::Inbound;
 use batch::StagedMsg;
 pub(crate) use commit::Asked;
 pub(crate) use headers::write_headers;
+pub use host::Host;
 pub use info::StreamState;
 pub(crate) use inner::Inner;
 pub(crate) use purge::PurgeRequest;
@@ -32,11 +35,11 @@ use crate::clock::WallNs;
 use crate::config::StreamConfig;
 use crate::message::AccountId;
 use crate::store::Store;
-use crate::world::{AccountShare, World};
 use commit::Gate;
 use listening::Listening;
 use parking_lot::{Condvar, Mutex, MutexGuard};
 use std::sync::{Arc, Weak};
+use world::{AccountShare, World};
 
 /// A stream. Cheap to share; all state is behind one lock.
 pub struct Stream {

@@ -5,7 +5,7 @@ use std::sync::{Arc, Weak};
 
 use hashbrown::HashMap;
 use jetkv_jetstream::stream::Stream;
-use jetkv_jetstream::{AccountId, Deadline, Delivery, Host, OutMsg};
+use jetkv_jetstream::{AccountId, Deadline, Delivery, Host, OutMsg, Router};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
@@ -75,7 +75,7 @@ impl EngineHost {
     }
 }
 
-impl Host for EngineHost {
+impl Router for EngineHost {
     fn deliver(&self, account: AccountId, msg: OutMsg<'_>) -> Delivery {
         let routed = self.shared.accounts.with(account, |account| {
             let routed = worker::with(|worker| {
@@ -120,6 +120,16 @@ impl Host for EngineHost {
         self.shared.accounts.get(account).is_some_and(|account| account.has_exact_interest(subject, queue))
     }
 
+    fn take_client_numbers(&self, count: u64) -> u64 {
+        self.shared.take_client_ids(count)
+    }
+
+    fn next_system_sid(&self) -> u64 {
+        self.shared.system_services.next_sid()
+    }
+}
+
+impl Host for EngineHost {
     fn stream_subject(&self, stream: &Arc<Stream>, pattern: &[u8], listening: bool) {
         let Some(account) = self.shared.accounts.get(stream.account()) else { return };
         let key = (Arc::as_ptr(stream).addr(), pattern.into());
@@ -139,14 +149,6 @@ impl Host for EngineHost {
         if account.subscribe(Arc::clone(&sub)).is_ok() {
             captures.insert(key, sub);
         }
-    }
-
-    fn take_client_numbers(&self, count: u64) -> u64 {
-        self.shared.take_client_ids(count)
-    }
-
-    fn next_system_sid(&self) -> u64 {
-        self.shared.system_services.next_sid()
     }
 
     fn wake_at(&self, at: Deadline) {

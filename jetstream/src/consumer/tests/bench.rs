@@ -1,16 +1,15 @@
 //! A stream reduced to what its consumers see of it.
 
-use crate::clock::{Clock as _, Deadline, ManualClock, Now, WallNs};
+use crate::clock::{Clock as _, ManualClock, Now, WallNs};
 use crate::config::{ConsumerAction, ConsumerConfig, Retention, StreamConfig};
 use crate::consumer::{ConsumerInfo, Consumers, StreamCtx};
 use crate::error::ApiError;
-use crate::host::{Delivery, Host};
 use crate::message::{AccountId, OutMsg};
 use crate::outbox::Outbox;
+use crate::router::{Delivery, Router};
 use crate::settings::ConsumerSettings;
 use crate::store::memory::MemoryStore;
 use crate::store::{Msg, Store};
-use crate::stream::Stream;
 use parking_lot::Mutex;
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -21,7 +20,7 @@ pub(super) const SECOND: u64 = 1_000_000_000;
 #[derive(Default)]
 pub(super) struct Listeners(Mutex<HashSet<Vec<u8>>>);
 
-impl Host for Listeners {
+impl Router for Listeners {
     fn deliver(&self, _: AccountId, _: OutMsg<'_>) -> Delivery {
         Delivery::Sent
     }
@@ -34,14 +33,6 @@ impl Host for Listeners {
     fn has_exact_interest(&self, account: AccountId, subject: &[u8], _: &[u8]) -> bool {
         self.has_interest(account, subject, None)
     }
-
-    fn stream_subject(&self, _: &Arc<Stream>, _: &[u8], _: bool) {}
-
-    fn wake_at(&self, _: Deadline) {}
-
-    fn pump_later(&self, _: &Arc<Stream>) {}
-
-    fn sync_later(&self, _: &Arc<Stream>) {}
 }
 
 /// A message that left.

@@ -6,7 +6,6 @@ use super::meta::{META, META_SUM};
 use super::meta_sync::{Became, NEW};
 use super::state_file::CONSUMER_STATE;
 use super::storage::Storage;
-use crate::host::Host;
 use crate::store::StoreError;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -20,13 +19,13 @@ impl Storage {
         self.syncs.run()
     }
 
-    /// Has made durable in the background what of the metadata is not. Nobody has to wait for it.
-    pub(crate) fn sync_metadata_later(&self, host: &dyn Host) {
+    /// Has `run_later` make durable in the background what of the metadata is not. Nobody has to wait for it.
+    pub(crate) fn sync_metadata_later(&self, run_later: impl FnOnce(Box<dyn FnOnce() + Send>)) {
         if !self.syncs.ask() {
             return;
         }
         let syncs = Arc::clone(&self.syncs);
-        host.run_later(Box::new(move || {
+        run_later(Box::new(move || {
             if let Err(error) = syncs.run() {
                 tracing::error!(%error, "what is new is not durable yet");
             }

@@ -16,7 +16,7 @@ mod staged;
 use super::Inner;
 use crate::clock::ElapsedNs;
 use crate::settings::BatchLimits;
-use crate::world::InFlight;
+use crate::stream::world::InFlight;
 use advisory::Reason;
 use hashbrown::HashMap;
 use staged::Staged;

@@ -2,7 +2,7 @@
 
 use super::Place;
 use crate::clock::ElapsedNs;
-use crate::world::InFlight;
+use crate::stream::world::InFlight;
 use std::ops::Range;
 use std::sync::atomic::Ordering;
 

@@ -3,12 +3,11 @@
 use super::route::Leaving;
 use crate::config::PersistMode;
 use crate::error::ApiError;
-use crate::host::Host;
 use crate::outbox::{Outbox, Says};
 use crate::settings::SyncPolicy;
 use crate::store::file::StateSave;
 use crate::store::{StoreError, SyncWork};
-use crate::stream::{Inner, Stream};
+use crate::stream::{Host, Inner, Stream};
 use parking_lot::MutexGuard;
 
 /// A sync that runs without the stream's lock.

@@ -4,10 +4,9 @@
 //! Where nothing may be said before it is on the disk, callers wait for that as connections do: without the stream's
 //! lock, and with one sync for all who wait. Whoever finds none running runs the next one itself.
 
-use crate::host::Host;
 use crate::message::{Inbound, OutMsg};
 use crate::store::Store;
-use crate::stream::{Inner, Stream};
+use crate::stream::{Host, Inner, Stream};
 use parking_lot::{Condvar, Mutex, MutexGuard};
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};

@@ -23,7 +23,7 @@ pub(super) use route::Gate;
 pub(super) use state::CommitState;
 
 use super::{Inner, Stream};
-use crate::host::Host;
+use crate::stream::Host;
 use parking_lot::MutexGuard;
 use route::Leaving;
 

@@ -1,10 +1,10 @@
 //! How what is queued leaves, in order, without the stream's lock.
 
 use super::Answers;
-use crate::host::{Delivery, Host};
 use crate::message::AccountId;
 use crate::outbox::{Outbox, Queued, Says};
-use crate::stream::{Inner, Stream};
+use crate::router::Delivery;
+use crate::stream::{Host, Inner, Stream};
 use parking_lot::MutexGuard;
 
 /// Held while messages leave.

@@ -1,13 +1,13 @@
 //! What all streams of an engine share.
 
+use super::{Host, Stream};
 use crate::clock::Clock;
 use crate::config::StorageType;
 use crate::warnings::Warnings;
 
-use crate::host::Host;
 use crate::message::AccountId;
+use crate::own::OwnCounts;
 use crate::settings::{AccountLimits, EngineConfig, EngineSettings, Live};
-use crate::stream::Stream;
 use crate::timers::Timers;
 use hashbrown::HashMap;
 use parking_lot::{Mutex, RwLock};
@@ -23,7 +23,7 @@ pub(crate) struct World {
     pub(crate) settings: Live<EngineSettings>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) host: Arc<dyn Host>,
-    pub(crate) timers: Timers,
+    pub(crate) timers: Timers<Stream>,
     pub(crate) ids: Ids,
     /// Held by all streams together.
     pub(crate) usage: Usage,
@@ -45,33 +45,6 @@ pub(crate) struct AccountShare {
     pub(crate) usage: Usage,
     pub(crate) watches: Watches,
     pub(crate) own: Arc<OwnCounts>,
-}
-
-/// How many subscriptions the streams and consumers of an account have of their own ([`OwnSubscription`]), apart from those
-/// to the subjects of streams.
-///
-/// [`OwnSubscription`]: crate::host::OwnSubscription
-#[derive(Debug, Default)]
-pub(crate) struct OwnCounts {
-    present: AtomicI64,
-    /// Of them, in the system account.
-    in_system: AtomicI64,
-    gone: AtomicI64,
-}
-
-impl OwnCounts {
-    /// Counts subscriptions that came, or went where negative.
-    pub(crate) fn change(&self, by: i64, in_system: i64) {
-        self.present.fetch_add(by, Ordering::Relaxed);
-        self.in_system.fetch_add(in_system, Ordering::Relaxed);
-        self.gone.fetch_add((-by).max(0), Ordering::Relaxed);
-    }
-
-    /// How many there are in the account itself, in the system account, and how many went from the account.
-    pub(crate) fn counts(&self) -> (u64, u64, u64) {
-        let count = |counter: &AtomicI64| counter.load(Ordering::Relaxed).max(0).unsigned_abs();
-        (count(&self.present), count(&self.in_system), count(&self.gone))
-    }
 }
 
 /// Which streams have consumers that deliver to a subject.
