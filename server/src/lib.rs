@@ -25,5 +25,6 @@ mod worker;
 
 pub use events::ReloadAsk;
 pub use lifecycle::{Server, StartError};
+pub use net::MemoryStream;
 pub use snapshot::{MonitorSource, ProcessUsage, ServerCounts};
 pub use state::ClosedClient;

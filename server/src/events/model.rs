@@ -117,7 +117,7 @@ impl ClientPart {
         let identity = client.identity();
         Self {
             start: time(client.started_at()),
-            host: client.peer().ip().to_string(),
+            host: client.peer().ip_text(),
             id: client.id(),
             acc: identity.account.name().to_owned(),
             issuer_key: identity.issuer().to_owned(),
@@ -139,7 +139,7 @@ pub(crate) fn client_info(shared: &Shared, client: &Client) -> ClientInfo {
     let identity = client.identity();
     ClientInfo {
         start: Some(time(client.started_at())),
-        host: client.peer().ip().to_string(),
+        host: client.peer().ip_text(),
         id: client.id(),
         account: identity.account.name().to_owned(),
         issuer_key: identity.issuer().to_owned(),

@@ -21,7 +21,7 @@ use crate::events::{self, ReloadAsk};
 use crate::failure;
 use crate::interfaces;
 use crate::monitor;
-use crate::net::{self, BindError, CloseReason};
+use crate::net::{self, BindError, CloseReason, MemoryStream};
 use crate::options::{Change, Options, ReloadError, Unserved, UnservedListener};
 use crate::pid_file;
 use crate::ports_file::PortsFile;
@@ -258,6 +258,12 @@ impl Server {
             address.set_ip(std::net::Ipv4Addr::LOCALHOST.into());
         }
         format!("nats://{address}")
+    }
+
+    /// Opens a client's connection within this process, which needs no port. It carries the bytes of the client protocol,
+    /// beginning with INFO, and is served as any other connection; one that the server does not take is closed at once.
+    pub fn connect_in_memory(&self) -> MemoryStream {
+        net::connect_in_memory(&self.inner.shared, &self.inner.threads.next())
     }
 
     /// What monitoring pages show.

@@ -4,6 +4,7 @@ use std::future::{Future, poll_fn};
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
 
@@ -20,6 +21,7 @@ pub(super) struct Threads {
     handles: Vec<Handle>,
     joins: Mutex<Vec<JoinHandle<()>>>,
     stop: watch::Sender<bool>,
+    next: AtomicUsize,
 }
 
 impl Threads {
@@ -27,7 +29,12 @@ impl Threads {
     pub(super) fn start(shared: &Arc<Shared>) -> io::Result<Self> {
         let count = std::thread::available_parallelism().map_or(1, Into::into);
         let stop = watch::Sender::new(false);
-        let mut threads = Self { handles: Vec::with_capacity(count), joins: Mutex::new(Vec::new()), stop };
+        let mut threads = Self {
+            handles: Vec::with_capacity(count),
+            joins: Mutex::new(Vec::new()),
+            stop,
+            next: AtomicUsize::new(0),
+        };
         for number in 0..count {
             threads.add(number, Arc::clone(shared))?;
         }
@@ -71,6 +78,12 @@ impl Threads {
     /// The runtimes.
     pub(super) fn handles(&self) -> Vec<Handle> {
         self.handles.clone()
+    }
+
+    /// The next one whose turn it is to get a connection that no listener accepted.
+    pub(super) fn next(&self) -> Handle {
+        let turn = self.next.fetch_add(1, Ordering::Relaxed).checked_rem(self.handles.len()).unwrap_or(0);
+        self.handles.get(turn).cloned().unwrap_or_else(Handle::current)
     }
 
     /// The first one, which also accepts connections and runs the timers of the engine.

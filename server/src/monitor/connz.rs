@@ -12,7 +12,7 @@ use super::json::{between, is_default, time, uptime};
 use super::page::Page;
 use super::query::Query;
 use super::subsz::SubscriptionPart;
-use crate::net::{Client, Identity};
+use crate::net::{Client, Identity, Peer};
 use crate::options::defaults;
 use crate::router::{Listed, Subscription};
 use crate::snapshot::MonitorSource;
@@ -333,7 +333,7 @@ fn closed(client: &ClosedClient) -> Connection {
 fn identified(
     cid: u64,
     identity: Identity,
-    peer: std::net::SocketAddr,
+    peer: Peer,
     (start, last, stop): (WallNs, WallNs, Option<WallNs>),
     rtt_ns: i64,
 ) -> Connection {
@@ -343,7 +343,7 @@ fn identified(
         cid,
         kind: "Client",
         protocol: "nats",
-        ip: peer.ip().to_string(),
+        ip: peer.ip_text(),
         port: peer.port(),
         start: time(start),
         last_activity: time(last),

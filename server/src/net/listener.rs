@@ -8,7 +8,8 @@ use std::time::Duration;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::runtime::Handle;
 
-use super::connection;
+use super::client;
+use super::link::{Link, MemoryStream};
 use crate::state::Shared;
 use jetkv_go_compat::os_text;
 
@@ -102,7 +103,14 @@ fn hand_over(shared: &Arc<Shared>, socket: TcpStream, peer: SocketAddr, thread: 
     let shared = Arc::clone(shared);
     thread.spawn(async move {
         if let Ok(socket) = TcpStream::from_std(socket) {
-            connection::serve(shared, socket, peer).await;
+            client::serve(shared, Link::tcp(socket, peer)).await;
         }
     });
+}
+
+/// Opens a connection within this process, served by `thread`. One that the server does not take is closed at once.
+pub(crate) fn connect_in_memory(shared: &Arc<Shared>, thread: &Handle) -> MemoryStream {
+    let (link, stream) = Link::memory();
+    thread.spawn(client::serve(Arc::clone(shared), link));
+    stream
 }

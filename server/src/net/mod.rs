@@ -1,22 +1,17 @@
-//! Connections: listening, reading, writing, closing.
+//! Connections: what carries them (`link`), what is spoken over them (`client`), and what all of them share: the listener,
+//! the outbound queue, keepalives, and the reasons to close.
 
 mod client;
 mod closing;
-mod connect;
-mod connection;
-mod ending;
 mod keepalive;
+mod link;
 mod listener;
-mod operations;
 mod outbound;
-mod publish;
 mod read_size;
-mod reload;
-mod subscribe;
-mod trace;
 
+pub(crate) use client::TraceOptions;
 pub use client::{Client, Identity};
 pub use closing::CloseReason;
+pub use link::{MemoryStream, Peer};
 pub use listener::BindError;
-pub(crate) use listener::{accept_error, bind, listen};
-pub(crate) use trace::TraceOptions;
+pub(crate) use listener::{accept_error, bind, connect_in_memory, listen};

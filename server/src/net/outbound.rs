@@ -1,8 +1,8 @@
 //! What waits to be sent on one connection.
 //!
 //! Whoever has something for a connection appends it under a short lock and marks the connection; at the end of
-//! its batch it writes the buffer to the socket on its own thread. Only when the socket takes no more does the
-//! connection's own task carry on, once the socket is writable again.
+//! its turn it writes the buffer to the link on its own thread. Only when the link takes no more does the connection's
+//! own task carry on, once the link is writable again.
 
 use std::io;
 use std::sync::Arc;
@@ -10,9 +10,9 @@ use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
-use tokio::net::tcp::OwnedWriteHalf;
 
 use super::closing::CloseReason;
+use super::link::Writer;
 use crate::options::{LimitOptions, WriteTimeout};
 use crate::router::Queued;
 use crate::worker::{self, READ_BUFFER_BYTES};
@@ -44,11 +44,11 @@ pub(crate) struct OutboundLimits {
 pub(crate) enum Next {
     /// Nothing for now.
     Idle,
-    /// The socket is full; the write is overdue at that time.
+    /// The link is full; the write is overdue at that time.
     Blocked(Instant),
     /// Close the connection.
     Close(CloseReason),
-    /// The socket takes bytes again.
+    /// The link takes bytes again.
     Writable,
     /// A write took longer than the deadline.
     Overdue,
@@ -63,33 +63,6 @@ pub(crate) enum Drained {
     Overdue,
 }
 
-/// The half of a socket that is written to. It says nothing when it goes: the kernel ends a connection whose bytes were
-/// all read in an orderly way, and resets others.
-#[derive(Debug)]
-struct WriteSocket(Option<OwnedWriteHalf>);
-
-impl WriteSocket {
-    fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.as_ref().map_or_else(|| Err(io::ErrorKind::NotConnected.into()), |half| half.try_write(bytes))
-    }
-
-    fn poll_write_ready(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match &self.0 {
-            Some(half) => half.as_ref().poll_write_ready(context),
-            None => Poll::Ready(Err(io::ErrorKind::NotConnected.into())),
-        }
-    }
-}
-
-impl Drop for WriteSocket {
-    fn drop(&mut self) {
-        // Otherwise the half would shut its direction down.
-        if let Some(half) = self.0.take() {
-            half.forget();
-        }
-    }
-}
-
 /// The outbound side of a connection, shared by all that send to it.
 #[derive(Debug)]
 pub(crate) struct Outbound {
@@ -99,7 +72,7 @@ pub(crate) struct Outbound {
 #[derive(Debug)]
 struct State {
     limits: OutboundLimits,
-    socket: Option<Arc<WriteSocket>>,
+    link: Option<Arc<Writer>>,
     /// Appended to by senders.
     queue: Vec<u8>,
     /// Being written; the first `written` bytes are gone. Not here while `busy`.
@@ -109,9 +82,9 @@ struct State {
     pending: usize,
     /// Somebody is in the middle of a write.
     busy: bool,
-    /// The socket takes no more; the connection's task waits for it.
+    /// The link takes no more; the connection's task waits for it.
     blocked: bool,
-    /// When the socket first took no more of the current chunk.
+    /// When the link first took no more of the current chunk.
     chunk_blocked_at: Option<Instant>,
     /// Bytes of the current chunk that were gone when its write was last tried anew.
     written_before: usize,
@@ -139,11 +112,11 @@ impl OutboundLimits {
 }
 
 impl Outbound {
-    pub(crate) fn new(socket: OwnedWriteHalf, limits: OutboundLimits) -> Self {
+    pub(crate) fn new(link: Writer, limits: OutboundLimits) -> Self {
         Self {
             state: Mutex::new(State {
                 limits,
-                socket: Some(Arc::new(WriteSocket(Some(socket)))),
+                link: Some(Arc::new(link)),
                 queue: Vec::new(),
                 chunk: Vec::new(),
                 written: 0,
@@ -217,14 +190,14 @@ impl Outbound {
         self.state.lock().pending
     }
 
-    /// Writes what the socket takes. Tells whether the engine, told to pause before, may go on.
+    /// Writes what the link takes. Tells whether the engine, told to pause before, may go on.
     pub(crate) fn flush(&self) -> bool {
         let mut state = self.state.lock();
         state.marked_by = 0;
-        while let Some((chunk, socket)) = state.begin_write() {
+        while let Some((chunk, link)) = state.begin_write() {
             let from = state.written;
             drop(state);
-            let result = socket.try_write(chunk.get(from..).unwrap_or_default());
+            let result = link.try_write(chunk.get(from..).unwrap_or_default());
             state = self.state.lock();
             state.end_write(chunk, result);
         }
@@ -266,7 +239,7 @@ impl Outbound {
         loop {
             self.flush();
             let mut state = self.state.lock();
-            if state.socket.is_none() || state.pending == 0 {
+            if state.link.is_none() || state.pending == 0 {
                 return Poll::Ready(Drained::Whole);
             }
             if state.busy {
@@ -314,10 +287,10 @@ impl Outbound {
         (state.chunk.len(), state.chunk.len().div_ceil(READ_BUFFER_BYTES))
     }
 
-    /// Lets the socket go and drops what waits.
+    /// Lets the link go and drops what waits.
     pub(crate) fn release(&self) {
         let mut state = self.state.lock();
-        state.socket = None;
+        state.link = None;
         state.queue = Vec::new();
         state.chunk = Vec::new();
         state.pending = 0;
@@ -355,11 +328,11 @@ impl State {
         }
     }
 
-    fn begin_write(&mut self) -> Option<(Vec<u8>, Arc<WriteSocket>)> {
+    fn begin_write(&mut self) -> Option<(Vec<u8>, Arc<Writer>)> {
         if self.busy || self.blocked {
             return None;
         }
-        let socket = Arc::clone(self.socket.as_ref()?);
+        let link = Arc::clone(self.link.as_ref()?);
         if self.chunk.is_empty() {
             if self.queue.is_empty() {
                 return None;
@@ -370,7 +343,7 @@ impl State {
             self.chunk_blocked_at = None;
         }
         self.busy = true;
-        Some((std::mem::take(&mut self.chunk), socket))
+        Some((std::mem::take(&mut self.chunk), link))
     }
 
     fn end_write(&mut self, chunk: Vec<u8>, result: io::Result<usize>) {
@@ -400,15 +373,15 @@ impl State {
             Err(error) => {
                 tracing::debug!("Error flushing: {}", jetkv_go_compat::os_text(&error));
                 self.pending = 0;
-                self.socket = None;
+                self.link = None;
                 self.close(CloseReason::WriteError);
             }
         }
     }
 
     fn poll_blocked(&mut self, context: &mut Context<'_>) -> Next {
-        let (true, Some(socket)) = (self.blocked, &self.socket) else { return Next::Idle };
-        if socket.poll_write_ready(context).is_ready() {
+        let (true, Some(link)) = (self.blocked, &self.link) else { return Next::Idle };
+        if link.poll_writable(context).is_ready() {
             self.blocked = false;
             return Next::Writable;
         }

@@ -1,12 +1,11 @@
 //! Connections that ended, for `/connz?state=closed`.
 
 use std::collections::VecDeque;
-use std::net::SocketAddr;
 
 use jetkv_jetstream::WallNs;
 use parking_lot::Mutex;
 
-use crate::net::{CloseReason, Identity};
+use crate::net::{CloseReason, Identity, Peer};
 use crate::router::Subscription;
 use crate::traffic::TrafficCounts;
 use std::sync::Arc;
@@ -16,8 +15,8 @@ use std::sync::Arc;
 pub struct ClosedClient {
     /// Its number.
     pub id: u64,
-    /// Its address.
-    pub peer: SocketAddr,
+    /// Where it was.
+    pub peer: Peer,
     /// Who it was.
     pub identity: Identity,
     /// When it connected.

@@ -28,7 +28,7 @@ impl Shared {
             max_payload: options.limits.shown_max_payload(),
             jetstream,
             client_id: client.id(),
-            client_ip: client.peer().ip().to_canonical().to_string(),
+            client_ip: client.peer().ip_text(),
             api_lvl: i64::from(API_LEVEL),
             domain: options.jetstream.domain.clone().filter(|_| jetstream).unwrap_or_default(),
             xkey: self.identity.xkey.clone(),

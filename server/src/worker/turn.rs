@@ -86,7 +86,7 @@ enum Committed {
 }
 
 /// A turn of a connection: what one read brought is parsed and routed, one operation after the other
-/// (`net/operations.rs`), then committed and let go.
+/// (`net/client/operations.rs`), then committed and let go.
 pub(crate) struct Turn<'w> {
     pub worker: &'w Worker,
     pub batch: Box<Batch>,

@@ -1,30 +1,27 @@
-//! The task of one connection: it reads, and it writes when the socket was full.
+//! The task of one connection: it reads, and it writes when the link was full.
 
 use std::future::Future;
 use std::io;
-use std::net::SocketAddr;
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use jetkv_jetstream::ClientInfo;
 use jetkv_protocol::{ConnectOptions, Parser, Rejection, ServerInfo, encode};
-use tokio::io::AsyncReadExt;
-use tokio::net::TcpStream;
-use tokio::net::tcp::OwnedReadHalf;
 use tokio::time::Sleep;
 
-use super::client::Client;
-use super::closing::CloseReason;
-use super::keepalive::{Beat, Keepalive};
+use super::Client;
 use super::operations::{Progress, Stopped};
-use super::outbound::{Next, Outbound, OutboundLimits};
-use super::read_size::ReadSize;
 use super::trace::TraceOptions;
 use crate::auth::{Authenticator, Check, DeliveryRules, nonce};
 use crate::events;
 use crate::jetstream::JetStream;
+use crate::net::closing::CloseReason;
+use crate::net::keepalive::{Beat, Keepalive};
+use crate::net::link::{Link, Reader};
+use crate::net::outbound::{Next, Outbound, OutboundLimits};
+use crate::net::read_size::ReadSize;
 use crate::options::Options;
 use crate::router::{Account, Receiver};
 use crate::state::{Entrance, Shared};
@@ -71,7 +68,7 @@ pub(super) struct Connection {
     pub client_info: Option<Arc<ClientInfo>>,
     /// The subject that is being published, once renamed; kept for its memory.
     pub renamed: Vec<u8>,
-    pub read_half: OwnedReadHalf,
+    pub reader: Reader,
     /// The connection closes for something that came, and nats-server would not have read all that came behind it.
     pub left_unread: bool,
     read_size: ReadSize,
@@ -113,9 +110,9 @@ fn check_of(stopped: Option<Stopped>) -> Option<Box<Check>> {
 }
 
 /// Serves a client until it or the server closes the connection.
-pub(super) async fn serve(shared: Arc<Shared>, socket: TcpStream, peer: SocketAddr) {
+pub(crate) async fn serve(shared: Arc<Shared>, link: Link) {
     let _task = shared.begin_task();
-    let mut connection = Connection::new(&shared, socket, peer);
+    let mut connection = Connection::new(&shared, link);
     tracing::debug!("{} - Client connection created", connection.client.label());
     connection.send_first_info();
     shared.counters.count_connection();
@@ -135,13 +132,13 @@ pub(super) async fn serve(shared: Arc<Shared>, socket: TcpStream, peer: SocketAd
 }
 
 impl Connection {
-    fn new(shared: &Arc<Shared>, socket: TcpStream, peer: SocketAddr) -> Self {
+    fn new(shared: &Arc<Shared>, link: Link) -> Self {
         let options = shared.options();
         let limits = &options.limits;
         let now = Instant::now();
         let account = Arc::clone(shared.accounts.global());
-        let (read_half, write_half) = socket.into_split();
-        let out = Outbound::new(write_half, OutboundLimits::new(limits));
+        let Link { reader, writer, peer } = link;
+        let out = Outbound::new(writer, OutboundLimits::new(limits));
         let client = Arc::new(Client::new(
             shared.next_client_id(),
             peer,
@@ -180,7 +177,7 @@ impl Connection {
             long_get: None,
             client_info: None,
             renamed: Vec::new(),
-            read_half,
+            reader,
             left_unread: false,
             read_size: ReadSize::default(),
             partial: Vec::new(),
@@ -222,7 +219,7 @@ impl Connection {
         self.end_turn();
     }
 
-    /// Writes what the socket takes, and lets those that waited for room go on.
+    /// Writes what the link takes, and lets those that waited for room go on.
     pub(super) fn flush(&self) {
         if self.client.flush()
             && let Some(engine) = self.engine()
@@ -345,12 +342,11 @@ impl Connection {
         if !self.partial.is_empty() {
             let missing = self.need.saturating_sub(self.partial.len());
             self.partial.reserve(missing.max(READ_BUFFER_BYTES));
-            let read = pin!(self.read_half.read_buf(&mut self.partial));
-            return read.poll(context).map(|result| result.map_or_else(Event::ReadError, Event::ReadMore));
+            let read = self.reader.poll_read(context, &mut self.partial);
+            return read.map(|result| result.map_or_else(Event::ReadError, Event::ReadMore));
         }
         let mut bytes = worker::with(|worker| worker.buffers.take_read());
-        let polled = pin!(self.read_half.read_buf(&mut bytes)).poll(context);
-        match polled {
+        match self.reader.poll_read(context, &mut bytes) {
             Poll::Ready(Ok(_)) => Poll::Ready(Event::Read(bytes)),
             Poll::Ready(Err(error)) => {
                 worker::with(|worker| worker.buffers.give_read(bytes));

@@ -5,11 +5,11 @@ use std::sync::Arc;
 use jetkv_protocol::connect::PROTOCOL_INFO;
 use jetkv_protocol::{ConnectOptions, Rejection, encode};
 
-use super::closing::CloseReason;
 use super::connection::Connection;
 use super::operations::Stopped;
 use crate::auth::{Admitted, Check, Credentials, DeliveryRules};
 use crate::events;
+use crate::net::closing::CloseReason;
 use crate::router::Account;
 
 /// Stands where a token would be shown.

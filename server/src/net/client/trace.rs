@@ -4,7 +4,7 @@ use jetkv_go_compat::quoted;
 use jetkv_jetstream::OutMsg;
 use jetkv_protocol::{ClientOp, Publish};
 
-use super::client::Client;
+use super::Client;
 use super::connection::Connection;
 use crate::options::LogOptions;
 use crate::router::Subscription;

@@ -2,9 +2,9 @@
 
 use jetkv_protocol::{ClientOp, ProtocolError, Rejection, Step, encode, subject};
 
-use super::closing::CloseReason;
 use super::connection::Connection;
 use crate::auth::Check;
+use crate::net::closing::CloseReason;
 use crate::worker::{self, Streams, Turn};
 
 /// Bytes that the log shows of what is not the protocol.
@@ -88,7 +88,7 @@ impl Connection {
                 Ok(Step::Op { op, consumed }) => {
                     progress.consumed += consumed;
                     progress.stopped_at = progress.consumed.saturating_sub(1);
-                    progress.stopped = self.operation(turn, op);
+                    progress.stopped = self.operation(turn, &op);
                 }
                 Err(ProtocolError::ConnectExpected) if self.admit_without_connect() => {}
                 Err(error) => {
@@ -150,9 +150,9 @@ impl Connection {
         None
     }
 
-    fn operation(&mut self, turn: &mut Turn<'_>, op: ClientOp<'_>) -> Option<Stopped> {
+    fn operation(&mut self, turn: &mut Turn<'_>, op: &ClientOp<'_>) -> Option<Stopped> {
         if self.client.is_traced() {
-            self.trace_in(&op);
+            self.trace_in(op);
         }
         match op {
             ClientOp::Pub(publish) => self.publish(turn, publish),
@@ -162,7 +162,7 @@ impl Connection {
             }
             ClientOp::Unsub { sid, max } => {
                 turn.batch.tally.subscriptions += 1;
-                self.unsubscribe(turn, sid, max);
+                self.unsubscribe(turn, sid, *max);
             }
             ClientOp::Ping => self.ping(),
             ClientOp::Pong => self.pong(),

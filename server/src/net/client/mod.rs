@@ -1,7 +1,19 @@
-//! A connection as the rest of the server sees it.
+//! A client: what is spoken over a link by whoever publishes and subscribes. This file has the client as the rest of the
+//! server sees it; `connection.rs` has the task that reads, `operations.rs` the turn, and each other file what comes of
+//! some operations.
+
+mod connect;
+mod connection;
+mod ending;
+mod operations;
+mod publish;
+mod reload;
+mod subscribe;
+#[cfg(test)]
+mod tests;
+mod trace;
 
 use std::fmt;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::task::{Context, Poll};
@@ -12,13 +24,15 @@ use jetkv_jetstream::{AccountId, OutMsg, WallNs};
 use jetkv_protocol::{Rejection, encode};
 use parking_lot::{Mutex, RwLock};
 
-use super::closing::CloseReason;
-use super::outbound::{Drained, Next, Outbound, OutboundLimits};
-use super::trace::TraceOptions;
 use crate::auth::DeliveryRules;
+use crate::net::closing::CloseReason;
+use crate::net::link::Peer;
+use crate::net::outbound::{Drained, Next, Outbound, OutboundLimits};
 use crate::router::{Account, Admission, DeliverSubject, Listed, Queued, Receipt, Receiver, Subscription};
 use crate::traffic::Traffic;
 use crate::worker;
+pub(super) use connection::serve;
+pub(crate) use trace::TraceOptions;
 
 /// Who is at the other end.
 #[derive(Debug, Clone)]
@@ -54,7 +68,7 @@ pub(crate) type ReloadGuard = std::sync::mpsc::Sender<()>;
 /// A client connection.
 pub struct Client {
     id: u64,
-    peer: SocketAddr,
+    peer: Peer,
     started_at: WallNs,
     started: Instant,
     out: Outbound,
@@ -79,7 +93,7 @@ pub struct Client {
 }
 
 impl Client {
-    pub(super) fn new(id: u64, peer: SocketAddr, out: Outbound, account: Arc<Account>, now: WallNs) -> Self {
+    pub(super) fn new(id: u64, peer: Peer, out: Outbound, account: Arc<Account>, now: WallNs) -> Self {
         let label = format!("{peer} - cid:{id}");
         Self {
             id,
@@ -119,8 +133,8 @@ impl Client {
         self.id
     }
 
-    /// Its address.
-    pub fn peer(&self) -> SocketAddr {
+    /// Where it is.
+    pub fn peer(&self) -> Peer {
         self.peer
     }
 

@@ -5,11 +5,11 @@ use std::sync::Arc;
 use jetkv_go_compat::quoted;
 use jetkv_protocol::Rejection;
 
-use super::closing::CloseReason;
 use super::connection::Connection;
-use super::outbound::OutboundLimits;
 use crate::auth::{Authenticator, Check, Credentials, DeliveryRules};
 use crate::events;
+use crate::net::closing::CloseReason;
+use crate::net::outbound::OutboundLimits;
 use crate::router::{Listed, Subscription};
 
 /// What other users and accounts make of a client.

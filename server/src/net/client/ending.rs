@@ -3,10 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::closing::CloseReason;
 use super::connection::Connection;
-use super::outbound::Drained;
 use crate::events;
+use crate::net::closing::CloseReason;
+use crate::net::outbound::Drained;
 use crate::router::Subscription;
 use crate::state::ClosedClient;
 use jetkv_go_compat::GoDuration;
@@ -93,8 +93,7 @@ impl Connection {
             }
         }
         if self.left_unread {
-            // A failure means that the peer is gone, which is what the reset would say.
-            let _ = self.read_half.as_ref().set_zero_linger();
+            self.reader.end_with_reset();
         }
     }
 

@@ -25,7 +25,7 @@ const TAKEN_BY_ASSETS: [&[u8]; 2] = [b"$JS.API.DIRECT.GET.", b"$JS.API.CONSUMER.
 
 impl Connection {
     /// Routes a message to whoever listens, into streams, and to the services of the server.
-    pub(super) fn publish(&mut self, turn: &mut Turn<'_>, publish: Publish<'_>) {
+    pub(super) fn publish(&mut self, turn: &mut Turn<'_>, publish: &Publish<'_>) {
         turn.batch.tally.in_msgs += 1;
         turn.batch.tally.in_bytes += publish.size_bytes() as u64;
         if self.pedantic {
@@ -45,15 +45,15 @@ impl Connection {
         let is_renamed = self.account.rename(publish.subject, &mut renamed);
         let subject = if is_renamed { renamed.as_slice() } else { publish.subject };
         if self.client.is_traced() {
-            self.trace_mapping(&publish, is_renamed.then_some(subject));
+            self.trace_mapping(publish, is_renamed.then_some(subject));
         }
-        self.publish_named(turn, Publish { subject, ..publish });
+        self.publish_named(turn, &Publish { subject, ..*publish });
         self.renamed = renamed;
     }
 
     /// Routes a message by its final subject.
     #[inline]
-    fn publish_named(&mut self, turn: &mut Turn<'_>, publish: Publish<'_>) {
+    fn publish_named(&mut self, turn: &mut Turn<'_>, publish: &Publish<'_>) {
         let reply = publish.reply.unwrap_or_default();
         if !self.may_publish(publish.subject, reply) {
             return;

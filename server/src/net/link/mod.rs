@@ -1,0 +1,142 @@
+//! What carries the bytes of a connection, and nothing but that: a link knows no operation, no timer and no queue.
+//!
+//! Each kind is one file with two halves: a [`Reader`], which the connection's task has, and a [`Writer`], which every
+//! thread that has something for the connection tries at once. They are enums and not traits, so that TCP, which nearly
+//! all connections are, costs no more than a comparison.
+
+mod memory;
+mod tcp;
+
+use std::fmt;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use tokio::net::TcpStream;
+
+pub use memory::MemoryStream;
+
+/// A link to one peer.
+pub(crate) struct Link {
+    pub reader: Reader,
+    pub writer: Writer,
+    pub peer: Peer,
+}
+
+/// Where the other end of a link is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Peer {
+    /// At an address of the network.
+    Address(SocketAddr),
+    /// In this process.
+    Process,
+}
+
+/// The half that is read from.
+pub(crate) enum Reader {
+    Tcp(tcp::TcpReader),
+    Memory(memory::MemoryReader),
+}
+
+/// The half that is written to. It is shared, and nobody waits in it.
+#[derive(Debug)]
+pub(crate) enum Writer {
+    Tcp(tcp::TcpWriter),
+    Memory(memory::MemoryWriter),
+}
+
+impl Link {
+    /// A link over a socket.
+    pub(crate) fn tcp(socket: TcpStream, peer: SocketAddr) -> Self {
+        let (reader, writer) = tcp::split(socket);
+        Self { reader: Reader::Tcp(reader), writer: Writer::Tcp(writer), peer: Peer::Address(peer) }
+    }
+
+    /// A link within this process, and its other end.
+    pub(crate) fn memory() -> (Self, MemoryStream) {
+        let (reader, writer, stream) = memory::pair();
+        let link =
+            Self { reader: Reader::Memory(reader), writer: Writer::Memory(writer), peer: Peer::Process };
+        (link, stream)
+    }
+}
+
+impl Reader {
+    /// Adds bytes that came to `into`, as many as it has room for; none at the end of the link.
+    #[inline]
+    pub(crate) fn poll_read(
+        &mut self,
+        context: &mut Context<'_>,
+        into: &mut Vec<u8>,
+    ) -> Poll<io::Result<usize>> {
+        match self {
+            Self::Tcp(reader) => reader.poll_read(context, into),
+            Self::Memory(reader) => reader.poll_read(context, into),
+        }
+    }
+
+    /// Has the link end, when both halves are gone, with a reset and not in an orderly way, where that makes a difference.
+    pub(crate) fn end_with_reset(&self) {
+        match self {
+            Self::Tcp(reader) => reader.end_with_reset(),
+            Self::Memory(_) => {}
+        }
+    }
+}
+
+impl Writer {
+    /// Writes what the link takes at once. A call that fails with `WouldBlock` is repeated with the same bytes, once
+    /// [`poll_writable`](Self::poll_writable) says that it may.
+    #[inline]
+    pub(crate) fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Self::Tcp(writer) => writer.try_write(bytes),
+            Self::Memory(writer) => writer.try_write(bytes),
+        }
+    }
+
+    /// Whether another [`try_write`](Self::try_write) is worth it; only the last caller is woken.
+    pub(crate) fn poll_writable(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self {
+            Self::Tcp(writer) => writer.poll_writable(context),
+            Self::Memory(writer) => writer.poll_writable(context),
+        }
+    }
+}
+
+impl Peer {
+    /// Its address in the network, if it has one.
+    pub fn address(&self) -> Option<SocketAddr> {
+        match self {
+            Self::Address(address) => Some(*address),
+            Self::Process => None,
+        }
+    }
+
+    /// Its IP address as pages, events and INFO show it; empty for a peer in this process.
+    pub fn ip_text(&self) -> String {
+        self.address()
+            .map(|address| address.ip().to_canonical())
+            .as_ref()
+            .map_or_else(String::new, IpAddr::to_string)
+    }
+
+    /// Its port; 0 for a peer in this process.
+    pub fn port(&self) -> u16 {
+        self.address().map_or(0, |address| address.port())
+    }
+}
+
+/// As log lines show it; a peer in this process as nats-server v2.15.2 shows one.
+impl fmt::Display for Peer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Address(address) => address.fmt(f),
+            Self::Process => f.write_str("pipe"),
+        }
+    }
+}
+
+/// What is shared by the halves of a link that wait for each other.
+type Shared<T> = Arc<parking_lot::Mutex<T>>;
