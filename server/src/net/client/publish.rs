@@ -39,7 +39,7 @@ impl Connection {
 
     /// Routes a message under the subject that the account's mappings make of its own.
     #[cold]
-    fn publish_renamed(&mut self, turn: &mut Turn<'_>, publish: Publish<'_>) {
+    fn publish_renamed(&mut self, turn: &mut Turn<'_>, publish: &Publish<'_>) {
         let mut renamed = std::mem::take(&mut self.renamed);
         renamed.clear();
         let is_renamed = self.account.rename(publish.subject, &mut renamed);
