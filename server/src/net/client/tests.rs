@@ -117,7 +117,7 @@ fn operations_that_come_byte_by_byte_are_the_same() {
 fn who_says_nothing_is_sent_away_once_it_had_its_time() {
     run(async {
         let shared = server(|options| {
-            options.auth.token = Some("secret".to_owned().into());
+            options.auth.token = Some("secret".to_owned());
             options.auth.timeout = Duration::ZERO;
         });
         let rest = Peer::connect(&shared).rest().await;
