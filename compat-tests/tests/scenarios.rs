@@ -53,6 +53,7 @@ topics! {
     config "config";
     consumers "consumers";
     core "core";
+    counters "counters";
     direct_get "direct-get";
     flags "flags";
     jsapi_consumer "jsapi-consumer";

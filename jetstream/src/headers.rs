@@ -29,6 +29,15 @@ pub(crate) fn add_header(block: &[u8], key: &[u8], value: &[u8]) -> Vec<u8> {
     [own.unwrap_or(b"NATS/1.0\r\n"), key, b": ", value, b"\r\n\r\n"].concat()
 }
 
+/// The block with one header set: where it stands already, or else at the end.
+pub(crate) fn set_header(block: &[u8], key: &[u8], value: &[u8]) -> Vec<u8> {
+    let Some(old) = header(block, key) else { return add_header(block, key, value) };
+    // The value is a part of the block.
+    let start = old.as_ptr().addr() - block.as_ptr().addr();
+    let (before, after) = (block.get(..start), block.get(start + old.len()..));
+    [before.unwrap_or_default(), value, after.unwrap_or_default()].concat()
+}
+
 /// The block without a header; empty where no other is left.
 pub(crate) fn without_header(block: &[u8], key: &[u8]) -> Vec<u8> {
     without_headers(block, |line| line.starts_with(key) && line.get(key.len()) == Some(&b':'))

@@ -1,7 +1,7 @@
 //! The rules for stream configurations, in nats-server's order and with its texts.
 
 use super::rewrite::{check_republish, check_transform};
-use super::{Discard, PersistMode, StorageType, StreamConfig};
+use super::{Discard, PersistMode, Retention, StorageType, StreamConfig};
 use crate::error::ApiError;
 use crate::error::catalogue as errors;
 use jetkv_protocol::pattern_set::PatternSet;
@@ -177,6 +177,7 @@ fn check_policies(config: &mut StreamConfig, pedantic: bool) -> Result<(), ApiEr
     if config.deny_purge && config.allow_rollup_hdrs {
         return Err(invalid("roll-ups require the purge permission"));
     }
+    check_counter(config)?;
     check_discard_new_per_subject(config)?;
     if config.subject_delete_marker_ttl_ns > 0 {
         if config.subject_delete_marker_ttl_ns < SECOND_NS {
@@ -212,6 +213,26 @@ fn check_policies(config: &mut StreamConfig, pedantic: bool) -> Result<(), ApiEr
     Ok(())
 }
 
+/// What a counter cannot be together with (ADR-49).
+fn check_counter(config: &StreamConfig) -> Result<(), ApiError> {
+    if !config.allow_msg_counter {
+        return Ok(());
+    }
+    if config.discard == Discard::New {
+        return Err(invalid("counter stream cannot use discard new"));
+    }
+    if config.allow_msg_ttl {
+        return Err(invalid("counter stream cannot use message TTLs"));
+    }
+    if config.allow_msg_schedules {
+        return Err(invalid("counter stream cannot use message schedules"));
+    }
+    if config.retention != Retention::Limits {
+        return Err(invalid("counter stream can only use limits retention"));
+    }
+    Ok(())
+}
+
 pub(super) fn check_discard_new_per_subject(config: &StreamConfig) -> Result<(), ApiError> {
     if !config.discard_new_per_subject {
         return Ok(());
@@ -230,7 +251,6 @@ fn refuse_unserved(config: &StreamConfig) -> Result<(), ApiError> {
     for (wanted, name) in [
         (config.mirror.is_some(), "mirror"),
         (!config.sources.is_empty(), "sources"),
-        (config.allow_msg_counter, "allow_msg_counter"),
         (config.allow_msg_schedules, "allow_msg_schedules"),
         (config.allow_batched, "allow_batched"),
     ] {
@@ -331,6 +351,9 @@ pub fn check_update(
     }
     if old.allow_msg_ttl && !config.allow_msg_ttl {
         return Err(invalid("message TTL status can not be disabled"));
+    }
+    if old.allow_msg_counter != config.allow_msg_counter {
+        return refuse("change message counter setting");
     }
     if old.persist_mode != config.persist_mode {
         return refuse("change persist mode");

@@ -8,6 +8,7 @@
 mod aging;
 mod batch;
 mod commit;
+mod counter;
 mod expiry;
 mod headers;
 mod host;

@@ -4,6 +4,7 @@
 use crate::config::Discard;
 use crate::error::ApiError;
 use crate::error::catalogue as errors;
+use crate::stream::counter::Counter;
 use crate::stream::write::{PublishHeaders, Refusal, Rollup, parse_int};
 use crate::stream::{Inner, StagedMsg};
 use crate::ttl::{Ttl, parse_ttl};
@@ -17,8 +18,17 @@ pub(in crate::stream) struct Diff {
     subjects: HashMap<Box<[u8]>, u64>,
     /// Last sequences that were asked for, by subject.
     expected: HashMap<Box<[u8]>, u64>,
+    /// What counters will show, by subject.
+    counters: HashMap<Box<[u8]>, Counter>,
     pub(super) msgs: u64,
     pub(super) bytes: u64,
+}
+
+/// What is stored of a message, where that is not what came.
+#[derive(Debug)]
+pub(in crate::stream) struct Edited {
+    pub(super) headers: Vec<u8>,
+    pub(super) payload: Vec<u8>,
 }
 
 impl Refusal {
@@ -32,20 +42,21 @@ impl Refusal {
 }
 
 impl Inner {
-    /// Checks the next message of a batch.
+    /// Checks the next message of a batch, and says what is stored of it where that is not what came.
     pub(super) fn check_staged(
         &mut self,
         diff: &mut Diff,
         msg: &StagedMsg<'_>,
         headers: &PublishHeaders<'_>,
-    ) -> Result<(), Refusal> {
+    ) -> Result<Option<Edited>, Refusal> {
         self.check_record(msg.subject, msg.headers, msg.payload)?;
-        self.check_counter(headers)?;
+        self.check_increment(headers, msg.payload)?;
         self.check_stream_and_ttl(headers)?;
         self.check_staged_id(diff, headers.msg_id)?;
         if !headers.source.is_empty() {
             return Err(errors::MESSAGE_SOURCE_HDR_NOT_ALLOWED.into());
         }
+        let edited = self.count_staged(diff, msg, headers)?;
         self.check_staged_expected(diff, msg.subject, headers)?;
         self.check_schedule(msg.subject, headers)?;
         match self.check_rollup(headers)? {
@@ -58,11 +69,39 @@ impl Inner {
             _ => {}
         }
         diff.msgs += 1;
-        diff.bytes += self.store.msg_size(msg.subject.len(), msg.headers.len(), msg.payload.len());
+        let (headers_len, payload_len) = match &edited {
+            Some(edited) => (edited.headers.len(), edited.payload.len()),
+            None => (msg.headers.len(), msg.payload.len()),
+        };
+        diff.bytes += self.store.msg_size(msg.subject.len(), headers_len, payload_len);
         let of_subject = diff.subjects.entry_ref(msg.subject).or_default();
         *of_subject += 1;
         let of_subject = *of_subject;
-        self.check_staged_room(diff, msg.subject, of_subject, !headers.rollup.is_empty())
+        self.check_staged_room(diff, msg.subject, of_subject, !headers.rollup.is_empty())?;
+        Ok(edited)
+    }
+
+    /// Where the stream counts: what is stored of the message.
+    fn count_staged(
+        &mut self,
+        diff: &mut Diff,
+        msg: &StagedMsg<'_>,
+        headers: &PublishHeaders<'_>,
+    ) -> Result<Option<Edited>, Refusal> {
+        if !self.config.allow_msg_counter {
+            return Ok(None);
+        }
+        let mut counter = diff.counters.remove(msg.subject);
+        let counted = self.count(&mut counter, (msg.subject, msg.headers), headers.increment)?;
+        if let Some(counter) = counter {
+            diff.counters.insert(msg.subject.into(), counter);
+        }
+        let most = usize::try_from(self.settings.get().max_payload_bytes).unwrap_or(usize::MAX);
+        let most = usize::try_from(self.config.max_msg_size).map_or(most, |of_stream| most.min(of_stream));
+        if counted.headers.len() + counted.payload.len() > most {
+            return Err(errors::STREAM_MESSAGE_EXCEEDS_MAXIMUM.into());
+        }
+        Ok(Some(Edited { headers: counted.headers, payload: counted.payload }))
     }
 
     fn check_staged_id(&mut self, diff: &mut Diff, id: &[u8]) -> Result<(), Refusal> {

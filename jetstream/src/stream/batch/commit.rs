@@ -1,12 +1,12 @@
 //! The end of an atomic batch: all of it is checked, then all of it is stored.
 
 use super::atomic::COMMIT;
-use super::check::Diff;
+use super::check::{Diff, Edited};
 use super::staged::{Staged, StagedMsg};
 use crate::error::catalogue as errors;
 use crate::headers::add_header;
 use crate::store::StoreError;
-use crate::stream::write::{PublishHeaders, Refusal};
+use crate::stream::write::{PublishHeaders, Refusal, Told};
 use crate::stream::{Inbound, Inner};
 use crate::ttl::{Ttl, parse_ttl};
 
@@ -14,6 +14,7 @@ impl Inner {
     /// Stores the messages of a batch, all or none. `by_end` says that its end was told by a message that is not stored.
     pub(super) fn commit_atomic(&mut self, id: &[u8], staged: &Staged, by_end: bool) -> Result<(), Refusal> {
         let mut diff = Diff::default();
+        let mut edits = Vec::new();
         for msg in staged.iter() {
             let headers = PublishHeaders::scan(msg.headers);
             if !headers.expected_last_msg_id.is_empty() {
@@ -21,13 +22,13 @@ impl Inner {
                 return Err(error.with("header", "Nats-Expected-Last-Msg-Id").into());
             }
             let checked = self.check_staged(&mut diff, &msg, &headers);
-            checked.map_err(Refusal::in_batch)?;
+            edits.push(checked.map_err(Refusal::in_batch)?);
         }
         self.check_account(diff.bytes)?;
         // What came before is not taken back with the batch.
         self.try_flush()?;
         self.store.begin_atomic();
-        let stored = self.store_staged(staged, by_end);
+        let stored = self.store_staged(staged, &edits, by_end);
         let stored = stored.and_then(|()| self.store.end_atomic());
         stored.map_err(|error| {
             tracing::error!(
@@ -38,9 +39,18 @@ impl Inner {
         })
     }
 
-    fn store_staged(&mut self, staged: &Staged, by_end: bool) -> Result<(), StoreError> {
+    fn store_staged(
+        &mut self,
+        staged: &Staged,
+        edits: &[Option<Edited>],
+        by_end: bool,
+    ) -> Result<(), StoreError> {
         let last = staged.len();
-        for (msg, at) in staged.iter().zip(1..) {
+        for ((msg, edited), at) in staged.iter().zip(edits).zip(1..) {
+            let msg = match edited {
+                Some(Edited { headers, payload }) => StagedMsg { headers, payload, ..msg },
+                None => msg,
+            };
             let ends = by_end && at == last;
             let with_commit = ends.then(|| add_header(msg.headers, COMMIT, b"1"));
             let headers = with_commit.as_deref().unwrap_or(msg.headers);
@@ -57,11 +67,11 @@ impl Inner {
         let inbound =
             Inbound { subject: msg.subject, reply: b"", headers: msg.headers, payload: msg.payload };
         if self.interests_nobody(msg.subject) {
-            return self.skip(&inbound, &headers, rollup, false).map_err(failed);
+            return self.skip(&inbound, &headers, rollup, Told::Nothing).map_err(failed);
         }
         let ttl = parse_ttl(headers.ttl).unwrap_or(Ttl::Unset);
         let (ttl, longer) = self.lengthen_ttl(ttl, msg.headers);
         let block = longer.as_deref().unwrap_or(msg.headers);
-        self.store_now(&inbound, block, &headers, (rollup, ttl), false).map_err(failed)
+        self.store_now(&inbound, block, &headers, (rollup, ttl), Told::Nothing).map_err(failed)
     }
 }

@@ -4,6 +4,24 @@ use crate::error::ApiError;
 use crate::outbox::{Outbox, Says};
 use jetkv_go_compat::json;
 
+/// What the publisher of a message is told when it is stored.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::stream) enum Told<'a> {
+    /// Nothing.
+    Nothing,
+    /// As which sequence.
+    Stored,
+    /// That, and what a counter shows now.
+    Counted(&'a str),
+}
+
+impl Told<'_> {
+    /// That a message is stored, if its publisher wants an answer.
+    pub(in crate::stream) fn stored(answers: bool) -> Self {
+        if answers { Self::Stored } else { Self::Nothing }
+    }
+}
+
 /// Writes answers of one stream. The beginning of every acknowledgement is made once.
 #[derive(Debug)]
 pub(in crate::stream) struct Acks {
@@ -31,6 +49,24 @@ impl Acks {
             out.extend_from_slice(if duplicate { b",\"duplicate\": true}" } else { b"}" });
         });
         outbox.last_says(Says::Stored(seq));
+    }
+
+    /// Says of a message that was stored as `seq` what its publisher is to be told.
+    pub(in crate::stream) fn tell(&self, outbox: &mut Outbox, reply: &[u8], seq: u64, told: Told<'_>) {
+        match told {
+            Told::Nothing => {}
+            Told::Stored => self.stored(outbox, reply, seq, false),
+            Told::Counted(value) => {
+                outbox.push_with(reply, |out| {
+                    out.extend_from_slice(&self.prefix);
+                    push_number(out, seq);
+                    out.extend_from_slice(b",\"val\":\"");
+                    out.extend_from_slice(value.as_bytes());
+                    out.extend_from_slice(b"\"}");
+                });
+                outbox.last_says(Says::Stored(seq));
+            }
+        }
     }
 
     /// Says that the last of `count` messages of a batch was stored as `seq`.

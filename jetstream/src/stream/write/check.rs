@@ -92,27 +92,14 @@ impl Inner {
         Ok(())
     }
 
-    /// Checks of the headers of features that this stream does not have, and of the expected stream and TTL.
-    pub(in crate::stream) fn check_features(&self, headers: &PublishHeaders<'_>) -> Result<(), Refusal> {
-        self.check_counter(headers)?;
+    /// Checks of the expected stream, and of a TTL that this stream does not have.
+    pub(in crate::stream) fn check_stream(&self, headers: &PublishHeaders<'_>) -> Result<(), Refusal> {
         if !headers.expected_stream.is_empty() && headers.expected_stream != self.config.name.as_bytes() {
             return Err(errors::STREAM_NOT_MATCH.into());
         }
         let has_ttl = matches!(parse_ttl(headers.ttl), Some(Ttl::Secs(_) | Ttl::Never));
         if has_ttl && !self.config.allow_msg_ttl {
             return Err(errors::MESSAGE_TTL_DISABLED.into());
-        }
-        Ok(())
-    }
-
-    /// This stream has no counters.
-    pub(in crate::stream) fn check_counter(&self, headers: &PublishHeaders<'_>) -> Result<(), Refusal> {
-        if !headers.increment.is_empty() {
-            let digits = headers.increment.strip_prefix(b"-").unwrap_or(headers.increment);
-            let digits = digits.strip_prefix(b"+").unwrap_or(digits);
-            let is_number = !digits.is_empty() && digits.iter().all(u8::is_ascii_digit);
-            let error = if is_number { errors::MESSAGE_INCR_DISABLED } else { errors::MESSAGE_INCR_INVALID };
-            return Err(error.into());
         }
         Ok(())
     }

@@ -12,8 +12,8 @@ mod limits;
 mod rewrite;
 mod store;
 
-pub(super) use answer::Acks;
 pub(crate) use answer::push_number;
+pub(super) use answer::{Acks, Told};
 pub(super) use check::{Refusal, Rollup};
 pub(super) use decode::{PublishHeaders, parse_int, parse_u64};
 pub(super) use dedupe::Dedupe;
@@ -79,7 +79,10 @@ impl Inner {
     fn take(&mut self, msg: &Inbound<'_>, answers: bool) -> Result<(), Refusal> {
         if msg.headers.is_empty() && !msg.reply.ends_with(FAST_BATCH_SUFFIX) {
             self.check_size(msg.subject, msg.headers, msg.payload)?;
-            return self.store_checked(msg, b"", &PublishHeaders::NONE, Rollup::None, answers);
+            if self.config.allow_msg_counter {
+                return Err(errors::MESSAGE_INCR_MISSING.into());
+            }
+            return self.store_checked(msg, b"", &PublishHeaders::NONE, Rollup::None, Told::stored(answers));
         }
         if msg.reply.ends_with(FAST_BATCH_SUFFIX) {
             return Err(errors::BATCH_PUBLISH_DISABLED.into());
@@ -91,10 +94,14 @@ impl Inner {
             return self.take_atomic(msg, block, scanned.batch_id, answers);
         }
         self.check_size(msg.subject, block, msg.payload)?;
-        self.check_features(&scanned)?;
+        self.check_increment(&scanned, msg.payload)?;
+        self.check_stream(&scanned)?;
         self.check_expected(msg.subject, &scanned)?;
         self.check_ids(&scanned)?;
         let rollup = self.check_rollup(&scanned)?;
-        self.store_checked(msg, block, &scanned, rollup, answers)
+        if self.config.allow_msg_counter {
+            return self.store_counted(msg, block, &scanned, rollup, answers);
+        }
+        self.store_checked(msg, block, &scanned, rollup, Told::stored(answers))
     }
 }

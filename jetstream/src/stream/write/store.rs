@@ -1,5 +1,6 @@
 //! Last stop: the message is stored, with all that follows from that.
 
+use super::answer::Told;
 use super::check::{Refusal, Rollup};
 use super::decode::PublishHeaders;
 use crate::config::Retention;
@@ -17,11 +18,11 @@ impl Inner {
         block: &[u8],
         headers: &PublishHeaders<'_>,
         rollup: Rollup,
-        answers: bool,
+        told: Told<'_>,
     ) -> Result<(), Refusal> {
         self.check_server()?;
         if self.interests_nobody(msg.subject) {
-            return self.skip(msg, headers, rollup, answers);
+            return self.skip(msg, headers, rollup, told);
         }
         let size_bytes = self.store.msg_size(msg.subject.len(), block.len(), msg.payload.len());
         self.check_account(size_bytes)?;
@@ -29,7 +30,7 @@ impl Inner {
         let (ttl, longer) = self.lengthen_ttl(ttl, block);
         let block = longer.as_deref().unwrap_or(block);
         self.check_room(msg.subject, size_bytes, !headers.rollup.is_empty())?;
-        self.store_now(msg, block, headers, (rollup, ttl), answers)
+        self.store_now(msg, block, headers, (rollup, ttl), told)
     }
 
     /// Whether nobody would get a message, and the stream does not keep such.
@@ -44,7 +45,7 @@ impl Inner {
         block: &[u8],
         headers: &PublishHeaders<'_>,
         (rollup, ttl): (Rollup, Ttl),
-        answers: bool,
+        told: Told<'_>,
     ) -> Result<(), Refusal> {
         let size_bytes = self.store.msg_size(msg.subject.len(), block.len(), msg.payload.len());
         let republish = self.begin_republish(msg.subject);
@@ -61,9 +62,7 @@ impl Inner {
         if let Some(republish) = republish {
             self.republish(republish, &stored);
         }
-        if answers {
-            self.acks.stored(&mut self.outbox, msg.reply, seq, false);
-        }
+        self.acks.tell(&mut self.outbox, msg.reply, seq, told);
         let (consumers, mut ctx) = self.parts();
         consumers.on_stored(&mut ctx, &stored);
         Ok(())
@@ -75,16 +74,14 @@ impl Inner {
         msg: &Inbound<'_>,
         headers: &PublishHeaders<'_>,
         rollup: Rollup,
-        answers: bool,
+        told: Told<'_>,
     ) -> Result<(), Refusal> {
         let seq = self.commit.next_seq(self.store.totals().last_seq);
         self.touch();
         self.store.skip_to(seq, self.stamp_ns()).map_err(|error| refusal(&error))?;
         self.note_id(headers.msg_id, seq);
         self.roll_up(rollup, msg.subject, None)?;
-        if answers {
-            self.acks.stored(&mut self.outbox, msg.reply, seq, false);
-        }
+        self.acks.tell(&mut self.outbox, msg.reply, seq, told);
         Ok(())
     }
 
