@@ -206,3 +206,15 @@ fn links_between_documents_lead_somewhere() {
     }
     assert!(broken.is_empty(), "links to nothing:\n{}", broken.join("\n"));
 }
+
+#[test]
+fn files_that_documents_name_are_there() {
+    let path = regex_lite::Regex::new(r"`([a-z-]+/(?:src|tests)/[a-z_/.-]+\.(?:rs|toml))`").unwrap();
+    let mut missing = Vec::new();
+    for (document, text) in texts().into_iter().filter(|(path, _)| has_extension(path, "md")) {
+        for named in path.captures_iter(&text).filter(|named| !workspace_root().join(&named[1]).exists()) {
+            missing.push(format!("{}: {}", document.display(), &named[1]));
+        }
+    }
+    assert!(missing.is_empty(), "files that are not there:\n{}", missing.join("\n"));
+}

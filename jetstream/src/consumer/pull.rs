@@ -413,14 +413,14 @@ impl Consumer {
                 continue;
             }
             let had_pin = self.pin.is_some();
-            match self.turn(shared, out, &mut request) {
-                Turn::Now => {}
-                Turn::Later => {
+            match self.eligible(shared, out, &mut request) {
+                Eligible::Now => {}
+                Eligible::Later => {
                     self.requests.queue.push_back(request);
                     cycled += 1;
                     continue;
                 }
-                Turn::WrongPin => {
+                Eligible::WrongPin => {
                     request.status(out, "423 Nats-Wrong-Pin-Id");
                     continue;
                 }
@@ -448,27 +448,27 @@ impl Consumer {
     }
 
     /// Whether it is the request's turn by the rules of its priority group.
-    fn turn(&mut self, shared: &mut Shared, out: &mut Out<'_>, request: &mut Request) -> Turn {
+    fn eligible(&mut self, shared: &mut Shared, out: &mut Out<'_>, request: &mut Request) -> Eligible {
         match self.config.priority_policy {
             PriorityPolicy::PinnedClient => match &self.pin {
                 None if request.pin_id().is_empty() => {
                     self.pin_to(shared, out, request);
-                    Turn::Now
+                    Eligible::Now
                 }
-                Some(pin) if request.pin_id() == pin.id => Turn::Now,
-                Some(_) if request.pin_id().is_empty() => Turn::Later,
-                _ => Turn::WrongPin,
+                Some(pin) if request.pin_id() == pin.id => Eligible::Now,
+                Some(_) if request.pin_id().is_empty() => Eligible::Later,
+                _ => Eligible::WrongPin,
             },
             PriorityPolicy::Overflow => {
-                let Some(priority) = &request.priority else { return Turn::Now };
+                let Some(priority) = &request.priority else { return Eligible::Now };
                 let (min, min_ack) = (priority.min_pending, priority.min_ack_pending);
                 let reached =
                     |min: i64, have: u64| min > 0 && u64::try_from(min).is_ok_and(|min| min <= have);
                 let free = min <= 0 && min_ack <= 0;
                 let overflows = reached(min, self.num_pending) || reached(min_ack, self.pending.len() as u64);
-                if free || overflows { Turn::Now } else { Turn::Later }
+                if free || overflows { Eligible::Now } else { Eligible::Later }
             }
-            PriorityPolicy::None | PriorityPolicy::Prioritized => Turn::Now,
+            PriorityPolicy::None | PriorityPolicy::Prioritized => Eligible::Now,
         }
     }
 
@@ -549,7 +549,8 @@ impl Consumer {
     }
 }
 
-enum Turn {
+/// Whether a request may be served, by the priorities of its group.
+enum Eligible {
     Now,
     Later,
     WrongPin,
