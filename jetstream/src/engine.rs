@@ -2,6 +2,7 @@
 
 pub(crate) mod account;
 mod details;
+mod idle;
 mod persist;
 pub(crate) mod streams;
 mod update;
@@ -11,7 +12,7 @@ pub use crate::settings::{EngineConfig, SyncPolicy};
 pub use details::{OwnSubscriptionCounts, StreamDetail};
 pub use usage::AccountUsage;
 
-use crate::clock::{Clock, Deadlines};
+use crate::clock::{Clock, Deadline, Deadlines};
 use crate::disk::Disk;
 use crate::error::ApiError;
 use crate::message::AccountId;
@@ -24,6 +25,7 @@ use crate::timers::Timers;
 use crate::warnings::Warnings;
 use account::Account;
 use hashbrown::HashMap;
+use idle::IdleFiles;
 use jetkv_go_compat::GoTime;
 use jetkv_protocol::subject;
 use parking_lot::RwLock;
@@ -65,6 +67,7 @@ pub struct Engine {
     world: Arc<World>,
     /// Where file streams are; without a store directory there are none.
     storage: Option<Storage>,
+    files: IdleFiles,
     accounts: RwLock<HashMap<AccountId, Arc<Account>>>,
 }
 
@@ -80,8 +83,11 @@ impl Engine {
         host: Arc<dyn Host>,
     ) -> Result<Arc<Self>, EngineError> {
         let always = config.sync == SyncPolicy::Always;
+        let files = IdleFiles::new(disk, &clock, &host);
         let storage = match &config.store_dir {
-            Some(dir) => Some(Storage::open(disk, dir, always).map_err(EngineError::Store)?),
+            Some(dir) => {
+                Some(Storage::open(Arc::clone(files.disk()), dir, always).map_err(EngineError::Store)?)
+            }
             None => None,
         };
         let world = World {
@@ -96,7 +102,7 @@ impl Engine {
             batches: Arc::default(),
             warnings: Warnings::default(),
         };
-        Ok(Arc::new(Self { world: Arc::new(world), storage, accounts: RwLock::default() }))
+        Ok(Arc::new(Self { world: Arc::new(world), storage, files, accounts: RwLock::default() }))
     }
 
     /// What the engine was started with; of its `settings`, [`Engine::settings`] tells what became.
@@ -276,7 +282,8 @@ impl Engine {
         while let Some(stream) = self.world.timers.take_due(wall, elapsed) {
             stream.tick(&*self.world.host);
         }
-        self.world.timers.next()
+        let look = self.files.tick(elapsed);
+        self.world.timers.next().earlier(look.map(Deadline::Elapsed).into())
     }
 
     /// Writes and closes every store, and gives the store directory free. Pull requests that wait are answered with what is left of them. Later publishes go

@@ -1,6 +1,7 @@
 //! The file operations that the stores need, behind a trait, so that a simulation can lose, tear and corrupt
 //! what the real disk would have kept.
 
+mod idle;
 mod open_files;
 mod real;
 pub mod sim;
@@ -67,6 +68,16 @@ pub trait Disk: Send + Sync {
     /// # Errors
     /// Those of the operating system.
     fn sync_dir(&self, path: &Path) -> io::Result<()>;
+    /// The same disk for one engine, whose idle files it closes with [`Disk::close_idle`]. `told` is called when the engine
+    /// has a file open and had none before, maybe with locks held. `None` where no file has to be closed.
+    fn for_engine(&self, _told: Box<dyn Fn() + Send + Sync>) -> Option<Arc<dyn Disk>> {
+        None
+    }
+    /// Closes files that were not used since the last call; they are opened again when they are used. Says whether any is
+    /// still open.
+    fn close_idle(&self) -> bool {
+        false
+    }
     /// Claims a directory for this server until the claim is dropped.
     fn claim(&self, _path: &Path) -> Claim {
         Claim::Unknown

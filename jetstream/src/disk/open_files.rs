@@ -3,12 +3,13 @@
 //! when it is used.
 
 use super::DiskFile;
+use super::idle::IdleFiles;
 use parking_lot::{Mutex, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Arc, Weak};
 
 /// Open files, at most, whatever the process may have.
@@ -17,6 +18,10 @@ const FILES_MAX: usize = 256;
 const SHARE: u64 = 4;
 /// Open files that are kept even where a process may have very few.
 const FILES_MIN: usize = 8;
+/// Set where a file is used: taken back by who looks for one to close for want of room, and by who looks for idle ones.
+const USED: u8 = FOR_ROOM | FOR_IDLENESS;
+const FOR_ROOM: u8 = 1;
+const FOR_IDLENESS: u8 = 2;
 
 /// A set of open files that does not grow beyond a limit.
 pub(super) struct OpenFiles {
@@ -32,20 +37,54 @@ struct Ring {
 }
 
 /// A file that is open, or can be opened again.
-struct Kept {
+pub(super) struct Kept {
     path: PathBuf,
     /// Device and number, by which a file at the same path that is another one is told.
     id: (u64, u64),
     /// None while it is closed.
     file: RwLock<Option<File>>,
-    /// Whether it was used since it was last looked at.
-    used: AtomicBool,
+    /// Who has not looked since it was used.
+    used: AtomicU8,
+    among: Arc<OpenFiles>,
+    /// Where it is listed while it is open.
+    idle: Option<Arc<IdleFiles>>,
+    is_listed: AtomicBool,
+}
+
+impl Kept {
+    /// Whether it was used since this was last asked.
+    fn was_used(&self, by: u8) -> bool {
+        self.used.fetch_and(!by, Ordering::Relaxed) & by != 0
+    }
+
+    /// Closes it unless it was used since the last call, or is in use. Says whether it is still open.
+    pub(super) fn close_if_idle(self: &Arc<Self>) -> bool {
+        if self.was_used(FOR_IDLENESS) {
+            return true;
+        }
+        let Some(mut open) = self.file.try_write() else { return true };
+        *open = None;
+        drop(open);
+        self.among.forget(self);
+        false
+    }
+
+    /// Notes whether it is listed, for who holds the list; says whether it was.
+    pub(super) fn set_listed(&self, is_listed: bool) -> bool {
+        self.is_listed.swap(is_listed, Ordering::Relaxed)
+    }
+
+    fn list(self: &Arc<Self>) {
+        self.among.ring.lock().files.push(Arc::downgrade(self));
+        if let Some(idle) = &self.idle {
+            idle.add(self);
+        }
+    }
 }
 
 /// [`DiskFile`] over a file of the operating system that may be closed and opened again between two uses.
 pub(super) struct KeptFile {
     kept: Arc<Kept>,
-    among: Arc<OpenFiles>,
 }
 
 impl OpenFiles {
@@ -60,16 +99,31 @@ impl OpenFiles {
         Self::new(share.clamp(FILES_MIN, FILES_MAX))
     }
 
-    /// Opens a file that stays open until others need its place.
-    pub(super) fn open(self: &Arc<Self>, path: &Path, options: &OpenOptions) -> io::Result<KeptFile> {
+    /// Opens a file that stays open until others need its place, or it has been idle for a while.
+    pub(super) fn open(
+        self: &Arc<Self>,
+        path: &Path,
+        options: &OpenOptions,
+        idle: Option<&Arc<IdleFiles>>,
+    ) -> io::Result<KeptFile> {
         self.make_room();
         let file = self.with_room(|| options.open(path))?;
         let id = id(&file)?;
-        let kept =
-            Kept { path: path.to_owned(), id, file: RwLock::new(Some(file)), used: AtomicBool::new(false) };
-        let kept = Arc::new(kept);
-        self.ring.lock().files.push(Arc::downgrade(&kept));
-        Ok(KeptFile { kept, among: Arc::clone(self) })
+        let kept = Arc::new(Kept {
+            path: path.to_owned(),
+            id,
+            file: RwLock::new(Some(file)),
+            used: AtomicU8::new(FOR_IDLENESS),
+            among: Arc::clone(self),
+            idle: idle.cloned(),
+            is_listed: AtomicBool::new(false),
+        });
+        kept.list();
+        Ok(KeptFile { kept })
+    }
+
+    fn forget(&self, kept: &Arc<Kept>) {
+        self.ring.lock().files.retain(|file| !std::ptr::eq(file.as_ptr(), Arc::as_ptr(kept)));
     }
 
     /// Does something that needs a descriptor for as long as it takes. Where there is none left, files are closed
@@ -106,7 +160,7 @@ impl Ring {
             }
             let Some(file) = self.files.get(self.hand) else { return false };
             if let Some(kept) = file.upgrade() {
-                if kept.used.swap(false, Ordering::Relaxed) {
+                if kept.was_used(FOR_ROOM) {
                     self.hand += 1;
                     continue;
                 }
@@ -127,8 +181,8 @@ impl Ring {
 impl KeptFile {
     /// The file, opened again if it was closed.
     fn file(&self) -> io::Result<RwLockReadGuard<'_, Option<File>>> {
-        if !self.kept.used.load(Ordering::Relaxed) {
-            self.kept.used.store(true, Ordering::Relaxed);
+        if self.kept.used.load(Ordering::Relaxed) != USED {
+            self.kept.used.store(USED, Ordering::Relaxed);
         }
         let open = self.kept.file.read();
         if open.is_some() {
@@ -140,16 +194,17 @@ impl KeptFile {
 
     #[cold]
     fn open_again(&self) -> io::Result<RwLockReadGuard<'_, Option<File>>> {
-        self.among.make_room();
+        let among = &self.kept.among;
+        among.make_room();
         let mut open = self.kept.file.write();
         if open.is_none() {
             let path = &self.kept.path;
-            let file = self.among.with_room(|| OpenOptions::new().read(true).write(true).open(path))?;
+            let file = among.with_room(|| OpenOptions::new().read(true).write(true).open(path))?;
             if id(&file)? != self.kept.id {
                 return Err(io::Error::new(io::ErrorKind::NotFound, "another file has taken its place"));
             }
             *open = Some(file);
-            self.among.ring.lock().files.push(Arc::downgrade(&self.kept));
+            self.kept.list();
         }
         Ok(RwLockWriteGuard::downgrade(open))
     }
@@ -215,7 +270,7 @@ mod tests {
     fn open(files: &Arc<OpenFiles>, dir: &Path, name: usize) -> KeptFile {
         let mut options = OpenOptions::new();
         options.read(true).write(true).create(true).truncate(false);
-        files.open(&dir.join(name.to_string()), &options).unwrap()
+        files.open(&dir.join(name.to_string()), &options, None).unwrap()
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! The operating system's file system.
 
+use super::idle::{EngineDisk, IdleFiles};
 use super::open_files::OpenFiles;
 use super::{Claim, DirEntry, Disk, DiskFile};
 use std::fs::{self, File, OpenOptions, TryLockError};
@@ -20,11 +21,27 @@ static OPEN_FILES: LazyLock<Arc<OpenFiles>> = LazyLock::new(|| Arc::new(OpenFile
 #[derive(Debug, Default, Clone, Copy)]
 pub struct RealDisk;
 
-impl Disk for RealDisk {
-    fn open(&self, path: &Path, create: bool) -> io::Result<Box<dyn DiskFile>> {
+impl RealDisk {
+    /// Opens a file that is listed there, too, while it is open.
+    pub(super) fn open_among(
+        self,
+        path: &Path,
+        create: bool,
+        idle: Option<&Arc<IdleFiles>>,
+    ) -> io::Result<Box<dyn DiskFile>> {
         let mut options = OpenOptions::new();
         options.read(true).write(true).create(create).truncate(false).mode(FILE_MODE);
-        Ok(Box::new(OPEN_FILES.open(path, &options)?))
+        Ok(Box::new(OPEN_FILES.open(path, &options, idle)?))
+    }
+}
+
+impl Disk for RealDisk {
+    fn open(&self, path: &Path, create: bool) -> io::Result<Box<dyn DiskFile>> {
+        self.open_among(path, create, None)
+    }
+
+    fn for_engine(&self, told: Box<dyn Fn() + Send + Sync>) -> Option<Arc<dyn Disk>> {
+        Some(Arc::new(EngineDisk::new(told)))
     }
 
     fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
