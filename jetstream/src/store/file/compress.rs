@@ -4,7 +4,7 @@
 
 use super::record::CHECKSUM_LEN;
 use crate::store::varint::{Fields, put_uvarint};
-use std::io::{Read, Write};
+use std::io::Write;
 
 const MAGIC: &[u8; 4] = b"cmp\x01";
 /// A block never comes near this; what is longer is damage.
@@ -14,8 +14,12 @@ const STREAM_ID: &[u8; 10] = b"\xff\x06\0\0S2sTwO";
 /// Kinds of the chunks of an S2 stream that hold content.
 const COMPRESSED: u8 = 0;
 const PLAIN: u8 = 1;
+/// Kinds that hold none and may stand anywhere: what a reader need not know, padding, and the begin of a stream.
+const WITHOUT_CONTENT: std::ops::RangeInclusive<u8> = 0x80..=0xff;
+/// Each chunk with content begins with a checksum of it.
+const CHUNK_SUM_LEN: usize = 4;
 /// Content of one chunk.
-const CHUNK_LEN_MAX: u64 = 4 << 20;
+const CHUNK_LEN_MAX: usize = 4 << 20;
 
 /// Whether the content of a block file is compressed. A plain block would have to begin with a record of 24,145,251
 /// bytes to be mistaken for it; [`decompress`] fails for that one, and it is then read as it is.
@@ -39,42 +43,64 @@ pub(super) fn decompress(file: &[u8]) -> Option<Decompressed> {
     // A wrong length must not ask for more room than such a stream can need.
     let room = told_len.and_then(|len| usize::try_from(len).ok()).unwrap_or(0).min(body.len() * 16);
     let mut content = Vec::with_capacity(room);
-    let whole = minlz::s2::Reader::new(body).take(CONTENT_LEN_MAX).read_to_end(&mut content).is_ok();
-    if !whole {
-        content = chunks(body)?;
-    }
+    let whole = unpack(body, &mut content)?;
     content.extend_from_slice(checksum);
     Some(Decompressed { content, whole })
 }
 
-/// What can be had of an S2 stream, chunk by chunk: each has a checksum of its own, and needs no other.
-fn chunks(body: &[u8]) -> Option<Vec<u8>> {
-    let mut rest = body.strip_prefix(STREAM_ID).unwrap_or(body);
-    let (mut content, mut any) = (Vec::new(), false);
+/// Appends what can be had of an S2 stream, chunk by chunk: each has a checksum of its own, and needs no other. Says
+/// whether that is all; `None` where it is nothing.
+fn unpack(body: &[u8], content: &mut Vec<u8>) -> Option<bool> {
+    let stream = body.strip_prefix(STREAM_ID);
+    let (mut whole, mut any) = (stream.is_some(), false);
+    let mut rest = stream.unwrap_or(body);
     while let Some((header, behind)) = rest.split_first_chunk::<4>() {
         let [kind, len @ ..] = *header;
         let len = len.iter().rev().fold(0, |len, byte| len << 8 | usize::from(*byte));
-        let Some((data, next)) = behind.split_at_checked(len) else { break };
-        let chunk = rest.get(..4 + len)?;
+        let Some((chunk, next)) = behind.split_at_checked(len) else { break };
+        rest = next;
+        if WITHOUT_CONTENT.contains(&kind) {
+            continue;
+        }
+        let plain_len = plain_len(kind, chunk);
         let start = content.len();
-        if minlz::s2::Reader::with_ignore_stream_id(chunk).read_to_end(&mut content).is_ok() {
+        if (start + plain_len.unwrap_or(0)) as u64 > CONTENT_LEN_MAX {
+            return any.then_some(false);
+        }
+        // Zeros stand for what cannot be had, as far as its length is known.
+        content.resize(start + plain_len.unwrap_or(0), 0);
+        let target = content.get_mut(start..).unwrap_or_default();
+        if plain_len.is_some() && unpack_chunk(kind, chunk, target).is_some() {
             any = true;
         } else {
-            let plain_len = match kind {
-                COMPRESSED => data.get(4..).and_then(|data| Fields::new(data).uvarint()),
-                PLAIN => (len as u64).checked_sub(4),
-                _ => None,
-            };
-            let plain_len = plain_len.filter(|len| *len <= CHUNK_LEN_MAX).unwrap_or(0);
-            content.truncate(start);
-            content.resize(start + usize::try_from(plain_len).unwrap_or(0), 0);
+            target.fill(0);
+            whole = false;
         }
-        if content.len() as u64 > CONTENT_LEN_MAX {
-            break;
-        }
-        rest = next;
     }
-    any.then_some(content)
+    whole &= rest.is_empty();
+    (whole || any).then_some(whole)
+}
+
+/// How long the content of a chunk is.
+fn plain_len(kind: u8, chunk: &[u8]) -> Option<usize> {
+    let data = chunk.get(CHUNK_SUM_LEN..)?;
+    let len = match kind {
+        COMPRESSED => minlz::s2::decode_len(data).ok()?.0,
+        PLAIN => data.len(),
+        _ => return None,
+    };
+    (len <= CHUNK_LEN_MAX).then_some(len)
+}
+
+/// Puts the content of a chunk where it belongs; `None` where it is damaged.
+fn unpack_chunk(kind: u8, chunk: &[u8], target: &mut [u8]) -> Option<()> {
+    let (sum, data) = chunk.split_first_chunk::<CHUNK_SUM_LEN>()?;
+    if kind == PLAIN {
+        target.copy_from_slice(data.get(..target.len())?);
+    } else {
+        minlz::s2::decode_into(target, data).ok()?;
+    }
+    (minlz::crc::crc(target) == u32::from_le_bytes(*sum)).then_some(())
 }
 
 /// The compressed form; `None` where the content is too short to have one.
@@ -107,6 +133,39 @@ mod tests {
         for len in 0..file.len().min(14) {
             assert!(decompress(&file[..len]).is_none(), "{len}");
         }
+    }
+
+    #[test]
+    fn any_number_of_chunks_without_content_is_passed_over() {
+        let content: Vec<u8> = (0_u32..2_000).flat_map(u32::to_le_bytes).collect();
+        let file = compress(&content).unwrap();
+        let (head, tail) = file.split_at(file.len() - CHECKSUM_LEN);
+        let mut padded = head.to_vec();
+        for at in 0..300_000_u32 {
+            padded.extend_from_slice(&[[0xfe, 0, 0, 0], [0x99, 0, 0, 0], [0x80, 0, 0, 0]][at as usize % 3]);
+        }
+        padded.extend_from_slice(STREAM_ID);
+        padded.extend_from_slice(tail);
+        assert!(decompress(&padded).is_some_and(|found| found.whole && found.content == content));
+        // A kind that a reader has to know, and does not.
+        let at = head.len();
+        padded[at] = 0x02;
+        assert!(decompress(&padded).is_some_and(|found| !found.whole && found.content == content));
+    }
+
+    #[test]
+    fn a_chunk_that_claims_more_than_a_chunk_may_hold_asks_for_no_room() {
+        let mut file = MAGIC.to_vec();
+        put_uvarint(&mut file, 1 << 30);
+        file.extend_from_slice(STREAM_ID);
+        for _ in 0..1000 {
+            let mut data = vec![0; CHUNK_SUM_LEN];
+            put_uvarint(&mut data, u64::from(u32::MAX));
+            file.extend_from_slice(&[COMPRESSED, u8::try_from(data.len()).unwrap(), 0, 0]);
+            file.extend_from_slice(&data);
+        }
+        file.extend_from_slice(&[0; CHECKSUM_LEN]);
+        assert!(decompress(&file).is_none());
     }
 
     #[test]
