@@ -10,6 +10,7 @@ use crate::config::{Retention, StorageType, StreamConfig};
 use crate::consumer::{Consumers, StreamCtx};
 use crate::error::ApiError;
 use crate::error::catalogue::STREAM_STORE_FAILED;
+use crate::filter::Filter;
 use crate::headers::header;
 use crate::outbox::Outbox;
 use crate::settings::{AccountLimits, ConsumerSettings, EngineSettings, Watched};
@@ -133,11 +134,12 @@ impl Inner {
         }
         let window_start_ns = self.stamp_ns().saturating_sub(self.dedupe.window_ns());
         let Ok(first) = self.store.seq_at_time(window_start_ns) else { return };
-        for seq in first.max(1)..=state.last_seq {
-            // A damaged message is reported by whoever reads it; here it only means an id that is not known.
-            if let Ok(Some(msg)) = self.store.load(seq)
-                && let Some(id) = header(msg.headers, b"Nats-Msg-Id")
-            {
+        let mut from = first;
+        // Damaged messages are passed over: an id is not known then.
+        while let Ok(Some(msg)) = self.store.next(&Filter::All, from) {
+            let seq = msg.seq;
+            from = seq.saturating_add(1);
+            if let Some(id) = header(msg.headers, b"Nats-Msg-Id") {
                 // It came before now, whatever the clock showed then.
                 let came = self.now.elapsed_at(WallNs::from_ns(msg.ts_ns)).min(self.now.elapsed());
                 self.dedupe.remember(id, seq, came);
@@ -297,7 +299,7 @@ impl Inner {
     /// Reads the TTLs of all messages again: the stream begins to honour them.
     pub(super) fn reload_ttls(&mut self) {
         let mut from = 0;
-        while let Ok(Some(msg)) = self.store.next(&crate::filter::Filter::All, from) {
+        while let Ok(Some(msg)) = self.store.next(&Filter::All, from) {
             let (seq, ts_ns) = (msg.seq, msg.ts_ns);
             from = seq + 1;
             let ttl = header(msg.headers, b"Nats-TTL").and_then(parse_ttl).unwrap_or(Ttl::Unset);

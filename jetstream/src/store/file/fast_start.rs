@@ -59,15 +59,14 @@ impl FastStart {
         drop(file);
         // What is buried in a block that must be read may be buried by a later one.
         let mut changed = false;
-        let mut indices: Vec<u32> = entries.iter().filter_map(|entry| block_index(&entry.name)).collect();
-        indices.sort_unstable();
+        let entries: BTreeMap<u32, &DirEntry> =
+            entries.iter().filter_map(|entry| Some((block_index(&entry.name)?, entry))).collect();
         let mut known: BTreeMap<u32, (Seen, Block)> =
             known.into_iter().map(|(seen, block)| (block.index, (seen, block))).collect();
-        for index in indices {
-            let as_it_was = known.remove(&index).filter(|(seen, block)| {
-                let entry = entries.iter().find(|entry| block_index(&entry.name) == Some(index));
-                entry.is_some_and(|entry| Seen::new(entry) == *seen) && ends_with(files, block, seen)
-            });
+        for (index, entry) in entries {
+            let as_it_was = known
+                .remove(&index)
+                .filter(|(seen, block)| Seen::new(entry) == *seen && ends_with(files, block, seen));
             match as_it_was {
                 Some((_, block)) if !changed || block.tombstones == 0 => {
                     start.blocks.insert(index, block);

@@ -2,6 +2,7 @@
 
 use crate::disk::Disk;
 use crate::store::StoreError;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -63,31 +64,39 @@ impl StreamFiles {
         self.disk.rename(&path, &target)
     }
 
-    /// Keeps bytes that cannot be read under `quarantine/<block>-<offset>.bad`, and reports them.
+    /// What is kept in `quarantine`, and its sizes.
+    pub(super) fn quarantined(&self) -> io::Result<BTreeMap<PathBuf, u64>> {
+        let entries = self.disk.list(&self.dir.join("quarantine"))?;
+        Ok(entries.into_iter().map(|entry| (entry.path, entry.size_bytes)).collect())
+    }
+
+    /// Keeps bytes that cannot be read under `quarantine/<block>-<offset>.bad`, and reports them. They are made durable
+    /// where `sync` is set, as they must be before they go from where they are.
     pub(super) fn quarantine(
         &self,
-        index: u32,
-        offset: u64,
+        place: (u32, u64),
         seq: Option<u64>,
         bytes: &[u8],
+        sync: bool,
+        known: &BTreeMap<PathBuf, u64>,
     ) -> io::Result<()> {
+        let (block, offset) = place;
         let dir = self.dir.join("quarantine");
-        let path = dir.join(format!("{index}-{offset}.bad"));
+        let path = dir.join(format!("{block}-{offset}.bad"));
         tracing::error!(
             stream = self.name,
-            block = index,
+            block,
             offset,
             len = bytes.len(),
             seq,
             "damaged record: skipped, bytes kept in {}",
             path.display()
         );
-        let known = self.disk.list(&dir)?;
-        if known.iter().any(|entry| entry.path == path && entry.size_bytes == bytes.len() as u64) {
+        if !sync && known.get(&path) == Some(&(bytes.len() as u64)) {
             return Ok(());
         }
         self.disk.create_dir_all(&dir)?;
-        self.disk.replace(&path, bytes, true)
+        self.disk.replace(&path, bytes, sync)
     }
 }
 

@@ -11,7 +11,8 @@ use super::index_db;
 use super::log::Log;
 use super::read::{Content, content};
 use super::record::{CHECKSUM_LEN, Kind, put_marker};
-use super::scan::{Found, Scan};
+use super::recover::DAMAGES_TOLD_MAX;
+use super::scan::{Damage, Found, Scan};
 use crate::store::StoreError;
 use std::io;
 
@@ -72,7 +73,7 @@ impl FileStore {
     /// Deletes, rewrites or compresses one block that is not the last, if there is reason to. Says whether it was
     /// rewritten.
     fn chore(&mut self, index: u32) -> Result<bool, StoreError> {
-        let Some(position) = self.blocks.iter().position(|block| block.index == index) else {
+        let Ok(position) = self.blocks.binary_search_by_key(&index, |block| block.index) else {
             return Ok(false);
         };
         if position + 1 == self.blocks.len() {
@@ -119,15 +120,11 @@ impl FileStore {
         let Some(Content { bytes: content, whole, .. }) = content else {
             return Err(io_error("could not decompress", &path, io::ErrorKind::InvalidData.into()));
         };
-        if !whole {
-            self.files
-                .keep_file(old.index)
-                .map_err(|error| io_error("could not keep damaged bytes of", &path, error))?;
-        }
         let before = position.checked_sub(1).and_then(|before| self.blocks.get(before));
         let (last_before, ts_before) = before.map_or((0, 0), |block| (block.last_seq, block.last_ts_ns));
         let mut new = Block::new(&self.files.name, old.index, last_before, ts_before);
         let mut kept = Vec::with_capacity(usize::try_from(old.live_bytes).unwrap_or(0));
+        let mut damages = Vec::new();
         for found in Scan::new(&content, old.key) {
             match found {
                 Found::Record(at, record) => {
@@ -144,14 +141,11 @@ impl FileStore {
                     }
                 }
                 Found::Damage(damage) if damage.torn => {}
-                Found::Damage(damage) => {
-                    let bytes = content.get(damage.range.clone()).unwrap_or_default();
-                    self.files
-                        .quarantine(old.index, damage.range.start as u64, damage.claimed_seq, bytes)
-                        .map_err(|error| io_error("could not keep damaged bytes of", &path, error))?;
-                }
+                Found::Damage(damage) => damages.push(damage),
             }
         }
+        self.keep_damages(old.index, &damages, &content, whole)
+            .map_err(|error| io_error("could not keep damaged bytes of", &path, error))?;
         self.keep_last_seq(&mut new, &mut kept, old);
         new.settled = true;
         new.last_checksum = kept.last_chunk::<CHECKSUM_LEN>().copied().unwrap_or_default();
@@ -159,6 +153,22 @@ impl FileStore {
             return self.delete_block(position);
         }
         self.replace_block(position, new, &kept)
+    }
+
+    /// Copies what cannot be read of a block that is about to be rewritten: one by one, or the whole file.
+    fn keep_damages(&self, index: u32, damages: &[Damage], content: &[u8], whole: bool) -> io::Result<()> {
+        if damages.len() > DAMAGES_TOLD_MAX || !whole {
+            self.files.keep_file(index)?;
+        }
+        if damages.len() > DAMAGES_TOLD_MAX {
+            return Ok(());
+        }
+        let known = self.files.quarantined()?;
+        damages.iter().try_for_each(|damage| {
+            let bytes = content.get(damage.range.clone()).unwrap_or_default();
+            let place = (index, damage.range.start as u64);
+            self.files.quarantine(place, damage.claimed_seq, bytes, true, &known)
+        })
     }
 
     /// The last sequence ever assigned must be told by a record, held or not: where the rewritten block was the one

@@ -136,7 +136,11 @@ impl FileStore {
             let got = file.and_then(|file| file.read_at(&mut bytes, offset)).unwrap_or(0);
             bytes.truncate(got);
         }
-        if let Err(error) = self.files.quarantine(index, offset, Some(seq), &bytes) {
+        let kept = self
+            .files
+            .quarantined()
+            .and_then(|known| self.files.quarantine((index, offset), Some(seq), &bytes, true, &known));
+        if let Err(error) = kept {
             tracing::error!(
                 stream = self.files.name,
                 "could not keep damaged bytes: {}",

@@ -44,7 +44,8 @@ impl Findings<'_> {
             last.index == index_db.last_block && last.last_checksum == index_db.last_checksum
         });
         for (index, row) in &index_db.blocks {
-            let block = self.blocks.iter().find(|block| block.index == *index);
+            let at = self.blocks.binary_search_by_key(index, |block| block.index);
+            let block = at.ok().and_then(|at| self.blocks.get(at));
             match (block, self.sizes.get(index)) {
                 (Some(block), Some(1..)) => {
                     // The last block only grows, and no other was changed where the file is current.

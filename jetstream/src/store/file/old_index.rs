@@ -49,7 +49,9 @@ impl OldIndex {
         block_end: Option<[u8; CHECKSUM_LEN]>,
     ) -> Option<Self> {
         let name = format!("{block}.idx");
-        let entry = entries.iter().find(|entry| entry.name == name)?;
+        // Listings are sorted by name.
+        let at = entries.binary_search_by(|entry| entry.name.as_str().cmp(&name)).ok()?;
+        let entry = entries.get(at)?;
         let found = files.disk.read(&entry.path).ok().and_then(|file| Self::decode(&file));
         let Some(found) = found else {
             tracing::warn!(stream = files.name, "{} is damaged and not used", entry.path.display());

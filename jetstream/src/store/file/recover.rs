@@ -36,7 +36,9 @@ const DERIVED_FILES: [&str; 2] = ["thw.db", "sched.db"];
 const CLAIM_MAX: u64 = 64 << 10;
 
 /// Damaged records of one block that are told of one by one, and copied. What is not copied stays in the block.
-const DAMAGES_TOLD_MAX: usize = 32;
+pub(super) const DAMAGES_TOLD_MAX: usize = 32;
+/// The same of all blocks together.
+const DAMAGES_TOLD_OF_ALL_MAX: usize = 256;
 
 /// What reading one block brings.
 struct Taken {
@@ -44,8 +46,9 @@ struct Taken {
     subjects: Subjects,
     /// What a server before 2.10 knew of the block.
     old_index: Option<OldIndex>,
-    /// Damaged records found.
+    /// Damaged records found, and how many of them were told of.
     damages: usize,
+    told: usize,
 }
 
 /// What reading the blocks brings.
@@ -77,6 +80,10 @@ struct Recovery {
     told_seq: u64,
     /// Where the last block must be cut.
     cut: Option<u64>,
+    /// Damaged records that were told of.
+    told: usize,
+    /// What was kept of damaged records before, once that was looked for.
+    quarantined: Option<BTreeMap<PathBuf, u64>>,
 }
 
 /// Subjects of the messages held in one block.
@@ -119,6 +126,8 @@ impl FileStore {
             first_seq: 0,
             told_seq: 0,
             cut: None,
+            told: 0,
+            quarantined: None,
         };
         for (age, index) in sizes.keys().rev().enumerate() {
             match recovery.fast.blocks.remove(index) {
@@ -236,7 +245,7 @@ impl Recovery {
             self.removed.insert(seq);
             tombstone_max = tombstone_max.max(seq);
         }
-        let mut taken = Taken { block, subjects: Subjects::default(), old_index, damages: 0 };
+        let mut taken = Taken { block, subjects: Subjects::default(), old_index, damages: 0, told: 0 };
         for found in &found {
             match found {
                 Found::Record(at, record) => self.take_record(&mut taken, *at, record),
@@ -246,13 +255,13 @@ impl Recovery {
                 }
             }
         }
-        let Taken { mut block, subjects, old_index, damages } = taken;
-        if damages > DAMAGES_TOLD_MAX {
+        let Taken { mut block, subjects, old_index, damages, told } = taken;
+        if damages > told {
             tracing::error!(
                 stream = self.files.name,
                 block = index,
                 "{} more damaged records in {}, left where they are",
-                damages - DAMAGES_TOLD_MAX,
+                damages - told,
                 path.display()
             );
         }
@@ -331,8 +340,9 @@ impl Recovery {
         }
         taken.damages += 1;
         let bytes = content.get(damage.range.clone()).unwrap_or_default();
-        let told = taken.damages <= DAMAGES_TOLD_MAX || is_end;
-        if told && let Err(error) = self.files.quarantine(block.index, offset, damage.claimed_seq, bytes) {
+        let told = is_end || (taken.told < DAMAGES_TOLD_MAX && self.told < DAMAGES_TOLD_OF_ALL_MAX);
+        (taken.told, self.told) = (taken.told + usize::from(told), self.told + usize::from(told));
+        if told && let Err(error) = self.keep_damaged((block.index, offset), damage, bytes, is_end) {
             tracing::error!(stream = self.files.name, "could not keep damaged bytes: {}", os_text(&error));
             // What could not be copied must stay where it is; a new block takes what comes.
             self.cut = None;
@@ -348,6 +358,23 @@ impl Recovery {
                 self.newest = (seq.max(self.newest.0), self.newest.1);
             }
         }
+    }
+
+    /// Copies bytes that are no record, unless they were before. What stays where it is needs no sync.
+    fn keep_damaged(
+        &mut self,
+        place: (u32, u64),
+        damage: &Damage,
+        bytes: &[u8],
+        goes: bool,
+    ) -> io::Result<()> {
+        let known = match self.quarantined.take() {
+            Some(known) => known,
+            None => self.files.quarantined()?,
+        };
+        let kept = self.files.quarantine(place, damage.claimed_seq, bytes, goes, &known);
+        self.quarantined = Some(known);
+        kept
     }
 
     fn build(mut self, options: FileOptions) -> Result<FileStore, StoreError> {

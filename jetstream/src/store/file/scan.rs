@@ -1,7 +1,7 @@
 //! Reading all records of a block in order, past damage.
 #![warn(clippy::indexing_slicing)]
 
-use super::record::{ChecksumKey, EMPTY_LEN, Kind, Record, claimed_len, claimed_seq, parse};
+use super::record::{ChecksumKey, EMPTY_LEN, HEADER_LEN, Kind, Record, claimed_len, claimed_seq, parse};
 use std::ops::Range;
 
 /// While looking for the end of damage, a record whose sequence is this far above the one before is not believed.
@@ -49,11 +49,36 @@ pub(super) struct Scan<'a> {
     last_seq: u64,
     /// Bytes spent on checksums of what proved to be no record.
     wasted_bytes: u64,
+    next_unfit: NextUnfit,
+}
+
+/// Where the next byte is that no subject has, so that none is looked at again for each subject that it might be in.
+#[derive(Default)]
+struct NextUnfit {
+    /// It is the first one at or after this offset,
+    from: usize,
+    /// and this is where it is; the end of the content where there is none.
+    at: usize,
+    /// Bytes looked at.
+    looked_bytes: u64,
+}
+
+impl NextUnfit {
+    /// Whether a message's subject may stand there.
+    fn allows(&mut self, content: &[u8], subject: Range<usize>) -> bool {
+        if subject.start < self.from || subject.start > self.at || self.looked_bytes == 0 {
+            let rest = content.get(subject.start..).unwrap_or_default();
+            let len = rest.iter().position(|byte| b"\0\t\n\r ".contains(byte)).unwrap_or(rest.len());
+            (self.from, self.at) = (subject.start, subject.start + len);
+            self.looked_bytes += len as u64 + 1;
+        }
+        subject.end <= self.at
+    }
 }
 
 impl<'a> Scan<'a> {
     pub(super) fn new(content: &'a [u8], key: ChecksumKey) -> Self {
-        Self { content, key, at: 0, last_seq: 0, wasted_bytes: 0 }
+        Self { content, key, at: 0, last_seq: 0, wasted_bytes: 0, next_unfit: NextUnfit::default() }
     }
 
     /// Whether it was given up to look for records behind damage, since too much looked like one.
@@ -69,6 +94,17 @@ impl<'a> Scan<'a> {
         }
         self.wasted_bytes = self.wasted_bytes.saturating_add(record.len as u64);
         None
+    }
+
+    /// Whether fields are those of a record, before its checksum is looked at.
+    fn is_plausible(&mut self, offset: usize, record: &Record<'_>) -> bool {
+        let subject = offset + HEADER_LEN..offset + HEADER_LEN + record.subject.len();
+        match record.kind {
+            Kind::Message => !subject.is_empty() && self.next_unfit.allows(self.content, subject),
+            // What was erased in its place keeps the length of its subject.
+            Kind::Erased => true,
+            Kind::Tombstone => subject.is_empty(),
+        }
     }
 
     /// Where the first record after damage at `start` begins, or the end of the block.
@@ -87,8 +123,7 @@ impl<'a> Scan<'a> {
             if !fits || !(1..=seq_max).contains(&claimed_seq(bytes)) {
                 continue;
             }
-            let record = parse(bytes);
-            if !record.is_some_and(|record| is_plausible(&record)) {
+            if !parse(bytes).is_some_and(|record| self.is_plausible(offset, &record)) {
                 continue;
             }
             if self.gave_up() {
@@ -99,17 +134,6 @@ impl<'a> Scan<'a> {
             }
         }
         end
-    }
-}
-
-/// Whether fields are those of a record, before its checksum is looked at.
-fn is_plausible(record: &Record<'_>) -> bool {
-    let has_subject = !record.subject.is_empty();
-    match record.kind {
-        Kind::Message => has_subject && !record.subject.iter().any(|byte| b"\0\t\n\r ".contains(byte)),
-        // What was erased in its place keeps the length of its subject.
-        Kind::Erased => true,
-        Kind::Tombstone => !has_subject,
     }
 }
 
@@ -203,6 +227,32 @@ mod tests {
         padded.extend_from_slice(&[0; 4096]);
         let (found, damage) = seqs(&padded, key);
         assert!(found.len() == 6 && damage[0].torn);
+    }
+
+    #[test]
+    fn bytes_that_may_be_in_many_subjects_are_looked_at_once() {
+        let key = ChecksumKey::block("S", 1);
+        let mut content = Vec::new();
+        let msg = Msg { seq: 0x0101_0101_0101_0100, ts_ns: 1, subject: b"s", headers: b"", payload: b"" };
+        put_message(&mut content, &key, record_len(1, 0, 0).unwrap(), &msg);
+        // Each of these claims the longest subject there is, in which one byte far behind can not be.
+        while content.len() < 1 << 20 {
+            for _ in 0..2_600 {
+                content.extend_from_slice(&[1; 12]);
+                content.extend_from_slice(&[0xff; 12]);
+            }
+            content.push(b' ');
+        }
+        content.resize(17 << 20, b' ');
+        put_message(&mut content, &key, record_len(1, 0, 0).unwrap(), &Msg { seq: msg.seq + 1, ..msg });
+        let mut scan = Scan::new(&content, key);
+        let found: Vec<_> = scan.by_ref().collect();
+        assert!(
+            matches!(&found[..], [Found::Record(..), Found::Damage(_), Found::Record(..)]),
+            "{}",
+            found.len()
+        );
+        assert!(scan.next_unfit.looked_bytes <= content.len() as u64, "{}", scan.next_unfit.looked_bytes);
     }
 
     #[test]
