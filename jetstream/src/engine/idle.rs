@@ -2,7 +2,7 @@
 
 use crate::clock::{Clock, Deadline, ElapsedNs};
 use crate::disk::Disk;
-use crate::host::Host;
+use crate::stream::Host;
 use parking_lot::Mutex;
 use std::sync::Arc;
 
