@@ -19,6 +19,8 @@ pub mod outbox;
 mod own;
 pub mod router;
 pub mod settings;
+#[cfg(test)]
+mod steps;
 pub mod store;
 pub mod stream;
 pub mod testing;

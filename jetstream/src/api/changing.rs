@@ -1,30 +1,38 @@
 //! Changes of consumers that wait for the disk.
 
 use crate::config::ConsumerConfig;
-use crate::consumer::{Change, Consumers, Staged, Staging, StreamCtx};
+use crate::config::consumer_rules::Verdict;
+use crate::consumer::{Change, Consumers, Known, Staged, Staging, StreamCtx};
 use crate::error::ApiError;
 use crate::error::catalogue as errors;
-use crate::stream::Stream;
+use crate::stream::{Stream, Survey};
 
-/// Has a change made to a consumer. What it needs of the disk is waited for without the stream's lock, and the change is
-/// looked at anew then.
+/// Has a change made to a consumer. What it needs of the disk is waited for without the stream's lock, what takes long
+/// to find out about the stream is found out in slices, and the change is looked at anew then.
 pub(super) fn change<T>(
     stream: &Stream,
     name: &str,
+    filters: Option<Verdict>,
     attempt: impl Fn(&mut Consumers, &mut StreamCtx<'_>, Option<Staged>) -> Result<Change<T>, ApiError>,
 ) -> Result<T, ApiError> {
-    let mut staging = Staging::default();
+    let (mut staging, mut survey) = (Staging::default(), Survey::new(stream));
     loop {
         let staged = staging.take();
         let was_staged = staged.is_some();
         let mut inner = stream.lock();
+        inner.known = Known { filters: filters.clone(), ..survey.known(&mut inner) };
         let (consumers, mut ctx) = inner.parts();
         let step = attempt(consumers, &mut ctx, staged);
+        inner.known = Known::default();
         drop(inner);
         match step {
             Ok(Change::Made(made)) => return Ok(made),
             Ok(Change::Stage(work)) => {
-                staging.stage(work).map_err(|error| errors::CONSUMER_STORE_FAILED.because(error))?;
+                let done = match work.into_ask() {
+                    Ok(ask) => survey.find_out(ask),
+                    Err(work) => staging.stage(work),
+                };
+                done.map_err(|error| errors::CONSUMER_STORE_FAILED.because(error))?;
             }
             Err(error) => {
                 // What was staged may be in place.
@@ -59,7 +67,7 @@ fn keep_again(stream: &Stream, name: &str) {
 /// Takes back a change of a consumer that does not last.
 pub(super) fn take_back(stream: &Stream, name: &str, now: &ConsumerConfig, was: &ConsumerConfig) {
     let taken =
-        change(stream, name, |consumers, ctx, staged| consumers.take_back(ctx, name, now, was, staged));
+        change(stream, name, None, |consumers, ctx, staged| consumers.take_back(ctx, name, now, was, staged));
     let Err(error) = taken else { return };
     let error = error.description;
     tracing::error!(stream = stream.name(), consumer = name, %error, "a refused update takes effect with the next start");

@@ -6,7 +6,7 @@ use super::reply::{Empty, Page, Success};
 use super::request::{Create, Form};
 use super::{ApiOutcome, Call};
 use crate::config::consumer::CreateConsumerRequest;
-use crate::config::consumer_rules::is_valid_group;
+use crate::config::consumer_rules::{check_filters, is_valid_group};
 use crate::config::metadata::with_server;
 use crate::consumer::{Change, ConsumerInfo, Created};
 use crate::error::ApiError;
@@ -65,9 +65,10 @@ fn create_consumer(call: &Call<'_>, create: &Create<'_>) -> Result<(Arc<Stream>,
     let stream = call.find_stream(create.stream)?;
     let CreateConsumerRequest { config, action, pedantic, .. } = request;
     let name = if config.is_durable() { config.durable.clone() } else { config.name.clone() };
-    let Created { info, was } = change(&stream, &name, |consumers, ctx, staged| {
-        consumers.create(ctx, config.clone(), action, pedantic, staged)
-    })?;
+    let Created { info, was } =
+        change(&stream, &name, Some(check_filters(&config)), |consumers, ctx, staged| {
+            consumers.create(ctx, config.clone(), action, pedantic, staged)
+        })?;
     let Err(error) = call.await_consumer(&stream, &info.name) else { return Ok((stream, shown(info))) };
     if let Some(was) = was {
         take_back(&stream, &info.name, &info.config, &was);
@@ -268,7 +269,7 @@ fn pause_consumer(call: &Call<'_>, stream: &str, name: &str) -> Result<(Arc<Stre
     let stream = call.find_stream(stream)?;
     // It is kept and shown in UTC, whatever offset it was asked with.
     let until = request.pause_until.utc();
-    let (paused, now, was) = change(&stream, name, |consumers, ctx, staged| {
+    let (paused, now, was) = change(&stream, name, None, |consumers, ctx, staged| {
         let was = match consumers.pause(ctx, name, Some(until), staged)? {
             Some(Change::Made(was)) => was,
             Some(Change::Stage(work)) => return Ok(Change::Stage(work)),
@@ -366,7 +367,7 @@ fn reset_consumer(call: &Call<'_>, stream: &Stream, name: &str) -> Result<Reset,
         decode_lenient(call.req.payload, &mut request)
             .map_err(|error| errors::INVALID_JSON.because(error))?;
     }
-    let (reset_seq, info) = change(stream, name, |consumers, ctx, staged| {
+    let (reset_seq, info) = change(stream, name, None, |consumers, ctx, staged| {
         consumers.reset(ctx, name, request.seq, staged).unwrap_or(Err(errors::CONSUMER_NOT_FOUND.error()))
     })?;
     // It goes on there for everybody: as with nats-server, what the disk says afterwards changes nothing.

@@ -101,11 +101,11 @@ pub(super) struct ClusterInfo {
 }
 
 impl StreamInfo {
-    pub(super) fn new(call: &Call<'_>, inner: &Inner, details: bool) -> Self {
+    pub(super) fn new(call: &Call<'_>, inner: &Inner, deleted: Option<Vec<u64>>) -> Self {
         Self {
             config: (*inner.config).clone(),
             created: GoTime::from_ns(inner.created_ns),
-            state: inner.state(details),
+            state: inner.state(deleted),
             domain: call.engine.config().domain.clone(),
             cluster: None,
             ts: call.engine.world().now_time(),
@@ -168,7 +168,7 @@ pub(super) fn list(call: &mut Call<'_>) -> ApiOutcome {
     for stream in found.iter().skip(offset).take(LIST_LIMIT) {
         let mut inner = stream.lock();
         inner.flush();
-        streams.push(StreamInfo::new(call, &inner, false));
+        streams.push(StreamInfo::new(call, &inner, None));
     }
     let page = Page { total: found.len(), offset, limit: LIST_LIMIT };
     call.respond(KIND, Paging { page, content: List { streams } })
@@ -190,9 +190,14 @@ fn stream_info(call: &Call<'_>, name: &str) -> Result<Paging<StreamInfo>, ApiErr
         call.decode(&mut req)?;
     }
     let stream = account.stream(name).ok_or(errors::STREAM_NOT_FOUND)?;
-    let mut inner = stream.lock();
+    let (mut inner, deleted) = if req.deleted_details {
+        let (inner, deleted) = stream.deleted();
+        (inner, Some(deleted))
+    } else {
+        (stream.lock(), None)
+    };
     inner.flush();
-    let mut info = StreamInfo::new(call, &inner, req.deleted_details).with_server();
+    let mut info = StreamInfo::new(call, &inner, deleted).with_server();
     drop(inner);
     info.cluster = Some(ClusterInfo { leader: call.engine.config().server_name.clone() });
     let mut page = Page::default();

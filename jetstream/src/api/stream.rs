@@ -94,7 +94,7 @@ pub(super) fn create(call: &mut Call<'_>, name: &str) -> ApiOutcome {
     const KIND: &str = "stream_create_response";
     match try_create(call, name) {
         Ok((stream, is_new)) => {
-            let mut info = StreamInfo::new(call, &stream.lock(), false).with_server();
+            let mut info = StreamInfo::new(call, &stream.lock(), None).with_server();
             info.domain.clear();
             if is_new {
                 advise(call, name, "CREATED", "create");
@@ -196,7 +196,7 @@ pub(super) fn update(call: &mut Call<'_>, name: &str) -> ApiOutcome {
     const KIND: &str = "stream_update_response";
     match try_update(call, name) {
         Ok(stream) => {
-            let info = StreamInfo::new(call, &stream.lock(), false).with_server();
+            let info = StreamInfo::new(call, &stream.lock(), None).with_server();
             let _ = call.respond(KIND, info);
             advise(call, name, "UPDATED", "modify");
             ApiOutcome::then_commit(stream)

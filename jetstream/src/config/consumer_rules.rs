@@ -23,7 +23,8 @@ const HEARTBEAT_NS_MIN: i64 = 100_000_000;
 const REQUEST_EXPIRES_NS_MIN: i64 = 1_000_000;
 const API_LEVEL_KEY: &str = "_nats.req.level";
 
-type Verdict = Result<(), ApiError>;
+/// Whether something is allowed.
+pub type Verdict = Result<(), ApiError>;
 
 /// Raises what is below its floor, or refuses it in pedantic mode.
 fn floor(value: &mut i64, floor: i64, pedantic: bool, refusal: &str) -> Verdict {
@@ -128,11 +129,16 @@ pub fn is_valid_name(name: &str) -> bool {
     !name.is_empty() && !name.contains([' ', '\t', '\r', '\n', '\x0c', '.', '*', '>', '\\', '/'])
 }
 
-/// Refuses an invalid configuration, after [`set_defaults`].
+/// Refuses an invalid configuration, after [`set_defaults`]. What [`check_filters`] said may have been found out before.
 ///
 /// # Errors
 /// What is wrong, as nats-server says it.
-pub fn check(config: &ConsumerConfig, stream: &StreamConfig, settings: &ConsumerSettings) -> Verdict {
+pub fn check(
+    config: &ConsumerConfig,
+    stream: &StreamConfig,
+    settings: &ConsumerSettings,
+    filters: Option<&Verdict>,
+) -> Verdict {
     check_names_and_replicas(config, stream)?;
     check_acks(config)?;
     if config.description.len() > DESCRIPTION_LEN_MAX {
@@ -152,7 +158,7 @@ pub fn check(config: &ConsumerConfig, stream: &StreamConfig, settings: &Consumer
             return Err(errors::CONSUMER_DIRECT_REQUIRES_EPHEMERAL.error());
         }
     }
-    check_filters(config)?;
+    filters.cloned().unwrap_or_else(|| check_filters(config))?;
     check_start(config)?;
     check_sampling(config)?;
     if config.flow_control && config.idle_heartbeat_ns == 0 {
@@ -300,7 +306,11 @@ fn check_limits(config: &ConsumerConfig, stream: &StreamConfig, settings: &Consu
     Ok(())
 }
 
-fn check_filters(config: &ConsumerConfig) -> Verdict {
+/// Refuses filters that are invalid, or cover each other. Of very many that takes a while.
+///
+/// # Errors
+/// What is wrong, as nats-server says it.
+pub fn check_filters(config: &ConsumerConfig) -> Verdict {
     const BAD: &str = "invalid subject";
     if !config.filter_subject.is_empty() && !config.filter_subjects.is_empty() {
         return Err(errors::CONSUMER_DUPLICATE_FILTER_SUBJECTS.error());

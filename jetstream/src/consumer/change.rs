@@ -3,6 +3,7 @@
 use super::lifecycle::for_each_pattern;
 use super::set::Shared;
 use super::staging::{Change, Staged};
+use super::survey::{Ask, Known};
 use super::timers::Kind;
 use super::trie::Slot;
 use super::{Consumer, Consumers, StreamCtx, part};
@@ -34,10 +35,8 @@ impl Consumers {
         let mut config = old.config.clone();
         config.pause_until = until.filter(|until| !until.is_zero());
         rules::stamp_metadata(&mut config);
-        Ok(Some(match self.apply(ctx, slot, config, staged)? {
-            Change::Made(()) => Change::Made(was),
-            Change::Stage(work) => Change::Stage(work),
-        }))
+        let change = self.apply(ctx, slot, config, staged)?;
+        Ok(Some(change.or_first().map_or_else(|first| first, |()| Change::Made(was))))
     }
 
     /// Gives a consumer the configuration that it had before a change that was made and does not last, unless it was
@@ -98,15 +97,15 @@ impl Consumers {
         rules::check_update(&old, &config, bound)?;
         let refiltered = !old.filters().eq(config.filters());
         let kept = self.with(slot, |consumer, shared| {
-            if refiltered {
-                // What cannot be counted under the new filter is not filtered by it.
-                consumer.check_filter(config.filter(), ctx.store)?;
+            if refiltered && let Err(ask) = consumer.check_filter(config.filter(), ctx.store, ctx.known)? {
+                return Ok(Change::Stage(ask.into()));
             }
             consumer.keep_config(shared, &config, staged)
         });
         let kept = kept.unwrap_or(Ok(Change::Made(())));
-        if let work @ Change::Stage(_) = kept.map_err(|error| errors::CONSUMER_STORE_FAILED.because(error))? {
-            return Ok(work);
+        let kept = kept.map_err(|error| errors::CONSUMER_STORE_FAILED.because(error))?;
+        if let Err(first) = kept.or_first() {
+            return Ok(first);
         }
         if refiltered {
             for_each_pattern(&old, |pattern| self.trie.remove(pattern, slot));
@@ -139,10 +138,15 @@ impl Consumers {
 }
 
 impl Consumer {
-    /// Whether what is to come can be counted under another filter.
-    fn check_filter(&mut self, filter: Filter, store: &mut dyn Store) -> Result<(), StoreError> {
+    /// Whether what is to come can be counted under another filter: what cannot is not filtered by it.
+    fn check_filter(
+        &mut self,
+        filter: Filter,
+        store: &mut dyn Store,
+        known: &Known,
+    ) -> Result<Result<(), Ask>, StoreError> {
         let held = (std::mem::replace(&mut self.filter, filter), self.num_pending);
-        let counted = self.count_pending(store);
+        let counted = self.count_pending(store, known);
         (self.filter, self.num_pending) = held;
         counted
     }
@@ -160,6 +164,7 @@ impl Consumer {
         old: &ConsumerConfig,
         refiltered: bool,
     ) -> Result<(), StoreError> {
+        let known = ctx.known;
         let (store, mut out) = part(ctx);
         if old.deliver_subject != self.config.deliver_subject {
             self.redeliver_everything(shared, &mut out);
@@ -191,7 +196,10 @@ impl Consumer {
         if refiltered {
             self.filter = self.config.filter();
             self.upcoming = Upcoming::default();
-            self.count_pending(store)?;
+            if self.count_pending(store, known)?.is_err() {
+                debug_assert!(false, "it was counted before");
+                self.count_at_once(store);
+            }
         }
         // Requests that do not wait are not ended by a pause alone, nor by most other changes.
         let looks = self.has_more() || old.max_ack_pending != self.config.max_ack_pending;

@@ -3,6 +3,7 @@
 use super::info::ConsumerInfo;
 use super::set::Consumers;
 use super::staging::{Change, Staged};
+use super::survey::Ask;
 use super::timers::{Armed, Kind};
 use super::trie::Slot;
 use super::{Consumer, Position, StreamCtx, part};
@@ -48,19 +49,19 @@ impl Consumers {
         }
         rules::stamp_metadata(&mut config);
         rules::set_defaults(&mut config, ctx.config, &self.shared.settings, pedantic)?;
-        rules::check(&config, ctx.config, &self.shared.settings)?;
+        rules::check(&config, ctx.config, &self.shared.settings, ctx.known.filters.as_ref())?;
         let was = existing.and_then(|slot| self.get(slot)).map(|consumer| Box::new(consumer.config.clone()));
         let change = match existing {
-            Some(slot) => match self.change(ctx, slot, config, action, staged)? {
-                Change::Made(()) => Change::Made(slot),
-                Change::Stage(work) => Change::Stage(work),
+            Some(slot) => match self.change(ctx, slot, config, action, staged)?.or_first() {
+                Ok(()) => Change::Made(slot),
+                Err(first) => first,
             },
             None if action == ConsumerAction::Update => return Err(errors::CONSUMER_DOES_NOT_EXIST.error()),
             None => self.add_new(ctx, config, staged)?,
         };
-        let slot = match change {
-            Change::Made(slot) => slot,
-            Change::Stage(work) => return Ok(Change::Stage(work)),
+        let slot = match change.or_first() {
+            Ok(slot) => slot,
+            Err(first) => return Ok(first),
         };
         let info = self.info(ctx, slot).ok_or_else(|| errors::CONSUMER_NOT_FOUND.error())?;
         Ok(Change::Made(Created { info, was }))
@@ -182,6 +183,7 @@ impl Consumers {
         staged: Option<Staged>,
     ) -> Option<Result<Change<(u64, ConsumerInfo)>, ApiError>> {
         let slot = self.names.get(name).copied()?;
+        let known = ctx.known;
         let (store, mut out) = part(ctx);
         self.with(slot, |consumer, shared| {
             let refuse = |reason: &str| Err(errors::CONSUMER_INVALID_RESET.because(reason));
@@ -208,19 +210,22 @@ impl Consumers {
                 }
                 _ => return refuse("not allowed"),
             };
-            match consumer.keep_beginning(shared, seq, staged) {
-                Ok(Change::Made(())) => {}
-                Ok(Change::Stage(work)) => return Ok(Change::Stage(work)),
+            let num_pending = match known.pending(store, &consumer.filter, seq.max(1)) {
+                Ok(Ok(count)) => count,
+                Ok(Err(ask)) => return Ok(Change::Stage(ask.into())),
+                Err(error) => return refuse(&error.to_string()),
+            };
+            match consumer.keep_beginning(shared, seq, staged).map(Change::or_first) {
+                Ok(Ok(())) => {}
+                Ok(Err(first)) => return Ok(first),
                 Err(error) => return refuse(&error.to_string()),
             }
             consumer.skip = None;
             consumer.begin_at(seq);
+            consumer.num_pending = num_pending;
             shared.timers.disarm(&mut consumer.armed, slot, Kind::AckWait);
             consumer.last_delivered = None;
             consumer.last_acked = None;
-            if let Err(error) = consumer.count_pending(store) {
-                return refuse(&error.to_string());
-            }
             consumer.mark_dirty(shared, out.now);
             consumer.queue_for_pump(shared);
             Ok(Change::Made((seq, consumer.info(shared, &mut out))))
@@ -241,7 +246,8 @@ impl Consumers {
     ) -> Result<(), ApiError> {
         let mut consumer = Consumer::new(Slot::MAX, name, created_ns, config, ctx.config);
         let begun = consumer.begin(ctx, state);
-        begun.map_err(|error| errors::CONSUMER_STORE_FAILED.because(error))?;
+        let begun = begun.map_err(|error| errors::CONSUMER_STORE_FAILED.because(error))?;
+        debug_assert!(begun.is_ok(), "nothing is asked when a consumer is brought back");
         consumer.slot = self.next_slot();
         self.install(ctx, consumer);
         Ok(())
@@ -287,14 +293,16 @@ impl Consumers {
             _ => Ok(None),
         };
         let begun = left.and_then(|state| {
-            consumer.begin(ctx, state.as_ref())?;
+            if let Err(ask) = consumer.begin(ctx, state.as_ref())? {
+                return Ok(Change::Stage(ask.into()));
+            }
             consumer.keep_new(&mut self.shared, ctx.now, state.is_some(), staged)
         });
-        match begun {
-            Ok(Change::Made(())) => {}
-            Ok(Change::Stage(work)) => {
+        match begun.map(Change::or_first) {
+            Ok(Ok(())) => {}
+            Ok(Err(first)) => {
                 self.free.push(slot);
-                return Ok(Change::Stage(work));
+                return Ok(first);
             }
             Err(error) => {
                 self.free.push(slot);
@@ -458,12 +466,19 @@ impl Consumer {
         }
     }
 
-    /// Begins anew, or where a state says that was kept.
-    fn begin(&mut self, ctx: &mut StreamCtx<'_>, state: Option<&ConsumerState>) -> Result<(), StoreError> {
+    /// Begins anew, or where a state says that was kept; or says what has to be asked first.
+    fn begin(
+        &mut self,
+        ctx: &mut StreamCtx<'_>,
+        state: Option<&ConsumerState>,
+    ) -> Result<Result<(), Ask>, StoreError> {
+        let known = ctx.known;
         let (store, out) = part(ctx);
-        let Some(state) = state else { return self.start(store, out.config) };
+        let Some(state) = state else { return self.start(store, out.config, known) };
         self.restore(state, store.totals().last_seq, out.now);
-        self.count_pending(store)?;
+        if let Err(ask) = self.count_pending(store, known)? {
+            return Ok(Err(ask));
+        }
         let first_seq = store.totals().first_seq;
         let gone: Vec<u64> = self.pending.iter().map(|pending| pending.sseq).collect();
         for sseq in gone.into_iter().filter(|sseq| *sseq < first_seq) {
@@ -472,6 +487,6 @@ impl Consumer {
             }
             self.redelivery.forget_count(sseq);
         }
-        Ok(())
+        Ok(Ok(()))
     }
 }

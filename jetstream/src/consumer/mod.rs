@@ -24,6 +24,7 @@ mod set;
 mod staging;
 mod start;
 mod state;
+mod survey;
 #[cfg(test)]
 mod tests;
 mod timers;
@@ -37,6 +38,10 @@ pub use purge::PurgeNotice;
 pub use set::Consumers;
 pub(crate) use set::FEED_MSGS;
 pub use staging::{Change, Staged, Staging, ToStage};
+pub(crate) use start::first_wanted;
+pub(crate) use survey::Counted;
+pub use survey::{Ask, Known};
+pub(crate) use trie::{FilterTrie, Slot};
 
 use crate::clock::{ElapsedNs, Now, WallNs};
 use crate::config::{ConsumerConfig, Retention, StreamConfig};
@@ -52,7 +57,6 @@ use redelivery::Redelivery;
 use start::SkipList;
 use state::PendingAcks;
 use timers::Armed;
-use trie::Slot;
 
 /// What a consumer works with, lent to it for the length of one call under its stream's lock.
 pub struct StreamCtx<'a> {
@@ -69,6 +73,8 @@ pub struct StreamCtx<'a> {
     pub host: &'a dyn Router,
     /// Now, the same for the whole call.
     pub now: &'a Now,
+    /// What was found out about the stream before.
+    pub known: &'a Known,
 }
 
 /// A pair of positions: the consumer's own count of deliveries, and the sequence in the stream.

@@ -112,9 +112,7 @@ impl Consumer {
         if let Some(skip) = &mut self.skip {
             skip.seqs.retain(|sseq| matches!(store.load(*sseq), Ok(Some(_))));
         }
-        if let Err(error) = self.count_pending(store) {
-            tracing::error!(consumer = %self.name, %error, "cannot count what is pending");
-        }
+        self.count_at_once(store);
     }
 
     /// What a purge takes; `None` where it leaves the consumer alone, which is also where filter and purge only

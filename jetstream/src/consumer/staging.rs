@@ -1,6 +1,7 @@
 //! Changes of what is on disk in two steps: what takes time is done beside the old and without a lock, and takes its place
 //! under the lock, if the change is still the one that was wanted.
 
+use super::survey::Ask;
 use crate::store::StoreError;
 use crate::store::file::{StagedMeta, StagedState};
 use std::io;
@@ -18,6 +19,17 @@ pub enum Change<T> {
 }
 
 impl<T> Change<T> {
+    /// What was made, or why nothing was.
+    ///
+    /// # Errors
+    /// What has to be done first.
+    pub fn or_first<B>(self) -> Result<T, Change<B>> {
+        match self {
+            Self::Made(made) => Ok(made),
+            Self::Stage(work) => Err(Change::Stage(work)),
+        }
+    }
+
     /// What was made, where nothing has to be staged.
     pub fn made(self) -> Option<T> {
         match self {
@@ -27,12 +39,25 @@ impl<T> Change<T> {
     }
 }
 
-/// What makes durable beside the old what is to replace it.
-pub struct ToStage(Box<dyn FnOnce() -> Result<Staged, StoreError> + Send>);
+/// What has to be done first.
+pub struct ToStage(Work);
+
+enum Work {
+    /// Makes durable beside the old what is to replace it.
+    Disk(Box<dyn FnOnce() -> Result<Staged, StoreError> + Send>),
+    /// Something has to be found out about the stream.
+    Ask(Ask),
+}
+
+impl From<Ask> for ToStage {
+    fn from(ask: Ask) -> Self {
+        Self(Work::Ask(ask))
+    }
+}
 
 impl ToStage {
     pub(crate) fn new(stage: impl FnOnce() -> Result<Staged, StoreError> + Send + 'static) -> Self {
-        Self(Box::new(stage))
+        Self(Work::Disk(Box::new(stage)))
     }
 
     /// Waits for the disk. No lock that others need may be held.
@@ -40,7 +65,21 @@ impl ToStage {
     /// # Errors
     /// I/O; nothing has changed.
     pub fn run(self) -> Result<Staged, StoreError> {
-        (self.0)()
+        match self.0 {
+            Work::Disk(stage) => stage(),
+            Work::Ask(_) => Err(StoreError::Unsupported("a question that takes long".to_owned())),
+        }
+    }
+
+    /// The question, if it is one.
+    ///
+    /// # Errors
+    /// Then it is work for the disk.
+    pub(crate) fn into_ask(self) -> Result<Ask, Self> {
+        match self.0 {
+            Work::Ask(ask) => Ok(ask),
+            Work::Disk(_) => Err(self),
+        }
     }
 }
 

@@ -1,5 +1,6 @@
 //! Where a consumer begins.
 
+use super::survey::{Ask, FEW, Known};
 use super::{Consumer, Position};
 use crate::config::{DeliverPolicy, StreamConfig};
 use crate::filter::Filter;
@@ -15,26 +16,17 @@ pub(super) struct SkipList {
     pub(super) resume: u64,
 }
 
+/// What was found, or what has to be asked first.
+type Found<T> = Result<Result<T, Ask>, StoreError>;
+
 impl Consumer {
     /// Chooses the first sequence by the deliver policy, and counts what is to come.
-    pub(super) fn start(&mut self, store: &mut dyn Store, stream: &StreamConfig) -> Result<(), StoreError> {
+    pub(super) fn start(&mut self, store: &mut dyn Store, stream: &StreamConfig, known: &Known) -> Found<()> {
         let state = store.state();
         let start_seq = self.config.opt_start_seq;
-        let mut sseq = match self.config.deliver_policy {
-            _ if start_seq > 0 => start_seq,
-            DeliverPolicy::All => state.first_seq,
-            DeliverPolicy::Last => match &self.filter {
-                Filter::All => state.last_seq,
-                filter => store.previous(filter, state.last_seq)?.map_or(0, |msg| msg.seq),
-            },
-            DeliverPolicy::LastPerSubject if stream.max_msgs_per_subject == 1 => state.first_seq,
-            DeliverPolicy::LastPerSubject => self.start_with_last_of_each(store),
-            DeliverPolicy::ByStartTime => {
-                let time_ns = self.config.opt_start_time.map_or(0, jetkv_go_compat::GoTime::ns);
-                let sseq = store.seq_at_time(time_ns)?;
-                self.first_wanted_after(store, sseq)?.unwrap_or(sseq)
-            }
-            DeliverPolicy::New | DeliverPolicy::ByStartSequence => state.last_seq + 1,
+        let mut sseq = match self.first_by_policy(store, stream, known)? {
+            Ok(sseq) => sseq,
+            Err(ask) => return Ok(Err(ask)),
         };
         if state.first_seq == 0 && start_seq == 0 {
             sseq = 1;
@@ -44,22 +36,47 @@ impl Consumer {
             sseq = state.first_seq;
         }
         self.begin_at(sseq);
-        self.count_pending(store)
+        self.count_pending(store, known)
+    }
+
+    fn first_by_policy(&mut self, store: &mut dyn Store, stream: &StreamConfig, known: &Known) -> Found<u64> {
+        let totals = store.totals();
+        let start_seq = self.config.opt_start_seq;
+        Ok(Ok(match self.config.deliver_policy {
+            _ if start_seq > 0 => start_seq,
+            DeliverPolicy::All => totals.first_seq,
+            DeliverPolicy::Last => match &self.filter {
+                Filter::All => totals.last_seq,
+                filter if known.asks_about(filter, store) => match known.start {
+                    Some(sseq) => sseq,
+                    None => return Ok(Err(Ask::Last(filter.clone()))),
+                },
+                filter => store.previous(filter, totals.last_seq)?.map_or(0, |msg| msg.seq),
+            },
+            DeliverPolicy::LastPerSubject if stream.max_msgs_per_subject == 1 => totals.first_seq,
+            DeliverPolicy::LastPerSubject => return Ok(self.start_with_last_of_each(store, known)),
+            DeliverPolicy::ByStartTime => {
+                let time_ns = self.config.opt_start_time.map_or(0, jetkv_go_compat::GoTime::ns);
+                let sseq = store.seq_at_time(time_ns)?;
+                return self.first_wanted_after(store, sseq, known);
+            }
+            DeliverPolicy::New | DeliverPolicy::ByStartSequence => totals.last_seq + 1,
+        }))
     }
 
     /// Where the first message of a filter lies between `sseq` and the end of the stream: nats-server begins there,
-    /// though only where nothing of that filter lies before `sseq` (observed).
-    fn first_wanted_after(&self, store: &mut dyn Store, sseq: u64) -> Result<Option<u64>, StoreError> {
-        let last_seq = store.totals().last_seq;
-        let mut first = last_seq;
-        for pattern in self.config.filters() {
-            if let Some(msg) = store.next(&Filter::new([pattern]), 0)?
-                && (sseq..first).contains(&msg.seq)
-            {
-                first = msg.seq;
-            }
+    /// though only where nothing of that filter lies before `sseq` (observed). Otherwise `sseq`.
+    fn first_wanted_after(&self, store: &mut dyn Store, sseq: u64, known: &Known) -> Found<u64> {
+        let many = store.index().len() > FEW || self.config.filters().count() > FEW;
+        if known.asks && many && self.config.filters().next().is_some() {
+            let patterns = || self.config.filters().map(|pattern| pattern.as_bytes().into()).collect();
+            return Ok(known.start.ok_or_else(|| Ask::Firsts(patterns(), sseq)));
         }
-        Ok(Some(first).filter(|first| *first > sseq && *first < last_seq))
+        let mut firsts = Vec::new();
+        for pattern in self.config.filters() {
+            firsts.extend(store.next(&Filter::new([pattern]), 0)?.map(|msg| msg.seq));
+        }
+        Ok(Ok(first_wanted(&firsts, sseq, store.totals().last_seq)))
     }
 
     /// Forgets all deliveries and goes on at `sseq`.
@@ -75,37 +92,53 @@ impl Consumer {
         self.settled_sseq = 0;
     }
 
-    fn start_with_last_of_each(&mut self, store: &mut dyn Store) -> u64 {
-        let mut seqs = Vec::new();
-        let mut add = |entry: crate::store::index::SubjectEntry| seqs.push(entry.last_seq);
-        let index = store.index();
-        match &self.filter {
-            Filter::Literal(literal) => {
-                if let Some(entry) = index.get(literal) {
-                    add(entry);
-                }
-            }
-            filter => index.for_each(filter, |_, entry| {
-                add(entry);
-                ControlFlow::Continue(())
-            }),
-        }
-        seqs.sort_unstable();
+    fn start_with_last_of_each(&mut self, store: &mut dyn Store, known: &Known) -> Result<u64, Ask> {
         let last_seq = store.totals().last_seq;
-        let first = seqs.first().copied().unwrap_or(last_seq);
-        self.skip = (!seqs.is_empty()).then(|| SkipList { seqs: seqs.into(), resume: last_seq + 1 });
-        first
+        let index = store.index();
+        let (seqs, resume) = match &self.filter {
+            Filter::Literal(literal) => {
+                let last = index.get(literal).map(|entry| entry.last_seq);
+                (last.into_iter().collect(), last_seq + 1)
+            }
+            filter if known.asks && index.len() > FEW => match &known.last_of_each {
+                Some(found) => found.clone(),
+                None => return Err(Ask::LastOfEach(filter.clone())),
+            },
+            filter => {
+                let mut seqs = Vec::new();
+                index.for_each(filter, |_, entry| {
+                    seqs.push(entry.last_seq);
+                    ControlFlow::Continue(())
+                });
+                seqs.sort_unstable();
+                (seqs, last_seq + 1)
+            }
+        };
+        let first = seqs.first().copied().unwrap_or(resume - 1);
+        self.skip = (!seqs.is_empty()).then(|| SkipList { seqs: seqs.into(), resume });
+        Ok(first)
     }
 
-    /// Counts anew what is to come.
-    pub(super) fn count_pending(&mut self, store: &mut dyn Store) -> Result<(), StoreError> {
-        self.num_pending = match &self.skip {
-            Some(skip) => {
-                let newer = store.pending(&self.filter, skip.resume, false)?;
-                skip.seqs.len() as u64 + newer.count
-            }
-            None => store.pending(&self.filter, self.next_sseq, false)?.count,
+    /// Counts anew what is to come; where something has to be asked first, nothing has changed.
+    pub(super) fn count_pending(&mut self, store: &mut dyn Store, known: &Known) -> Found<()> {
+        let (from_seq, waiting) = match &self.skip {
+            Some(skip) => (skip.resume, skip.seqs.len() as u64),
+            None => (self.next_sseq, 0),
         };
-        Ok(())
+        let counted = known.pending(store, &self.filter, from_seq)?;
+        Ok(counted.map(|count| self.num_pending = waiting + count))
     }
+
+    /// Counts anew what is to come, however long that takes.
+    pub(super) fn count_at_once(&mut self, store: &mut dyn Store) {
+        if let Err(error) = self.count_pending(store, &Known::default()) {
+            tracing::error!(consumer = %self.name, %error, "cannot count what is pending");
+        }
+    }
+}
+
+/// Where a consumer begins that would at `sseq`, given where the first message of each of its patterns lies.
+pub(crate) fn first_wanted(firsts: &[u64], sseq: u64, last_seq: u64) -> u64 {
+    let first = firsts.iter().copied().filter(|first| (sseq..last_seq).contains(first)).min();
+    first.unwrap_or(sseq)
 }

@@ -58,9 +58,7 @@ impl Consumers {
             });
         }
         for consumer in self.table.iter_mut().flatten() {
-            if let Err(error) = consumer.count_pending(ctx.store) {
-                tracing::error!(consumer = %consumer.name, %error, "cannot count what is pending");
-            }
+            consumer.count_at_once(ctx.store);
         }
         if ctx.config.retention != Retention::Limits && !restored.is_empty() {
             self.shared.acked.extend_from_slice(restored);

@@ -6,7 +6,7 @@ use jetkv_protocol::trie::{Found, PatternTrie};
 use smallvec::SmallVec;
 
 /// A consumer's place in its stream's table.
-pub(super) type Slot = u32;
+pub(crate) type Slot = u32;
 
 /// Slots that share one pattern; nearly always one.
 type Slots = SmallVec<[Slot; 2]>;
@@ -14,14 +14,14 @@ type Slots = SmallVec<[Slot; 2]>;
 /// Maps patterns to consumers. A literal pattern costs a lookup in one table however many there are, so ten thousand
 /// watchers of other keys cost a publish nothing.
 #[derive(Debug, Default)]
-pub(super) struct FilterTrie {
+pub(crate) struct FilterTrie {
     everything: Slots,
     literals: HashMap<Box<[u8]>, Slots>,
     wild: PatternTrie<Slots>,
 }
 
 impl FilterTrie {
-    pub(super) fn insert(&mut self, pattern: Option<&[u8]>, slot: Slot) {
+    pub(crate) fn insert(&mut self, pattern: Option<&[u8]>, slot: Slot) {
         match pattern {
             None | Some(b">") => push(&mut self.everything, slot),
             Some(pattern) if has_wildcard(pattern) => {
@@ -51,7 +51,7 @@ impl FilterTrie {
     }
 
     /// Appends the consumers that want `subject`, each once, in order of slot.
-    pub(super) fn find(&self, subject: &[u8], found: &mut Vec<Slot>) {
+    pub(crate) fn find(&self, subject: &[u8], found: &mut Vec<Slot>) {
         let start = found.len();
         found.extend_from_slice(&self.everything);
         if let Some(slots) = self.literals.get(subject) {

@@ -50,7 +50,7 @@ impl Engine {
             name: stream.name().to_owned(),
             created: GoTime::from_ns(inner.created_ns),
             config: Arc::clone(&inner.config),
-            state: inner.state(false),
+            state: inner.state(None),
             consumers: Vec::new(),
         };
         if with_consumers {

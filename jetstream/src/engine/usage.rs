@@ -45,7 +45,7 @@ impl Engine {
             ..AccountUsage::default()
         };
         for stream in account.streams() {
-            let state = stream.lock().state(false);
+            let state = stream.lock().state(None);
             usage.streams += 1;
             usage.consumers += state.consumer_count;
             usage.messages += state.messages;

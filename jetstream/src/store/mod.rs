@@ -181,6 +181,28 @@ pub enum StoreError {
     TooLarge,
 }
 
+/// Appends what lies between the sequences `held`, which begin at or after `from_seq`, and up to `last_seq`; see
+/// [`Store::deleted_from`].
+fn gaps(
+    held: impl Iterator<Item = u64>,
+    (from_seq, last_seq): (u64, u64),
+    most: usize,
+    deleted: &mut Vec<u64>,
+) -> Option<u64> {
+    let mut expected = from_seq;
+    for (looked, seq) in held.enumerate() {
+        if looked == most {
+            return Some(expected);
+        }
+        #[cfg(test)]
+        crate::steps::note();
+        deleted.extend(expected..seq);
+        expected = seq + 1;
+    }
+    deleted.extend(expected..=last_seq);
+    None
+}
+
 /// A map from sequence to message, in order of sequence, with an index by subject.
 pub trait Store: query::Sequences + Send {
     /// All that is counted. The first message may have to be read for its time.
@@ -244,6 +266,18 @@ pub trait Store: query::Sequences + Send {
     ) -> Result<Pending, StoreError> {
         query::pending(self, filter, from_seq, last_per_subject)
     }
+    /// As [`Store::pending`], unless about so many messages, or nodes of the index, have to be looked at for that.
+    ///
+    /// # Errors
+    /// As for [`Store::load`].
+    fn pending_within(
+        &mut self,
+        filter: &Filter,
+        from_seq: u64,
+        budget: usize,
+    ) -> Result<Option<Pending>, StoreError> {
+        query::pending_within(self, filter, from_seq, budget)
+    }
     /// Removes the message at `seq`, if it is held. `subject` spares a read where the caller knows it. With `erase`
     /// the bytes are overwritten as well.
     ///
@@ -262,8 +296,15 @@ pub trait Store: query::Sequences + Send {
     /// # Errors
     /// I/O, or a poisoned store.
     fn compact(&mut self, seq: u64) -> Result<u64, StoreError>;
+    /// Appends the sequences from `from_seq` to the last that are not held, in order, and looks at `most` messages at
+    /// most. Says where to go on; `None` where that was the end.
+    fn deleted_from(&self, from_seq: u64, most: usize, deleted: &mut Vec<u64>) -> Option<u64>;
     /// Sequences between first and last that are not held, in order.
-    fn deleted(&self) -> Vec<u64>;
+    fn deleted(&self) -> Vec<u64> {
+        let mut deleted = Vec::new();
+        self.deleted_from(self.totals().first_seq, usize::MAX, &mut deleted);
+        deleted
+    }
     /// How many sequences between first and last are not held.
     fn num_deleted(&self) -> u64 {
         let state = self.totals();

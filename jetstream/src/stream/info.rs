@@ -42,21 +42,15 @@ fn is_zero(number: &u64) -> bool {
 }
 
 impl Inner {
-    /// Counters, and with `details` the missing sequences.
-    pub(crate) fn state(&self, details: bool) -> StreamState {
+    /// Counters, and with `deleted` the missing sequences, which are those.
+    pub(crate) fn state(&self, deleted: Option<Vec<u64>>) -> StreamState {
         let state = self.store.state();
         // What nats-server v2.15.2 says of a stream that never held anything (observed): a first sequence of 1 where
         // it was asked for; else, in a file, that sequence 0 was deleted.
         let never_used = state.first_seq == 0 && state.last_seq == 0;
         let zero_deleted =
-            details && never_used && self.config.first_seq == 0 && !self.config.storage.is_memory();
-        let deleted = if zero_deleted {
-            vec![0]
-        } else if details {
-            self.store.deleted()
-        } else {
-            Vec::new()
-        };
+            deleted.is_some() && never_used && self.config.first_seq == 0 && !self.config.storage.is_memory();
+        let deleted = if zero_deleted { vec![0] } else { deleted.unwrap_or_default() };
         let time = |ns: i64| if ns == 0 { GoTime::default() } else { GoTime::from_ns(ns) };
         StreamState {
             messages: state.msgs,

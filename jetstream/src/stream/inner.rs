@@ -4,10 +4,11 @@ use super::batch::Batches;
 use super::commit::CommitState;
 use super::expiry::Expiry;
 use super::listening::DirectGets;
+use super::removals::Removals;
 use super::write::{Acks, Dedupe, Rewrite};
 use crate::clock::{Deadlines, Now, WallNs};
 use crate::config::{Retention, StorageType, StreamConfig};
-use crate::consumer::{Consumers, StreamCtx};
+use crate::consumer::{Consumers, Known, StreamCtx};
 use crate::error::ApiError;
 use crate::error::catalogue::STREAM_STORE_FAILED;
 use crate::filter::Filter;
@@ -30,6 +31,10 @@ pub(crate) struct Inner {
     pub(crate) store: Box<dyn Store>,
     pub(crate) consumers: Consumers,
     pub(crate) outbox: Outbox,
+    /// What was found out for the request that is served.
+    pub(crate) known: Known,
+    /// What goes while a question is asked in slices.
+    pub(super) removals: Removals,
     /// When the lock was taken.
     pub(crate) now: Now,
     pub(crate) closed: bool,
@@ -76,6 +81,8 @@ impl Inner {
             store,
             consumers,
             outbox: Outbox::new(),
+            known: Known::default(),
+            removals: Removals::default(),
             now: Now::new(world.clock.clone()),
             closed: false,
             expiry: Expiry::default(),
@@ -101,6 +108,7 @@ impl Inner {
             outbox: &mut self.outbox,
             host: &*self.world.host,
             now: &self.now,
+            known: &self.known,
         };
         (&mut self.consumers, ctx)
     }
@@ -163,6 +171,7 @@ impl Inner {
         }
         self.touch();
         self.expiry.forget(seq);
+        self.removals.note(seq, subject);
         let (consumers, mut ctx) = self.parts();
         consumers.on_removed(&mut ctx, seq, subject);
         Ok(true)

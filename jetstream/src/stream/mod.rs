@@ -16,7 +16,9 @@ mod info;
 mod inner;
 mod listening;
 mod purge;
+mod removals;
 mod slices;
+mod survey;
 mod update;
 pub(crate) mod world;
 mod write;
@@ -30,6 +32,7 @@ pub use info::StreamState;
 pub(crate) use inner::Inner;
 pub(crate) use purge::PurgeRequest;
 pub(crate) use slices::{Search, Slice, Wanted};
+pub(crate) use survey::Survey;
 pub(crate) use write::push_number;
 
 use crate::clock::WallNs;
@@ -41,6 +44,16 @@ use listening::Listening;
 use parking_lot::{Condvar, Mutex, MutexGuard};
 use std::sync::{Arc, Weak};
 use world::{AccountShare, World};
+
+/// Nodes of the index, or messages, that a slice of a long question looks at.
+pub(crate) const NODES: usize = 2048;
+
+/// A lock was let go between two slices: others get their turn.
+fn let_others() {
+    #[cfg(test)]
+    crate::steps::between();
+    std::thread::yield_now();
+}
 
 /// A stream. Cheap to share; all state is behind one lock.
 pub struct Stream {
@@ -120,6 +133,8 @@ impl Stream {
     /// The stream's state, locked, with the clock read.
     pub(crate) fn lock(&self) -> Locked<'_> {
         let mut inner = self.inner.lock();
+        #[cfg(test)]
+        crate::steps::begin_hold();
         inner.now.renew();
         Locked { inner: Some(inner) }
     }
@@ -163,6 +178,8 @@ impl Drop for Locked<'_> {
     fn drop(&mut self) {
         if let Some(inner) = &mut self.inner {
             inner.follow_up();
+            #[cfg(test)]
+            crate::steps::end_hold();
         }
     }
 }

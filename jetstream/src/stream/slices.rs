@@ -1,15 +1,13 @@
 //! Questions that may take long, asked a little at a time: the stream's lock is let go in between, so that whoever
 //! publishes or reads meanwhile waits for a slice and not for the answer.
 
-use super::{Inner, Stream};
+use super::{Inner, NODES, Stream};
 use crate::filter::Filter;
 use crate::store::index::{Seqs, SubjectEntry};
 use crate::store::query::Scan;
 use crate::store::{Msg, Pending, StoreError};
 use std::ops::ControlFlow;
 
-/// Nodes of the index that a slice looks at.
-const NODES: usize = 2048;
 /// Messages that the first slice of a search looks at, and the most that one does.
 const FIRST_MSGS: usize = 32;
 const MSGS_MAX: usize = 512;
@@ -47,7 +45,7 @@ impl Stream {
             if from.is_none() || !goes_on {
                 return;
             }
-            std::thread::yield_now();
+            super::let_others();
         }
     }
 
@@ -97,7 +95,7 @@ impl Stream {
                 Slice::More => {}
             }
             drop(inner);
-            std::thread::yield_now();
+            super::let_others();
         }
     }
 }

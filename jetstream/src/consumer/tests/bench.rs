@@ -2,7 +2,7 @@
 
 use crate::clock::{Clock as _, ManualClock, Now, WallNs};
 use crate::config::{ConsumerAction, ConsumerConfig, Retention, StreamConfig};
-use crate::consumer::{ConsumerInfo, Consumers, StreamCtx};
+use crate::consumer::{ConsumerInfo, Consumers, Known, StreamCtx};
 use crate::error::ApiError;
 use crate::message::{AccountId, OutMsg};
 use crate::outbox::Outbox;
@@ -113,6 +113,7 @@ impl Bench {
             outbox: &mut self.outbox,
             host: &self.listeners,
             now: &self.now,
+            known: &Known::default(),
         };
         act(&mut self.consumers, &mut ctx)
     }

@@ -53,7 +53,7 @@ use self::undo::Undo;
 use super::index::{SubjectEntry, SubjectIndex};
 use super::query;
 use super::upcoming::{self, Upcoming};
-use super::{LeftMsg, Lost, Msg, Removed, Store, StoreError, StoreState, SyncWork, msg_size_file};
+use super::{LeftMsg, Lost, Msg, Removed, Store, StoreError, StoreState, SyncWork, gaps, msg_size_file};
 use crate::filter::Filter;
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -246,17 +246,13 @@ impl Store for FileStore {
         self.remove_below(seq)
     }
 
-    fn deleted(&self) -> Vec<u64> {
-        let mut deleted = Vec::new();
-        if self.totals.msgs > 0 {
-            let mut expected = self.totals.first_seq;
-            for (seq, _) in self.blocks.iter().flat_map(|block| block.table.up(0)) {
-                deleted.extend(expected..seq);
-                expected = seq + 1;
-            }
-            deleted.extend(expected..=self.totals.last_seq);
+    fn deleted_from(&self, from_seq: u64, most: usize, deleted: &mut Vec<u64>) -> Option<u64> {
+        if self.totals.msgs == 0 {
+            return None;
         }
-        deleted
+        let blocks = self.blocks.iter().skip(self.position(from_seq));
+        let held = blocks.flat_map(|block| block.table.up(from_seq)).map(|(seq, _)| seq);
+        gaps(held, (from_seq, self.totals.last_seq), most, deleted)
     }
 
     fn take_recovered_expiries(&mut self) -> Vec<(u64, i64)> {

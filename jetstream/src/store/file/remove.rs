@@ -12,6 +12,8 @@ impl FileStore {
         subject: Option<&[u8]>,
         erase: bool,
     ) -> Result<Option<Removed>, StoreError> {
+        #[cfg(test)]
+        crate::steps::note();
         let position = self.position(seq);
         let Some(block) = self.blocks.get(position) else { return Ok(None) };
         let Some(place) = block.table.get(seq) else { return Ok(None) };

@@ -117,6 +117,8 @@ impl<'t, 'f> Walk<'t, 'f> {
         bound: Option<usize>,
         visit: &mut dyn FnMut(&[u8], Seqs<'t>) -> ControlFlow<()>,
     ) -> Option<WalkEnd> {
+        #[cfg(test)]
+        crate::steps::note();
         // The way to the bound is free, so that every part of a walk gets beyond it.
         if bound.is_none() {
             if self.budget == 0 {

@@ -6,7 +6,7 @@ use self::segment::Segment;
 use super::index::{SubjectEntry, SubjectIndex};
 use super::query::{self, Scan, Sequences, Visit};
 use super::upcoming::{self, Upcoming};
-use super::{Msg, Removed, Store, StoreError, StoreState, SyncWork, Totals, msg_size_memory};
+use super::{Msg, Removed, Store, StoreError, StoreState, SyncWork, Totals, gaps, msg_size_memory};
 use crate::filter::Filter;
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
@@ -130,6 +130,8 @@ fn scan<'m>(
             return Scan::More(msg.seq);
         }
         left -= 1;
+        #[cfg(test)]
+        crate::steps::note();
         if let ControlFlow::Break(()) = visit(index, msg.seq, msg.subject) {
             return Scan::Broke;
         }
@@ -237,6 +239,8 @@ impl Store for MemoryStore {
         _subject: Option<&[u8]>,
         erase: bool,
     ) -> Result<Option<Removed>, StoreError> {
+        #[cfg(test)]
+        crate::steps::note();
         let Some(segment) = self.segments.range(..=seq).next_back().map(|(_, segment)| segment) else {
             return Ok(None);
         };
@@ -266,17 +270,12 @@ impl Store for MemoryStore {
         Ok(before - self.state.msgs)
     }
 
-    fn deleted(&self) -> Vec<u64> {
-        let mut deleted = Vec::new();
-        let mut expected = self.state.first_seq;
-        for msg in self.up(expected) {
-            deleted.extend(expected..msg.seq);
-            expected = msg.seq + 1;
+    fn deleted_from(&self, from_seq: u64, most: usize, deleted: &mut Vec<u64>) -> Option<u64> {
+        if self.state.msgs == 0 {
+            return None;
         }
-        if self.state.msgs > 0 {
-            deleted.extend(expected..=self.state.last_seq);
-        }
-        deleted
+        let held = self.up(from_seq).map(|msg| msg.seq);
+        gaps(held, (from_seq, self.state.last_seq), most, deleted)
     }
 
     fn take_recovered_expiries(&mut self) -> Vec<(u64, i64)> {

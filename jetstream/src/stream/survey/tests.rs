@@ -1,0 +1,135 @@
+use crate::steps;
+use crate::testing::TestEngine;
+use std::sync::Arc;
+
+/// What one hold of the lock may look at.
+const STEPS_MAX: u64 = 3 * super::NODES as u64;
+const KEYS: u64 = 20_000;
+
+/// 20,000 keys of two kinds, `often` and (each hundredth) `rare`.
+fn bucket(config: &str) -> Arc<TestEngine> {
+    let engine = TestEngine::new().unwrap();
+    let config = format!(r#"{{"name":"KV","subjects":["kv.>"],"storage":"memory"{config}}}"#);
+    assert!(engine.request("STREAM.CREATE.KV", &config).contains("did_create"));
+    for number in 0..KEYS {
+        engine.publish(&key(number), &[], "x");
+    }
+    Arc::new(engine)
+}
+
+fn key(number: u64) -> String {
+    let kind = if number.is_multiple_of(100) { "rare" } else { "often" };
+    format!("kv.{number:06}.{kind}")
+}
+
+fn create(engine: &TestEngine, name: &str, config: &str) -> String {
+    let body = format!(r#"{{"stream_name":"KV","config":{{"name":"{name}",{config}}}}}"#);
+    engine.request(&format!("CONSUMER.CREATE.KV.{name}"), &body)
+}
+
+fn field(answer: &str, name: &str) -> u64 {
+    let rest = answer.split(&format!("\"{name}\":")).nth(1).unwrap_or_else(|| panic!("{name} in {answer}"));
+    rest.split([',', '}']).next().unwrap().parse().unwrap()
+}
+
+#[test]
+fn a_consumer_begins_without_a_long_hold_of_its_stream() {
+    let engine = bucket("");
+    let often: Vec<String> = (0..2_000).map(|number| format!("\"kv.{number:06}.*\"")).collect();
+    let by_time = r#""deliver_policy":"by_start_time","opt_start_time":"2001-01-01T00:00:00Z""#;
+    let cases = [
+        (r#""filter_subject":"kv.*.often""#.to_owned(), KEYS - KEYS / 100),
+        (r#""filter_subject":"kv.*.rare","deliver_policy":"last""#.to_owned(), 1),
+        (r#""filter_subject":"kv.*.rare","deliver_policy":"last_per_subject""#.to_owned(), KEYS / 100),
+        (r#""filter_subject":"kv.>","deliver_policy":"last_per_subject""#.to_owned(), KEYS),
+        (format!(r#""filter_subjects":[{}]"#, often.join(",")), 2_000),
+        (format!(r#""filter_subjects":["kv.*.rare","kv.*.none"],{by_time}"#), KEYS / 100),
+    ];
+    for (number, (config, pending)) in cases.iter().enumerate() {
+        let (answer, most, holds) = steps::count(|| create(&engine, &format!("C{number}"), config));
+        assert_eq!(field(&answer, "num_pending"), *pending, "{number}: {answer:.300}");
+        assert!(most <= STEPS_MAX, "{number}: {most} steps in one of {holds} holds");
+    }
+}
+
+#[test]
+fn a_reset_and_another_filter_count_without_a_long_hold() {
+    let engine = bucket("");
+    create(&engine, "C", r#""filter_subject":"kv.*.none","durable_name":"C","ack_policy":"explicit""#);
+    let refilter = r#""filter_subject":"kv.*.often","durable_name":"C","ack_policy":"explicit""#;
+    let (answer, most, _) = steps::count(|| create(&engine, "C", refilter));
+    assert_eq!(field(&answer, "num_pending"), KEYS - KEYS / 100, "{answer}");
+    assert!(most <= STEPS_MAX, "{most} steps");
+    let (answer, most, _) = steps::count(|| engine.request("CONSUMER.RESET.KV.C", r#"{"seq":101}"#));
+    assert_eq!(field(&answer, "num_pending"), KEYS - 100 - (KEYS / 100 - 1), "{answer}");
+    assert!(most <= STEPS_MAX, "{most} steps");
+}
+
+#[test]
+fn what_comes_and_goes_between_slices_is_counted_right() {
+    for policy in ["all", "last_per_subject"] {
+        let engine = bucket(r#","max_msgs_per_subject":2"#);
+        let (other, mut turn) = (engine.clone(), 0);
+        let between = move || {
+            turn += 1;
+            // A new key in front of and one behind the walk, one more value in both, and some that go in both.
+            other.publish(&format!("kv.0000000.{turn}.often"), &[], "x");
+            other.publish(&format!("kv.{turn:06}.often"), &[], "y");
+            other.publish(&format!("kv.9.{turn}"), &[], "x");
+            other.publish(&key(KEYS - turn), &[], "y");
+            for seq in [turn * 7 + 1, KEYS - turn * 9] {
+                other.request("STREAM.MSG.DELETE.KV", &format!(r#"{{"seq":{seq}}}"#));
+            }
+        };
+        let config = format!(r#""filter_subjects":["kv.*.often","kv.*.rare"],"deliver_policy":"{policy}""#);
+        let answer = steps::with_between(between, || create(&engine, "C", &config));
+        let pending = field(&answer, "num_pending");
+        // The same consumer, created when nothing happens.
+        engine.request("CONSUMER.DELETE.KV.C", "");
+        let quiet = field(&create(&engine, "Q", &config), "num_pending");
+        if policy == "all" {
+            assert_eq!(pending, quiet);
+        } else {
+            // Begun before, it also gets the older value of keys that were written since.
+            assert!((quiet..quiet + 40).contains(&pending), "{pending} of {quiet}");
+        }
+    }
+}
+
+#[test]
+fn a_consumer_delivers_what_it_counted_although_keys_are_written_meanwhile() {
+    let engine = bucket(r#","max_msgs_per_subject":2"#);
+    let (other, mut turn) = (engine.clone(), 0);
+    let between = move || {
+        turn += 1;
+        other.publish(&key(turn), &[], "new");
+        other.publish(&key(KEYS - turn), &[], "new");
+        other.request("STREAM.MSG.DELETE.KV", &format!(r#"{{"seq":{}}}"#, turn * 3));
+    };
+    engine.host.listen("d", None);
+    let config = r#""filter_subject":"kv.*.*","deliver_policy":"last_per_subject","deliver_subject":"d""#;
+    let answer = steps::with_between(between, || create(&engine, "C", config));
+    engine.host.pump_all();
+    let got: Vec<String> =
+        engine.host.take().into_iter().filter(|sent| sent.to == "d").map(|sent| sent.reply).collect();
+    let left = got.last().and_then(|reply| reply.rsplit('.').next()).unwrap();
+    assert_eq!(left, "0", "nothing is pending when the last was delivered");
+    assert_eq!(got.len() as u64, field(&answer, "num_pending"));
+}
+
+#[test]
+fn deleted_sequences_are_listed_without_a_long_hold_and_as_they_are_at_the_end() {
+    let engine = bucket(r#","max_msgs_per_subject":1"#);
+    let (other, mut turn) = (engine.clone(), 0);
+    let between = move || {
+        turn += 1;
+        other.publish(&key(turn), &[], "behind");
+        other.publish(&key(KEYS - turn), &[], "ahead");
+    };
+    let info = || engine.request("STREAM.INFO.KV", r#"{"deleted_details":true}"#);
+    let (answer, most, _) = steps::count(|| steps::with_between(between, info));
+    assert!(most <= STEPS_MAX, "{most} steps");
+    let listed = answer.split("\"deleted\":[").nth(1).unwrap().split(']').next().unwrap();
+    assert_eq!(listed.split(',').count() as u64, field(&answer, "num_deleted"), "{answer:.300}");
+    assert_eq!(info().split("\"deleted\":[").nth(1).unwrap().split(']').next().unwrap(), listed);
+}
