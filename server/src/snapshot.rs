@@ -225,6 +225,11 @@ impl MonitorSource {
         self.shared.jetstream().map(|jetstream| jetstream.engine_handle())
     }
 
+    /// Whether JetStream is on, or was before a reload.
+    pub(crate) fn had_jetstream(&self) -> bool {
+        self.shared.had_jetstream()
+    }
+
     /// Whether the server takes connections and is not about to stop.
     pub fn is_healthy(&self) -> bool {
         self.shared.is_running()

@@ -141,6 +141,25 @@ fn the_log_file_is_opened_again_after_it_was_moved() {
 }
 
 #[test]
+fn a_connection_over_the_limit_of_its_account_is_told_of_twice() {
+    let config = "accounts { A { users: [ { user: u, password: p } ], limits { max_conn: 0 } } }";
+    let mut running = Running::start(config, &["-D"]);
+    let mut client = TcpStream::connect(running.client_address()).unwrap();
+    client.write_all(b"CONNECT {\"user\":\"u\",\"pass\":\"p\"}\r\n").unwrap();
+    let mut answer = String::new();
+    client.read_to_string(&mut answer).unwrap();
+    assert!(answer.ends_with("-ERR 'maximum account active connections exceeded'\r\n"), "{answer}");
+    running.signal("term");
+    running.wait_for_end();
+    let log = std::fs::read_to_string(running.path("log")).unwrap();
+    let lines = log.lines().filter(|line| line.to_lowercase().contains("maximum account"));
+    let said: Vec<&str> = lines.filter_map(|line| line.split(" - ").nth(2)).collect();
+    let closed = "Client connection closed: Maximum Account Connections Exceeded";
+    let error = "maximum account active connections exceeded";
+    assert_eq!(said, [error, closed, error]);
+}
+
+#[test]
 fn lame_duck_mode_without_clients_ends_at_once() {
     let mut server = Running::start("max_payload: 100KB", &[]);
     server.signal("ldm");

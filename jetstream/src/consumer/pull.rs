@@ -19,6 +19,10 @@ const NS_PER_S: u64 = 1_000_000_000;
 const NO_MESSAGES: &[u8] = b"NATS/1.0 404 No Messages\r\n\r\n";
 
 /// The priority part of a pull request.
+/// Heartbeats leave no more often, whatever a request asks for: a shorter interval comes to about this on nats-server
+/// v2.15.2 (observed), and would keep a processor busy here.
+const HEARTBEAT_MIN_NS: u64 = 500_000;
+
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct PriorityRequest {
     group: String,
@@ -96,8 +100,8 @@ impl Request {
         request.batch = next.batch;
         request.max_bytes = next.max_bytes;
         request.no_wait = next.no_wait;
-        request.heartbeat_ns = heartbeat_ns;
-        request.next_heartbeat = (heartbeat_ns > 0).then(|| now.plus(heartbeat_ns));
+        request.heartbeat_ns = if heartbeat_ns > 0 { heartbeat_ns.max(HEARTBEAT_MIN_NS) } else { 0 };
+        request.next_heartbeat = (heartbeat_ns > 0).then(|| now.plus(request.heartbeat_ns));
         request.expires = (next.expires_ns != 0).then(|| now.shifted(next.expires_ns));
         request.priority = Some(next.priority);
         Ok(request)

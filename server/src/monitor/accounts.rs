@@ -217,7 +217,7 @@ fn detail(source: &MonitorSource, name: &str) -> Result<Detail, String> {
         return Err(format!("Account {name} does not exist"));
     };
     let counts = source.subscription_counts(Some(account));
-    let (system, with_jetstream) = (system_name(source), source.engine().is_some());
+    let (system, with_jetstream) = (system_name(source), source.had_jetstream());
     let is_system = account.name() == system;
     Ok(Detail {
         account_name: account.name().to_owned(),

@@ -93,6 +93,8 @@ struct State {
     /// The engine was told to pause.
     pressured: bool,
     closing: Option<CloseReason>,
+    /// Why a write failed.
+    write_error: Option<String>,
     /// The connection's task.
     waker: Option<Waker>,
     /// The thread that last marked this connection to be flushed, 0 for none.
@@ -128,6 +130,7 @@ impl Outbound {
                 late_since: None,
                 pressured: false,
                 closing: None,
+                write_error: None,
                 waker: None,
                 marked_by: 0,
             }),
@@ -166,6 +169,11 @@ impl Outbound {
         state.pressured = true;
         let stalls = state.is_stalling() && !state.limits.drops_when_stalling;
         (if stalls { Queued::Stalling } else { Queued::Pressured }, is_first)
+    }
+
+    /// Why a write failed, if one did; told once.
+    pub(crate) fn take_write_error(&self) -> Option<String> {
+        self.state.lock().write_error.take()
     }
 
     /// How long a producer waits for this connection at most that sent so many bytes with one read.
@@ -371,7 +379,7 @@ impl State {
             }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => self.chunk = chunk,
             Err(error) => {
-                tracing::debug!("Error flushing: {}", jetkv_go_compat::os_text(&error));
+                self.write_error = self.link.as_ref().map(|link| link.failed_write(&error));
                 self.pending = 0;
                 self.link = None;
                 self.close(CloseReason::WriteError);

@@ -33,10 +33,10 @@ impl std::ops::AddAssign for SubscriptionCounts {
 /// Counts the subscriptions of an account, those of the server itself included.
 pub(crate) fn count_subscriptions(shared: &Shared, account: &Account) -> SubscriptionCounts {
     let engine = shared.jetstream().map(|jetstream| jetstream.engine_handle());
-    let with_jetstream = engine.is_some();
+    let with_jetstream = shared.had_jetstream();
     let (mut own, mut removed) = (0, account.subscriptions_removed());
     if shared.accounts.is_system(account.id()) {
-        own += shared.system_services.list(with_jetstream).count() as u64;
+        own += shared.system_services.list(engine.is_some(), with_jetstream).count() as u64;
         let of_consumers = |account: &Account| engine.as_ref().map(|engine| engine.own_counts(account.id()));
         let counts = shared.accounts.all();
         own += counts
@@ -59,7 +59,7 @@ pub(crate) fn count_subscriptions(shared: &Shared, account: &Account) -> Subscri
 /// The subscriptions of the server itself in an account, but for those to the subjects of streams, which are in the router.
 pub(crate) fn own_subscriptions(shared: &Shared, account: &Account) -> Vec<OwnSubscription> {
     let engine = shared.jetstream().map(|jetstream| jetstream.engine_handle());
-    let with_jetstream = engine.is_some();
+    let with_jetstream = shared.had_jetstream();
     let mut list = Vec::new();
     let own = |subject: &str, sid: u64, msgs: u64, client: u64| OwnSubscription {
         subject: subject.to_owned(),
@@ -71,7 +71,7 @@ pub(crate) fn own_subscriptions(shared: &Shared, account: &Account) -> Vec<OwnSu
     };
     let is_system = shared.accounts.is_system(account.id());
     if is_system {
-        let listed = shared.system_services.list(with_jetstream);
+        let listed = shared.system_services.list(engine.is_some(), with_jetstream);
         list.extend(listed.map(|one| own(&one.subject, one.sid, one.asked(), one.client)));
     } else {
         let services = account.services.list(with_jetstream);

@@ -91,6 +91,7 @@ pub(crate) struct Shared {
     pub counters: Counters,
     pub clock: Arc<dyn Clock>,
     jetstream: RwLock<Option<Arc<JetStream>>>,
+    had_jetstream: AtomicBool,
     pub closed: ClosedClients,
     /// Host and port that INFO names.
     listening: RwLock<(String, i64)>,
@@ -130,6 +131,7 @@ impl Shared {
             counters: Counters::default(),
             clock,
             jetstream: RwLock::new(None),
+            had_jetstream: AtomicBool::new(false),
             closed: ClosedClients::new(limit),
             listening: RwLock::new((options.host.clone(), i64::from(options.port))),
             phase: watch::Sender::new(Phase::Running),
@@ -186,7 +188,13 @@ impl Shared {
     }
 
     pub(crate) fn set_jetstream(&self, jetstream: Option<Arc<JetStream>>) {
+        self.had_jetstream.fetch_or(jetstream.is_some(), Ordering::Relaxed);
         *self.jetstream.write() = jetstream;
+    }
+
+    /// Whether there is a stream engine, or was one before a reload: the services of JetStream stay, though nobody answers.
+    pub(crate) fn had_jetstream(&self) -> bool {
+        self.had_jetstream.load(Ordering::Relaxed)
     }
 
     /// Ends a turn of this thread: what waits for that is committed and leaves. No lock of the engine is held.

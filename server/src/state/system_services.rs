@@ -136,9 +136,10 @@ impl SystemServices {
         self.last_sid.fetch_add(1, Ordering::Relaxed) + 1
     }
 
-    /// Those that are there, with JetStream or without.
-    pub(crate) fn list(&self, with_jetstream: bool) -> impl Iterator<Item = &Listed> {
-        let count = if with_jetstream { self.listed.len() } else { self.without_jetstream };
+    /// Those that are there while JetStream is on, or after it was turned off, or without it. When it is turned off, only
+    /// the first of its own stays (nats-server v2.15.2, observed).
+    pub(crate) fn list(&self, is_on: bool, was_on: bool) -> impl Iterator<Item = &Listed> {
+        let count = if is_on { self.listed.len() } else { self.without_jetstream + usize::from(was_on) };
         let answers = (self.answers.asked() > 0).then_some(&self.answers);
         self.listed.iter().take(count).chain([&self.user_info]).chain(answers)
     }
@@ -187,12 +188,14 @@ mod tests {
     #[test]
     fn there_are_as_many_as_nats_server_has() {
         let services = SystemServices::new("NABC", "n1");
-        assert_eq!((services.list(false).count(), services.list(true).count()), (56, 58));
-        let last =
-            services.list(true).filter(|listed| listed.subject.starts_with("$JS")).map(|listed| listed.sid);
+        assert_eq!((services.list(false, false).count(), services.list(true, true).count()), (56, 58));
+        let last = services
+            .list(true, true)
+            .filter(|listed| listed.subject.starts_with("$JS"))
+            .map(|listed| listed.sid);
         assert_eq!(last.collect::<Vec<_>>(), [57, 58]);
         assert_eq!(services.next_sid(), 59);
-        let has = |subject: &str| services.list(true).any(|listed| listed.subject == subject);
+        let has = |subject: &str| services.list(true, true).any(|listed| listed.subject == subject);
         assert!(has("$SYS.LATENCY.M2.fjFyEjc1") && has("$SYS.REQ.SERVER.NABC.KICK"));
     }
 
@@ -200,8 +203,10 @@ mod tests {
     fn what_comes_is_counted_where_it_comes() {
         let services = SystemServices::new("NABC", "n1");
         let asked = |services: &SystemServices, subject: &str| {
-            let found =
-                services.list(true).find(|listed| listed.subject == subject).map(|listed| listed.asked());
+            let found = services
+                .list(true, true)
+                .find(|listed| listed.subject == subject)
+                .map(|listed| listed.asked());
             found.unwrap_or_default()
         };
         services.count(b"$SYS.REQ.ACCOUNT.PING.STATZ", true);
@@ -210,7 +215,7 @@ mod tests {
         assert_eq!(asked(&services, "$SYS.REQ.ACCOUNT.*.STATZ"), 1);
         assert_eq!(asked(&services, "$SYS.REQ.USER.INFO"), 1);
         assert_eq!(asked(&services, "$SYS.REQ.USER.*.INFO"), 1);
-        assert_eq!(services.list(true).count(), 59, "answers have come");
+        assert_eq!(services.list(true, true).count(), 59, "answers have come");
         services.count_api();
         assert_eq!(asked(&services, "$JS.API.>"), 1);
         assert_eq!(asked(&services, "$JS.API.ACCOUNT.PURGE.*"), 0);

@@ -138,6 +138,7 @@ impl Connection {
                 self.reject(&Rejection::TooManyAccountConnections);
                 tracing::error!("{} - maximum account active connections exceeded", self.client.label());
                 self.client.close(CloseReason::MaxAccountConnectionsExceeded);
+                self.is_surplus = true;
                 return false;
             }
             events::connections_changed(&self.shared, &self.account);

@@ -1,7 +1,6 @@
 //! The task of one connection: it reads, and it writes when the link was full.
 
 use std::future::Future;
-use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -71,6 +70,8 @@ pub(super) struct Connection {
     pub reader: Reader,
     /// The connection closes for something that came, and nats-server would not have read all that came behind it.
     pub left_unread: bool,
+    /// Its account had all the connections that it may have.
+    pub is_surplus: bool,
     read_size: ReadSize,
     /// Bytes of an operation that is not complete.
     partial: Vec<u8>,
@@ -93,7 +94,7 @@ enum Event {
     ReadMore(usize),
     /// A direct get is answered, and what came behind it can be handled.
     Answered,
-    ReadError(io::Error),
+    ReadError,
     Writable,
     Overdue,
     Timer,
@@ -179,6 +180,7 @@ impl Connection {
             renamed: Vec::new(),
             reader,
             left_unread: false,
+            is_surplus: false,
             read_size: ReadSize::default(),
             partial: Vec::new(),
             need: 0,
@@ -262,11 +264,7 @@ impl Connection {
                     let slow = self.received_more(0);
                     self.after_read(slow).await;
                 }
-                Event::ReadError(error) => {
-                    let error = jetkv_go_compat::os_text(&error);
-                    tracing::debug!("{} - read error: {error}", self.client.label());
-                    return CloseReason::ReadError;
-                }
+                Event::ReadError => return CloseReason::ReadError,
                 Event::Writable => {
                     self.flush();
                     if let Some(time) = self.client.take_recovered() {
@@ -343,14 +341,14 @@ impl Connection {
             let missing = self.need.saturating_sub(self.partial.len());
             self.partial.reserve(missing.max(READ_BUFFER_BYTES));
             let read = self.reader.poll_read(context, &mut self.partial);
-            return read.map(|result| result.map_or_else(Event::ReadError, Event::ReadMore));
+            return read.map(|result| result.map_or_else(|_| Event::ReadError, Event::ReadMore));
         }
         let mut bytes = worker::with(|worker| worker.buffers.take_read());
         match self.reader.poll_read(context, &mut bytes) {
             Poll::Ready(Ok(_)) => Poll::Ready(Event::Read(bytes)),
-            Poll::Ready(Err(error)) => {
+            Poll::Ready(Err(_)) => {
                 worker::with(|worker| worker.buffers.give_read(bytes));
-                Poll::Ready(Event::ReadError(error))
+                Poll::Ready(Event::ReadError)
             }
             Poll::Pending => {
                 worker::with(|worker| worker.buffers.give_read(bytes));

@@ -76,7 +76,14 @@ impl Connection {
                 self.settings.limits.max_pending_bytes
             );
         }
+        if let Some(error) = self.client.take_write_error() {
+            tracing::debug!("{} - Error flushing: {error}", self.client.label());
+        }
         tracing::debug!("{} - Client connection closed: {reason}", self.client.label());
+        if self.is_surplus {
+            // Said once when it is found out, and again as the reason why its login failed (nats-server v2.15.2).
+            tracing::error!("{} - maximum account active connections exceeded", self.client.label());
+        }
         let subscriptions = self.leave_account();
         // Its place is free at once, however long the peer takes for its last bytes.
         self.shared.remove_client(self.client.id());

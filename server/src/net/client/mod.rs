@@ -138,6 +138,11 @@ impl Client {
         self.peer
     }
 
+    /// Why a write failed, if one did; told once.
+    fn take_write_error(&self) -> Option<String> {
+        self.out.take_write_error()
+    }
+
     /// When it connected.
     pub fn started_at(&self) -> WallNs {
         self.started_at

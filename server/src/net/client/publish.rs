@@ -157,12 +157,26 @@ impl Connection {
                 _ => {}
             }
         }
+        if control == Some(ControlSubject::Api) && self.jetstream.is_none() && self.shared.had_jetstream() {
+            return self.ignore_api_request(turn, msg.to);
+        }
         if !events::is_request(msg.to) {
             return false;
         }
         // The request itself counts in the numbers that it asks for.
         self.count(turn);
         events::serve(&self.shared, &self.client, msg)
+    }
+
+    /// Takes a request that came after JetStream was turned off, as long as it is not for a stream or consumer itself:
+    /// somebody still listens, and nobody answers (nats-server v2.15.2, observed).
+    fn ignore_api_request(&self, turn: &mut Turn<'_>, subject: &[u8]) -> bool {
+        turn.batch.tally.api_requests += 1;
+        let is_taken = !TAKEN_BY_ASSETS.iter().any(|prefix| subject.starts_with(prefix));
+        if is_taken {
+            self.shared.system_services.count_api();
+        }
+        is_taken
     }
 
     /// Serves a request of the JetStream API, or leaves it to be queued; tells whether anything serves its subject.

@@ -49,7 +49,7 @@ pub(crate) enum Writer {
 impl Link {
     /// A link over a socket.
     pub(crate) fn tcp(socket: TcpStream, peer: SocketAddr) -> Self {
-        let (reader, writer) = tcp::split(socket);
+        let (reader, writer) = tcp::split(socket, peer);
         Self { reader: Reader::Tcp(reader), writer: Writer::Tcp(writer), peer: Peer::Address(peer) }
     }
 
@@ -93,6 +93,14 @@ impl Writer {
         match self {
             Self::Tcp(writer) => writer.try_write(bytes),
             Self::Memory(writer) => writer.try_write(bytes),
+        }
+    }
+
+    /// A failed write as Go words it.
+    pub(crate) fn failed_write(&self, error: &io::Error) -> String {
+        match self {
+            Self::Tcp(writer) => writer.failed_write(error),
+            Self::Memory(_) => jetkv_go_compat::os_text(error),
         }
     }
 

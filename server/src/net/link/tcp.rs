@@ -1,6 +1,7 @@
 //! A link over a socket, as it is.
 
 use std::io;
+use std::net::SocketAddr;
 use std::pin::pin;
 use std::task::{Context, Poll};
 
@@ -16,11 +17,14 @@ pub(crate) struct TcpReader(OwnedReadHalf);
 /// The half of a socket that is written to. It says nothing when it goes: the kernel ends a connection whose bytes were
 /// all read in an orderly way, and resets others.
 #[derive(Debug)]
-pub(crate) struct TcpWriter(Option<OwnedWriteHalf>);
+pub(crate) struct TcpWriter {
+    half: Option<OwnedWriteHalf>,
+    peer: SocketAddr,
+}
 
-pub(super) fn split(socket: TcpStream) -> (TcpReader, TcpWriter) {
+pub(super) fn split(socket: TcpStream, peer: SocketAddr) -> (TcpReader, TcpWriter) {
     let (reader, writer) = socket.into_split();
-    (TcpReader(reader), TcpWriter(Some(writer)))
+    (TcpReader(reader), TcpWriter { half: Some(writer), peer })
 }
 
 impl TcpReader {
@@ -42,11 +46,19 @@ impl TcpReader {
 impl TcpWriter {
     #[inline]
     pub(super) fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.as_ref().map_or_else(|| Err(io::ErrorKind::NotConnected.into()), |half| half.try_write(bytes))
+        self.half
+            .as_ref()
+            .map_or_else(|| Err(io::ErrorKind::NotConnected.into()), |half| half.try_write(bytes))
+    }
+
+    pub(super) fn failed_write(&self, error: &io::Error) -> String {
+        let local = self.half.as_ref().and_then(|half| half.local_addr().ok());
+        let local = local.map_or_else(String::new, |local| local.to_string());
+        format!("write tcp {local}->{}: write: {}", self.peer, jetkv_go_compat::os_text(error))
     }
 
     pub(super) fn poll_writable(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match &self.0 {
+        match &self.half {
             Some(half) => half.as_ref().poll_write_ready(context),
             None => Poll::Ready(Err(io::ErrorKind::NotConnected.into())),
         }
@@ -56,8 +68,28 @@ impl TcpWriter {
 impl Drop for TcpWriter {
     fn drop(&mut self) {
         // Otherwise the half would shut its direction down.
-        if let Some(half) = self.0.take() {
+        if let Some(half) = self.half.take() {
             half.forget();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_failed_write_names_both_ends_as_go_does() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let local = listener.local_addr().unwrap();
+        let (client, accepted) = tokio::join!(TcpStream::connect(local), listener.accept());
+        let (socket, peer) = accepted.unwrap();
+        let (_reader, writer) = split(socket, peer);
+        assert_eq!(client.unwrap().local_addr().unwrap(), peer);
+        // EPIPE
+        let error = io::Error::from_raw_os_error(32);
+        assert_eq!(writer.failed_write(&error), format!("write tcp {local}->{peer}: write: broken pipe"));
     }
 }
