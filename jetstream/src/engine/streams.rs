@@ -6,7 +6,7 @@ use super::persist::{
 };
 use super::update::stage;
 use super::{Engine, EngineError, RecoveryReport};
-use crate::config::{StorageType, StreamConfig};
+use crate::config::{Retention, StorageType, StreamConfig};
 use crate::consumer::{Change, Staged};
 use crate::error::ApiError;
 use crate::error::catalogue as errors;
@@ -286,6 +286,9 @@ impl Engine {
                 .iter()
                 .map(|(seq, place)| format!("stream '{}': message {seq} is damaged: {place}", stored.name)),
         );
+        // What limits delete goes from the front, and leaves nothing.
+        let told = store.lacks().iter().filter(|lack| !lack.is_front || keeps_all(&config));
+        problems.extend(told.map(|lack| format!("stream '{}': {lack}", stored.name)));
         let stream = self.open(account, config, created_ns, Box::new(store));
         let all_known = recover_consumers(storage, account, &stream, problems).unwrap_or_else(|error| {
             problems.push(format!("consumers of stream '{}': {error}", stored.name));
@@ -301,6 +304,12 @@ impl Engine {
         account.insert(&stream);
         Ok(stream)
     }
+}
+
+/// Whether messages only go by deletions and purges.
+fn keeps_all(config: &StreamConfig) -> bool {
+    let is_unbounded = config.max_bytes <= 0 && config.max_msgs <= 0 && config.max_msgs_per_subject <= 0;
+    config.retention == Retention::Limits && is_unbounded && config.max_age_ns <= 0 && !config.allow_msg_ttl
 }
 
 /// What is said where a stream cannot be created: nats-server hides what went wrong with the files.
@@ -390,6 +399,13 @@ fn recover_consumers(
             }
         };
         let mut inner = stream.lock();
+        let last_seq = inner.store.totals().last_seq;
+        let delivered_seq = state.as_ref().map_or(0, |state| state.delivered.stream_seq);
+        if delivered_seq > last_seq {
+            problems.push(format!(
+                "{place}: it was given messages up to {delivered_seq}, but the stream ends at {last_seq}: messages are lost"
+            ));
+        }
         let (consumers, mut ctx) = inner.parts();
         let restored = read.and_then(|(created_ns, config)| {
             let restored = consumers.restore(&mut ctx, &consumer.name, created_ns, config, state.as_ref());

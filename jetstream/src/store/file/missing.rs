@@ -6,7 +6,9 @@ use super::block::Block;
 use super::files::StreamFiles;
 use super::index_db::{BlockRow, IndexDb};
 use super::seqset::SeqSet;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::ops::RangeInclusive;
 
 /// What was found of the blocks, oldest first, and what `index.db` knew of them.
 pub(super) struct Findings<'a> {
@@ -19,6 +21,34 @@ pub(super) struct Findings<'a> {
     pub(super) removed: &'a SeqSet,
     /// Sequences of damaged records, which are told already.
     pub(super) damaged: &'a BTreeMap<u64, String>,
+    /// Blocks that begin with a record which says that all before it was purged.
+    pub(super) purged_before: &'a BTreeSet<u32>,
+}
+
+/// Blocks that were there once, and of which nothing tells whether they were deleted in order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Lack {
+    /// Their numbers.
+    pub blocks: RangeInclusive<u32>,
+    /// Sequences that they may have held, and no tombstone is about.
+    pub seqs: RangeInclusive<u64>,
+    /// Whether they were before all others, as those are that limits delete.
+    pub is_front: bool,
+}
+
+impl Lack {
+    fn extend(&mut self, behind: &Self) {
+        self.blocks = *self.blocks.start()..=*behind.blocks.end();
+        self.seqs = *self.seqs.start()..=*behind.seqs.end();
+    }
+}
+
+impl fmt::Display for Lack {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (blocks, seqs) = (&self.blocks, &self.seqs);
+        write!(f, "blocks from {} to {} are not there: ", blocks.start(), blocks.end())?;
+        write!(f, "messages from {} to {} were removed in order, or are lost", seqs.start(), seqs.end())
+    }
 }
 
 impl Findings<'_> {
@@ -65,6 +95,53 @@ impl Findings<'_> {
                 }
             }
         }
+    }
+
+    /// Blocks that are not there and that no `index.db` knows: they were made, and have gone, since it was written. Those
+    /// before all others are told apart from those between.
+    pub(super) fn unknown(&self) -> Vec<Lack> {
+        let mut lacks: Vec<Lack> = Vec::new();
+        // What `index.db` does not list was gone when it was written.
+        let mut next_number =
+            self.index_db.map_or(1, |index_db| index_db.last_block.saturating_add(1)).max(1);
+        let mut missing: Option<RangeInclusive<u32>> = None;
+        let mut last_seq = 0;
+        for block in self.blocks {
+            if block.index > next_number {
+                let first = missing.as_ref().map_or(next_number, |missing| *missing.start());
+                missing = Some(first..=block.index - 1);
+            }
+            next_number = next_number.max(block.index.saturating_add(1));
+            if block.records == 0 {
+                continue;
+            }
+            if let Some(blocks) = missing.take()
+                && let Some(seqs) = self.unexplained(last_seq, block)
+            {
+                let lack = Lack { blocks, seqs, is_front: last_seq == 0 };
+                match lacks.last_mut().filter(|before| before.is_front == lack.is_front) {
+                    Some(before) => before.extend(&lack),
+                    None => lacks.push(lack),
+                }
+            }
+            last_seq = last_seq.max(block.last_seq);
+        }
+        lacks
+    }
+
+    /// Sequences between one and those of a block, from the first to the last of which there is no tombstone.
+    fn unexplained(&self, last_seq: u64, block: &Block) -> Option<RangeInclusive<u64>> {
+        if last_seq == 0 && self.purged_before.contains(&block.index) {
+            return None;
+        }
+        let (mut first, mut last) = (last_seq + 1, block.first_seq.checked_sub(1)?);
+        while first <= last && self.removed.contains(first) {
+            first += 1;
+        }
+        while first <= last && self.removed.contains(last) {
+            last -= 1;
+        }
+        (first <= last).then_some(first..=last)
     }
 
     /// Tells which of the messages that a block held are not in it.

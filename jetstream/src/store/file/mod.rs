@@ -36,6 +36,7 @@ mod unfinished;
 mod write;
 
 pub use meta::StagedMeta;
+pub use missing::Lack;
 pub use options::{FileOptions, StreamLimits};
 pub use rubbish::Rubbish;
 pub use state_file::StagedState;
@@ -101,6 +102,8 @@ pub struct FileStore {
     fast_start_is_true: bool,
     /// Whether `index.db` says what is true now.
     index_db_is_true: bool,
+    /// Blocks that may have been lost.
+    lacks: Vec<Lack>,
 }
 
 /// What has been written and is not yet durable, and why nothing can be written, if so.
@@ -141,6 +144,12 @@ impl FileStore {
     #[must_use]
     pub fn damaged(&self) -> &BTreeMap<u64, String> {
         &self.damaged
+    }
+
+    /// Blocks that were not there when the store was opened, if nothing tells that they were deleted in order.
+    #[must_use]
+    pub fn lacks(&self) -> &[Lack] {
+        &self.lacks
     }
 
     /// Bytes of memory that tables, index and buffers hold, without the allocator's own.

@@ -25,7 +25,7 @@ use crate::ttl::parse_ttl;
 use jetkv_go_compat::os_text;
 use jetkv_protocol::Headers;
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -80,6 +80,8 @@ struct Recovery {
     told_seq: u64,
     /// Where the last block must be cut.
     cut: Option<u64>,
+    /// Blocks that begin with a record which says that all before it was purged.
+    purged_before: BTreeSet<u32>,
     /// Damaged records that were told of.
     told: usize,
     /// What was kept of damaged records before, once that was looked for.
@@ -126,6 +128,7 @@ impl FileStore {
             first_seq: 0,
             told_seq: 0,
             cut: None,
+            purged_before: BTreeSet::new(),
             told: 0,
             quarantined: None,
         };
@@ -140,10 +143,14 @@ impl FileStore {
         }
         recovery.blocks.reverse();
         recovery.known.reverse();
-        let Recovery { files, index_db, blocks, removed, damaged, .. } = &recovery;
+        let Recovery { files, index_db, blocks, removed, damaged, purged_before, .. } = &recovery;
         let index_db = index_db.as_ref();
-        Findings { files, index_db, blocks, sizes: &sizes, removed, damaged }.report();
-        recovery.build(options)
+        let findings = Findings { files, index_db, blocks, sizes: &sizes, removed, damaged, purged_before };
+        findings.report();
+        let lacks = findings.unknown();
+        let mut store = recovery.build(options)?;
+        store.lacks = lacks;
+        Ok(store)
     }
 }
 
@@ -271,6 +278,10 @@ impl Recovery {
         if let Some(first) = found.iter().find_map(Found::sequenced) {
             // A mark may repeat the last sequence of the block before.
             self.ceiling = self.ceiling.min(first.seq + u64::from(first.kind == Kind::Erased));
+        }
+        // A purge leaves a mark of the last sequence; that of nats-server a tombstone.
+        if matches!(found.first(), Some(Found::Record(_, first)) if first.kind != Kind::Message) {
+            self.purged_before.insert(index);
         }
         let end = content
             .get(..usize::try_from(block.len).unwrap_or(0))
@@ -422,6 +433,7 @@ impl Recovery {
             to_cut: Vec::new(),
             fast_start_is_true,
             index_db_is_true,
+            lacks: Vec::new(),
         };
         store.keep_all();
         store.write_recovery(self.cut, self.told_seq, &leftovers.unfinished)?;
