@@ -244,7 +244,7 @@ impl Engine {
         streams
     }
 
-    /// Whoever listens on a deliver subject may have room again, after [`Host::has_room`] denied it.
+    /// Whoever listens on a deliver subject may have room again, after [`Router::has_room`](crate::Router::has_room) denied it.
     pub fn room_came(&self, account: AccountId, subject: &[u8]) {
         let Some(account) = self.account(account) else { return };
         for stream in account.share.watches.streams(subject) {

@@ -62,18 +62,48 @@ impl Bucket {
     }
 
     /// The bucket's name.
+    ///
+    /// ```
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/example/mod.rs"));
+    /// # fn main() -> Result<(), Box<dyn Error>> {
+    /// # let (_test, buckets, bucket) = example()?;
+    /// assert_eq!(bucket.name(), "settings");
+    /// # Ok(())
+    /// # }
+    /// ```
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
     }
 
     /// The stream that holds the bucket.
+    ///
+    /// ```
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/example/mod.rs"));
+    /// # fn main() -> Result<(), Box<dyn Error>> {
+    /// # let (_test, buckets, bucket) = example()?;
+    /// assert_eq!(bucket.stream().name(), "KV_settings");
+    /// # Ok(())
+    /// # }
+    /// ```
     #[must_use]
     pub fn stream(&self) -> &Arc<Stream> {
         &self.stream
     }
 
     /// The value of a key.
+    ///
+    /// ```
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/example/mod.rs"));
+    /// # fn main() -> Result<(), Box<dyn Error>> {
+    /// # let (_test, buckets, bucket) = example()?;
+    /// let revision = bucket.put("color", b"red")?;
+    /// let entry = bucket.get("color")?;
+    /// assert_eq!((&entry.value[..], entry.revision), (&b"red"[..], revision));
+    /// assert!(matches!(bucket.get("size"), Err(jetkv_kv::Error::KeyNotFound)));
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// [`Error::InvalidKey`]; [`Error::KeyNotFound`], also where it was deleted.
@@ -82,6 +112,17 @@ impl Bucket {
     }
 
     /// A certain revision of a key.
+    ///
+    /// ```
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/example/mod.rs"));
+    /// # fn main() -> Result<(), Box<dyn Error>> {
+    /// # let (_test, buckets, bucket) = example()?;
+    /// let first = bucket.put("color", b"red")?;
+    /// bucket.put("color", b"blue")?;
+    /// assert_eq!(&bucket.get_revision("color", first)?.value[..], b"red");
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// [`Error::InvalidKey`]; [`Error::KeyNotFound`], also where the revision is one of another key, or a marker.
@@ -106,6 +147,16 @@ impl Bucket {
 
     /// Puts a value, whatever the key held. Says its revision.
     ///
+    /// ```
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/example/mod.rs"));
+    /// # fn main() -> Result<(), Box<dyn Error>> {
+    /// # let (_test, buckets, bucket) = example()?;
+    /// assert_eq!(bucket.put("color", b"red")?, 1);
+    /// assert_eq!(bucket.put("color", b"blue")?, 2);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     /// [`Error::InvalidKey`], or the engine's refusal (a value too large, a full bucket).
     pub fn put(&self, key: &str, value: &[u8]) -> Result<u64, Error> {
@@ -113,6 +164,19 @@ impl Bucket {
     }
 
     /// Puts a value if the key has none. Says its revision.
+    ///
+    /// ```
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/example/mod.rs"));
+    /// # fn main() -> Result<(), Box<dyn Error>> {
+    /// # let (_test, buckets, bucket) = example()?;
+    /// use jetkv_kv::Create;
+    ///
+    /// bucket.create("lock", b"mine", Create { ttl: Some(Duration::from_secs(30)) })?;
+    /// let again = bucket.create("lock", b"theirs", Create::default());
+    /// assert!(matches!(again, Err(jetkv_kv::Error::KeyExists)));
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// [`Error::InvalidKey`], [`Error::KeyExists`], or the engine's refusal.
@@ -138,6 +202,18 @@ impl Bucket {
     /// Puts a value if the key's last revision, a marker included, is `revision`; 0 for a key that never was. Says
     /// the new revision.
     ///
+    /// ```
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/example/mod.rs"));
+    /// # fn main() -> Result<(), Box<dyn Error>> {
+    /// # let (_test, buckets, bucket) = example()?;
+    /// let revision = bucket.put("count", b"1")?;
+    /// bucket.update("count", b"2", revision)?;
+    /// let late = bucket.update("count", b"3", revision);
+    /// assert!(matches!(late, Err(jetkv_kv::Error::WrongLastRevision(_))));
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     /// [`Error::InvalidKey`], [`Error::WrongLastRevision`], or the engine's refusal.
     pub fn update(&self, key: &str, value: &[u8], revision: u64) -> Result<u64, Error> {
@@ -145,6 +221,20 @@ impl Bucket {
     }
 
     /// Deletes a key: puts a marker above its revisions. Says the marker's revision.
+    ///
+    /// ```
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/example/mod.rs"));
+    /// # fn main() -> Result<(), Box<dyn Error>> {
+    /// # let (_test, buckets, bucket) = example()?;
+    /// use jetkv_kv::Remove;
+    ///
+    /// bucket.put("color", b"red")?;
+    /// bucket.delete("color", Remove::default())?;
+    /// assert!(bucket.get("color").is_err());
+    /// assert_eq!(bucket.history("color")?.len(), 2);
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// [`Error::InvalidKey`], [`Error::WrongLastRevision`], [`Error::TtlOnDelete`], or the engine's refusal.
@@ -158,6 +248,19 @@ impl Bucket {
     }
 
     /// Purges a key: puts a marker in place of all its revisions. Says the marker's revision.
+    ///
+    /// ```
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/example/mod.rs"));
+    /// # fn main() -> Result<(), Box<dyn Error>> {
+    /// # let (_test, buckets, bucket) = example()?;
+    /// use jetkv_kv::Remove;
+    ///
+    /// bucket.put("color", b"red")?;
+    /// bucket.purge("color", Remove::default())?;
+    /// assert_eq!(bucket.history("color")?.len(), 1);
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// [`Error::InvalidKey`], [`Error::WrongLastRevision`], or the engine's refusal.
@@ -202,6 +305,18 @@ impl Bucket {
     /// The keys that have a value and match one of `filters` (`*` and `>` as in subjects; none for all), in byte
     /// order, each once. Keys that change meanwhile may be seen as before or after.
     ///
+    /// ```
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/example/mod.rs"));
+    /// # fn main() -> Result<(), Box<dyn Error>> {
+    /// # let (_test, buckets, bucket) = example()?;
+    /// bucket.put("user.ada", b"")?;
+    /// bucket.put("user.alan", b"")?;
+    /// bucket.put("color", b"red")?;
+    /// assert_eq!(bucket.keys(&["user.*"])?, ["user.ada", "user.alan"]);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     /// [`Error::InvalidKey`] for a filter that can match no key.
     pub fn keys(&self, filters: &[&str]) -> Result<Vec<String>, Error> {
@@ -233,6 +348,18 @@ impl Bucket {
 
     /// The revisions of a key, oldest first, markers included.
     ///
+    /// ```
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/example/mod.rs"));
+    /// # fn main() -> Result<(), Box<dyn Error>> {
+    /// # let (_test, buckets, bucket) = example()?;
+    /// bucket.put("color", b"red")?;
+    /// bucket.put("color", b"blue")?;
+    /// let values: Vec<_> = bucket.history("color")?.into_iter().map(|entry| entry.value).collect();
+    /// assert_eq!(values, [&b"red"[..], b"blue"]);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     /// [`Error::InvalidKey`], [`Error::KeyNotFound`].
     pub fn history(&self, key: &str) -> Result<Vec<Entry>, Error> {
@@ -252,6 +379,20 @@ impl Bucket {
 
     /// Watches the keys that match one of `filters` (none for all).
     ///
+    /// ```
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/example/mod.rs"));
+    /// # fn main() -> Result<(), Box<dyn Error>> {
+    /// # let (_test, buckets, bucket) = example()?;
+    /// use jetkv_kv::{Event, WatchOptions};
+    ///
+    /// let mut watch = bucket.watch(&["user.>"], WatchOptions::default())?;
+    /// assert_eq!(watch.try_next()?, Some(Event::InitialDone));
+    /// bucket.put("user.ada", b"1815")?;
+    /// assert!(matches!(watch.try_next()?, Some(Event::Entry(entry)) if entry.key == "user.ada"));
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     /// [`Error::InvalidKey`] for a filter that can match no key.
     pub fn watch(&self, filters: &[&str], options: WatchOptions) -> Result<Watch, Error> {
@@ -260,6 +401,20 @@ impl Bucket {
 
     /// Removes what is left of deleted keys: the marker's older revisions, and the marker itself where it is older
     /// than `older_than` (30 minutes where `None`; zero for every marker). Says how many keys had a marker.
+    ///
+    /// ```
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/example/mod.rs"));
+    /// # fn main() -> Result<(), Box<dyn Error>> {
+    /// # let (_test, buckets, bucket) = example()?;
+    /// use jetkv_kv::Remove;
+    ///
+    /// bucket.put("color", b"red")?;
+    /// bucket.delete("color", Remove::default())?;
+    /// assert_eq!(bucket.purge_deletes(Some(Duration::ZERO))?, 1);
+    /// assert!(bucket.history("color").is_err());
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// The engine's refusal.
@@ -284,6 +439,17 @@ impl Bucket {
     }
 
     /// Settings and counters.
+    ///
+    /// ```
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/example/mod.rs"));
+    /// # fn main() -> Result<(), Box<dyn Error>> {
+    /// # let (_test, buckets, bucket) = example()?;
+    /// bucket.put("color", b"red")?;
+    /// let status = bucket.status()?;
+    /// assert_eq!((status.keys, status.config.bucket.as_str()), (1, "settings"));
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// [`Error::BadBucket`] where the stream was changed so that it holds no bucket any more.

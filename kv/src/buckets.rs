@@ -27,6 +27,17 @@ impl Buckets {
 
     /// Creates a bucket, or finds it where it exists with the same settings.
     ///
+    /// ```
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/example/mod.rs"));
+    /// # fn main() -> Result<(), Box<dyn Error>> {
+    /// # let (_test, buckets, bucket) = example()?;
+    /// let bucket = buckets.create(&in_memory("users"))?;
+    /// bucket.put("ada", b"1815")?;
+    /// assert_eq!(buckets.names()?, ["settings", "users"]);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     /// Settings that make no sense, [`Error::BucketExists`], or the engine's refusal.
     pub fn create(&self, config: &BucketConfig) -> Result<Bucket, Error> {
@@ -43,6 +54,16 @@ impl Buckets {
 
     /// Changes a bucket's settings.
     ///
+    /// ```
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/example/mod.rs"));
+    /// # fn main() -> Result<(), Box<dyn Error>> {
+    /// # let (_test, buckets, bucket) = example()?;
+    /// buckets.update(&BucketConfig { history: 10, ..in_memory("settings") })?;
+    /// assert_eq!(buckets.bind("settings")?.status()?.config.history, 10);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     /// Settings that make no sense, [`Error::BucketNotFound`], or the engine's refusal.
     pub fn update(&self, config: &BucketConfig) -> Result<Bucket, Error> {
@@ -54,6 +75,16 @@ impl Buckets {
 
     /// A bucket that exists.
     ///
+    /// ```
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/example/mod.rs"));
+    /// # fn main() -> Result<(), Box<dyn Error>> {
+    /// # let (_test, buckets, bucket) = example()?;
+    /// assert!(buckets.bind("settings").is_ok());
+    /// assert!(matches!(buckets.bind("none"), Err(jetkv_kv::Error::BucketNotFound)));
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     /// [`Error::InvalidBucketName`], [`Error::BucketNotFound`], [`Error::BadBucket`].
     pub fn bind(&self, bucket: &str) -> Result<Bucket, Error> {
@@ -64,6 +95,16 @@ impl Buckets {
 
     /// Deletes a bucket with everything in it.
     ///
+    /// ```
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/example/mod.rs"));
+    /// # fn main() -> Result<(), Box<dyn Error>> {
+    /// # let (_test, buckets, bucket) = example()?;
+    /// buckets.delete("settings")?;
+    /// assert!(buckets.names()?.is_empty());
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     /// [`Error::InvalidBucketName`], [`Error::BucketNotFound`], or the engine's refusal.
     pub fn delete(&self, bucket: &str) -> Result<(), Error> {
@@ -73,6 +114,15 @@ impl Buckets {
     }
 
     /// The names of all buckets, in order.
+    ///
+    /// ```
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/example/mod.rs"));
+    /// # fn main() -> Result<(), Box<dyn Error>> {
+    /// # let (_test, buckets, bucket) = example()?;
+    /// assert_eq!(buckets.names()?, ["settings"]);
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// The engine's refusal.
@@ -98,6 +148,16 @@ impl Buckets {
     }
 
     /// Settings and counters of all buckets, in order of their names. A bucket that goes meanwhile is left out.
+    ///
+    /// ```
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/example/mod.rs"));
+    /// # fn main() -> Result<(), Box<dyn Error>> {
+    /// # let (_test, buckets, bucket) = example()?;
+    /// bucket.put("color", b"red")?;
+    /// assert_eq!(buckets.statuses()?[0].values, 1);
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// The engine's refusal.

@@ -53,6 +53,12 @@ pub struct BucketConfig {
 
 impl BucketConfig {
     /// A bucket in files that keeps one revision of each key for ever.
+    ///
+    /// ```
+    /// let config = jetkv_kv::BucketConfig { history: 5, ..jetkv_kv::BucketConfig::new("settings") };
+    /// assert_eq!(config.to_stream()?.name, "KV_settings");
+    /// # Ok::<(), jetkv_kv::Error>(())
+    /// ```
     #[must_use]
     pub fn new(bucket: impl Into<String>) -> Self {
         Self {
@@ -75,6 +81,12 @@ impl BucketConfig {
     }
 
     /// The configuration of the stream that holds this bucket (ADR-8, and what the clients send).
+    ///
+    /// ```
+    /// let stream = jetkv_kv::BucketConfig::new("settings").to_stream()?;
+    /// assert_eq!(stream.subjects, ["$KV.settings.>"]);
+    /// # Ok::<(), jetkv_kv::Error>(())
+    /// ```
     ///
     /// # Errors
     /// [`Error::InvalidBucketName`], [`Error::HistoryTooLarge`], [`Error::OutOfRange`].
@@ -141,6 +153,14 @@ impl BucketConfig {
     }
 
     /// The settings of the bucket that a stream holds.
+    ///
+    /// ```
+    /// use jetkv_kv::BucketConfig;
+    ///
+    /// let config = BucketConfig::new("settings");
+    /// assert_eq!(BucketConfig::from_stream(&config.to_stream()?)?.bucket, "settings");
+    /// # Ok::<(), jetkv_kv::Error>(())
+    /// ```
     ///
     /// # Errors
     /// [`Error::BadBucket`] where the stream's name or its limit for each subject is not that of a bucket.

@@ -72,6 +72,16 @@ impl Entry {
     }
 
     /// Whether this revision is a value, not a marker.
+    ///
+    /// ```
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/example/mod.rs"));
+    /// # fn main() -> Result<(), Box<dyn Error>> {
+    /// # let (_test, buckets, bucket) = example()?;
+    /// bucket.put("color", b"red")?;
+    /// assert!(bucket.get("color")?.is_value());
+    /// # Ok(())
+    /// # }
+    /// ```
     #[must_use]
     pub fn is_value(&self) -> bool {
         self.operation == Operation::Put

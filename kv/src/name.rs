@@ -7,18 +7,33 @@ const STREAM_PREFIX: &str = "KV_";
 const SUBJECT_PREFIX: &str = "$KV.";
 
 /// Whether `name` can name a bucket: letters, digits, `_` and `-`.
+///
+/// ```
+/// assert!(jetkv_kv::is_bucket_name("user-settings"));
+/// assert!(!jetkv_kv::is_bucket_name("user.settings"));
+/// ```
 #[must_use]
 pub fn is_bucket_name(name: &str) -> bool {
     !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-'))
 }
 
 /// Whether `key` can name a key: letters, digits, `-`, `/`, `_`, `=` and single dots inside.
+///
+/// ```
+/// assert!(jetkv_kv::is_key("user.ada"));
+/// assert!(!jetkv_kv::is_key("user..ada"));
+/// ```
 #[must_use]
 pub fn is_key(key: &str) -> bool {
     has_tokens(key) && key.bytes().all(is_key_byte)
 }
 
 /// Whether `filter` can select keys: a key, where tokens may hold `*` and the end may be `>`.
+///
+/// ```
+/// assert!(jetkv_kv::is_key_filter("user.*.name"));
+/// assert!(!jetkv_kv::is_key_filter("user.>.name"));
+/// ```
 #[must_use]
 pub fn is_key_filter(filter: &str) -> bool {
     let body = filter.strip_suffix('>').unwrap_or(filter);

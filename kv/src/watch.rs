@@ -74,6 +74,21 @@ impl Watch {
 
     /// The next event, if there is one now.
     ///
+    /// ```
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/example/mod.rs"));
+    /// # fn main() -> Result<(), Box<dyn Error>> {
+    /// # let (_test, buckets, bucket) = example()?;
+    /// use jetkv_kv::{Event, WatchOptions};
+    ///
+    /// bucket.put("color", b"red")?;
+    /// let mut watch = bucket.watch(&[], WatchOptions::default())?;
+    /// assert!(matches!(watch.try_next()?, Some(Event::Entry(_))));
+    /// assert_eq!(watch.try_next()?, Some(Event::InitialDone));
+    /// assert_eq!(watch.try_next()?, None);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     /// A damaged message, which is passed over; [`Error::BucketNotFound`] once the stream is closed.
     pub fn try_next(&mut self) -> Result<Option<Event>, Error> {
@@ -92,6 +107,21 @@ impl Watch {
     }
 
     /// As [`Watch::try_next`], for a task: where there is no event, the task is woken after the next change.
+    ///
+    /// ```
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/example/mod.rs"));
+    /// # fn main() -> Result<(), Box<dyn Error>> {
+    /// # let (_test, buckets, bucket) = example()?;
+    /// use jetkv_kv::{Event, WatchOptions};
+    ///
+    /// bucket.put("color", b"red")?;
+    /// let mut watch = bucket.watch(&[], WatchOptions::default())?;
+    /// let next = std::pin::pin!(std::future::poll_fn(|cx| watch.poll_next(cx)));
+    /// let mut cx = std::task::Context::from_waker(std::task::Waker::noop());
+    /// assert!(Future::poll(next, &mut cx).is_ready());
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// As for [`Watch::try_next`].
@@ -118,6 +148,21 @@ impl Watch {
 
     /// Blocks the thread until there is an event, or for `timeout`.
     ///
+    /// ```
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/example/mod.rs"));
+    /// # fn main() -> Result<(), Box<dyn Error>> {
+    /// # let (_test, buckets, bucket) = example()?;
+    /// use jetkv_kv::{Event, WatchOptions};
+    ///
+    /// bucket.put("color", b"red")?;
+    /// let mut watch = bucket.watch(&[], WatchOptions::default())?;
+    /// while let Some(event) = watch.next_timeout(Duration::from_millis(1))? {
+    ///     println!("{event:?}");
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     /// As for [`Watch::try_next`].
     pub fn next_timeout(&mut self, timeout: Duration) -> Result<Option<Event>, Error> {
@@ -137,6 +182,19 @@ impl Watch {
     }
 
     /// All entries up to [`Event::InitialDone`]; none for a watch of updates only.
+    ///
+    /// ```
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/example/mod.rs"));
+    /// # fn main() -> Result<(), Box<dyn Error>> {
+    /// # let (_test, buckets, bucket) = example()?;
+    /// use jetkv_kv::WatchOptions;
+    ///
+    /// bucket.put("color", b"red")?;
+    /// let mut watch = bucket.watch(&[], WatchOptions::default())?;
+    /// assert_eq!(watch.initial()?.len(), 1);
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// As for [`Watch::try_next`].
