@@ -65,5 +65,6 @@ topics! {
     protocol "protocol";
     publish "publish";
     reload "reload";
+    schedules "schedules";
     startup "startup";
 }

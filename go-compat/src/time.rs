@@ -40,6 +40,12 @@ impl GoTime {
         Self { offset_secs: 0, ..self }
     }
 
+    /// The same moment, told as clocks that are so many seconds ahead of UTC show it.
+    #[must_use]
+    pub fn at_offset(self, offset_secs: i32) -> Self {
+        Self { offset_secs, ..self }
+    }
+
     /// Whether it is Go's zero time.
     #[must_use]
     pub fn is_zero(self) -> bool {

@@ -199,6 +199,7 @@ fn check_policies(config: &mut StreamConfig, pedantic: bool) -> Result<(), ApiEr
     } else if config.subject_delete_marker_ttl_ns < 0 {
         return Err(invalid("subject delete marker TTL must not be negative"));
     }
+    check_schedules(config, pedantic)?;
     if config.persist_mode == PersistMode::Async {
         if config.storage != StorageType::File {
             return Err(invalid("async persist mode is only supported on file storage"));
@@ -209,6 +210,24 @@ fn check_policies(config: &mut StreamConfig, pedantic: bool) -> Result<(), ApiEr
         if config.allow_atomic {
             return Err(invalid("async persist mode is not supported with atomic batch publish"));
         }
+    }
+    Ok(())
+}
+
+/// What schedules need (ADR-51).
+fn check_schedules(config: &mut StreamConfig, pedantic: bool) -> Result<(), ApiError> {
+    if !config.allow_msg_schedules {
+        return Ok(());
+    }
+    if config.discard == Discard::New {
+        return Err(invalid("message scheduling cannot use discard new"));
+    }
+    if !config.allow_rollup_hdrs {
+        if pedantic {
+            return Err(invalid("message scheduling cannot be set if roll-ups are disabled"));
+        }
+        config.allow_rollup_hdrs = true;
+        config.deny_purge = false;
     }
     Ok(())
 }
@@ -251,7 +270,6 @@ fn refuse_unserved(config: &StreamConfig) -> Result<(), ApiError> {
     for (wanted, name) in [
         (config.mirror.is_some(), "mirror"),
         (!config.sources.is_empty(), "sources"),
-        (config.allow_msg_schedules, "allow_msg_schedules"),
         (config.allow_batched, "allow_batched"),
     ] {
         if wanted {
@@ -354,6 +372,9 @@ pub fn check_update(
     }
     if old.allow_msg_counter != config.allow_msg_counter {
         return refuse("change message counter setting");
+    }
+    if old.allow_msg_schedules && !config.allow_msg_schedules {
+        return Err(invalid("message schedules can not be disabled"));
     }
     if old.persist_mode != config.persist_mode {
         return refuse("change persist mode");

@@ -11,7 +11,7 @@ pub mod memory;
 pub mod query;
 mod sync_work;
 pub mod upcoming;
-mod varint;
+pub(crate) mod varint;
 
 pub use consumer_state::{ConsumerState, PendingAck, SequencePair};
 pub use file::FileStore;
@@ -341,6 +341,12 @@ pub trait Store: query::Sequences + Send {
     fn forget_left_batches(&mut self) -> Result<(), StoreError> {
         Ok(())
     }
+    /// What an orderly stop noted of the stream's schedules, here or on nats-server.
+    fn noted_schedules(&mut self) -> Option<Vec<u8>> {
+        None
+    }
+    /// Notes that for the next start. Called before [`Store::close`].
+    fn note_schedules(&mut self, _noted: Vec<u8>) {}
     /// Hands what was appended and removed to the operating system: it then outlives the process.
     ///
     /// # Errors

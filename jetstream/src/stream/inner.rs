@@ -5,6 +5,7 @@ use super::commit::CommitState;
 use super::expiry::Expiry;
 use super::listening::DirectGets;
 use super::removals::Removals;
+use super::schedule::Schedules;
 use super::write::{Acks, Dedupe, Rewrite};
 use crate::clock::{Deadlines, Now, WallNs};
 use crate::config::{Retention, StorageType, StreamConfig};
@@ -43,6 +44,7 @@ pub(crate) struct Inner {
     pub(super) expiry: Expiry,
     pub(super) rewrite: Rewrite,
     pub(super) batches: Batches,
+    pub(super) schedules: Schedules,
     /// The `Nats-Msg-Id` of the last message, empty where it had none.
     pub(super) last_msg_id: Vec<u8>,
     /// Subject of a message that is being removed; kept for its memory.
@@ -72,6 +74,7 @@ impl Inner {
             dedupe: Dedupe::new(config.duplicate_window_ns),
             rewrite: Rewrite::new(&config),
             batches: Batches::default(),
+            schedules: Schedules::default(),
             settings: world.settings.watch(),
             limits: account.limits.watch(),
             world: world.clone(),
@@ -132,6 +135,7 @@ impl Inner {
         if let Err(error) = self.enforce_recovered() {
             tracing::error!(stream = %self.config.name, %error, "cannot hold a stream against its limits");
         }
+        self.recover_schedules();
         let state = self.store.state();
         if state.msgs > 0 {
             self.expiry.may_age(state.first_ts_ns, self.config.max_age_ns);
@@ -172,6 +176,7 @@ impl Inner {
         self.touch();
         self.expiry.forget(seq);
         self.removals.note(seq, subject);
+        self.schedules.forget(seq);
         let (consumers, mut ctx) = self.parts();
         consumers.on_removed(&mut ctx, seq, subject);
         Ok(true)
@@ -230,6 +235,7 @@ impl Inner {
     pub(super) fn arm(&mut self) {
         let elapsed = [self.dedupe.deadline(), self.commit.sync_due(), self.batches.deadline()];
         let next = Deadlines { wall: None, elapsed: elapsed.into_iter().flatten().min() };
+        let next = next.earlier(self.schedules.deadline().into());
         let next = next.earlier(self.expiry.deadline().into()).earlier(self.consumers.next_deadlines());
         // A later deadline than the armed one needs no arming: the tick at the armed one finds out.
         let sooner = self.armed.earlier(next);
@@ -249,6 +255,7 @@ impl Inner {
         // The timers forgot this stream when they called.
         self.armed = Deadlines::default();
         self.expire();
+        self.fire_schedules();
         self.dedupe.forget_old(self.now.elapsed());
         self.give_up_batches();
         self.commit.note_interval(self.now.elapsed());
@@ -287,6 +294,9 @@ impl Inner {
     pub(crate) fn close_store(&mut self) -> Result<(), StoreError> {
         if self.config.allow_msg_ttl {
             self.store.note_expiries(self.expiry.all());
+        }
+        if let Some(noted) = self.schedules_to_note() {
+            self.store.note_schedules(noted);
         }
         self.store.close()
     }

@@ -17,6 +17,7 @@ mod inner;
 mod listening;
 mod purge;
 mod removals;
+mod schedule;
 mod slices;
 mod survey;
 mod update;

@@ -108,6 +108,7 @@ impl Inner {
         self.commit.removed();
         let purged = self.store.compact(seq)?;
         self.expiry.forget_below(seq);
+        self.schedules.forget_below(seq);
         Ok(Purged { count: purged, first: None })
     }
 
@@ -169,6 +170,7 @@ impl Inner {
         self.commit.removed();
         let removed = self.store.remove(seq, None, false)?;
         self.expiry.forget(seq);
+        self.schedules.forget(seq);
         Ok(removed.is_some())
     }
 }

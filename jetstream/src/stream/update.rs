@@ -52,6 +52,9 @@ impl Inner {
                 self.expiry.may_age(first.first_ts_ns, self.config.max_age_ns);
             }
         }
+        if self.config.allow_msg_schedules && !old.allow_msg_schedules {
+            self.recover_schedules();
+        }
         self.batches.allow(self.config.allow_atomic);
         if (&old.subject_transform, &old.republish)
             != (&self.config.subject_transform, &self.config.republish)

@@ -10,6 +10,9 @@ use crate::filter::Filter;
 use crate::store::StoreError;
 use std::ops::ControlFlow;
 
+/// Where schedules are kept, in nats-server's form.
+const SCHEDULES: &str = "sched.db";
+
 impl FileStore {
     /// Makes everything durable and writes `index.db`, and what makes JetKV's own start fast.
     pub(super) fn finish(&mut self) -> Result<(), StoreError> {
@@ -34,6 +37,19 @@ impl FileStore {
         self.fast_start_is_true = false;
         self.note_for_fast_start();
         Ok(())
+    }
+
+    /// What an orderly stop kept of the schedules.
+    pub(super) fn read_noted_schedules(&self) -> Option<Vec<u8>> {
+        self.files.disk.read(&self.files.msgs_dir.join(SCHEDULES)).ok()
+    }
+
+    /// Without it the next start looks for them in the messages, and nothing else.
+    pub(super) fn write_noted_schedules(&mut self) {
+        let Some(noted) = self.noted_schedules.take() else { return };
+        if let Err(error) = self.files.disk.replace(&self.files.msgs_dir.join(SCHEDULES), &noted, false) {
+            tracing::warn!(stream = self.files.name, "the next start will look for schedules: {error}");
+        }
     }
 
     /// Without it the next start is slower, and nothing else.

@@ -79,6 +79,8 @@ pub struct FileStore {
     expiries: Vec<(u64, i64)>,
     /// Told by the owner before the end: those of all messages held, in order.
     noted_expiries: Option<Vec<(u64, i64)>>,
+    /// Told by the owner before the end: what is kept of the schedules.
+    noted_schedules: Option<Vec<u8>>,
     durability: Durability,
     /// What of the stream's metadata has to be durable before its messages are.
     gate: Option<Arc<MetaGate>>,
@@ -288,6 +290,14 @@ impl Store for FileStore {
         self.remove_staged()
     }
 
+    fn noted_schedules(&mut self) -> Option<Vec<u8>> {
+        self.read_noted_schedules()
+    }
+
+    fn note_schedules(&mut self, noted: Vec<u8>) {
+        self.noted_schedules = Some(noted);
+    }
+
     fn flush(&mut self) -> Result<(), StoreError> {
         self.write_pending()?;
         self.urgent_chores();
@@ -326,6 +336,8 @@ impl Store for FileStore {
     }
 
     fn close(&mut self) -> Result<(), StoreError> {
-        self.finish()
+        self.finish()?;
+        self.write_noted_schedules();
+        Ok(())
     }
 }

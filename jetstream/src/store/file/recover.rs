@@ -421,6 +421,7 @@ impl Recovery {
             damaged: self.damaged,
             expiries: self.expiries,
             noted_expiries: None,
+            noted_schedules: None,
             gate: None,
             durability: Durability::default(),
             chores: Vec::new(),

@@ -14,14 +14,21 @@ use hashbrown::{HashMap, HashSet};
 #[derive(Debug, Default)]
 pub(in crate::stream) struct Diff {
     ids: HashSet<Box<[u8]>>,
-    /// How many there are by subject.
-    subjects: HashMap<Box<[u8]>, u64>,
+    subjects: HashMap<Box<[u8]>, OfSubject>,
     /// Last sequences that were asked for, by subject.
     expected: HashMap<Box<[u8]>, u64>,
     /// What counters will show, by subject.
     counters: HashMap<Box<[u8]>, Counter>,
     pub(super) msgs: u64,
     pub(super) bytes: u64,
+}
+
+/// What the messages checked so far do on one subject.
+#[derive(Debug, Default, Clone, Copy)]
+struct OfSubject {
+    count: u64,
+    /// Whether the last of them is a schedule.
+    is_schedule: bool,
 }
 
 /// What is stored of a message, where that is not what came.
@@ -53,13 +60,16 @@ impl Inner {
         self.check_increment(headers, msg.payload)?;
         self.check_stream_and_ttl(headers)?;
         self.check_staged_id(diff, headers.msg_id)?;
-        if !headers.source.is_empty() {
-            return Err(errors::MESSAGE_SOURCE_HDR_NOT_ALLOWED.into());
-        }
-        let edited = self.count_staged(diff, msg, headers)?;
+        self.check_source(headers)?;
+        let mut edited = self.count_staged(diff, msg, headers)?;
         self.check_staged_expected(diff, msg.subject, headers)?;
-        self.check_schedule(msg.subject, headers)?;
-        match self.check_rollup(headers)? {
+        let is_schedule = |of: &[u8]| diff.subjects.get(of).map(|known| known.is_schedule);
+        let scheduled = self.check_schedule(msg.subject, headers, msg.headers, is_schedule)?;
+        let rollup = if scheduled.is_some() { Rollup::Subject } else { self.check_rollup(headers)? };
+        if let Some(headers) = scheduled {
+            edited = Some(Edited { headers, payload: msg.payload.to_vec() });
+        }
+        match rollup {
             Rollup::Subject if diff.subjects.contains_key(msg.subject) => {
                 return Err(errors::STREAM_ROLLUP_FAILED.because("batch rollup sub invalid").into());
             }
@@ -75,9 +85,10 @@ impl Inner {
         };
         diff.bytes += self.store.msg_size(msg.subject.len(), headers_len, payload_len);
         let of_subject = diff.subjects.entry_ref(msg.subject).or_default();
-        *of_subject += 1;
-        let of_subject = *of_subject;
-        self.check_staged_room(diff, msg.subject, of_subject, !headers.rollup.is_empty())?;
+        of_subject.count += 1;
+        of_subject.is_schedule = !headers.schedule.is_empty();
+        let count = of_subject.count;
+        self.check_staged_room(diff, msg.subject, count, rollup != Rollup::None)?;
         Ok(edited)
     }
 

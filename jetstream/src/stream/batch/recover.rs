@@ -18,6 +18,7 @@ struct Tail {
     /// How many messages of the batch there are.
     count: u64,
     ends: bool,
+    is_scheduled: bool,
 }
 
 impl Inner {
@@ -33,6 +34,8 @@ impl Inner {
             let have = usize::try_from(tail.count).unwrap_or(usize::MAX);
             match staged.get(have..).filter(|rest| !rest.is_empty()) {
                 Some(rest) => self.complete_batch(rest)?,
+                // What follows from a schedule may have a batch's headers on nats-server.
+                None if tail.is_scheduled && !self.follows_its_batch(&tail)? => {}
                 None => self.take_batch_away(&tail)?,
             }
         }
@@ -47,13 +50,21 @@ impl Inner {
         let id = header(msg.headers, b"Nats-Batch-Id").filter(|id| !id.is_empty());
         let count = header(msg.headers, SEQUENCE).and_then(parse_u64);
         let ends = header(msg.headers, COMMIT).is_some_and(|commit| !commit.is_empty());
-        Ok(id.zip(count).map(|(id, count)| Tail { id: id.to_vec(), count, ends }))
+        let is_scheduled = header(msg.headers, b"Nats-Scheduler").is_some();
+        Ok(id.zip(count).map(|(id, count)| Tail { id: id.to_vec(), count, ends, is_scheduled }))
     }
 
     /// Sequences that messages of a batch may have whose last one of `count` is the last of the stream.
     fn sequences(&self, count: u64) -> std::ops::RangeInclusive<u64> {
         let last_seq = self.store.totals().last_seq;
         last_seq.saturating_sub(count.saturating_sub(1)).max(1)..=last_seq
+    }
+
+    /// Whether the message before the last is of the same batch.
+    fn follows_its_batch(&mut self, tail: &Tail) -> Result<bool, StoreError> {
+        let before = self.store.load(self.store.totals().last_seq.saturating_sub(1))?;
+        let id = before.and_then(|msg| header(msg.headers, b"Nats-Batch-Id"));
+        Ok(tail.count > 1 && id == Some(tail.id.as_slice()))
     }
 
     fn take_batch_away(&mut self, tail: &Tail) -> Result<(), StoreError> {

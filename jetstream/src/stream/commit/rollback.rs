@@ -5,7 +5,7 @@ use crate::error::ApiError;
 use crate::headers::header;
 use crate::message::OutMsg;
 use crate::outbox::{Outbox, Queued, Says};
-use crate::store::{Lost, StoreError};
+use crate::store::{Lost, Msg, StoreError};
 use crate::stream::Inner;
 use crate::stream::inner::store_error;
 use crate::stream::write::Acks;
@@ -54,14 +54,17 @@ impl Inner {
         self.removals.note_many();
         for (seq, subject) in &lost.appended {
             self.expiry.forget(*seq);
+            self.schedules.forget(*seq);
             let (consumers, mut ctx) = self.parts();
             consumers.on_removed(&mut ctx, *seq, subject);
         }
         for seq in &lost.restored {
             let Ok(Some(msg)) = self.store.load(*seq) else { continue };
+            let (subject, headers) = (msg.subject.to_vec(), msg.headers.to_vec());
             let ttl = header(msg.headers, b"Nats-TTL").and_then(parse_ttl).unwrap_or(Ttl::Unset);
             let ts_ns = msg.ts_ns;
             self.set_expiry(*seq, ts_ns, ttl);
+            self.note_schedule(&Msg { seq: *seq, ts_ns, subject: &subject, headers: &headers, payload: b"" });
         }
         let (consumers, mut ctx) = self.parts();
         consumers.took_back(&mut ctx, &lost.restored);

@@ -126,34 +126,15 @@ impl Inner {
                 return Err(errors::STREAM_WRONG_LAST_SEQUENCE.with("seq", last).into());
             }
         }
-        self.check_schedule(subject, headers)?;
+        Ok(())
+    }
+
+    /// Nobody but the server itself says where a message comes from.
+    pub(in crate::stream) fn check_source(&self, headers: &PublishHeaders<'_>) -> Result<(), Refusal> {
         if !headers.source.is_empty() {
             return Err(errors::MESSAGE_SOURCE_HDR_NOT_ALLOWED.into());
         }
         Ok(())
-    }
-
-    /// This stream has no schedules; what is wrong with the headers beside that comes first.
-    pub(in crate::stream) fn check_schedule(
-        &self,
-        subject: &[u8],
-        headers: &PublishHeaders<'_>,
-    ) -> Result<(), Refusal> {
-        if !headers.schedule.is_empty() {
-            return Err(errors::MESSAGE_SCHEDULES_DISABLED.into());
-        }
-        let (next, scheduler) = (headers.schedule_next, headers.scheduler);
-        if next.is_empty() && scheduler.is_empty() {
-            return Ok(());
-        }
-        let names_scheduler = scheduler != subject && jetkv_protocol::subject::is_valid_publish(scheduler);
-        let sound = next == b"purge" && names_scheduler;
-        let error = if sound {
-            errors::MESSAGE_SCHEDULES_DISABLED
-        } else {
-            errors::MESSAGE_SCHEDULES_SCHEDULER_INVALID
-        };
-        Err(error.into())
     }
 
     /// The last sequence under a subject, which may hold wildcards.

@@ -16,6 +16,8 @@ pub(in crate::stream) struct PublishHeaders<'a> {
     pub(in crate::stream) increment: &'a [u8],
     pub(in crate::stream) batch_id: &'a [u8],
     pub(in crate::stream) schedule: &'a [u8],
+    /// There may be one that is empty.
+    pub(in crate::stream) schedule_time_zone: Option<&'a [u8]>,
     pub(in crate::stream) schedule_next: &'a [u8],
     pub(in crate::stream) scheduler: &'a [u8],
     pub(in crate::stream) source: &'a [u8],
@@ -36,6 +38,7 @@ impl<'a> PublishHeaders<'a> {
         increment: b"",
         batch_id: b"",
         schedule: b"",
+        schedule_time_zone: None,
         schedule_next: b"",
         scheduler: b"",
         source: b"",
@@ -61,6 +64,10 @@ impl<'a> PublishHeaders<'a> {
                 b"Nats-Schedule-Next" => &mut found.schedule_next,
                 b"Nats-Scheduler" => &mut found.scheduler,
                 b"Nats-Stream-Source" => &mut found.source,
+                b"Nats-Schedule-Time-Zone" => {
+                    found.schedule_time_zone.get_or_insert(value);
+                    continue;
+                }
                 b"Nats-Request-Info" => {
                     found.request_info = true;
                     continue;

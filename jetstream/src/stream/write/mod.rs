@@ -97,8 +97,15 @@ impl Inner {
         self.check_increment(&scanned, msg.payload)?;
         self.check_stream(&scanned)?;
         self.check_expected(msg.subject, &scanned)?;
+        let scheduled = self.check_schedule(msg.subject, &scanned, block, |_| None)?;
+        self.check_source(&scanned)?;
         self.check_ids(&scanned)?;
-        let rollup = self.check_rollup(&scanned)?;
+        let mut rollup = self.check_rollup(&scanned)?;
+        let block = scheduled.as_deref().unwrap_or(block);
+        if scheduled.is_some() {
+            rollup = Rollup::Subject;
+            self.check_size(msg.subject, block, msg.payload)?;
+        }
         if self.config.allow_msg_counter {
             return self.store_counted(msg, block, &scanned, rollup, answers);
         }

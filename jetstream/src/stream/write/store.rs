@@ -56,9 +56,11 @@ impl Inner {
         self.touch();
         let entry = self.store.append(&stored).map_err(|error| refusal(&error))?;
         self.set_expiry(seq, stored.ts_ns, ttl);
+        self.note_schedule(&stored);
         self.note_id(headers.msg_id, seq);
         self.enforce_limits(msg.subject, entry).map_err(|error| self.fail_half_way(error))?;
         self.roll_up(rollup, msg.subject, Some(&stored))?;
+        self.end_schedule_of(headers, Some(&stored))?;
         if let Some(republish) = republish {
             self.republish(republish, &stored);
         }
@@ -81,6 +83,10 @@ impl Inner {
         self.store.skip_to(seq, self.stamp_ns()).map_err(|error| refusal(&error))?;
         self.note_id(headers.msg_id, seq);
         self.roll_up(rollup, msg.subject, None)?;
+        self.end_schedule_of(headers, None)?;
+        if self.config.allow_msg_schedules {
+            self.note_follower(msg.headers);
+        }
         self.acks.tell(&mut self.outbox, msg.reply, seq, told);
         Ok(())
     }
@@ -102,6 +108,21 @@ impl Inner {
             Rollup::All => b"",
         };
         self.purge_before(&PurgeRequest { filter, seq: 0, keep, subjects: None }, stored)
+            .map_err(|error| Refusal::Error(self.fail_half_way(error)))
+    }
+}
+
+impl Inner {
+    /// Removes the schedule that a message ends, if it ends one.
+    fn end_schedule_of(
+        &mut self,
+        headers: &PublishHeaders<'_>,
+        stored: Option<&Msg<'_>>,
+    ) -> Result<(), Refusal> {
+        if headers.schedule_next != b"purge" || headers.scheduler.is_empty() {
+            return Ok(());
+        }
+        self.end_schedule(headers.scheduler, stored)
             .map_err(|error| Refusal::Error(self.fail_half_way(error)))
     }
 }

@@ -1,0 +1,96 @@
+//! Finding schedules again.
+
+use super::{SOONEST_NS, Schedules};
+use crate::clock::WallNs;
+use crate::filter::Filter;
+use crate::store::Msg;
+use crate::store::varint::{Fields, put_uvarint, put_varint};
+use crate::stream::Inner;
+
+/// The version of what is noted.
+const VERSION: u8 = 1;
+
+impl Inner {
+    /// Finds the schedules of a stream that was opened, or begins to heed them.
+    pub(in crate::stream) fn recover_schedules(&mut self) {
+        if !self.config.allow_msg_schedules {
+            return;
+        }
+        let now = self.now.wall();
+        let noted = self.store.noted_schedules().and_then(|noted| decode(&noted, now.plus(SOONEST_NS)));
+        let (schedules, mut from) = noted.unwrap_or_default();
+        self.schedules = schedules;
+        let index = self.store.index();
+        self.schedules.retain(|subject, seq| index.at_or_after(subject, seq) == Some(seq));
+        loop {
+            let (seq, ts_ns, subject, headers) = match self.store.next(&Filter::All, from) {
+                Ok(Some(msg)) => (msg.seq, msg.ts_ns, msg.subject.to_vec(), msg.headers.to_vec()),
+                Ok(None) => return,
+                Err(error) => {
+                    tracing::error!(stream = %self.config.name, %error, "cannot look for schedules");
+                    return;
+                }
+            };
+            from = seq.saturating_add(1);
+            self.note_schedule(&Msg { seq, ts_ns, subject: &subject, headers: &headers, payload: b"" });
+        }
+    }
+
+    /// What is noted of the schedules for the next start.
+    pub(in crate::stream) fn schedules_to_note(&self) -> Option<Vec<u8>> {
+        self.config.allow_msg_schedules.then(|| self.schedules.encode(self.store.totals().last_seq + 1))
+    }
+}
+
+impl Schedules {
+    /// As nats-server keeps it in `sched.db`; it holds up to, and not with, the message of sequence `upto_seq`.
+    fn encode(&self, upto_seq: u64) -> Vec<u8> {
+        let mut out = vec![VERSION];
+        out.extend_from_slice(&(self.by_subject.len() as u64).to_le_bytes());
+        out.extend_from_slice(&upto_seq.to_le_bytes());
+        for (subject, schedule) in &self.by_subject {
+            let len = u16::try_from(subject.len()).unwrap_or(u16::MAX);
+            out.extend_from_slice(&len.to_le_bytes());
+            out.extend_from_slice(subject.get(..usize::from(len)).unwrap_or_default());
+            put_varint(&mut out, schedule.at.ns());
+            put_uvarint(&mut out, schedule.seq);
+        }
+        out
+    }
+}
+
+/// Reads it; gives the first sequence of which it does not tell.
+fn decode(noted: &[u8], soonest: WallNs) -> Option<(Schedules, u64)> {
+    let mut fields = Fields::new(noted);
+    if fields.byte()? != VERSION {
+        return None;
+    }
+    let (count, upto_seq) = (fields.u64_le()?, fields.u64_le()?);
+    let mut schedules = Schedules::default();
+    for _ in 0..count {
+        let len = u16::from_le_bytes(fields.array()?);
+        let subject = fields.bytes(usize::from(len))?;
+        let (at_ns, seq) = (fields.varint()?, fields.uvarint()?);
+        schedules.set(seq, subject, WallNs::from_ns(at_ns), soonest);
+    }
+    Some((schedules, upto_seq))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_noted_is_read_back_and_a_part_of_it_is_not() {
+        let mut schedules = Schedules::default();
+        for (seq, subject, at) in [(3, "s.a", 1_700_000_000_000_000_000), (9, "s.b", -5)] {
+            schedules.set(seq, subject.as_bytes(), WallNs::from_ns(at), WallNs::from_ns(0));
+        }
+        let noted = schedules.encode(10);
+        let (read, upto) = decode(&noted, WallNs::from_ns(0)).unwrap();
+        assert_eq!((read.len(), upto, read.by_time), (2, 10, schedules.by_time));
+        for len in 0..noted.len() {
+            assert!(decode(&noted[..len], WallNs::from_ns(0)).is_none(), "{len}");
+        }
+    }
+}
