@@ -281,6 +281,34 @@ fn a_stream_without_readable_metadata_is_taken_up_by_the_next_create() {
 }
 
 #[test]
+fn a_stream_that_is_lost_before_it_is_durable_is_taken_up_with_the_messages_that_are_there() {
+    for file in ["meta.inf", "meta.sum", "obs/C/meta.inf"] {
+        let disk = SimDisk::new(11);
+        let engine = start(&disk, DEFAULT_SYNC);
+        fill(&engine);
+        // The consumer's state is saved; and the marks are there as if nothing had been synced.
+        engine.advance_ns(1_000_000_000);
+        disk.open(&Path::new(DIR).join("meta.new"), true).unwrap();
+        disk.open(&Path::new(DIR).join("obs/C/meta.new"), true).unwrap();
+        damage(&disk, file, Damage::Empty);
+        disk.restart();
+        let engine = start(&disk, DEFAULT_SYNC);
+        if !file.starts_with("obs") {
+            assert_eq!(engine.engine.unserved_streams(engine.account), ["S"], "{file}");
+            let created = ask(&engine, "STREAM.CREATE.S", STREAM);
+            assert!(created.contains(&format!("\"messages\":{MSGS}")), "{file}: {created}");
+        }
+        assert!(!ask(&engine, "CONSUMER.DURABLE.CREATE.S.C", CONSUMER).contains("error"), "{file}");
+        for engine in [&engine, &start(&disk, DEFAULT_SYNC)] {
+            let info = ask(engine, "CONSUMER.INFO.S.C", "");
+            assert!(info.contains(&format!("\"num_pending\":{}", MSGS - ACKED)), "{file}: {info}");
+        }
+        let names = disk.list(Path::new(DIR)).unwrap();
+        assert!(!names.iter().any(|entry| entry.name == "meta.new"), "{file}: it is durable now");
+    }
+}
+
+#[test]
 fn what_does_not_fit_a_new_stream_is_kept_under_its_name() {
     let quarantine = Path::new("/store/jetstream/$G/quarantine");
     let unfit = [

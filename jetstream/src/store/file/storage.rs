@@ -186,8 +186,10 @@ impl Storage {
             match &meta {
                 Ok(_) if is_new => self.note_new_stream(account, &name),
                 Err(problem) if is_new || self.is_blank(&dir) => {
-                    self.drop_unfinished_stream(account, &name, problem)?;
-                    continue;
+                    let stays = self.drop_unfinished_stream(account, &name, problem)?;
+                    if !stays {
+                        continue;
+                    }
                 }
                 _ => {}
             }
@@ -323,8 +325,10 @@ impl Storage {
             match &meta {
                 Ok(_) if is_new => self.note_new_consumer(account, stream, &name),
                 Err(problem) if is_new || self.is_blank(&dir) => {
-                    self.drop_unfinished_consumer(account, stream, &name, problem)?;
-                    continue;
+                    let stays = self.drop_unfinished_consumer(account, stream, &name, problem)?;
+                    if !stays {
+                        continue;
+                    }
                 }
                 _ => {}
             }

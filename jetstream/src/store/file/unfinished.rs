@@ -1,9 +1,13 @@
 //! Streams and consumers that are new, and what a power failure left of such.
 
 use super::aside::QUARANTINE;
-use super::files::io_error;
+use super::fast_start::block_index;
+use super::files::{StreamFiles, io_error};
 use super::meta::{META, META_SUM};
 use super::meta_sync::{Became, NEW};
+use super::read::content;
+use super::record::{ChecksumKey, Kind};
+use super::scan::{Found, Scan};
 use super::state_file::CONSUMER_STATE;
 use super::storage::Storage;
 use crate::store::StoreError;
@@ -120,49 +124,67 @@ impl Storage {
         })
     }
 
-    /// Takes a stream away that was new when the power failed, and of which nothing is readable. Messages that it has
-    /// were never synced; they are kept aside all the same.
+    /// Takes a stream away that was new when the process or the power ended, and whose metadata cannot be read. One with
+    /// messages stays, as any other whose metadata is lost; says whether it does.
     pub(super) fn drop_unfinished_stream(
         &self,
         account: &str,
         name: &str,
         problem: &str,
-    ) -> Result<(), StoreError> {
+    ) -> Result<bool, StoreError> {
         let msgs_dir = self.stream_dir(account, name).join("msgs");
-        let blocks =
+        let entries =
             self.disk.list(&msgs_dir).map_err(|error| io_error("could not list", &msgs_dir, error))?;
-        if blocks.iter().any(|entry| entry.size_bytes > 0) {
+        let files = StreamFiles::new(Arc::clone(&self.disk), name, self.stream_dir(account, name));
+        if entries.iter().any(|entry| has_messages(&files, &entry.name)) {
+            return Ok(true);
+        }
+        if entries.iter().any(|entry| entry.size_bytes > 0) {
             let kept = self.quarantine_stream(account, name)?;
             tracing::warn!(
                 "stream '{name}' was new when the power failed: {problem}; it is kept in {}",
                 kept.display()
             );
-            return Ok(());
+            return Ok(false);
         }
         tracing::info!("stream '{name}' was new when the power failed, and is removed: {problem}");
-        self.remove_stream(account, name)
+        self.remove_stream(account, name).map(|()| false)
     }
 
-    /// As [`Storage::drop_unfinished_stream`], of a consumer; kept aside where its state is readable.
+    /// As [`Storage::drop_unfinished_stream`], of a consumer: one that was given messages stays, and one that only begins
+    /// is kept aside.
     pub(super) fn drop_unfinished_consumer(
         &self,
         account: &str,
         stream: &str,
         name: &str,
         problem: &str,
-    ) -> Result<(), StoreError> {
+    ) -> Result<bool, StoreError> {
         let dir = self.consumer_dir(account, stream, name);
-        if let Ok(Some(_)) = self.read_state(&dir)? {
+        if let Ok(Some(state)) = self.read_state(&dir)? {
+            if state.delivered.consumer_seq > 0 {
+                return Ok(true);
+            }
             let kept = self.move_aside(&dir, &self.stream_dir(account, stream).join(QUARANTINE), name)?;
             tracing::warn!(
                 "consumer '{name}' of stream '{stream}' was new when the power failed: {problem}; it is kept in {}",
                 kept.display()
             );
-            return Ok(());
+            return Ok(false);
         }
         tracing::info!(
             "consumer '{name}' of stream '{stream}' was new when the power failed, and is removed"
         );
-        self.discard_consumer(account, stream, name)?.map_or(Ok(()), super::Rubbish::remove)
+        self.discard_consumer(account, stream, name)?.map_or(Ok(()), super::Rubbish::remove)?;
+        Ok(false)
     }
+}
+
+/// Whether a file is a block from which a message can be read.
+fn has_messages(files: &StreamFiles, name: &str) -> bool {
+    let Some(index) = block_index(name) else { return false };
+    let Ok(Some(found)) = content(files, index) else { return false };
+    let key = ChecksumKey::block(&files.name, index);
+    Scan::new(&found.bytes, key)
+        .any(|found| matches!(found, Found::Record(_, record) if record.kind == Kind::Message))
 }
