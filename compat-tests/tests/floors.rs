@@ -60,7 +60,7 @@ const HOUSE: &[Floors] = &[
             &["router"],
             &["worker"],
             &["state"],
-            &["failure", "snapshot"],
+            &["crossing", "failure", "snapshot"],
             &["events"],
             &["jetstream"],
             &["net"],

@@ -18,6 +18,9 @@ pub struct ClientInfo {
     /// Its account.
     #[serde(rename = "acc", skip_serializing_if = "String::is_empty")]
     pub account: String,
+    /// The account whose service it asks, by way of another one.
+    #[serde(rename = "svc", skip_serializing_if = "String::is_empty")]
+    pub service: String,
     /// Its user.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub user: String,

@@ -48,6 +48,12 @@ pub enum DestinationProblem {
     /// There are arguments left over.
     #[error("too many arguments passed to the function")]
     TooManyArguments,
+    /// Not all that the pattern's wildcards stand for is used, where that must be told from the result.
+    #[error("not using all of the token wildcard(s)")]
+    UnusedWildcard,
+    /// A function other than that of a wildcard, where what went in must be told from the result.
+    #[error("the only mapping function allowed for import transforms is {{{{Wildcard()}}}}")]
+    NotReversible,
     /// An argument is not what the function takes.
     #[error("function argument is invalid or in the wrong format")]
     Argument,
@@ -154,6 +160,41 @@ impl Transform {
         Self::new(source, destination)
     }
 
+    /// As [`Transform::new`], for a destination that must be told back: it uses each wildcard of the pattern, and no function
+    /// besides.
+    ///
+    /// # Errors
+    /// [`TransformError`].
+    pub fn reversible(source: &str, destination: &str) -> Result<Option<Self>, TransformError> {
+        let wildcards = subject::tokens(source.as_bytes()).filter(|token| *token == ANY_TOKEN).count();
+        let has_wildcard = subject::has_wildcard(source.as_bytes());
+        let mut used = 0;
+        for token in destination.split('.').filter(|_| has_wildcard) {
+            match call(token)? {
+                Call::None => {}
+                Call::Wildcard { .. } => used += 1,
+                _ => return Err(DestinationProblem::NotReversible.at(token)),
+            }
+        }
+        let transform = Self::new(source, destination)?;
+        if used < wildcards {
+            return Err(DestinationProblem::UnusedWildcard.at(destination));
+        }
+        Ok(transform)
+    }
+
+    /// The transform back from what a [reversible](Self::reversible) one of `source` to `destination` makes. `None` where
+    /// there is none.
+    pub fn reversed(source: &str, destination: &str) -> Option<Self> {
+        let (pattern, placeholders) = with_wildcards(destination);
+        let mut placeholders = placeholders.into_iter();
+        let mut tokens = Vec::new();
+        for token in source.split('.') {
+            tokens.push(if token == "*" { placeholders.next()? } else { token.to_owned() });
+        }
+        Self::reversible(&pattern, &tokens.join(".")).ok().flatten()
+    }
+
     /// Appends what `subject` becomes, and says whether it matches the pattern. Nothing is appended where not.
     /// `random` gives a number that nobody can guess; it is asked where the destination wants one.
     ///
@@ -237,6 +278,38 @@ impl Part {
             }
         }
     }
+}
+
+/// A destination as a pattern of what it makes, and what stood where the pattern has a `*`.
+#[must_use]
+pub fn with_wildcards(destination: &str) -> (String, Vec<String>) {
+    let mut placeholders = Vec::new();
+    let tokens = destination.split('.').map(|token| {
+        let is_number =
+            token.strip_prefix('$').is_some_and(|rest| rest.starts_with(|first| matches!(first, '1'..='9')));
+        let is_call = function::looks_like_call(token) && matches!(call(token), Ok(Call::Wildcard { .. }));
+        if is_number || is_call {
+            placeholders.push(token.to_owned());
+            return "*";
+        }
+        token
+    });
+    let pattern = tokens.collect::<Vec<_>>().join(".");
+    (pattern, placeholders)
+}
+
+/// A pattern as a destination that leaves what matches it as it is: each `*` is numbered.
+#[must_use]
+pub fn with_placeholders(pattern: &str) -> String {
+    let mut number = 0;
+    let tokens = pattern.split('.').map(|token| {
+        if token == "*" {
+            number += 1;
+            return format!("${number}");
+        }
+        token.to_owned()
+    });
+    tokens.collect::<Vec<_>>().join(".")
 }
 
 /// FNV-1a of 32 bits, which decides partitions.

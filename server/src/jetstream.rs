@@ -15,7 +15,7 @@ use jetkv_jetstream::stream::{Inbound, Stream};
 use jetkv_jetstream::{AccountId, Engine, EngineError, Host, Outbox, Router as _};
 
 use crate::failure;
-use crate::router::{Account, Listed, Receiver, Subscription};
+use crate::router::{Account, Listed, Receiver, Shadow, Subscription};
 use crate::state::{Phase, Shared};
 use crate::worker::{Concerned, Deferred, LongGet, QueuedRequest, Streams, touch};
 use api::Warned;
@@ -147,6 +147,18 @@ impl JetStream {
     pub(crate) fn interest_changed(&self, account: &Account, sub: &Subscription, present: bool) -> Concerned {
         let queue = (!sub.queue().is_empty()).then_some(sub.queue());
         self.engine.interest_changed(account.id(), sub.subject(), queue, present)
+    }
+
+    /// As [`interest_changed`](Self::interest_changed) where somebody listens from another account.
+    #[must_use]
+    pub(crate) fn shadows_came(&self, shadows: &[Shadow]) -> Concerned {
+        let mut streams = Concerned::new();
+        for (account, shadow) in shadows {
+            if let Some(account) = account.upgrade().filter(|account| account.has_jetstream()) {
+                streams.extend(self.interest_changed(&account, shadow, true));
+            }
+        }
+        streams
     }
 
     /// Writes and closes every store.

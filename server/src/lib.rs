@@ -3,6 +3,7 @@
 mod auth;
 pub mod banner;
 mod blocking;
+mod crossing;
 mod events;
 pub mod failure;
 pub mod interfaces;

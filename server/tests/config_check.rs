@@ -127,10 +127,6 @@ fn features_that_are_not_there_are_named_with_their_place() {
         ("tls { cert_file: x }", "t.conf:1:0: field \"tls\" is not supported by JetKV yet"),
         ("websocket { tls {} }", "t.conf:1:12: field \"tls\" is not supported by JetKV yet"),
         ("jetstream {\n key: x\n}", "t.conf:2:2: field \"key\" is not supported by JetKV yet"),
-        (
-            "accounts {\n A {\n  exports: []\n }\n}",
-            "t.conf:3:3: field \"exports\" is not supported by JetKV yet",
-        ),
     ] {
         std::fs::write(&file, text).unwrap();
         let message = check(&file);

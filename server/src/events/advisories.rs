@@ -1,5 +1,7 @@
 //! What the system account hears of by itself.
 
+use std::sync::Arc;
+
 use serde::Serialize;
 
 use super::model::{ClientPart, DataStats, ServerPart, time};
@@ -68,7 +70,7 @@ struct ApiLimitReached<'a> {
 
 /// The number of an account's connections changed, or it is time to tell it again. Nobody is told of the global
 /// account.
-pub(crate) fn connections_changed(shared: &Shared, account: &Account) {
+pub(crate) fn connections_changed(shared: &Arc<Shared>, account: &Account) {
     let Some(system) = shared.accounts.system().filter(|_| account.name() != defaults::GLOBAL_ACCOUNT) else {
         return;
     };
@@ -78,7 +80,7 @@ pub(crate) fn connections_changed(shared: &Shared, account: &Account) {
 }
 
 /// Tells the number of connections of `account` on `subjects` within the account `to`.
-pub(super) fn send_connections(shared: &Shared, account: &Account, to: &Account, subjects: &[&[u8]]) {
+pub(super) fn send_connections(shared: &Arc<Shared>, account: &Account, to: &Account, subjects: &[&[u8]]) {
     let Some(stat) = subjects
         .iter()
         .any(|subject| to.has_interest(subject, None))
@@ -94,16 +96,16 @@ pub(super) fn send_connections(shared: &Shared, account: &Account, to: &Account,
 }
 
 /// Lame duck mode begins.
-pub(crate) fn lame_duck(shared: &Shared) {
+pub(crate) fn lame_duck(shared: &Arc<Shared>) {
     about_server(shared, "LAMEDUCK");
 }
 
 /// The server stops.
-pub(crate) fn shutting_down(shared: &Shared) {
+pub(crate) fn shutting_down(shared: &Arc<Shared>) {
     about_server(shared, "SHUTDOWN");
 }
 
-fn about_server(shared: &Shared, what: &str) {
+fn about_server(shared: &Arc<Shared>, what: &str) {
     let Some(system) = shared.accounts.system() else { return };
     let subject = format!("$SYS.SERVER.{}.{what}", shared.identity.id);
     if system.has_interest(subject.as_bytes(), None) {
@@ -112,7 +114,7 @@ fn about_server(shared: &Shared, what: &str) {
 }
 
 /// Requests of the JetStream API were dropped because too many were waiting.
-pub(crate) fn api_limit_reached(shared: &Shared, dropped: u64) {
+pub(crate) fn api_limit_reached(shared: &Arc<Shared>, dropped: u64) {
     const SUBJECT: &[u8] = b"$JS.EVENT.ADVISORY.API.LIMIT_REACHED";
     let Some(system) = shared.accounts.system().filter(|system| system.has_interest(SUBJECT, None)) else {
         return;
@@ -128,7 +130,7 @@ pub(crate) fn api_limit_reached(shared: &Shared, dropped: u64) {
 }
 
 /// A client came in.
-pub(crate) fn connected(shared: &Shared, client: &Client) {
+pub(crate) fn connected(shared: &Arc<Shared>, client: &Client) {
     let Some(system) = shared.accounts.system() else { return };
     let subject = format!("$SYS.ACCOUNT.{}.CONNECT", client.account().name());
     if !system.has_interest(subject.as_bytes(), None) {
@@ -143,7 +145,7 @@ pub(crate) fn connected(shared: &Shared, client: &Client) {
 }
 
 /// A client went.
-pub(crate) fn disconnected(shared: &Shared, client: &Client, reason: CloseReason, stopped: WallNs) {
+pub(crate) fn disconnected(shared: &Arc<Shared>, client: &Client, reason: CloseReason, stopped: WallNs) {
     let subject = format!("$SYS.ACCOUNT.{}.DISCONNECT", client.account().name());
     if let Some(system) = shared.accounts.system() {
         gone(shared, client, reason, stopped, &system, &subject);
@@ -151,7 +153,7 @@ pub(crate) fn disconnected(shared: &Shared, client: &Client, reason: CloseReason
 }
 
 /// A client was refused.
-pub(crate) fn refused(shared: &Shared, client: &Client, reason: CloseReason) {
+pub(crate) fn refused(shared: &Arc<Shared>, client: &Client, reason: CloseReason) {
     let Some(system) = shared.accounts.system() else { return };
     let now = shared.clock.wall();
     // The account that it is in until it is let in hears of it too.
@@ -160,7 +162,14 @@ pub(crate) fn refused(shared: &Shared, client: &Client, reason: CloseReason) {
     gone(shared, client, reason, now, &system, &subject);
 }
 
-fn gone(shared: &Shared, client: &Client, reason: CloseReason, stopped: WallNs, to: &Account, subject: &str) {
+fn gone(
+    shared: &Arc<Shared>,
+    client: &Client,
+    reason: CloseReason,
+    stopped: WallNs,
+    to: &Account,
+    subject: &str,
+) {
     if !to.has_interest(subject.as_bytes(), None) {
         return;
     }

@@ -17,34 +17,95 @@ pub use reload::ReloadAsk;
 pub(crate) use reload::ReloadAsks;
 pub(crate) use requests::{is_request, serve};
 
+use std::sync::Arc;
+
 use jetkv_go_compat::json;
-use jetkv_jetstream::OutMsg;
+use jetkv_jetstream::{ClientInfo, OutMsg};
 use serde::Serialize;
 
+use crate::crossing::{self, Landing};
 use crate::net::TraceOptions;
-use crate::router::{Account, Origin, RouteCache, route};
+use crate::router::{Account, Crossing, Origin, RouteCache, route};
 use crate::state::Shared;
 use crate::worker;
 
 /// Sends a message of the server itself within an account. Streams may capture it.
-fn send(shared: &Shared, account: &Account, subject: &[u8], headers: &[u8], payload: &[u8]) {
+fn send(shared: &Arc<Shared>, account: &Account, subject: &[u8], headers: &[u8], payload: &[u8]) {
     let msg = OutMsg { to: subject, subject, reply: b"", headers, payload };
     trace(shared, account, msg);
-    let mut cache = RouteCache::default();
-    let has_jetstream = shared.jetstream().is_some();
-    let routed = worker::with(|worker| {
-        route(cache.matches(account, subject), Origin::Server, &msg, &worker.touched, |stream| {
-            if has_jetstream {
-                worker.defer(stream, msg);
-            }
-        })
-    });
-    let bytes = routed.sent_msgs * (headers.len() + payload.len()) as u64;
-    account.traffic.sent(routed.sent_msgs, bytes);
-    shared.counters.traffic.sent(routed.sent_msgs, bytes);
+    let mut ways = Vec::new();
+    ServerLanding { shared }.route(account, Origin::Server, &msg, &mut ways);
+    if !ways.is_empty()
+        && let Some(account) = shared.accounts.get(account.id())
+    {
+        cross(shared, &account, &msg, ways);
+    }
 }
 
-fn send_json(shared: &Shared, account: &Account, subject: &[u8], value: &impl Serialize) {
+/// Has a message of the server itself go into other accounts; tells whether anyone got it there.
+#[cold]
+pub(crate) fn cross(
+    shared: &Arc<Shared>,
+    account: &Arc<Account>,
+    msg: &OutMsg<'_>,
+    ways: Vec<Crossing>,
+) -> bool {
+    crossing::cross(shared, &mut ServerLanding { shared }, publish, account, msg, ways)
+}
+
+/// Sends a message of the server itself within an account, and into others that import it.
+pub(crate) fn publish(shared: &Arc<Shared>, account: &Arc<Account>, subject: &[u8], payload: &[u8]) {
+    send(shared, account, subject, b"", payload);
+}
+
+/// Where messages of the server itself come in.
+struct ServerLanding<'a> {
+    shared: &'a Arc<Shared>,
+}
+
+impl ServerLanding<'_> {
+    fn route(
+        &self,
+        account: &Account,
+        origin: Origin<'_>,
+        msg: &OutMsg<'_>,
+        ways: &mut Vec<Crossing>,
+    ) -> bool {
+        let mut cache = RouteCache::default();
+        let has_jetstream = self.shared.jetstream().is_some();
+        let routed = worker::with(|worker| {
+            route(cache.matches(account, msg.to), origin, msg, &worker.touched, |stream| {
+                if has_jetstream {
+                    worker.defer(stream, *msg);
+                }
+            })
+        });
+        let bytes = routed.sent_msgs * (msg.headers.len() + msg.payload.len()) as u64;
+        account.traffic.sent(routed.sent_msgs, bytes);
+        self.shared.counters.traffic.sent(routed.sent_msgs, bytes);
+        ways.extend(routed.crossings);
+        routed.delivered
+    }
+}
+
+impl Landing for ServerLanding<'_> {
+    /// Requests that the server makes itself are for those who subscribe.
+    fn land(
+        &mut self,
+        account: &Arc<Account>,
+        msg: &OutMsg<'_>,
+        _: Option<&ClientInfo>,
+        onward: &mut Vec<Crossing>,
+    ) -> bool {
+        self.route(account, Origin::Crossed(None), msg, onward)
+    }
+
+    fn sender(&self, _: bool) -> Option<ClientInfo> {
+        None
+    }
+}
+
+fn send_json(shared: &Arc<Shared>, account: &Account, subject: &[u8], value: &impl Serialize) {
     send(shared, account, subject, b"", &json::to_vec(value));
 }
 

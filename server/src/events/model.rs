@@ -143,6 +143,7 @@ pub(crate) fn client_info(shared: &Shared, client: &Client) -> ClientInfo {
         id: client.id(),
         account: identity.account.name().to_owned(),
         issuer_key: identity.issuer().to_owned(),
+        service: String::new(),
         user: identity.user,
         name: identity.name,
         lang: identity.lang,

@@ -55,13 +55,17 @@ pub(crate) fn is_request(subject: &[u8]) -> bool {
     subject.starts_with(SYSTEM_PREFIX)
 }
 
-/// Answers a request; tells whether it is one that is answered. Without a reply subject nothing is sent.
-pub(crate) fn serve(shared: &Arc<Shared>, client: &Client, request: OutMsg<'_>) -> bool {
+/// Answers a request that `client` makes in `account`; tells whether it is one that is answered. Without a reply subject nothing is sent.
+pub(crate) fn serve(
+    shared: &Arc<Shared>,
+    client: &Client,
+    account: &Arc<Account>,
+    request: OutMsg<'_>,
+) -> bool {
     if shared.accounts.system().is_none() {
         return false;
     }
-    let account = client.account();
-    let asker = Asker { shared, account: &account, request };
+    let asker = Asker { shared, account, request };
     let is_answered = !request.reply.is_empty();
     if shared.accounts.is_system(account.id()) {
         shared.system_services.count(request.to, is_answered);
@@ -69,7 +73,7 @@ pub(crate) fn serve(shared: &Arc<Shared>, client: &Client, request: OutMsg<'_>) 
         account.services.count(request.to);
     }
     if request.to == SUBSCRIBERS && shared.accounts.is_system(account.id()) {
-        asker.answer(|| subscribers(&account, request.payload));
+        asker.answer(|| subscribers(account, request.payload));
         return true;
     }
     let Some(rest) = request.to.strip_prefix(PREFIX) else { return false };
@@ -226,7 +230,7 @@ fn subscribers(account: &Account, asked: &[u8]) -> usize {
         } else {
             subject::is_subset(sub.subject(), wanted)
         };
-        let is_client = matches!(sub.target(), Target::Receiver(_));
+        let is_client = matches!(sub.target(), Target::Receiver(_) | Target::Shadowed(_));
         count += usize::from(is_client && is_wanted && group.is_none_or(|group| group == sub.queue()));
     });
     count

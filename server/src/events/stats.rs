@@ -56,7 +56,7 @@ fn some_clients(clients: u64) -> Option<ByKind> {
 }
 
 /// Where the server tells its numbers by itself.
-fn subject(shared: &Shared) -> String {
+fn subject(shared: &Arc<Shared>) -> String {
     format!("$SYS.SERVER.{}.STATSZ", shared.identity.id)
 }
 

@@ -147,7 +147,7 @@ impl JetStream {
 
     /// Puts requests into their queues. One that is full drops all that is in it, and says so.
     pub(super) fn queue(&self, requests: &mut Vec<QueuedRequest>) {
-        let shared = &*self.host.shared;
+        let shared = &self.host.shared;
         let options = shared.options();
         for request in requests.drain(..) {
             let Some(lane) = Lane::of(request.subject()) else { continue };

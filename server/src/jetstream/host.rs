@@ -10,6 +10,7 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use super::alarm::Alarm;
+use crate::events;
 use crate::router::{DeliverSubject, Origin, Receiver, Routed, Subscription, Target, has_room, route};
 use crate::state::Shared;
 use crate::worker::{self, Deferred, touch};
@@ -91,7 +92,14 @@ impl Router for EngineHost {
             }
             routed
         });
-        match routed.unwrap_or_default() {
+        let mut routed = routed.unwrap_or_default();
+        let ways = std::mem::take(&mut routed.crossings);
+        if !ways.is_empty()
+            && let Some(account) = self.shared.accounts.get(account)
+        {
+            routed.delivered |= events::cross(&self.shared, &account, &msg, ways);
+        }
+        match routed {
             // What one answer brings may be more than may wait for a receiver at all.
             Routed { pressured: Some(receiver), .. } if receiver.flush() => {
                 self.feed_again(&*receiver);

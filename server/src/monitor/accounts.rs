@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use jetkv_go_compat::GoTime;
 use serde::Serialize;
 
+use super::exchange::{self, Export, Import};
 use super::json::{is_default, time};
 use super::page::Page;
 use super::query::Query;
@@ -39,79 +40,14 @@ struct Detail {
     subscriptions: u64,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     exports: Vec<Export>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     imports: Vec<Import>,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     mappings: BTreeMap<String, Vec<MappedTo>>,
     name_tag: String,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    responses: BTreeMap<String, Import>,
     sublist_stats: SublistStats,
-}
-
-/// A service of an account for others.
-#[derive(Serialize)]
-struct Export {
-    subject: &'static str,
-    r#type: &'static str,
-    response_type: &'static str,
-}
-
-impl Export {
-    /// Those of the system account, which are all that there are.
-    fn of_system(with_jetstream: bool) -> Vec<Self> {
-        let services = [
-            ("$SYS.REQ.ACCOUNT.*.CONNZ", "Streamed"),
-            ("$SYS.REQ.ACCOUNT.*.STATZ", "Streamed"),
-            ("$SYS.DEBUG.SUBSCRIBERS", "Singleton"),
-            ("$SYS.REQ.USER.*.INFO", "Singleton"),
-            ("$JS.API.>", "Singleton"),
-        ];
-        let count = services.len() - usize::from(!with_jetstream);
-        let export = |(subject, response_type)| Self { subject, r#type: "service", response_type };
-        services.into_iter().take(count).map(export).collect()
-    }
-}
-
-/// A service of the system account in another.
-#[derive(Serialize)]
-struct Import {
-    subject: String,
-    account: String,
-    to: &'static str,
-    local_subject: &'static str,
-    r#type: &'static str,
-    invalid: bool,
-    share: bool,
-    tracking: bool,
-}
-
-impl Import {
-    /// Those of an account; the system account itself imports one.
-    fn of(account: &str, system: &str, with_jetstream: bool) -> Vec<Self> {
-        let import = |subject: String, to: &'static str, share: bool| Self {
-            subject,
-            account: system.to_owned(),
-            to,
-            local_subject: to,
-            r#type: "service",
-            invalid: false,
-            share,
-            tracking: false,
-        };
-        let user = import(format!("$SYS.REQ.USER.{account}.INFO"), "$SYS.REQ.USER.INFO", true);
-        if account == system {
-            return vec![user];
-        }
-        let connz = format!("$SYS.REQ.ACCOUNT.{account}.CONNZ");
-        let mut imports = vec![
-            import(connz.clone(), "$SYS.REQ.ACCOUNT.PING.CONNZ", false),
-            import(connz, "$SYS.REQ.SERVER.PING.CONNZ", false),
-            import(format!("$SYS.REQ.ACCOUNT.{account}.STATZ"), "$SYS.REQ.ACCOUNT.PING.STATZ", false),
-            user,
-        ];
-        if with_jetstream {
-            imports.push(import("$JS.API.>".to_owned(), "$JS.API.>", true));
-        }
-        imports
-    }
 }
 
 /// A destination of a subject mapping.
@@ -229,9 +165,16 @@ fn detail(source: &MonitorSource, name: &str) -> Result<Detail, String> {
         leafnode_connections: 0,
         client_connections: account.client_count(),
         subscriptions: counts.present,
-        exports: if is_system { Export::of_system(with_jetstream) } else { Vec::new() },
-        imports: Import::of(account.name(), &system, with_jetstream),
+        exports: exchange::exports(account, is_system.then_some(with_jetstream)),
+        imports: exchange::imports(account, &system, with_jetstream, |import| {
+            let exporter = accounts.iter().find(|account| account.name() == import.account)?.exchange();
+            let export = exporter.exports.services.iter().find(|export| export.subject == import.export)?;
+            export.latency.clone()
+        }),
         mappings: mappings(account),
+        responses: exchange::responses(account, |id| {
+            accounts.iter().find(|one| one.id() == id).map(|one| one.name().to_owned()).unwrap_or_default()
+        }),
         name_tag: account.name().to_owned(),
         sublist_stats: SublistStats::new(counts),
     })

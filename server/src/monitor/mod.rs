@@ -4,6 +4,7 @@
 
 mod accounts;
 mod connz;
+mod exchange;
 mod health;
 mod index;
 mod jetstream;

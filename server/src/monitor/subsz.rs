@@ -74,7 +74,11 @@ impl SubscriptionPart {
     /// A subscription; with its account where that is of interest.
     pub(super) fn new(subscription: &Subscription, account: Option<&str>) -> Self {
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        let account = account.unwrap_or_default().to_owned();
+        let account = match subscription.target() {
+            // One that is there for another account is that one's.
+            Target::Shadowed(shadowed) if account.is_some() => shadowed.importer.to_string(),
+            _ => account.unwrap_or_default().to_owned(),
+        };
         Self {
             account_tag: account.clone(),
             account,
@@ -86,6 +90,8 @@ impl SubscriptionPart {
             cid: match subscription.target() {
                 Target::Receiver(receiver) => receiver.id(),
                 Target::Stream(stream) => stream.client_number(),
+                Target::Shadowed(shadowed) => shadowed.receiver.id(),
+                Target::Service(_) | Target::Responses(_) => 0,
             },
         }
     }

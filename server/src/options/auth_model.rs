@@ -6,6 +6,7 @@ use std::time::Duration;
 pub use jetkv_jetstream::AccountLimits as AccountJetStreamLimits;
 
 use super::defaults;
+use super::exchange::Exchange;
 use super::mapping::Mapping;
 
 /// The `authorization` block, the flags `--user`, `--pass`, `--auth`, and the users of all accounts.
@@ -116,6 +117,8 @@ pub struct AccountOptions {
     pub limits: AccountLimits,
     /// What becomes of the subjects that its clients publish; the first that fits counts.
     pub mappings: Vec<Mapping>,
+    /// What it exports and imports.
+    pub exchange: Exchange,
 }
 
 /// Limits of an account's connections. Negative: no limit.
@@ -178,7 +181,13 @@ pub fn is_bcrypt(password: &str) -> bool {
 impl AccountOptions {
     /// An account without JetStream and without limits, as `accounts { NAME {} }` makes it.
     pub fn new(name: impl Into<String>) -> Self {
-        Self { name: name.into(), jetstream: None, limits: AccountLimits::default(), mappings: Vec::new() }
+        Self {
+            name: name.into(),
+            jetstream: None,
+            limits: AccountLimits::default(),
+            mappings: Vec::new(),
+            exchange: Exchange::default(),
+        }
     }
 }
 

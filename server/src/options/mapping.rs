@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jetkv_go_compat::quoted;
 use jetkv_protocol::subject;
-use jetkv_protocol::transform::{Transform, TransformError};
+use jetkv_protocol::transform::{Transform, TransformError, with_placeholders};
 
 /// Weight of all destinations together, in percent.
 const WHOLE: u8 = 100;
@@ -144,7 +144,7 @@ impl Destination {
 fn weigh(among: &mut Vec<Destination>, source: &str, keeps_rest: bool) -> Result<(), MappingError> {
     let taken: u8 = among.iter().fold(0, |sum, one| sum.saturating_add(one.below));
     if taken != WHOLE && keeps_rest {
-        let subject = with_wildcards_numbered(source);
+        let subject = with_placeholders(source);
         let below = WHOLE.saturating_sub(taken);
         among.push(Destination { transform: Transform::new(source, &subject)?, subject, below });
     }
@@ -155,19 +155,6 @@ fn weigh(among: &mut Vec<Destination>, source: &str, keeps_rest: bool) -> Result
         destination.below = sum;
     }
     Ok(())
-}
-
-/// A pattern as a destination that leaves what matches it as it is.
-fn with_wildcards_numbered(pattern: &str) -> String {
-    let mut number = 0;
-    let tokens = pattern.split('.').map(|token| {
-        if token == "*" {
-            number += 1;
-            return format!("${number}");
-        }
-        token.to_owned()
-    });
-    tokens.collect::<Vec<_>>().join(".")
 }
 
 #[cfg(test)]

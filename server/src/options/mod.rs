@@ -4,6 +4,7 @@ mod auth_model;
 mod command_line;
 mod config;
 pub mod defaults;
+mod exchange;
 mod flags;
 mod grammar;
 mod jetstream_model;
@@ -22,6 +23,10 @@ pub use auth_model::{
 };
 pub use command_line::{Command, CommandLine, Message, OptionsError};
 pub use config::{ConfigError, Report};
+pub use exchange::{
+    Approval, Exchange, ExchangeError, Exports, Imports, Latency, Market, ResponseType, ServiceExport,
+    ServiceImport, StreamExport, StreamImport,
+};
 pub use grammar::ParseError;
 pub use jetstream_model::{JetStreamLimits, JetStreamOptions};
 pub use listener_model::{Unserved, UnservedListener};

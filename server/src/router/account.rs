@@ -7,11 +7,12 @@ use hashbrown::HashSet;
 use jetkv_jetstream::AccountId;
 use parking_lot::{Mutex, RwLock};
 
+use super::exchange::{Exchange, ImportedService, ImportedStream, Response, Responses, Shadow};
 use super::mappings::Mappings;
 use super::services::Services;
 use super::sublist::{InvalidSubject, Listed, Matches, Sublist};
 use super::subscription::{Subscription, Target};
-use crate::options::{AccountJetStreamLimits, AccountLimits, Mapping};
+use crate::options::{AccountJetStreamLimits, AccountLimits, Exchange as ExchangeOptions, Mapping};
 use crate::traffic::Traffic;
 
 /// Source of [`Account::generation`]: no two accounts ever have the same, so that a match that is kept can tell.
@@ -32,6 +33,7 @@ pub struct Account {
     jetstream_enabled: AtomicBool,
     mappings: RwLock<Mappings>,
     has_mappings: AtomicBool,
+    exchange: Exchange,
     /// The configuration has it; a reload may have taken it away.
     configured: AtomicBool,
     /// What went through the account.
@@ -47,6 +49,15 @@ pub struct Account {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct AccountFull;
 
+/// What ends with a subscription.
+#[derive(Debug, Default)]
+pub(crate) struct Ended {
+    /// Its shadows in other accounts.
+    pub shadows: Vec<Shadow>,
+    /// Requests whose answers nobody waits for any more.
+    pub requests: Vec<Response>,
+}
+
 impl Account {
     /// An account without subscriptions and connections.
     pub(crate) fn new(id: AccountId, name: &str) -> Self {
@@ -61,6 +72,7 @@ impl Account {
             jetstream_enabled: AtomicBool::new(false),
             mappings: RwLock::new(Mappings::default()),
             has_mappings: AtomicBool::new(false),
+            exchange: Exchange::default(),
             configured: AtomicBool::new(true),
             traffic: Traffic::default(),
             slow_consumers: AtomicI64::new(0),
@@ -156,29 +168,90 @@ impl Account {
     /// [`InvalidSubject`].
     pub(crate) fn subscribe(&self, sub: Arc<Subscription>) -> Result<(), InvalidSubject> {
         let mut subs = self.subs.write();
-        subs.insert(sub)?;
+        subs.insert(Arc::clone(&sub))?;
         self.renew();
+        drop(subs);
+        self.exchange.add_shadows(self, &sub);
         Ok(())
     }
 
-    /// Ends a subscription.
-    pub(crate) fn unsubscribe(&self, sub: &Arc<Subscription>) {
+    /// Ends a subscription. Returns what ends with it.
+    pub(crate) fn unsubscribe(&self, sub: &Arc<Subscription>) -> Ended {
         sub.close();
         let mut subs = self.subs.write();
         let removed = subs.remove(sub);
         self.removed.fetch_add(u64::from(removed), Ordering::Relaxed);
         self.renew();
+        drop(subs);
+        self.end_with(sub)
     }
 
-    /// Ends many subscriptions under one lock.
-    pub(crate) fn unsubscribe_all<'s>(&self, ended: impl Iterator<Item = &'s Arc<Subscription>>) {
+    /// Ends many subscriptions under one lock. Returns what ends with them.
+    pub(crate) fn unsubscribe_all<'s>(
+        &self,
+        ended: impl Iterator<Item = &'s Arc<Subscription>> + Clone,
+    ) -> Ended {
         let mut subs = self.subs.write();
-        for sub in ended {
+        for sub in ended.clone() {
             sub.close();
             let removed = subs.remove(sub);
             self.removed.fetch_add(u64::from(removed), Ordering::Relaxed);
         }
         self.renew();
+        drop(subs);
+        let mut all = Ended::default();
+        for sub in ended {
+            let Ended { mut shadows, mut requests } = self.end_with(sub);
+            all.shadows.append(&mut shadows);
+            all.requests.append(&mut requests);
+        }
+        all
+    }
+
+    fn end_with(&self, sub: &Arc<Subscription>) -> Ended {
+        Ended {
+            shadows: self.exchange.end_shadows(sub),
+            requests: self.exchange.end_waits(self, sub.subject()),
+        }
+    }
+
+    /// The shadows of a subscription in the accounts that this one imports streams of.
+    pub(crate) fn shadows(&self, sub: &Arc<Subscription>) -> Vec<Shadow> {
+        self.exchange.shadows(sub)
+    }
+
+    /// Replaces what it imports.
+    pub(crate) fn set_imports(&self, streams: Vec<ImportedStream>, services: Vec<ImportedService>) {
+        self.exchange.set_imports(self, streams, services);
+    }
+
+    /// The requests to its services that wait for an answer.
+    pub(crate) fn responses(&self) -> Arc<Responses> {
+        self.exchange.responses(self)
+    }
+
+    /// A request from this account waits for an answer on `subject`, which is known as `reply` in the account that has it.
+    pub(crate) fn wait(&self, subject: &Arc<[u8]>, responses: &Arc<Responses>, reply: &Arc<[u8]>) {
+        self.exchange.wait(subject, responses, reply);
+    }
+
+    /// It does so no longer.
+    pub(crate) fn wait_no_more(&self, subject: &[u8], reply: &[u8]) {
+        self.exchange.wait_no_more(subject, reply);
+    }
+
+    /// Requests to its services that wait for an answer, by their reply subjects.
+    pub(crate) fn open_responses(&self) -> Vec<(Arc<[u8]>, Response)> {
+        self.exchange.open_responses()
+    }
+
+    /// What it exports and imports, as configured.
+    pub fn exchange(&self) -> Arc<ExchangeOptions> {
+        self.exchange.options()
+    }
+
+    pub(crate) fn set_exchange(&self, options: ExchangeOptions) {
+        self.exchange.set_options(options);
     }
 
     /// Puts what `subject` reaches into `matches`.

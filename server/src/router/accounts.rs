@@ -7,6 +7,7 @@ use parking_lot::RwLock;
 
 use super::account::Account;
 use super::domains::Domains;
+use super::exchange::{ExportedService, ImportedService, ImportedStream};
 use super::mappings::Mappings;
 use crate::options::{AccountJetStreamLimits, AccountOptions, Options, defaults};
 
@@ -56,6 +57,7 @@ impl Accounts {
             built_in.set_configured(true);
         }
         *self.system.write() = system;
+        self.apply_exchange(options);
         let own = options.jetstream.domain.as_deref().filter(|_| options.jetstream.enabled);
         let cluster = options.cluster_name.as_deref().unwrap_or_default();
         for account in self.all() {
@@ -70,6 +72,36 @@ impl Accounts {
                 None => Vec::new(),
             };
             account.set_mappings(Mappings::new(configured, Domains::new(own, default), cluster));
+        }
+    }
+
+    /// Puts exports and imports in force. What is wrong with them was found with the configuration.
+    fn apply_exchange(&self, options: &Options) {
+        let mut exports: Vec<Arc<ExportedService>> = Vec::new();
+        for configured in &options.accounts {
+            let Some(account) = self.by_name(&configured.name) else { continue };
+            let services = configured.exchange.exports.services.iter();
+            exports
+                .extend(services.map(|export| Arc::new(ExportedService::new(account.id(), export.clone()))));
+        }
+        for account in self.all() {
+            let configured = options.accounts.iter().find(|configured| configured.name == account.name());
+            let exchange = configured.map(|configured| configured.exchange.clone()).unwrap_or_default();
+            let imports = exchange.imports.clone();
+            account.set_exchange(exchange);
+            let streams = imports.streams.into_iter().filter_map(|import| {
+                let exporter = self.by_name(&import.account)?;
+                Some(ImportedStream::new(import, &exporter))
+            });
+            let services = imports.services.into_iter().filter_map(|import| {
+                let exporter = self.by_name(&import.account)?;
+                let is_its = |export: &&Arc<ExportedService>| {
+                    export.owner == exporter.id() && export.options.subject == import.export
+                };
+                let export = Arc::clone(exports.iter().find(is_its)?);
+                Some(ImportedService { options: import, export })
+            });
+            account.set_imports(streams.collect(), services.collect());
         }
     }
 

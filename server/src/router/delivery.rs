@@ -7,6 +7,7 @@ use jetkv_jetstream::stream::Stream;
 use rand::Rng;
 
 use super::account::Account;
+use super::exchange::{ImportedService, Responses, Shadowed};
 use super::receiver::{Queued, Receiver};
 use super::sublist::Matches;
 use super::subscription::{Subscription, Target};
@@ -19,6 +20,16 @@ pub(crate) enum Origin<'a> {
     Receiver(&'a dyn Receiver),
     /// The server itself.
     Server,
+    /// It came from another account, by way of a service: streams that others import it does not enter.
+    Crossed(Option<&'a dyn Receiver>),
+}
+
+/// A way into another account.
+pub(crate) enum Crossing {
+    /// The message is a request to a service.
+    Request(Arc<ImportedService>),
+    /// The message is an answer.
+    Answer(Arc<Responses>),
 }
 
 /// What became of a message.
@@ -32,6 +43,8 @@ pub(crate) struct Routed {
     pub stalling: bool,
     /// Messages that connections got.
     pub sent_msgs: u64,
+    /// Ways into other accounts, still to be gone.
+    pub crossings: Vec<Crossing>,
 }
 
 /// The receivers of the last subject, kept until the account's subscriptions change. Publishing to one subject
@@ -89,7 +102,8 @@ pub(crate) fn route(
 pub(crate) fn has_room(matches: &Matches<Subscription>, starved: impl Fn(&dyn Receiver) -> bool) -> bool {
     let full = |sub: &Arc<Subscription>| match sub.target() {
         Target::Receiver(receiver) => starved(&**receiver),
-        Target::Stream(_) => false,
+        Target::Shadowed(shadowed) => starved(&*shadowed.receiver),
+        Target::Stream(_) | Target::Service(_) | Target::Responses(_) => false,
     };
     !matches.plain().any(full) && !matches.queues().any(|queue| queue.members_from(0).all(full))
 }
@@ -111,10 +125,56 @@ fn give(
             return true;
         }
         Target::Receiver(receiver) => receiver,
+        Target::Shadowed(shadowed) => return give_shadowed(shadowed, sub, origin, msg, touched, routed),
+        Target::Service(service) => {
+            routed.crossings.push(Crossing::Request(Arc::clone(service)));
+            return true;
+        }
+        Target::Responses(responses) => {
+            routed.crossings.push(Crossing::Answer(Arc::clone(responses)));
+            return true;
+        }
     };
+    give_receiver(receiver, sub, origin, msg, touched, routed)
+}
+
+/// Gives a message to a connection that imports it, under the subject that it has there. One that is delivered for another
+/// subject than its own, as those of streams are, keeps that. It does not count for the number of messages after which the
+/// subscription is to end (nats-server v2.15.2, observed).
+#[cold]
+fn give_shadowed(
+    shadowed: &Shadowed,
+    sub: &Arc<Subscription>,
+    origin: Origin<'_>,
+    msg: &OutMsg<'_>,
+    touched: &Touched,
+    routed: &mut Routed,
+) -> bool {
+    if let Origin::Crossed(_) = origin {
+        return false;
+    }
+    let mut renamed = Vec::new();
+    let mut subject = msg.subject;
+    if msg.subject == msg.to {
+        shadowed.import.rename(msg.subject, &mut renamed);
+        subject = &renamed;
+    }
+    let msg = OutMsg { subject, ..*msg };
+    give_receiver(&shadowed.receiver, sub, origin, &msg, touched, routed)
+}
+
+#[inline(always)]
+fn give_receiver(
+    receiver: &Arc<dyn Receiver>,
+    sub: &Arc<Subscription>,
+    origin: Origin<'_>,
+    msg: &OutMsg<'_>,
+    touched: &Touched,
+    routed: &mut Routed,
+) -> bool {
     // Where it lies behind the counts of its `Arc` is worked out once.
     let target = &**receiver;
-    let is_own = matches!(origin, Origin::Receiver(sender) if std::ptr::addr_eq(sender, target));
+    let is_own = matches!(origin, Origin::Receiver(sender) | Origin::Crossed(Some(sender)) if std::ptr::addr_eq(sender, target));
     let receipt = target.deliver(sub, msg, is_own, touched.thread());
     touched.note(receipt, receiver, sub);
     match receipt.queued {

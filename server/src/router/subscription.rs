@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use jetkv_jetstream::stream::Stream;
 
+use super::exchange::{ImportedService, Responses, Shadowed};
 use super::receiver::Receiver;
 use super::sublist::Listed;
 
@@ -16,6 +17,12 @@ pub enum Target {
     Receiver(Arc<dyn Receiver>),
     /// A stream that captures the subject.
     Stream(Arc<Stream>),
+    /// A connection of another account, which imports the subject.
+    Shadowed(Box<Shadowed>),
+    /// A service of another account.
+    Service(Arc<ImportedService>),
+    /// Requests of other accounts that wait for an answer.
+    Responses(Arc<Responses>),
 }
 
 /// One subscription. There can be millions, so its texts share one allocation.

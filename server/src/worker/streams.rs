@@ -9,7 +9,7 @@ use smallvec::SmallVec;
 use super::deferred::Deferred;
 use super::long_get::LongGet;
 use super::queued_request::QueuedRequest;
-use crate::router::{Account, Receiver, Subscription};
+use crate::router::{Account, Receiver, Shadow, Subscription};
 
 /// Streams with something to be committed.
 pub(crate) type Concerned = SmallVec<[Arc<Stream>; 1]>;
@@ -39,6 +39,18 @@ pub(crate) trait Streams: Send + Sync {
     /// that.
     #[must_use]
     fn subscription_ended(&self, account: &Account, sub: &Subscription) -> Concerned;
+
+    /// As [`subscription_ended`](Self::subscription_ended), for those in other accounts.
+    #[must_use]
+    fn shadows_ended(&self, shadows: &[Shadow]) -> Concerned {
+        let mut streams = Concerned::new();
+        for (account, shadow) in shadows {
+            if let Some(account) = account.upgrade() {
+                streams.extend(self.subscription_ended(&account, shadow));
+            }
+        }
+        streams
+    }
 
     /// Lets the consumers that waited for room at a receiver go on.
     fn feed_again(&self, receiver: &dyn Receiver);

@@ -212,8 +212,9 @@ impl Worker {
 fn end_subscription(engine: Option<&dyn Streams>, sub: &Arc<Subscription>) {
     let Target::Receiver(receiver) = sub.target() else { return };
     let account = receiver.end_subscription(sub);
-    account.unsubscribe(sub);
+    let ended = account.unsubscribe(sub);
     if let Some(engine) = engine {
+        engine.shadows_ended(&ended.shadows).iter().for_each(|stream| engine.commit(stream));
         engine.subscription_ended(&account, sub).iter().for_each(|stream| engine.commit(stream));
     }
 }

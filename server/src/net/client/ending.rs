@@ -4,10 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::connection::Connection;
+use crate::crossing;
 use crate::events;
 use crate::net::closing::CloseReason;
 use crate::net::outbound::Drained;
-use crate::router::Subscription;
+use crate::router::{Ended, Subscription};
 use crate::state::ClosedClient;
 use jetkv_go_compat::GoDuration;
 
@@ -43,13 +44,24 @@ impl Connection {
     pub(super) fn drop_subscriptions(&mut self) -> Vec<Arc<Subscription>> {
         let subs: Vec<_> = self.client.take_subscriptions().into_values().collect();
         if !subs.is_empty() {
-            self.account.unsubscribe_all(subs.iter());
+            let ended = self.account.unsubscribe_all(subs.iter());
+            self.tell_ended(&ended);
             for sub in &subs {
                 self.client.trace_ended(sub);
                 self.tell_engine_ended(sub);
             }
         }
         subs
+    }
+
+    /// Tells others what ended with subscriptions.
+    pub(super) fn tell_ended(&self, ended: &Ended) {
+        if let Some(engine) = self.engine() {
+            engine.shadows_ended(&ended.shadows).iter().for_each(|stream| engine.commit(stream));
+        }
+        if !ended.requests.is_empty() {
+            crossing::give_up(&self.shared, events::publish, &ended.requests);
+        }
     }
 
     /// Tells the engine that a subscription is gone, and commits what comes of it.

@@ -5,6 +5,7 @@
 mod connect;
 mod connection;
 mod ending;
+mod landing;
 mod operations;
 mod publish;
 mod reload;

@@ -1,14 +1,16 @@
 //! PUB and HPUB.
 
+use std::sync::Arc;
+
 use jetkv_go_compat::quoted;
 use jetkv_jetstream::stream::Inbound;
-use jetkv_jetstream::{ApiRequest, OutMsg};
+use jetkv_jetstream::{AccountId, ApiRequest, ClientInfo, OutMsg};
 use jetkv_protocol::{Publish, Rejection, encode, subject};
 
 use super::connection::Connection;
 use crate::events;
 use crate::jetstream::{ControlSubject, JetStream, Served};
-use crate::router::{Origin, route};
+use crate::router::{Account, Origin, route};
 use crate::worker::{Batch, LongGet, QueuedRequest, Turn, touch};
 
 /// Prefixes that a client may not publish on.
@@ -68,9 +70,10 @@ impl Connection {
             headers: publish.headers,
             payload: publish.payload,
         };
-        let mut delivered = self.route(turn, &msg);
+        let (mut delivered, crosses) = self.route(turn, &msg);
         if publish.subject.first() == Some(&b'$') {
-            delivered |= self.serve(turn, msg);
+            let account = Arc::clone(&self.account);
+            delivered |= self.serve(turn, &account, msg, None, crosses);
         }
         if !delivered && self.no_responders && !reply.is_empty() {
             self.answer_no_responders(publish.subject, reply);
@@ -113,12 +116,13 @@ impl Connection {
         true
     }
 
-    fn route(&mut self, turn: &mut Turn<'_>, msg: &OutMsg<'_>) -> bool {
+    /// Routes a message; tells whether anyone got it, and whether it went to services of other accounts.
+    fn route(&mut self, turn: &mut Turn<'_>, msg: &OutMsg<'_>) -> (bool, bool) {
         let touched = &turn.worker.touched;
         let Batch { cache, streams, tally, stored_at, stalling, .. } = &mut *turn.batch;
         let matches = cache.matches(&self.account, msg.to);
         if matches.is_empty() {
-            return false;
+            return (false, false);
         }
         let inbound =
             Inbound { subject: msg.subject, reply: msg.reply, headers: msg.headers, payload: msg.payload };
@@ -131,22 +135,36 @@ impl Connection {
         if routed.stalling {
             *stalling = routed.pressured;
         }
-        routed.delivered
+        if routed.crossings.is_empty() {
+            return (routed.delivered, false);
+        }
+        (self.cross(turn, msg, routed.crossings) || routed.delivered, true)
     }
 
-    /// Hands a message to the service of the server that its subject belongs to, if there is one.
-    fn serve(&mut self, turn: &mut Turn<'_>, msg: OutMsg<'_>) -> bool {
+    /// Hands a message to the service of the server in `account` that its subject belongs to, if there is one. `asker` is who
+    /// asks, where that is another account; a request that `crosses` is answered elsewhere, unless the account has
+    /// JetStream of its own.
+    pub(super) fn serve(
+        &mut self,
+        turn: &mut Turn<'_>,
+        account: &Arc<Account>,
+        msg: OutMsg<'_>,
+        asker: Option<Arc<ClientInfo>>,
+        crosses: bool,
+    ) -> bool {
         let control = JetStream::control_subject(msg.to);
         if control.is_some()
             && let Some(jetstream) = self.jetstream.clone()
         {
             match control {
+                Some(ControlSubject::Api) if crosses && !account.has_jetstream() => {}
                 // An account without JetStream is told so.
                 Some(ControlSubject::Api) => {
-                    return self.api_request(turn, &jetstream, msg);
+                    let asker = asker.unwrap_or_else(|| Arc::clone(self.client_info()));
+                    return self.api_request(turn, &jetstream, account.id(), &asker, msg);
                 }
-                Some(ControlSubject::Control) if self.account.has_jetstream() => {
-                    let account = self.account.id();
+                Some(ControlSubject::Control) if account.has_jetstream() => {
+                    let account = account.id();
                     let stream =
                         jetstream.engine().js_control(account, msg.to, msg.reply, msg.headers, msg.payload);
                     if let Some(stream) = &stream {
@@ -165,7 +183,7 @@ impl Connection {
         }
         // The request itself counts in the numbers that it asks for.
         self.count(turn);
-        events::serve(&self.shared, &self.client, msg)
+        events::serve(&self.shared, &self.client, account, msg)
     }
 
     /// Takes a request that came after JetStream was turned off, as long as it is not for a stream or consumer itself:
@@ -180,18 +198,27 @@ impl Connection {
     }
 
     /// Serves a request of the JetStream API, or leaves it to be queued; tells whether anything serves its subject.
-    fn api_request(&mut self, turn: &mut Turn<'_>, jetstream: &JetStream, msg: OutMsg<'_>) -> bool {
+    fn api_request(
+        &mut self,
+        turn: &mut Turn<'_>,
+        jetstream: &JetStream,
+        account: AccountId,
+        client: &Arc<ClientInfo>,
+        msg: OutMsg<'_>,
+    ) -> bool {
         turn.batch.tally.api_requests += 1;
         if !TAKEN_BY_ASSETS.iter().any(|prefix| msg.to.starts_with(prefix)) {
             self.shared.system_services.count_api();
         }
-        let account = self.account.id();
         let (subject, reply, headers, payload) = (msg.to, msg.reply, msg.headers, msg.payload);
-        let client = self.client_info();
         let request = ApiRequest { account, subject, reply, headers, payload, client: Some(client) };
         if jetstream.queues(account, subject) {
             turn.batch.requests.push(QueuedRequest::new(&request, client));
             return true;
+        }
+        if turn.batch.answers_in.is_some_and(|other| other != account) {
+            // Answers of one turn are those of one account.
+            turn.commit_here(jetstream);
         }
         let Batch { answers, streams, answers_in, .. } = &mut *turn.batch;
         *answers_in = Some(account);

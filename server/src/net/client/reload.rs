@@ -136,7 +136,8 @@ impl Connection {
             if !rules.may_subscribe(sub.subject(), sub.queue()) {
                 self.client.remove_subscription(&sub);
                 self.client.trace_ended(&sub);
-                self.account.unsubscribe(&sub);
+                let ended = self.account.unsubscribe(&sub);
+                self.tell_ended(&ended);
                 self.tell_engine_ended(&sub);
                 self.tell_denied(&sub);
             }

@@ -32,6 +32,11 @@ impl Connection {
                 let streams = jetstream.interest_changed(&self.account, &sub, true);
                 streams.iter().for_each(|stream| turn.batch.touch(stream));
             }
+            let shadows = self.account.shadows(&sub);
+            if let Some(jetstream) = self.jetstream.as_ref().filter(|_| !shadows.is_empty()) {
+                let streams = jetstream.shadows_came(&shadows);
+                streams.iter().for_each(|stream| turn.batch.touch(stream));
+            }
         }
         if self.verbose {
             self.send_ok();
@@ -79,7 +84,8 @@ impl Connection {
                 sub.set_max(0);
                 self.client.remove_subscription(&sub);
                 self.client.trace_ended(&sub);
-                self.account.unsubscribe(&sub);
+                let ended = self.account.unsubscribe(&sub);
+                self.tell_ended(&ended);
                 if let Some(engine) = self.engine() {
                     let streams = engine.subscription_ended(&self.account, &sub);
                     streams.iter().for_each(|stream| turn.batch.touch(stream));

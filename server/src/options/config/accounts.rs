@@ -3,11 +3,13 @@
 use std::collections::HashSet;
 
 use super::auth::{self, Users, users};
+use super::exchange::Wishes;
 use super::report::{Checked, Problem, Report};
 use super::typed::integer;
 use super::{Draft, mappings, permissions};
 use crate::options::auth_model::{AccountJetStreamLimits, AccountLimits, AccountOptions};
 use crate::options::defaults;
+use crate::options::exchange::{Exchange, Market};
 use crate::options::grammar::{Map, Node, Value};
 use jetkv_go_compat::quoted;
 use nkeys::KeyPairType;
@@ -26,16 +28,32 @@ pub(super) fn read(node: &Node, draft: &mut Draft, report: &mut Report) -> Check
         Value::Map(accounts) => {
             // Names of users are unique among all accounts.
             let mut names = auth::names(&draft.options.auth);
+            let mut wishes = Wishes::default();
             for (name, value) in accounts.iter() {
                 if !value.is_used_variable() {
-                    let read = account(name, value, draft, &mut names, report);
+                    let read = account(name, value, draft, &mut names, &mut wishes, report);
                     report.check(read);
                 }
+            }
+            // What is wrong before says enough.
+            if !report.has_errors() {
+                exchange(wishes, node, draft, report);
             }
         }
         _ => {}
     }
     Ok(())
+}
+
+/// Lets accounts export and import once all of them are known.
+fn exchange(wishes: Wishes, node: &Node, draft: &mut Draft, report: &mut Report) {
+    let accounts = &mut draft.options.accounts;
+    let none = accounts.iter().map(|account| (account.name.clone(), Exchange::default()));
+    let mut market = Market { accounts: none.collect() };
+    wishes.settle(&mut market, !draft.options.no_system_account, node, report);
+    for (account, (_, exchange)) in accounts.iter_mut().zip(market.accounts) {
+        account.exchange = exchange;
+    }
 }
 
 fn reserved(node: &Node, name: &str) -> Checked<()> {
@@ -59,6 +77,7 @@ fn account(
     node: &Node,
     draft: &mut Draft,
     names: &mut HashSet<String>,
+    wishes: &mut Wishes,
     report: &mut Report,
 ) -> Checked<()> {
     let Value::Map(entries) = &node.value else {
@@ -94,7 +113,9 @@ fn account(
                     account.mappings = read;
                 }
             }
-            "imports" | "exports" | "msg_trace" | "trace_dest" => {
+            "exports" => drop(report.attempt(|report| wishes.read_exports(name, value, report))),
+            "imports" => drop(report.attempt(|report| wishes.read_imports(name, value, report))),
+            "msg_trace" | "trace_dest" => {
                 report.error(Problem::unsupported(value, key));
             }
             _ if value.is_used_variable() => {}

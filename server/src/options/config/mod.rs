@@ -2,6 +2,7 @@
 
 mod accounts;
 mod auth;
+mod exchange;
 mod jetstream;
 mod listeners;
 mod mappings;
