@@ -141,6 +141,7 @@ pub(crate) fn request(
     for msg in out.iter() {
         waiting.deliver(account, msg);
     }
+    engine.host().end_turn();
     let answer = waiting.answer.into_inner().and_then(|answer| answer.json());
     let answer = answer.ok_or(Error::NoAnswer(subject))?;
     refusal(&answer)?;

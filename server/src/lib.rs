@@ -1,4 +1,7 @@
-//! The JetKV server.
+//! The JetKV server, as a library: a program starts a [`Server`] with [`options::Options`], and reaches it by the network, in
+//! memory, or through its engine.
+//!
+#![doc = include_str!("../../docs/embedding.md")]
 
 mod auth;
 pub mod banner;

@@ -10,7 +10,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use jetkv_jetstream::{Clock, EngineError, SystemClock};
+use jetkv_jetstream::{AccountId, Clock, Engine, EngineError, SystemClock};
 use parking_lot::{Condvar, Mutex};
 use tokio::net::TcpListener;
 use tokio::runtime::Handle;
@@ -264,6 +264,16 @@ impl Server {
     /// beginning with INFO, and is served as any other connection; one that the server does not take is closed at once.
     pub fn connect_in_memory(&self) -> MemoryStream {
         net::connect_in_memory(&self.inner.shared, &self.inner.threads.next())
+    }
+
+    /// The stream engine, for whoever works with streams or buckets in this process; `None` without JetStream.
+    pub fn engine(&self) -> Option<Arc<Engine>> {
+        self.monitor().engine()
+    }
+
+    /// The number by which the engine knows an account; `$G` is the one that connections without another are in.
+    pub fn account(&self, name: &str) -> Option<AccountId> {
+        self.inner.shared.accounts.by_name(name).map(|account| account.id())
     }
 
     /// What monitoring pages show.

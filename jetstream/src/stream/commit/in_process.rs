@@ -84,6 +84,8 @@ impl Stream {
             inner.publish(msg);
             inner.follow_up();
             self.commit_locked(inner, host);
+            // This thread has no turn of its own at whose end deliveries would leave.
+            host.end_turn();
             return;
         }
         let reply = self.answers.subject();
