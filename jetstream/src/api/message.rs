@@ -148,9 +148,10 @@ pub(super) fn load<'i>(
     seq: u64,
 ) -> Result<Option<Msg<'i>>, StoreError> {
     if !req.next_by_subj.is_empty() {
+        inner.hurry_purge(req.next_by_subj.as_bytes());
         inner.store.next(&Filter::new([&req.next_by_subj]), seq)
     } else if seq > 0 {
-        inner.store.load(seq)
+        if inner.is_purged(seq) { Ok(None) } else { inner.store.load(seq) }
     } else {
         load_last(inner, req.last_by_subj.as_bytes())
     }
@@ -158,6 +159,7 @@ pub(super) fn load<'i>(
 
 /// The last message of a subject.
 pub(super) fn load_last<'i>(inner: &'i mut Inner, subject: &[u8]) -> Result<Option<Msg<'i>>, StoreError> {
+    inner.hurry_purge(subject);
     match inner.store.index().get(subject) {
         Some(entry) => inner.store.load(entry.last_seq),
         None => Ok(None),

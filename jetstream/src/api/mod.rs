@@ -100,6 +100,12 @@ pub(crate) struct Call<'a> {
 
 /// Serves a request. An API subject that nobody serves is not answered at all, as in nats-server.
 fn serve(call: &mut Call<'_>, request: Request<'_>) -> ApiOutcome {
+    // What counts, or looks for many, sees a purge as a whole.
+    if !matches!(call.way, Way::AtOnce)
+        && let Some(stream) = request.stream().and_then(|name| call.stream(name))
+    {
+        stream.await_purge();
+    }
     match request {
         Request::DirectGet { stream, key } => direct::get(call, stream, key),
         Request::AccountInfo => account::info(call),

@@ -10,7 +10,6 @@ use crate::engine::account::Account;
 use crate::engine::streams::create_failed;
 use crate::error::ApiError;
 use crate::error::catalogue as errors;
-use crate::filter::Filter;
 use crate::stream::{PurgeRequest, Stream};
 use jetkv_go_compat::GoTime;
 use jetkv_go_compat::json::{self, go_struct};
@@ -320,33 +319,7 @@ fn try_purge(call: &Call<'_>, name: &str) -> Result<(Arc<Stream>, u64), ApiError
     }
     let stream = account.stream(name).ok_or(errors::STREAM_NOT_FOUND)?;
     check_purge(&stream.config())?;
-    // What the purge is about is looked for before, without holding up whoever uses the stream meanwhile. Subjects that
-    // come after that came after the request.
-    let searched = subject::has_wildcard(req.filter.as_bytes()) && req.filter != ">";
-    let subjects = searched.then(|| {
-        let mut subjects = Vec::new();
-        stream.each_subject(&Filter::new([&req.filter]), |subject, _| subjects.push(subject.into()));
-        subjects
-    });
-    let mut inner = stream.lock();
-    check_purge(&inner.config)?;
-    let request = PurgeRequest {
-        filter: req.filter.as_bytes(),
-        seq: req.seq,
-        keep: req.keep,
-        subjects: subjects.as_deref(),
-    };
-    inner.flush();
-    let purged = match inner.purge(&request) {
-        Ok(purged) => purged,
-        Err(error) => {
-            let text = error.to_string();
-            inner.fail_half_way(error);
-            inner.flush();
-            return Err(errors::STREAM_GENERAL_ERROR.because(text));
-        }
-    };
-    inner.try_flush()?;
-    drop(inner);
+    let request = PurgeRequest { filter: req.filter.as_bytes(), seq: req.seq, keep: req.keep };
+    let purged = stream.purge(&request, &|inner| check_purge(&inner.config))?;
     Ok((stream, purged))
 }

@@ -39,8 +39,8 @@ pub use set::Consumers;
 pub(crate) use set::FEED_MSGS;
 pub use staging::{Change, Staged, Staging, ToStage};
 pub(crate) use start::first_wanted;
-pub(crate) use survey::Counted;
 pub use survey::{Ask, Known};
+pub(crate) use survey::{Counted, FEW};
 pub(crate) use trie::{FilterTrie, Slot};
 
 use crate::clock::{ElapsedNs, Now, WallNs};

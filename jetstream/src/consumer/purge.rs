@@ -27,9 +27,20 @@ pub struct PurgeNotice<'a> {
     pub only: Option<(u64, &'a [u8])>,
     /// A message that is in the store already and will be told with [`Consumers::on_stored`]: what rolls up others.
     pub coming: Option<&'a Msg<'a>>,
+    /// Whether consumers heard of each message with [`Consumers::on_purged_one`].
+    pub is_counted: bool,
+    /// The first message on `subject` that is left, where that is known.
+    pub first_left: Option<u64>,
 }
 
 impl Consumers {
+    /// A purge removed a message, and goes on. Consumers count it no more; [`Consumers::on_purged`] follows.
+    pub fn on_purged_one(&mut self, seq: u64, subject: &[u8]) {
+        if !self.names.is_empty() {
+            self.with_matching(subject, |consumer, _| consumer.uncount(seq));
+        }
+    }
+
     /// The stream was purged, and so was the store.
     pub fn on_purged(&mut self, ctx: &mut StreamCtx<'_>, notice: &PurgeNotice<'_>) {
         let (store, mut out) = part(ctx);
@@ -37,7 +48,7 @@ impl Consumers {
         for consumer in self.table.iter_mut().flatten() {
             let before = consumer.place();
             let ended = notice.only.and_then(|(seq, told)| consumer.unacked(seq, told));
-            consumer.on_purged(&mut self.shared, store, &mut out, notice.subject);
+            consumer.on_purged(&mut self.shared, store, &mut out, notice);
             self.moved.extend(Moved::new(consumer, before));
             // What the consumer was told to do with before the purge is not to be removed on its account.
             self.shared.acked.clear();
@@ -46,7 +57,7 @@ impl Consumers {
                 covered.append(&mut self.shared.acked);
             }
         }
-        if let Some(msg) = notice.coming {
+        if let Some(msg) = notice.coming.filter(|_| !notice.is_counted) {
             // It was counted with the rest.
             self.with_matching(msg.subject, |consumer, _| {
                 let counted = msg.seq >= consumer.next_sseq;
@@ -96,8 +107,9 @@ impl Consumer {
         shared: &mut Shared,
         store: &mut dyn Store,
         out: &mut Out<'_>,
-        subject: Option<&[u8]>,
+        notice: &PurgeNotice<'_>,
     ) {
+        let subject = notice.subject;
         let touched = subject.is_none_or(|purged| {
             self.config.filters().next().is_none()
                 || self.config.filters().any(|filter| subject::collide(filter.as_bytes(), purged))
@@ -105,9 +117,12 @@ impl Consumer {
         if !touched {
             return;
         }
-        if let Some(reach) = self.reach(store, subject) {
+        if let Some(reach) = self.reach(store, notice) {
             self.pass_purged(shared, store, out, reach);
             self.mark_dirty(shared, out.now);
+        }
+        if notice.is_counted {
+            return;
         }
         if let Some(skip) = &mut self.skip {
             skip.seqs.retain(|sseq| matches!(store.load(*sseq), Ok(Some(_))));
@@ -117,10 +132,10 @@ impl Consumer {
 
     /// What a purge takes; `None` where it leaves the consumer alone, which is also where filter and purge only
     /// overlap.
-    fn reach(&self, store: &mut dyn Store, purged: Option<&[u8]>) -> Option<Reach> {
+    fn reach(&self, store: &mut dyn Store, notice: &PurgeNotice<'_>) -> Option<Reach> {
         let state = store.state();
         let first_seq = state.first_seq;
-        let Some(purged) = purged else { return Some(Reach { from_seq: first_seq, in_part: false }) };
+        let Some(purged) = notice.subject else { return Some(Reach { from_seq: first_seq, in_part: false }) };
         let mut any = false;
         let (mut covers_one, mut covers_all, mut is_within) = (false, true, false);
         for filter in self.config.filters() {
@@ -131,8 +146,10 @@ impl Consumer {
             is_within |= subject::is_subset(purged, filter.as_bytes());
         }
         if covers_one && covers_all {
-            let left = store.next(&Filter::new([purged]), 0).ok().flatten();
-            let from_seq = left.map_or(state.last_seq + 1, |msg| msg.seq);
+            let from_seq = notice.first_left.unwrap_or_else(|| {
+                let left = store.next(&Filter::new([purged]), 0).ok().flatten();
+                left.map_or(state.last_seq + 1, |msg| msg.seq)
+            });
             return Some(Reach { from_seq, in_part: false });
         }
         (covers_one || is_within || !any).then_some(Reach { from_seq: first_seq, in_part: true })

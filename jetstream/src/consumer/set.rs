@@ -499,6 +499,21 @@ impl Consumer {
         false
     }
 
+    /// A message that matches was removed: it will not come.
+    pub(super) fn uncount(&mut self, seq: u64) {
+        if seq < self.next_sseq {
+            return;
+        }
+        let counted = match &mut self.skip {
+            Some(skip) if seq < skip.resume => match skip.seqs.binary_search(&seq) {
+                Ok(at) => skip.seqs.remove(at).is_some(),
+                Err(_) => false,
+            },
+            _ => true,
+        };
+        self.num_pending = self.num_pending.saturating_sub(u64::from(counted));
+    }
+
     /// A message was removed; `matches` says whether it is one that this consumer wants.
     fn on_removed(
         &mut self,
@@ -508,15 +523,8 @@ impl Consumer {
         seq: u64,
         matches: bool,
     ) {
-        if matches && seq >= self.next_sseq {
-            let counted = match &mut self.skip {
-                Some(skip) if seq < skip.resume => match skip.seqs.binary_search(&seq) {
-                    Ok(at) => skip.seqs.remove(at).is_some(),
-                    Err(_) => false,
-                },
-                _ => true,
-            };
-            self.num_pending = self.num_pending.saturating_sub(u64::from(counted));
+        if matches {
+            self.uncount(seq);
         }
         if let Some(pending) = self.pending.get(seq) {
             let deliveries = self.redelivery.deliveries(seq);

@@ -296,6 +296,18 @@ pub trait Store: query::Sequences + Send {
     /// # Errors
     /// I/O, or a poisoned store.
     fn compact(&mut self, seq: u64) -> Result<u64, StoreError>;
+    /// Removes at most about `most` of the messages below `seq`, oldest first, and shows each to `gone`. Says whether
+    /// there are more. Unlike [`Store::compact`], it does not raise `last_seq`, and a part of it that a crash interrupts
+    /// may be undone.
+    ///
+    /// # Errors
+    /// I/O, or a poisoned store.
+    fn compact_part(
+        &mut self,
+        seq: u64,
+        most: usize,
+        gone: &mut dyn FnMut(u64, &[u8]),
+    ) -> Result<bool, StoreError>;
     /// Appends the sequences from `from_seq` to the last that are not held, in order, and looks at `most` messages at
     /// most. Says where to go on; `None` where that was the end.
     fn deleted_from(&self, from_seq: u64, most: usize, deleted: &mut Vec<u64>) -> Option<u64>;

@@ -4,6 +4,7 @@ use super::batch::Batches;
 use super::commit::CommitState;
 use super::expiry::Expiry;
 use super::listening::DirectGets;
+use super::purge::Purging;
 use super::removals::Removals;
 use super::schedule::Schedules;
 use super::write::{Acks, Dedupe, Rewrite};
@@ -36,6 +37,8 @@ pub(crate) struct Inner {
     pub(crate) known: Known,
     /// What goes while a question is asked in slices.
     pub(super) removals: Removals,
+    /// A purge that goes on in slices.
+    pub(super) purging: Option<Box<Purging>>,
     /// When the lock was taken.
     pub(crate) now: Now,
     pub(crate) closed: bool,
@@ -86,6 +89,7 @@ impl Inner {
             outbox: Outbox::new(),
             known: Known::default(),
             removals: Removals::default(),
+            purging: None,
             now: Now::new(world.clock.clone()),
             closed: false,
             expiry: Expiry::default(),
@@ -266,7 +270,7 @@ impl Inner {
 
     /// Feeds the consumers for which something came.
     pub(super) fn feed(&mut self) {
-        if self.closed || !self.consumers.wants_feed() {
+        if self.closed || self.purging.is_some() || !self.consumers.wants_feed() {
             return;
         }
         self.now.renew();
@@ -276,6 +280,10 @@ impl Inner {
     }
 
     pub(super) fn pump(&mut self, budget: usize) {
+        // Consumers that lag would get what is purged.
+        if self.purging.is_some() {
+            return;
+        }
         let (consumers, mut ctx) = self.parts();
         consumers.pump(&mut ctx, budget);
         self.follow_up();

@@ -66,6 +66,8 @@ pub struct Stream {
     gate: Mutex<Gate>,
     /// Told when a sync that ran without the lock is over.
     sync_over: Condvar,
+    /// Told when a purge that goes on in slices is over.
+    purge_over: Condvar,
     watchers: commit::Watchers,
     answers: commit::Answers,
     listening: Listening,
@@ -87,6 +89,7 @@ impl Stream {
                 inner: Mutex::new(Inner::new(&world, &account, config, created_ns, store, timer)),
                 gate: Mutex::default(),
                 sync_over: Condvar::new(),
+                purge_over: Condvar::new(),
                 watchers: commit::Watchers::default(),
                 answers: commit::Answers::default(),
                 listening: Listening::new(&*world.host),

@@ -1,5 +1,9 @@
 //! Removing many messages at once.
 
+mod slices;
+
+pub(crate) use slices::Purging;
+
 use super::Inner;
 use crate::consumer::PurgeNotice;
 use crate::filter::Filter;
@@ -14,8 +18,19 @@ pub(crate) struct PurgeRequest<'a> {
     pub(crate) seq: u64,
     /// How many of the newest stay.
     pub(crate) keep: u64,
-    /// The subjects that match the filter, where they were looked for before.
-    pub(crate) subjects: Option<&'a [Box<[u8]>]>,
+}
+
+impl PurgeRequest<'_> {
+    /// What consumers are told.
+    fn notice(&self) -> PurgeNotice<'_> {
+        let subject = Some(self.filter).filter(|filter| !filter.is_empty());
+        PurgeNotice { subject, ..PurgeNotice::default() }
+    }
+
+    /// Whether it is about all subjects.
+    fn is_everything(&self) -> bool {
+        self.filter.is_empty() || self.filter == b">"
+    }
 }
 
 /// What a purge took.
@@ -26,6 +41,8 @@ struct Purged {
     /// one: nats-server v2.15.2 tells what was purged where the store is a file, and the message's own where it is
     /// memory.
     first: Option<(u64, Box<[u8]>)>,
+    /// Whether consumers heard of each message.
+    is_counted: bool,
 }
 
 impl Purged {
@@ -39,7 +56,7 @@ impl Inner {
     ///
     /// As nats-server does: without a filter, `seq` makes `keep` meaningless, and moves the stream's first sequence
     /// even beyond its last.
-    pub(crate) fn purge(&mut self, request: &PurgeRequest<'_>) -> Result<u64, StoreError> {
+    pub(super) fn purge_here(&mut self, request: &PurgeRequest<'_>) -> Result<u64, StoreError> {
         let purged = self.purge_messages(request)?;
         let count = purged.count;
         // Consumers move to where the stream now begins even where nothing was left to purge.
@@ -47,7 +64,7 @@ impl Inner {
         Ok(count)
     }
 
-    /// As [`Inner::purge`], while `coming` is stored and consumers have yet to be told of it.
+    /// As [`Inner::purge_here`], while `coming` is stored and consumers have yet to be told of it.
     pub(super) fn purge_before(
         &mut self,
         request: &PurgeRequest<'_>,
@@ -59,48 +76,29 @@ impl Inner {
     }
 
     fn tell_purged(&mut self, request: &PurgeRequest<'_>, purged: Purged, coming: Option<&Msg<'_>>) {
-        let filter = Some(request.filter).filter(|filter| !filter.is_empty());
-        let (consumers, mut ctx) = self.parts();
+        let is_counted = purged.is_counted;
         let only = purged.only();
         let only = only.as_ref().map(|(seq, told)| (*seq, &**told));
-        consumers.on_purged(&mut ctx, &PurgeNotice { subject: filter, only, coming });
+        self.notify_purged(PurgeNotice { only, coming, is_counted, ..request.notice() });
+    }
+
+    fn notify_purged(&mut self, notice: PurgeNotice<'_>) {
+        let (consumers, mut ctx) = self.parts();
+        consumers.on_purged(&mut ctx, &notice);
     }
 
     fn purge_messages(&mut self, request: &PurgeRequest<'_>) -> Result<Purged, StoreError> {
         if request.seq == 1 {
             return Ok(Purged::default());
         }
-        let everything = request.filter.is_empty() || request.filter == b">";
+        let everything = request.is_everything();
         if everything && request.keep == 0 && request.seq == 0 {
             self.purge_below(self.store.totals().last_seq + 1)
         } else if everything && request.seq > 1 {
             self.purge_below(request.seq)
-        } else if let Some(subjects) = request.subjects {
-            self.purge_subjects(request, subjects)
         } else {
             self.purge_matching(request)
         }
-    }
-
-    fn purge_subjects(
-        &mut self,
-        request: &PurgeRequest<'_>,
-        subjects: &[Box<[u8]>],
-    ) -> Result<Purged, StoreError> {
-        let index = self.store.index();
-        let mut seqs: Vec<u64> =
-            subjects.iter().filter_map(|subject| index.seqs(subject)).flat_map(|held| held.iter()).collect();
-        seqs.sort_unstable();
-        let upto = request.seq.checked_sub(1).unwrap_or(u64::MAX);
-        let left = seqs.len().saturating_sub(usize::try_from(request.keep).unwrap_or(usize::MAX));
-        let mut purged = Purged::default();
-        for seq in seqs.into_iter().take(left).take_while(|seq| *seq <= upto) {
-            if purged.first.is_none() {
-                purged.first = self.told_subject(request, seq)?.map(|told| (seq, told));
-            }
-            purged.count += u64::from(self.purge_one(seq)?);
-        }
-        Ok(purged)
     }
 
     fn purge_below(&mut self, seq: u64) -> Result<Purged, StoreError> {
@@ -109,7 +107,8 @@ impl Inner {
         let purged = self.store.compact(seq)?;
         self.expiry.forget_below(seq);
         self.schedules.forget_below(seq);
-        Ok(Purged { count: purged, first: None })
+        self.removals.note_many();
+        Ok(Purged { count: purged, first: None, is_counted: false })
     }
 
     fn purge_matching(&mut self, request: &PurgeRequest<'_>) -> Result<Purged, StoreError> {
@@ -121,7 +120,7 @@ impl Inner {
         left = left.saturating_sub(request.keep);
         let upto = request.seq.checked_sub(1).unwrap_or(u64::MAX);
         let (mut from, mut upcoming) = (0, Upcoming::default());
-        let mut purged = Purged::default();
+        let mut purged = Purged { is_counted: true, ..Purged::default() };
         while left > 0 {
             let Some(seq) = self.next_match(&filter, from, &mut upcoming)?.filter(|seq| *seq <= upto) else {
                 break;
@@ -131,7 +130,7 @@ impl Inner {
             if purged.first.is_none() {
                 purged.first = self.told_subject(request, seq)?.map(|told| (seq, told));
             }
-            purged.count += u64::from(self.purge_one(seq)?);
+            purged.count += u64::from(self.purge_seq(seq)?);
         }
         Ok(purged)
     }
@@ -164,13 +163,31 @@ impl Inner {
         }
     }
 
-    /// Removes without telling consumers message by message; they are told of the purge as a whole.
-    fn purge_one(&mut self, seq: u64) -> Result<bool, StoreError> {
+    fn purge_seq(&mut self, seq: u64) -> Result<bool, StoreError> {
+        let mut subject = std::mem::take(&mut self.scratch);
+        subject.clear();
+        let loaded = self.store.load(seq).map(|msg| msg.map(|msg| subject.extend_from_slice(msg.subject)));
+        let purged = match loaded {
+            Ok(Some(())) => self.purge_one(seq, &subject),
+            // What cannot be read is not held, either.
+            Ok(None) | Err(StoreError::Damaged { .. }) => Ok(false),
+            Err(error) => Err(error),
+        };
+        self.scratch = subject;
+        purged
+    }
+
+    /// Removes a message that consumers count no more. They are told of the purge as a whole.
+    fn purge_one(&mut self, seq: u64, subject: &[u8]) -> Result<bool, StoreError> {
         self.touch();
         self.commit.removed();
-        let removed = self.store.remove(seq, None, false)?;
+        if self.store.remove(seq, Some(subject), false)?.is_none() {
+            return Ok(false);
+        }
         self.expiry.forget(seq);
         self.schedules.forget(seq);
-        Ok(removed.is_some())
+        self.removals.note(seq, subject);
+        self.consumers.on_purged_one(seq, subject);
+        Ok(true)
     }
 }

@@ -251,7 +251,7 @@ fn the_only_message_that_a_purge_by_subject_takes_counts_as_acknowledged() {
     bench.control("$JS.ACK.S.A.1.1.1.0.0", "", "+ACK");
     bench.control("$JS.ACK.S.E.1.1.1.0.0", "", "+ACK");
     bench.store.remove(2, None, false).unwrap();
-    let notice = PurgeNotice { subject: Some(b"s.b"), only: Some((2, b"s.b")), coming: None };
+    let notice = PurgeNotice { subject: Some(b"s.b"), only: Some((2, b"s.b")), ..PurgeNotice::default() };
     bench.with(|consumers, ctx| consumers.on_purged(ctx, &notice));
     let state = |bench: &mut Bench, name: &str| {
         let info = bench.info(name);

@@ -86,6 +86,8 @@ pub struct FileStore {
     gate: Option<Arc<MetaGate>>,
     /// Blocks, by number, that may be worth a rewrite or have become empty.
     chores: Vec<u32>,
+    /// What was taken out of the first block since it began to go as a whole, without tombstones.
+    leaving: Vec<u64>,
     /// Bytes of messages removed since the last cleaning up.
     dead_bytes: u64,
     /// Files from which nats-server would take what is no longer true; removed before the first change.
@@ -255,6 +257,15 @@ impl Store for FileStore {
 
     fn compact(&mut self, seq: u64) -> Result<u64, StoreError> {
         self.remove_below(seq)
+    }
+
+    fn compact_part(
+        &mut self,
+        seq: u64,
+        most: usize,
+        gone: &mut dyn FnMut(u64, &[u8]),
+    ) -> Result<bool, StoreError> {
+        self.remove_some_below(seq, most, gone)
     }
 
     fn deleted_from(&self, from_seq: u64, most: usize, deleted: &mut Vec<u64>) -> Option<u64> {

@@ -425,6 +425,7 @@ impl Recovery {
             gate: None,
             durability: Durability::default(),
             chores: Vec::new(),
+            leaving: Vec::new(),
             dead_bytes: 0,
             outdated: leftovers.outdated,
             old_files: leftovers.old_files,

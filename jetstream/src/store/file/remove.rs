@@ -61,6 +61,8 @@ impl FileStore {
 
     /// Takes a message out of table, index and counters; its removal is already in the log.
     fn take_out(&mut self, position: usize, seq: u64, subject: &[u8]) -> Option<u64> {
+        #[cfg(test)]
+        crate::steps::note();
         let last = position + 1 == self.blocks.len();
         let block = self.blocks.get_mut(position)?;
         let bytes = block.forget(seq)?;
@@ -103,6 +105,69 @@ impl FileStore {
             }
         }
         Ok(before - self.totals.msgs)
+    }
+
+    /// Removes some of what is below a sequence. What is in blocks that go as a whole costs no tombstones.
+    pub(super) fn remove_some_below(
+        &mut self,
+        seq: u64,
+        most: usize,
+        gone: &mut dyn FnMut(u64, &[u8]),
+    ) -> Result<bool, StoreError> {
+        let mut left = most;
+        while left > 0 && self.totals.msgs > 0 && self.totals.first_seq < seq {
+            let goes = self.blocks.len() > 1 && self.blocks.first().is_some_and(|block| block.last_seq < seq);
+            let looked = if goes {
+                self.empty_first_block(left, gone)?
+            } else {
+                let first = self.totals.first_seq;
+                let subject = self.subject_of(first)?.unwrap_or_default();
+                match self.remove_message(first, Some(&subject), false) {
+                    Ok(Some(_)) => gone(first, &subject),
+                    Ok(None) | Err(StoreError::Damaged { .. }) => {}
+                    Err(error) => return Err(error),
+                }
+                1
+            };
+            left = left.saturating_sub(looked.max(1));
+        }
+        Ok(self.totals.msgs > 0 && self.totals.first_seq < seq)
+    }
+
+    /// Takes messages out of the first block, which is not the last, and deletes it when none is left. Says how many it
+    /// looked at.
+    fn empty_first_block(
+        &mut self,
+        most: usize,
+        gone: &mut dyn FnMut(u64, &[u8]),
+    ) -> Result<usize, StoreError> {
+        let Some(first) = self.blocks.first() else { return Ok(0) };
+        let held: Vec<u64> = first.table.up(0).take(most).map(|(seq, _)| seq).collect();
+        for seq in held.iter().copied() {
+            if let Some(subject) = self.subject_of(seq)? {
+                self.take_out(0, seq, &subject);
+                self.leaving.push(seq);
+                gone(seq, &subject);
+            }
+        }
+        // What cannot be read does not keep a block.
+        if held.len() < most || self.blocks.first().is_some_and(|block| block.live() == 0) {
+            if self.durability.poison.is_none() {
+                self.sync_files()?;
+            }
+            let leaving = std::mem::take(&mut self.leaving);
+            self.delete_or_bury(&leaving)?;
+        }
+        Ok(held.len())
+    }
+
+    /// The subject of a message that can be read.
+    fn subject_of(&mut self, seq: u64) -> Result<Option<Vec<u8>>, StoreError> {
+        match self.spot(seq) {
+            Ok(spot) => Ok(spot.and_then(|spot| self.view(&spot)).map(|msg| msg.subject.to_vec())),
+            Err(StoreError::Damaged { .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     /// Deletes the first `count` blocks with all that they hold. Needs no room on the disk, so that a purge helps

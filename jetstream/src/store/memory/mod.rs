@@ -270,6 +270,21 @@ impl Store for MemoryStore {
         Ok(before - self.state.msgs)
     }
 
+    fn compact_part(
+        &mut self,
+        seq: u64,
+        most: usize,
+        gone: &mut dyn FnMut(u64, &[u8]),
+    ) -> Result<bool, StoreError> {
+        for _ in 0..most {
+            let first_seq = self.state.first_seq;
+            let Some(msg) = self.get(first_seq).filter(|_| first_seq < seq) else { return Ok(false) };
+            gone(first_seq, msg.subject);
+            self.remove(first_seq, None, false)?;
+        }
+        Ok(self.state.msgs > 0 && self.state.first_seq < seq)
+    }
+
     fn deleted_from(&self, from_seq: u64, most: usize, deleted: &mut Vec<u64>) -> Option<u64> {
         if self.state.msgs == 0 {
             return None;

@@ -114,7 +114,7 @@ impl Inner {
                 _ => continue,
             };
             if headers.batch_id == tail.id {
-                self.purge(&PurgeRequest { filter: &subject, seq, keep: 0, subjects: None })?;
+                self.purge_here(&PurgeRequest { filter: &subject, seq, keep: 0 })?;
             }
         }
         Ok(())

@@ -35,7 +35,7 @@ struct Undelivered {
 impl Stream {
     /// Lets something leave.
     pub(super) fn route(&self, mut inner: MutexGuard<'_, Inner>, host: &dyn Host, leaving: Leaving) {
-        let wants_pump = inner.consumers.wants_pump();
+        let wants_pump = inner.consumers.wants_pump() && inner.purging.is_none();
         if inner.queue(leaving).is_empty() {
             drop(inner);
         } else {
@@ -66,7 +66,7 @@ impl Stream {
             consumers.receivers_fill_up(&mut ctx, to);
         }
         inner.arm();
-        let waits = !inner.outbox.is_empty() || inner.consumers.wants_feed();
+        let waits = !inner.outbox.is_empty() || inner.consumers.wants_feed() && inner.purging.is_none();
         drop(inner);
         if waits && let Some(me) = self.me.upgrade() {
             host.pump_later(&me);

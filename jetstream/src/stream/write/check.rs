@@ -113,6 +113,7 @@ impl Inner {
         if !headers.expected_last_subject_seq.is_empty() {
             let other = headers.expected_last_subject;
             let of = if other.is_empty() { subject } else { other };
+            self.hurry_purge(of);
             let last = self.last_seq_of(of)?.unwrap_or(0);
             if parse_int(headers.expected_last_subject_seq) != i64::try_from(last).unwrap_or(i64::MAX) {
                 return Err(errors::STREAM_WRONG_LAST_SEQUENCE.with("seq", last).into());

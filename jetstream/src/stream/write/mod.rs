@@ -50,6 +50,7 @@ impl Inner {
     /// As [`publish`](Self::publish), of a message under the subject that it is stored under.
     pub(in crate::stream) fn publish_as_is(&mut self, msg: &Inbound<'_>) {
         let answers = !self.config.no_ack && !msg.reply.is_empty();
+        self.hurry_purge(msg.subject);
         match self.take(msg, answers) {
             Ok(()) => {}
             Err(Refusal::Duplicate(seq)) if answers => {

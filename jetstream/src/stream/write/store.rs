@@ -107,7 +107,7 @@ impl Inner {
             Rollup::Subject => subject,
             Rollup::All => b"",
         };
-        self.purge_before(&PurgeRequest { filter, seq: 0, keep, subjects: None }, stored)
+        self.purge_before(&PurgeRequest { filter, seq: 0, keep }, stored)
             .map_err(|error| Refusal::Error(self.fail_half_way(error)))
     }
 }
