@@ -1,7 +1,10 @@
 //! Which of many subject patterns meet, without comparing each with each.
 
+mod shapes;
+
 use std::collections::HashMap;
 
+use self::shapes::Shapes;
 use crate::subject::{self, ANY_TOKEN, REST};
 
 /// Patterns that are compared with others, by number. What it says is never a wrong "no"; a "yes" is to be confirmed by
@@ -9,15 +12,18 @@ use crate::subject::{self, ANY_TOKEN, REST};
 pub struct PatternSet<'p> {
     nodes: Vec<Node>,
     below: HashMap<(usize, &'p [u8]), usize>,
+    shapes: Shapes<'p>,
 }
 
 #[derive(Default)]
 struct Node {
-    /// What follows, apart from `*` and `>`.
+    /// What follows, apart from `*` and `>`, and what begins with `*`.
     children: Vec<usize>,
-    /// Those of the children whose token begins with a wildcard.
+    /// Those of the children whose token begins with `>`.
     odd: Vec<usize>,
     any: Option<usize>,
+    /// Longer tokens that begin with `*`: all of them cover the same.
+    star: Option<usize>,
     rest: Ends,
     here: Ends,
     /// Patterns that come through here or end here.
@@ -55,7 +61,7 @@ fn is_odd(token: &[u8]) -> bool {
 impl<'p> PatternSet<'p> {
     /// The patterns, numbered from zero.
     pub fn new(patterns: impl IntoIterator<Item = &'p [u8]>) -> Self {
-        let mut set = Self { nodes: vec![Node::default()], below: HashMap::new() };
+        let mut set = Self { nodes: vec![Node::default()], below: HashMap::new(), shapes: Shapes::default() };
         for (number, pattern) in patterns.into_iter().enumerate() {
             set.add(number, pattern);
         }
@@ -63,6 +69,7 @@ impl<'p> PatternSet<'p> {
     }
 
     fn add(&mut self, number: usize, pattern: &'p [u8]) {
+        self.shapes.add(number, pattern);
         let mut at = 0;
         for token in subject::tokens(pattern) {
             let next = self.nodes.len();
@@ -73,6 +80,8 @@ impl<'p> PatternSet<'p> {
             }
             at = if token == ANY_TOKEN {
                 *node.any.get_or_insert(next)
+            } else if token.first() == Some(&b'*') {
+                *node.star.get_or_insert(next)
             } else {
                 *self.below.entry((at, token)).or_insert_with(|| {
                     node.children.push(next);
@@ -95,6 +104,9 @@ impl<'p> PatternSet<'p> {
     /// Whether a pattern, other than that with the number `except`, may stand for a subject that `pattern` stands for.
     #[must_use]
     pub fn may_meet(&self, pattern: &[u8], except: Option<usize>) -> bool {
+        if let Some(meets) = self.shapes.meets(pattern, except) {
+            return meets;
+        }
         self.search(Question::Meets, pattern, except, &mut 0)
     }
 
@@ -127,17 +139,17 @@ impl<'p> PatternSet<'p> {
                 }
                 continue;
             }
+            let can_be_odd = question == Question::Meets || token != ANY_TOKEN;
             let mut go = |to: usize| ways.push((to, behind + 1));
-            node.any.into_iter().for_each(&mut go);
+            node.any.into_iter().chain(node.star.filter(|_| can_be_odd)).for_each(&mut go);
             match question {
                 Question::Meets if is_odd(token) => node.children.iter().copied().for_each(go),
                 Question::IsCovered if token == ANY_TOKEN => {}
-                _ => {
+                Question::Meets => {
                     node.odd.iter().copied().for_each(&mut go);
-                    if !is_odd(token) {
-                        self.below.get(&(at, token)).copied().into_iter().for_each(go);
-                    }
+                    self.below.get(&(at, token)).copied().into_iter().for_each(go);
                 }
+                Question::IsCovered => self.below.get(&(at, token)).copied().into_iter().for_each(go),
             }
         }
         false
@@ -203,6 +215,47 @@ mod tests {
                 assert!(!set.search(Question::Meets, one.as_bytes(), Some(number), &mut seen));
             }
             assert!(seen <= patterns.len() * 12, "{seen} nodes");
+        }
+    }
+
+    #[test]
+    fn wildcards_in_front_and_tokens_that_begin_like_some_cost_no_more() {
+        let many = |form: &str| -> Vec<String> {
+            (0..10_000).map(|number| form.replace('#', &number.to_string())).collect()
+        };
+        for (held, asked) in [
+            ("a#.b#", "*.x#"),
+            ("a#.b#.c#", "*.x#.*"),
+            ("*a#.b#", "*x#.c#"),
+            (">a#.b#.*", ">x#.c#.*"),
+            ("*a#.b#", "a#.c#"),
+            ("a#.*.b#", "*.x#.c#"),
+        ] {
+            let (held, asked) = (many(held), many(asked));
+            let set = PatternSet::new(held.iter().map(String::as_bytes));
+            let mut seen = 0;
+            for one in &asked {
+                assert_eq!(set.shapes.meets(one.as_bytes(), None), Some(false), "{one}");
+                assert!(!set.search(Question::IsCovered, one.as_bytes(), None, &mut seen), "{one}");
+            }
+            assert!(seen <= asked.len() * 12, "{seen} nodes");
+            assert!(
+                set.shapes.looked() <= 4 * (held.len() + asked.len()),
+                "{} looked at",
+                set.shapes.looked()
+            );
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn by_shape_they_meet_as_they_do_one_by_one(patterns in proptest::collection::vec(pattern(), 1..12)) {
+            let set = PatternSet::new(patterns.iter().map(String::as_bytes));
+            for (number, one) in patterns.iter().enumerate() {
+                let mut others = patterns.iter().enumerate().filter(|(other, _)| *other != number);
+                let meets = others.any(|(_, other)| collide(one.as_bytes(), other.as_bytes()));
+                prop_assert_eq!(set.shapes.meets(one.as_bytes(), Some(number)), Some(meets), "{}", one);
+            }
         }
     }
 }

@@ -143,11 +143,20 @@ fn idle_connections(server: &Server) -> Vec<Wire> {
     (0..=threads).map(|_| Wire::client(server)).collect()
 }
 
-/// How long it took until each of `idle` had answered a PING.
-fn round(idle: &mut [Wire]) -> Duration {
+/// A connection that puts values into the bucket.
+fn putter(server: &Server) -> Wire {
+    let mut wire = Wire::client(server);
+    wire.send("SUB _put 1\r\n");
+    wire
+}
+
+/// How long it took until a put was acknowledged and each of `idle` had answered a PING.
+fn round(idle: &mut [Wire], putter: &mut Wire) -> Duration {
     let began = Instant::now();
+    putter.send("PUB kv.a.0 _put 1\r\nx\r\n");
     idle.iter_mut().for_each(|wire| wire.send("PING\r\n"));
     idle.iter_mut().for_each(|wire| wire.expect("PONG\r\n"));
+    assert_eq!(message(putter).0, "_put");
     began.elapsed()
 }
 
@@ -170,11 +179,11 @@ fn flood(server: &Server, request: &str) {
     }
 }
 
-/// Sends bursts of `request`, twice as many each time until they take long, and compares what idle connections wait
-/// with that, and with what they wait without.
+/// Sends bursts of `request`, twice as many each time until they take long, and compares what idle connections, and who
+/// puts into the same bucket, wait with that, and with what they wait without.
 fn try_flood(server: &Server, request: &str) -> Result<(), String> {
-    let mut idle = idle_connections(server);
-    let without = (0..20).map(|_| round(&mut idle)).max().unwrap();
+    let (mut idle, mut putter) = (idle_connections(server), putter(server));
+    let without = (0..20).map(|_| round(&mut idle, &mut putter)).max().unwrap();
     let mut count = 25;
     loop {
         let mut flooding = Wire::client(server);
@@ -189,7 +198,7 @@ fn try_flood(server: &Server, request: &str) -> Result<(), String> {
             });
             let mut longest = Duration::ZERO;
             while !served.is_finished() {
-                longest = longest.max(round(&mut idle));
+                longest = longest.max(round(&mut idle, &mut putter));
             }
             (served.join().unwrap(), longest)
         });
@@ -206,7 +215,7 @@ fn try_flood(server: &Server, request: &str) -> Result<(), String> {
 }
 
 #[test]
-fn no_flood_of_requests_makes_idle_connections_wait_for_it() {
+fn no_flood_of_requests_makes_idle_connections_or_puts_wait_for_it() {
     let (_directory, server, mut wire) = with_bucket();
     fill(&mut wire, 10_000);
     let none = "kv.*.*.none";
@@ -214,6 +223,7 @@ fn no_flood_of_requests_makes_idle_connections_wait_for_it() {
     let many = filters.join(",");
     for (subject, body) in [
         ("STREAM.INFO.KV", r#"{"subjects_filter":">"}"#.to_owned()),
+        ("STREAM.INFO.KV", r#"{"deleted_details":true}"#.to_owned()),
         ("STREAM.PURGE.KV", format!(r#"{{"filter":"{none}"}}"#)),
         ("STREAM.MSG.GET.KV", format!(r#"{{"seq":1,"next_by_subj":"{none}"}}"#)),
         (

@@ -79,6 +79,11 @@ impl Engine {
             });
             if is_held {
                 held.set(true);
+                // What waits for a sync takes memory: with much of it the next piece is read when that is over.
+                if let Some((_, stream)) = &met {
+                    stream.commit(&*self.world().host);
+                    leave(out);
+                }
             } else {
                 leave(out);
             }

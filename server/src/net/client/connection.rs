@@ -78,6 +78,9 @@ pub(super) struct Connection {
     /// Bytes that `partial` must hold before another look is worth it.
     need: usize,
     stalled_until: Option<Instant>,
+    stalled_since: Instant,
+    /// Whether operations that came are left for another turn.
+    goes_on: bool,
     full_reads: u32,
     /// What the last read brought.
     read_bytes: usize,
@@ -185,6 +188,8 @@ impl Connection {
             partial: Vec::new(),
             need: 0,
             stalled_until: None,
+            stalled_since: Instant::now(),
+            goes_on: false,
             full_reads: 0,
             read_bytes: 0,
             timer,
@@ -313,6 +318,9 @@ impl Connection {
                 return Poll::Ready(Event::Answered);
             }
         }
+        if self.goes_on {
+            return Poll::Ready(Event::Answered);
+        }
         self.poll_read(context)
     }
 
@@ -366,11 +374,13 @@ impl Connection {
         if !matches!(stopped, Some(Stopped::Closing)) {
             self.partial.extend_from_slice(bytes.get(progress.consumed..).unwrap_or_default());
         }
+        self.goes_on = matches!(stopped, Some(Stopped::Delivering)) && !self.partial.is_empty();
         check_of(stopped)
     }
 
     /// Handles what is left over and the `count` bytes that came behind it.
     fn received_more(&mut self, count: usize) -> Option<Box<Check>> {
+        self.goes_on = false;
         if self.partial.len() < self.need {
             self.read_size.came(count);
             return None;
@@ -383,7 +393,9 @@ impl Connection {
             bytes.drain(..progress.consumed);
             self.partial = bytes;
         }
-        check_of(progress.stopped.take())
+        let stopped = progress.stopped.take();
+        self.goes_on = matches!(stopped, Some(Stopped::Delivering)) && !self.partial.is_empty();
+        check_of(stopped)
     }
 
     /// Counts `count` bytes that were read behind `before` others, all of which a turn was made of.
@@ -415,9 +427,11 @@ impl Connection {
         }
         if let Some(receiver) = &self.stalling {
             self.shared.counters.count_stall();
-            self.stalled_until = Some(Instant::now() + receiver.begin_stall(self.read_bytes));
+            let now = Instant::now();
+            self.stalled_until = Some(now + receiver.begin_stall(self.read_bytes));
+            self.stalled_since = now;
         }
-        if self.full_reads >= FULL_READS_MAX {
+        if self.full_reads >= FULL_READS_MAX || self.goes_on {
             self.full_reads = 0;
             // A thread with a task that goes on at once does not park.
             worker::with(Worker::end_shared_turn);
@@ -433,6 +447,7 @@ impl Connection {
         }
         self.stalled_until = None;
         self.stalling = None;
+        self.warn_of_stall(self.stalled_since.elapsed());
         false
     }
 

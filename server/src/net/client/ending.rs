@@ -12,6 +12,10 @@ use crate::router::{Ended, Subscription};
 use crate::state::ClosedClient;
 use jetkv_go_compat::GoDuration;
 
+/// A wait for receivers that is told.
+const STALL_TOLD: Duration = Duration::from_millis(5);
+const STALLED: &str = "Producer was stalled for a total of";
+
 impl Connection {
     /// A write took too long: the connection is cut, unless the write is to be tried again.
     pub(super) fn write_overdue(&mut self) -> Option<CloseReason> {
@@ -38,6 +42,19 @@ impl Connection {
     pub(super) fn write_recovered(&self, time: Duration) {
         let seconds = time.as_secs_f64();
         tracing::info!("{} - Slow Consumer Recovered: Flush took {seconds:.3}s", self.client.label());
+    }
+
+    /// Says that reading waited for receivers, where it did so for long; of the clients of an account one in a second, as
+    /// nats-server v2.15.2.
+    pub(super) fn warn_of_stall(&self, waited: Duration) {
+        let account = self.account.name();
+        if waited < STALL_TOLD || !self.shared.repeats.is_news(&format!("{STALLED} - Account:{account}")) {
+            return;
+        }
+        let ms = (waited.as_secs_f64() * 1_000.0).round();
+        let is_named = !self.options.user.is_empty() || !self.options.nkey.is_empty();
+        let by = if is_named { format!(" - {}", self.user_label()) } else { String::new() };
+        tracing::warn!("{} - {STALLED} {ms}ms - Account:{account}{by}", self.client.label());
     }
 
     /// Ends all subscriptions.

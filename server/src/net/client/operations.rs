@@ -10,6 +10,10 @@ use crate::worker::{self, Streams, Turn};
 /// Bytes that the log shows of what is not the protocol.
 const SNIPPET_BYTES: usize = 32;
 
+/// Deliveries after which a turn ends: one read of small messages for very many receivers is shared out, so that other
+/// connections of the thread get theirs in between.
+const DELIVERIES_MAX: u64 = 64 * 1024;
+
 /// How far a turn got.
 pub(super) struct Progress {
     /// Bytes that were handled.
@@ -30,6 +34,8 @@ pub(super) enum Stopped {
     Authenticating(Box<Check>),
     /// The answers of a direct get go before those to what follows.
     Getting,
+    /// It delivered so much that others get their turn before it goes on.
+    Delivering,
 }
 
 /// Whether what an operation brings must not leave before the answers to what came ahead of it. Subscriptions go on: the
@@ -89,6 +95,9 @@ impl Connection {
                     progress.consumed += consumed;
                     progress.stopped_at = progress.consumed.saturating_sub(1);
                     progress.stopped = self.operation(turn, &op);
+                    if progress.stopped.is_none() && turn.batch.tally.out_msgs >= DELIVERIES_MAX {
+                        progress.stopped = Some(Stopped::Delivering);
+                    }
                 }
                 Err(ProtocolError::ConnectExpected) if self.admit_without_connect() => {}
                 Err(error) => {

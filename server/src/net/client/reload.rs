@@ -123,7 +123,7 @@ impl Connection {
         self.client.send_away(&Rejection::TooManyAccountConnections, reason);
     }
 
-    fn user_label(&self) -> String {
+    pub(super) fn user_label(&self) -> String {
         match (&*self.options.nkey, &*self.options.user) {
             ("", user) => format!("user:{user}"),
             (nkey, _) => format!("nkey:{nkey}"),
