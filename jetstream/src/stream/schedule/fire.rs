@@ -46,6 +46,9 @@ impl Inner {
 
     /// What follows from the schedule at `seq`, which is due at `at`; `None` where there is none.
     fn follower(&mut self, seq: u64, at: WallNs) -> Option<Follower> {
+        if self.is_purged(seq) {
+            return None;
+        }
         let now = self.now.wall();
         let msg = self.store.load(seq).ok().flatten()?;
         let value = |key| header(msg.headers, key).unwrap_or_default().to_vec();

@@ -165,7 +165,7 @@ impl Inner {
         scheduler: &[u8],
         stored: Option<&Msg<'_>>,
     ) -> Result<(), StoreError> {
-        self.purge_before(&PurgeRequest { filter: scheduler, seq: 0, keep: 0, subjects: None }, stored)
+        self.purge_before(&PurgeRequest { filter: scheduler, seq: 0, keep: 0 }, stored)
     }
 }
 
