@@ -13,7 +13,7 @@ use jetkv_compat_tests::transcript::compare::{Comparison, Report};
 use jetkv_compat_tests::transcript::difference;
 use jetkv_compat_tests::transcript::play::Tools;
 use jetkv_compat_tests::transcript::scenario;
-use jetkv_compat_tests::{Result, clients, scenario_root, scoreboard};
+use jetkv_compat_tests::{Result, clients, moves, scenario_root, scoreboard};
 
 const USAGE: &str = "usage:
   compat play [FILE or FOLDER]... [--only TEXT] [--show | --times N | --record] [--both PROGRAM] [--against PROGRAM]
@@ -32,6 +32,8 @@ const USAGE: &str = "usage:
       --seeds N          so many sessions (200)
       --from N           the first seed (0)
       --keep FOLDER      writes the scenarios of differences into this folder besides printing them
+  compat moves [--both PROGRAM] [--against PROGRAM]
+      Takes the same steps on both and shows which fields of pages, answers and events moved on one of them alone.
   compat errors [FILE or FOLDER]...
       Plays scenarios (all of them by default) and writes into errors.toml which case shows which error of the JetStream
       API.
@@ -44,6 +46,7 @@ fn main() -> ExitCode {
         Some((verb, rest)) if verb == "play" => play(rest),
         Some((verb, rest)) if verb == "clients" => run_clients(rest),
         Some((verb, rest)) if verb == "generate" => run_generated(rest),
+        Some((verb, rest)) if verb == "moves" => run_moves(rest),
         Some((verb, rest)) if verb == "errors" => record_errors(rest),
         Some((verb, rest)) if verb == "scoreboard" => write_scoreboard(rest),
         _ => Err(USAGE.into()),
@@ -101,6 +104,16 @@ fn program(toolbox: &Toolbox, name: &str) -> Result<Program> {
         return toolbox.reference();
     }
     Ok(Program { name: name.to_string(), path: std::path::absolute(name)? })
+}
+
+fn run_moves(arguments: &[String]) -> Result<bool> {
+    let (reference, candidate) = programs(&parse_options(arguments)?, &Toolbox::default())?;
+    let found = moves::run(&reference, &candidate, moves::steps::STEPS)?;
+    for difference in &found {
+        println!("{difference}");
+    }
+    println!("{} steps, {} differences", moves::steps::STEPS.len(), found.len());
+    Ok(found.is_empty())
 }
 
 fn write_scoreboard(arguments: &[String]) -> Result<bool> {

@@ -243,6 +243,7 @@ impl Consumer {
                 let wait_ns = i64::try_from(self.wait_ns(sseq)).unwrap_or(i64::MAX);
                 let began = out.now.elapsed().shifted(delay_ns.saturating_sub(wait_ns));
                 self.pending.touch(sseq, began);
+                self.last_delivered = Some(out.now.wall());
                 self.arm_ack(shared, sseq);
                 self.mark_dirty(shared, out.now);
                 return;

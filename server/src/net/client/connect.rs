@@ -137,6 +137,11 @@ impl Connection {
             if full {
                 self.reject(&Rejection::TooManyAccountConnections);
                 tracing::error!("{} - maximum account active connections exceeded", self.client.label());
+                // Pages and events show whom it came for, though it does not count there; its log lines do not.
+                let label = self.client.label();
+                self.describe();
+                let identity = super::Identity { label, ..self.client.identity() };
+                self.client.set_identity(identity);
                 self.client.close(CloseReason::MaxAccountConnectionsExceeded);
                 self.is_surplus = true;
                 return false;

@@ -116,7 +116,9 @@ impl Connection {
         let subscriptions = self.leave_account();
         // Its place is free at once, however long the peer takes for its last bytes.
         self.shared.remove_client(self.client.id());
-        events::connections_changed(&self.shared, &self.account);
+        if !self.is_surplus {
+            events::connections_changed(&self.shared, &self.account);
+        }
         self.remember(reason, subscriptions);
         self.end_turn();
         if !reason.drops_pending() {
