@@ -267,11 +267,7 @@ pub(super) fn check_discard_new_per_subject(config: &StreamConfig) -> Result<(),
 
 /// Features that this server does not have yet are refused, never ignored.
 fn refuse_unserved(config: &StreamConfig) -> Result<(), ApiError> {
-    for (wanted, name) in [
-        (config.mirror.is_some(), "mirror"),
-        (!config.sources.is_empty(), "sources"),
-        (config.allow_batched, "allow_batched"),
-    ] {
+    for (wanted, name) in [(config.mirror.is_some(), "mirror"), (!config.sources.is_empty(), "sources")] {
         if wanted {
             // Whoever asked may not show the answer to anybody.
             tracing::warn!(stream = config.name, "refused: {name} is not supported by JetKV yet");

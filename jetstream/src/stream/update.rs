@@ -55,7 +55,7 @@ impl Inner {
         if self.config.allow_msg_schedules && !old.allow_msg_schedules {
             self.recover_schedules();
         }
-        self.batches.allow(self.config.allow_atomic);
+        self.batches.allow(self.config.allow_atomic, self.config.allow_batched);
         if (&old.subject_transform, &old.republish)
             != (&self.config.subject_transform, &self.config.republish)
         {

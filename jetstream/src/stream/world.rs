@@ -92,7 +92,9 @@ impl Watches {
 pub(crate) struct InFlight {
     /// Atomic batches.
     pub(crate) atomic: AtomicI64,
-    /// Bytes of what they have staged.
+    /// Fast batches.
+    pub(crate) fast: AtomicI64,
+    /// Bytes of what atomic batches have staged.
     pub(crate) staged_bytes: AtomicUsize,
 }
 

@@ -2,7 +2,7 @@
 
 use super::advisory::Reason;
 use super::staged::{Staged, StagedMsg};
-use super::{ID_MAX_BYTES, Limits, Place};
+use super::{ID_MAX_BYTES, Kind, Limits, Place};
 use crate::config::metadata::{REQUIRED_LEVEL_HEADER, serves_level};
 use crate::error::ApiError;
 use crate::error::catalogue as errors;
@@ -63,7 +63,7 @@ impl Inner {
         }
         let seq = header(block, SEQUENCE).and_then(parse_u64).ok_or(errors::ATOMIC_PUBLISH_MISSING_SEQ)?;
         let commit = Commit::of(header(block, COMMIT));
-        let limits = self.batch_limits();
+        let limits = self.batch_limits(Kind::Atomic);
         self.give_up_batches();
         self.open_atomic(id, commit.count(seq), seq == 1, &limits)?;
         if commit == Commit::Unknown {
@@ -129,7 +129,7 @@ impl Inner {
         if self.batches.atomic.len() >= limits.per_stream {
             return Err(errors::ATOMIC_PUBLISH_TOO_MANY_INFLIGHT.into());
         }
-        let place = Place::take(&self.world.batches, limits.total);
+        let place = Place::take(&self.world.batches, Kind::Atomic, limits.total);
         let place = place.ok_or(errors::ATOMIC_PUBLISH_TOO_MANY_INFLIGHT)?;
         let due = self.now.elapsed().plus(limits.timeout_ns);
         self.batches.is_due_at(due);

@@ -90,6 +90,27 @@ impl Acks {
         outbox.last_says(Says::Stored(seq));
     }
 
+    /// Says of the first message of a fast batch that `seq` holds it already.
+    pub(in crate::stream) fn batch_duplicate(
+        &self,
+        outbox: &mut Outbox,
+        reply: &[u8],
+        seq: u64,
+        batch: (&[u8], u64),
+    ) {
+        let id = jetkv_go_compat::quoted(batch.0);
+        outbox.push_with(reply, |out| {
+            out.extend_from_slice(&self.prefix);
+            push_number(out, seq);
+            out.extend_from_slice(b",\"duplicate\": true,\"batch\":");
+            out.extend_from_slice(id.as_bytes());
+            out.extend_from_slice(b",\"count\":");
+            push_number(out, batch.1);
+            out.push(b'}');
+        });
+        outbox.last_says(Says::Stored(seq));
+    }
+
     pub(in crate::stream) fn refused(&self, outbox: &mut Outbox, reply: &[u8], error: &ApiError) {
         outbox.push_with(reply, |out| self.write_error(error, out));
         outbox.last_says(Says::Refused);

@@ -20,12 +20,10 @@ pub(super) use dedupe::Dedupe;
 pub(super) use rewrite::Rewrite;
 
 use super::Inner;
+use super::batch::FAST_SUFFIX;
 use crate::error::catalogue as errors;
 use crate::message::Inbound;
 use edit::stored_block;
-
-/// Reply subjects with this ending ask for a fast batch.
-const FAST_BATCH_SUFFIX: &[u8] = b".$FI";
 
 /// Status of the answer to a message that does not fit the stream's buffer.
 const OVERFLOW: &[u8] = b"NATS/1.0 429 Too Many Requests\r\n\r\n";
@@ -78,19 +76,19 @@ impl Inner {
     }
 
     fn take(&mut self, msg: &Inbound<'_>, answers: bool) -> Result<(), Refusal> {
-        if msg.headers.is_empty() && !msg.reply.ends_with(FAST_BATCH_SUFFIX) {
+        if msg.headers.is_empty() && !msg.reply.ends_with(FAST_SUFFIX) {
             self.check_size(msg.subject, msg.headers, msg.payload)?;
             if self.config.allow_msg_counter {
                 return Err(errors::MESSAGE_INCR_MISSING.into());
             }
             return self.store_checked(msg, b"", &PublishHeaders::NONE, Rollup::None, Told::stored(answers));
         }
-        if msg.reply.ends_with(FAST_BATCH_SUFFIX) {
-            return Err(errors::BATCH_PUBLISH_DISABLED.into());
-        }
         let scanned = PublishHeaders::scan(msg.headers);
         let rewritten = stored_block(msg.headers, scanned.request_info);
         let block = rewritten.as_deref().unwrap_or(msg.headers);
+        if msg.reply.ends_with(FAST_SUFFIX) {
+            return self.take_fast(msg, block, answers);
+        }
         if !scanned.batch_id.is_empty() {
             return self.take_atomic(msg, block, scanned.batch_id, answers);
         }
