@@ -23,6 +23,9 @@ use crate::state::Shared;
 
 /// Header in which the exporting account learns who asks.
 const REQUEST_INFO: &str = "Nats-Request-Info";
+/// Header of messages that are traced, and what it says where they are not any more.
+const TRACE_DESTINATION: &str = "Nats-Trace-Dest";
+const TRACE_DISABLED: &[u8] = b"trace disabled";
 /// Prefix of acknowledgements, which consumers understand as they are only.
 const ACK: &[u8] = b"$JS.ACK.";
 /// Accounts that a message goes through at most.
@@ -141,6 +144,11 @@ impl Journey<'_> {
         let mut headers = HeaderBuf::from(msg.headers);
         headers.remove(REQUEST_INFO);
         headers.append(REQUEST_INFO, &json::to_vec(&asker));
+        if headers.view().get(TRACE_DESTINATION.as_bytes()) == Some(TRACE_DISABLED) {
+            // What says that there is no trace any more stands last.
+            headers.remove(TRACE_DESTINATION);
+            headers.append(TRACE_DESTINATION, TRACE_DISABLED);
+        }
         (self.asker, self.shares) = (Some(asker), share);
         let there = OutMsg {
             to: &to,
@@ -240,7 +248,7 @@ impl Journey<'_> {
 }
 
 /// The subject that a request has in the exporting account, mappings included.
-fn subject_there(service: &ImportedService, exporter: &Account, subject: &[u8]) -> Vec<u8> {
+pub(crate) fn subject_there(service: &ImportedService, exporter: &Account, subject: &[u8]) -> Vec<u8> {
     let mut to = Vec::new();
     match &service.options.transform {
         Some(transform) => transform.apply_to_any(subject, &mut to, || rand::rng().random()),

@@ -2,6 +2,7 @@
 
 mod advisories;
 mod heartbeat;
+mod message_trace;
 mod model;
 mod pages;
 mod reload;
@@ -12,6 +13,7 @@ pub(crate) use advisories::{
     api_limit_reached, connected, connections_changed, disconnected, lame_duck, refused, shutting_down,
 };
 pub(crate) use heartbeat::beat;
+pub(crate) use message_trace::{Egress, MessageTrace};
 pub(crate) use model::client_info;
 pub use reload::ReloadAsk;
 pub(crate) use reload::ReloadAsks;

@@ -119,6 +119,17 @@ pub struct AccountOptions {
     pub mappings: Vec<Mapping>,
     /// What it exports and imports.
     pub exchange: Exchange,
+    /// Where traces go of messages whose `traceparent` header says that they are traced elsewhere.
+    pub message_trace: Option<MessageTraceOptions>,
+}
+
+/// Where traces of an account's messages go.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MessageTraceOptions {
+    /// Subject in the account.
+    pub subject: String,
+    /// Part of the messages, in percent.
+    pub sampling: u8,
 }
 
 /// Limits of an account's connections. Negative: no limit.
@@ -187,6 +198,7 @@ impl AccountOptions {
             limits: AccountLimits::default(),
             mappings: Vec::new(),
             exchange: Exchange::default(),
+            message_trace: None,
         }
     }
 }

@@ -18,8 +18,8 @@ mod usage;
 mod validate;
 
 pub use auth_model::{
-    AccountJetStreamLimits, AccountLimits, AccountOptions, AuthOptions, ConnectionType, NkeyUserOptions,
-    Permissions, ResponsePermission, SubjectPermission, UserOptions, is_bcrypt,
+    AccountJetStreamLimits, AccountLimits, AccountOptions, AuthOptions, ConnectionType, MessageTraceOptions,
+    NkeyUserOptions, Permissions, ResponsePermission, SubjectPermission, UserOptions, is_bcrypt,
 };
 pub use command_line::{Command, CommandLine, Message, OptionsError};
 pub use config::{ConfigError, Report};

@@ -12,7 +12,9 @@ use super::mappings::Mappings;
 use super::services::Services;
 use super::sublist::{InvalidSubject, Listed, Matches, Sublist};
 use super::subscription::{Subscription, Target};
-use crate::options::{AccountJetStreamLimits, AccountLimits, Exchange as ExchangeOptions, Mapping};
+use crate::options::{
+    AccountJetStreamLimits, AccountLimits, Exchange as ExchangeOptions, Mapping, MessageTraceOptions,
+};
 use crate::traffic::Traffic;
 
 /// Source of [`Account::generation`]: no two accounts ever have the same, so that a match that is kept can tell.
@@ -34,6 +36,8 @@ pub struct Account {
     mappings: RwLock<Mappings>,
     has_mappings: AtomicBool,
     exchange: Exchange,
+    message_trace: RwLock<Option<MessageTraceOptions>>,
+    traces: AtomicBool,
     /// The configuration has it; a reload may have taken it away.
     configured: AtomicBool,
     /// What went through the account.
@@ -73,6 +77,8 @@ impl Account {
             mappings: RwLock::new(Mappings::default()),
             has_mappings: AtomicBool::new(false),
             exchange: Exchange::default(),
+            message_trace: RwLock::new(None),
+            traces: AtomicBool::new(false),
             configured: AtomicBool::new(true),
             traffic: Traffic::default(),
             slow_consumers: AtomicI64::new(0),
@@ -243,6 +249,22 @@ impl Account {
     /// Requests to its services that wait for an answer, by their reply subjects.
     pub(crate) fn open_responses(&self) -> Vec<(Arc<[u8]>, Response)> {
         self.exchange.open_responses()
+    }
+
+    pub(crate) fn set_message_trace(&self, options: Option<MessageTraceOptions>) {
+        self.traces.store(options.is_some(), Ordering::Relaxed);
+        *self.message_trace.write() = options;
+    }
+
+    /// Whether messages are traced that are traced elsewhere.
+    #[inline]
+    pub(crate) fn traces(&self) -> bool {
+        self.traces.load(Ordering::Relaxed)
+    }
+
+    /// Where traces of such messages go.
+    pub(crate) fn message_trace(&self) -> Option<MessageTraceOptions> {
+        self.message_trace.read().clone()
     }
 
     /// What it exports and imports, as configured.

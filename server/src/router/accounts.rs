@@ -89,6 +89,7 @@ impl Accounts {
             let exchange = configured.map(|configured| configured.exchange.clone()).unwrap_or_default();
             let imports = exchange.imports.clone();
             account.set_exchange(exchange);
+            account.set_message_trace(configured.and_then(|configured| configured.message_trace.clone()));
             let streams = imports.streams.into_iter().filter_map(|import| {
                 let exporter = self.by_name(&import.account)?;
                 Some(ImportedStream::new(import, &exporter))

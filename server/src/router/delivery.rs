@@ -97,6 +97,48 @@ pub(crate) fn route(
     routed
 }
 
+/// What became of a message that is observed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Observed {
+    /// It was taken, or would have been.
+    Taken,
+    /// It was not.
+    Refused,
+}
+
+/// As [`route`], one by one, with `observe` told of each: whether it took the message, or, where nothing is to be
+/// delivered, that it would be its turn.
+pub(crate) fn route_observed(
+    matches: &Matches<Subscription>,
+    origin: Origin<'_>,
+    msg: &OutMsg<'_>,
+    touched: &Touched,
+    only: bool,
+    mut capture: impl FnMut(&Arc<Stream>),
+    mut observe: impl FnMut(&Subscription, Option<bool>) -> Observed,
+) -> Routed {
+    let mut routed = Routed::default();
+    let mut one = |sub: &Arc<Subscription>, routed: &mut Routed| {
+        let leads_on = matches!(sub.target(), Target::Service(_) | Target::Responses(_));
+        let given = (!only || leads_on).then(|| give(sub, origin, msg, touched, &mut capture, routed));
+        let is_taken = observe(sub, given.filter(|_| !only)) == Observed::Taken;
+        routed.delivered |= only && is_taken && !leads_on;
+        is_taken
+    };
+    for sub in matches.plain() {
+        one(sub, &mut routed);
+    }
+    for queue in matches.queues() {
+        let start = if queue.len() > 1 { rand::rng().random_range(0..queue.len()) } else { 0 };
+        for sub in queue.members_from(start) {
+            if one(sub, &mut routed) {
+                break;
+            }
+        }
+    }
+    routed
+}
+
 /// Whether receivers have room for more, as far as the engine has to care: every plain subscription, and of each
 /// queue group one member. `starved` tells whether a connection has none.
 pub(crate) fn has_room(matches: &Matches<Subscription>, starved: impl Fn(&dyn Receiver) -> bool) -> bool {

@@ -135,9 +135,23 @@ impl ExportedService {
     }
 }
 
+impl Shadowed {
+    /// The subject that a message has for the connection.
+    pub(crate) fn subject_for(&self, subject: &[u8]) -> Vec<u8> {
+        let mut renamed = Vec::new();
+        self.import.rename(subject, &mut renamed);
+        renamed
+    }
+}
+
 impl ImportedStream {
     pub(super) fn new(options: StreamImport, exporter: &Arc<Account>) -> Self {
         Self { options, exporter: Arc::downgrade(exporter) }
+    }
+
+    /// Whether traces of messages go on in the importing account.
+    pub(crate) fn allows_trace(&self) -> bool {
+        self.options.allow_trace
     }
 
     /// Puts the subject that a message has in the importing account behind `out`.

@@ -15,7 +15,7 @@ mod touched;
 pub use account::Account;
 pub(crate) use account::Ended;
 pub use accounts::Accounts;
-pub(crate) use delivery::{Crossing, Origin, RouteCache, Routed, has_room, route};
+pub(crate) use delivery::{Crossing, Observed, Origin, RouteCache, Routed, has_room, route, route_observed};
 pub use exchange::{ExportedService, ImportedService, ImportedStream, Responses, Shadowed};
 pub(crate) use exchange::{Response, Shadow, Tracked};
 pub use receiver::{DeliverSubject, Queued, Receipt, Receiver};

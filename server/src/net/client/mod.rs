@@ -6,6 +6,7 @@ mod connect;
 mod connection;
 mod ending;
 mod landing;
+mod message_trace;
 mod operations;
 mod publish;
 mod reload;

@@ -8,6 +8,7 @@ use jetkv_jetstream::{AccountId, ApiRequest, ClientInfo, OutMsg};
 use jetkv_protocol::{Publish, Rejection, encode, subject};
 
 use super::connection::Connection;
+use super::message_trace::may_be_traced;
 use crate::events;
 use crate::jetstream::{ControlSubject, JetStream, Served};
 use crate::router::{Account, Origin, route};
@@ -33,6 +34,15 @@ impl Connection {
         if self.pedantic {
             self.judge_subject(publish.subject);
         }
+        if may_be_traced(publish.headers, self.account.traces()) {
+            return self.publish_watched(turn, publish);
+        }
+        self.publish_as_is(turn, publish);
+    }
+
+    /// Routes a message that is not traced.
+    #[inline]
+    pub(super) fn publish_as_is(&mut self, turn: &mut Turn<'_>, publish: &Publish<'_>) {
         if self.account.renames() {
             return self.publish_renamed(turn, publish);
         }
@@ -89,16 +99,21 @@ impl Connection {
         }
     }
 
-    fn may_publish(&mut self, subject: &[u8], reply: &[u8]) -> bool {
-        let reserved = match subject.first() {
+    /// Whether nobody of this account publishes on a subject.
+    #[inline]
+    pub(super) fn is_reserved(&self, subject: &[u8]) -> bool {
+        match subject.first() {
             Some(b'_' | b'$') => {
                 GATEWAY_REPLY.iter().any(|prefix| subject.len() > prefix.len() && subject.starts_with(prefix))
                     || (subject.starts_with(REPLICATION)
                         && !self.shared.accounts.is_system(self.account.id()))
             }
             _ => false,
-        };
-        if reserved || self.rules.as_ref().is_some_and(|rules| !rules.may_publish(subject)) {
+        }
+    }
+
+    pub(super) fn may_publish(&mut self, subject: &[u8], reply: &[u8]) -> bool {
+        if self.is_reserved(subject) || self.rules.as_ref().is_some_and(|rules| !rules.may_publish(subject)) {
             self.reject(&Rejection::PublishPermission(subject));
             tracing::error!("{} - Publish Violation - Subject {}", self.client.label(), quoted(subject));
             return false;
@@ -236,7 +251,7 @@ impl Connection {
 
     /// Tells a client that asked for it that nobody got its request. Only a plain subscription of its own to the
     /// reply subject is told.
-    fn answer_no_responders(&mut self, subject: &[u8], reply: &[u8]) {
+    pub(super) fn answer_no_responders(&mut self, subject: &[u8], reply: &[u8]) {
         const STATUS: &[u8] = b"NATS/1.0 503\r\nNats-Subject: ";
         const END: &[u8] = b"\r\n\r\n";
         let size_bytes = STATUS.len() + subject.len() + END.len();

@@ -7,11 +7,14 @@ use super::exchange::Wishes;
 use super::report::{Checked, Problem, Report};
 use super::typed::integer;
 use super::{Draft, mappings, permissions};
-use crate::options::auth_model::{AccountJetStreamLimits, AccountLimits, AccountOptions};
+use crate::options::auth_model::{
+    AccountJetStreamLimits, AccountLimits, AccountOptions, MessageTraceOptions,
+};
 use crate::options::defaults;
 use crate::options::exchange::{Exchange, Market};
 use crate::options::grammar::{Map, Node, Value};
 use jetkv_go_compat::quoted;
+use jetkv_protocol::subject;
 use nkeys::KeyPairType;
 
 /// Reads the `accounts` block: names only, or maps by name.
@@ -116,7 +119,8 @@ fn account(
             "exports" => drop(report.attempt(|report| wishes.read_exports(name, value, report))),
             "imports" => drop(report.attempt(|report| wishes.read_imports(name, value, report))),
             "msg_trace" | "trace_dest" => {
-                report.error(Problem::unsupported(value, key));
+                account.message_trace = report.check(message_trace(key, value)).flatten();
+                warn_of_idle_sampling(&account, value, report);
             }
             _ if value.is_used_variable() => {}
             _ => report.error(Problem::unknown_field(value, key)),
@@ -165,6 +169,78 @@ fn add_users(
             auth.users.push(user);
         }
     }
+}
+
+/// A part of the messages without a place for their traces is most likely a mistake.
+fn warn_of_idle_sampling(account: &AccountOptions, node: &Node, report: &mut Report) {
+    if account.message_trace.is_none()
+        && !report.has_errors()
+        && matches!(&node.value, Value::Map(entries) if entries.get("sampling").is_some())
+    {
+        let text = "Trace destination sampling ignored since no destination was set";
+        report.warning(Problem::at(node, text));
+    }
+}
+
+/// Where traces go: a subject, or a map with a part of the messages besides. Without a subject there are none.
+fn message_trace(key: &str, node: &Node) -> Checked<Option<MessageTraceOptions>> {
+    let subject_of = |key: &str, node: &Node| {
+        let Value::String(subject) = &node.value else {
+            let text = format!("Field {} should be a string, got {}", quoted(key), node.value.kind());
+            return Err(Problem::at(node, text));
+        };
+        if !subject::is_valid_publish(subject.as_bytes()) {
+            return Err(Problem::at(node, format!("Trace destination {} is not valid", quoted(subject))));
+        }
+        Ok(subject.clone())
+    };
+    let entries = match &node.value {
+        Value::String(_) => {
+            return Ok(Some(MessageTraceOptions { subject: subject_of(key, node)?, sampling: 100 }));
+        }
+        Value::Map(entries) => entries,
+        other => {
+            let (key, kind) = (quoted(key), other.kind());
+            let text =
+                format!("Expected account message trace {key} to be a string or a map/struct, got {kind}");
+            return Err(Problem::at(node, text));
+        }
+    };
+    let (mut subject, mut sampling) = (None, 100);
+    for (name, value) in entries.iter() {
+        match name.to_ascii_lowercase().as_str() {
+            "dest" => subject = Some(subject_of(name, value)?),
+            "sampling" => sampling = trace_sampling(name, value)?,
+            _ if value.is_used_variable() => {}
+            _ => {
+                let (name, key) = (quoted(name), quoted(key));
+                let text = format!("Unknown field {name} parsing account message trace map/struct {key}");
+                return Err(Problem::at(value, text));
+            }
+        }
+    }
+    Ok(subject.map(|subject| MessageTraceOptions { subject, sampling }))
+}
+
+fn trace_sampling(key: &str, node: &Node) -> Checked<u8> {
+    let number = match &node.value {
+        Value::Integer(number) => *number,
+        Value::String(text) => text.strip_suffix('%').unwrap_or(text).parse().map_err(|_| {
+            Problem::at(node, format!("Invalid trace destination sampling value {}", quoted(text)))
+        })?,
+        other => {
+            let (key, kind) = (quoted(key), other.kind());
+            let text = format!(
+                "Trace destination sampling field {key} should be an integer or a percentage, got {kind}"
+            );
+            return Err(Problem::at(node, text));
+        }
+    };
+    let invalid = || format!("Ttrace destination sampling value {number} is invalid, needs to be [1..100]");
+    u8::try_from(number)
+        .ok()
+        .filter(|sampling| (1..=100).contains(sampling))
+        .ok_or_else(|| Problem::at(node, invalid()))
 }
 
 /// The key of an account names nothing that a server without operators looks up; it has to be one all the same.

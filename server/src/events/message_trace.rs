@@ -1,0 +1,174 @@
+//! Traces of messages (ADR-41): what became of a message on its way, told to whoever asked for that.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use jetkv_go_compat::{GoTime, json};
+use serde::Serialize;
+
+use super::model::{ServerPart, time};
+use super::send;
+use crate::router::Account;
+use crate::state::Shared;
+
+/// A client, among the kinds of connection.
+const CLIENT: u8 = 0;
+
+/// A trace that is being written.
+pub(crate) struct MessageTrace {
+    account: Arc<Account>,
+    destination: Vec<u8>,
+    headers: BTreeMap<String, Vec<String>>,
+    size_bytes: usize,
+    steps: Vec<Step>,
+    now: GoTime,
+}
+
+/// One step of a message, in nats-server's words.
+#[derive(Serialize)]
+#[serde(tag = "type")]
+enum Step {
+    #[serde(rename = "in")]
+    Ingress {
+        ts: GoTime,
+        kind: u8,
+        cid: u64,
+        #[serde(skip_serializing_if = "String::is_empty")]
+        name: String,
+        acc: String,
+        subj: String,
+        #[serde(skip_serializing_if = "String::is_empty")]
+        error: String,
+    },
+    #[serde(rename = "sm")]
+    Mapping { ts: GoTime, to: String },
+    #[serde(rename = "se")]
+    StreamExport { ts: GoTime, acc: String, to: String },
+    #[serde(rename = "si")]
+    ServiceImport { ts: GoTime, acc: String, from: String, to: String },
+    #[serde(rename = "js")]
+    JetStream { ts: GoTime, stream: String, subject: String },
+    #[serde(rename = "eg")]
+    Egress {
+        ts: GoTime,
+        kind: u8,
+        cid: u64,
+        #[serde(skip_serializing_if = "String::is_empty")]
+        name: String,
+        #[serde(skip_serializing_if = "String::is_empty")]
+        acc: String,
+        sub: String,
+        #[serde(skip_serializing_if = "String::is_empty")]
+        queue: String,
+        #[serde(skip_serializing_if = "str::is_empty")]
+        error: &'static str,
+    },
+}
+
+#[derive(Serialize)]
+struct Told<'a> {
+    server: ServerPart,
+    request: Request<'a>,
+    events: &'a [Step],
+}
+
+#[derive(Serialize)]
+struct Request<'a> {
+    header: &'a BTreeMap<String, Vec<String>>,
+    msgsize: usize,
+}
+
+/// Who gets a message, as a trace names it.
+pub(crate) struct Egress<'a> {
+    pub cid: u64,
+    pub name: String,
+    /// The account, where that is another one. Empty: the same.
+    pub account: &'a str,
+    pub subject: &'a [u8],
+    pub queue: &'a [u8],
+    /// Why it does not get it. Empty: it does.
+    pub error: &'static str,
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+impl MessageTrace {
+    /// Begins the trace of a message that a client publishes on `subject`.
+    pub(crate) fn new(
+        shared: &Shared,
+        account: &Arc<Account>,
+        destination: &[u8],
+        (headers, size_bytes): (BTreeMap<String, Vec<String>>, usize),
+        (cid, name): (u64, String),
+        subject: &[u8],
+    ) -> Self {
+        let now = time(shared.clock.wall());
+        let acc = account.name().to_owned();
+        let ingress = Step::Ingress {
+            ts: now,
+            kind: CLIENT,
+            cid,
+            name,
+            acc,
+            subj: text(subject),
+            error: String::new(),
+        };
+        let (account, destination) = (Arc::clone(account), destination.to_vec());
+        Self { account, destination, headers, size_bytes, steps: vec![ingress], now }
+    }
+
+    /// The message goes no further, and why.
+    pub(crate) fn refused(&mut self, why: String) {
+        if let Some(Step::Ingress { error, .. }) = self.steps.first_mut() {
+            *error = why;
+        }
+    }
+
+    /// The message goes on under another subject.
+    pub(crate) fn mapped(&mut self, to: &[u8]) {
+        self.steps.push(Step::Mapping { ts: self.now, to: text(to) });
+    }
+
+    /// A stream takes it.
+    pub(crate) fn stored(&mut self, stream: &str, subject: &[u8]) {
+        let (stream, subject) = (stream.to_owned(), text(subject));
+        self.steps.push(Step::JetStream { ts: self.now, stream, subject });
+    }
+
+    /// It goes into another account, which imports it.
+    pub(crate) fn exported(&mut self, account: &str, to: &[u8]) {
+        self.steps.push(Step::StreamExport { ts: self.now, acc: account.to_owned(), to: text(to) });
+    }
+
+    /// It is a request to a service of another account.
+    pub(crate) fn requested(&mut self, account: &str, from: &[u8], to: &[u8]) {
+        let (from, to) = (text(from), text(to));
+        self.steps.push(Step::ServiceImport { ts: self.now, acc: account.to_owned(), from, to });
+    }
+
+    /// A connection gets it, or does not.
+    pub(crate) fn delivered(&mut self, egress: Egress<'_>) {
+        self.steps.push(Step::Egress {
+            ts: self.now,
+            kind: CLIENT,
+            cid: egress.cid,
+            name: egress.name,
+            acc: egress.account.to_owned(),
+            sub: text(egress.subject),
+            queue: text(egress.queue),
+            error: egress.error,
+        });
+    }
+
+    /// Tells what became of the message.
+    pub(crate) fn send(&self, shared: &Arc<Shared>) {
+        let told = Told {
+            server: ServerPart::new(shared),
+            request: Request { header: &self.headers, msgsize: self.size_bytes },
+            events: &self.steps,
+        };
+        send(shared, &self.account, &self.destination, b"", &json::to_vec(&told));
+    }
+}
