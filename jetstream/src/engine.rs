@@ -1,6 +1,7 @@
 //! The engine: accounts, their streams, and the JetStream API.
 
 pub(crate) mod account;
+mod backup;
 mod details;
 mod idle;
 mod persist;
@@ -9,6 +10,9 @@ mod update;
 mod usage;
 
 pub use crate::settings::{EngineConfig, SyncPolicy};
+pub use backup::BackupProgress;
+use backup::Jobs;
+pub(crate) use backup::{RestoreJob, RestoreWording, SnapshotJob, SnapshotRequest};
 pub use details::{OwnSubscriptionCounts, StreamDetail};
 pub use usage::AccountUsage;
 
@@ -30,7 +34,7 @@ use jetkv_go_compat::GoTime;
 use jetkv_protocol::subject;
 use parking_lot::RwLock;
 use smallvec::SmallVec;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 /// What enabling an account brought back.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -69,6 +73,8 @@ pub struct Engine {
     storage: Option<Storage>,
     files: IdleFiles,
     accounts: RwLock<HashMap<AccountId, Arc<Account>>>,
+    jobs: Jobs,
+    me: Weak<Self>,
 }
 
 impl Engine {
@@ -102,7 +108,9 @@ impl Engine {
             batches: Arc::default(),
             warnings: Warnings::default(),
         };
-        Ok(Arc::new(Self { world: Arc::new(world), storage, files, accounts: RwLock::default() }))
+        let (accounts, jobs) = (RwLock::default(), Jobs::default());
+        let world = Arc::new(world);
+        Ok(Arc::new_cyclic(|me| Self { world, storage, files, accounts, jobs, me: Weak::clone(me) }))
     }
 
     /// What the engine was started with; of its `settings`, [`Engine::settings`] tells what became.
@@ -137,6 +145,10 @@ impl Engine {
 
     pub(crate) fn world(&self) -> &Arc<World> {
         &self.world
+    }
+
+    pub(crate) fn jobs(&self) -> &Jobs {
+        &self.jobs
     }
 
     pub(crate) fn account(&self, id: AccountId) -> Option<Arc<Account>> {
@@ -189,6 +201,7 @@ impl Engine {
     /// Takes JetStream from an account: closes its streams, which stay on disk.
     pub fn disable_account(&self, id: AccountId) {
         let Some(account) = self.accounts.write().remove(&id) else { return };
+        self.jobs.cancel(Some(id));
         for stream in account.streams() {
             self.close_stream(&account, &stream);
         }
@@ -234,6 +247,7 @@ impl Engine {
         queue: Option<&[u8]>,
         present: bool,
     ) -> SmallVec<[Arc<Stream>; 1]> {
+        self.jobs.interest_changed(account, subject);
         let Some(account) = self.account(account) else { return SmallVec::new() };
         let streams = account.share.watches.streams(subject);
         for stream in &streams {
@@ -283,12 +297,14 @@ impl Engine {
             stream.tick(&*self.world.host);
         }
         let look = self.files.tick(elapsed);
-        self.world.timers.next().earlier(look.map(Deadline::Elapsed).into())
+        let next = self.world.timers.next().earlier(self.jobs.tick(elapsed));
+        next.earlier(look.map(Deadline::Elapsed).into())
     }
 
     /// Writes and closes every store, and gives the store directory free. Pull requests that wait are answered with what is left of them. Later publishes go
     /// unanswered, as on a nats-server that is going down; nobody hears that nobody listens before all answers have left.
     pub fn shutdown(&self) {
+        self.jobs.cancel(None);
         let accounts: Vec<(AccountId, Arc<Account>)> =
             self.accounts.read().iter().map(|(id, account)| (*id, Arc::clone(account))).collect();
         for (_, account) in &accounts {

@@ -53,7 +53,7 @@ type Listener = (Vec<u8>, Option<Vec<u8>>);
 /// A host that keeps what it is given. Interest is what tests declare; a subject without interest gets nothing.
 #[derive(Default)]
 pub struct CollectHost {
-    sent: Mutex<Vec<Sent>>,
+    sent: Mutex<Vec<(Sent, Vec<u8>)>>,
     interest: Mutex<BTreeSet<Listener>>,
     listening: Mutex<Vec<(String, Arc<Stream>)>>,
     wake_at: Mutex<Option<Deadline>>,
@@ -79,6 +79,11 @@ impl CollectHost {
 
     /// What was sent since this was last asked.
     pub fn take(&self) -> Vec<Sent> {
+        self.take_raw().into_iter().map(|(sent, _)| sent).collect()
+    }
+
+    /// As [`CollectHost::take`], with the bytes of each payload, which need not be text.
+    pub fn take_raw(&self) -> Vec<(Sent, Vec<u8>)> {
         std::mem::take(&mut self.sent.lock())
     }
 
@@ -168,7 +173,7 @@ impl CollectHost {
 
 impl Router for CollectHost {
     fn deliver(&self, account: AccountId, msg: OutMsg<'_>) -> Delivery {
-        self.sent.lock().push(Sent::new(&msg));
+        self.sent.lock().push((Sent::new(&msg), msg.payload.to_vec()));
         let is_late = self.has_withdrawn.load(Ordering::Relaxed);
         self.sent_after_withdrawal.fetch_add(usize::from(is_late), Ordering::Relaxed);
         if self.has_interest(account, msg.to, None) { Delivery::Sent } else { Delivery::NoInterest }
@@ -300,7 +305,7 @@ impl TestEngine {
             if msg.to == b"_INBOX.api" {
                 answers.push(Sent::new(&msg));
             } else {
-                self.host.sent.lock().push(Sent::new(&msg));
+                self.host.sent.lock().push((Sent::new(&msg), msg.payload.to_vec()));
             }
         }
         if outcome.no_responders {
@@ -317,10 +322,13 @@ impl TestEngine {
         if let Some(stream) = outcome.stream {
             stream.commit(&*self.host);
         }
+        if let Some(begin) = outcome.then {
+            begin();
+        }
         self.host.sync_all();
         // Answers that waited for a sync.
         let mut sent = self.host.sent.lock();
-        answers.extend(sent.extract_if(.., |msg| msg.to == "_INBOX.api"));
+        answers.extend(sent.extract_if(.., |(msg, _)| msg.to == "_INBOX.api").map(|(msg, _)| msg));
         drop(sent);
         answers
     }
@@ -356,8 +364,8 @@ impl TestEngine {
         }
         self.host.sync_all();
         let mut sent = self.host.sent.lock();
-        let at = sent.iter().position(|msg| msg.to == REPLY);
-        at.map(|at| sent.remove(at).payload).unwrap_or_default()
+        let at = sent.iter().position(|(msg, _)| msg.to == REPLY);
+        at.map(|at| sent.remove(at).0.payload).unwrap_or_default()
     }
 
     /// Says that somebody listens on `subject` from now on, or nobody any more, and commits what follows.

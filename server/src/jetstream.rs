@@ -34,6 +34,8 @@ pub(crate) enum ControlSubject {
     Api,
     /// An acknowledgement or an answer to flow control.
     Control,
+    /// A piece of a backup, or the acknowledgement of one.
+    Backup,
 }
 
 /// The engine and what it needs of the server.
@@ -137,6 +139,9 @@ impl JetStream {
         let rest = subject.strip_prefix(b"$JS.")?;
         if rest.starts_with(b"API.") {
             return Some(ControlSubject::Api);
+        }
+        if rest.starts_with(b"SNAPSHOT.") {
+            return Some(ControlSubject::Backup);
         }
         (rest.starts_with(b"ACK.") || rest.starts_with(b"FC.")).then_some(ControlSubject::Control)
     }

@@ -85,6 +85,7 @@ fn try_purge(call: &mut Call<'_>, name: &str, id: Option<AccountId>) -> Result<(
     let streams = account.as_ref().map(|account| account.streams()).unwrap_or_default();
     let count = streams.len();
     tracing::info!("Purge request for account {name} (streams: {count}, hasAccount: {})", id.is_some());
+    call.engine.jobs().cancel(id);
     let _changes = account.as_ref().map(|account| account.changes.lock());
     for stream in &streams {
         if let Some(account) = &account {

@@ -9,6 +9,7 @@ use crate::error::ApiError;
 use crate::error::catalogue as errors;
 use crate::filter::Filter;
 use crate::headers::header;
+use crate::stream::world::World;
 use crate::stream::{Inner, Stream, StreamState};
 use jetkv_go_compat::GoTime;
 use jetkv_go_compat::json::go_struct;
@@ -102,13 +103,18 @@ pub(super) struct ClusterInfo {
 
 impl StreamInfo {
     pub(super) fn new(call: &Call<'_>, inner: &Inner, deleted: Option<Vec<u64>>) -> Self {
+        Self::of(call.engine.world(), inner, deleted)
+    }
+
+    /// As [`StreamInfo::new`], where nobody asked.
+    pub(super) fn of(world: &World, inner: &Inner, deleted: Option<Vec<u64>>) -> Self {
         Self {
             config: (*inner.config).clone(),
             created: GoTime::from_ns(inner.created_ns),
             state: inner.state(deleted),
-            domain: call.engine.config().domain.clone(),
+            domain: world.config.domain.clone(),
             cluster: None,
-            ts: call.engine.world().now_time(),
+            ts: world.now_time(),
         }
     }
 

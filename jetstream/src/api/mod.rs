@@ -10,8 +10,8 @@ mod partial_token;
 mod reply;
 mod request;
 mod serve;
+mod snapshot;
 mod stream;
-mod unserved;
 
 use crate::client::ClientInfo;
 use crate::engine::Engine;
@@ -54,6 +54,8 @@ pub struct ApiOutcome {
     pub no_responders: bool,
     /// Nothing was done: it is a direct get that may take long ([`Engine::get_in_pieces`]).
     pub takes_long: bool,
+    /// What begins once the answer has left: a backup.
+    pub then: Option<Box<dyn FnOnce() + Send>>,
 }
 
 /// How the answers of a call leave.
@@ -116,8 +118,8 @@ fn serve(call: &mut Call<'_>, request: Request<'_>) -> ApiOutcome {
         Request::StreamInfo(name) => listing::info(call, name),
         Request::StreamNames => listing::names(call),
         Request::StreamList => listing::list(call),
-        Request::StreamSnapshot(name) => unserved::snapshot(call, name),
-        Request::StreamRestore(name) => unserved::restore(call, name),
+        Request::StreamSnapshot(name) => snapshot::snapshot(call, name),
+        Request::StreamRestore(name) => snapshot::restore(call, name),
         Request::MessageGet(name) => message::get(call, name),
         Request::MessageDelete(name) => message::delete(call, name),
         Request::ConsumerCreate(create) => consumer::create(call, &create),

@@ -66,6 +66,11 @@ struct Audit<'a> {
 /// Prefix of the types of responses.
 pub(crate) const TYPE_PREFIX: &str = "io.nats.jetstream.api.v1.";
 
+/// A response as it is sent. `kind` is the type without its common prefix.
+pub(super) fn response<T: Serialize>(kind: &str, error: Option<&ApiError>, body: T) -> Vec<u8> {
+    json::to_vec(&Response { kind: &format!("{TYPE_PREFIX}{kind}"), error, body })
+}
+
 impl Call<'_> {
     /// A stream of the account.
     pub(crate) fn stream(&self, name: &str) -> Option<Arc<Stream>> {

@@ -10,10 +10,10 @@ use crate::engine::account::Account;
 use crate::engine::streams::create_failed;
 use crate::error::ApiError;
 use crate::error::catalogue as errors;
+use crate::stream::world::World;
 use crate::stream::{PurgeRequest, Stream};
 use jetkv_go_compat::GoTime;
 use jetkv_go_compat::json::{self, go_struct};
-use jetkv_protocol::pattern_set::PatternSet;
 use jetkv_protocol::subject;
 use serde::Serialize;
 use std::sync::Arc;
@@ -73,16 +73,20 @@ struct Action<'a> {
 
 /// Queues the advisory that something happened to a stream.
 fn advise(call: &mut Call<'_>, stream: &str, event: &str, action: &str) {
-    let world = call.engine.world();
-    let advisory = json::to_vec(&Action {
+    let advisory = action_advisory(call.engine.world(), stream, action);
+    call.advise(format!("$JS.EVENT.ADVISORY.STREAM.{event}.{stream}").as_bytes(), &advisory);
+}
+
+/// The advisory that something happened to a stream.
+pub(super) fn action_advisory(world: &World, stream: &str, action: &str) -> Vec<u8> {
+    json::to_vec(&Action {
         kind: "io.nats.jetstream.advisory.v1.stream_action",
         id: world.ids.next(),
         timestamp: world.now_time(),
         stream,
         action,
         domain: &world.config.domain,
-    });
-    call.advise(format!("$JS.EVENT.ADVISORY.STREAM.{event}.{stream}").as_bytes(), &advisory);
+    })
 }
 
 fn invalid(text: &str) -> ApiError {
@@ -161,7 +165,7 @@ fn try_create_here(
         };
     }
     account.check_reservation(world, &config, 0)?;
-    check_overlap(account, &config)?;
+    account.check_overlap(&config)?;
     Ok(match call.engine.create_stream(account, config, staged)? {
         Change::Made(stream) => Change::Made((stream, true)),
         Change::Stage(work) => Change::Stage(work),
@@ -171,24 +175,6 @@ fn try_create_here(
 fn is_same(mut config: StreamConfig, other: &StreamConfig) -> bool {
     align(&mut config.metadata, &other.metadata);
     config == *other
-}
-
-/// No two streams of an account may capture the same subject.
-fn check_overlap(account: &Account, config: &StreamConfig) -> Result<(), ApiError> {
-    let ours = PatternSet::new(config.subjects.iter().map(String::as_bytes));
-    for stream in account.streams() {
-        let other = stream.config();
-        if other.name == config.name {
-            continue;
-        }
-        for theirs in &other.subjects {
-            let meets = |own: &String| subject::collide(own.as_bytes(), theirs.as_bytes());
-            if ours.may_meet(theirs.as_bytes(), None) && config.subjects.iter().any(meets) {
-                return Err(errors::STREAM_SUBJECT_OVERLAP.into());
-            }
-        }
-    }
-    Ok(())
 }
 
 pub(super) fn update(call: &mut Call<'_>, name: &str) -> ApiOutcome {
@@ -209,7 +195,7 @@ fn try_update(call: &Call<'_>, name: &str) -> Result<Arc<Stream>, ApiError> {
     let mut req = ConfigRequest::default();
     call.decode(&mut req)?;
     let checked = || checked_update(call, &account, &req, name);
-    call.engine.update_stream(&account, &checked, &|was| check_overlap(&account, was).is_ok())
+    call.engine.update_stream(&account, &checked, &|was| account.check_overlap(was).is_ok())
 }
 
 /// The stream that is to be updated, and its new configuration.
@@ -232,7 +218,7 @@ fn checked_update(
     let config = check_update(&old, &config, &limits, req.pedantic)?;
     account.check_reservation(world, &config, old.max_bytes.max(0))?;
     check_consumers(&stream, &old, &config)?;
-    check_overlap(account, &config)?;
+    account.check_overlap(&config)?;
     Ok((stream, config))
 }
 

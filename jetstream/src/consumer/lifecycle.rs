@@ -260,7 +260,7 @@ impl Consumers {
         })
     }
 
-    fn add_new(
+    pub(super) fn add_new(
         &mut self,
         ctx: &mut StreamCtx<'_>,
         config: ConsumerConfig,

@@ -6,6 +6,7 @@
 
 mod ack;
 mod advisory;
+mod backup;
 mod change;
 mod checks;
 mod deliver;

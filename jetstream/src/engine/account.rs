@@ -7,6 +7,8 @@ use crate::error::catalogue as errors;
 use crate::settings::{AccountLimits, EngineSettings};
 use crate::stream::Stream;
 use crate::stream::world::{AccountShare, World};
+use jetkv_protocol::pattern_set::PatternSet;
+use jetkv_protocol::subject;
 use parking_lot::{Mutex, RwLock};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -114,6 +116,24 @@ impl Account {
         let most = self.share.limits.load().max_consumers;
         if config.max_consumers > 0 && most > 0 && config.max_consumers > most {
             return Err(errors::MAXIMUM_CONSUMERS_LIMIT.into());
+        }
+        Ok(())
+    }
+
+    /// No two streams of an account may capture the same subject.
+    pub(crate) fn check_overlap(&self, config: &StreamConfig) -> Result<(), ApiError> {
+        let ours = PatternSet::new(config.subjects.iter().map(String::as_bytes));
+        for stream in self.streams() {
+            let other = stream.config();
+            if other.name == config.name {
+                continue;
+            }
+            for theirs in &other.subjects {
+                let meets = |own: &String| subject::collide(own.as_bytes(), theirs.as_bytes());
+                if ours.may_meet(theirs.as_bytes(), None) && config.subjects.iter().any(meets) {
+                    return Err(errors::STREAM_SUBJECT_OVERLAP.into());
+                }
+            }
         }
         Ok(())
     }

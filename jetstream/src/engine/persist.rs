@@ -144,7 +144,7 @@ impl ConsumerFiles {
     }
 }
 
-fn encode_consumer(name: &str, created_ns: i64, config: &ConsumerConfig) -> Vec<u8> {
+pub(super) fn encode_consumer(name: &str, created_ns: i64, config: &ConsumerConfig) -> Vec<u8> {
     let created = GoTime::from_ns(created_ns);
     json::to_vec(&ConsumerMeta { created, name: name.to_owned(), config: config.clone() })
 }

@@ -116,7 +116,7 @@ impl Engine {
         self.storage.as_ref().filter(|_| !stream.config().storage.is_memory())
     }
 
-    fn open(
+    pub(super) fn open(
         &self,
         account: &Account,
         config: StreamConfig,
@@ -127,7 +127,7 @@ impl Engine {
         Stream::new(self.world.clone(), account.share.clone(), config, created_ns, store)
     }
 
-    fn announce(&self, stream: &Arc<Stream>) {
+    pub(super) fn announce(&self, stream: &Arc<Stream>) {
         for pattern in &stream.config().subjects {
             self.world.host.stream_subject(stream, pattern.as_bytes(), true);
         }
@@ -192,7 +192,12 @@ impl Engine {
         stream.wake_watchers();
     }
 
-    fn consumer_files(&self, storage: &Storage, account: &Account, stream: &Stream) -> ConsumerFiles {
+    pub(super) fn consumer_files(
+        &self,
+        storage: &Storage,
+        account: &Account,
+        stream: &Stream,
+    ) -> ConsumerFiles {
         ConsumerFiles::new(storage, &account.share.name, &stream.config(), &self.world.host)
     }
 
@@ -362,7 +367,7 @@ fn take_up(
 }
 
 /// Lets a stream that holds nothing begin with a sequence.
-fn begin_at(store: &mut dyn Store, first_seq: u64) -> Result<(), StoreError> {
+pub(super) fn begin_at(store: &mut dyn Store, first_seq: u64) -> Result<(), StoreError> {
     let held = store.totals();
     if held.msgs == 0 && held.last_seq.saturating_add(1) < first_seq {
         store.compact(first_seq)?;

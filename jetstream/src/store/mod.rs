@@ -4,6 +4,7 @@
 //! A store is a map from sequence to message that knows nothing of limits, retention or time: the stream decides
 //! what to remove and when, once, for both implementations. A store is called under its stream's lock.
 
+pub mod archive;
 pub mod consumer_state;
 pub mod file;
 pub mod index;

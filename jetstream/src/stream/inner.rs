@@ -346,7 +346,7 @@ pub(super) fn store_error(error: &StoreError) -> ApiError {
     STREAM_STORE_FAILED.because(error)
 }
 
-fn consumer_settings(world: &World, account: &AccountShare) -> ConsumerSettings {
+pub(crate) fn consumer_settings(world: &World, account: &AccountShare) -> ConsumerSettings {
     ConsumerSettings {
         account_name: account.name.clone(),
         domain: world.config.domain.clone(),

@@ -30,7 +30,7 @@ pub(crate) use commit::Asked;
 pub(crate) use headers::write_headers;
 pub use host::Host;
 pub use info::StreamState;
-pub(crate) use inner::Inner;
+pub(crate) use inner::{Inner, consumer_settings};
 pub(crate) use purge::PurgeRequest;
 pub(crate) use slices::{Search, Slice, Wanted};
 pub(crate) use survey::Survey;

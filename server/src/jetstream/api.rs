@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use jetkv_jetstream::stream::Stream;
-use jetkv_jetstream::{AccountId, ApiRequest, Outbox, SyncPolicy};
+use jetkv_jetstream::{AccountId, ApiOutcome, ApiRequest, Outbox, SyncPolicy};
 use parking_lot::Mutex;
 
 use super::JetStream;
@@ -96,29 +96,9 @@ impl JetStream {
         answers: &mut Outbox,
         touched: impl FnOnce(&Arc<Stream>),
     ) -> Served {
-        if let Some(name) = self.purged(request) {
-            let named = self.host.shared.accounts.by_name(name).map(|account| account.id());
-            let _ = self.engine.purge_account(request, named, answers);
-            return Served::Here;
-        }
-        if self.is_closed_to(request.account, request.subject) {
-            // A subject with an empty token reaches nobody.
-            if request.subject.split(|byte| *byte == b'.').any(<[u8]>::is_empty) {
-                return Served::ByNobody;
-            }
-            if !request.reply.is_empty() {
-                answers.push_with(request.reply, |out| out.extend_from_slice(NOT_FOR_SYSTEM));
-            }
-            return Served::Here;
-        }
-        let outcome = if answers.is_empty() || self.engine.config().sync != SyncPolicy::Always {
-            self.engine.api_at_once(request, answers)
-        } else {
-            // Those that are there already do not wait for what this request met.
-            let mut own = Outbox::new();
-            let outcome = self.engine.api_at_once(request, &mut own);
-            own.iter().for_each(|answer| answers.push(answer));
-            outcome
+        let outcome = match self.serve_now(request, answers) {
+            Ok(outcome) => outcome,
+            Err(served) => return served,
         };
         if let Some(stream) = &outcome.stream {
             touched(stream);
@@ -130,18 +110,47 @@ impl JetStream {
         }
     }
 
+    /// Has the engine serve a request, unless it is not for the engine: then what became of it.
+    fn serve_now(&self, request: &ApiRequest<'_>, answers: &mut Outbox) -> Result<ApiOutcome, Served> {
+        if let Some(name) = self.purged(request) {
+            let named = self.host.shared.accounts.by_name(name).map(|account| account.id());
+            let _ = self.engine.purge_account(request, named, answers);
+            return Err(Served::Here);
+        }
+        if self.is_closed_to(request.account, request.subject) {
+            // A subject with an empty token reaches nobody.
+            if request.subject.split(|byte| *byte == b'.').any(<[u8]>::is_empty) {
+                return Err(Served::ByNobody);
+            }
+            if !request.reply.is_empty() {
+                answers.push_with(request.reply, |out| out.extend_from_slice(NOT_FOR_SYSTEM));
+            }
+            return Err(Served::Here);
+        }
+        if answers.is_empty() || self.engine.config().sync != SyncPolicy::Always {
+            return Ok(self.engine.api_at_once(request, answers));
+        }
+        // Those that are there already do not wait for what this request met.
+        let mut own = Outbox::new();
+        let outcome = self.engine.api_at_once(request, &mut own);
+        own.iter().for_each(|answer| answers.push(answer));
+        Ok(outcome)
+    }
+
     /// Serves a request, lets its answers leave, and then what else came of it.
     pub(super) fn serve(&self, request: &ApiRequest<'_>, answers: &mut Outbox) {
-        let mut to_commit = None;
-        self.serve_here(request, answers, |stream| to_commit = Some(Arc::clone(stream)));
+        let outcome = self.serve_now(request, answers).unwrap_or_default();
         let shared = &self.host.shared;
         if !shared.accounts.is_system(request.account) && !is_answered_by_consumer(request.subject) {
             let answered = answers.iter().filter(|answer| answer.to == request.reply).count();
             (0..answered).for_each(|_| shared.system_services.count_answer());
         }
         self.deliver_all(request.account, answers);
-        if let Some(stream) = to_commit {
+        if let Some(stream) = outcome.stream {
             self.commit(&stream);
+        }
+        if let Some(begin) = outcome.then {
+            begin();
         }
     }
 

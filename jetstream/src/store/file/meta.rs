@@ -42,6 +42,12 @@ impl MetaFiles<'_> {
         write(self.disk, &self.path(META_SUM), self.checksum(meta).as_bytes()).map(drop)
     }
 
+    /// As [`MetaFiles::create`], and returns when the files, not yet their entries in the directory, are durable.
+    pub(super) fn create_durably(&self, meta: &[u8]) -> Result<(), StoreError> {
+        put(self.disk, &self.path(META), meta)?;
+        put(self.disk, &self.path(META_SUM), self.checksum(meta).as_bytes())
+    }
+
     /// Writes metadata under a number beside that which it is to replace, and syncs it.
     fn stage(&self, meta: &[u8], number: u64) -> Result<(), StoreError> {
         put(self.disk, &self.path(&numbered(META, number)), meta)?;
@@ -154,7 +160,7 @@ impl MetaFiles<'_> {
         self.dir.join(file)
     }
 
-    fn checksum(&self, meta: &[u8]) -> String {
+    pub(super) fn checksum(&self, meta: &[u8]) -> String {
         let mut hex = String::with_capacity(16);
         for byte in ChecksumKey::name(self.name).sum(&[meta]) {
             let _ = write!(hex, "{byte:02x}");

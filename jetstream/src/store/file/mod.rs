@@ -4,6 +4,7 @@
 //! [`Store::flush`]. What cannot be undone (deleting a block, rewriting it without its dead records) is done only
 //! after the records that justify it are durable, so a crash at any point leaves what was acknowledged.
 
+mod archive;
 mod aside;
 mod atomic;
 mod block;
@@ -33,8 +34,10 @@ mod storage;
 mod table;
 mod undo;
 mod unfinished;
+mod unseen;
 mod write;
 
+pub(crate) use archive::{Files, TarReader};
 pub use meta::StagedMeta;
 pub use missing::Lack;
 pub use options::{FileOptions, StreamLimits};
@@ -43,6 +46,7 @@ pub use state_file::StagedState;
 pub(crate) use state_file::StateFile;
 pub use state_file::StateSave;
 pub use storage::{Storage, StoredConsumer, StoredStream};
+pub(crate) use unseen::{UnseenFile, UnseenStream};
 
 use self::atomic::AtomicChange;
 use self::block::Block;

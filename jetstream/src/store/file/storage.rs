@@ -466,7 +466,7 @@ impl Storage {
         self.disk.sync_dir(dir).map_err(|error| io_error("could not sync", dir, error))
     }
 
-    fn remove_tree(&self, dir: &Path) -> Result<(), StoreError> {
+    pub(super) fn remove_tree(&self, dir: &Path) -> Result<(), StoreError> {
         self.disk.remove_dir_all(dir).map_err(|error| io_error("could not remove", dir, error))
     }
 
@@ -475,7 +475,7 @@ impl Storage {
         Ok(!entries.is_empty())
     }
 
-    fn meta_files<'a>(&'a self, dir: &'a Path, name: &'a str) -> MetaFiles<'a> {
+    pub(super) fn meta_files<'a>(&'a self, dir: &'a Path, name: &'a str) -> MetaFiles<'a> {
         MetaFiles { disk: &*self.disk, dir, name }
     }
 
@@ -489,7 +489,7 @@ impl Storage {
     }
 
     /// A name in `parent` that both servers take for rubbish, and that is free.
-    fn dotted(&self, parent: &Path, name: &str) -> Result<PathBuf, StoreError> {
+    pub(super) fn dotted(&self, parent: &Path, name: &str) -> Result<PathBuf, StoreError> {
         let number = self.next_number().to_string();
         // Shorter where dots and number would make the name too long for a file system.
         let mut end = name.len().min(FILE_NAME_MAX_BYTES - 2 - number.len());

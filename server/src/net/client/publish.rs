@@ -187,6 +187,10 @@ impl Connection {
                     }
                     return stream.is_some();
                 }
+                Some(ControlSubject::Backup) => {
+                    let account = self.account.id();
+                    return jetstream.engine().backup_message(account, msg.to, msg.reply, msg.payload);
+                }
                 _ => {}
             }
         }

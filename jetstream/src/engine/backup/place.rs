@@ -1,0 +1,132 @@
+//! How a stream that was restored takes its place.
+
+use super::RestoreError;
+use super::intake::{Restored, StoredConsumer, Target};
+use crate::config::{Retention, StreamConfig};
+use crate::engine::Engine;
+use crate::engine::account::Account;
+use crate::engine::persist::{encode_consumer, encode_stream, file_options};
+use crate::error::ApiError;
+use crate::error::catalogue as errors;
+use crate::settings::SyncPolicy;
+use crate::store::Store as _;
+use crate::stream::Stream;
+use std::sync::Arc;
+
+impl Engine {
+    /// Whether an account can have a stream from a backup now.
+    ///
+    /// # Errors
+    /// Why not.
+    pub(crate) fn check_restorable(&self, account: &Account, config: &StreamConfig) -> Result<(), ApiError> {
+        account.check_stream_count(&config.name)?;
+        account.check_reservation(&self.world, config, 0)?;
+        if account.stream(&config.name).is_some() {
+            return Err(errors::STREAM_NAME_EXIST_RESTORE_FAILED.into());
+        }
+        Ok(())
+    }
+
+    /// Has a stream that came whole take its place. Blocks while the disk works.
+    pub(super) fn place(&self, account: &Account, restored: Restored) -> Result<Arc<Stream>, RestoreError> {
+        let Restored { config, created_ns, mut target, consumers, reservation } = restored;
+        let now_ns = self.world.clock.wall().ns();
+        let created_ns = if created_ns == 0 { now_ns } else { created_ns };
+        if let Target::File(unseen, store) = &mut target {
+            // All of it is on the disk before any of it is seen.
+            store.close()?;
+            for consumer in consumers.iter().filter(|consumer| consumer.is_kept()) {
+                let StoredConsumer { name, created_ns, config, state } = consumer;
+                let created_ns = if *created_ns == 0 { now_ns } else { *created_ns };
+                let state = state.clone().unwrap_or_default();
+                unseen.add_consumer(name, &encode_consumer(name, created_ns, config), &state)?;
+            }
+        }
+        let changes = account.changes.lock();
+        self.check_restorable(account, &config)?;
+        check_addable(account, &config)?;
+        let stream = match target {
+            Target::Memory(store) => self.open(account, config, created_ns, Box::new(store)),
+            Target::File(unseen, store) => {
+                drop(store);
+                let storage =
+                    self.storage.as_ref().ok_or_else(|| RestoreError::text("there is no store directory"))?;
+                let name = config.name.as_str();
+                if storage.has_stream(&account.share.name, name)? {
+                    let kept = storage.quarantine_stream(&account.share.name, name)?;
+                    tracing::warn!(
+                        "what was there of stream '{name}' could not be read; it is kept in {}",
+                        kept.display()
+                    );
+                }
+                unseen.take_place(&encode_stream(created_ns, &config))?;
+                let opened = storage.open_stream(&account.share.name, name, file_options(&config));
+                let store = opened.inspect_err(|_| {
+                    // It is removed with the next start otherwise, or found whole.
+                    let _ = storage.remove_stream(&account.share.name, name);
+                })?;
+                self.open(account, config, created_ns, Box::new(store))
+            }
+        };
+        let installed = self.install(account, &stream, &consumers, now_ns);
+        account.insert(&stream);
+        self.announce(&stream);
+        drop(reservation);
+        if let Err(error) = installed {
+            self.delete_stream(account, &stream)?;
+            return Err(error.into());
+        }
+        drop(changes);
+        stream.commit(&*self.world.host);
+        self.await_new(account, &stream)?;
+        if self.world.config.sync != SyncPolicy::Always {
+            self.sync_metadata_later();
+        }
+        Ok(stream)
+    }
+
+    /// Gives a stream that nobody knows yet its consumers.
+    fn install(
+        &self,
+        account: &Account,
+        stream: &Stream,
+        restored: &[StoredConsumer],
+        now_ns: i64,
+    ) -> Result<(), ApiError> {
+        // It asks for the stream's configuration itself.
+        let kept = self.storage_of(stream).map(|storage| self.consumer_files(storage, account, stream));
+        let mut inner = stream.lock();
+        let (consumers, mut ctx) = inner.parts();
+        for StoredConsumer { name, created_ns, config, state } in restored {
+            let created_ns = if *created_ns == 0 { now_ns } else { *created_ns };
+            consumers.restore(&mut ctx, name, created_ns, config.clone(), state.as_ref())?;
+        }
+        if ctx.config.retention != Retention::Limits
+            && restored.iter().all(|consumer| consumer.state.is_some())
+        {
+            consumers.remove_leftovers(&mut ctx);
+        }
+        if let Some(kept) = kept {
+            inner.consumers.keep_in(Box::new(kept));
+        }
+        Ok(())
+    }
+}
+
+/// Whether a stream can be added to those of the account.
+///
+/// # Errors
+/// Why not.
+pub(super) fn check_addable(account: &Account, config: &StreamConfig) -> Result<(), ApiError> {
+    if config.num_replicas > 1 {
+        return Err(errors::STREAM_REPLICAS_NOT_SUPPORTED.into());
+    }
+    account.check_overlap(config)
+}
+
+impl StoredConsumer {
+    /// Whether it is on the disk.
+    fn is_kept(&self) -> bool {
+        !self.config.direct && !self.config.memory_storage
+    }
+}
