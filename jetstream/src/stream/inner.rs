@@ -324,7 +324,7 @@ impl Inner {
     }
 
     /// Reads the TTLs of all messages again: the stream begins to honour them.
-    pub(super) fn reload_ttls(&mut self) {
+    pub(crate) fn reload_ttls(&mut self) {
         let mut from = 0;
         while let Ok(Some(msg)) = self.store.next(&Filter::All, from) {
             let (seq, ts_ns) = (msg.seq, msg.ts_ns);

@@ -114,6 +114,17 @@ fn what_expired_meanwhile_is_not_restored_and_keeps_its_sequence() {
 }
 
 #[test]
+fn ttls_go_on_in_memory() {
+    let engine = TestEngine::new().unwrap();
+    let config = fill(&engine, "memory");
+    let (_, archive) = backup(&engine, "KV_b", &json!({}));
+    ask(&engine, "STREAM.DELETE.KV_b", &json!({}));
+    assert_eq!(restore(&engine, &config, &archive, 4096)["state"]["num_subjects"], 11);
+    engine.advance_ns(3_000_000_000);
+    assert_eq!(ask(&engine, "STREAM.INFO.KV_b", &json!({}))["state"]["num_subjects"], 10);
+}
+
+#[test]
 fn consumers_stay_out_of_a_backup_where_they_are_not_wanted() {
     let engine = TestEngine::new().unwrap();
     let config = fill(&engine, "memory");

@@ -96,6 +96,10 @@ impl Engine {
         // It asks for the stream's configuration itself.
         let kept = self.storage_of(stream).map(|storage| self.consumer_files(storage, account, stream));
         let mut inner = stream.lock();
+        if inner.config.storage.is_memory() && inner.config.allow_msg_ttl {
+            // A store in memory is never opened, and so finds none by itself.
+            inner.reload_ttls();
+        }
         let (consumers, mut ctx) = inner.parts();
         for StoredConsumer { name, created_ns, config, state } in restored {
             let created_ns = if *created_ns == 0 { now_ns } else { *created_ns };
