@@ -14,7 +14,6 @@ use crate::stream::world::World;
 use crate::stream::{PurgeRequest, Stream};
 use jetkv_go_compat::GoTime;
 use jetkv_go_compat::json::{self, go_struct};
-use jetkv_protocol::subject;
 use serde::Serialize;
 use std::sync::Arc;
 
