@@ -8,7 +8,7 @@ use std::path::Path;
 use jetkv::options::Options;
 
 /// Options without a case there, and why.
-const WITHOUT: [(&str, &str); 14] = [
+const WITHOUT: [(&str, &str); 15] = [
     ("config_file", "tells where the options come from"),
     ("config_digest", "tells where the options come from"),
     ("origin.in_config", "tells where the options come from"),
@@ -22,8 +22,12 @@ const WITHOUT: [(&str, &str); 14] = [
     ("jetstream.enabled", "what is recovered is logged in other words"),
     ("jetstream.store_dir", "the harness sets it by a flag"),
     ("unserved_listeners", "nobody is served there yet"),
+    ("cluster_name", "nobody is served there yet"),
     ("jetstream.max_concurrent_io", "the default is shown as another number"),
 ];
+
+/// Options whose cases fill a scenario of their own.
+const ELSEWHERE: [(&str, &str); 2] = [("auth.nkeys", "nkeys.txt"), ("mappings", "mappings.txt")];
 
 /// Names of all fields of the options and of the structs in them, joined by points.
 fn fields() -> BTreeSet<String> {
@@ -57,6 +61,11 @@ fn every_option_is_turned_while_a_server_runs() {
     let mut cases = cases("options.txt");
     cases.extend(self::cases("jetstream.txt"));
     assert!(fields.contains("limits.max_connections") && fields.contains("jetstream.limits.max_ack_pending"));
+    for (field, file) in ELSEWHERE {
+        assert!(fields.contains(field), "{field} is no option any more");
+        assert!(!self::cases(file).is_empty(), "{file} has no case");
+        cases.insert(field.to_owned());
+    }
     for (field, why) in WITHOUT {
         assert!(fields.contains(field), "{field} is no option any more");
         assert!(!cases.contains(field), "{field} has a case, although it is said that {why}");
