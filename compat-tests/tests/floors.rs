@@ -39,7 +39,7 @@ const HOUSE: &[Floors] = &[
     Floors {
         krate: "jetstream",
         floors: &[
-            &["client", "clock", "disk", "error", "filter", "headers", "message", "own", "settings"],
+            &["client", "clock", "disk", "error", "filter", "headers", "message", "own", "settings", "steps"],
             &["router", "timers", "ttl", "warnings"],
             &["store"],
             &["config"],

@@ -7,7 +7,7 @@ use std::time::Duration;
 use jetkv_go_compat::base62::short_hash;
 
 use crate::interfaces::host_port;
-use crate::options::{Options, defaults, friendly_bytes};
+use crate::options::{HandshakeFirst, Options, defaults, friendly_bytes};
 use jetkv_go_compat::GoDuration;
 use jetkv_go_compat::version::{API_LEVEL, GO_VERSION, SERVER_VERSION};
 
@@ -114,13 +114,28 @@ pub fn log_jetstream_ready(took: Duration) {
 }
 
 /// The monitoring pages are served.
-pub fn log_monitoring(host: &str, port: u16) {
-    tracing::info!("Starting http monitor on {}", host_port(host, port));
+pub fn log_monitoring(is_secure: bool, host: &str, port: u16) {
+    let protocol = if is_secure { "https" } else { "http" };
+    tracing::info!("Starting {protocol} monitor on {}", host_port(host, port));
 }
 
 /// Clients may connect.
 pub fn log_listening(host: &str, port: u16) {
     tracing::info!("Listening for client connections on {}", host_port(host, port));
+}
+
+/// Whether clients have to use TLS, where they can.
+pub fn log_tls(options: &Options) {
+    let Some(tls) = &options.tls else { return };
+    let is_first = tls.handshake_first == Some(HandshakeFirst::Always);
+    if options.allow_non_tls && !is_first {
+        tracing::info!("TLS available for client connections");
+    } else {
+        tracing::info!("TLS required for client connections");
+    }
+    if is_first {
+        tracing::warn!("Clients that are not using \"TLS Handshake First\" option will fail to connect");
+    }
 }
 
 /// Everything is recovered, bound and served. Comes last.

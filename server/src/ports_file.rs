@@ -34,9 +34,15 @@ pub struct Ports {
 impl Ports {
     /// The URLs of listeners that are bound.
     pub fn new(clients: Option<SocketAddr>, monitoring: Option<SocketAddr>) -> Self {
-        let all =
-            |scheme, bound: Option<SocketAddr>| bound.map(|bound| urls(scheme, bound)).unwrap_or_default();
-        Self { nats: all("nats", clients), monitoring: all("http", monitoring), ..Self::default() }
+        Self::with_schemes(("nats", clients), ("http", monitoring))
+    }
+
+    /// As [`new`](Self::new), each with the scheme of its URLs.
+    pub fn with_schemes(clients: (&str, Option<SocketAddr>), monitoring: (&str, Option<SocketAddr>)) -> Self {
+        let all = |(scheme, bound): (&str, Option<SocketAddr>)| {
+            bound.map(|bound| urls(scheme, bound)).unwrap_or_default()
+        };
+        Self { nats: all(clients), monitoring: all(monitoring), ..Self::default() }
     }
 
     /// Adds a listener of what is not served yet.

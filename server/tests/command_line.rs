@@ -60,8 +60,8 @@ fn what_cannot_be_done_ends_with_one_line_and_a_failure() {
         (&["--signal=stop=abc"], "invalid pid: abc"),
         (&["--cluster", "nats://x:1"], "option --cluster is not supported by JetKV yet"),
         (&["--no_advertise"], "option --no_advertise is not supported by JetKV yet"),
-        (&["--tls=true"], "option --tls is not supported by JetKV yet"),
-        (&["-ms", "1"], "option --ms is not supported by JetKV yet"),
+        (&["--tls=true"], "TLS Server certificate must be present and valid"),
+        (&["-ms", "1"], "Can't start monitoring: TLS cert and key required for HTTPS"),
         (&["-n", "a b"], "server name cannot contain spaces"),
     ];
     for (arguments, line) in cases {

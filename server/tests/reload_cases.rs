@@ -8,7 +8,7 @@ use std::path::Path;
 use jetkv::options::Options;
 
 /// Options without a case there, and why.
-const WITHOUT: [(&str, &str); 15] = [
+const WITHOUT: [(&str, &str); 17] = [
     ("config_file", "tells where the options come from"),
     ("config_digest", "tells where the options come from"),
     ("origin.in_config", "tells where the options come from"),
@@ -18,6 +18,8 @@ const WITHOUT: [(&str, &str); 15] = [
     ("port", "the harness sets it by a flag"),
     ("monitor.host", "the harness looks there for the pages"),
     ("monitor.port", "the harness looks there for the pages"),
+    ("monitor.secure", "the harness looks there for the pages"),
+    ("tls", "its files are made by server/tests/tls.rs, which turns it"),
     ("log.time", "the harness knows lines by their time"),
     ("jetstream.enabled", "what is recovered is logged in other words"),
     ("jetstream.store_dir", "the harness sets it by a flag"),

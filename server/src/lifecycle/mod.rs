@@ -200,6 +200,9 @@ impl Server {
         })?;
         let listening = net::listen(Arc::clone(&shared), listener, threads.handles());
         first.spawn(failure::vital(Arc::clone(&shared), "The listener", listening));
+        if options.tls.as_ref().is_some_and(|tls| tls.connection_rate_limit > 0) {
+            first.spawn(net::log_rejected(Arc::clone(&shared)));
+        }
         let beating = events::beat(Arc::clone(&shared));
         first.spawn(failure::vital(Arc::clone(&shared), "The heartbeat", beating));
         let places = unserved.iter().map(Opened::place).collect();
@@ -239,6 +242,7 @@ impl Server {
         unserved.iter().filter(|place| !is_route(place)).for_each(unserved::log_listening);
         unserved::warn(unserved);
         banner::log_listening(&options.host, self.inner.address.port());
+        banner::log_tls(&options);
         let directory = options.ports_file_dir.as_deref();
         let written = directory.map(|directory| PortsFile::write(directory, &self.inner.ports()));
         banner::log_ready();

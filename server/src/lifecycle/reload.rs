@@ -84,7 +84,11 @@ impl Inner {
 
     /// Where the server listens, for the ports file.
     pub(super) fn ports(&self) -> Ports {
-        let mut ports = Ports::new(Some(self.address), *self.monitor_address.lock());
+        let options = self.shared.options();
+        let clients = if options.tls.is_some() && !options.allow_non_tls { "tls" } else { "nats" };
+        let pages = if options.monitor.secure { "https" } else { "http" };
+        let monitor = *self.monitor_address.lock();
+        let mut ports = Ports::with_schemes((clients, Some(self.address)), (pages, monitor));
         for place in &self.unserved {
             ports.add_unserved(place.feature, place.address);
         }

@@ -85,6 +85,12 @@ struct Connection {
     #[serde(skip_serializing_if = "is_default")]
     version: String,
     #[serde(skip_serializing_if = "is_default")]
+    tls_version: &'static str,
+    #[serde(skip_serializing_if = "is_default")]
+    tls_cipher_suite: String,
+    #[serde(skip_serializing_if = "is_default")]
+    tls_first: bool,
+    #[serde(skip_serializing_if = "is_default")]
     authorized_user: String,
     #[serde(skip_serializing_if = "is_default")]
     account: String,
@@ -299,7 +305,11 @@ fn open(client: &Client, now: WallNs) -> Connection {
     let traffic = client.traffic.counts();
     let moments = (client.started_at(), client.last_active(), None);
     let base = identified(client.id(), client.identity(), client.peer(), moments, client.rtt_ns());
+    let secured = client.secured();
     Connection {
+        tls_version: secured.map_or("", |secured| secured.version),
+        tls_cipher_suite: secured.map(|secured| secured.cipher_suite.clone()).unwrap_or_default(),
+        tls_first: secured.is_some_and(|secured| secured.is_first),
         uptime: uptime(between(moments.0, now)),
         idle: uptime(between(moments.1, now)),
         pending_bytes: client.pending_bytes(),
@@ -362,6 +372,9 @@ fn identified(
         name: identity.name,
         lang: identity.lang,
         version: identity.version,
+        tls_version: "",
+        tls_cipher_suite: String::new(),
+        tls_first: false,
         authorized_user: String::new(),
         account: String::new(),
         subscriptions_list: Vec::new(),

@@ -31,7 +31,9 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Request, Response};
 use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
+use tokio_rustls::TlsAcceptor;
 
 use crate::net::{self, BindError};
 use crate::options::Options;
@@ -55,7 +57,7 @@ const ACCEPT_PAUSE_MAX: Duration = Duration::from_secs(1);
 pub(crate) fn bind(options: &Options) -> Result<Option<TcpListener>, BindError> {
     let Some(port) = options.monitor.port else { return Ok(None) };
     let listener = net::bind(&options.monitor.host, port)?;
-    banner::log_monitoring(&options.monitor.host, listener.local_addr()?.port());
+    banner::log_monitoring(options.monitor.secure, &options.monitor.host, listener.local_addr()?.port());
     Ok(Some(listener))
 }
 
@@ -120,21 +122,36 @@ async fn accept(listener: TcpListener, site: Arc<Site>) {
         pause = ACCEPT_PAUSE_MIN;
         let site = Arc::clone(&site);
         tokio::spawn(async move {
-            let service = service_fn(|request: Request<Incoming>| {
-                let response = site.answer(request.uri().path(), request.uri().query().unwrap_or_default());
-                async { Ok::<_, hyper::Error>(response) }
-            });
-            let connection = http1::Builder::new()
-                .timer(TokioTimer::new())
-                .header_read_timeout(HEAD_TIMEOUT)
-                .serve_connection(TokioIo::new(RequestLines::new(stream)), service);
-            // A browser that goes away is nothing to report.
-            let _ = connection.await;
+            let options = site.source.options();
+            let Some(tls) = options.tls.as_ref().filter(|_| options.monitor.secure) else {
+                return site.serve(stream).await;
+            };
+            // Read anew with each reload.
+            let acceptor = TlsAcceptor::from(Arc::clone(tls.identity.pages()));
+            match tokio::time::timeout(HEAD_TIMEOUT, acceptor.accept(stream)).await {
+                Ok(Ok(stream)) => site.serve(stream).await,
+                // Go's server says so, too, in a log of its own.
+                Ok(Err(error)) => tracing::debug!("monitoring: TLS handshake error: {error}"),
+                Err(_) => {}
+            }
         });
     }
 }
 
 impl Site {
+    async fn serve(&self, stream: impl AsyncRead + AsyncWrite + Unpin) {
+        let service = service_fn(|request: Request<Incoming>| {
+            let response = self.answer(request.uri().path(), request.uri().query().unwrap_or_default());
+            async { Ok::<_, hyper::Error>(response) }
+        });
+        let connection = http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(HEAD_TIMEOUT)
+            .serve_connection(TokioIo::new(RequestLines::new(stream)), service);
+        // A browser that goes away is nothing to report.
+        let _ = connection.await;
+    }
+
     fn answer(&self, path: &str, query: &str) -> Response<Full<Bytes>> {
         let Some(path) = query::unescape(path) else {
             return Page::bad_request("400 Bad Request".to_owned()).into_response();

@@ -9,7 +9,7 @@ use super::jetstream::{JetStreamPart, jetstream_part};
 use super::json::{Empty, is_default, time, uptime};
 use super::page::Page;
 use crate::banner;
-use crate::options::WriteTimeout;
+use crate::options::{WriteTimeout, defaults};
 use crate::snapshot::MonitorSource;
 use jetkv_go_compat::version::{GO_VERSION, SERVER_VERSION};
 
@@ -25,6 +25,10 @@ struct Varz<'a> {
     port: i64,
     #[serde(skip_serializing_if = "is_default")]
     auth_required: bool,
+    #[serde(skip_serializing_if = "is_default")]
+    tls_required: bool,
+    #[serde(skip_serializing_if = "is_default")]
+    tls_verify: bool,
     max_connections: i64,
     #[serde(skip_serializing_if = "is_default")]
     max_subscriptions: i64,
@@ -33,7 +37,7 @@ struct Varz<'a> {
     http_host: &'a str,
     http_port: i32,
     http_base_path: &'a str,
-    https_port: u16,
+    https_port: i32,
     auth_timeout: f64,
     max_control_line: usize,
     max_payload: i32,
@@ -44,7 +48,7 @@ struct Varz<'a> {
     mqtt: Empty,
     websocket: Empty,
     jetstream: JetStreamPart,
-    tls_timeout: u32,
+    tls_timeout: f64,
     write_deadline: u64,
     #[serde(skip_serializing_if = "is_default")]
     write_timeout: &'static str,
@@ -120,6 +124,8 @@ impl ByKind {
 
 pub(super) fn page(source: &MonitorSource) -> Page {
     let options = source.options();
+    // Zero stands for any free port, which nats-server calls -1.
+    let monitor_port = options.monitor.port.map_or(0, |port| if port == 0 { -1 } else { i32::from(port) });
     let counts = source.counts();
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let ns = |time: std::time::Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
@@ -134,15 +140,16 @@ pub(super) fn page(source: &MonitorSource) -> Page {
         host: &host,
         port,
         auth_required: source.auth_required(),
+        tls_required: options.tls.is_some() && !options.allow_non_tls,
+        tls_verify: options.tls.as_ref().is_some_and(|tls| tls.verify),
         max_connections: options.limits.max_connections,
         max_subscriptions: options.limits.max_subscriptions,
         ping_interval: ns(options.limits.ping_interval),
         ping_max: options.limits.ping_max,
         http_host: &options.monitor.host,
-        // Zero stands for any free port, which nats-server calls -1.
-        http_port: options.monitor.port.map_or(0, |port| if port == 0 { -1 } else { i32::from(port) }),
+        http_port: if options.monitor.secure { 0 } else { monitor_port },
         http_base_path: if options.monitor.base_path == "/" { "" } else { &options.monitor.base_path },
-        https_port: 0,
+        https_port: if options.monitor.secure { monitor_port } else { 0 },
         auth_timeout: options.auth.timeout.as_secs_f64(),
         max_control_line: options.limits.max_control_line_bytes,
         max_payload: options.limits.shown_max_payload(),
@@ -153,7 +160,7 @@ pub(super) fn page(source: &MonitorSource) -> Page {
         mqtt: Empty {},
         websocket: Empty {},
         jetstream: jetstream_part(source),
-        tls_timeout: 2,
+        tls_timeout: options.tls.as_ref().map_or(defaults::TLS_TIMEOUT, |tls| tls.timeout).as_secs_f64(),
         write_deadline: ns(options.limits.write_deadline),
         write_timeout: match options.limits.write_timeout {
             WriteTimeout::Default => "",

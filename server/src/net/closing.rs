@@ -43,6 +43,8 @@ pub enum CloseReason {
     Revocation,
     /// No-responders answers without headers.
     NoRespondersRequiresHeaders,
+    /// The TLS handshake failed, or took too long.
+    TlsHandshakeError,
     /// An operator asked for it.
     Kicked,
 }
@@ -56,6 +58,7 @@ impl CloseReason {
                 | Self::WriteError
                 | Self::SlowConsumerPendingBytes
                 | Self::SlowConsumerWriteDeadline
+                | Self::TlsHandshakeError
         )
     }
 
@@ -81,6 +84,7 @@ impl CloseReason {
             Self::MissingAccount => "Missing Account",
             Self::Revocation => "Credentials Revoked",
             Self::NoRespondersRequiresHeaders => "No Responders Requires Headers",
+            Self::TlsHandshakeError => "TLS Handshake Failure",
             Self::Kicked => "Kicked",
         }
     }

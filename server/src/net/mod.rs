@@ -9,8 +9,8 @@ mod listener;
 mod outbound;
 mod read_size;
 
-pub(crate) use client::TraceOptions;
-pub use client::{Client, Identity};
+pub use client::{Client, Identity, Secured};
+pub(crate) use client::{TraceOptions, log_rejected};
 pub use closing::CloseReason;
 pub use link::{MemoryStream, Peer};
 pub use listener::BindError;

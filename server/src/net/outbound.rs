@@ -137,6 +137,16 @@ impl Outbound {
         }
     }
 
+    /// Takes the link out, so that nothing is written until [`put_link`](Self::put_link) brings one.
+    pub(crate) fn take_link(&self) -> Option<Arc<Writer>> {
+        self.state.lock().link.take()
+    }
+
+    /// Has everything written to `link` from now on.
+    pub(crate) fn put_link(&self, link: Arc<Writer>) {
+        self.state.lock().link = Some(link);
+    }
+
     /// Changes the limits, on a reload.
     pub(crate) fn set_limits(&self, limits: OutboundLimits) {
         self.state.lock().limits = limits;

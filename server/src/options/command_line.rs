@@ -1,11 +1,15 @@
 //! The command line as a whole: what the program is asked to do, and with which options.
 
+use std::path::Path;
+
+use super::config::tls::{self, TlsFlags};
 use super::config::{ConfigError, Draft, ListenerDraft};
 use super::defaults;
 use super::flags::{self, Flag, FlagValue, Given};
 use super::listener_model::{Unserved, UnservedListener};
 use super::model::Options;
 use super::signal_request::SignalRequest;
+use super::tls_model::TlsOptions;
 use super::usage;
 use super::validate::{self, Purpose, host_and_port};
 use jetkv_go_compat::quoted;
@@ -230,6 +234,11 @@ fn apply<'a>(given: impl Iterator<Item = &'a Given> + Clone, draft: &mut Draft) 
 }
 
 fn apply_switch(flag: Flag, on: bool, draft: &mut Draft) {
+    match flag {
+        Flag::Tls => draft.tls_flags.on = Some(on),
+        Flag::TlsVerify => (draft.tls_flags.any, draft.tls_flags.verify) = (true, on),
+        _ => {}
+    }
     let log = &mut draft.options.log;
     let names: &[&'static str] = match flag {
         Flag::Debug => &["Debug"],
@@ -261,6 +270,7 @@ fn apply_number(flag: Flag, number: i64, draft: &mut Draft) {
     match flag {
         Flag::Port => draft.port = number,
         Flag::HttpPort => draft.http_port = number,
+        Flag::HttpsPort => draft.https_port = number,
         Flag::LogSizeLimit => {
             draft.options.log.file_size_limit_bytes = u64::try_from(number).unwrap_or(0);
         }
@@ -272,6 +282,17 @@ fn apply_number(flag: Flag, number: i64, draft: &mut Draft) {
 }
 
 fn apply_text(flag: Flag, text: &str, draft: &mut Draft) {
+    if matches!(flag, Flag::TlsCert | Flag::TlsKey | Flag::TlsAuthorities) {
+        let flags = &mut draft.tls_flags;
+        flags.any = true;
+        let slot = match flag {
+            Flag::TlsCert => &mut flags.cert,
+            Flag::TlsKey => &mut flags.key,
+            _ => &mut flags.ca,
+        };
+        text.clone_into(slot);
+        return;
+    }
     let options = &mut draft.options;
     let given = (!text.is_empty()).then(|| text.to_owned());
     match flag {
@@ -299,6 +320,35 @@ fn port(given: i64, default: u16) -> Result<u16, String> {
     }
 }
 
+/// What flags make of TLS, if they say anything of it. The error is nats-server's text.
+fn tls_of_flags(flags: &TlsFlags) -> Result<Option<Option<TlsOptions>>, String> {
+    if flags.on == Some(false) {
+        return Ok(Some(None));
+    }
+    if flags.on.is_none() && !flags.any {
+        return Ok(None);
+    }
+    if flags.cert.is_empty() {
+        return Err("TLS Server certificate must be present and valid".to_owned());
+    }
+    if flags.key.is_empty() {
+        return Err("TLS Server private key must be present and valid".to_owned());
+    }
+    let ca = (!flags.ca.is_empty()).then(|| Path::new(&flags.ca));
+    tls::from_flags(Path::new(&flags.cert), Path::new(&flags.key), ca, flags.verify).map(Some).map(Some)
+}
+
+/// The port of the monitoring pages as given, with or without TLS. The error is nats-server's text.
+fn http_port(http: i64, https: i64, options: &Options) -> Result<i64, String> {
+    let refused = |reason: &str| Err(format!("Can't start monitoring: {reason}"));
+    match (http, https) {
+        (http, 0) => Ok(http),
+        (0, https) if options.tls.is_some() => Ok(https),
+        (0, _) => refused("TLS cert and key required for HTTPS"),
+        (http, https) => refused(&format!("can't specify both HTTP ({http}) and HTTPs ({https}) ports")),
+    }
+}
+
 fn finish(draft: Draft, purpose: Purpose) -> Result<Options, OptionsError> {
     let mut options = draft.options;
     options.port = port(draft.port, defaults::PORT).map_err(|error| {
@@ -306,7 +356,12 @@ fn finish(draft: Draft, purpose: Purpose) -> Result<Options, OptionsError> {
         OptionsError::Invalid(format!("Error listening on port: {host}:{port}, \"{error}\""))
     })?;
     options.monitor.host = draft.http_host.unwrap_or_else(|| options.host.clone());
-    options.monitor.port = match draft.http_port {
+    if let Some(tls) = tls_of_flags(&draft.tls_flags).map_err(OptionsError::Invalid)? {
+        options.tls = tls;
+    }
+    options.monitor.secure = draft.https_port != 0;
+    let http_port = http_port(draft.http_port, draft.https_port, &options).map_err(OptionsError::Invalid)?;
+    options.monitor.port = match http_port {
         0 => None,
         given => Some(port(given, 0).map_err(|error| {
             OptionsError::Invalid(format!(

@@ -41,6 +41,10 @@ pub const RECONNECT_ERROR_REPORTS: i64 = 1;
 pub const ALLOW_RESPONSES_MAX: i64 = 1;
 /// Time within which these replies are allowed.
 pub const ALLOW_RESPONSES_EXPIRES: Duration = Duration::from_secs(120);
+/// Time that a TLS handshake may take.
+pub const TLS_TIMEOUT: Duration = Duration::from_secs(2);
+/// Time that a client has to begin with the handshake, where those are told from others automatically.
+pub const TLS_FIRST_FALLBACK: Duration = Duration::from_millis(50);
 /// Time between two syncs of the file store.
 pub const SYNC_INTERVAL: Duration = Duration::from_secs(120);
 /// JetStream API requests that may wait before further ones are dropped.

@@ -14,6 +14,7 @@ mod model;
 mod redact;
 mod reload;
 mod signal_request;
+mod tls_model;
 mod usage;
 mod validate;
 
@@ -35,4 +36,5 @@ pub use model::{LimitOptions, LogOptions, MonitorOptions, Options, Origin, Write
 pub(crate) use redact::redacted_arguments;
 pub use reload::{Action, Change, ReloadError, diff, friendly_bytes};
 pub use signal_request::SignalRequest;
+pub use tls_model::{HandshakeFirst, TlsIdentity, TlsOptions};
 pub(crate) use validate::host_and_port;

@@ -9,6 +9,7 @@ use super::defaults;
 use super::jetstream_model::JetStreamOptions;
 use super::listener_model::UnservedListener;
 use super::mapping::Mapping;
+use super::tls_model::TlsOptions;
 
 /// Everything a server can be told. [`Options::default`] is what `nats-server` without arguments does.
 #[derive(Clone, Debug, PartialEq)]
@@ -43,6 +44,10 @@ pub struct Options {
     pub system_account: Option<String>,
     /// No system account is made unless `system_account` names one.
     pub no_system_account: bool,
+    /// TLS for clients, and for the monitoring pages where those are to have it.
+    pub tls: Option<TlsOptions>,
+    /// Clients may do without TLS although it is there.
+    pub allow_non_tls: bool,
     /// The monitoring pages.
     pub monitor: MonitorOptions,
     /// The stream engine.
@@ -154,6 +159,8 @@ pub struct MonitorOptions {
     pub host: String,
     /// Port that the pages are served on. `None`: no pages. `Some(0)`: any free port.
     pub port: Option<u16>,
+    /// The pages are served over TLS.
+    pub secure: bool,
     /// Path below which the pages are served; starts with `/`, ends without one unless it is `/`.
     pub base_path: String,
 }
@@ -183,6 +190,8 @@ impl Default for Options {
             accounts: Vec::new(),
             system_account: None,
             no_system_account: false,
+            tls: None,
+            allow_non_tls: false,
             monitor: MonitorOptions::default(),
             jetstream: JetStreamOptions::default(),
             mappings: None,
@@ -272,6 +281,11 @@ impl Default for LimitOptions {
 
 impl Default for MonitorOptions {
     fn default() -> Self {
-        Self { host: defaults::HOST.to_owned(), port: None, base_path: defaults::HTTP_BASE_PATH.to_owned() }
+        Self {
+            host: defaults::HOST.to_owned(),
+            port: None,
+            secure: false,
+            base_path: defaults::HTTP_BASE_PATH.to_owned(),
+        }
     }
 }

@@ -17,6 +17,7 @@ use super::host_and_port;
 use super::jetstream_model::JetStreamOptions;
 use super::listener_model::{Unserved, UnservedListener};
 use super::model::{LimitOptions, LogOptions, MonitorOptions, Options};
+use super::tls_model::{HandshakeFirst, TlsOptions};
 use differences::{Differences, Field, Pair, Shown, pairs};
 
 /// One thing that changes, and what has to be done about it beyond using the new options.
@@ -76,7 +77,8 @@ pub fn diff(old: &Options, new: &mut Options, jetstream_runs: bool) -> Result<Ve
 fn server(old: &Options, new: &Options, jetstream_runs: bool, found: &mut Differences) {
     pairs!(old, new => Options {
         config_file, config_digest, server_name, host, port, client_advertise, log, limits, auth, accounts,
-        mappings, cluster_name, system_account, no_system_account, monitor, jetstream, pid_file, ports_file_dir, lame_duck_duration,
+        mappings, cluster_name, system_account, no_system_account, tls,
+        allow_non_tls, monitor, jetstream, pid_file, ports_file_dir, lame_duck_duration,
         lame_duck_grace_period, no_sublist_cache, no_header_support, connect_error_reports, reconnect_error_reports,
         tags, metadata, feature_flags, default_js_domain, unserved_listeners, origin,
     });
@@ -126,6 +128,8 @@ fn server(old: &Options, new: &Options, jetstream_runs: bool, found: &mut Differ
     log_options(log.old, log.new, found);
     limit_options(limits.old, limits.new, found);
     auth_options(auth.old, auth.new, found);
+    tls_options(tls, found);
+    found.fixed(Field::AllowNonTLS, allow_non_tls, Shown::plain);
     monitor_options(monitor.old, monitor.new, found);
     jetstream_options(jetstream.old, jetstream.new, jetstream_runs, found);
 }
@@ -230,10 +234,52 @@ fn same_in_any_order(nkeys: Pair<'_, Vec<NkeyUserOptions>>) -> bool {
     sorted(nkeys.old) == sorted(nkeys.new) && !in_account(nkeys.old) && !in_account(nkeys.new)
 }
 
+/// Certificates are read anew by every reload, which is always said.
+fn tls_options(tls: Pair<'_, Option<TlsOptions>>, found: &mut Differences) {
+    let nothing = Action::Nothing;
+    let (Some(old), Some(new)) = (tls.old, tls.new) else {
+        if let Some(state) = tls.differ().then(|| if tls.new.is_some() { "enabled" } else { "disabled" }) {
+            found.change(Field::TLSConfig, nothing, format!("Reloaded: tls = {state}"));
+        }
+        return;
+    };
+    pairs!(old, new => TlsOptions {
+        verify, timeout, handshake_first, pinned_certs, connection_rate_limit, identity,
+    });
+    // Whoever is asked for a certificate is asked by the new ones.
+    let _ = (verify, identity);
+    found.change(Field::TLSConfig, nothing, "Reloaded: tls = enabled");
+    found.value(Field::TLSTimeout, nothing, "tls timeout", timeout, |timeout| {
+        timeout.as_secs_f64().to_string()
+    });
+    if pinned_certs.differ() {
+        let line = format!("Reloaded: {} pinned_certs", pinned_certs.new.len());
+        found.change(Field::TLSPinnedCerts, nothing, line);
+    }
+    found.fixed(Field::TLSRateLimit, connection_rate_limit, Shown::plain);
+    let delay = |first: &Option<HandshakeFirst>| match first {
+        Some(HandshakeFirst::Within(delay)) => *delay,
+        _ => std::time::Duration::ZERO,
+    };
+    if handshake_first.old.is_some() != handshake_first.new.is_some() {
+        let line = format!("Reloaded: Client TLS handshake first: {}", handshake_first.new.is_some());
+        found.change(Field::TLSHandshakeFirst, nothing, line);
+    }
+    if delay(handshake_first.old) != delay(handshake_first.new) {
+        let shown = Shown::duration(&delay(handshake_first.new));
+        let line = format!("Reloaded: Client TLS handshake first fallback delay: {shown}");
+        found.change(Field::TLSHandshakeFirstFallback, nothing, line);
+    }
+}
+
 fn monitor_options(old: &MonitorOptions, new: &MonitorOptions, found: &mut Differences) {
-    pairs!(old, new => MonitorOptions { host, port, base_path });
+    pairs!(old, new => MonitorOptions { host, port, secure, base_path });
     found.fixed(Field::HTTPHost, host, Shown::plain);
-    found.fixed(Field::HTTPPort, port, Shown::port);
+    let of = |is_secure: bool, port: &Option<u16>, wanted: bool| port.filter(|_| is_secure == wanted);
+    for (field, wanted) in [(Field::HTTPPort, false), (Field::HTTPSPort, true)] {
+        let (old, new) = (of(*secure.old, port.old, wanted), of(*secure.new, port.new, wanted));
+        found.fixed(field, Pair { old: &old, new: &new }, Shown::port);
+    }
     // No path is shown as no path.
     found.fixed(Field::HTTPBasePath, base_path, |path| path.strip_suffix("/").unwrap_or(path).to_owned());
 }

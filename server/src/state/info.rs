@@ -3,7 +3,7 @@
 use jetkv_protocol::ServerInfo;
 
 use super::Shared;
-use crate::net::Client;
+use crate::net::{Client, Peer};
 use jetkv_go_compat::version::{API_LEVEL, GO_VERSION, SERVER_VERSION};
 
 /// Newest client protocol.
@@ -34,6 +34,12 @@ impl Shared {
             xkey: self.identity.xkey.clone(),
             ..ServerInfo::default()
         };
+        if let Some(tls) = options.tls.as_ref().filter(|_| client.peer() != Peer::Process) {
+            let is_first = client.secured().is_some_and(|secured| secured.is_first);
+            info.tls_required = !options.allow_non_tls || is_first;
+            info.tls_verify = tls.verify;
+            info.tls_available = options.allow_non_tls;
+        }
         if connected {
             let account = client.account();
             info.connect_info = true;

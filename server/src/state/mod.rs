@@ -6,6 +6,7 @@ mod identity;
 mod info;
 mod repeats;
 mod system_services;
+mod tls_rate;
 mod visits;
 
 use std::io;
@@ -36,6 +37,7 @@ use crate::router::Accounts;
 use crate::worker::{self, Streams};
 use repeats::Repeats;
 use system_services::SYSTEM_ACCOUNT_CLIENT;
+use tls_rate::TlsRate;
 
 /// Numbers of clients that nats-server v2.15.2 gives to parts of its own behind those of the accounts (observed).
 const FURTHER_CLIENTS: u64 = 1;
@@ -104,6 +106,8 @@ pub(crate) struct Shared {
     pub reload_asks: ReloadAsks,
     /// Log lines that are not said again and again.
     pub repeats: Repeats,
+    /// TLS handshakes of clients.
+    pub tls_rate: TlsRate,
     /// When the options in force were read.
     configured_at: Mutex<WallNs>,
     /// How often monitoring pages were asked for.
@@ -141,6 +145,7 @@ impl Shared {
             event_seq: AtomicU64::new(0),
             reload_asks: ReloadAsks::default(),
             repeats: Repeats::default(),
+            tls_rate: TlsRate::default(),
             configured_at,
             visits: Visits::default(),
             options: ArcSwap::from_pointee(options),

@@ -15,12 +15,13 @@ const FRESH_BYTES: usize = 4 * 1024;
 /// The buffers of a thread.
 pub(crate) struct Buffers {
     read: Cell<Option<Vec<u8>>>,
+    cipher: Cell<Option<Vec<u8>>>,
     outbound: RefCell<Vec<Vec<u8>>>,
 }
 
 impl Buffers {
     pub(super) const fn new() -> Self {
-        Self { read: Cell::new(None), outbound: RefCell::new(Vec::new()) }
+        Self { read: Cell::new(None), cipher: Cell::new(None), outbound: RefCell::new(Vec::new()) }
     }
 
     /// The read buffer, empty; a new one when it is lent out.
@@ -32,6 +33,17 @@ impl Buffers {
     pub(crate) fn give_read(&self, mut buffer: Vec<u8>) {
         buffer.clear();
         self.read.set(Some(buffer));
+    }
+
+    /// The buffer for what was read and is still to be deciphered, empty.
+    pub(crate) fn take_cipher(&self) -> Vec<u8> {
+        self.cipher.take().unwrap_or_else(|| Vec::with_capacity(READ_BUFFER_BYTES))
+    }
+
+    /// Gives it back.
+    pub(crate) fn give_cipher(&self, mut buffer: Vec<u8>) {
+        buffer.clear();
+        self.cipher.set(Some(buffer));
     }
 
     /// An empty buffer to queue output in.

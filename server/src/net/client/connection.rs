@@ -74,7 +74,7 @@ pub(super) struct Connection {
     pub is_surplus: bool,
     read_size: ReadSize,
     /// Bytes of an operation that is not complete.
-    partial: Vec<u8>,
+    pub partial: Vec<u8>,
     /// Bytes that `partial` must hold before another look is worth it.
     need: usize,
     stalled_until: Option<Instant>,
@@ -118,10 +118,16 @@ pub(crate) async fn serve(shared: Arc<Shared>, link: Link) {
     let _task = shared.begin_task();
     let mut connection = Connection::new(&shared, link);
     tracing::debug!("{} - Client connection created", connection.client.label());
-    connection.send_first_info();
+    let first = connection.begins_with_tls();
+    if first.is_none() {
+        connection.send_first_info();
+    }
     shared.counters.count_connection();
     let reason = match shared.add_client(&connection.client) {
-        Entrance::Open => connection.run().await,
+        Entrance::Open => match connection.secure(first).await {
+            Ok(()) => connection.run().await,
+            Err(reason) => reason,
+        },
         Entrance::Full => {
             connection.reject(&Rejection::TooManyConnections);
             let statement = Rejection::TooManyConnections.wire_text();
@@ -152,7 +158,6 @@ impl Connection {
         ));
         client.set_traced(TraceOptions::new(&options.log));
         let auth = shared.auth();
-        let auth_deadline = auth.required().then(|| now + options.auth.timeout);
         let keepalive = Keepalive::new(limits, now);
         let timer = Box::pin(tokio::time::sleep_until(keepalive.due_at().into()));
         let _ = account.add_client(client.id());
@@ -176,7 +181,7 @@ impl Connection {
             rules: None,
             keepalive,
             first_pong_sent: false,
-            auth_deadline,
+            auth_deadline: None,
             stalling: None,
             long_get: None,
             client_info: None,
@@ -197,9 +202,15 @@ impl Connection {
             client,
         };
         connection.apply_limits();
+        connection.begin_authentication(now);
         // Whether a client may start without CONNECT is decided when it does so.
         connection.parser.limits_mut().connect_first = auth.required();
         connection
+    }
+
+    /// The time that the client has to authenticate begins.
+    pub(super) fn begin_authentication(&mut self, now: Instant) {
+        self.auth_deadline = self.auth.required().then(|| now + self.settings.auth.timeout);
     }
 
     /// Brings limits in line with the options and the account.
@@ -218,7 +229,7 @@ impl Connection {
         parser.max_payload = payload.unwrap_or(usize::MAX);
     }
 
-    fn send_first_info(&self) {
+    pub(super) fn send_first_info(&self) {
         let info = ServerInfo { nonce: self.nonce.clone(), ..self.shared.info(&self.client, false) };
         let json = info.to_json();
         self.client.queue(|out| encode::info(out, json.as_bytes()));
@@ -379,7 +390,7 @@ impl Connection {
     }
 
     /// Handles what is left over and the `count` bytes that came behind it.
-    fn received_more(&mut self, count: usize) -> Option<Box<Check>> {
+    pub(super) fn received_more(&mut self, count: usize) -> Option<Box<Check>> {
         self.goes_on = false;
         if self.partial.len() < self.need {
             self.read_size.came(count);
@@ -406,7 +417,7 @@ impl Connection {
         self.read_size.came(count);
     }
 
-    async fn after_read(&mut self, mut slow: Option<Box<Check>>) {
+    pub(super) async fn after_read(&mut self, mut slow: Option<Box<Check>>) {
         while let Some(check) = slow.take() {
             let Check::Slow(check) = *check else { break };
             // A panic in the comparison counts as a wrong password.

@@ -10,14 +10,15 @@ mod message_trace;
 mod operations;
 mod publish;
 mod reload;
+mod secure;
 mod subscribe;
 #[cfg(test)]
 mod tests;
 mod trace;
 
 use std::fmt;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
@@ -28,12 +29,14 @@ use parking_lot::{Mutex, RwLock};
 
 use crate::auth::DeliveryRules;
 use crate::net::closing::CloseReason;
-use crate::net::link::Peer;
+use crate::net::link::{Peer, Writer};
 use crate::net::outbound::{Drained, Next, Outbound, OutboundLimits};
 use crate::router::{Account, Admission, DeliverSubject, Listed, Queued, Receipt, Receiver, Subscription};
 use crate::traffic::Traffic;
 use crate::worker;
 pub(super) use connection::serve;
+pub use secure::Secured;
+pub(crate) use secure::log_rejected;
 pub(crate) use trace::TraceOptions;
 
 /// Who is at the other end.
@@ -89,6 +92,8 @@ pub struct Client {
     pub traffic: Traffic,
     last_active_ns: AtomicI64,
     rtt_ns: AtomicI64,
+    /// What was agreed on, where the connection is under TLS.
+    tls: OnceLock<Secured>,
     stalls: AtomicU64,
     /// Deliver subjects whose consumers stopped feeding the connection until it has room.
     starved: Mutex<Vec<DeliverSubject>>,
@@ -125,6 +130,7 @@ impl Client {
             traffic: Traffic::default(),
             last_active_ns: AtomicI64::new(now.ns()),
             rtt_ns: AtomicI64::new(0),
+            tls: OnceLock::new(),
             stalls: AtomicU64::new(0),
             starved: Mutex::new(Vec::new()),
         }
@@ -143,6 +149,11 @@ impl Client {
     /// Why a write failed, if one did; told once.
     fn take_write_error(&self) -> Option<String> {
         self.out.take_write_error()
+    }
+
+    /// What was agreed on, where the connection is under TLS.
+    pub fn secured(&self) -> Option<&Secured> {
+        self.tls.get()
     }
 
     /// When it connected.
@@ -333,6 +344,15 @@ impl Client {
 
     pub(crate) fn closing(&self) -> Option<CloseReason> {
         self.out.closing()
+    }
+
+    /// Takes the link out, so that nothing is written until [`put_link`](Self::put_link) brings one.
+    fn take_link(&self) -> Option<Arc<Writer>> {
+        self.out.take_link()
+    }
+
+    fn put_link(&self, link: Arc<Writer>) {
+        self.out.put_link(link);
     }
 
     pub(super) fn poll_next(&self, context: &mut Context<'_>) -> Next {

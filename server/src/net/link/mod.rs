@@ -6,6 +6,7 @@
 
 mod memory;
 mod tcp;
+pub(crate) mod tls;
 
 use std::fmt;
 use std::io;
@@ -37,6 +38,7 @@ pub enum Peer {
 pub(crate) enum Reader {
     Tcp(tcp::TcpReader),
     Memory(memory::MemoryReader),
+    Tls(Box<tls::TlsReader>),
 }
 
 /// The half that is written to. It is shared, and nobody waits in it.
@@ -44,6 +46,7 @@ pub(crate) enum Reader {
 pub(crate) enum Writer {
     Tcp(tcp::TcpWriter),
     Memory(memory::MemoryWriter),
+    Tls(tls::TlsWriter),
 }
 
 impl Link {
@@ -51,6 +54,11 @@ impl Link {
     pub(crate) fn tcp(socket: TcpStream, peer: SocketAddr) -> Self {
         let (reader, writer) = tcp::split(socket, peer);
         Self { reader: Reader::Tcp(reader), writer: Writer::Tcp(writer), peer: Peer::Address(peer) }
+    }
+
+    /// A reader of a link that has ended.
+    pub(crate) fn ended_reader() -> Reader {
+        Self::memory().0.reader
     }
 
     /// A link within this process, and its other end.
@@ -73,6 +81,7 @@ impl Reader {
         match self {
             Self::Tcp(reader) => reader.poll_read(context, into),
             Self::Memory(reader) => reader.poll_read(context, into),
+            Self::Tls(reader) => reader.poll_read(context, into),
         }
     }
 
@@ -81,6 +90,7 @@ impl Reader {
         match self {
             Self::Tcp(reader) => reader.end_with_reset(),
             Self::Memory(_) => {}
+            Self::Tls(reader) => reader.end_with_reset(),
         }
     }
 }
@@ -93,6 +103,7 @@ impl Writer {
         match self {
             Self::Tcp(writer) => writer.try_write(bytes),
             Self::Memory(writer) => writer.try_write(bytes),
+            Self::Tls(writer) => writer.try_write(bytes),
         }
     }
 
@@ -100,7 +111,7 @@ impl Writer {
     pub(crate) fn failed_write(&self, error: &io::Error) -> String {
         match self {
             Self::Tcp(writer) => writer.failed_write(error),
-            Self::Memory(_) => jetkv_go_compat::os_text(error),
+            Self::Memory(_) | Self::Tls(_) => jetkv_go_compat::os_text(error),
         }
     }
 
@@ -109,6 +120,7 @@ impl Writer {
         match self {
             Self::Tcp(writer) => writer.poll_writable(context),
             Self::Memory(writer) => writer.poll_writable(context),
+            Self::Tls(writer) => writer.poll_writable(context),
         }
     }
 }

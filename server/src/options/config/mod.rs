@@ -8,6 +8,7 @@ mod listeners;
 mod mappings;
 mod permissions;
 mod report;
+pub(crate) mod tls;
 mod top;
 mod typed;
 
@@ -38,6 +39,9 @@ pub(crate) struct Draft {
     /// Ports as given: -1 is any free one, 0 the default.
     pub(crate) port: i64,
     pub(crate) http_port: i64,
+    pub(crate) https_port: i64,
+    /// What flags say of TLS.
+    pub(crate) tls_flags: tls::TlsFlags,
     /// Listeners of what is not served yet.
     pub(crate) listeners: Vec<ListenerDraft>,
 }

@@ -2,7 +2,7 @@
 
 use super::report::{Checked, Problem, Report};
 use super::typed::{boolean, duration, duration_string, integer, listen, string, strings, text};
-use super::{Draft, accounts, auth, jetstream, listeners, mappings};
+use super::{Draft, accounts, auth, jetstream, listeners, mappings, tls};
 use crate::options::defaults;
 use crate::options::grammar::{Map, Node, Value};
 use crate::options::model::{LogOptions, WriteTimeout};
@@ -12,12 +12,11 @@ use jetkv_go_compat::quoted;
 type Known = Checked<bool>;
 
 /// Keys of nats-server's features that this server lacks, whatever their value.
-const UNSUPPORTED: [&str; 20] = [
+const UNSUPPORTED: [&str; 18] = [
     "accounts_resolver",
     "account_resolver",
     "default_sentinel",
     "gateway",
-    "https",
     "mqtt",
     "operator",
     "operators",
@@ -30,14 +29,13 @@ const UNSUPPORTED: [&str; 20] = [
     "root_operator",
     "root_operators",
     "roots",
-    "tls",
     "trusted",
     "trusted_keys",
 ];
 
 /// The same for keys that change nothing while they are false, zero or empty.
-const UNSUPPORTED_UNLESS_OFF: [&str; 7] =
-    ["allow_non_tls", "https_port", "ocsp", "ocsp_cache", "prof_block_rate", "prof_port", "proxy_protocol"];
+const UNSUPPORTED_UNLESS_OFF: [&str; 5] =
+    ["ocsp", "ocsp_cache", "prof_block_rate", "prof_port", "proxy_protocol"];
 
 /// Reads the top level. Blocks that look at others come last, so that the order in the file does not matter.
 pub(super) fn read(map: &Map, draft: &mut Draft, report: &mut Report) {
@@ -108,6 +106,14 @@ fn network(key: &str, node: &Node, draft: &mut Draft) -> Known {
             draft.http_host = (!host.is_empty()).then_some(host);
             draft.http_port = port;
         }
+        "https" => {
+            let (host, port) = listen(node)?;
+            draft.http_host = (!host.is_empty()).then_some(host);
+            draft.https_port = port;
+        }
+        "https_port" => draft.https_port = integer(node)?,
+        "tls" => draft.options.tls = Some(tls::read(node)?),
+        "allow_non_tls" => draft.options.allow_non_tls = boolean(node)?,
         "http_port" | "monitor_port" => draft.http_port = integer(node)?,
         "http_base_path" => draft.options.monitor.base_path = string(node)?.to_owned(),
         _ => return Ok(false),

@@ -1,0 +1,387 @@
+//! TLS: who gets in, how, and what becomes of those who attack the handshake.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod common;
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use common::start;
+use jetkv::options::Options;
+use jetkv::{Server, monitor};
+use rcgen::{BasicConstraints, CertificateParams, CertifiedKey, IsCa, KeyPair};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
+
+/// An authority, with a server's and a client's certificate in a directory, as files of a configuration.
+struct Certificates {
+    directory: tempfile::TempDir,
+    authority: CertifiedKey,
+    client: CertifiedKey,
+}
+
+type Secure = StreamOwned<ClientConnection, TcpStream>;
+
+fn signed(authority: &CertifiedKey, name: &str) -> CertifiedKey {
+    let key_pair = KeyPair::generate().unwrap();
+    let params = CertificateParams::new(vec![name.to_owned(), "127.0.0.1".to_owned()]).unwrap();
+    let cert = params.signed_by(&key_pair, &authority.cert, &authority.key_pair).unwrap();
+    CertifiedKey { cert, key_pair }
+}
+
+fn authority() -> CertifiedKey {
+    let key_pair = KeyPair::generate().unwrap();
+    let mut params = CertificateParams::new(Vec::new()).unwrap();
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    CertifiedKey { cert: params.self_signed(&key_pair).unwrap(), key_pair }
+}
+
+impl Certificates {
+    fn new() -> Self {
+        let authority = authority();
+        let (server, client) = (signed(&authority, "localhost"), signed(&authority, "client"));
+        let made = Self { directory: tempfile::tempdir().unwrap(), authority, client };
+        made.write_server(&server);
+        std::fs::write(made.path().join("ca.pem"), made.authority.cert.pem()).unwrap();
+        made
+    }
+
+    fn path(&self) -> &Path {
+        self.directory.path()
+    }
+
+    fn write_server(&self, server: &CertifiedKey) {
+        std::fs::write(self.path().join("cert.pem"), server.cert.pem()).unwrap();
+        std::fs::write(self.path().join("key.pem"), server.key_pair.serialize_pem()).unwrap();
+    }
+
+    /// Options with a `tls` block of these files and `more` in it, and `rest` behind it.
+    fn options(&self, more: &str, rest: &str) -> Options {
+        let directory = self.path().display();
+        let text = format!(
+            "host: 127.0.0.1, port: -1\ntls {{ cert_file: \"{directory}/cert.pem\", key_file: \"{directory}/key.pem\", \
+             ca_file: \"{directory}/ca.pem\"\n{more}\n}}\n{rest}"
+        );
+        Options::from_config_text(&text).unwrap()
+    }
+
+    fn client(&self, identity: Option<&CertifiedKey>) -> Arc<ClientConfig> {
+        let mut roots = RootCertStore::empty();
+        roots.add(self.authority.cert.der().clone()).unwrap();
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let builder = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_root_certificates(roots);
+        Arc::new(match identity {
+            Some(identity) => {
+                let chain: Vec<CertificateDer<'static>> = vec![identity.cert.der().clone()];
+                let key = PrivateKeyDer::try_from(identity.key_pair.serialize_der()).unwrap();
+                builder.with_client_auth_cert(chain, key).unwrap()
+            }
+            None => builder.with_no_client_auth(),
+        })
+    }
+}
+
+fn open(server: &Server) -> TcpStream {
+    let socket = TcpStream::connect(server.client_address()).unwrap();
+    socket.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+    socket
+}
+
+fn secure(config: &Arc<ClientConfig>, socket: TcpStream) -> Secure {
+    let name = ServerName::try_from("localhost").unwrap();
+    StreamOwned::new(ClientConnection::new(Arc::clone(config), name).unwrap(), socket)
+}
+
+fn line(stream: &mut impl Read) -> String {
+    let mut line = Vec::new();
+    let mut byte = [0];
+    while !line.ends_with(b"\r\n") {
+        stream.read_exact(&mut byte).unwrap();
+        line.push(byte[0]);
+    }
+    String::from_utf8(line).unwrap()
+}
+
+fn ping(stream: &mut (impl Read + Write)) {
+    stream.write_all(b"CONNECT {\"verbose\":false,\"pedantic\":false}\r\nPING\r\n").unwrap();
+    assert_eq!(line(stream), "PONG\r\n");
+}
+
+/// Whether the server ends a connection on which nothing more is sent. What comes until then is thrown away.
+fn ends(mut stream: impl Read) -> bool {
+    let mut bytes = [0; 1024];
+    loop {
+        match stream.read(&mut bytes) {
+            Ok(0) => return true,
+            Ok(_) => {}
+            Err(error) => {
+                return !matches!(
+                    error.kind(),
+                    std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut
+                );
+            }
+        }
+    }
+}
+
+fn reason(server: &Server) -> Option<String> {
+    let (closed, _) = server.monitor().closed_clients();
+    closed.last().map(|client| client.reason.to_string())
+}
+
+#[test]
+fn info_comes_first_and_then_everything_is_under_tls() {
+    let certificates = Certificates::new();
+    let server = start(certificates.options("", ""));
+    let mut socket = open(&server);
+    let info = line(&mut socket);
+    assert!(info.contains("\"tls_required\":true") && !info.contains("tls_verify"), "{info}");
+    let mut client = secure(&certificates.client(None), socket);
+    ping(&mut client);
+    client.write_all(b"SUB s 1\r\nPUB s 5\r\nhello\r\n").unwrap();
+    assert_eq!(line(&mut client) + &line(&mut client), "MSG s 1 5\r\nhello\r\n");
+    let secured = server.monitor().clients().pop().unwrap().secured().cloned().unwrap();
+    assert_eq!((secured.version, secured.cipher_suite.as_str()), ("1.3", "TLS_AES_256_GCM_SHA384"));
+}
+
+#[test]
+fn large_messages_cross_in_both_directions_although_the_link_fills_up() {
+    let certificates = Certificates::new();
+    let server = start(certificates.options("", ""));
+    let mut socket = open(&server);
+    line(&mut socket);
+    let mut client = secure(&certificates.client(None), socket);
+    ping(&mut client);
+    let body = vec![b'x'; 1_000_000];
+    client.write_all(b"SUB s 1\r\n").unwrap();
+    for _ in 0..8 {
+        client.write_all(format!("PUB s {}\r\n", body.len()).as_bytes()).unwrap();
+        client.write_all(&body).unwrap();
+        client.write_all(b"\r\n").unwrap();
+    }
+    let mut got = vec![0; body.len()];
+    for _ in 0..8 {
+        assert_eq!(line(&mut client), "MSG s 1 1000000\r\n");
+        client.read_exact(&mut got).unwrap();
+        assert!(got == body);
+        assert_eq!(line(&mut client), "\r\n");
+    }
+}
+
+#[test]
+fn a_client_shows_a_certificate_of_the_authority_where_it_must() {
+    let certificates = Certificates::new();
+    let server = start(certificates.options("verify: true", ""));
+    let stranger = signed(&authority(), "stranger");
+    for (identity, gets_in) in [(Some(&certificates.client), true), (None, false), (Some(&stranger), false)] {
+        let mut socket = open(&server);
+        assert!(line(&mut socket).contains("\"tls_verify\":true"));
+        let mut client = secure(&certificates.client(identity), socket);
+        if gets_in {
+            ping(&mut client);
+        } else {
+            let _ = client.write_all(b"PING\r\n");
+            assert!(ends(client));
+            assert_eq!(reason(&server).as_deref(), Some("TLS Handshake Failure"));
+        }
+    }
+}
+
+#[test]
+fn only_pinned_keys_get_in() {
+    let certificates = Certificates::new();
+    let digest = sha256(&certificates.client.key_pair.public_key_der());
+    for (pinned, gets_in) in [(digest, true), ("00".repeat(32), false)] {
+        let server = start(certificates.options(&format!("verify: true, pinned_certs: [\"{pinned}\"]"), ""));
+        let mut socket = open(&server);
+        line(&mut socket);
+        let mut client = secure(&certificates.client(Some(&certificates.client)), socket);
+        if gets_in {
+            ping(&mut client);
+        } else {
+            let _ = client.write_all(b"PING\r\n");
+            assert!(ends(client));
+        }
+    }
+}
+
+fn sha256(bytes: &[u8]) -> String {
+    let digest = ring_digest(bytes);
+    digest.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn ring_digest(bytes: &[u8]) -> Vec<u8> {
+    let provider = rustls::crypto::ring::default_provider();
+    let suite = provider.cipher_suites.iter().find_map(|suite| {
+        let tls13 = suite.tls13()?;
+        (tls13.common.hash_provider.algorithm() == rustls::crypto::hash::HashAlgorithm::SHA256)
+            .then_some(tls13)
+    });
+    suite.unwrap().common.hash_provider.hash(bytes).as_ref().to_vec()
+}
+
+#[test]
+fn the_handshake_may_come_before_info() {
+    let certificates = Certificates::new();
+    let server = start(certificates.options("handshake_first: true", ""));
+    let mut client = secure(&certificates.client(None), open(&server));
+    assert!(line(&mut client).contains("\"tls_required\":true"));
+    ping(&mut client);
+}
+
+#[test]
+fn who_waits_for_info_gets_it_where_the_server_tells_both_apart() {
+    let certificates = Certificates::new();
+    let server = start(certificates.options("handshake_first: auto", ""));
+    let mut waits = open(&server);
+    line(&mut waits);
+    ping(&mut secure(&certificates.client(None), waits));
+    let mut begins = secure(&certificates.client(None), open(&server));
+    assert!(line(&mut begins).starts_with("INFO "));
+    ping(&mut begins);
+}
+
+#[test]
+fn a_client_may_do_without_where_that_is_allowed() {
+    let certificates = Certificates::new();
+    let server = start(certificates.options("", "allow_non_tls: true"));
+    let mut plain = open(&server);
+    let info = line(&mut plain);
+    assert!(info.contains("\"tls_available\":true") && !info.contains("tls_required"), "{info}");
+    ping(&mut plain);
+    let mut socket = open(&server);
+    line(&mut socket);
+    ping(&mut secure(&certificates.client(None), socket));
+}
+
+#[test]
+fn a_reload_puts_other_certificates_in_force_for_those_who_come() {
+    let certificates = Certificates::new();
+    let server = start(certificates.options("", ""));
+    let mut socket = open(&server);
+    line(&mut socket);
+    let mut stays = secure(&certificates.client(None), socket);
+    ping(&mut stays);
+    let other = signed(&certificates.authority, "localhost");
+    certificates.write_server(&other);
+    let mut options = certificates.options("", "");
+    options.port = server.client_address().port();
+    let lines: Vec<String> = server.reload(options).unwrap().into_iter().map(|change| change.line).collect();
+    assert!(lines.contains(&"Reloaded: tls = enabled".to_owned()), "{lines:?}");
+    let mut socket = open(&server);
+    line(&mut socket);
+    let mut comes = secure(&certificates.client(None), socket);
+    ping(&mut comes);
+    assert_eq!(comes.conn.peer_certificates().unwrap()[0], *other.cert.der());
+    ping(&mut stays);
+}
+
+#[test]
+fn no_more_handshakes_begin_in_a_second_than_may() {
+    let certificates = Certificates::new();
+    let server = start(certificates.options("connection_rate_limit: 1", ""));
+    // The first of a second gets in, and of two at once at most one does.
+    let results: Vec<bool> = (0..20)
+        .map(|_| {
+            let mut socket = open(&server);
+            line(&mut socket);
+            let mut client = secure(&certificates.client(None), socket);
+            client.write_all(b"PING\r\n").is_ok() && !matches!(client.read(&mut [0; 1]), Ok(0) | Err(_))
+        })
+        .collect();
+    assert!(results[0] && results.contains(&false), "{results:?}");
+}
+
+/// What is sent instead of a handshake or in the middle of one ends that connection, and no other.
+#[test]
+fn attacks_on_the_handshake_end_their_connection_alone() {
+    let certificates = Certificates::new();
+    let server = start(certificates.options("timeout: 0.3", ""));
+    let hello = hello(&certificates);
+    let mut oversize = vec![0x16, 3, 1, 0xff, 0xff];
+    oversize.resize(100_000, b'x');
+    let mut flipped = hello.clone();
+    flipped[10] ^= 0xff;
+    let attacks: [&[u8]; 6] =
+        [b"GET / HTTP/1.1\r\n\r\n", b"CONNECT {}\r\nPING\r\n", &hello[..20], &oversize, &flipped, b""];
+    for attack in attacks {
+        let mut socket = open(&server);
+        line(&mut socket);
+        // The server may have ended it before all of it is sent.
+        let _ = socket.write_all(attack);
+        assert!(ends(socket), "{}", attack.escape_ascii());
+    }
+    // One that goes away in the middle.
+    let mut socket = open(&server);
+    line(&mut socket);
+    socket.write_all(&hello[..50]).unwrap();
+    drop(socket);
+    let mut socket = open(&server);
+    line(&mut socket);
+    ping(&mut secure(&certificates.client(None), socket));
+}
+
+/// The first flight of a client.
+fn hello(certificates: &Certificates) -> Vec<u8> {
+    let name = ServerName::try_from("localhost").unwrap();
+    let mut client = ClientConnection::new(certificates.client(None), name).unwrap();
+    let mut bytes = Vec::new();
+    client.write_tls(&mut bytes).unwrap();
+    bytes
+}
+
+#[test]
+fn the_pages_are_served_over_tls_and_ask_nobody_for_a_certificate() {
+    let certificates = Certificates::new();
+    let server = start(certificates.options("verify: true", "https: \"127.0.0.1:-1\""));
+    let address = monitor::start(&server).unwrap().unwrap();
+    let mut page = secure(&certificates.client(None), TcpStream::connect(address).unwrap());
+    page.write_all(b"GET /varz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").unwrap();
+    let mut text = String::new();
+    let _ = page.read_to_string(&mut text);
+    assert!(text.contains("\"tls_required\": true") && text.contains("\"tls_verify\": true"), "{text}");
+}
+
+#[test]
+fn what_cannot_be_served_is_refused_by_name() {
+    let certificates = Certificates::new();
+    let directory = certificates.path().display();
+    let files = format!("cert_file: \"{directory}/cert.pem\", key_file: \"{directory}/key.pem\"");
+    for (block, error) in [
+        (format!("{files}, ocsp_peer: true"), "field \"ocsp_peer\" is not supported by JetKV yet"),
+        (
+            format!("{files}, cert_store: WindowsCurrentUser"),
+            "field \"cert_store\" is not supported by JetKV yet",
+        ),
+        (format!("{files}, nothing: 1"), "error parsing tls config, unknown field \"nothing\""),
+        (
+            format!("{files}, min_version: \"1.1\""),
+            "error parsing tls config: unsupported TLS version: TLS 1.1",
+        ),
+        (format!("{files}, cipher_suites: [a]"), "unrecognized cipher a"),
+        (format!("{files}, cipher_suites: []"), "error parsing tls config, 'cipher_suites' cannot be empty"),
+        (
+            format!("{files}, pinned_certs: [ab]"),
+            "'pinned_certs' key ab does not look like hex-encoded sha256",
+        ),
+        ("cert_file: \"/none\"".to_owned(), "missing 'key_file' in TLS configuration"),
+        (
+            "cert_file: \"/none\", key_file: \"/none\"".to_owned(),
+            "error parsing X509 certificate/key pair: open /none: no such file or directory",
+        ),
+        (
+            format!("cert_file: \"{directory}/ca.pem\", key_file: \"{directory}/key.pem\""),
+            "error parsing X509 certificate/key pair: tls: private key does not match public key",
+        ),
+    ] {
+        let refused = Options::from_config_text(&format!("tls {{ {block} }}")).unwrap_err().to_string();
+        assert!(refused.contains(error), "{refused}");
+    }
+}
