@@ -79,8 +79,8 @@ fn configurations_that_break_a_rule_are_refused_in_nats_servers_words() {
             r#"{"code":500,"err_code":10052,"description":"subject \"a.>\" overlaps with \"a.b\""}"#,
         ),
         (
-            r#"{"name":"S","allow_msg_counter":true}"#,
-            r#"{"code":500,"err_code":10052,"description":"allow_msg_counter is not supported by this server"}"#,
+            r#"{"name":"S","mirror":{"name":"O"}}"#,
+            r#"{"code":500,"err_code":10052,"description":"mirror is not supported by this server"}"#,
         ),
     ] {
         let answer = engine.request("STREAM.CREATE.S", config).replace("\\u003e", ">");
