@@ -6,7 +6,7 @@ use std::sync::LazyLock;
 use regex_lite::Regex;
 use similar::{ChangeTag, TextDiff};
 
-use super::difference::difference;
+use super::difference::{difference, differing_steps};
 use super::play::{Tools, Transcript, play};
 use super::pool::Pool;
 use super::scenario::Case;
@@ -36,6 +36,8 @@ pub enum Outcome {
     Same,
     /// They differ as the scenario says they do.
     DiffersAsSaid,
+    /// They differ only at steps at which the reference differs from itself, too; the text shows how.
+    Unsteady(String),
     /// They differ; the text shows how.
     Different(String),
     /// The scenario itself is at fault, or the harness failed.
@@ -47,18 +49,21 @@ impl Outcome {
     pub fn why(&self) -> &str {
         match self {
             Self::Same | Self::DiffersAsSaid => "",
-            Self::Different(why) | Self::Broken(why) => why,
+            Self::Unsteady(why) | Self::Different(why) | Self::Broken(why) => why,
         }
     }
 
     /// True for what a test accepts.
     pub fn is_good(&self) -> bool {
-        matches!(self, Self::Same | Self::DiffersAsSaid)
+        matches!(self, Self::Same | Self::DiffersAsSaid | Self::Unsteady(_))
     }
 }
 
 /// Numbers of errors of the JetStream API, with the cases whose transcripts hold them.
 pub type SeenErrors = BTreeMap<u16, BTreeSet<String>>;
+
+/// What the reference and the candidate did in one play, in this order. Errors are texts.
+type Transcripts = (Result<Transcript, String>, Result<Transcript, String>);
 
 /// Two programs with their idle servers.
 #[derive(Debug)]
@@ -82,7 +87,11 @@ impl Comparison {
 
     /// Plays a case once on both programs at the same time, with pauses as long as `patience` makes them.
     fn compare(&mut self, case: &Case, patience: u32) -> Outcome {
-        let (reference, candidate) = self.transcripts(case, patience);
+        let transcripts = self.transcripts(case, patience);
+        self.judge(case, transcripts)
+    }
+
+    fn judge(&mut self, case: &Case, (reference, candidate): Transcripts) -> Outcome {
         let reference = match reference {
             Ok(transcript) if transcript.timeouts.is_empty() => transcript,
             Ok(transcript) => return Outcome::Broken(broken(&transcript)),
@@ -150,14 +159,20 @@ impl Comparison {
     /// more patient than the one before: a busy machine spoils a play now and then, but not most of them, and a fault that
     /// shows every other time spoils more.
     ///
+    /// Where nats-server did not agree with itself in these plays, it says nothing of what is right: a difference that
+    /// shows only there is not JetKV's.
+    ///
     /// A case with `plays:` is a race of nats-server with itself: there one good play of so many is enough.
     pub fn compare_steadily(&mut self, case: &Case) -> Outcome {
         let plays = case.plays.unwrap_or(PLAYS_MAX);
         let good_wanted = if case.plays.is_some() { 1 } else { plays / 2 + 1 };
         let (mut good, mut bad) = (0, 0);
         let mut fault = Outcome::Same;
+        let mut seen = Seen::default();
         for patience in PATIENCE.into_iter().cycle().take(plays) {
-            let outcome = self.compare(case, patience);
+            let transcripts = self.transcripts(case, patience);
+            seen.note(&transcripts);
+            let outcome = self.judge(case, transcripts);
             if outcome.is_good() {
                 good += 1;
                 if bad == 0 || good == good_wanted {
@@ -172,7 +187,12 @@ impl Comparison {
                 break;
             }
         }
-        fault
+        match fault {
+            Outcome::Different(why) if case.differs.is_none() && seen.is_only_unsteady() => {
+                Outcome::Unsteady(why)
+            }
+            fault => fault,
+        }
     }
 
     /// How many of so many plays of a case are good, and what was wrong with the last of the others.
@@ -190,11 +210,7 @@ impl Comparison {
     }
 
     /// The transcripts of both, reference first. Errors are texts.
-    pub fn transcripts(
-        &mut self,
-        case: &Case,
-        patience: u32,
-    ) -> (Result<Transcript, String>, Result<Transcript, String>) {
+    pub fn transcripts(&mut self, case: &Case, patience: u32) -> Transcripts {
         let (reference, candidate, tools) = (&mut self.reference, &mut self.candidate, &self.tools);
         std::thread::scope(|scope| {
             let other = scope.spawn(|| play(case, candidate, tools, patience).map_err(|e| e.to_string()));
@@ -202,6 +218,36 @@ impl Comparison {
             let candidate = other.join().unwrap_or_else(|_| Err("the player panicked".to_string()));
             (reference, candidate)
         })
+    }
+}
+
+/// What was recorded in all plays of a case.
+#[derive(Debug, Default)]
+struct Seen {
+    references: Vec<Vec<String>>,
+    candidates: Vec<Vec<String>>,
+    /// A play had no transcript, or one that waited for nothing.
+    is_incomplete: bool,
+}
+
+impl Seen {
+    fn note(&mut self, transcripts: &Transcripts) {
+        match transcripts {
+            (Ok(reference), Ok(candidate)) if reference.timeouts.is_empty() => {
+                self.references.push(reference.lines.clone());
+                self.candidates.push(candidate.lines.clone());
+            }
+            _ => self.is_incomplete = true,
+        }
+    }
+
+    /// Whether the two differ in no play but at steps at which the plays of the reference differ.
+    fn is_only_unsteady(&self) -> bool {
+        let Some((first, others)) = self.references.split_first() else { return false };
+        let unsteady: BTreeSet<String> =
+            others.iter().flat_map(|other| differing_steps(first, other)).collect();
+        let mut plays = self.references.iter().zip(&self.candidates);
+        !self.is_incomplete && plays.all(|(r, c)| differing_steps(r, c).is_subset(&unsteady))
     }
 }
 
@@ -275,6 +321,7 @@ impl Report {
             match &outcome {
                 Outcome::Same => println!("ok        {}", case.name),
                 Outcome::DiffersAsSaid => println!("differs   {}", case.name),
+                Outcome::Unsteady(diff) => println!("UNSTEADY  {}\n{diff}", case.name),
                 Outcome::Different(diff) => println!("DIFFERENT {}\n{diff}", case.name),
                 Outcome::Broken(why) => println!("BROKEN    {}\n{why}", case.name),
             }
@@ -305,12 +352,46 @@ impl Report {
     /// One line of numbers.
     pub fn summary(&self) -> String {
         format!(
-            "{} cases: {} same, {} different as said, {} different, {} broken",
+            "{} cases: {} same, {} different as said, {} unsteady, {} different, {} broken",
             self.outcomes.len(),
             self.count(|o| *o == Outcome::Same),
             self.count(|o| *o == Outcome::DiffersAsSaid),
+            self.count(|o| matches!(o, Outcome::Unsteady(_))),
             self.count(|o| matches!(o, Outcome::Different(_))),
             self.count(|o| matches!(o, Outcome::Broken(_))),
         )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn play(reference: &[&str], candidate: &[&str]) -> Transcripts {
+        let transcript = |lines: &[&str]| Transcript {
+            lines: lines.iter().map(|line| (*line).to_string()).collect(),
+            ..Transcript::default()
+        };
+        (Ok(transcript(reference)), Ok(transcript(candidate)))
+    }
+
+    fn is_only_unsteady(plays: &[Transcripts]) -> bool {
+        let mut seen = Seen::default();
+        plays.iter().for_each(|play| seen.note(play));
+        seen.is_only_unsteady()
+    }
+
+    #[test]
+    fn a_difference_counts_where_the_reference_agrees_with_itself() {
+        let same = play(&["line 1: a", "    1"], &["line 1: a", "    2"]);
+        let other = play(&["line 1: a", "    3"], &["line 1: a", "    2"]);
+        assert!(!is_only_unsteady(&[]));
+        assert!(!is_only_unsteady(std::slice::from_ref(&same)));
+        assert!(!is_only_unsteady(&[same.clone(), same.clone(), same.clone()]));
+        assert!(is_only_unsteady(&[same.clone(), other.clone(), same.clone()]));
+        let elsewhere = play(&["line 1: a", "    3", "line 2: b"], &["line 1: a", "    2", "line 2: b", "    5"]);
+        assert!(!is_only_unsteady(&[same.clone(), other, elsewhere]));
+        let failed: Transcripts = (Err("no server".to_string()), same.1.clone());
+        assert!(!is_only_unsteady(&[same, failed]));
     }
 }
