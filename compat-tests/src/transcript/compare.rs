@@ -389,7 +389,8 @@ mod tests {
         assert!(!is_only_unsteady(std::slice::from_ref(&same)));
         assert!(!is_only_unsteady(&[same.clone(), same.clone(), same.clone()]));
         assert!(is_only_unsteady(&[same.clone(), other.clone(), same.clone()]));
-        let elsewhere = play(&["line 1: a", "    3", "line 2: b"], &["line 1: a", "    2", "line 2: b", "    5"]);
+        let elsewhere =
+            play(&["line 1: a", "    3", "line 2: b"], &["line 1: a", "    2", "line 2: b", "    5"]);
         assert!(!is_only_unsteady(&[same.clone(), other, elsewhere]));
         let failed: Transcripts = (Err("no server".to_string()), same.1.clone());
         assert!(!is_only_unsteady(&[same, failed]));
