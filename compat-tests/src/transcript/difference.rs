@@ -11,7 +11,7 @@
 //!
 //! `compat play --record` writes it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use similar::{ChangeTag, TextDiff};
@@ -50,24 +50,6 @@ pub fn difference(reference: &[String], candidate: &[String]) -> Vec<String> {
         lines.extend(text.lines().map(|line| format!("{mark} {}", line.trim()).trim_end().to_string()));
     }
     lines
-}
-
-/// The steps at which the two did not record the same.
-pub fn differing_steps(reference: &[String], candidate: &[String]) -> BTreeSet<String> {
-    let old: Vec<&str> = reference.iter().map(String::as_str).collect();
-    let new: Vec<&str> = candidate.iter().map(String::as_str).collect();
-    let mut step = "";
-    let mut steps = BTreeSet::new();
-    for change in TextDiff::from_slices(&old, &new).iter_all_changes() {
-        match change.tag() {
-            ChangeTag::Equal if !change.value().starts_with(' ') => step = change.value(),
-            ChangeTag::Equal => {}
-            ChangeTag::Delete | ChangeTag::Insert => {
-                steps.insert(step.to_string());
-            }
-        }
-    }
-    steps
 }
 
 /// A step without its place in the file, which changes with every edit above it.
@@ -153,15 +135,6 @@ mod tests {
         let candidate = lines(&["line 7: a", "    1", "line 8: b", "    3", "    4"]);
         assert_eq!(difference(&reference, &candidate), ["@ b", "- 2", "+ 4"]);
         assert_eq!(difference(&reference, &reference), [""; 0]);
-    }
-
-    #[test]
-    fn the_steps_that_differ_are_named_by_their_places() {
-        let reference = lines(&["line 7: a", "    1", "line 8: a", "    2", "line 9: b", "    3"]);
-        let candidate = lines(&["line 7: a", "    1", "line 8: a", "    3", "line 9: b", "    3"]);
-        let steps: Vec<String> = differing_steps(&reference, &candidate).into_iter().collect();
-        assert_eq!(steps, ["line 8: a"]);
-        assert!(differing_steps(&reference, &reference).is_empty());
     }
 
     #[test]

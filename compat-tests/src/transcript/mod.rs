@@ -6,6 +6,7 @@
 //! - [`normalise`]: what may differ between two servers is replaced by a name for it;
 //! - [`compare`]: two servers, many cases, the differences;
 //! - [`difference`]: what differs on purpose, written down beside a scenario;
+//! - [`unsteady`]: where nats-server differs from itself;
 //! - [`pool`]: servers that cases with equal options share.
 //!
 //! Whoever makes scenarios by other means than files (a generator) builds [`scenario::Case`] values, or their text
@@ -20,3 +21,4 @@ pub mod play;
 pub mod pool;
 pub mod scenario;
 pub mod template;
+pub mod unsteady;

@@ -38,9 +38,6 @@ pub struct Case {
     pub differs: Option<String>,
     /// What exactly differs then, as [`difference()`](super::difference::difference) tells it.
     pub difference: Vec<String>,
-    /// One good play of so many is enough: for a race of nats-server with itself, of which one end is what the case is
-    /// about.
-    pub plays: Option<usize>,
     /// The steps in order.
     pub steps: Vec<Step>,
 }
@@ -239,7 +236,6 @@ fn build_case(path: &Path, name: String, items: &[Item]) -> Result<Case> {
         masks: Vec::new(),
         differs: None,
         difference: Vec::new(),
-        plays: None,
         steps: Vec::new(),
     };
     for item in items {
@@ -289,7 +285,6 @@ fn apply_header(case: &mut Case, item: &Item) -> Result<bool> {
         }
         "sort" => case.sort.extend(list()),
         "mask" => case.masks.push(value),
-        "plays" => case.plays = Some(value.parse()?),
         "differs" => case.differs = Some(value),
         _ => {
             let Some(file) = key.strip_prefix("file ") else { return Ok(false) };

@@ -18,6 +18,7 @@ const START_LIMIT: Duration = Duration::from_secs(60);
 
 /// How a reload ends in the log.
 const RELOADED: [&str; 2] = ["Reloaded server configuration", "Failed to reload server configuration"];
+const READY: &str = "Server is ready";
 /// What nats-server paints when JetStream starts, and JetKV does not (`log.banner`).
 const PAINTED: [&str; 5] = ["/ __|", "\\___/", "docs.nats.io/jetstream", "| |\\/| |", "__ ___"];
 
@@ -118,15 +119,16 @@ impl Player<'_> {
     }
 }
 
-/// Whether a line of a reload is one to compare: operations and details of debugging are not, nor is the banner.
+/// Whether a line of a reload is one to compare: operations and details of debugging are not, nor is the banner, nor the end
+/// of the start, which a server may log after its ports are known.
 fn is_told(line: &str) -> bool {
     let level = [" [INF] ", " [WRN] ", " [ERR] "].iter().find_map(|level| line.split_once(level));
     level.is_some_and(|(_, text)| {
-        !text.trim().is_empty() && !PAINTED.iter().any(|painted| text.contains(painted))
+        !text.trim().is_empty() && text != READY && !PAINTED.iter().any(|painted| text.contains(painted))
     })
 }
 
 /// Whether a program has said something, but not yet that it is ready. One that logs elsewhere says nothing.
 fn is_starting(printed: &str) -> bool {
-    !printed.is_empty() && !printed.contains("Server is ready")
+    !printed.is_empty() && !printed.contains(READY)
 }
