@@ -95,7 +95,8 @@ mod tests {
 
     #[test]
     fn what_the_reference_did_in_some_play_is_right_at_its_step_only() {
-        let variants = variants(&[&["line 1: a", "    1", "line 2: b"], &["line 1: a", "    2", "line 2: b"]]);
+        let variants =
+            variants(&[&["line 1: a", "    1", "line 2: b"], &["line 1: a", "    2", "line 2: b"]]);
         assert!(variants.explain(&transcript(&["line 1: a", "    2", "line 2: b"])));
         assert!(!variants.explain(&transcript(&["line 1: a", "    3", "line 2: b"])));
         assert!(!variants.explain(&transcript(&["line 1: a", "    1", "line 2: b", "    2"])));
@@ -104,9 +105,24 @@ mod tests {
 
     #[test]
     fn order_does_not_count_where_the_reference_has_none() {
-        let one = ["line 1: get", "    .list[0].name = \"a\"", "    .list[1].name = \"b\"", "    .list[2].name = \"c\""];
-        let other = ["line 1: get", "    .list[0].name = \"b\"", "    .list[1].name = \"a\"", "    .list[2].name = \"c\""];
-        let third = ["line 1: get", "    .list[0].name = \"c\"", "    .list[1].name = \"a\"", "    .list[2].name = \"b\""];
+        let one = [
+            "line 1: get",
+            "    .list[0].name = \"a\"",
+            "    .list[1].name = \"b\"",
+            "    .list[2].name = \"c\"",
+        ];
+        let other = [
+            "line 1: get",
+            "    .list[0].name = \"b\"",
+            "    .list[1].name = \"a\"",
+            "    .list[2].name = \"c\"",
+        ];
+        let third = [
+            "line 1: get",
+            "    .list[0].name = \"c\"",
+            "    .list[1].name = \"a\"",
+            "    .list[2].name = \"b\"",
+        ];
         let fault = ["line 1: get", "    .list[0].name = \"c\"", "    .list[1].name = \"a\""];
         assert!(!variants(&[&one, &one]).explain(&transcript(&third)));
         assert!(variants(&[&one, &other]).explain(&transcript(&third)));
