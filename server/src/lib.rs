@@ -25,6 +25,7 @@ mod snapshot;
 mod state;
 pub mod traffic;
 mod unserved;
+mod views;
 mod worker;
 
 pub use events::ReloadAsk;

@@ -6,12 +6,12 @@ use serde::Serialize;
 
 use super::model::{ClientPart, DataStats, ServerPart, time};
 use super::send_json;
-use crate::monitor::AccountStat;
 use crate::net::{Client, CloseReason};
 use crate::options::defaults;
 use crate::router::Account;
 use crate::snapshot::count_subscriptions;
 use crate::state::{Shared, random_id};
+use crate::views::AccountStat;
 use jetkv_go_compat::GoTime;
 use jetkv_jetstream::WallNs;
 

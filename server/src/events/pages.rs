@@ -8,9 +8,9 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::model::ServerPart;
-use crate::monitor;
 use crate::snapshot::MonitorSource;
 use crate::state::Shared;
+use crate::views;
 
 /// What went wrong, with the code of an HTTP response.
 #[derive(Debug, Serialize)]
@@ -55,7 +55,7 @@ impl<'a> Question<'a> {
             b"HEALTHZ" => ("/healthz", "server.HealthzEventOptions"),
             b"EXPVARZ" => ("/debug/vars", "server.ExpvarzEventOptions"),
             b"IPQUEUESZ" => ("/ipqueuesz", "server.IpqueueszEventOptions"),
-            b"RAFTZ" => (monitor::RAFT_GROUPS, "server.RaftzEventOptions"),
+            b"RAFTZ" => (views::RAFT_GROUPS, "server.RaftzEventOptions"),
             _ => return None,
         };
         Some(Self { path, options, account: "" })
@@ -67,8 +67,8 @@ impl<'a> Question<'a> {
             b"CONNZ" => ("/connz", "server.ConnzEventOptions"),
             b"SUBSZ" => ("/subsz", "server.SubszEventOptions"),
             b"LEAFZ" => ("/leafz", "server.LeafzEventOptions"),
-            b"JSZ" => (monitor::ACCOUNT_JSZ, "server.JszEventOptions"),
-            b"INFO" => (monitor::ACCOUNT_INFO, "server.AccInfoEventOptions"),
+            b"JSZ" => (views::ACCOUNT_JSZ, "server.JszEventOptions"),
+            b"INFO" => (views::ACCOUNT_INFO, "server.AccInfoEventOptions"),
             b"STATZ" => (STATZ, "server.AccountStatzEventOptions"),
             _ => return None,
         };
@@ -108,9 +108,8 @@ pub(super) fn answer(shared: &Arc<Shared>, question: Question<'_>, request: &[u8
     let with_unused = parameters.iter().any(|(name, value)| name == "unused" && value == "true");
     let address = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), shared.options().port);
     let source = MonitorSource::new(Arc::clone(shared), address);
-    match monitor::json_page(&source, question.path, parameters) {
-        Ok((status, page)) => {
-            let mut data: Value = serde_json::from_str(&page).unwrap_or_default();
+    match views::json_page(&source, question.path, parameters) {
+        Ok((status, mut data)) => {
             let found = data.get("account_statz").and_then(Value::as_array);
             if !with_unused && found.is_some_and(Vec::is_empty) {
                 return None;

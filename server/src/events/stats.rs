@@ -9,10 +9,10 @@ use serde::Serialize;
 
 use super::model::{DataStats, ServerPart, time};
 use super::{pages, send_json};
-use crate::monitor::{self, ByKind, JetStreamPart};
 use crate::router::Account;
 use crate::snapshot::{MonitorSource, ProcessUsage};
 use crate::state::Shared;
+use crate::views::{self, ByKind, JetStreamPart};
 
 #[derive(Debug, Serialize)]
 struct ServerStatsAnswer {
@@ -112,7 +112,7 @@ fn server_stats(shared: &Arc<Shared>) -> ServerStats {
         stale_connection_stats: some_clients(shared.counters.stale_connections()),
         stalled_clients: shared.counters.stalls(),
         active_servers: 1,
-        jetstream: monitor::statistics_part(&source),
+        jetstream: views::statistics_part(&source),
         gomaxprocs: cores,
     }
 }

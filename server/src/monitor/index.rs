@@ -1,6 +1,6 @@
 //! The page that leads to the others.
 
-use super::page::Page;
+use crate::views::Page;
 
 const TEXT: &str = "<!doctype html>
 <html lang=\"en\">

@@ -1,24 +1,8 @@
-//! The monitoring pages: JSON over HTTP, with the fields and the order of nats-server v2.15.2.
-//!
-//! There is no `/stacksz`: it shows the stacks of Go's routines.
+//! The monitoring pages: what [`crate::views`] shows, over HTTP.
 
-mod accounts;
-mod connz;
-mod exchange;
-mod health;
 mod index;
-mod jetstream;
-mod json;
-mod lone;
-mod page;
-mod process;
-mod query;
 mod request_line;
-mod streams;
-mod subsz;
-#[cfg(test)]
-mod tests;
-mod varz;
+mod response;
 
 use std::io;
 use std::net::SocketAddr;
@@ -38,13 +22,10 @@ use tokio_rustls::TlsAcceptor;
 use crate::net::{self, BindError};
 use crate::options::Options;
 use crate::snapshot::MonitorSource;
+use crate::views::{self, Page, Query, unescape};
 use crate::{Server, banner};
-pub(crate) use accounts::AccountStat;
-pub(crate) use jetstream::{JetStreamPart, statistics_part};
-use page::Page;
-use query::Query;
 use request_line::RequestLines;
-pub(crate) use varz::ByKind;
+use response::response;
 
 /// Time that a request's head may take to arrive.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
@@ -73,32 +54,6 @@ pub fn start(server: &Server) -> io::Result<Option<SocketAddr>> {
     let site = Arc::new(Site { source, base_path });
     server.runtime().spawn(accept(listener, site));
     Ok(Some(address))
-}
-
-/// Pages about one account, which there are no addresses for.
-pub(crate) const ACCOUNT_INFO: &str = "account info";
-/// See [`ACCOUNT_INFO`].
-pub(crate) const ACCOUNT_JSZ: &str = "account jsz";
-/// `/raftz` as the system account sees it, where no groups are no error.
-pub(crate) const RAFT_GROUPS: &str = "raft groups";
-
-/// Status and JSON of a page, for those who ask otherwise than by HTTP. `path` is as in `/varz`.
-///
-/// # Errors
-/// The page does not exist, or a parameter is wrong.
-pub(crate) fn json_page(
-    source: &MonitorSource,
-    path: &str,
-    parameters: Vec<(String, String)>,
-) -> Result<(u16, String), String> {
-    let query = Query::from_pairs(parameters);
-    let page = match path {
-        ACCOUNT_INFO => accounts::info(source, &query).unwrap_or_else(Page::bad_request),
-        RAFT_GROUPS => Page::json(&json::Empty {}),
-        ACCOUNT_JSZ => jetstream::account_page(source, &query).unwrap_or_else(Page::bad_request),
-        _ => make(source, path, &query).map_or_else(Page::not_found, |(_, made)| finished(made)),
-    };
-    page.into_json()
 }
 
 struct Site {
@@ -153,11 +108,11 @@ impl Site {
     }
 
     fn answer(&self, path: &str, query: &str) -> Response<Full<Bytes>> {
-        let Some(path) = query::unescape(path) else {
-            return Page::bad_request("400 Bad Request".to_owned()).into_response();
+        let Some(path) = unescape(path) else {
+            return response(Page::bad_request("400 Bad Request".to_owned()));
         };
         let page = self.name(&path).map(|name| self.page(name, &Query::new(query)));
-        page.unwrap_or_else(Page::not_found).into_response()
+        response(page.unwrap_or_else(Page::not_found))
     }
 
     /// The page's name without the base path: `/varz`, or `/` for the index.
@@ -168,11 +123,16 @@ impl Site {
 
     fn page(&self, name: &str, query: &Query) -> Page {
         let visits = self.source.visits();
-        if name == "/varz" {
+        match name {
+            "/" => {
+                visits.count("/");
+                return index::page();
+            }
             // It shows itself, too.
-            visits.count("/varz");
+            "/varz" => visits.count("/varz"),
+            _ => {}
         }
-        let Some((counted, made)) = make(&self.source, name, query) else { return Page::not_found() };
+        let Some((counted, made)) = views::make(&self.source, name, query) else { return Page::not_found() };
         // Where the parameters make no sense these two do not count as visited.
         let decoded = !matches!(&made, Err(error) if error.starts_with("Error decoding"));
         if let Some(counted) = counted
@@ -180,36 +140,6 @@ impl Site {
         {
             visits.count(counted);
         }
-        finished(made)
+        views::finished(made)
     }
-}
-
-/// A page, with the name under which a visit of it counts once it is made; `None` where there is no such page.
-fn make(
-    source: &MonitorSource,
-    name: &str,
-    query: &Query,
-) -> Option<(Option<&'static str>, Result<Page, String>)> {
-    Some(match name {
-        "/" => (Some("/"), Ok(index::page())),
-        "/varz" => (None, Ok(varz::page(source))),
-        "/connz" => (Some("/connz"), connz::page(source, query)),
-        "/subsz" | "/subscriptionsz" => (Some("/subsz"), subsz::page(source, query)),
-        "/accountz" => (Some("/accountz"), accounts::accountz(source, query)),
-        "/accstatz" => (Some("/accstatz"), accounts::accstatz(source, query)),
-        "/jsz" => (Some("/jsz"), jetstream::page(source, query)),
-        "/healthz" => (Some("/healthz"), health::page(source, query)),
-        "/routez" => (Some("/routez"), lone::routez(source, query)),
-        "/gatewayz" => (Some("/gatewayz"), lone::gatewayz(source, query)),
-        "/leafz" => (Some("/leafz"), lone::leafz(source, query)),
-        "/debug/vars" => (None, Ok(process::page())),
-        "/ipqueuesz" => (None, lone::ipqueuesz(query)),
-        "/raftz" => (None, Ok(lone::raftz())),
-        _ => return None,
-    })
-}
-
-/// A page that could not be made says why.
-fn finished(made: Result<Page, String>) -> Page {
-    made.unwrap_or_else(Page::bad_request)
 }

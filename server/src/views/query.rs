@@ -6,14 +6,14 @@ use jetkv_go_compat::quoted;
 
 /// Parameters of a request.
 #[derive(Debug, Default)]
-pub(super) struct Query {
+pub(crate) struct Query {
     pairs: Vec<(String, String)>,
     /// They came in a request of the system account, not in an address.
     requested: bool,
 }
 
 impl Query {
-    pub(super) fn new(text: &str) -> Self {
+    pub(crate) fn new(text: &str) -> Self {
         let pairs = text.split('&').filter(|pair| !pair.is_empty());
         // Go leaves out what it cannot decode, and what holds a semicolon.
         let pairs = pairs.filter(|pair| !pair.contains(';')).filter_map(|pair| {
@@ -90,7 +90,7 @@ fn decoded(text: &str) -> Option<String> {
 }
 
 /// `%41` as what it stands for; `None` where `%` is followed by something else.
-pub(super) fn unescape(text: &str) -> Option<String> {
+pub(crate) fn unescape(text: &str) -> Option<String> {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();
     while let Some((byte, after)) = rest.split_first() {

@@ -32,7 +32,8 @@ fn uptimes_grow_units() {
 
 #[test]
 fn pages_that_are_not_there_are_not_found() {
-    assert_eq!(Page::not_found().parts(), (404, "404 page not found\n"));
+    let page = Page::not_found();
+    assert_eq!((page.status.as_u16(), &*page.content.into_text()), (404, "404 page not found\n"));
 }
 
 #[test]
