@@ -4,7 +4,6 @@ use std::io::Write;
 use std::process::ExitCode;
 
 use jetkv::log::Log;
-use jetkv::monitor;
 use jetkv::options::{Command, CommandLine, Message};
 use jetkv::signals::{self, Ending, Signals};
 use jetkv::{Server, failure, fatal};
@@ -61,7 +60,7 @@ fn serve(command_line: &CommandLine, log: &Log) -> Result<(), Box<dyn std::error
         // Before anything else starts, so that no signal is lost.
         let mut signals = Signals::listen()?;
         let server = Server::start(command_line.options.clone())?;
-        let monitoring = monitor::start(&server)?;
+        let monitoring = server.serve_monitoring()?;
         server.ready(monitoring);
         if signals::serve(&server, &mut signals, command_line, log).await == Ending::Abrupt {
             log.flush();

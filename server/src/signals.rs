@@ -7,9 +7,9 @@ use std::sync::Arc;
 use tokio::signal::unix::{self, SignalKind};
 use tokio::sync::mpsc::UnboundedReceiver;
 
-use crate::events::ReloadAsk;
 use crate::log::Log;
 use crate::options::{Action, Change, CommandLine, Options, ReloadError};
+use crate::state::ReloadAsk;
 
 /// Signals that end a process unless it says otherwise, and that a program in Go takes no notice of: SIGALRM, SIGXCPU,
 /// SIGXFSZ, SIGVTALRM, SIGPROF, SIGIO and SIGPWR as Linux numbers them on the processors that this runs on, and those for

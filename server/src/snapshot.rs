@@ -9,10 +9,10 @@ use std::time::{Duration, Instant};
 use jetkv_jetstream::{OwnSubscription, WallNs};
 use parking_lot::Mutex;
 
-use crate::net::Client;
+use crate::connections::{ClosedClient, ConnectionHandle};
 use crate::options::Options;
 use crate::router::Account;
-use crate::state::{ClosedClient, Shared, Visits};
+use crate::state::{Shared, Visits};
 use crate::traffic::TrafficCounts;
 use own_subscriptions::own_subscriptions;
 pub(crate) use own_subscriptions::{SubscriptionCounts, count_subscriptions};
@@ -201,12 +201,12 @@ impl MonitorSource {
     }
 
     /// The connections now.
-    pub fn clients(&self) -> Vec<Arc<Client>> {
+    pub(crate) fn clients(&self) -> Vec<Arc<dyn ConnectionHandle>> {
         self.shared.clients()
     }
 
     /// The last connections that ended, oldest first, and how many ever ended.
-    pub fn closed_clients(&self) -> (Vec<ClosedClient>, u64) {
+    pub(crate) fn closed_clients(&self) -> (Vec<ClosedClient>, u64) {
         self.shared.closed.all()
     }
 

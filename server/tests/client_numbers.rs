@@ -7,8 +7,8 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 
 use common::{Wire, message};
+use jetkv::Server;
 use jetkv::options::Options;
-use jetkv::{Server, monitor};
 use serde_json::Value;
 
 fn start(store: &tempfile::TempDir) -> (Server, SocketAddr) {
@@ -17,7 +17,7 @@ fn start(store: &tempfile::TempDir) -> (Server, SocketAddr) {
         store.path().display()
     );
     let server = Server::start(Options::from_config_text(&config).unwrap()).unwrap();
-    let pages = monitor::start(&server).unwrap().unwrap();
+    let pages = server.serve_monitoring().unwrap().unwrap();
     (server, pages)
 }
 

@@ -4,8 +4,8 @@
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 
+use jetkv::Server;
 use jetkv::options::Options;
-use jetkv::{Server, monitor};
 use serde_json::Value;
 
 const VARZ: [&str; 61] = [
@@ -141,7 +141,7 @@ fn start(store: &tempfile::TempDir) -> (Server, SocketAddr, BufReader<TcpStream>
         store.path().display()
     );
     let server = Server::start(Options::from_config_text(&config).unwrap()).unwrap();
-    let pages = monitor::start(&server).unwrap().unwrap();
+    let pages = server.serve_monitoring().unwrap().unwrap();
     let mut client = TcpStream::connect(server.client_address()).unwrap();
     client
         .write_all(b"CONNECT {\"name\":\"me\",\"lang\":\"x\",\"version\":\"1\"}\r\nSUB foo.> q 1\r\nPING\r\n")

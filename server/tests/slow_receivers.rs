@@ -6,7 +6,7 @@ mod common;
 
 use std::time::Duration;
 
-use common::{Wire, eventually, options, start};
+use common::{Wire, connections, eventually, options, start};
 use jetkv::Server;
 use jetkv::options::{LimitOptions, WriteTimeout};
 
@@ -96,12 +96,9 @@ fn a_receiver_whose_write_is_late_is_cut() {
         let value = "v".repeat(LARGE_BYTES);
         Wire::client(&server).send(&format!("PUB foo {LARGE_BYTES}\r\n{value}\r\n"));
         eventually("the slow one is cut", || {
-            server
-                .monitor()
-                .closed_clients()
-                .0
+            connections(&server, "state=closed")
                 .iter()
-                .any(|one| one.reason.to_string() == "Slow Consumer (Write Deadline)")
+                .any(|one| one["reason"] == "Slow Consumer (Write Deadline)")
         });
         assert_eq!(server.monitor().counts().slow_consumers, 1);
     }
@@ -122,12 +119,9 @@ fn a_late_write_is_tried_again_as_long_as_it_gets_on() {
     publisher.send(&format!("PUB foo {LARGE_BYTES}\r\n{value}\r\n"));
     drop(slow);
     eventually("the stuck one is cut", || {
-        server
-            .monitor()
-            .closed_clients()
-            .0
+        connections(&server, "state=closed")
             .iter()
-            .any(|one| one.reason.to_string() == "Slow Consumer (Write Deadline)")
+            .any(|one| one["reason"] == "Slow Consumer (Write Deadline)")
     });
     drop(stuck);
 }

@@ -7,7 +7,7 @@ mod common;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use common::{Wire, eventually, options, start};
+use common::{Wire, eventually, options, pending_bytes, start};
 use jetkv::Server;
 use jetkv::options::{AccountJetStreamLimits, AccountOptions, Options, UserOptions};
 use jetkv_jetstream::{ManualClock, WallNs};
@@ -154,7 +154,7 @@ fn a_slow_watcher_is_fed_as_fast_as_it_reads_and_gets_everything() {
     let config = "{\"stream_name\":\"KV\",\"config\":{\"deliver_subject\":\"w\",\"ack_policy\":\"none\",\"deliver_policy\":\"all\"}}";
     watcher.send(&format!("SUB w 1\r\nPUB $JS.API.CONSUMER.CREATE.KV none {}\r\n{config}\r\n", config.len()));
     // The socket takes some megabytes; what is beyond stays in the stream until the watcher reads.
-    let pending = || server.monitor().clients().iter().map(|client| client.pending_bytes()).max().unwrap();
+    let pending = || pending_bytes(&server);
     eventually("the watcher is being fed", || pending() > 500_000);
     assert!(pending() < 4 << 20, "{}", pending());
     for at in 0..COUNT {

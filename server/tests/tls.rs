@@ -10,9 +10,9 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use common::start;
+use common::{connections, start};
+use jetkv::Server;
 use jetkv::options::Options;
-use jetkv::{Server, monitor};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedKey, IsCa, KeyPair};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
@@ -132,8 +132,8 @@ fn ends(mut stream: impl Read) -> bool {
 }
 
 fn reason(server: &Server) -> Option<String> {
-    let (closed, _) = server.monitor().closed_clients();
-    closed.last().map(|client| client.reason.to_string())
+    let closed = connections(server, "state=closed");
+    closed.last().map(|client| client["reason"].as_str().unwrap().to_owned())
 }
 
 #[test]
@@ -147,8 +147,9 @@ fn info_comes_first_and_then_everything_is_under_tls() {
     ping(&mut client);
     client.write_all(b"SUB s 1\r\nPUB s 5\r\nhello\r\n").unwrap();
     assert_eq!(line(&mut client) + &line(&mut client), "MSG s 1 5\r\nhello\r\n");
-    let secured = server.monitor().clients().pop().unwrap().secured().cloned().unwrap();
-    assert_eq!((secured.version, secured.cipher_suite.as_str()), ("1.3", "TLS_AES_256_GCM_SHA384"));
+    let shown = connections(&server, "").pop().unwrap();
+    assert_eq!(shown["tls_version"], "1.3");
+    assert_eq!(shown["tls_cipher_suite"], "TLS_AES_256_GCM_SHA384");
 }
 
 #[test]
@@ -341,7 +342,7 @@ fn hello(certificates: &Certificates) -> Vec<u8> {
 fn the_pages_are_served_over_tls_and_ask_nobody_for_a_certificate() {
     let certificates = Certificates::new();
     let server = start(certificates.options("verify: true", "https: \"127.0.0.1:-1\""));
-    let address = monitor::start(&server).unwrap().unwrap();
+    let address = server.serve_monitoring().unwrap().unwrap();
     let mut page = secure(&certificates.client(None), TcpStream::connect(address).unwrap());
     page.write_all(b"GET /varz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").unwrap();
     let mut text = String::new();

@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::model::{ClientPart, DataStats, ServerPart, time};
 use super::send_json;
-use crate::net::{Client, CloseReason};
+use crate::connections::{CloseReason, ConnectionHandle};
 use crate::options::defaults;
 use crate::router::Account;
 use crate::snapshot::count_subscriptions;
@@ -130,7 +130,7 @@ pub(crate) fn api_limit_reached(shared: &Arc<Shared>, dropped: u64) {
 }
 
 /// A client came in.
-pub(crate) fn connected(shared: &Arc<Shared>, client: &Client) {
+pub(crate) fn connected(shared: &Arc<Shared>, client: &dyn ConnectionHandle) {
     let Some(system) = shared.accounts.system() else { return };
     let subject = format!("$SYS.ACCOUNT.{}.CONNECT", client.account().name());
     if !system.has_interest(subject.as_bytes(), None) {
@@ -145,7 +145,12 @@ pub(crate) fn connected(shared: &Arc<Shared>, client: &Client) {
 }
 
 /// A client went.
-pub(crate) fn disconnected(shared: &Arc<Shared>, client: &Client, reason: CloseReason, stopped: WallNs) {
+pub(crate) fn disconnected(
+    shared: &Arc<Shared>,
+    client: &dyn ConnectionHandle,
+    reason: CloseReason,
+    stopped: WallNs,
+) {
     let subject = format!("$SYS.ACCOUNT.{}.DISCONNECT", client.account().name());
     if let Some(system) = shared.accounts.system() {
         gone(shared, client, reason, stopped, &system, &subject);
@@ -153,7 +158,7 @@ pub(crate) fn disconnected(shared: &Arc<Shared>, client: &Client, reason: CloseR
 }
 
 /// A client was refused.
-pub(crate) fn refused(shared: &Arc<Shared>, client: &Client, reason: CloseReason) {
+pub(crate) fn refused(shared: &Arc<Shared>, client: &dyn ConnectionHandle, reason: CloseReason) {
     let Some(system) = shared.accounts.system() else { return };
     let now = shared.clock.wall();
     // The account that it is in until it is let in hears of it too.
@@ -164,7 +169,7 @@ pub(crate) fn refused(shared: &Arc<Shared>, client: &Client, reason: CloseReason
 
 fn gone(
     shared: &Arc<Shared>,
-    client: &Client,
+    client: &dyn ConnectionHandle,
     reason: CloseReason,
     stopped: WallNs,
     to: &Account,
@@ -174,7 +179,7 @@ fn gone(
         return;
     }
     // Seen from the client: what it sent is what the server received.
-    let counts = client.traffic.counts();
+    let counts = client.traffic();
     let event = Disconnected {
         head: Head::new("io.nats.server.advisory.v1.client_disconnect", stopped),
         server: ServerPart::new(shared),

@@ -15,8 +15,7 @@ pub(crate) use advisories::{
 pub(crate) use heartbeat::beat;
 pub(crate) use message_trace::{Egress, MessageTrace};
 pub(crate) use model::client_info;
-pub use reload::ReloadAsk;
-pub(crate) use reload::ReloadAsks;
+pub(crate) use reload::answer_reload;
 pub(crate) use requests::{is_request, serve};
 
 use std::sync::Arc;
@@ -25,8 +24,8 @@ use jetkv_go_compat::json;
 use jetkv_jetstream::{ClientInfo, OutMsg};
 use serde::Serialize;
 
+use crate::connections::TraceOptions;
 use crate::crossing::{self, Landing};
-use crate::net::TraceOptions;
 use crate::router::{Account, Crossing, Origin, RouteCache, route};
 use crate::state::Shared;
 use crate::worker;

@@ -6,7 +6,7 @@ use jetkv_go_compat::GoTime;
 use jetkv_jetstream::{ClientInfo, WallNs};
 use serde::Serialize;
 
-use crate::net::Client;
+use crate::connections::ConnectionHandle;
 use crate::options::{Permissions, SubjectPermission};
 use crate::state::Shared;
 use crate::traffic::TrafficCounts;
@@ -113,7 +113,7 @@ pub(super) struct ClientPart {
 
 impl ClientPart {
     /// A client that came, or, with the time of its end, one that went.
-    pub(super) fn new(client: &Client, stopped: Option<WallNs>) -> Self {
+    pub(super) fn new(client: &dyn ConnectionHandle, stopped: Option<WallNs>) -> Self {
         let identity = client.identity();
         Self {
             start: time(client.started_at()),
@@ -135,7 +135,7 @@ impl ClientPart {
 }
 
 /// A client as the stream engine shows it.
-pub(crate) fn client_info(shared: &Shared, client: &Client) -> ClientInfo {
+pub(crate) fn client_info(shared: &Shared, client: &dyn ConnectionHandle) -> ClientInfo {
     let identity = client.identity();
     ClientInfo {
         start: Some(time(client.started_at())),

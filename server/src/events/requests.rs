@@ -9,13 +9,11 @@ use serde::Serialize;
 
 use super::model::{PermissionsPart, ServerPart};
 use super::pages::{self, Question};
-use super::reload::ReloadAsk;
 use super::{advisories, send, stats};
-use crate::lifecycle::announce_lame_duck;
-use crate::net::{Client, CloseReason};
+use crate::connections::{CloseReason, ConnectionHandle};
 use crate::options::OptionsError;
 use crate::router::{Account, Listed as _, Target};
-use crate::state::Shared;
+use crate::state::{ReloadAsk, Shared};
 
 /// Why a client is not told of lame duck mode.
 const NO_LAME_DUCK: &str =
@@ -58,7 +56,7 @@ pub(crate) fn is_request(subject: &[u8]) -> bool {
 /// Answers a request that `client` makes in `account`; tells whether it is one that is answered. Without a reply subject nothing is sent.
 pub(crate) fn serve(
     shared: &Arc<Shared>,
-    client: &Client,
+    client: &dyn ConnectionHandle,
     account: &Arc<Account>,
     request: OutMsg<'_>,
 ) -> bool {
@@ -105,7 +103,7 @@ struct Asker<'a> {
 }
 
 impl Asker<'_> {
-    fn serve_system(self, client: &Client, rest: &[u8]) -> bool {
+    fn serve_system(self, client: &dyn ConnectionHandle, rest: &[u8]) -> bool {
         let tokens: Vec<&[u8]> = rest.split(|byte| *byte == b'.').collect();
         match tokens.as_slice() {
             [b"SERVER", b"PING"] => self.serve_server(b"STATSZ", false),
@@ -145,7 +143,7 @@ impl Asker<'_> {
             }),
             b"LDM" if by_id => self.change(|client| {
                 let client = client.ok_or("no such client id")?;
-                if announce_lame_duck(self.shared, &client) { Ok(()) } else { Err(NO_LAME_DUCK) }
+                if self.shared.announce_lame_duck(&client) { Ok(()) } else { Err(NO_LAME_DUCK) }
             }),
             b"RELOAD" if by_id => self.reload(),
             _ => return self.known(Question::to_server(question)),
@@ -181,7 +179,7 @@ impl Asker<'_> {
     }
 
     /// Does something to the client that the request names.
-    fn change(self, act: impl FnOnce(Option<Arc<Client>>) -> Result<(), &'static str>) {
+    fn change(self, act: impl FnOnce(Option<Arc<dyn ConnectionHandle>>) -> Result<(), &'static str>) {
         if self.request.payload.is_empty() {
             return;
         }
@@ -236,7 +234,7 @@ fn subscribers(account: &Account, asked: &[u8]) -> usize {
     count
 }
 
-fn user_info(shared: &Shared, client: &Client) -> Answer<UserInfo> {
+fn user_info(shared: &Shared, client: &dyn ConnectionHandle) -> Answer<UserInfo> {
     let identity = client.identity();
     let rules = client.rules();
     let account = identity.account.name().to_owned();

@@ -3,12 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use jetkv_protocol::encode;
 use rand::Rng;
 use rand::seq::SliceRandom;
 use tokio::sync::watch;
 
-use crate::net::{Client, CloseReason};
+use crate::connections::CloseReason;
 use crate::state::{Phase, Shared};
 
 /// Longest time between two closed connections.
@@ -26,7 +25,7 @@ pub(super) async fn run(shared: &Arc<Shared>) {
     }
     clients.shuffle(&mut rand::rng());
     for client in &clients {
-        announce(shared, client);
+        shared.announce_lame_duck(client);
     }
     shared.end_turn();
     let mut phase = shared.phase();
@@ -44,18 +43,6 @@ pub(super) async fn run(shared: &Arc<Shared>) {
             return;
         }
     }
-}
-
-/// Sends INFO that says so to a client that takes INFO at any time; tells whether this is one.
-pub(crate) fn announce(shared: &Shared, client: &Arc<Client>) -> bool {
-    if client.identity().protocol < 1 {
-        return false;
-    }
-    let mut info = shared.info(client, false);
-    info.ldm = true;
-    let json = info.to_json();
-    client.queue(|out| encode::info(out, json.as_bytes()));
-    true
 }
 
 async fn stops_within(phase: &mut watch::Receiver<Phase>, time: Duration) -> bool {

@@ -17,20 +17,21 @@ use tokio::runtime::Handle;
 use tokio::sync::mpsc::UnboundedReceiver;
 
 use crate::banner;
-use crate::events::{self, ReloadAsk};
+use crate::connections::CloseReason;
+use crate::events;
 use crate::failure;
 use crate::interfaces;
 use crate::monitor;
-use crate::net::{self, BindError, CloseReason, MemoryStream};
+use crate::net::{self, BindError, MemoryStream};
 use crate::options::{Change, Options, ReloadError, Unserved, UnservedListener};
 use crate::pid_file;
 use crate::ports_file::PortsFile;
 use crate::signals::Controlled;
 use crate::snapshot::MonitorSource;
-use crate::state::{Phase, Shared};
+use crate::state::{Phase, ReloadAsk, Shared};
 use crate::unserved::{self, Opened};
+use crate::views;
 use jetkv_go_compat::os_text;
-pub(crate) use lame_duck::announce as announce_lame_duck;
 use threads::Threads;
 
 /// Time that connections get at shutdown to take what is queued for them.
@@ -285,14 +286,24 @@ impl Server {
         MonitorSource::new(Arc::clone(&self.inner.shared), self.inner.address)
     }
 
+    /// Serves the monitoring pages if the options have a port for them. Gives the address that they are served on.
+    ///
+    /// # Errors
+    /// The operating system's, when it does not tell the address.
+    pub fn serve_monitoring(&self) -> io::Result<Option<SocketAddr>> {
+        let Some(listener) = self.inner.monitor_listener.lock().take() else { return Ok(None) };
+        monitor::serve(listener, self.monitor(), &self.runtime()).map(Some)
+    }
+
+    /// Status and text of a monitoring page, as HTTP would bring it: `page("/connz", "subs=true")`. It needs no port.
+    pub fn page(&self, path: &str, query: &str) -> (u16, String) {
+        let page = views::page(&self.monitor(), path, query);
+        (page.status.as_u16(), page.content.into_text())
+    }
+
     /// The runtime of one of the server's threads, for services beside it. Tasks on it must not block.
     pub fn runtime(&self) -> Handle {
         self.inner.threads.last()
-    }
-
-    /// The port of the monitoring pages, if the options ask for one and it was not taken before.
-    pub(crate) fn take_monitor_listener(&self) -> Option<TcpListener> {
-        self.inner.monitor_listener.lock().take()
     }
 
     /// Puts other options in force.
@@ -432,7 +443,7 @@ impl Controlled for Server {
     }
 
     fn answer_reload(&self, ask: &ReloadAsk, result: Result<(), String>) {
-        ask.answer(&self.inner.shared, result);
+        events::answer_reload(&self.inner.shared, ask, result);
     }
 
     fn has_failed(&self) -> bool {

@@ -1,12 +1,12 @@
 //! Putting other options in force while the server runs.
 
-use std::sync::mpsc;
+use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use jetkv_protocol::Rejection;
 
 use super::{Inner, announce};
-use crate::net::{CloseReason, TraceOptions};
+use crate::connections::{CloseReason, TraceOptions};
 use crate::options::{Action, Change, Options, ReloadError, diff};
 use crate::pid_file;
 use crate::ports_file::{Ports, PortsFile};
@@ -134,7 +134,7 @@ impl Inner {
                 };
                 tracing::error!("{} - {statement}{user}", identity.label);
             }
-            client.send_away(&Rejection::TooManyConnections, CloseReason::MaxConnectionsExceeded);
+            Arc::clone(client).send_away(&Rejection::TooManyConnections, CloseReason::MaxConnectionsExceeded);
         }
         self.shared.end_turn();
         tracing::info!("Closed {} connections to fall within max_connections", surplus.len());

@@ -17,13 +17,14 @@ use hyper::{Request, Response};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
+use tokio::runtime::Handle;
 use tokio_rustls::TlsAcceptor;
 
+use crate::banner;
 use crate::net::{self, BindError};
 use crate::options::Options;
 use crate::snapshot::MonitorSource;
 use crate::views::{self, Page, Query, unescape};
-use crate::{Server, banner};
 use request_line::RequestLines;
 use response::response;
 
@@ -42,18 +43,19 @@ pub(crate) fn bind(options: &Options) -> Result<Option<TcpListener>, BindError> 
     Ok(Some(listener))
 }
 
-/// Serves the pages if the server has a port for them. Gives the address that they are served on.
+/// Serves the pages. Gives the address that they are served on.
 ///
 /// # Errors
 /// The operating system's, when it does not tell the address.
-pub fn start(server: &Server) -> io::Result<Option<SocketAddr>> {
-    let Some(listener) = server.take_monitor_listener() else { return Ok(None) };
+pub(crate) fn serve(
+    listener: TcpListener,
+    source: MonitorSource,
+    runtime: &Handle,
+) -> io::Result<SocketAddr> {
     let address = listener.local_addr()?;
-    let source = server.monitor();
     let base_path = source.options().monitor.base_path.clone();
-    let site = Arc::new(Site { source, base_path });
-    server.runtime().spawn(accept(listener, site));
-    Ok(Some(address))
+    runtime.spawn(accept(listener, Arc::new(Site { source, base_path })));
+    Ok(address)
 }
 
 struct Site {

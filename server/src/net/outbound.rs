@@ -11,8 +11,8 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
-use super::closing::CloseReason;
 use super::link::Writer;
+use crate::connections::CloseReason;
 use crate::options::{LimitOptions, WriteTimeout};
 use crate::router::Queued;
 use crate::worker::{self, READ_BUFFER_BYTES};

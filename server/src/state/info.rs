@@ -1,9 +1,11 @@
 //! What INFO says.
 
+use std::sync::Arc;
+
 use jetkv_protocol::ServerInfo;
 
 use super::Shared;
-use crate::net::{Client, Peer};
+use crate::connections::{ConnectionHandle, Peer};
 use jetkv_go_compat::version::{API_LEVEL, GO_VERSION, SERVER_VERSION};
 
 /// Newest client protocol.
@@ -11,7 +13,7 @@ const PROTOCOL: i64 = 1;
 
 impl Shared {
     /// INFO for a connection: as the first thing sent, and after CONNECT with what it led to.
-    pub(crate) fn info(&self, client: &Client, connected: bool) -> ServerInfo {
+    pub(crate) fn info(&self, client: &dyn ConnectionHandle, connected: bool) -> ServerInfo {
         let options = self.options();
         let (host, port) = self.listening();
         let jetstream = self.jetstream().is_some();
@@ -53,5 +55,16 @@ impl Shared {
             }
         }
         info
+    }
+
+    /// Sends INFO that tells of lame duck mode to a client that takes INFO at any time; tells whether this is one.
+    pub(crate) fn announce_lame_duck(&self, client: &Arc<dyn ConnectionHandle>) -> bool {
+        if client.identity().protocol < 1 {
+            return false;
+        }
+        let mut info = self.info(&**client, false);
+        info.ldm = true;
+        Arc::clone(client).send_info(info.to_json().as_bytes());
+        true
     }
 }

@@ -1,9 +1,9 @@
 //! What all parts of a running server share.
 
-mod closed;
 mod counters;
 mod identity;
 mod info;
+mod reload_asks;
 mod repeats;
 mod system_services;
 mod tls_rate;
@@ -20,18 +20,17 @@ use jetkv_jetstream::{Clock, WallNs};
 use parking_lot::{Condvar, Mutex, RwLock};
 use tokio::sync::watch;
 
-pub use closed::ClosedClient;
-pub(crate) use closed::ClosedClients;
 pub(crate) use counters::Counters;
 pub(crate) use identity::{ServerIdentity, random_id};
+pub use reload_asks::ReloadAsk;
+pub(crate) use reload_asks::ReloadAsks;
 pub(crate) use system_services::SystemServices;
 pub(crate) use visits::Visits;
 
 use crate::auth::Authenticator;
 use crate::blocking::BlockingThreads;
-use crate::events::ReloadAsks;
+use crate::connections::{ClosedClients, ConnectionHandle};
 use crate::jetstream::JetStream;
-use crate::net::Client;
 use crate::options::Options;
 use crate::router::Accounts;
 use crate::worker::{self, Streams};
@@ -85,7 +84,7 @@ pub(crate) struct Shared {
     auth: ArcSwap<Authenticator>,
     pub identity: ServerIdentity,
     pub accounts: Accounts,
-    clients: Mutex<HashMap<u64, Arc<Client>>>,
+    clients: Mutex<HashMap<u64, Arc<dyn ConnectionHandle>>>,
     /// Connections whose tasks have not ended: those in `clients`, and those that only send what is left.
     tasks: Mutex<usize>,
     tasks_ended: Condvar,
@@ -229,7 +228,7 @@ impl Shared {
     }
 
     /// Takes a connection in, unless there are as many as there may be or the server takes no more.
-    pub(crate) fn add_client(&self, client: &Arc<Client>) -> Entrance {
+    pub(crate) fn add_client(&self, client: Arc<dyn ConnectionHandle>) -> Entrance {
         let max = self.options.load().limits.max_connections;
         let mut clients = self.clients.lock();
         // Whoever stops the server enters the phase first and looks at the connections then, so none is missed.
@@ -239,7 +238,7 @@ impl Shared {
         if max < 0 || (max > 0 && clients.len() as u64 >= max.unsigned_abs()) {
             return Entrance::Full;
         }
-        clients.insert(client.id(), Arc::clone(client));
+        clients.insert(client.id(), client);
         Entrance::Open
     }
 
@@ -262,7 +261,7 @@ impl Shared {
     }
 
     /// The connections.
-    pub(crate) fn clients(&self) -> Vec<Arc<Client>> {
+    pub(crate) fn clients(&self) -> Vec<Arc<dyn ConnectionHandle>> {
         self.clients.lock().values().cloned().collect()
     }
 

@@ -12,11 +12,10 @@ use super::json::{between, is_default, time, uptime};
 use super::page::Page;
 use super::query::Query;
 use super::subsz::SubscriptionPart;
-use crate::net::{Client, Identity, Peer};
+use crate::connections::{ClosedClient, ConnectionHandle, Identity, Peer};
 use crate::options::defaults;
 use crate::router::{Listed, Subscription};
 use crate::snapshot::MonitorSource;
-use crate::state::ClosedClient;
 use jetkv_go_compat::GoDuration;
 
 /// Connections on one page unless asked for otherwise.
@@ -265,7 +264,7 @@ fn gather(source: &MonitorSource, wanted: &Wanted<'_>, now: WallNs) -> (usize, V
     };
     if wanted.open {
         for client in source.clients() {
-            add(open(&client, now), &client.subscriptions());
+            add(open(&*client, now), &client.subscriptions());
         }
     }
     if wanted.closed {
@@ -301,8 +300,8 @@ fn rtt_text(rtt_ns: i64) -> String {
     if rtt_ns == 0 { String::new() } else { GoDuration(rtt_ns).to_string() }
 }
 
-fn open(client: &Client, now: WallNs) -> Connection {
-    let traffic = client.traffic.counts();
+fn open(client: &dyn ConnectionHandle, now: WallNs) -> Connection {
+    let traffic = client.traffic();
     let moments = (client.started_at(), client.last_active(), None);
     let base = identified(client.id(), client.identity(), client.peer(), moments, client.rtt_ns());
     let secured = client.secured();

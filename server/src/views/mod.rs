@@ -54,6 +54,11 @@ pub(crate) fn json_page(
     page.into_json()
 }
 
+/// A page by its name, as in `/varz`.
+pub(crate) fn page(source: &MonitorSource, name: &str, query: &str) -> Page {
+    make(source, name, &Query::new(query)).map_or_else(Page::not_found, |(_, made)| finished(made))
+}
+
 /// A page, with the name under which a visit of it counts once it is made; `None` where there is no such page.
 pub(crate) fn make(
     source: &MonitorSource,

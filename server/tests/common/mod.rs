@@ -1,6 +1,13 @@
 //! A server in this process, and clients that speak literal bytes.
 
-#![allow(dead_code, unreachable_pub, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![allow(
+    dead_code,
+    unreachable_pub,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing
+)]
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
@@ -162,4 +169,17 @@ pub fn message(wire: &mut Wire) -> (String, String) {
     let size: usize = words.last().unwrap().parse().unwrap();
     let body = wire.take(size + 2);
     (words[1].to_owned(), String::from_utf8_lossy(&body).into_owned())
+}
+
+/// The connections that `/connz` shows.
+pub fn connections(server: &Server, query: &str) -> Vec<serde_json::Value> {
+    let (status, page) = server.page("/connz", query);
+    assert_eq!(status, 200, "{page}");
+    let page: serde_json::Value = serde_json::from_str(&page).unwrap();
+    page["connections"].as_array().unwrap().clone()
+}
+
+/// Bytes that wait for the connection that most wait for.
+pub fn pending_bytes(server: &Server) -> u64 {
+    connections(server, "").iter().filter_map(|one| one["pending_bytes"].as_u64()).max().unwrap()
 }

@@ -8,8 +8,8 @@ use jetkv_protocol::{ConnectOptions, Rejection, encode};
 use super::connection::Connection;
 use super::operations::Stopped;
 use crate::auth::{Admitted, Check, Credentials, DeliveryRules};
+use crate::connections::{CloseReason, ConnectionHandle as _, Identity};
 use crate::events;
-use crate::net::closing::CloseReason;
 use crate::router::Account;
 
 /// Stands where a token would be shown.
@@ -86,7 +86,7 @@ impl Connection {
         if self.verbose && announced {
             self.send_ok();
         }
-        events::connected(&self.shared, &self.client);
+        events::connected(&self.shared, &*self.client);
         None
     }
 
@@ -96,7 +96,7 @@ impl Connection {
         tracing::error!("{} - authentication error{user}", self.client.label());
         self.reject(&Rejection::AuthorizationViolation);
         self.introduce();
-        events::refused(&self.shared, &self.client, CloseReason::AuthenticationViolation);
+        events::refused(&self.shared, &*self.client, CloseReason::AuthenticationViolation);
         self.stop(CloseReason::AuthenticationViolation)
     }
 
@@ -140,7 +140,7 @@ impl Connection {
                 // Pages and events show whom it came for, though it does not count there; its log lines do not.
                 let label = self.client.label();
                 self.describe();
-                let identity = super::Identity { label, ..self.client.identity() };
+                let identity = Identity { label, ..self.client.identity() };
                 self.client.set_identity(identity);
                 self.client.close(CloseReason::MaxAccountConnectionsExceeded);
                 self.is_surplus = true;
@@ -212,7 +212,7 @@ impl Connection {
 
     /// Sends INFO with what CONNECT led to.
     pub(super) fn send_info(&mut self) {
-        let json = self.shared.info(&self.client, true).to_json();
+        let json = self.shared.info(&*self.client, true).to_json();
         self.client.queue(|out| encode::info(out, json.as_bytes()));
     }
 

@@ -12,11 +12,10 @@ use tokio::time::Sleep;
 
 use super::Client;
 use super::operations::{Progress, Stopped};
-use super::trace::TraceOptions;
 use crate::auth::{Authenticator, Check, DeliveryRules, nonce};
+use crate::connections::{CloseReason, ConnectionHandle as _, TraceOptions};
 use crate::events;
 use crate::jetstream::JetStream;
-use crate::net::closing::CloseReason;
 use crate::net::keepalive::{Beat, Keepalive};
 use crate::net::link::{Link, Reader};
 use crate::net::outbound::{Next, Outbound, OutboundLimits};
@@ -123,7 +122,7 @@ pub(crate) async fn serve(shared: Arc<Shared>, link: Link) {
         connection.send_first_info();
     }
     shared.counters.count_connection();
-    let reason = match shared.add_client(&connection.client) {
+    let reason = match shared.add_client(Arc::clone(&connection.client) as _) {
         Entrance::Open => match connection.secure(first).await {
             Ok(()) => connection.run().await,
             Err(reason) => reason,
@@ -230,7 +229,7 @@ impl Connection {
     }
 
     pub(super) fn send_first_info(&self) {
-        let info = ServerInfo { nonce: self.nonce.clone(), ..self.shared.info(&self.client, false) };
+        let info = ServerInfo { nonce: self.nonce.clone(), ..self.shared.info(&*self.client, false) };
         let json = info.to_json();
         self.client.queue(|out| encode::info(out, json.as_bytes()));
         self.flush();
@@ -254,7 +253,7 @@ impl Connection {
     /// The client as the engine shows it in advisories.
     pub(super) fn client_info(&mut self) -> &Arc<ClientInfo> {
         let (shared, client) = (&self.shared, &self.client);
-        self.client_info.get_or_insert_with(|| Arc::new(events::client_info(shared, client)))
+        self.client_info.get_or_insert_with(|| Arc::new(events::client_info(shared, &**client)))
     }
 
     async fn run(&mut self) -> CloseReason {

@@ -4,12 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::connection::Connection;
+use crate::connections::{CloseReason, ClosedClient, ConnectionHandle as _};
 use crate::crossing;
 use crate::events;
-use crate::net::closing::CloseReason;
 use crate::net::outbound::Drained;
 use crate::router::{Ended, Subscription};
-use crate::state::ClosedClient;
 use jetkv_go_compat::GoDuration;
 
 /// A wait for receivers that is told.
@@ -142,7 +141,7 @@ impl Connection {
 
     fn remember(&self, reason: CloseReason, subscriptions: Vec<Arc<Subscription>>) {
         let stopped_at = self.shared.clock.wall();
-        events::disconnected(&self.shared, &self.client, reason, stopped_at);
+        events::disconnected(&self.shared, &*self.client, reason, stopped_at);
         self.shared.closed.push(ClosedClient {
             id: self.client.id(),
             peer: self.client.peer(),

@@ -64,7 +64,7 @@ impl Landing for ConnectionLanding<'_, '_> {
     }
 
     fn sender(&self, shared: bool) -> Option<ClientInfo> {
-        let full = events::client_info(&self.connection.shared, &self.connection.client);
+        let full = events::client_info(&self.connection.shared, &*self.connection.client);
         Some(if shared {
             full
         } else {

@@ -11,6 +11,7 @@ use memchr::memmem;
 use rand::Rng;
 
 use super::connection::Connection;
+use crate::connections::ConnectionHandle as _;
 use crate::crossing;
 use crate::events::{Egress, MessageTrace};
 use crate::router::{Crossing, Listed, Matches, Observed, Origin, Subscription, Target, route_observed};

@@ -5,6 +5,7 @@
 mod connect;
 mod connection;
 mod ending;
+mod handle;
 mod landing;
 mod message_trace;
 mod operations;
@@ -24,54 +25,21 @@ use std::time::{Duration, Instant};
 
 use hashbrown::HashMap;
 use jetkv_jetstream::{AccountId, OutMsg, WallNs};
-use jetkv_protocol::{Rejection, encode};
+use jetkv_protocol::encode;
 use parking_lot::{Mutex, RwLock};
 
 use crate::auth::DeliveryRules;
-use crate::net::closing::CloseReason;
-use crate::net::link::{Peer, Writer};
+use crate::connections::{ConnectionHandle as _, Identity, Peer, ReloadGuard, Secured, TraceOptions};
+use crate::net::link::Writer;
 use crate::net::outbound::{Drained, Next, Outbound, OutboundLimits};
 use crate::router::{Account, Admission, DeliverSubject, Listed, Queued, Receipt, Receiver, Subscription};
 use crate::traffic::Traffic;
 use crate::worker;
 pub(super) use connection::serve;
-pub use secure::Secured;
 pub(crate) use secure::log_rejected;
-pub(crate) use trace::TraceOptions;
-
-/// Who is at the other end.
-#[derive(Debug, Clone)]
-pub struct Identity {
-    /// The account; `$G` until CONNECT says otherwise.
-    pub account: Arc<Account>,
-    /// User name or public key, `[REDACTED]` for a token, or empty.
-    pub user: String,
-    /// Whether it came in with a key.
-    pub by_key: bool,
-    /// What the client calls itself.
-    pub name: String,
-    /// Language of the client library.
-    pub lang: String,
-    /// Version of the client library.
-    pub version: String,
-    /// Address and number, and after CONNECT the client and user, as log lines begin.
-    pub label: String,
-    /// Client protocol, 0 or 1.
-    pub protocol: i64,
-}
-
-impl Identity {
-    /// Who stands for the user: the account, for one with a key. Empty: nobody.
-    pub(crate) fn issuer(&self) -> &str {
-        if self.by_key { self.account.name() } else { "" }
-    }
-}
-
-/// Held by a connection as long as it has not taken a reload over; whoever waits sees the last one go.
-pub(crate) type ReloadGuard = std::sync::mpsc::Sender<()>;
 
 /// A client connection.
-pub struct Client {
+pub(super) struct Client {
     id: u64,
     peer: Peer,
     started_at: WallNs,
@@ -89,7 +57,7 @@ pub struct Client {
     traced: AtomicBool,
     trace_options: Mutex<TraceOptions>,
     /// What went through the connection.
-    pub traffic: Traffic,
+    traffic: Traffic,
     last_active_ns: AtomicI64,
     rtt_ns: AtomicI64,
     /// What was agreed on, where the connection is under TLS.
@@ -137,13 +105,8 @@ impl Client {
     }
 
     /// Its number, never used twice by one server.
-    pub fn id(&self) -> u64 {
+    pub(super) fn id(&self) -> u64 {
         self.id
-    }
-
-    /// Where it is.
-    pub fn peer(&self) -> Peer {
-        self.peer
     }
 
     /// Why a write failed, if one did; told once.
@@ -151,61 +114,21 @@ impl Client {
         self.out.take_write_error()
     }
 
-    /// What was agreed on, where the connection is under TLS.
-    pub fn secured(&self) -> Option<&Secured> {
-        self.tls.get()
-    }
-
     /// When it connected.
-    pub fn started_at(&self) -> WallNs {
-        self.started_at
-    }
-
-    /// When it connected.
-    pub fn started(&self) -> Instant {
+    pub(super) fn started(&self) -> Instant {
         self.started
-    }
-
-    /// Who it is.
-    pub fn identity(&self) -> Identity {
-        self.identity.read().clone()
-    }
-
-    /// Its account.
-    pub fn account(&self) -> Arc<Account> {
-        Arc::clone(&self.identity.read().account)
-    }
-
-    /// How log lines about it begin.
-    pub fn label(&self) -> String {
-        self.identity.read().label.clone()
     }
 
     pub(super) fn set_identity(&self, identity: Identity) {
         *self.identity.write() = identity;
     }
 
-    /// Round trip, nanoseconds; 0 as long as it is unknown.
-    pub fn rtt_ns(&self) -> i64 {
-        self.rtt_ns.load(Ordering::Relaxed)
-    }
-
     pub(super) fn set_rtt_ns(&self, rtt_ns: i64) {
         self.rtt_ns.store(rtt_ns.max(1), Ordering::Relaxed);
     }
 
-    /// When it last sent or received a message or changed a subscription.
-    pub fn last_active(&self) -> WallNs {
-        WallNs::from_ns(self.last_active_ns.load(Ordering::Relaxed))
-    }
-
     pub(crate) fn set_active(&self, now: WallNs) {
         self.last_active_ns.store(now.ns(), Ordering::Relaxed);
-    }
-
-    /// Times that a producer waited for this connection.
-    pub fn stalls(&self) -> u64 {
-        self.stalls.load(Ordering::Relaxed)
     }
 
     pub(super) fn set_echo(&self, echo: bool) {
@@ -213,20 +136,12 @@ impl Client {
     }
 
     /// Whether it takes and sends headers.
-    pub fn has_headers(&self) -> bool {
+    pub(super) fn has_headers(&self) -> bool {
         self.headers.load(Ordering::Relaxed)
     }
 
     pub(super) fn set_headers(&self, headers: bool) {
         self.headers.store(headers, Ordering::Relaxed);
-    }
-
-    /// Has the log show its protocol from now on, or no longer.
-    pub(crate) fn set_traced(&self, options: Option<TraceOptions>) {
-        if let Some(options) = options {
-            *self.trace_options.lock() = options;
-        }
-        self.traced.store(options.is_some(), Ordering::Release);
     }
 
     /// Whether the log shows its protocol.
@@ -244,24 +159,9 @@ impl Client {
         *self.rules.write() = rules;
     }
 
-    /// What it may do, where that is limited.
-    pub(crate) fn rules(&self) -> Option<Arc<DeliveryRules>> {
-        self.rules.read().clone()
-    }
-
-    /// Bytes that wait to be sent.
-    pub fn pending_bytes(&self) -> usize {
-        self.out.pending_bytes()
-    }
-
     /// Number of subscriptions.
-    pub fn subscription_count(&self) -> usize {
+    pub(super) fn subscription_count(&self) -> usize {
         self.subs.lock().len()
-    }
-
-    /// Its subscriptions.
-    pub fn subscriptions(&self) -> Vec<Arc<Subscription>> {
-        self.subs.lock().values().cloned().collect()
     }
 
     pub(super) fn subscription(&self, sid: &[u8]) -> Option<Arc<Subscription>> {
@@ -295,22 +195,6 @@ impl Client {
         })
     }
 
-    /// Begins to close the connection; its task does the rest.
-    pub(crate) fn close(&self, reason: CloseReason) {
-        self.out.close(reason);
-    }
-
-    /// Has the connection's task look at its options again. It lets go of `guard` when it has.
-    pub(crate) fn ask_reload(&self, guard: ReloadGuard) {
-        let mut reloading = self.reloading.lock();
-        // The task is gone, or going.
-        let Some(guards) = &mut *reloading else { return };
-        guards.push(guard);
-        self.reload.store(true, Ordering::Release);
-        drop(reloading);
-        self.out.wake();
-    }
-
     /// Whether a reload is to be taken over.
     pub(super) fn must_reload(&self) -> bool {
         self.reload.load(Ordering::Acquire)
@@ -328,22 +212,8 @@ impl Client {
         *self.reloading.lock() = None;
     }
 
-    /// Tells the client why it has to go, and begins to close the connection.
-    pub(crate) fn send_away(self: &Arc<Self>, rejection: &Rejection<'_>, reason: CloseReason) {
-        let text = rejection.wire_text();
-        if self.is_traced() {
-            self.trace_out("-ERR", &text);
-        }
-        self.queue(|out| encode::err(out, &text));
-        self.close(reason);
-    }
-
     pub(crate) fn set_outbound_limits(&self, limits: OutboundLimits) {
         self.out.set_limits(limits);
-    }
-
-    pub(crate) fn closing(&self) -> Option<CloseReason> {
-        self.out.closing()
     }
 
     /// Takes the link out, so that nothing is written until [`put_link`](Self::put_link) brings one.

@@ -4,7 +4,7 @@ use jetkv_protocol::{ClientOp, ProtocolError, Rejection, Step, encode, subject};
 
 use super::connection::Connection;
 use crate::auth::Check;
-use crate::net::closing::CloseReason;
+use crate::connections::{CloseReason, ConnectionHandle as _};
 use crate::worker::{self, Streams, Turn};
 
 /// Bytes that the log shows of what is not the protocol.

@@ -9,6 +9,7 @@ use jetkv_protocol::{Publish, Rejection, encode, subject};
 
 use super::connection::Connection;
 use super::message_trace::may_be_traced;
+use crate::connections::ConnectionHandle as _;
 use crate::events;
 use crate::jetstream::{ControlSubject, JetStream, Served};
 use crate::router::{Account, Origin, route};
@@ -202,7 +203,7 @@ impl Connection {
         }
         // The request itself counts in the numbers that it asks for.
         self.count(turn);
-        events::serve(&self.shared, &self.client, account, msg)
+        events::serve(&self.shared, &*self.client, account, msg)
     }
 
     /// Takes a request that came after JetStream was turned off, as long as it is not for a stream or consumer itself:

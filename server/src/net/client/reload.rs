@@ -7,8 +7,8 @@ use jetkv_protocol::Rejection;
 
 use super::connection::Connection;
 use crate::auth::{Authenticator, Check, Credentials, DeliveryRules};
+use crate::connections::{CloseReason, ConnectionHandle as _};
 use crate::events;
-use crate::net::closing::CloseReason;
 use crate::net::outbound::OutboundLimits;
 use crate::router::{Listed, Subscription};
 
@@ -119,8 +119,8 @@ impl Connection {
         }
         let user = self.claimed_user().unwrap_or_default();
         tracing::error!("{label} - authentication error - {user}");
-        events::refused(&self.shared, &self.client, reason);
-        self.client.send_away(&Rejection::TooManyAccountConnections, reason);
+        events::refused(&self.shared, &*self.client, reason);
+        Arc::clone(&self.client).send_away(&Rejection::TooManyAccountConnections, reason);
     }
 
     pub(super) fn user_label(&self) -> String {

@@ -11,9 +11,9 @@ use rustls::server::ParsedCertificate;
 use sha2::{Digest, Sha256};
 
 use super::connection::Connection;
-use crate::net::closing::CloseReason;
+use crate::connections::{CloseReason, ConnectionHandle as _, Peer, Secured};
 use crate::net::link::tls::{self, Accepted, HandshakeError};
-use crate::net::link::{Link, Peer, Reader, Writer};
+use crate::net::link::{Link, Reader, Writer};
 use crate::net::outbound::{Drained, Next};
 use crate::options::{HandshakeFirst, TlsOptions};
 use crate::state::{Phase, Shared};
@@ -22,17 +22,6 @@ use crate::state::{Phase, Shared};
 const HANDSHAKE_RECORD: u8 = 0x16;
 /// Bytes that are looked at to tell a handshake from anything else.
 const SNIFFED_BYTES: usize = 6;
-
-/// What a connection under TLS agreed on.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Secured {
-    /// The version, such as `1.3`.
-    pub version: &'static str,
-    /// The cipher suite's name.
-    pub cipher_suite: String,
-    /// The handshake came before INFO.
-    pub is_first: bool,
-}
 
 /// Tells in the log, each second, how many connections were turned away because too many came.
 pub(crate) async fn log_rejected(shared: Arc<Shared>) {

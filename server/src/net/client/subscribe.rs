@@ -6,6 +6,7 @@ use jetkv_go_compat::quoted;
 use jetkv_protocol::{Rejection, subject};
 
 use super::connection::Connection;
+use crate::connections::ConnectionHandle as _;
 use crate::router::{Receiver, Subscription, Target};
 use crate::worker::Turn;
 

@@ -8,7 +8,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::task::JoinHandle;
 
 use super::serve;
-use crate::net::CloseReason;
+use crate::connections::CloseReason;
 use crate::net::link::{Link, MemoryStream};
 use crate::options::Options;
 use crate::state::Shared;

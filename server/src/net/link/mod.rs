@@ -8,14 +8,14 @@ mod memory;
 mod tcp;
 pub(crate) mod tls;
 
-use std::fmt;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use tokio::net::TcpStream;
 
+use crate::connections::Peer;
 pub use memory::MemoryStream;
 
 /// A link to one peer.
@@ -23,15 +23,6 @@ pub(crate) struct Link {
     pub reader: Reader,
     pub writer: Writer,
     pub peer: Peer,
-}
-
-/// Where the other end of a link is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Peer {
-    /// At an address of the network.
-    Address(SocketAddr),
-    /// In this process.
-    Process,
 }
 
 /// The half that is read from.
@@ -121,39 +112,6 @@ impl Writer {
             Self::Tcp(writer) => writer.poll_writable(context),
             Self::Memory(writer) => writer.poll_writable(context),
             Self::Tls(writer) => writer.poll_writable(context),
-        }
-    }
-}
-
-impl Peer {
-    /// Its address in the network, if it has one.
-    pub fn address(&self) -> Option<SocketAddr> {
-        match self {
-            Self::Address(address) => Some(*address),
-            Self::Process => None,
-        }
-    }
-
-    /// Its IP address as pages, events and INFO show it; empty for a peer in this process.
-    pub fn ip_text(&self) -> String {
-        self.address()
-            .map(|address| address.ip().to_canonical())
-            .as_ref()
-            .map_or_else(String::new, IpAddr::to_string)
-    }
-
-    /// Its port; 0 for a peer in this process.
-    pub fn port(&self) -> u16 {
-        self.address().map_or(0, |address| address.port())
-    }
-}
-
-/// As log lines show it; a peer in this process as nats-server v2.15.2 shows one.
-impl fmt::Display for Peer {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Address(address) => address.fmt(f),
-            Self::Process => f.write_str("pipe"),
         }
     }
 }

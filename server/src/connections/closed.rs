@@ -5,14 +5,14 @@ use std::collections::VecDeque;
 use jetkv_jetstream::WallNs;
 use parking_lot::Mutex;
 
-use crate::net::{CloseReason, Identity, Peer};
+use super::{CloseReason, Identity, Peer};
 use crate::router::Subscription;
 use crate::traffic::TrafficCounts;
 use std::sync::Arc;
 
 /// A connection that ended.
 #[derive(Debug, Clone)]
-pub struct ClosedClient {
+pub(crate) struct ClosedClient {
     /// Its number.
     pub id: u64,
     /// Where it was.

@@ -4,7 +4,7 @@ use std::fmt;
 
 /// Why a connection ended; `Display` is nats-server's wording in logs, advisories and `/connz`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum CloseReason {
+pub(crate) enum CloseReason {
     /// The client closed it.
     ClientClosed,
     /// No CONNECT within the authentication timeout.
@@ -33,14 +33,8 @@ pub enum CloseReason {
     MaxPayloadExceeded,
     /// A line longer than `max_control_line`.
     MaxControlLineExceeded,
-    /// More subscriptions than a reload left allowed.
-    MaxSubscriptionsExceeded,
     /// The server stops.
     ServerShutdown,
-    /// The account is gone after a reload.
-    MissingAccount,
-    /// The credentials are gone after a reload.
-    Revocation,
     /// No-responders answers without headers.
     NoRespondersRequiresHeaders,
     /// The TLS handshake failed, or took too long.
@@ -51,7 +45,7 @@ pub enum CloseReason {
 
 impl CloseReason {
     /// Whether what is queued is dropped: the peer cannot or does not take it.
-    pub fn drops_pending(self) -> bool {
+    pub(crate) fn drops_pending(self) -> bool {
         matches!(
             self,
             Self::ReadError
@@ -63,7 +57,7 @@ impl CloseReason {
     }
 
     /// The wording.
-    pub fn text(self) -> &'static str {
+    pub(crate) fn text(self) -> &'static str {
         match self {
             Self::ClientClosed => "Client Closed",
             Self::AuthenticationTimeout => "Authentication Timeout",
@@ -79,10 +73,7 @@ impl CloseReason {
             Self::MaxConnectionsExceeded => "Maximum Connections Exceeded",
             Self::MaxPayloadExceeded => "Maximum Message Payload Exceeded",
             Self::MaxControlLineExceeded => "Maximum Control Line Exceeded",
-            Self::MaxSubscriptionsExceeded => "Maximum Subscriptions Exceeded",
             Self::ServerShutdown => "Server Shutdown",
-            Self::MissingAccount => "Missing Account",
-            Self::Revocation => "Credentials Revoked",
             Self::NoRespondersRequiresHeaders => "No Responders Requires Headers",
             Self::TlsHandshakeError => "TLS Handshake Failure",
             Self::Kicked => "Kicked",
