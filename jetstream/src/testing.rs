@@ -389,8 +389,12 @@ impl TestEngine {
 
     /// Fires what is due.
     pub fn tick(&self) -> Deadlines {
-        let next = self.engine.tick();
+        let mut next = self.engine.tick();
         self.host.sync_all();
+        while next.are_reached(&*self.clock) {
+            next = self.engine.tick();
+            self.host.sync_all();
+        }
         next
     }
 }

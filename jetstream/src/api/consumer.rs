@@ -69,6 +69,7 @@ fn create_consumer(call: &Call<'_>, create: &Create<'_>) -> Result<(Arc<Stream>,
         change(&stream, &name, Some(check_filters(&config)), |consumers, ctx, staged| {
             consumers.create(ctx, config.clone(), action, pedantic, staged)
         })?;
+    stream.sweep();
     let Err(error) = call.await_consumer(&stream, &info.name) else { return Ok((stream, shown(info))) };
     if let Some(was) = was {
         take_back(&stream, &info.name, &info.config, &was);
@@ -154,6 +155,7 @@ pub(super) fn delete(call: &mut Call<'_>, stream: &str, name: &str) -> ApiOutcom
                 let (consumers, mut ctx) = inner.parts();
                 let existed = consumers.delete(&mut ctx, name)?;
                 drop(inner);
+                stream.sweep();
                 // It is gone for everybody: as with nats-server, what the disk says afterwards changes nothing.
                 if let Err(error) = call.await_consumer(&stream, name) {
                     tracing::error!(consumer = name, %error, "that it was deleted is not durable yet");
@@ -222,13 +224,19 @@ pub(super) fn list(call: &mut Call<'_>, stream: &str) -> ApiOutcome {
         Ok(found) => found,
         Err(error) => return call.fail_with(KIND, &error, Consumers::<ConsumerInfo>::none()),
     };
-    let mut inner = stream.lock();
-    let (all, mut ctx) = inner.parts();
-    let total = all.public_len();
+    let inner = stream.lock();
+    let total = inner.consumers.public_len();
     let offset = offset.min(total);
-    let names: Vec<String> = all.names().skip(offset).take(LIST_LIMIT).map(str::to_owned).collect();
-    let consumers = names.iter().filter_map(|name| all.info_by_name(&mut ctx, name)).collect();
+    let names: Vec<String> =
+        inner.consumers.names().skip(offset).take(LIST_LIMIT).map(str::to_owned).collect();
     drop(inner);
+    // Each by itself: their configurations may be large.
+    let info = |name: &String| {
+        let mut inner = stream.lock();
+        let (consumers, mut ctx) = inner.parts();
+        consumers.info_by_name(&mut ctx, name)
+    };
+    let consumers = names.iter().filter_map(info).collect();
     let page = Page { total, offset, limit: LIST_LIMIT };
     let _ = call.respond(KIND, Consumers { page, consumers });
     ApiOutcome::then_commit(stream)

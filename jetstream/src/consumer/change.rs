@@ -4,6 +4,7 @@ use super::lifecycle::for_each_pattern;
 use super::set::Shared;
 use super::staging::{Change, Staged};
 use super::survey::{Ask, Known};
+use super::sweep::Sweep;
 use super::timers::Kind;
 use super::trie::Slot;
 use super::{Consumer, Consumers, StreamCtx, part};
@@ -128,11 +129,10 @@ impl Consumers {
             _ => {}
         }
         if refiltered && ctx.config.retention == Retention::Interest {
-            let first_seq = ctx.store.totals().first_seq;
-            let last_seq = ctx.store.totals().last_seq;
-            self.shared.acked.extend(first_seq..=last_seq);
+            self.sweeps.push_back(Sweep::everything(ctx.store));
         }
         self.settle(ctx);
+        self.sweep(ctx);
         Ok(Change::Made(()))
     }
 }

@@ -4,6 +4,7 @@ use super::info::ConsumerInfo;
 use super::set::Consumers;
 use super::staging::{Change, Staged};
 use super::survey::Ask;
+use super::sweep::Sweep;
 use super::timers::{Armed, Kind};
 use super::trie::Slot;
 use super::{Consumer, Position, StreamCtx, part};
@@ -12,9 +13,8 @@ use crate::config::consumer_rules as rules;
 use crate::config::{ConsumerAction, ConsumerConfig, DeliverPolicy, Retention, StreamConfig};
 use crate::error::ApiError;
 use crate::error::catalogue as errors;
-use crate::filter::Filter;
 use crate::store::consumer_state::ConsumerState;
-use crate::store::{Store, StoreError, Upcoming};
+use crate::store::{StoreError, Upcoming};
 use jetkv_go_compat::GoTime;
 
 /// Length of a generated name.
@@ -107,6 +107,7 @@ impl Consumers {
         self.discard(slot).map_err(|error| errors::STREAM_GENERAL_ERROR.because(error))?;
         self.remove(ctx, slot, true);
         self.settle(ctx);
+        self.sweep(ctx);
         Ok(true)
     }
 
@@ -143,6 +144,8 @@ impl Consumers {
             self.remove(ctx, slot, true);
         }
         self.shared.acked.clear();
+        self.sweeps.clear();
+        self.is_deserted = false;
     }
 
     /// Takes the pin from a group's client. `None` where there is no such consumer.
@@ -375,12 +378,11 @@ impl Consumers {
         consumer.release_requests(&mut out);
         if out.config.retention == Retention::Interest {
             // Whatever only this consumer waited for has no interest left, and nothing has after the last one.
-            let gone = if self.names.is_empty() {
-                from_on(store, &Filter::All, 0)
+            if self.names.is_empty() {
+                self.is_deserted = true;
             } else {
-                wanted(&consumer, store)
-            };
-            self.shared.acked.extend(gone);
+                self.sweeps.push_back(Sweep::wanted_by(&consumer, store));
+            }
         }
     }
 
@@ -393,26 +395,6 @@ impl Consumers {
             }
         }
     }
-}
-
-/// Messages that the consumer still waited for.
-fn wanted(consumer: &Consumer, store: &mut dyn Store) -> Vec<u64> {
-    let mut seqs: Vec<u64> = consumer.pending.iter().map(|pending| pending.sseq).collect();
-    seqs.extend(consumer.redelivery.counts().map(|(sseq, _)| sseq));
-    seqs.extend(from_on(store, &consumer.filter, consumer.floor.sseq + 1));
-    seqs.sort_unstable();
-    seqs.dedup();
-    seqs
-}
-
-/// The messages of a filter from a sequence on.
-fn from_on(store: &mut dyn Store, filter: &Filter, mut from: u64) -> Vec<u64> {
-    let (mut seqs, mut upcoming) = (Vec::new(), Upcoming::default());
-    while let Ok(Some(msg)) = store.next_upcoming(filter, from, &mut upcoming) {
-        from = msg.seq + 1;
-        seqs.push(msg.seq);
-    }
-    seqs
 }
 
 pub(super) fn for_each_pattern(config: &ConsumerConfig, mut act: impl FnMut(Option<&[u8]>)) {

@@ -26,6 +26,7 @@ mod staging;
 mod start;
 mod state;
 mod survey;
+mod sweep;
 #[cfg(test)]
 mod tests;
 mod timers;

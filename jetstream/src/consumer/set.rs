@@ -4,6 +4,7 @@ use super::ack::{Acked, Control, REMOVED_UNACKED};
 use super::deliver::Scratch;
 use super::listening::takes_acks;
 use super::persist::ConsumerStore;
+use super::sweep::{SLICE_MSGS, Sweep};
 use super::timers::{Kind, Timers};
 use super::took_back::Moved;
 use super::trie::{FilterTrie, Slot};
@@ -74,6 +75,10 @@ pub struct Consumers {
     pub(super) strays: SmallVec<[Slot; 2]>,
     pub(super) shared: Shared,
     pub(super) removable: Vec<u64>,
+    /// What is yet to be looked at, since somebody may have been the last to wait for it.
+    pub(super) sweeps: VecDeque<Sweep>,
+    /// The last consumer of an interest stream has gone.
+    pub(super) is_deserted: bool,
     found: Vec<Slot>,
     /// Consumers that purges have moved on and that may have to go back.
     pub(super) moved: Vec<Moved>,
@@ -119,6 +124,8 @@ impl Consumers {
             strays: SmallVec::new(),
             shared,
             removable: Vec::new(),
+            sweeps: VecDeque::new(),
+            is_deserted: false,
             found: Vec::new(),
             moved: Vec::new(),
         }
@@ -255,6 +262,7 @@ impl Consumers {
 
     /// Feeds consumers that lag, at most about `budget` messages. Says whether there is more to do.
     pub fn pump(&mut self, ctx: &mut StreamCtx<'_>, budget: usize) -> bool {
+        self.sweep(ctx);
         let mut left = budget;
         while left > 0 && ctx.outbox.size_bytes() < PUMP_TURNS * self.shared.turn_bytes {
             let Some(slot) = self.shared.ready.pop_front() else { break };
@@ -297,7 +305,7 @@ impl Consumers {
 
     /// What is about to be stored removes messages on `subject`. Consumers that wait for their turn and want that
     /// subject get what they can first, so that a burst of changes does not overtake a watcher that has only begun.
-    /// Nothing is done for those that are further behind than the budget reaches. Ask [`Consumers::wants_pump`] before.
+    /// Nothing is done for those that are further behind than the budget reaches. Ask [`Consumers::any_lags`] before.
     pub fn feed_before_removal(&mut self, ctx: &mut StreamCtx<'_>, subject: &[u8]) {
         let mut left = FEED_MSGS;
         self.with_matching(subject, |consumer, shared| {
@@ -313,6 +321,12 @@ impl Consumers {
     /// Whether [`Consumers::pump`] has something to do. Ask after every other call and have the host pump.
     #[must_use]
     pub fn wants_pump(&self) -> bool {
+        self.any_lags() || self.wants_sweep()
+    }
+
+    /// Whether a consumer waits for its turn.
+    #[must_use]
+    pub fn any_lags(&self) -> bool {
         !self.shared.ready.is_empty()
     }
 
@@ -433,6 +447,10 @@ impl Consumers {
     /// Finds out which messages that were acknowledged no other consumer waits for.
     pub(super) fn settle(&mut self, ctx: &mut StreamCtx<'_>) {
         if self.shared.acked.is_empty() {
+            return;
+        }
+        if self.shared.acked.len() > SLICE_MSGS {
+            self.sweeps.push_back(Sweep::listed(std::mem::take(&mut self.shared.acked)));
             return;
         }
         let mut acked = std::mem::take(&mut self.shared.acked);

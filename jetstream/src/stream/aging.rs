@@ -11,9 +11,11 @@ use jetkv_go_compat::GoDuration;
 
 /// When a store refused to remove what expired, it is asked again after this time.
 const RETRY_NS: u64 = 1_000_000_000;
+/// Messages that one hold of the stream's lock looks at.
+const SLICE_MSGS: usize = 512;
 
 impl Inner {
-    /// Removes what `max_age` and TTLs say, with the markers that follow from it.
+    /// Removes some of what `max_age` and TTLs say, with the markers that follow from it. What is left is due still.
     pub(super) fn expire(&mut self) {
         if self.expiry.is_held(self.now.elapsed()) {
             return;
@@ -36,18 +38,20 @@ impl Inner {
             return Ok(());
         }
         let mut cursor = self.expiry.age_cursor();
+        let mut left = SLICE_MSGS;
         loop {
             let Some(msg) = self.store.next(&Filter::All, cursor)? else {
                 self.expiry.set_age(cursor, None);
                 return Ok(());
             };
             let (seq, due) = (msg.seq, WallNs::from_ns(msg.ts_ns).plus(max_age_ns));
-            if !due.is_reached(self.now.wall()) {
+            if left == 0 || !due.is_reached(self.now.wall()) {
                 self.expiry.set_age(seq, Some(due));
                 return Ok(());
             }
             let ttl = header(msg.headers, b"Nats-TTL").and_then(parse_ttl);
             cursor = seq + 1;
+            left -= 1;
             if ttl == Some(Ttl::Never) {
                 continue;
             }
@@ -56,7 +60,7 @@ impl Inner {
     }
 
     fn expire_by_ttl(&mut self) -> Result<(), StoreError> {
-        for seq in self.expiry.due(self.now.wall()) {
+        for seq in self.expiry.due(self.now.wall(), SLICE_MSGS) {
             self.expire_one(seq)?;
             self.expiry.forget(seq);
         }

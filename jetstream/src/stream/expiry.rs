@@ -59,10 +59,10 @@ impl Expiry {
         self.by_seq.retain(|at, _| *at >= seq);
     }
 
-    /// Sequences whose TTL has passed, in order of sequence.
-    pub(super) fn due(&self, now: WallNs) -> Vec<u64> {
-        let mut due: Vec<u64> =
-            self.by_time.iter().take_while(|(at, _)| at.is_reached(now)).map(|(_, seq)| *seq).collect();
+    /// Sequences whose TTL has passed, the first `most` of them, in order of sequence.
+    pub(super) fn due(&self, now: WallNs, most: usize) -> Vec<u64> {
+        let passed = self.by_time.iter().take_while(|(at, _)| at.is_reached(now));
+        let mut due: Vec<u64> = passed.take(most).map(|(_, seq)| *seq).collect();
         due.sort_unstable();
         due
     }

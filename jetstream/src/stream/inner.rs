@@ -4,7 +4,7 @@ use super::batch::Batches;
 use super::commit::CommitState;
 use super::expiry::Expiry;
 use super::listening::DirectGets;
-use super::purge::Purging;
+use super::purge::{PurgeRequest, Purging};
 use super::removals::Removals;
 use super::schedule::Schedules;
 use super::write::{Acks, Dedupe, Rewrite};
@@ -212,6 +212,9 @@ impl Inner {
         if self.closed {
             return;
         }
+        if self.consumers.take_deserted() {
+            self.drop_all();
+        }
         while let Some(seq) = self.consumers.take_removable() {
             if self.config.retention == Retention::Limits {
                 continue;
@@ -226,6 +229,26 @@ impl Inner {
         if bytes != self.charged_bytes {
             self.charge(bytes);
         }
+    }
+
+    /// Nobody waits for anything that the stream holds.
+    #[cold]
+    fn drop_all(&mut self) {
+        if let Err(error) = self.purge_here(&PurgeRequest::default()) {
+            tracing::error!(stream = %self.config.name, %error, "cannot remove what nobody waits for");
+            self.fail_half_way(error);
+        }
+    }
+
+    /// Looks for a part of what nobody waits for any more, and removes it. Says whether there is more.
+    pub(crate) fn sweep(&mut self) -> bool {
+        if self.closed {
+            return false;
+        }
+        let (consumers, mut ctx) = self.parts();
+        let more = consumers.sweep(&mut ctx);
+        self.follow_up();
+        more
     }
 
     fn charge(&mut self, bytes: u64) {
@@ -291,6 +314,7 @@ impl Inner {
 
     /// Ends the stream's work: it takes no messages and arms no timers from here on.
     pub(crate) fn close(&mut self) {
+        while self.sweep() {}
         self.flush();
         self.closed = true;
         self.batches = Batches::default();

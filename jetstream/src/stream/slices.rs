@@ -71,6 +71,13 @@ impl Stream {
         Ok(Pending { count, through_seq })
     }
 
+    /// Returns when what nobody waits for any more is removed.
+    pub(crate) fn sweep(&self) {
+        while self.lock().sweep() {
+            super::let_others();
+        }
+    }
+
     /// Shows the message that is wanted of those that match, if there is one, to `read`.
     ///
     /// # Errors

@@ -94,7 +94,7 @@ impl Stream {
         self.commit_locked(inner, host);
     }
 
-    /// Fires the timers that are due. Includes a commit.
+    /// Fires the timers that are due. Includes a commit. Of what expired a bounded part goes; what is left is due at once.
     pub(crate) fn tick(&self, host: &dyn Host) {
         let mut inner = self.lock().into_inner();
         inner.tick();
@@ -108,6 +108,8 @@ impl Stream {
         inner.feed();
         inner.flush();
         inner.arm();
+        #[cfg(test)]
+        crate::steps::end_hold();
         let ask = inner.ask_for_sync();
         if inner.awaits_sync() {
             drop(inner);
