@@ -65,6 +65,7 @@ const HOUSE: &[Floors] = &[
             &["events"],
             &["jetstream"],
             &["net"],
+            &["lab"],
             &["monitor", "signals", "unserved"],
             &["lifecycle"],
         ],

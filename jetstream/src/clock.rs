@@ -3,6 +3,9 @@
 //! The two are types of their own, so that a deadline by one is never compared with the other. Which timer goes by which
 //! is written down in `ARCHITECTURE.md`.
 
+mod adjustable;
+
+pub use adjustable::{AdjustableClock, Moved};
 use parking_lot::Mutex;
 use std::cell::Cell;
 use std::sync::{Arc, LazyLock};

@@ -3,8 +3,10 @@
 pub(crate) mod account;
 mod backup;
 mod details;
+mod due;
 mod idle;
 mod persist;
+mod reset;
 pub(crate) mod streams;
 mod update;
 mod usage;
@@ -14,6 +16,7 @@ pub use backup::BackupProgress;
 use backup::Jobs;
 pub(crate) use backup::{RestoreJob, RestoreWording, SnapshotJob, SnapshotRequest};
 pub use details::{OwnSubscriptionCounts, StreamDetail};
+pub use reset::Removed;
 pub use usage::AccountUsage;
 
 use crate::clock::{Clock, Deadline, Deadlines};
@@ -64,6 +67,9 @@ pub enum EngineError {
     /// Accounts may not be promised more than the server has.
     #[error("Error enabling jetstream on configured accounts: {0}")]
     Resources(ApiError),
+    /// A stream cannot be deleted.
+    #[error("cannot delete a stream: {0}")]
+    Delete(ApiError),
 }
 
 /// A JetStream engine. All methods may be called from any thread.

@@ -10,6 +10,7 @@ pub mod clock;
 pub mod config;
 pub mod consumer;
 pub mod disk;
+mod due;
 pub mod engine;
 pub mod error;
 pub mod filter;
@@ -30,9 +31,14 @@ mod warnings;
 
 pub use api::{ApiOutcome, ApiRequest};
 pub use client::ClientInfo;
-pub use clock::{Clock, Deadline, Deadlines, ElapsedNs, ManualClock, Now, SystemClock, WallNs};
+pub use clock::{
+    AdjustableClock, Clock, Deadline, Deadlines, ElapsedNs, ManualClock, Moved, Now, SystemClock, WallNs,
+};
 pub use disk::{Disk, DiskFile};
-pub use engine::{AccountUsage, Engine, EngineError, OwnSubscriptionCounts, RecoveryReport, StreamDetail};
+pub use due::{Due, DueKind};
+pub use engine::{
+    AccountUsage, Engine, EngineError, OwnSubscriptionCounts, RecoveryReport, Removed, StreamDetail,
+};
 pub use error::{ApiError, ErrorDef};
 pub use filter::Filter;
 pub use message::{AccountId, Inbound, OutMsg};

@@ -150,6 +150,9 @@ pub struct ServerInfo {
     /// The server's public key for sealed requests.
     #[serde(skip_serializing_if = "is_zero")]
     pub xkey: String,
+    /// Whether clients can move the server's clock and more; nats-server has no such field.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub jetkv_lab: bool,
 }
 
 object!(ServerInfo {
@@ -203,6 +206,7 @@ object!(ServerInfo {
     gateway_iom,
     leafnode_urls,
     xkey,
+    jetkv_lab,
 });
 
 impl ServerInfo {

@@ -9,7 +9,7 @@ use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
 use tokio::sync::oneshot;
@@ -36,6 +36,8 @@ pub(crate) struct BlockingThreads {
 struct Inner {
     state: Mutex<State>,
     changed: Condvar,
+    /// The last piece of work is done.
+    idle: Condvar,
     spawn: Spawn,
     on_panic: OnPanic,
 }
@@ -50,6 +52,13 @@ struct State {
     joins: Vec<JoinHandle<()>>,
 }
 
+impl State {
+    /// Whether nobody has anything to do. A thread that has ended takes no part.
+    fn is_idle(&self) -> bool {
+        self.waiting.is_empty() && self.idle == self.threads
+    }
+}
+
 impl BlockingThreads {
     /// Starts those that last. `on_panic` is called when a piece of work ends in a panic.
     ///
@@ -60,7 +69,8 @@ impl BlockingThreads {
     }
 
     fn start_with(on_panic: OnPanic, spawn: Spawn) -> io::Result<Self> {
-        let inner = Inner { state: Mutex::default(), changed: Condvar::new(), spawn, on_panic };
+        let inner =
+            Inner { state: Mutex::default(), changed: Condvar::new(), idle: Condvar::new(), spawn, on_panic };
         let threads = Self { inner: Arc::new(inner) };
         for _ in 0..LASTING {
             let mut state = threads.inner.state.lock();
@@ -99,6 +109,14 @@ impl BlockingThreads {
             }
         });
         receiver.await.ok()
+    }
+
+    /// Waits until there is no work, but not for longer than that; tells whether there is none.
+    pub(crate) fn wait_idle(&self, time: Duration) -> bool {
+        let until = Instant::now() + time;
+        let mut state = self.inner.state.lock();
+        while !state.is_idle() && !self.inner.idle.wait_until(&mut state, until).timed_out() {}
+        state.is_idle()
     }
 
     /// Waits until all work is done and all threads have ended, but for the one that calls. What comes later is done by
@@ -151,6 +169,9 @@ impl Inner {
                 return None;
             }
             state.idle += 1;
+            if state.is_idle() {
+                self.idle.notify_all();
+            }
             let timed_out = match idle_max {
                 Some(time) => self.changed.wait_for(&mut state, time).timed_out(),
                 None => {
@@ -240,6 +261,16 @@ mod tests {
         result.recv().unwrap();
         threads.stop();
         assert_eq!(told.load(Ordering::Relaxed), LASTING * 2);
+    }
+
+    #[test]
+    fn the_end_of_all_work_can_be_waited_for() {
+        let threads = BlockingThreads::start(Box::new(|| {})).unwrap();
+        let (begin, begins) = mpsc::channel::<()>();
+        threads.run(move || begins.recv().unwrap());
+        assert!(!threads.wait_idle(Duration::from_millis(1)));
+        begin.send(()).unwrap();
+        assert!(threads.wait_idle(Duration::from_secs(60)));
     }
 
     #[tokio::test]

@@ -9,10 +9,11 @@ mod sizes;
 mod workers;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use jetkv_jetstream::disk::RealDisk;
 use jetkv_jetstream::stream::{Inbound, Stream};
-use jetkv_jetstream::{AccountId, Engine, EngineError, Host, Outbox, Router as _};
+use jetkv_jetstream::{AccountId, Deadlines, Engine, EngineError, Host, Outbox, Router as _};
 
 use crate::failure;
 use crate::router::{Account, Listed, Receiver, Shadow, Subscription};
@@ -26,6 +27,9 @@ use sizes::{engine_config, reloaded_settings};
 use workers::Workers;
 
 pub(crate) use api::Served;
+
+/// How long the end of what is done in the background is waited for before the rest is looked at again.
+const IDLE_WAIT: Duration = Duration::from_millis(100);
 
 /// A subject that belongs to the engine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -195,6 +199,45 @@ impl JetStream {
         self.host.alarm.set(self.engine.tick());
         shared.end_turn();
     }
+
+    /// Fires the timers that are due, and goes on until what follows from that is done, in the background, too, and what
+    /// is delivered is on its way; unless the server stops meanwhile. Says when the next timers are due.
+    pub(crate) fn settle(&self, shared: &Shared) -> Deadlines {
+        loop {
+            let next = self.engine.tick();
+            self.host.alarm.set(next);
+            shared.end_turn();
+            while self.pump(shared) {}
+            let is_idle = shared.blocking().is_none_or(|threads| threads.wait_idle(IDLE_WAIT));
+            let is_done = is_idle && !self.host.has_work() && !next.are_reached(&*shared.clock);
+            if is_done || !shared.is_running() {
+                return next;
+            }
+        }
+    }
+
+    /// Goes on with what did not fit one turn, a little of one stream; tells whether there was anything.
+    fn pump(&self, shared: &Shared) -> bool {
+        let mut round = self.host.round.lock();
+        let begins = round.is_empty();
+        if begins {
+            let relieved = std::mem::take(&mut *self.host.relieved.lock());
+            for (account, subject) in &relieved {
+                self.engine.room_came(*account, subject);
+            }
+            let later = std::mem::replace(&mut *self.host.later.lock(), Deferred::new());
+            round.extend(std::mem::take(&mut *self.host.pumps.lock()));
+            if round.is_empty() && later.is_empty() {
+                return false;
+            }
+            self.store(&later);
+        }
+        if let Some(stream) = round.pop_front() {
+            stream.pump(&*self.host);
+        }
+        shared.end_turn();
+        true
+    }
 }
 
 impl Streams for JetStream {
@@ -259,23 +302,7 @@ async fn pump_task(shared: Arc<Shared>, jetstream: Arc<JetStream>) {
             () = host.work.notified() => {}
             _ = phase.changed() => continue,
         }
-        loop {
-            let relieved = std::mem::take(&mut *host.relieved.lock());
-            for (account, subject) in &relieved {
-                jetstream.engine.room_came(*account, subject);
-            }
-            let streams = std::mem::take(&mut *host.pumps.lock());
-            let later = std::mem::replace(&mut *host.later.lock(), Deferred::new());
-            if streams.is_empty() && later.is_empty() {
-                break;
-            }
-            jetstream.store(&later);
-            for stream in streams {
-                stream.pump(&*host);
-                shared.end_turn();
-                tokio::task::yield_now().await;
-            }
-            shared.end_turn();
+        while jetstream.pump(&shared) {
             tokio::task::yield_now().await;
         }
     }

@@ -12,6 +12,7 @@ mod events;
 pub mod failure;
 pub mod interfaces;
 mod jetstream;
+pub mod lab;
 mod lifecycle;
 pub mod log;
 mod machine;

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use jetkv::log::Log;
 use jetkv::options::{Command, CommandLine, Message};
 use jetkv::signals::{self, Ending, Signals};
-use jetkv::{Server, failure, fatal};
+use jetkv::{Server, failure, fatal, lab};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 /// Exit code after SIGQUIT or a panic, as programs in Go have it.
@@ -17,6 +17,7 @@ fn main() -> ExitCode {
         std::env::args_os().skip(1).map(|argument| argument.to_string_lossy().into_owned()).collect();
     match Command::from_arguments(&arguments) {
         Command::Print(message) => print(&message),
+        Command::Lab(arguments) => print(&lab::command::run(&arguments)),
         Command::Signal(request) => match request.send() {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => fail(&error),

@@ -10,6 +10,7 @@ mod backup;
 mod change;
 mod checks;
 mod deliver;
+mod due;
 mod flow;
 mod info;
 mod leftover;

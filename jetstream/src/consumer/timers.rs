@@ -108,6 +108,16 @@ impl Timers {
         }
     }
 
+    /// The deadlines by the time that passes, in order.
+    pub(super) fn upcoming(&self) -> impl Iterator<Item = (ElapsedNs, Slot, Kind)> {
+        self.due.iter().copied()
+    }
+
+    /// The next pause that ends.
+    pub(super) fn next_unpause(&self) -> Option<(WallNs, Slot)> {
+        self.unpause.first().copied()
+    }
+
     /// A deadline that has passed, the earliest of its time. The caller disarms it.
     pub(super) fn due(&self, now: &Now) -> Option<(Slot, Kind)> {
         let due = self.due.first().filter(|(at, _, _)| *at <= now.elapsed());

@@ -14,6 +14,9 @@ const RETRY_NS: u64 = 1_000_000_000;
 /// Messages that one hold of the stream's lock looks at.
 const SLICE_MSGS: usize = 512;
 
+/// Messages that are looked at to find the next one that ages.
+const FORESEEN_MAX: usize = 1_000;
+
 impl Inner {
     /// Removes some of what `max_age` and TTLs say, with the markers that follow from it. What is left is due still.
     pub(super) fn expire(&mut self) {
@@ -56,6 +59,27 @@ impl Inner {
                 continue;
             }
             self.expire_one(seq)?;
+        }
+    }
+
+    /// Finds out which message goes next by `max_age`: the one that was thought of may be gone. Looks at a bounded number;
+    /// if none of these ages, the moment stays too early.
+    pub(super) fn foresee_age(&mut self) {
+        let mut cursor = self.expiry.age_cursor();
+        for _ in 0..FORESEEN_MAX {
+            if self.expiry.age_due().is_none() {
+                return;
+            }
+            let Ok(found) = self.store.next(&Filter::All, cursor) else { return };
+            let due = found.map(|msg| {
+                let never = header(msg.headers, b"Nats-TTL").and_then(parse_ttl) == Some(Ttl::Never);
+                (msg.seq, WallNs::from_ns(msg.ts_ns).plus(self.config.max_age_ns), never)
+            });
+            match due {
+                Some((seq, due, false)) => return self.expiry.set_age(seq, Some(due)),
+                Some((seq, _, true)) => cursor = seq + 1,
+                None => self.expiry.set_age(cursor, None),
+            }
         }
     }
 

@@ -105,6 +105,12 @@ impl Expiry {
         self.by_time.len() + usize::from(self.age_due.is_some())
     }
 
+    /// Whether the next message goes by the stream's greatest age, not by a TTL of its own.
+    pub(super) fn is_age_next(&self) -> bool {
+        let ttl = self.by_time.first().map(|(at, _)| *at);
+        self.age_due.is_some_and(|age| ttl.is_none_or(|ttl| age < ttl))
+    }
+
     /// When the next message goes.
     pub(super) fn deadline(&self) -> Option<Deadline> {
         let ttl = self.by_time.first().map(|(at, _)| *at);

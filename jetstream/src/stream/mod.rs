@@ -9,6 +9,7 @@ mod aging;
 mod batch;
 mod commit;
 mod counter;
+mod due;
 mod expiry;
 mod headers;
 mod host;

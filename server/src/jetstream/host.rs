@@ -1,5 +1,6 @@
 //! The router as the engine sees it.
 
+use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 
@@ -24,6 +25,8 @@ pub(super) struct EngineHost {
     captures: Mutex<HashMap<CaptureKey, Arc<Subscription>>>,
     /// Streams with more to deliver than fitted one turn.
     pub(super) pumps: Mutex<Vec<Arc<Stream>>>,
+    /// Those of them that have yet to get their turn in this round; locked while one has it.
+    pub(super) round: Mutex<VecDeque<Arc<Stream>>>,
     /// Deliver subjects whose receivers may have room again.
     pub(super) relieved: Mutex<Vec<DeliverSubject>>,
     /// Messages between streams that wait for a turn of their own.
@@ -44,6 +47,7 @@ impl EngineHost {
             shared: Arc::clone(shared),
             captures: Mutex::new(HashMap::new()),
             pumps: Mutex::new(Vec::new()),
+            round: Mutex::new(VecDeque::new()),
             relieved: Mutex::new(Vec::new()),
             later: Mutex::new(Deferred::new()),
             work: Notify::new(),
@@ -55,6 +59,11 @@ impl EngineHost {
     /// Whether the tasks of the engine are to end.
     pub(super) fn is_stopped(&self) -> bool {
         self.stopped.load(Ordering::Acquire)
+    }
+
+    /// Whether something waits for a turn.
+    pub(super) fn has_work(&self) -> bool {
+        !(self.pumps.lock().is_empty() && self.relieved.lock().is_empty() && self.later.lock().is_empty())
     }
 
     /// Ends the tasks of the engine: they keep it, with all that it has open.

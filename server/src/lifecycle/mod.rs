@@ -10,7 +10,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use jetkv_jetstream::{AccountId, Clock, Engine, EngineError, SystemClock};
+use jetkv_jetstream::{AccountId, AdjustableClock, Clock, Engine, EngineError, SystemClock};
 use parking_lot::{Condvar, Mutex};
 use tokio::net::TcpListener;
 use tokio::runtime::Handle;
@@ -21,6 +21,7 @@ use crate::connections::CloseReason;
 use crate::events;
 use crate::failure;
 use crate::interfaces;
+use crate::lab::Lab;
 use crate::monitor;
 use crate::net::{self, BindError, MemoryStream};
 use crate::options::{Change, Options, ReloadError, Unserved, UnservedListener};
@@ -45,6 +46,7 @@ pub struct Server {
 
 struct Inner {
     shared: Arc<Shared>,
+    lab: Option<Lab>,
     threads: Threads,
     address: SocketAddr,
     /// The port of the monitoring pages, until they are served.
@@ -113,6 +115,9 @@ pub enum StartError {
     /// A thread cannot be started.
     #[error("cannot start a thread: {}", os_text(.0))]
     Thread(#[source] io::Error),
+    /// The test lab has a clock of its own, and the caller gave another one.
+    #[error("the test lab moves a clock of its own: it does not start with another one")]
+    LabClock,
     /// The pid file cannot be written.
     #[error("Could not write pidfile: {0}")]
     PidFile(String),
@@ -168,7 +173,11 @@ impl Server {
     /// # Errors
     /// See [`StartError`].
     pub fn start(options: Options) -> Result<Self, StartError> {
-        Self::start_with_clock(options, Arc::new(SystemClock))
+        if options.lab.is_none() {
+            return Self::start_with(options, Arc::new(SystemClock), None);
+        }
+        let clock = Arc::new(AdjustableClock::new());
+        Self::start_with(options, Arc::clone(&clock) as _, Some(clock))
     }
 
     /// As [`start`](Self::start), with a clock of the caller's. After moving a manual clock, call
@@ -177,6 +186,18 @@ impl Server {
     /// # Errors
     /// See [`StartError`].
     pub fn start_with_clock(options: Options, clock: Arc<dyn Clock>) -> Result<Self, StartError> {
+        if options.lab.is_some() {
+            return Err(StartError::LabClock);
+        }
+        Self::start_with(options, clock, None)
+    }
+
+    /// The lab moves the second clock, which is the first one.
+    fn start_with(
+        options: Options,
+        clock: Arc<dyn Clock>,
+        adjustable: Option<Arc<AdjustableClock>>,
+    ) -> Result<Self, StartError> {
         let shared = Arc::new(Shared::new(options, clock));
         let options = shared.options();
         banner::log_identity(&shared.identity.name, &shared.identity.id, &options);
@@ -210,8 +231,13 @@ impl Server {
         for opened in unserved {
             first.spawn(opened.refuse_all(Arc::clone(&shared)));
         }
+        let lab = match (&options.lab, adjustable) {
+            (Some(lab), Some(clock)) => Some(Lab::start(&shared, clock, lab).map_err(StartError::Thread)?),
+            _ => None,
+        };
         let inner = Arc::new(Inner {
             shared,
+            lab,
             threads,
             address,
             monitor_listener: Mutex::new(monitor_listener),
@@ -281,6 +307,11 @@ impl Server {
         self.inner.shared.accounts.by_name(name).map(|account| account.id())
     }
 
+    /// The test lab, if the options ask for it.
+    pub fn lab(&self) -> Option<Lab> {
+        self.inner.lab.clone()
+    }
+
     /// What monitoring pages show.
     pub fn monitor(&self) -> MonitorSource {
         MonitorSource::new(Arc::clone(&self.inner.shared), self.inner.address)
@@ -292,7 +323,7 @@ impl Server {
     /// The operating system's, when it does not tell the address.
     pub fn serve_monitoring(&self) -> io::Result<Option<SocketAddr>> {
         let Some(listener) = self.inner.monitor_listener.lock().take() else { return Ok(None) };
-        monitor::serve(listener, self.monitor(), &self.runtime()).map(Some)
+        monitor::serve(listener, self.monitor(), self.lab(), &self.runtime()).map(Some)
     }
 
     /// Status and text of a monitoring page, as HTTP would bring it: `page("/connz", "subs=true")`. It needs no port.
@@ -390,6 +421,9 @@ impl Inner {
         events::shutting_down(&self.shared);
         self.shared.end_turn();
         self.shared.enter(Phase::Stopping);
+        if let Some(lab) = &self.lab {
+            lab.stop();
+        }
         // What a panic left in memory must not be written as the state of the streams.
         if let Some(jetstream) = self.shared.jetstream().filter(|_| !self.shared.has_failed()) {
             jetstream.stop(&self.shared);

@@ -28,6 +28,9 @@ impl Inner {
             self.carry_out(change.action);
             tracing::info!("{}", change.line);
         }
+        if let Some(lab) = &self.lab {
+            lab.listen(shared);
+        }
         self.tell_connections();
         if let Some(jetstream) = shared.jetstream() {
             jetstream.apply_accounts(shared);

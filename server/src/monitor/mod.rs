@@ -21,6 +21,7 @@ use tokio::runtime::Handle;
 use tokio_rustls::TlsAcceptor;
 
 use crate::banner;
+use crate::lab::{self, Lab};
 use crate::net::{self, BindError};
 use crate::options::Options;
 use crate::snapshot::MonitorSource;
@@ -50,17 +51,19 @@ pub(crate) fn bind(options: &Options) -> Result<Option<TcpListener>, BindError> 
 pub(crate) fn serve(
     listener: TcpListener,
     source: MonitorSource,
+    lab: Option<Lab>,
     runtime: &Handle,
 ) -> io::Result<SocketAddr> {
     let address = listener.local_addr()?;
     let base_path = source.options().monitor.base_path.clone();
-    runtime.spawn(accept(listener, Arc::new(Site { source, base_path })));
+    runtime.spawn(accept(listener, Arc::new(Site { source, base_path, lab })));
     Ok(address)
 }
 
 struct Site {
     source: MonitorSource,
     base_path: String,
+    lab: Option<Lab>,
 }
 
 async fn accept(listener: TcpListener, site: Arc<Site>) {
@@ -97,9 +100,13 @@ async fn accept(listener: TcpListener, site: Arc<Site>) {
 
 impl Site {
     async fn serve(&self, stream: impl AsyncRead + AsyncWrite + Unpin) {
-        let service = service_fn(|request: Request<Incoming>| {
-            let response = self.answer(request.uri().path(), request.uri().query().unwrap_or_default());
-            async { Ok::<_, hyper::Error>(response) }
+        let service = service_fn(async |request: Request<Incoming>| {
+            if let Some(lab) = &self.lab
+                && let Some(rest) = request.uri().path().strip_prefix(lab::HTTP_PREFIX).map(str::to_owned)
+            {
+                return Ok::<_, hyper::Error>(lab::serve(lab, &rest, request).await);
+            }
+            Ok(self.answer(request.uri().path(), request.uri().query().unwrap_or_default()))
         });
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())

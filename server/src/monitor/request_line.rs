@@ -12,7 +12,10 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 /// Bytes read at a time.
 const CHUNK_BYTES: usize = 2048;
 
-/// A connection that escapes bytes in the request line of every request. Requests have no bodies here.
+/// What the requests begin with whose lines are escaped. Only others have a body, which is left as it is.
+const ESCAPED: &[u8] = b"GET ";
+
+/// A connection that escapes bytes in the request line of every GET.
 pub(super) struct RequestLines<S> {
     stream: S,
     place: Place,
@@ -24,8 +27,12 @@ pub(super) struct RequestLines<S> {
 /// Where in a request the next byte stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Place {
-    /// In the request line.
+    /// Behind so many bytes of a request line, or of a body, that begins as lines do that are escaped.
+    LineStart(usize),
+    /// In the request line of a GET.
     Line,
+    /// In another request line, or in a body.
+    Other,
     /// At the start of a header line: an empty one ends the request.
     HeaderStart,
     /// In a header line.
@@ -36,9 +43,14 @@ impl Place {
     fn after(self, byte: u8) -> Self {
         match (self, byte) {
             (Self::HeaderStart, b'\r') => Self::HeaderStart,
-            (Self::HeaderStart, b'\n') => Self::Line,
-            (Self::Line | Self::Header, b'\n') => Self::HeaderStart,
+            (Self::HeaderStart, b'\n') => Self::LineStart(0),
+            (_, b'\n') => Self::HeaderStart,
+            (Self::LineStart(at), _) if ESCAPED.get(at) == Some(&byte) && at + 1 == ESCAPED.len() => {
+                Self::Line
+            }
+            (Self::LineStart(at), _) if ESCAPED.get(at) == Some(&byte) => Self::LineStart(at + 1),
             (Self::Line, _) => Self::Line,
+            (Self::LineStart(_) | Self::Other, _) => Self::Other,
             (Self::HeaderStart | Self::Header, _) => Self::Header,
         }
     }
@@ -61,7 +73,7 @@ fn escape(place: &mut Place, read: &[u8], out: &mut Vec<u8>) {
 
 impl<S> RequestLines<S> {
     pub(super) fn new(stream: S) -> Self {
-        Self { stream, place: Place::Line, ready: Vec::new(), handed_on: 0 }
+        Self { stream, place: Place::LineStart(0), ready: Vec::new(), handed_on: 0 }
     }
 }
 
@@ -108,13 +120,13 @@ mod tests {
 
     #[test]
     fn only_request_lines_are_escaped() {
-        let text = "GET /a>?x=<\"#` HTTP/1.1\r\nA: <\r\n\r\nGET />é HTTP/1.1\r\n\r\n";
+        let text = "GET /a>?x=<\"#` HTTP/1.1\r\nA: <\r\n\r\nGET />é HTTP/1.1\r\n\r\nPOST /x HTTP/1.1\r\n\r\n{\"<\":1}";
         for step in 1..text.len() {
-            let (mut place, mut out) = (Place::Line, Vec::new());
+            let (mut place, mut out) = (Place::LineStart(0), Vec::new());
             for part in text.as_bytes().chunks(step) {
                 escape(&mut place, part, &mut out);
             }
-            let expected = "GET /a%3E?x=%3C%22%23%60 HTTP/1.1\r\nA: <\r\n\r\nGET /%3E%C3%A9 HTTP/1.1\r\n\r\n";
+            let expected = "GET /a%3E?x=%3C%22%23%60 HTTP/1.1\r\nA: <\r\n\r\nGET /%3E%C3%A9 HTTP/1.1\r\n\r\nPOST /x HTTP/1.1\r\n\r\n{\"<\":1}";
             assert_eq!(String::from_utf8(out).unwrap(), expected, "{step}");
         }
     }

@@ -6,6 +6,7 @@ use super::config::tls::{self, TlsFlags};
 use super::config::{ConfigError, Draft, ListenerDraft};
 use super::defaults;
 use super::flags::{self, Flag, FlagValue, Given};
+use super::lab_model;
 use super::listener_model::{Unserved, UnservedListener};
 use super::model::Options;
 use super::signal_request::SignalRequest;
@@ -25,6 +26,8 @@ pub enum Command {
     Run(Box<CommandLine>),
     /// Send a signal to a running server.
     Signal(SignalRequest),
+    /// Ask the test lab of a running server; these are the words behind `lab`.
+    Lab(Vec<String>),
     /// Print something and end.
     Print(Message),
 }
@@ -67,6 +70,11 @@ pub enum OptionsError {
 impl Command {
     /// Understands arguments (without the program's own name).
     pub fn from_arguments(arguments: &[String]) -> Self {
+        if let Some((word, rest)) = arguments.split_first()
+            && word == "lab"
+        {
+            return Self::Lab(rest.to_vec());
+        }
         let (given, rest) = match flags::parse(arguments) {
             Ok(parsed) => parsed,
             // As nats-server does: the flags are shown and nothing counts as failed.
@@ -170,6 +178,7 @@ impl CommandLine {
             warnings = report.to_string();
             apply(given.iter(), &mut draft);
         }
+        look_around(&mut draft)?;
         Ok(Self { options: finish(draft, Purpose::Start)?, warnings, given })
     }
 
@@ -180,8 +189,15 @@ impl CommandLine {
         let mut draft = Draft::default();
         draft.read_file(path)?;
         apply(self.given.iter().filter(|one| one.flag.holds_after_reload()), &mut draft);
+        look_around(&mut draft)?;
         finish(draft, Purpose::Reload)
     }
+}
+
+/// Reads what the environment says.
+fn look_around(draft: &mut Draft) -> Result<(), OptionsError> {
+    let lab = &mut draft.options.lab;
+    lab_model::from_environment(lab, |name| std::env::var_os(name)).map_err(OptionsError::Invalid)
 }
 
 impl Options {
@@ -373,6 +389,7 @@ fn finish(draft: Draft, purpose: Purpose) -> Result<Options, OptionsError> {
     if options.jetstream.info_queue_limit == 0 {
         options.jetstream.info_queue_limit = options.jetstream.request_queue_limit;
     }
+    lab_model::confine(&mut options).map_err(OptionsError::Invalid)?;
     validate::check(&options, purpose).map_err(OptionsError::Invalid)?;
     let cluster = draft.listeners.iter().find(|listener| listener.feature == Unserved::Cluster);
     options.cluster_name = cluster.map(|listener| listener.name.clone()).filter(|name| !name.is_empty());

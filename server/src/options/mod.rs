@@ -8,6 +8,7 @@ mod exchange;
 mod flags;
 mod grammar;
 mod jetstream_model;
+mod lab_model;
 mod listener_model;
 mod mapping;
 mod model;
@@ -30,6 +31,7 @@ pub use exchange::{
 };
 pub use grammar::ParseError;
 pub use jetstream_model::{JetStreamLimits, JetStreamOptions};
+pub use lab_model::LabOptions;
 pub use listener_model::{Unserved, UnservedListener};
 pub use mapping::{Destination, MapDestination, Mapping, MappingError};
 pub use model::{LimitOptions, LogOptions, MonitorOptions, Options, Origin, WriteTimeout};

@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::auth_model::{AccountOptions, AuthOptions};
 use super::defaults;
 use super::jetstream_model::JetStreamOptions;
+use super::lab_model::LabOptions;
 use super::listener_model::UnservedListener;
 use super::mapping::Mapping;
 use super::tls_model::TlsOptions;
@@ -52,6 +53,8 @@ pub struct Options {
     pub monitor: MonitorOptions,
     /// The stream engine.
     pub jetstream: JetStreamOptions,
+    /// The test lab, where it is on.
+    pub lab: Option<LabOptions>,
     /// Ports that are opened although nobody is served there, in the order in which they are.
     pub unserved_listeners: Vec<UnservedListener>,
     /// File that the process id is written to.
@@ -196,6 +199,7 @@ impl Default for Options {
             jetstream: JetStreamOptions::default(),
             mappings: None,
             cluster_name: None,
+            lab: None,
             unserved_listeners: Vec::new(),
             pid_file: None,
             ports_file_dir: None,

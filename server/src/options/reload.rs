@@ -15,6 +15,7 @@ use super::auth_model::{AuthOptions, NkeyUserOptions};
 use super::defaults;
 use super::host_and_port;
 use super::jetstream_model::JetStreamOptions;
+use super::lab_model::LabOptions;
 use super::listener_model::{Unserved, UnservedListener};
 use super::model::{LimitOptions, LogOptions, MonitorOptions, Options};
 use super::tls_model::{HandshakeFirst, TlsOptions};
@@ -80,7 +81,7 @@ fn server(old: &Options, new: &Options, jetstream_runs: bool, found: &mut Differ
         mappings, cluster_name, system_account, no_system_account, tls,
         allow_non_tls, monitor, jetstream, pid_file, ports_file_dir, lame_duck_duration,
         lame_duck_grace_period, no_sublist_cache, no_header_support, connect_error_reports, reconnect_error_reports,
-        tags, metadata, feature_flags, default_js_domain, unserved_listeners, origin,
+        tags, metadata, feature_flags, default_js_domain, unserved_listeners, lab, origin,
     });
     // What the options were read from is no option.
     let _ = (config_file, config_digest, origin);
@@ -125,6 +126,14 @@ fn server(old: &Options, new: &Options, jetstream_runs: bool, found: &mut Differ
     found.name(Field::Metadata, "metadata", metadata);
     found.fixed(Field::FeatureFlags, feature_flags, Shown::map);
     unserved(unserved_listeners, found);
+    if lab.differ() {
+        let shown = |lab: &Option<LabOptions>| match lab {
+            Some(LabOptions { token: Some(_) }) => "on, with a token",
+            Some(LabOptions { token: None }) => "on",
+            None => "off",
+        };
+        found.refuse(Field::Last, format!("lab: old={}, new={}", shown(lab.old), shown(lab.new)));
+    }
     log_options(log.old, log.new, found);
     limit_options(limits.old, limits.new, found);
     auth_options(auth.old, auth.new, found);

@@ -34,6 +34,7 @@ impl Shared {
             api_lvl: i64::from(API_LEVEL),
             domain: options.jetstream.domain.clone().filter(|_| jetstream).unwrap_or_default(),
             xkey: self.identity.xkey.clone(),
+            jetkv_lab: options.lab.is_some(),
             ..ServerInfo::default()
         };
         if let Some(tls) = options.tls.as_ref().filter(|_| client.peer() != Peer::Process) {

@@ -4,6 +4,7 @@ mod accounts;
 mod auth;
 mod exchange;
 mod jetstream;
+mod lab;
 mod listeners;
 mod mappings;
 mod permissions;

@@ -2,7 +2,7 @@
 
 use super::report::{Checked, Problem, Report};
 use super::typed::{boolean, duration, duration_string, integer, listen, string, strings, text};
-use super::{Draft, accounts, auth, jetstream, listeners, mappings, tls};
+use super::{Draft, accounts, auth, jetstream, lab, listeners, mappings, tls};
 use crate::options::defaults;
 use crate::options::grammar::{Map, Node, Value};
 use crate::options::model::{LogOptions, WriteTimeout};
@@ -285,6 +285,7 @@ fn accounts_and_blocks(key: &str, node: &Node, draft: &mut Draft, report: &mut R
         "accounts" => accounts::read(node, draft, report)?,
         "authorization" => auth::read(node, draft, report)?,
         "jetstream" => jetstream::read(node, draft, report)?,
+        "lab" => lab::read(node, draft, report)?,
         "mappings" | "maps" => draft.options.mappings = Some(mappings::read(node, report)?),
         "no_auth_user" => draft.options.auth.no_auth_user = text(node)?,
         // Read before everything else.

@@ -1,0 +1,172 @@
+//! What is answered.
+
+use jetkv_go_compat::{GoDuration, GoTime, json};
+use jetkv_jetstream::Due;
+use serde::Serialize;
+
+use super::control::{Advanced, ClockState, Reset};
+use super::request::Request;
+
+/// Why the lab does not do what it is asked for.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, Serialize)]
+#[error("{description}")]
+pub struct LabError {
+    /// As HTTP has them: 400 for a request that makes no sense, 401 without the token, 404 for what is not there, 500 for what
+    /// failed.
+    pub code: u16,
+    /// What is wrong.
+    pub description: String,
+}
+
+impl LabError {
+    fn new(code: u16, description: impl Into<String>) -> Self {
+        Self { code, description: description.into() }
+    }
+
+    pub(super) fn bad_request(description: impl Into<String>) -> Self {
+        Self::new(400, description)
+    }
+
+    pub(super) fn unauthorized() -> Self {
+        Self::new(401, "the lab's token is missing or wrong")
+    }
+
+    pub(super) fn forbidden(description: impl Into<String>) -> Self {
+        Self::new(403, description)
+    }
+
+    pub(super) fn not_found(description: impl Into<String>) -> Self {
+        Self::new(404, description)
+    }
+
+    pub(super) fn wrong_method(description: impl Into<String>) -> Self {
+        Self::new(405, description)
+    }
+
+    pub(super) fn too_large() -> Self {
+        Self::new(413, "the body is too large")
+    }
+
+    pub(super) fn failed(description: impl Into<String>) -> Self {
+        Self::new(500, description)
+    }
+}
+
+/// An answer as JSON, with a status as HTTP has them.
+#[derive(Debug)]
+pub(super) struct Answer {
+    pub(super) status: u16,
+    pub(super) body: Vec<u8>,
+}
+
+/// What an answer tells.
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+pub(super) enum Told {
+    Clock(Clock),
+    Advanced(Moved),
+    Next(Next),
+    Reset(Cleared),
+}
+
+#[derive(Debug, Serialize)]
+pub(super) struct Clock {
+    now: GoTime,
+    offset: String,
+    frozen: bool,
+}
+
+#[derive(Debug, Serialize)]
+pub(super) struct Moved {
+    now: GoTime,
+    fired: u64,
+}
+
+#[derive(Debug, Serialize)]
+pub(super) struct Next {
+    now: GoTime,
+    #[serde(flatten, skip_serializing_if = "Option::is_none")]
+    next: Option<NextDue>,
+}
+
+#[derive(Debug, Serialize)]
+struct NextDue {
+    at: GoTime,
+    r#in: String,
+    what: &'static str,
+    account: String,
+    stream: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    consumer: Option<String>,
+}
+
+#[derive(Debug, Serialize)]
+pub(super) struct Cleared {
+    now: GoTime,
+    streams: usize,
+    consumers: usize,
+}
+
+#[derive(Serialize)]
+struct Envelope<'a> {
+    r#type: String,
+    #[serde(flatten, skip_serializing_if = "Option::is_none")]
+    told: Option<&'a Told>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<&'a LabError>,
+}
+
+impl Answer {
+    /// The answer to a request; one that could not be read has no name.
+    pub(super) fn new(request: Option<&Request>, result: &Result<Told, LabError>) -> Self {
+        let name = request.map_or("lab", Request::name);
+        let envelope = Envelope {
+            r#type: format!("io.jetkv.lab.v1.{name}_response"),
+            told: result.as_ref().ok(),
+            error: result.as_ref().err(),
+        };
+        let status = result.as_ref().map_or_else(|error| error.code, |_| 200);
+        Self { status, body: json::to_vec(&envelope) }
+    }
+}
+
+impl From<ClockState> for Told {
+    fn from(state: ClockState) -> Self {
+        let ClockState { now, offset_ns, frozen } = state;
+        Self::Clock(Clock { now: time(now.ns()), offset: GoDuration(offset_ns).to_string(), frozen })
+    }
+}
+
+impl From<Advanced> for Told {
+    fn from(Advanced { now, fired }: Advanced) -> Self {
+        Self::Advanced(Moved { now: time(now.ns()), fired })
+    }
+}
+
+impl From<Reset> for Told {
+    fn from(Reset { now, removed }: Reset) -> Self {
+        let (streams, consumers) = (removed.streams, removed.consumers);
+        Self::Reset(Cleared { now: time(now.ns()), streams, consumers })
+    }
+}
+
+impl Told {
+    pub(super) fn next(state: &ClockState, due: Option<(Due, String)>) -> Self {
+        let next = due.map(|(due, account)| {
+            let in_ns = i64::try_from(due.in_ns).unwrap_or(i64::MAX);
+            NextDue {
+                at: time(state.now.plus(in_ns).ns()),
+                r#in: GoDuration(in_ns).to_string(),
+                what: due.kind.name(),
+                account,
+                stream: due.stream,
+                consumer: due.consumer,
+            }
+        });
+        Self::Next(Next { now: time(state.now.ns()), next })
+    }
+}
+
+fn time(ns: i64) -> GoTime {
+    GoTime::from_ns(ns).utc()
+}

@@ -1,0 +1,210 @@
+//! The one place where what is asked for is done, whichever way it was asked.
+
+use std::sync::Arc;
+
+use jetkv_jetstream::{AccountId, AdjustableClock, Clock as _, Deadlines, Due, Moved, Now, Removed, WallNs};
+use parking_lot::Mutex;
+use tokio::sync::oneshot;
+
+use super::answer::{Answer, LabError, Told};
+use super::request::{Kept, Request, To};
+use crate::router::Account;
+use crate::state::Shared;
+
+/// Moments at which a clock that is moved stops at most, for what falls due there. It goes to its end in one step after
+/// that, so that a heartbeat of a millisecond does not hold up an advance by a year.
+const STOPS_MAX: u64 = 10_000;
+
+/// What the clock shows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ClockState {
+    /// The time of day, for the server.
+    pub now: WallNs,
+    /// How far that is ahead of the system's, in nanoseconds.
+    pub offset_ns: i64,
+    /// Whether the clock stands still.
+    pub frozen: bool,
+}
+
+/// What became of an advance.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Advanced {
+    /// The time of day after it.
+    pub now: WallNs,
+    /// The moments on the way at which something fell due.
+    pub fired: u64,
+}
+
+/// What became of a reset.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Reset {
+    /// The time of day after it.
+    pub now: WallNs,
+    /// What was taken away.
+    pub removed: Removed,
+}
+
+/// What moves a server about.
+pub(super) struct Control {
+    shared: Arc<Shared>,
+    clock: Arc<AdjustableClock>,
+    token: Option<String>,
+    /// Held while something is done: an advance does not see another.
+    turn: Mutex<()>,
+}
+
+impl Control {
+    pub(super) fn new(shared: Arc<Shared>, clock: Arc<AdjustableClock>, token: Option<String>) -> Self {
+        Self { shared, clock, token, turn: Mutex::new(()) }
+    }
+
+    /// Whether who shows this as `Authorization` may ask.
+    pub(super) fn admits(&self, authorization: Option<&[u8]>) -> bool {
+        let Some(token) = &self.token else { return true };
+        let shown = authorization.and_then(|shown| shown.strip_prefix(b"Bearer "));
+        shown.is_some_and(|shown| is_equal(shown, token.as_bytes()))
+    }
+
+    /// Does what is asked for. The answer is what every way in gives back.
+    pub(super) fn answer(&self, authorization: Option<&[u8]>, name: (&str, &str), body: &[u8]) -> Answer {
+        if !self.admits(authorization) {
+            return Answer::new(None, &Err(LabError::unauthorized()));
+        }
+        match Request::parse(name.0, name.1, body) {
+            Ok(request) => Answer::new(Some(&request), &self.carry_out(&request)),
+            Err(error) => Answer::new(None, &Err(error)),
+        }
+    }
+
+    /// Has something done where it may wait; `None` when the server stops.
+    pub(super) async fn in_background<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Option<T> {
+        let (sender, receiver) = oneshot::channel();
+        let thread = std::thread::Builder::new().name("jetkv-lab-http".to_owned());
+        // Not one of the threads for blocking work: an advance waits for those to have nothing to do.
+        let _ = thread.spawn(move || sender.send(work()));
+        receiver.await.ok()
+    }
+
+    fn carry_out(&self, request: &Request) -> Result<Told, LabError> {
+        Ok(match request {
+            Request::TimeGet => self.time().into(),
+            Request::TimeFreeze => self.freeze().into(),
+            Request::TimeResume => self.resume().into(),
+            Request::TimeAdvance { to, what } => self.advance(self.distance(*to)?, *what).into(),
+            Request::TimeNext { account, stream } => {
+                let account = account.as_deref().map(|name| self.account(name)).transpose()?;
+                let due = self.next(account.map(|account| account.id()), stream.as_deref());
+                let of = |due: Due| {
+                    let account = self.shared.accounts.get(due.account);
+                    (due, account.map(|account| account.name().to_owned()).unwrap_or_default())
+                };
+                Told::next(&self.time(), due.map(of))
+            }
+            Request::StateReset { account, keep } => self.reset(account.as_deref(), keep)?.into(),
+        })
+    }
+
+    pub(super) fn time(&self) -> ClockState {
+        let (offset_ns, frozen) = (self.clock.wall_offset_ns(), self.clock.is_frozen());
+        ClockState { now: self.clock.wall(), offset_ns, frozen }
+    }
+
+    pub(super) fn freeze(&self) -> ClockState {
+        let _turn = self.turn.lock();
+        self.clock.freeze();
+        self.time()
+    }
+
+    pub(super) fn resume(&self) -> ClockState {
+        let _turn = self.turn.lock();
+        self.clock.resume();
+        self.time()
+    }
+
+    pub(super) fn next(&self, account: Option<AccountId>, stream: Option<&str>) -> Option<Due> {
+        self.shared.jetstream()?.engine().next_due(account, stream)
+    }
+
+    /// Lets so much time pass, stopping wherever something falls due.
+    pub(super) fn advance(&self, by_ns: u64, what: Moved) -> Advanced {
+        let _turn = self.turn.lock();
+        let was_running = self.clock.freeze();
+        let (mut left_ns, mut fired) = (by_ns, 0);
+        loop {
+            let next = self.settle();
+            let step_ns = self.reached_in(next, what).filter(|in_ns| *in_ns <= left_ns && fired < STOPS_MAX);
+            self.clock.advance_ns(i64::try_from(step_ns.unwrap_or(left_ns)).unwrap_or(i64::MAX), what);
+            let Some(step_ns) = step_ns else { break };
+            left_ns -= step_ns;
+            fired += 1;
+        }
+        self.settle();
+        if was_running {
+            self.clock.catch_up();
+        }
+        Advanced { now: self.clock.wall(), fired }
+    }
+
+    /// Takes away what one account, or all of them, have stored.
+    pub(super) fn reset(&self, account: Option<&str>, keep: &[Kept]) -> Result<Reset, LabError> {
+        let _turn = self.turn.lock();
+        let accounts = match account {
+            Some(name) => vec![self.account(name)?],
+            None => self.shared.accounts.all(),
+        };
+        let mut removed = Removed::default();
+        if let Some(jetstream) = self.shared.jetstream() {
+            for account in accounts.iter().filter(|account| account.has_jetstream()) {
+                let gone = jetstream.engine().reset_account(account.id());
+                let gone = gone.map_err(|error| LabError::failed(error.to_string()))?;
+                removed.streams += gone.streams;
+                removed.consumers += gone.consumers;
+            }
+        }
+        self.shared.end_turn();
+        if !keep.contains(&Kept::Clock) {
+            self.clock.reset();
+        }
+        Ok(Reset { now: self.clock.wall(), removed })
+    }
+
+    /// Has everything happen that is due now.
+    fn settle(&self) -> Deadlines {
+        self.shared.jetstream().map(|jetstream| jetstream.settle(&self.shared)).unwrap_or_default()
+    }
+
+    /// How long it is until one of these by the clock that is moved.
+    fn reached_in(&self, next: Deadlines, what: Moved) -> Option<u64> {
+        let moved = match what {
+            Moved::Both => next,
+            Moved::Wall => Deadlines { elapsed: None, ..next },
+            Moved::Elapsed => Deadlines { wall: None, ..next },
+        };
+        moved.left_ns(&Now::new(Arc::clone(&self.clock) as _))
+    }
+
+    fn distance(&self, to: To) -> Result<u64, LabError> {
+        match to {
+            To::By(by_ns) => Ok(by_ns),
+            To::Wall(at_ns) => u64::try_from(WallNs::from_ns(at_ns).since(self.clock.wall()))
+                .map_err(|_| LabError::bad_request("time does not go backwards: that moment is over")),
+            To::Next => {
+                let next = self.next(None, None);
+                Ok(next.ok_or_else(|| LabError::not_found("nothing falls due"))?.in_ns)
+            }
+        }
+    }
+
+    fn account(&self, name: &str) -> Result<Arc<Account>, LabError> {
+        self.shared.accounts.by_name(name).ok_or_else(|| LabError::not_found(format!("no account {name}")))
+    }
+}
+
+/// Whether the two are equal, in a time that does not tell where they differ.
+fn is_equal(one: &[u8], other: &[u8]) -> bool {
+    let differing = one.iter().zip(other).fold(0, |differing, (a, b)| differing | (a ^ b));
+    one.len() == other.len() && std::hint::black_box(differing) == 0
+}

@@ -1,0 +1,112 @@
+//! The test lab: controls for tests over a server that was started for them.
+//!
+//! A request means the same by every way in: on a subject ([`inbox`]), by HTTP ([`http`]), from the command line, or as
+//! a method of [`Lab`]. All of them come together in [`Control`], one at a time. `docs/lab.md` describes the verbs.
+//!
+//! Nothing here exists in a server whose options do not ask for it: no subscription, no thread, no page.
+//!
+#![doc = include_str!("../../../docs/lab.md")]
+
+mod answer;
+pub mod command;
+mod control;
+mod http;
+mod inbox;
+mod request;
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jetkv_jetstream::{AdjustableClock, Due};
+
+use crate::options::LabOptions;
+use crate::state::Shared;
+pub use answer::LabError;
+use control::Control;
+pub use control::{Advanced, ClockState, Reset};
+pub(crate) use http::{PREFIX as HTTP_PREFIX, serve};
+use inbox::Inbox;
+pub use jetkv_jetstream::Moved;
+pub use request::Kept;
+
+/// The subjects that requests are made on.
+pub(crate) const SUBJECTS: &[u8] = b"$JETKV.LAB.>";
+
+/// The lab of a running server.
+#[derive(Clone)]
+pub struct Lab {
+    control: Arc<Control>,
+    inbox: Arc<Inbox>,
+}
+
+impl Lab {
+    /// Opens the lab of a server whose time comes from `clock`.
+    ///
+    /// # Errors
+    /// Its thread cannot be started.
+    pub(crate) fn start(
+        shared: &Arc<Shared>,
+        clock: Arc<AdjustableClock>,
+        options: &LabOptions,
+    ) -> io::Result<Self> {
+        let control = Arc::new(Control::new(Arc::clone(shared), clock, options.token.clone()));
+        let inbox = Inbox::start(shared, Arc::clone(&control))?;
+        let lab = Self { control, inbox };
+        lab.listen(shared);
+        let guarded =
+            if options.token.is_some() { "with a token" } else { "without a token, on this machine only" };
+        tracing::warn!("The test lab is on, {guarded}: clients can move the clock and take data away");
+        Ok(lab)
+    }
+
+    /// Has accounts that are new listen, too.
+    pub(crate) fn listen(&self, shared: &Shared) {
+        self.inbox.listen(shared);
+    }
+
+    /// Ends it: what comes later is answered by nobody.
+    pub(crate) fn stop(&self) {
+        self.inbox.stop();
+    }
+
+    /// What the clock shows.
+    pub fn time(&self) -> ClockState {
+        self.control.time()
+    }
+
+    /// Lets so much time pass: everything that falls due meanwhile happens in order, and what it delivers is on its way
+    /// when this returns.
+    pub fn advance(&self, by: Duration) -> Advanced {
+        self.move_clock(by, Moved::Both)
+    }
+
+    /// As [`advance`](Self::advance), by one of the two clocks where `what` says so.
+    pub fn move_clock(&self, by: Duration, what: Moved) -> Advanced {
+        self.control.advance(u64::try_from(by.as_nanos()).unwrap_or(u64::MAX), what)
+    }
+
+    /// Stops the clock, until it is resumed. It can still be moved.
+    pub fn freeze(&self) -> ClockState {
+        self.control.freeze()
+    }
+
+    /// Lets the clock go on.
+    pub fn resume(&self) -> ClockState {
+        self.control.resume()
+    }
+
+    /// The next thing that falls due.
+    pub fn next(&self) -> Option<Due> {
+        self.control.next(None, None)
+    }
+
+    /// Takes away what all accounts have stored, and lets the clock run with the system's again. Connections and their
+    /// subscriptions stay.
+    ///
+    /// # Errors
+    /// A stream cannot be deleted.
+    pub fn reset(&self) -> Result<Reset, LabError> {
+        self.control.reset(None, &[])
+    }
+}
