@@ -9,8 +9,8 @@ use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
 use common::{Wire, options, start};
-use jetkv::options::LabOptions;
 use jetkv::Server;
+use jetkv::options::LabOptions;
 use serde_json::{Value, json};
 
 const HOUR: Duration = Duration::from_secs(3600);
