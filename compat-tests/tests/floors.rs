@@ -40,7 +40,7 @@ const HOUSE: &[Floors] = &[
         krate: "jetstream",
         floors: &[
             &["client", "clock", "disk", "error", "filter", "headers", "message", "own", "settings", "steps"],
-            &["router", "timers", "ttl", "warnings"],
+            &["due", "router", "timers", "ttl", "warnings"],
             &["store"],
             &["config"],
             &["outbox"],
