@@ -16,6 +16,7 @@ pub mod random;
 pub mod request;
 pub mod scoreboard;
 pub mod transcript;
+pub mod websocket;
 pub mod wire;
 
 use std::path::PathBuf;

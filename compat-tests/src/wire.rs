@@ -8,6 +8,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::{Duration, Instant};
 
 use crate::Result;
+use crate::websocket::{self, Frames};
 
 const CONNECT_WAIT: Duration = Duration::from_secs(15);
 
@@ -53,6 +54,8 @@ pub struct Connection {
     stream: TcpStream,
     frames: Receiver<Frame>,
     closed: bool,
+    /// Its bytes are in the frames of a WebSocket.
+    upgraded: bool,
 }
 
 impl Connection {
@@ -61,19 +64,48 @@ impl Connection {
     /// # Errors
     /// When nothing listens there.
     pub fn open(port: u16) -> Result<Self> {
-        let stream = TcpStream::connect_timeout(&([127, 0, 0, 1], port).into(), CONNECT_WAIT)?;
-        stream.set_nodelay(true)?;
+        Self::over(connect(port)?, None)
+    }
+
+    /// As [`open`](Self::open), over a WebSocket. Returns the lines of the answer too, and no connection where that is no
+    /// upgrade.
+    ///
+    /// # Errors
+    /// When nothing listens there, or it closes at once.
+    pub fn upgrade(port: u16, line: &str, headers: &[String]) -> Result<(Vec<String>, Option<Self>)> {
+        let mut stream = connect(port)?;
+        stream.set_read_timeout(Some(CONNECT_WAIT))?;
+        let lines = websocket::ask(&mut stream, line, headers)?;
+        stream.set_read_timeout(None)?;
+        let upgraded = lines.first().is_some_and(|line| line.contains(" 101 "));
+        let connection = upgraded.then(|| Self::over(stream, Some(Frames::default()))).transpose()?;
+        Ok((lines, connection))
+    }
+
+    fn over(stream: TcpStream, unframed: Option<Frames>) -> Result<Self> {
+        let upgraded = unframed.is_some();
         let (sender, frames) = channel();
         let reader = stream.try_clone()?;
-        std::thread::spawn(move || read_frames(reader, &sender));
-        Ok(Self { stream, frames, closed: false })
+        std::thread::spawn(move || read_frames(reader, unframed, &sender));
+        Ok(Self { stream, frames, closed: false, upgraded })
+    }
+
+    /// Writes bytes, over a WebSocket as one message.
+    ///
+    /// # Errors
+    /// When the peer has gone.
+    pub fn send(&mut self, bytes: &[u8]) -> Result<()> {
+        if self.upgraded {
+            return self.send_raw(&websocket::frame(bytes));
+        }
+        self.send_raw(bytes)
     }
 
     /// Writes bytes as they are.
     ///
     /// # Errors
     /// When the peer has gone.
-    pub fn send(&mut self, bytes: &[u8]) -> Result<()> {
+    pub fn send_raw(&mut self, bytes: &[u8]) -> Result<()> {
         Ok(self.stream.write_all(bytes)?)
     }
 
@@ -120,13 +152,25 @@ impl Drop for Connection {
     }
 }
 
-fn read_frames(mut stream: TcpStream, frames: &Sender<Frame>) {
+fn connect(port: u16) -> Result<TcpStream> {
+    let stream = TcpStream::connect_timeout(&([127, 0, 0, 1], port).into(), CONNECT_WAIT)?;
+    stream.set_nodelay(true)?;
+    Ok(stream)
+}
+
+fn read_frames(mut stream: TcpStream, mut unframed: Option<Frames>, frames: &Sender<Frame>) {
     let mut buffer = Vec::new();
     let mut chunk = [0_u8; 64 * 1024];
     loop {
         match stream.read(&mut chunk) {
             Ok(0) | Err(_) => break,
-            Ok(count) => buffer.extend_from_slice(chunk.get(..count).unwrap_or_default()),
+            Ok(count) => {
+                let bytes = chunk.get(..count).unwrap_or_default();
+                match &mut unframed {
+                    Some(unframed) => buffer.extend_from_slice(&unframed.take(bytes)),
+                    None => buffer.extend_from_slice(bytes),
+                }
+            }
         }
         let mut used = 0;
         while let Some((frame, length)) = parse_frame(buffer.get(used..).unwrap_or_default()) {

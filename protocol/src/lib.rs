@@ -22,6 +22,7 @@ pub mod pattern_set;
 pub mod subject;
 pub mod transform;
 pub mod trie;
+pub mod websocket;
 
 pub use connect::ConnectOptions;
 pub use error::{BadArguments, ProtocolError, Rejection};

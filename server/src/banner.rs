@@ -124,6 +124,16 @@ pub fn log_listening(host: &str, port: u16) {
     tracing::info!("Listening for client connections on {}", host_port(host, port));
 }
 
+/// Clients may connect over WebSocket, where they can.
+pub fn log_websocket(options: &Options) {
+    let Some(websocket) = &options.websocket else { return };
+    let scheme = if websocket.tls.is_some() { "wss" } else { "ws" };
+    tracing::info!("Listening for websocket clients on {scheme}://{}:{}", websocket.host, websocket.port);
+    if websocket.tls.is_none() {
+        tracing::warn!("Websocket not configured with TLS. DO NOT USE IN PRODUCTION!");
+    }
+}
+
 /// Whether clients have to use TLS, where they can.
 pub fn log_tls(options: &Options) {
     let Some(tls) = &options.tls else { return };

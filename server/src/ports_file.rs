@@ -45,11 +45,15 @@ impl Ports {
         Self { nats: all(clients), monitoring: all(monitoring), ..Self::default() }
     }
 
+    /// Adds the listener for clients that speak WebSocket.
+    pub fn add_websocket(&mut self, scheme: &str, bound: SocketAddr) {
+        self.websocket = urls(scheme, bound);
+    }
+
     /// Adds a listener of what is not served yet.
     pub fn add_unserved(&mut self, feature: Unserved, bound: SocketAddr) {
         match feature {
             Unserved::Cluster => self.cluster = urls("nats", bound),
-            Unserved::Websocket => self.websocket = urls("ws", bound),
             Unserved::Leafnodes => self.leafnodes = urls("nats", bound),
         }
     }

@@ -1,17 +1,10 @@
 //! Ports of what is not served yet: they are open, and whoever connects there is told so and closed.
 
-use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http_body_util::Full;
-use hyper::body::{Bytes, Incoming};
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
-use hyper::{Request, Response, StatusCode, header};
-use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
@@ -104,27 +97,12 @@ fn report(feature: Unserved, peer: SocketAddr, is_first: bool) {
 
 async fn refuse(feature: Unserved, mut stream: TcpStream) -> io::Result<()> {
     let reason = format!("{} are not supported by JetKV yet", feature.who());
-    if feature == Unserved::Websocket {
-        return refuse_http(&reason, stream).await;
-    }
     stream.write_all(format!("-ERR '{reason}'\r\n").as_bytes()).await?;
     stream.shutdown().await?;
     // A socket that is closed with unread bytes is reset, which takes from the peer what it has not read yet.
     let mut unread = [0; 512];
     while stream.read(&mut unread).await? != 0 {}
     Ok(())
-}
-
-async fn refuse_http(reason: &str, stream: TcpStream) -> io::Result<()> {
-    let service = service_fn(|_: Request<Incoming>| {
-        let mut response = Response::new(Full::new(Bytes::from(format!("{reason}\n"))));
-        *response.status_mut() = StatusCode::NOT_IMPLEMENTED;
-        let text = header::HeaderValue::from_static("text/plain; charset=utf-8");
-        response.headers_mut().insert(header::CONTENT_TYPE, text);
-        async { Ok::<_, Infallible>(response) }
-    });
-    let connection = http1::Builder::new().keep_alive(false).serve_connection(TokioIo::new(stream), service);
-    connection.await.map_err(io::Error::other)
 }
 
 /// One line for all of them, when the server starts. Nothing where there are none.
@@ -141,9 +119,6 @@ pub(crate) fn warn(places: &[Place]) {
 pub(crate) fn log_listening(place: &Place) {
     let (host, port) = (&place.host, place.address.port());
     match place.feature {
-        Unserved::Websocket => {
-            tracing::info!("Listening for websocket clients on ws://{host}:{port}");
-        }
         Unserved::Leafnodes => {
             tracing::info!("Listening for leafnode connections on {}", host_port(host, port));
         }

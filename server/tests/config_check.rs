@@ -125,7 +125,10 @@ fn features_that_are_not_there_are_named_with_their_place() {
     for (text, expected) in [
         ("port: 1\ngateway { port: 6222 }", "t.conf:2:1: field \"gateway\" is not supported by JetKV yet"),
         ("tls { ocsp_peer: true }", "t.conf:1:6: field \"ocsp_peer\" is not supported by JetKV yet"),
-        ("websocket { tls {} }", "t.conf:1:12: field \"tls\" is not supported by JetKV yet"),
+        (
+            "websocket { tls { ocsp_peer: true } }",
+            "t.conf:1:18: field \"ocsp_peer\" is not supported by JetKV yet",
+        ),
         ("jetstream {\n key: x\n}", "t.conf:2:2: field \"key\" is not supported by JetKV yet"),
     ] {
         std::fs::write(&file, text).unwrap();

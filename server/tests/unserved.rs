@@ -15,7 +15,6 @@ const WAIT_MAX: Duration = Duration::from_secs(30);
 
 const CONFIG: &str = r#"
 listen: "127.0.0.1:-1"
-websocket { listen: "127.0.0.1:-1", no_tls: true }
 leafnodes { listen: "127.0.0.1:-1" }
 cluster { name: c, listen: "127.0.0.1:-1", authorization { user: r, password: s, timeout: 2 }, routes = [] }
 "#;
@@ -58,13 +57,6 @@ fn whoever_connects_is_told_that_nobody_is_served() {
             assert_eq!(answer(&address(directory.path(), listener), said), expected);
         }
     }
-    let upgrade = b"GET / HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
-        Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
-    let text = answer(&address(directory.path(), "websocket"), upgrade);
-    assert!(text.starts_with("HTTP/1.1 501 Not Implemented\r\n"), "{text}");
-    assert!(text.ends_with("\r\n\r\nWebSocket connections are not supported by JetKV yet\n"), "{text}");
-    let text = answer(&address(directory.path(), "websocket"), b"\x16\x03\x01 no HTTP at all\r\n\r\n");
-    assert!(text.is_empty() || text.starts_with("HTTP/1.1 400 "), "{text}");
     server.shutdown();
 }
 

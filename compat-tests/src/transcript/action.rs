@@ -21,6 +21,11 @@ pub enum Action {
     Open { conn: String },
     /// `connect C [json]`: connection, CONNECT with the given fields over the default ones, PING, wait for PONG.
     Connect { conn: String, fields: String },
+    /// `upgrade C [Header: value; ...] GET / HTTP/1.1`: a WebSocket; records the answer, and INFO. A header without a value
+    /// takes the usual one out. Everything but `C raw` is put into frames from then on.
+    Upgrade { conn: String, request: Outgoing },
+    /// `C raw bytes`: bytes as they are, without CR LF.
+    Raw { conn: String, text: String },
     /// `C > text` (adds CR LF) and `C >> text` (adds nothing).
     Send { conn: String, text: String, line_end: bool },
     /// `C pub subject [Header: value; ...] payload`: PUB or HPUB with the sizes filled in;
@@ -145,6 +150,14 @@ pub fn parse_action(first: &str, more: &[String]) -> Result<Action> {
     }
     match word {
         "open" => Ok(Action::Open { conn: name(rest)? }),
+        "upgrade" => {
+            let (conn, request) = split_word(rest);
+            let mut request = outgoing(&format!("- {request}"))?;
+            if request.payload.is_empty() {
+                request.payload = "GET / HTTP/1.1".to_string();
+            }
+            Ok(Action::Upgrade { conn: name(conn)?, request })
+        }
         "connect" => {
             let (conn, fields) = split_word(rest);
             let fields = if fields.is_empty() { "{}" } else { fields };
@@ -216,6 +229,7 @@ fn parse_connection_verb(conns: &str, rest: &str) -> Result<Action> {
             Ok(Action::Closed { conn, limit })
         }
         "close" => Ok(Action::Close { conn }),
+        "raw" => Ok(Action::Raw { conn, text: arguments.to_string() }),
         "nats" => Ok(Action::CliBegin { name: name(conns)?, arguments: arguments.to_string() }),
         "prints" => Ok(Action::CliPrints { name: conn, text: arguments.to_string() }),
         "ended" => Ok(Action::CliEnd { name: conn, signal: None }),

@@ -45,9 +45,14 @@ impl Client {
     /// # Errors
     /// When nothing listens there.
     pub fn open(name: &str, port: u16, answers_pings: bool) -> Result<Self> {
-        Ok(Self {
+        Ok(Self::over(name, Connection::open(port)?, answers_pings))
+    }
+
+    /// A client of a connection that says nothing by itself.
+    pub fn over(name: &str, connection: Connection, answers_pings: bool) -> Self {
+        Self {
             name: name.to_string(),
-            connection: Connection::open(port)?,
+            connection,
             replies: Vec::new(),
             answers_pings,
             requests: 0,
@@ -55,12 +60,17 @@ impl Client {
             has_inbox: false,
             ahead: VecDeque::new(),
             nonce: String::new(),
-        })
+        }
     }
 
     /// Sends bytes. An error is ignored: a closed connection shows in what is read.
     pub fn send(&mut self, bytes: &[u8]) {
         let _ = self.connection.send(bytes);
+    }
+
+    /// Sends bytes as they are, where others are put into frames.
+    pub fn send_raw(&mut self, bytes: &[u8]) {
+        let _ = self.connection.send_raw(bytes);
     }
 
     /// Sends CONNECT with `fields` over the default ones, and PING.

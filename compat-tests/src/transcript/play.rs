@@ -17,7 +17,7 @@ use super::scenario::{Case, Step};
 use super::template::{Variables, decode, expand};
 use crate::Result;
 use crate::process::{Program, Running, Server};
-use crate::wire::Frame;
+use crate::wire::{Connection, Frame};
 
 /// How often `until` and `log` look.
 const POLL: Duration = Duration::from_millis(10);
@@ -213,6 +213,7 @@ impl<'a> Player<'a> {
     fn act(&mut self, action: &Action) -> Result<()> {
         match action {
             Action::Open { .. } | Action::Connect { .. } => self.act_connect(action),
+            Action::Upgrade { conn, request } => self.upgrade(conn, request),
             Action::Request { conn, message } => self.request(conn, message, 1),
             Action::Collect { conn, count, message } => self.request(conn, message, *count),
             Action::Silent { message } => {
@@ -293,6 +294,24 @@ impl<'a> Player<'a> {
         Ok(())
     }
 
+    fn upgrade(&mut self, conn: &str, request: &Outgoing) -> Result<()> {
+        let port = self.server()?.port("websocket").ok_or("the server has no port for WebSocket")?;
+        let headers: Result<Vec<String>> = request.headers.iter().map(|header| self.text(header)).collect();
+        let line = self.text(&request.payload)?;
+        let (answer, connection) = Connection::upgrade(port, &line, &headers?)?;
+        for line in &answer {
+            let line = self.normaliser.text(line);
+            self.line(line);
+        }
+        if let Some(connection) = connection {
+            let mut client = Client::over(conn, connection, false);
+            let frames: Vec<Frame> = client.next(WAIT_LIMIT).into_iter().collect();
+            self.record(&frames, None);
+            self.clients.insert(conn.to_string(), client);
+        }
+        Ok(())
+    }
+
     fn act_connection(&mut self, action: &Action) -> Result<()> {
         match action {
             Action::Send { conn, text, line_end } => {
@@ -301,6 +320,10 @@ impl<'a> Player<'a> {
                     bytes.extend_from_slice(b"\r\n");
                 }
                 self.client(conn)?.send(&bytes);
+            }
+            Action::Raw { conn, text } => {
+                let bytes = self.bytes(text)?;
+                self.client(conn)?.send_raw(&bytes);
             }
             Action::Publish { conn, message } => {
                 let (subject, headers, payload) = self.fill(message)?;

@@ -11,7 +11,7 @@ use super::nkey::{self, SignatureError};
 use super::password;
 use super::permissions::UserPermissions;
 use crate::options::{
-    AuthOptions, ConnectionType, NkeyUserOptions, Options, Permissions, UserOptions, defaults,
+    AuthOptions, ConnectionType, NkeyUserOptions, Options, Permissions, UserOptions, WebsocketAuth, defaults,
 };
 
 /// What a client shows to get in.
@@ -97,6 +97,8 @@ pub(crate) struct Authenticator {
     /// Connections without credentials become users of the global account, and INFO asks for credentials all the same,
     /// because there is only the system account besides and nothing says who may connect (nats-server v2.15.2).
     open_besides_system: bool,
+    /// What the connections speak over.
+    kind: ConnectionType,
 }
 
 #[derive(Debug)]
@@ -115,11 +117,26 @@ struct User {
 }
 
 impl Authenticator {
+    /// For connections over TCP, with and without TLS.
     pub(crate) fn new(options: &Options) -> Self {
+        Self::with(options, ConnectionType::Standard, Single::of(&options.auth))
+    }
+
+    /// For connections over WebSocket, whose block may name a user of its own.
+    pub(crate) fn for_websocket(options: &Options) -> Self {
+        let own = options.websocket.as_ref().map(|websocket| &websocket.auth).filter(|own| own.overrides());
+        Self::with(
+            options,
+            ConnectionType::Websocket,
+            own.map_or_else(|| Single::of(&options.auth), Single::own),
+        )
+    }
+
+    fn with(options: &Options, kind: ConnectionType, single: Single) -> Self {
         let auth = &options.auth;
         let users: HashMap<_, _> =
-            auth.users.iter().map(|user| (user.username.clone(), User::new(user))).collect();
-        let nkeys = auth.nkeys.iter().map(|user| (user.nkey.clone(), NkeyUser::new(user))).collect();
+            auth.users.iter().map(|user| (user.username.clone(), User::new(user, kind))).collect();
+        let nkeys = auth.nkeys.iter().map(|user| (user.nkey.clone(), NkeyUser::new(user, kind))).collect();
         let open_besides_system = auth.no_auth_user.is_none()
             && auth.username.is_none()
             && auth.token.is_none()
@@ -129,10 +146,11 @@ impl Authenticator {
         Self {
             users,
             nkeys,
-            single: single_user(auth),
-            token: auth.token.clone().filter(|token| !token.is_empty()),
-            no_auth_user: auth.no_auth_user.clone(),
+            single: single.user,
+            token: single.token,
+            no_auth_user: single.no_auth_user,
             open_besides_system,
+            kind,
         }
     }
 
@@ -149,7 +167,8 @@ impl Authenticator {
 
     /// Whether INFO asks for credentials.
     pub(crate) fn announced(&self) -> bool {
-        self.required() && self.no_auth_user.is_none()
+        // Over WebSocket it does so whatever becomes of who has none (nats-server v2.15.2).
+        self.required() && (self.no_auth_user.is_none() || self.kind == ConnectionType::Websocket)
     }
 
     /// Whether there is one user, or one token, for all.
@@ -249,9 +268,36 @@ impl Authenticator {
     }
 }
 
-fn single_user(auth: &AuthOptions) -> Option<(String, String)> {
-    let name = auth.username.clone().filter(|name| !name.is_empty())?;
-    Some((name, auth.password.clone().unwrap_or_default()))
+/// Who comes in beside the listed users.
+struct Single {
+    user: Option<(String, String)>,
+    token: Option<String>,
+    no_auth_user: Option<String>,
+}
+
+impl Single {
+    fn new(
+        user: &Option<String>,
+        password: &Option<String>,
+        token: &Option<String>,
+        no_auth_user: &Option<String>,
+    ) -> Self {
+        let given = |text: &Option<String>| text.clone().filter(|text| !text.is_empty());
+        let password = password.clone().unwrap_or_default();
+        Self {
+            user: given(user).map(|name| (name, password)),
+            token: given(token),
+            no_auth_user: no_auth_user.clone(),
+        }
+    }
+
+    fn of(auth: &AuthOptions) -> Self {
+        Self::new(&auth.username, &auth.password, &auth.token, &auth.no_auth_user)
+    }
+
+    fn own(auth: &WebsocketAuth) -> Self {
+        Self::new(&auth.username, &auth.password, &auth.token, &auth.no_auth_user)
+    }
 }
 
 fn compare(configured: &str, given: &str, admitted: Admitted) -> Check {
@@ -277,30 +323,30 @@ impl Admitted {
 }
 
 impl User {
-    fn new(options: &UserOptions) -> Self {
+    fn new(options: &UserOptions, kind: ConnectionType) -> Self {
         let (account, permissions) = (options.account.as_deref(), options.permissions.as_ref());
         Self {
             password: options.password.clone(),
             admitted: Admitted::user(&options.username, account, permissions, false),
-            allowed: allows_clients(options.allowed_connection_types.as_ref()),
+            allowed: allows(options.allowed_connection_types.as_ref(), kind),
         }
     }
 }
 
 impl NkeyUser {
-    fn new(options: &NkeyUserOptions) -> Self {
+    fn new(options: &NkeyUserOptions, kind: ConnectionType) -> Self {
         let (account, permissions) = (options.account.as_deref(), options.permissions.as_ref());
         Self {
             key: KeyPair::from_public_key(&options.nkey).ok(),
             admitted: Admitted::user(&options.nkey, account, permissions, true),
-            allowed: allows_clients(options.allowed_connection_types.as_ref()),
+            allowed: allows(options.allowed_connection_types.as_ref(), kind),
         }
     }
 }
 
-/// Whether a user with these kinds of connection may come over TCP; without any, everybody may.
-fn allows_clients(kinds: Option<&BTreeSet<ConnectionType>>) -> bool {
-    kinds.is_none_or(|kinds| kinds.is_empty() || kinds.contains(&ConnectionType::Standard))
+/// Whether a user with these kinds of connection may come over this one; without any, everybody may.
+fn allows(kinds: Option<&BTreeSet<ConnectionType>>, kind: ConnectionType) -> bool {
+    kinds.is_none_or(|kinds| kinds.is_empty() || kinds.contains(&kind))
 }
 
 #[cfg(test)]

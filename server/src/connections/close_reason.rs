@@ -56,6 +56,29 @@ impl CloseReason {
         )
     }
 
+    /// What a WebSocket's close frame says of it.
+    pub(crate) fn close_payload(self) -> Vec<u8> {
+        use jetkv_protocol::websocket::{close_payload, status};
+        let status = match self {
+            Self::ClientClosed => status::NORMAL,
+            Self::AuthenticationTimeout
+            | Self::AuthenticationViolation
+            | Self::SlowConsumerPendingBytes
+            | Self::SlowConsumerWriteDeadline
+            | Self::MaxAccountConnectionsExceeded
+            | Self::MaxConnectionsExceeded
+            | Self::MaxControlLineExceeded => status::POLICY_VIOLATION,
+            Self::TlsHandshakeError => status::TLS_HANDSHAKE,
+            Self::ProtocolViolation | Self::BadClientProtocolVersion => status::PROTOCOL_ERROR,
+            Self::MaxPayloadExceeded => status::TOO_BIG,
+            Self::WriteError | Self::ReadError | Self::StaleConnection | Self::ServerShutdown => {
+                status::GOING_AWAY
+            }
+            Self::NoRespondersRequiresHeaders | Self::Kicked => status::INTERNAL_ERROR,
+        };
+        close_payload(status, self.text())
+    }
+
     /// The wording.
     pub(crate) fn text(self) -> &'static str {
         match self {

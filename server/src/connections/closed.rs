@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use jetkv_jetstream::WallNs;
 use parking_lot::Mutex;
 
-use super::{CloseReason, Identity, Peer};
+use super::{ClientType, CloseReason, Identity, Peer};
 use crate::router::Subscription;
 use crate::traffic::TrafficCounts;
 use std::sync::Arc;
@@ -17,6 +17,8 @@ pub(crate) struct ClosedClient {
     pub id: u64,
     /// Where it was.
     pub peer: Peer,
+    /// What it spoke over.
+    pub client_type: ClientType,
     /// Who it was.
     pub identity: Identity,
     /// When it connected.

@@ -1,6 +1,7 @@
 //! Connections as the whole server knows them, whatever is spoken over them: who is there, how far it is, why it ended. What
 //! does the speaking is in [`crate::net`].
 
+mod client_type;
 mod close_reason;
 mod closed;
 mod identity;
@@ -13,6 +14,7 @@ use std::sync::Arc;
 use jetkv_jetstream::WallNs;
 use jetkv_protocol::Rejection;
 
+pub(crate) use client_type::ClientType;
 pub(crate) use close_reason::CloseReason;
 pub(crate) use closed::{ClosedClient, ClosedClients};
 pub(crate) use identity::Identity;
@@ -34,6 +36,9 @@ pub(crate) trait ConnectionHandle: Send + Sync {
 
     /// Where it is.
     fn peer(&self) -> Peer;
+
+    /// What it speaks over.
+    fn client_type(&self) -> ClientType;
 
     /// What was agreed on, where it is under TLS.
     fn secured(&self) -> Option<&Secured>;

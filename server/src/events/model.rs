@@ -129,7 +129,7 @@ impl ClientPart {
             stop: stopped.map(time),
             name_tag: identity.account.name().to_owned(),
             kind: "Client",
-            client_type: "nats",
+            client_type: client.client_type().name(),
         }
     }
 }
@@ -151,7 +151,7 @@ pub(crate) fn client_info(shared: &Shared, client: &dyn ConnectionHandle) -> Cli
         rtt_ns: client.rtt_ns().unsigned_abs(),
         server: shared.identity.name.clone(),
         kind: "Client".to_owned(),
-        client_type: "nats".to_owned(),
+        client_type: client.client_type().name().to_owned(),
     }
 }
 

@@ -23,8 +23,8 @@ use crate::failure;
 use crate::interfaces;
 use crate::lab::Lab;
 use crate::monitor;
-use crate::net::{self, BindError, MemoryStream};
-use crate::options::{Change, Options, ReloadError, Unserved, UnservedListener};
+use crate::net::{self, BindError, Door, MemoryStream};
+use crate::options::{Change, Options, ReloadError, Unserved, UnservedListener, host_and_port};
 use crate::pid_file;
 use crate::ports_file::PortsFile;
 use crate::signals::Controlled;
@@ -49,6 +49,8 @@ struct Inner {
     lab: Option<Lab>,
     threads: Threads,
     address: SocketAddr,
+    /// Where clients connect over WebSocket, if they can.
+    websocket_address: Option<SocketAddr>,
     /// The port of the monitoring pages, until they are served.
     monitor_listener: Mutex<Option<TcpListener>>,
     /// Where the monitoring pages are served, once they are.
@@ -91,6 +93,18 @@ pub enum StartError {
         #[source]
         source: BindError,
     },
+    /// The port that clients connect to over WebSocket cannot be opened.
+    #[error("Unable to listen for websocket connections: listen tcp{}", bind_reason(address, source))]
+    Websocket {
+        /// Host and port.
+        address: String,
+        /// Why.
+        #[source]
+        source: BindError,
+    },
+    /// What clients would be told of the port for WebSocket makes no sense.
+    #[error("Unable to get websocket connect URLs: {0}")]
+    WebsocketAdvertise(String),
     /// The port of something that is not served yet cannot be opened.
     #[error(
         "{}",
@@ -146,6 +160,26 @@ fn bind_unserved(options: &Options) -> Result<Vec<Opened>, StartError> {
         Opened::bind(listener).map_err(|source| StartError::Unserved { listener: listener.clone(), source })
     };
     options.unserved_listeners.iter().map(bind).collect()
+}
+
+/// Opens the port that clients connect to over WebSocket, if there is to be one.
+fn bind_websocket(shared: &Shared) -> Result<Option<(SocketAddr, TcpListener)>, StartError> {
+    let options = shared.options();
+    let Some(websocket) = &options.websocket else { return Ok(None) };
+    let listener = net::bind(&websocket.host, websocket.port);
+    let bound = listener.and_then(|listener| Ok((listener.local_addr()?, listener)));
+    let (address, listener) = bound.map_err(|source| StartError::Websocket {
+        address: interfaces::host_port(&websocket.host, websocket.port),
+        source,
+    })?;
+    shared.set_bound_websocket_port(address.port());
+    if let Some(advertised) = &websocket.advertise {
+        host_and_port(advertised, address.port()).map_err(|reason| {
+            banner::log_websocket(&shared.options());
+            StartError::WebsocketAdvertise(reason)
+        })?;
+    }
+    Ok(Some((address, listener)))
 }
 
 /// Opens the port that clients connect to, and decides what INFO says of it.
@@ -212,16 +246,21 @@ impl Server {
         if options.jetstream.enabled {
             announce::start_jetstream(&shared)?;
         }
-        let unserved = bind_unserved(&options);
-        let bound = unserved.and_then(|unserved| Ok((unserved, bind_clients(&shared)?)));
-        let (unserved, (address, listener)) = bound.inspect_err(|_| {
+        let bound = bind_websocket(&shared)
+            .and_then(|websocket| Ok((websocket, bind_unserved(&options)?, bind_clients(&shared)?)));
+        let (websocket, unserved, (address, listener)) = bound.inspect_err(|_| {
             if let Some(jetstream) = shared.jetstream() {
                 jetstream.abandon();
                 shared.set_jetstream(None);
             }
         })?;
-        let listening = net::listen(Arc::clone(&shared), listener, threads.handles());
+        let listening = net::listen(Arc::clone(&shared), Door::Clients, listener, threads.handles());
         first.spawn(failure::vital(Arc::clone(&shared), "The listener", listening));
+        let websocket_address = websocket.as_ref().map(|(address, _)| *address);
+        if let Some((_, listener)) = websocket {
+            let listening = net::listen(Arc::clone(&shared), Door::Websocket, listener, threads.handles());
+            first.spawn(failure::vital(Arc::clone(&shared), "The listener for WebSocket", listening));
+        }
         if options.tls.as_ref().is_some_and(|tls| tls.connection_rate_limit > 0) {
             first.spawn(net::log_rejected(Arc::clone(&shared)));
         }
@@ -240,6 +279,7 @@ impl Server {
             lab,
             threads,
             address,
+            websocket_address,
             monitor_listener: Mutex::new(monitor_listener),
             monitor_address: Mutex::new(None),
             unserved: places,
@@ -266,6 +306,7 @@ impl Server {
         // Routes come last, as on nats-server.
         let is_route = |place: &&unserved::Place| place.feature == Unserved::Cluster;
         let unserved = &self.inner.unserved;
+        banner::log_websocket(&options);
         unserved.iter().filter(|place| !is_route(place)).for_each(unserved::log_listening);
         unserved::warn(unserved);
         banner::log_listening(&options.host, self.inner.address.port());
@@ -280,6 +321,11 @@ impl Server {
     /// Address that clients connect to, with the port that was chosen if any was asked for.
     pub fn client_address(&self) -> SocketAddr {
         self.inner.address
+    }
+
+    /// Address that clients connect to over WebSocket, if they can.
+    pub fn websocket_address(&self) -> Option<SocketAddr> {
+        self.inner.websocket_address
     }
 
     /// URL for a client on the same machine.

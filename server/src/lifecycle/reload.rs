@@ -92,6 +92,9 @@ impl Inner {
         let pages = if options.monitor.secure { "https" } else { "http" };
         let monitor = *self.monitor_address.lock();
         let mut ports = Ports::with_schemes((clients, Some(self.address)), (pages, monitor));
+        if let (Some(websocket), Some(address)) = (&options.websocket, self.websocket_address) {
+            ports.add_websocket(if websocket.tls.is_some() { "wss" } else { "ws" }, address);
+        }
         for place in &self.unserved {
             ports.add_unserved(place.feature, place.address);
         }

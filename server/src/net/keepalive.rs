@@ -4,8 +4,6 @@ use std::time::{Duration, Instant};
 
 use rand::Rng;
 
-use crate::options::LimitOptions;
-
 /// The first PING after CONNECT comes at the latest after this time, to learn the round trip.
 const FIRST_PING_MAX: Duration = Duration::from_secs(2);
 /// The round trip is measured anew when it is older than this, whether the client talks or not.
@@ -35,20 +33,13 @@ pub(super) enum Beat {
 }
 
 impl Keepalive {
-    pub(super) fn new(limits: &LimitOptions, now: Instant) -> Self {
-        Self {
-            interval: limits.ping_interval,
-            max: limits.ping_max,
-            due_at: now + limits.ping_interval,
-            unanswered: 0,
-            heard: true,
-            pinged_at: None,
-        }
+    pub(super) fn new(interval: Duration, max: i64, now: Instant) -> Self {
+        Self { interval, max, due_at: now + interval, unanswered: 0, heard: true, pinged_at: None }
     }
 
-    pub(super) fn set_limits(&mut self, limits: &LimitOptions) {
-        self.interval = limits.ping_interval;
-        self.max = limits.ping_max;
+    pub(super) fn set_limits(&mut self, interval: Duration, max: i64) {
+        self.interval = interval;
+        self.max = max;
     }
 
     /// CONNECT came: the first PING follows soon, at a moment that differs from one client to the next.
@@ -94,14 +85,12 @@ impl Keepalive {
 mod tests {
     use super::*;
 
-    fn limits(max: i64) -> LimitOptions {
-        LimitOptions { ping_interval: Duration::from_secs(10), ping_max: max, ..LimitOptions::default() }
-    }
+    const INTERVAL: Duration = Duration::from_secs(10);
 
     #[test]
     fn a_silent_client_is_stale_after_as_many_pings_as_allowed() {
         let start = Instant::now();
-        let mut keepalive = Keepalive::new(&limits(2), start);
+        let mut keepalive = Keepalive::new(INTERVAL, 2, start);
         let at = |beats: u64| start + Duration::from_secs(10 * beats);
         assert_eq!(keepalive.due_at(), at(1));
         assert_eq!([1, 2, 3].map(|beat| keepalive.beat(at(beat))), [Beat::Ping, Beat::Ping, Beat::Stale]);
@@ -110,7 +99,7 @@ mod tests {
     #[test]
     fn a_client_that_answers_or_talks_stays() {
         let start = Instant::now();
-        let mut keepalive = Keepalive::new(&limits(1), start);
+        let mut keepalive = Keepalive::new(INTERVAL, 1, start);
         assert_eq!(keepalive.beat(start + Duration::from_secs(5)), Beat::Ping);
         assert!(keepalive.answered().is_some());
         keepalive.heard();
@@ -120,7 +109,7 @@ mod tests {
 
     #[test]
     fn the_first_ping_after_connect_comes_within_seconds() {
-        let mut keepalive = Keepalive::new(&LimitOptions::default(), Instant::now());
+        let mut keepalive = Keepalive::new(Duration::from_secs(120), 2, Instant::now());
         keepalive.connected();
         let wait = keepalive.due_at().duration_since(Instant::now());
         assert!(wait > Duration::from_millis(1900) && wait < Duration::from_millis(2400), "{wait:?}");

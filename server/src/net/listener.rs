@@ -8,8 +8,8 @@ use std::time::Duration;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::runtime::Handle;
 
-use super::client;
 use super::link::{Link, MemoryStream};
+use super::{client, websocket};
 use crate::state::Shared;
 use jetkv_go_compat::os_text;
 
@@ -66,8 +66,17 @@ pub(crate) fn accept_error(listener: &TcpListener, error: &io::Error) -> String 
     format!("accept tcp{address}: accept4: {}", os_text(error))
 }
 
+/// Which clients come in by a listener.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Door {
+    /// Those that speak their protocol as it is, or under TLS.
+    Clients,
+    /// Those that speak WebSocket.
+    Websocket,
+}
+
 /// Accepts connections until the server stops or enters lame duck mode; each is served by one of `threads`.
-pub(crate) async fn listen(shared: Arc<Shared>, listener: TcpListener, threads: Vec<Handle>) {
+pub(crate) async fn listen(shared: Arc<Shared>, door: Door, listener: TcpListener, threads: Vec<Handle>) {
     let mut phase = shared.phase();
     let mut next = threads.iter().cycle();
     let mut pause = PAUSE_MIN;
@@ -79,7 +88,7 @@ pub(crate) async fn listen(shared: Arc<Shared>, listener: TcpListener, threads: 
         match (accepted, next.next()) {
             (Ok((socket, peer)), Some(thread)) => {
                 pause = PAUSE_MIN;
-                hand_over(&shared, socket, peer, thread);
+                hand_over(&shared, door, socket, peer, thread);
             }
             (Err(error), _) => {
                 // Most likely there are no file descriptors left; closing connections give some back.
@@ -97,13 +106,18 @@ pub(crate) async fn listen(shared: Arc<Shared>, listener: TcpListener, threads: 
 }
 
 /// Moves a socket to the thread that serves it for as long as it is open.
-fn hand_over(shared: &Arc<Shared>, socket: TcpStream, peer: SocketAddr, thread: &Handle) {
+fn hand_over(shared: &Arc<Shared>, door: Door, socket: TcpStream, peer: SocketAddr, thread: &Handle) {
     let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
     let Ok(socket) = socket.set_nodelay(true).and_then(|()| socket.into_std()) else { return };
     let shared = Arc::clone(shared);
     thread.spawn(async move {
         if let Ok(socket) = TcpStream::from_std(socket) {
-            client::serve(shared, Link::tcp(socket, peer)).await;
+            let link = Link::tcp(socket, peer);
+            match door {
+                Door::Clients => client::serve(shared, link, None).await,
+                // What comes before the upgrade is not carried along by the connections that are through.
+                Door::Websocket => Box::pin(websocket::serve(shared, link)).await,
+            }
         }
     });
 }
@@ -111,6 +125,6 @@ fn hand_over(shared: &Arc<Shared>, socket: TcpStream, peer: SocketAddr, thread: 
 /// Opens a connection within this process, served by `thread`. One that the server does not take is closed at once.
 pub(crate) fn connect_in_memory(shared: &Arc<Shared>, thread: &Handle) -> MemoryStream {
     let (link, stream) = Link::memory();
-    thread.spawn(client::serve(Arc::clone(shared), link));
+    thread.spawn(client::serve(Arc::clone(shared), link, None));
     stream
 }

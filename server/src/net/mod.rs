@@ -7,8 +7,9 @@ mod link;
 mod listener;
 mod outbound;
 mod read_size;
+mod websocket;
 
 pub(crate) use client::log_rejected;
 pub use link::MemoryStream;
 pub use listener::BindError;
-pub(crate) use listener::{accept_error, bind, connect_in_memory, listen};
+pub(crate) use listener::{Door, accept_error, bind, connect_in_memory, listen};

@@ -305,6 +305,14 @@ impl Outbound {
         (state.chunk.len(), state.chunk.len().div_ceil(READ_BUFFER_BYTES))
     }
 
+    /// Tells the peer that the link ends; see [`Writer::say_end`].
+    pub(crate) fn say_end(&self, payload: Option<Vec<u8>>) {
+        let link = self.state.lock().link.clone();
+        if let Some(link) = link {
+            link.say_end(payload);
+        }
+    }
+
     /// Lets the link go and drops what waits.
     pub(crate) fn release(&self) {
         let mut state = self.state.lock();

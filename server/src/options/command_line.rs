@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::config::tls::{self, TlsFlags};
-use super::config::{ConfigError, Draft, ListenerDraft};
+use super::config::{ConfigError, Draft, ListenerDraft, WebsocketDraft};
 use super::defaults;
 use super::flags::{self, Flag, FlagValue, Given};
 use super::lab_model;
@@ -13,6 +13,7 @@ use super::signal_request::SignalRequest;
 use super::tls_model::TlsOptions;
 use super::usage;
 use super::validate::{self, Purpose, host_and_port};
+use super::websocket_model::WebsocketOptions;
 use jetkv_go_compat::quoted;
 use jetkv_go_compat::version::SERVER_VERSION;
 
@@ -390,12 +391,27 @@ fn finish(draft: Draft, purpose: Purpose) -> Result<Options, OptionsError> {
         options.jetstream.info_queue_limit = options.jetstream.request_queue_limit;
     }
     lab_model::confine(&mut options).map_err(OptionsError::Invalid)?;
+    options.websocket = websocket(draft.websocket).map_err(OptionsError::Invalid)?;
     validate::check(&options, purpose).map_err(OptionsError::Invalid)?;
     let cluster = draft.listeners.iter().find(|listener| listener.feature == Unserved::Cluster);
     options.cluster_name = cluster.map(|listener| listener.name.clone()).filter(|name| !name.is_empty());
     options.unserved_listeners =
         unserved_listeners(draft.listeners, &options).map_err(OptionsError::Invalid)?;
     Ok(options)
+}
+
+/// The listener for clients that speak WebSocket, where it has a port.
+fn websocket(draft: WebsocketDraft) -> Result<Option<WebsocketOptions>, String> {
+    let WebsocketDraft { mut options, port: given } = draft;
+    if given == 0 {
+        return Ok(None);
+    }
+    if options.host.is_empty() {
+        defaults::HOST.clone_into(&mut options.host);
+    }
+    options.port =
+        port(given, 0).map_err(|error| format!("Unable to listen for websocket connections: {error}"))?;
+    Ok(Some(options))
 }
 
 /// The listeners that are there only to refuse, in the order in which nats-server opens theirs. The error is its text, but
@@ -407,10 +423,7 @@ fn unserved_listeners(
     drafts.retain(|draft| draft.port != 0);
     drafts.sort_by_key(|draft| draft.feature);
     let mut listeners = Vec::with_capacity(drafts.len());
-    for ListenerDraft { feature, host, port: given, name, no_tls } in drafts {
-        if feature == Unserved::Websocket && !no_tls {
-            return Err("websocket requires TLS configuration".to_owned());
-        }
+    for ListenerDraft { feature, host, port: given, name } in drafts {
         if feature == Unserved::Cluster && options.jetstream.enabled {
             return Err(match (&options.server_name, name.as_str()) {
                 (None, _) => "jetstream cluster requires `server_name` to be set",

@@ -6,8 +6,6 @@
 /// What a listener would be for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Unserved {
-    /// Clients that speak WebSocket.
-    Websocket,
     /// Leaf nodes.
     Leafnodes,
     /// Routes from other servers of the cluster.
@@ -29,7 +27,6 @@ impl Unserved {
     /// Who is not served, as log lines and refusals name them.
     pub fn who(self) -> &'static str {
         match self {
-            Self::Websocket => "WebSocket connections",
             Self::Leafnodes => "leaf node connections",
             Self::Cluster => "route connections",
         }
@@ -38,7 +35,6 @@ impl Unserved {
     /// That the port cannot be opened, and why, in nats-server's words.
     pub(crate) fn cannot_listen(self, port: i64, reason: &str) -> String {
         match self {
-            Self::Websocket => format!("Unable to listen for websocket connections: {reason}"),
             Self::Leafnodes => format!("Error listening on leafnode port: {port} - {reason}"),
             Self::Cluster => format!("Error listening on router port: {port} - {reason}"),
         }
@@ -47,7 +43,6 @@ impl Unserved {
     /// nats-server's name of its options, as a reload names them.
     pub(super) fn options_name(self) -> &'static str {
         match self {
-            Self::Websocket => "Websocket",
             Self::Leafnodes => "LeafNode",
             Self::Cluster => "Cluster",
         }

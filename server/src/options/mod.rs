@@ -12,12 +12,14 @@ mod lab_model;
 mod listener_model;
 mod mapping;
 mod model;
+pub(crate) mod origin;
 mod redact;
 mod reload;
 mod signal_request;
 mod tls_model;
 mod usage;
 mod validate;
+mod websocket_model;
 
 pub use auth_model::{
     AccountJetStreamLimits, AccountLimits, AccountOptions, AuthOptions, ConnectionType, MessageTraceOptions,
@@ -40,3 +42,4 @@ pub use reload::{Action, Change, ReloadError, diff, friendly_bytes};
 pub use signal_request::SignalRequest;
 pub use tls_model::{HandshakeFirst, TlsIdentity, TlsOptions};
 pub(crate) use validate::host_and_port;
+pub use websocket_model::{CookieNames, WebsocketAuth, WebsocketOptions};

@@ -11,6 +11,7 @@ use super::lab_model::LabOptions;
 use super::listener_model::UnservedListener;
 use super::mapping::Mapping;
 use super::tls_model::TlsOptions;
+use super::websocket_model::WebsocketOptions;
 
 /// Everything a server can be told. [`Options::default`] is what `nats-server` without arguments does.
 #[derive(Clone, Debug, PartialEq)]
@@ -49,6 +50,8 @@ pub struct Options {
     pub tls: Option<TlsOptions>,
     /// Clients may do without TLS although it is there.
     pub allow_non_tls: bool,
+    /// The listener for clients that speak WebSocket, if there is one.
+    pub websocket: Option<WebsocketOptions>,
     /// The monitoring pages.
     pub monitor: MonitorOptions,
     /// The stream engine.
@@ -195,6 +198,7 @@ impl Default for Options {
             no_system_account: false,
             tls: None,
             allow_non_tls: false,
+            websocket: None,
             monitor: MonitorOptions::default(),
             jetstream: JetStreamOptions::default(),
             mappings: None,

@@ -19,6 +19,7 @@ use super::lab_model::LabOptions;
 use super::listener_model::{Unserved, UnservedListener};
 use super::model::{LimitOptions, LogOptions, MonitorOptions, Options};
 use super::tls_model::{HandshakeFirst, TlsOptions};
+use super::websocket_model::WebsocketOptions;
 use differences::{Differences, Field, Pair, Shown, pairs};
 
 /// One thing that changes, and what has to be done about it beyond using the new options.
@@ -67,6 +68,11 @@ pub fn diff(old: &Options, new: &mut Options, jetstream_runs: bool) -> Result<Ve
     if new.port == 0 {
         new.port = old.port;
     }
+    if let (Some(old), Some(new)) = (&old.websocket, &mut new.websocket)
+        && new.port == 0
+    {
+        new.port = old.port;
+    }
     if !new.jetstream.enabled {
         new.jetstream.max_concurrent_io = old.jetstream.max_concurrent_io;
     }
@@ -79,7 +85,7 @@ fn server(old: &Options, new: &Options, jetstream_runs: bool, found: &mut Differ
     pairs!(old, new => Options {
         config_file, config_digest, server_name, host, port, client_advertise, log, limits, auth, accounts,
         mappings, cluster_name, system_account, no_system_account, tls,
-        allow_non_tls, monitor, jetstream, pid_file, ports_file_dir, lame_duck_duration,
+        allow_non_tls, websocket, monitor, jetstream, pid_file, ports_file_dir, lame_duck_duration,
         lame_duck_grace_period, no_sublist_cache, no_header_support, connect_error_reports, reconnect_error_reports,
         tags, metadata, feature_flags, default_js_domain, unserved_listeners, lab, origin,
     });
@@ -134,6 +140,7 @@ fn server(old: &Options, new: &Options, jetstream_runs: bool, found: &mut Differ
         };
         found.refuse(Field::Last, format!("lab: old={}, new={}", shown(lab.old), shown(lab.new)));
     }
+    websocket_options(websocket, found);
     log_options(log.old, log.new, found);
     limit_options(limits.old, limits.new, found);
     auth_options(auth.old, auth.new, found);
@@ -143,9 +150,27 @@ fn server(old: &Options, new: &Options, jetstream_runs: bool, found: &mut Differ
     jetstream_options(jetstream.old, jetstream.new, jetstream_runs, found);
 }
 
+/// Nothing of it changes but certificates. What it was and is to be is not shown whole: that has passwords.
+fn websocket_options(websocket: Pair<'_, Option<WebsocketOptions>>, found: &mut Differences) {
+    let fixed = |options: &Option<WebsocketOptions>| {
+        let mut options = options.clone()?;
+        let pinned = options.tls.take().map(|tls| tls.pinned_certs);
+        options.allowed_origins.sort_unstable();
+        Some((options, pinned))
+    };
+    if fixed(websocket.old) != fixed(websocket.new) {
+        let shown = |options: &Option<WebsocketOptions>| {
+            let of = |one: &WebsocketOptions| format!("{}:{}", one.host, Shown::port(&Some(one.port)));
+            options.as_ref().map(of).unwrap_or_default()
+        };
+        let (old, new) = (shown(websocket.old), shown(websocket.new));
+        found.refuse(Field::Websocket, format!("Websocket: old={old}, new={new}"));
+    }
+}
+
 /// Ports stay as they were opened.
 fn unserved(listeners: Pair<'_, Vec<UnservedListener>>, found: &mut Differences) {
-    for feature in [Unserved::Cluster, Unserved::Leafnodes, Unserved::Websocket] {
+    for feature in [Unserved::Cluster, Unserved::Leafnodes] {
         let listener = |all: &[UnservedListener]| all.iter().find(|one| one.feature == feature).cloned();
         let (old, new) = (listener(listeners.old), listener(listeners.new));
         if old != new {

@@ -1,7 +1,7 @@
 //! TLS of the port that clients connect to, and of the monitoring pages.
 
 use std::collections::BTreeSet;
-use std::fmt;
+use std::fmt::{self, Write as _};
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
@@ -10,10 +10,11 @@ use std::time::Duration;
 use rustls::crypto::{CryptoProvider, ring};
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::server::WebPkiClientVerifier;
+use rustls::server::{ParsedCertificate, WebPkiClientVerifier};
 use rustls::{RootCertStore, ServerConfig, SupportedProtocolVersion, version};
 
 use jetkv_go_compat::os_text;
+use sha2::{Digest, Sha256};
 
 /// TLS as it is configured, with what was read from the files that it names.
 #[derive(Clone, Debug, PartialEq)]
@@ -31,6 +32,25 @@ pub struct TlsOptions {
     pub connection_rate_limit: i64,
     /// What a handshake works with.
     pub identity: TlsIdentity,
+}
+
+impl TlsOptions {
+    /// Whether a peer with this certificate may come in, as far as keys are pinned.
+    pub(crate) fn accepts(&self, certificate: Option<&CertificateDer<'static>>) -> bool {
+        let digest = || certificate.and_then(key_digest);
+        self.pinned_certs.is_empty() || digest().is_some_and(|key| self.pinned_certs.contains(&key))
+    }
+}
+
+/// The SHA-256 of a certificate's `SubjectPublicKeyInfo`, in hexadecimal.
+fn key_digest(certificate: &CertificateDer<'static>) -> Option<String> {
+    let parsed = ParsedCertificate::try_from(certificate).ok()?;
+    let digest = Sha256::digest(parsed.subject_public_key_info());
+    Some(digest.iter().fold(String::new(), |mut text, byte| {
+        // Writing to a string cannot fail.
+        let _ = write!(text, "{byte:02x}");
+        text
+    }))
 }
 
 /// How a client that begins with the handshake is told from one that waits for INFO.

@@ -1,5 +1,7 @@
 //! What must hold among options once flags, file and defaults came together.
 
+mod websocket;
+
 use jetkv_protocol::subject;
 
 use super::defaults;
@@ -28,7 +30,7 @@ pub(super) fn check(options: &Options, purpose: Purpose) -> Result<(), String> {
     if purpose == Purpose::Start {
         check_accounts(options)?;
     }
-    Ok(())
+    websocket::check(options)
 }
 
 fn check_numbers(options: &Options) -> Result<(), String> {
@@ -49,7 +51,13 @@ fn check_numbers(options: &Options) -> Result<(), String> {
 }
 
 fn check_no_auth_user(options: &Options) -> Result<(), String> {
-    let Some(name) = &options.auth.no_auth_user else { return Ok(()) };
+    match &options.auth.no_auth_user {
+        Some(name) => check_listed(options, name),
+        None => Ok(()),
+    }
+}
+
+fn check_listed(options: &Options, name: &str) -> Result<(), String> {
     if !options.auth.has_users() {
         return Err(format!("no_auth_user: \"{name}\" present, but users/nkeys are not defined"));
     }

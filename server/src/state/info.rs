@@ -5,7 +5,7 @@ use std::sync::Arc;
 use jetkv_protocol::ServerInfo;
 
 use super::Shared;
-use crate::connections::{ConnectionHandle, Peer};
+use crate::connections::{ClientType, ConnectionHandle, Peer};
 use jetkv_go_compat::version::{API_LEVEL, GO_VERSION, SERVER_VERSION};
 
 /// Newest client protocol.
@@ -17,6 +17,7 @@ impl Shared {
         let options = self.options();
         let (host, port) = self.listening();
         let jetstream = self.jetstream().is_some();
+        let auth = self.auth_of(client);
         let mut info = ServerInfo {
             server_id: self.identity.id.clone(),
             server_name: self.identity.name.clone(),
@@ -26,7 +27,7 @@ impl Shared {
             host,
             port,
             headers: !options.no_header_support,
-            auth_required: if connected { self.auth().required() } else { self.auth().announced() },
+            auth_required: if connected { auth.required() } else { auth.announced() },
             max_payload: options.limits.shown_max_payload(),
             jetstream,
             client_id: client.id(),
@@ -42,6 +43,14 @@ impl Shared {
             info.tls_required = !options.allow_non_tls || is_first;
             info.tls_verify = tls.verify;
             info.tls_available = options.allow_non_tls;
+        }
+        if let Some(websocket) =
+            options.websocket.as_ref().filter(|_| client.client_type() == ClientType::Websocket)
+        {
+            info.host.clone_from(&websocket.host);
+            info.port = i64::from(websocket.port);
+            info.tls_required = websocket.tls.is_some();
+            info.tls_available = websocket.tls.is_some();
         }
         if connected {
             let account = client.account();

@@ -29,7 +29,7 @@ pub(crate) use visits::Visits;
 
 use crate::auth::Authenticator;
 use crate::blocking::BlockingThreads;
-use crate::connections::{ClosedClients, ConnectionHandle};
+use crate::connections::{ClientType, ClosedClients, ConnectionHandle};
 use crate::jetstream::JetStream;
 use crate::options::Options;
 use crate::router::Accounts;
@@ -82,6 +82,8 @@ impl Drop for ConnectionTask {
 pub(crate) struct Shared {
     options: ArcSwap<Options>,
     auth: ArcSwap<Authenticator>,
+    /// The users of connections over WebSocket.
+    websocket_auth: ArcSwap<Authenticator>,
     pub identity: ServerIdentity,
     pub accounts: Accounts,
     clients: Mutex<HashMap<u64, Arc<dyn ConnectionHandle>>>,
@@ -124,6 +126,7 @@ impl Shared {
         let accounts = Accounts::new(&options);
         let shared = Self {
             auth: ArcSwap::from_pointee(Authenticator::new(&options)),
+            websocket_auth: ArcSwap::from_pointee(Authenticator::for_websocket(&options)),
             identity,
             accounts,
             clients: Mutex::new(HashMap::new()),
@@ -169,9 +172,18 @@ impl Shared {
         self.auth.load_full()
     }
 
+    /// The users in force for a client, by what it speaks over.
+    pub(crate) fn auth_of(&self, client: &dyn ConnectionHandle) -> Arc<Authenticator> {
+        match client.client_type() {
+            ClientType::Nats => self.auth(),
+            ClientType::Websocket => self.websocket_auth.load_full(),
+        }
+    }
+
     /// Puts new options and users in force; returns the users before.
     pub(crate) fn replace_options(&self, options: Options) -> Arc<Authenticator> {
         let auth = Arc::new(Authenticator::new(&options));
+        self.websocket_auth.store(Arc::new(Authenticator::for_websocket(&options)));
         self.accounts.apply(&options);
         self.number_accounts();
         self.options.store(Arc::new(options));
@@ -183,6 +195,15 @@ impl Shared {
     pub(crate) fn set_bound_port(&self, port: u16) {
         let mut options = Options::clone(&self.options.load());
         options.port = port;
+        self.options.store(Arc::new(options));
+    }
+
+    /// As [`set_bound_port`](Self::set_bound_port), for WebSocket.
+    pub(crate) fn set_bound_websocket_port(&self, port: u16) {
+        let mut options = Options::clone(&self.options.load());
+        if let Some(websocket) = &mut options.websocket {
+            websocket.port = port;
+        }
         self.options.store(Arc::new(options));
     }
 

@@ -304,11 +304,13 @@ fn open(client: &dyn ConnectionHandle, now: WallNs) -> Connection {
     let traffic = client.traffic();
     let moments = (client.started_at(), client.last_active(), None);
     let base = identified(client.id(), client.identity(), client.peer(), moments, client.rtt_ns());
+    let protocol = client.client_type().name();
     let secured = client.secured();
     Connection {
         tls_version: secured.map_or("", |secured| secured.version),
         tls_cipher_suite: secured.map(|secured| secured.cipher_suite.clone()).unwrap_or_default(),
         tls_first: secured.is_some_and(|secured| secured.is_first),
+        protocol,
         uptime: uptime(between(moments.0, now)),
         idle: uptime(between(moments.1, now)),
         pending_bytes: client.pending_bytes(),
@@ -326,6 +328,7 @@ fn closed(client: &ClosedClient) -> Connection {
     let moments = (client.started_at, client.last_active, Some(client.stopped_at));
     let base = identified(client.id, client.identity.clone(), client.peer, moments, client.rtt_ns);
     Connection {
+        protocol: client.client_type.name(),
         stop: Some(time(client.stopped_at)),
         reason: client.reason.to_string(),
         uptime: uptime(between(client.started_at, client.stopped_at)),

@@ -1,6 +1,7 @@
 //! `/varz`: the server in general.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use jetkv_go_compat::GoTime;
 use serde::Serialize;
@@ -9,7 +10,7 @@ use super::jetstream::{JetStreamPart, jetstream_part};
 use super::json::{Empty, is_default, time, uptime};
 use super::page::Page;
 use crate::banner;
-use crate::options::{WriteTimeout, defaults};
+use crate::options::{WebsocketOptions, WriteTimeout, defaults};
 use crate::snapshot::MonitorSource;
 use jetkv_go_compat::version::{GO_VERSION, SERVER_VERSION};
 
@@ -46,7 +47,7 @@ struct Varz<'a> {
     gateway: Empty,
     leaf: Empty,
     mqtt: Empty,
-    websocket: Empty,
+    websocket: WebsocketPart,
     jetstream: JetStreamPart,
     tls_timeout: f64,
     write_deadline: u64,
@@ -122,13 +123,65 @@ impl ByKind {
     }
 }
 
+/// The listener for clients that speak WebSocket; empty where there is none.
+#[derive(Default, Serialize)]
+struct WebsocketPart {
+    #[serde(skip_serializing_if = "is_default")]
+    host: String,
+    #[serde(skip_serializing_if = "is_default")]
+    port: u16,
+    #[serde(skip_serializing_if = "is_default")]
+    advertise: String,
+    #[serde(skip_serializing_if = "is_default")]
+    no_auth_user: String,
+    #[serde(skip_serializing_if = "is_default")]
+    jwt_cookie: String,
+    #[serde(skip_serializing_if = "is_default")]
+    handshake_timeout: u64,
+    #[serde(skip_serializing_if = "is_default")]
+    auth_timeout: f64,
+    #[serde(skip_serializing_if = "is_default")]
+    no_tls: bool,
+    #[serde(skip_serializing_if = "is_default")]
+    tls_pinned_certs: Vec<String>,
+    #[serde(skip_serializing_if = "is_default")]
+    same_origin: bool,
+    #[serde(skip_serializing_if = "is_default")]
+    allowed_origins: Vec<String>,
+    #[serde(skip_serializing_if = "is_default")]
+    compression: bool,
+}
+
+impl WebsocketPart {
+    fn new(options: Option<&WebsocketOptions>) -> Self {
+        let Some(options) = options else { return Self::default() };
+        let ns = |time: Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+        let auth = &options.auth;
+        let pinned = options.tls.iter().flat_map(|tls| tls.pinned_certs.iter().cloned());
+        Self {
+            host: options.host.clone(),
+            port: options.port,
+            advertise: options.advertise.clone().unwrap_or_default(),
+            no_auth_user: auth.no_auth_user.clone().unwrap_or_default(),
+            jwt_cookie: options.cookies.jwt.clone().unwrap_or_default(),
+            handshake_timeout: options.handshake_timeout.map_or(0, ns),
+            auth_timeout: auth.timeout.map_or(0.0, |time| time.as_secs_f64()),
+            no_tls: options.no_tls,
+            tls_pinned_certs: pinned.collect(),
+            same_origin: options.same_origin,
+            allowed_origins: options.allowed_origins.clone(),
+            compression: options.compression,
+        }
+    }
+}
+
 pub(super) fn page(source: &MonitorSource) -> Page {
     let options = source.options();
     // Zero stands for any free port, which nats-server calls -1.
     let monitor_port = options.monitor.port.map_or(0, |port| if port == 0 { -1 } else { i32::from(port) });
     let counts = source.counts();
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let ns = |time: std::time::Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+    let ns = |time: Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
     let start = time(source.started_at());
     let (host, port) = source.advertised();
     Page::json(&Varz {
@@ -158,7 +211,7 @@ pub(super) fn page(source: &MonitorSource) -> Page {
         gateway: Empty {},
         leaf: Empty {},
         mqtt: Empty {},
-        websocket: Empty {},
+        websocket: WebsocketPart::new(options.websocket.as_ref()),
         jetstream: jetstream_part(source),
         tls_timeout: options.tls.as_ref().map_or(defaults::TLS_TIMEOUT, |tls| tls.timeout).as_secs_f64(),
         write_deadline: ns(options.limits.write_deadline),

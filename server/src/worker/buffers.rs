@@ -2,6 +2,8 @@
 
 use std::cell::{Cell, RefCell};
 
+use jetkv_protocol::websocket::{Deflater, Inflater};
+
 /// Size of the buffer that a thread reads into: what one read can bring.
 pub(crate) const READ_BUFFER_BYTES: usize = 64 * 1024;
 
@@ -16,12 +18,22 @@ const FRESH_BYTES: usize = 4 * 1024;
 pub(crate) struct Buffers {
     read: Cell<Option<Vec<u8>>>,
     cipher: Cell<Option<Vec<u8>>>,
+    frames: Cell<Option<Vec<u8>>>,
+    deflater: Cell<Option<Box<Deflater>>>,
+    inflater: Cell<Option<Box<Inflater>>>,
     outbound: RefCell<Vec<Vec<u8>>>,
 }
 
 impl Buffers {
     pub(super) const fn new() -> Self {
-        Self { read: Cell::new(None), cipher: Cell::new(None), outbound: RefCell::new(Vec::new()) }
+        Self {
+            read: Cell::new(None),
+            cipher: Cell::new(None),
+            frames: Cell::new(None),
+            deflater: Cell::new(None),
+            inflater: Cell::new(None),
+            outbound: RefCell::new(Vec::new()),
+        }
     }
 
     /// The read buffer, empty; a new one when it is lent out.
@@ -44,6 +56,39 @@ impl Buffers {
     pub(crate) fn give_cipher(&self, mut buffer: Vec<u8>) {
         buffer.clear();
         self.cipher.set(Some(buffer));
+    }
+
+    /// The buffer for what was read and is still to be taken out of its frames, empty.
+    pub(crate) fn take_frames(&self) -> Vec<u8> {
+        self.frames.take().unwrap_or_else(|| Vec::with_capacity(READ_BUFFER_BYTES))
+    }
+
+    /// Gives it back.
+    pub(crate) fn give_frames(&self, mut buffer: Vec<u8>) {
+        buffer.clear();
+        self.frames.set(Some(buffer));
+    }
+
+    /// What deflates messages.
+    pub(crate) fn take_deflater(&self) -> Box<Deflater> {
+        self.deflater.take().unwrap_or_default()
+    }
+
+    /// Gives it back.
+    pub(crate) fn give_deflater(&self, deflater: Box<Deflater>) {
+        self.deflater.set(Some(deflater));
+    }
+
+    /// What inflates a message, at its beginning.
+    pub(crate) fn take_inflater(&self) -> Box<Inflater> {
+        let mut inflater = self.inflater.take().unwrap_or_default();
+        inflater.reset();
+        inflater
+    }
+
+    /// Gives it back.
+    pub(crate) fn give_inflater(&self, inflater: Box<Inflater>) {
+        self.inflater.set(Some(inflater));
     }
 
     /// An empty buffer to queue output in.

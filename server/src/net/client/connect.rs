@@ -26,6 +26,7 @@ impl Connection {
             tracing::error!("{} - {error}", self.client.label());
             return self.stop(CloseReason::ProtocolViolation);
         }
+        self.take_cookies();
         if self.connected {
             // The client may come back as somebody else, and must not keep what it subscribed to before.
             self.drop_subscriptions();
@@ -38,7 +39,7 @@ impl Connection {
         self.client.set_echo(self.options.echo);
         self.verbose = self.options.verbose;
         self.pedantic = self.options.pedantic;
-        self.auth = self.shared.auth();
+        self.auth = self.shared.auth_of(&*self.client);
         match self.auth.check(&Credentials::of(&self.options, &self.nonce)) {
             Check::Admitted(admitted) => self.admit(&admitted, true),
             Check::Refused(error) => {
@@ -48,6 +49,22 @@ impl Connection {
                 self.refuse()
             }
             slow @ Check::Slow(_) => Some(Stopped::Authenticating(Box::new(slow))),
+        }
+    }
+
+    /// Cookies say what CONNECT leaves out.
+    fn take_cookies(&mut self) {
+        let Some(upgraded) = self.client.upgraded() else { return };
+        let (options, cookies) = (&mut self.options, &upgraded.cookies);
+        for (given, cookie) in [
+            (&mut options.jwt, &cookies.jwt),
+            (&mut options.user, &cookies.user),
+            (&mut options.pass, &cookies.password),
+            (&mut options.auth_token, &cookies.token),
+        ] {
+            if given.is_empty() {
+                given.clone_from(cookie);
+            }
         }
     }
 
@@ -115,7 +132,7 @@ impl Connection {
 
     /// Lets a client in that starts without CONNECT, when there is a user for such clients.
     pub(super) fn admit_without_connect(&mut self) -> bool {
-        let auth = self.shared.auth();
+        let auth = self.shared.auth_of(&*self.client);
         let Check::Admitted(admitted) = auth.check(&Credentials::default()) else { return false };
         // One with a key has to be announced, for all that it need not be shown (nats-server v2.15.2, observed).
         if admitted.by_key {
@@ -177,7 +194,7 @@ impl Connection {
             (nkey, ..) => format!("nkey:{nkey}"),
         };
         identity.protocol = options.protocol;
-        let mut label = format!("{} - cid:{}", self.client.peer(), self.client.id());
+        let mut label = self.client.bare_label();
         let version = (!options.version.is_empty()).then(|| format!("v{}", options.version));
         let parts: Vec<&str> = [version.as_deref().unwrap_or_default(), &options.lang, &options.name]
             .into_iter()

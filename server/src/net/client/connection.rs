@@ -10,8 +10,8 @@ use jetkv_jetstream::ClientInfo;
 use jetkv_protocol::{ConnectOptions, Parser, Rejection, ServerInfo, encode};
 use tokio::time::Sleep;
 
-use super::Client;
 use super::operations::{Progress, Stopped};
+use super::{Client, Upgraded};
 use crate::auth::{Authenticator, Check, DeliveryRules, nonce};
 use crate::connections::{CloseReason, ConnectionHandle as _, TraceOptions};
 use crate::events;
@@ -96,7 +96,7 @@ enum Event {
     ReadMore(usize),
     /// A direct get is answered, and what came behind it can be handled.
     Answered,
-    ReadError,
+    ReadError(std::io::Error),
     Writable,
     Overdue,
     Timer,
@@ -112,10 +112,11 @@ fn check_of(stopped: Option<Stopped>) -> Option<Box<Check>> {
     }
 }
 
-/// Serves a client until it or the server closes the connection.
-pub(crate) async fn serve(shared: Arc<Shared>, link: Link) {
+/// Serves a client until it or the server closes the connection. `upgraded` is what its upgrade said, where the link is a
+/// WebSocket.
+pub(crate) async fn serve(shared: Arc<Shared>, link: Link, upgraded: Option<Box<Upgraded>>) {
     let _task = shared.begin_task();
-    let mut connection = Connection::new(&shared, link);
+    let mut connection = Connection::new(&shared, link, upgraded);
     tracing::debug!("{} - Client connection created", connection.client.label());
     let first = connection.begins_with_tls();
     if first.is_none() {
@@ -140,8 +141,13 @@ pub(crate) async fn serve(shared: Arc<Shared>, link: Link) {
     connection.finish(reason).await;
 }
 
+fn ping_interval(options: &Options, client: &Client) -> Duration {
+    let websocket = options.websocket.as_ref().filter(|_| client.upgraded().is_some());
+    websocket.and_then(|websocket| websocket.ping_interval).unwrap_or(options.limits.ping_interval)
+}
+
 impl Connection {
-    fn new(shared: &Arc<Shared>, link: Link) -> Self {
+    fn new(shared: &Arc<Shared>, link: Link, upgraded: Option<Box<Upgraded>>) -> Self {
         let options = shared.options();
         let limits = &options.limits;
         let now = Instant::now();
@@ -151,13 +157,18 @@ impl Connection {
         let client = Arc::new(Client::new(
             shared.next_client_id(),
             peer,
+            upgraded,
             out,
             Arc::clone(&account),
             shared.clock.wall(),
         ));
         client.set_traced(TraceOptions::new(&options.log));
-        let auth = shared.auth();
-        let keepalive = Keepalive::new(limits, now);
+        if let Some(secured) = client.upgraded().and_then(|upgraded| upgraded.secured.clone()) {
+            // Nothing was said of it before.
+            let _ = client.tls.set(secured);
+        }
+        let auth = shared.auth_of(&*client);
+        let keepalive = Keepalive::new(ping_interval(&options, &client), limits.ping_max, now);
         let timer = Box::pin(tokio::time::sleep_until(keepalive.due_at().into()));
         let _ = account.add_client(client.id());
         let mut connection = Self {
@@ -209,7 +220,15 @@ impl Connection {
 
     /// The time that the client has to authenticate begins.
     pub(super) fn begin_authentication(&mut self, now: Instant) {
-        self.auth_deadline = self.auth.required().then(|| now + self.settings.auth.timeout);
+        let websocket = self.settings.websocket.as_ref().filter(|_| self.client.upgraded().is_some());
+        let own = websocket.and_then(|websocket| websocket.auth.timeout);
+        let timeout = own.unwrap_or(self.settings.auth.timeout);
+        self.auth_deadline = self.auth.required().then(|| now + timeout);
+    }
+
+    /// Time between two PINGs.
+    pub(super) fn ping_interval(&self) -> Duration {
+        ping_interval(&self.settings, &self.client)
     }
 
     /// Brings limits in line with the options and the account.
@@ -223,9 +242,11 @@ impl Connection {
         let server_subscriptions = usize::try_from(limits.max_subscriptions).ok().filter(|max| *max > 0);
         self.max_subscriptions = smaller(server_subscriptions, account.max_subscriptions);
         let payload = smaller(limits.max_payload_bytes, account.max_payload_bytes);
+        let payload = payload.unwrap_or(usize::MAX);
+        self.reader.limit_messages(payload);
         let parser = self.parser.limits_mut();
         parser.max_control_line = limits.max_control_line_bytes;
-        parser.max_payload = payload.unwrap_or(usize::MAX);
+        parser.max_payload = payload;
     }
 
     pub(super) fn send_first_info(&self) {
@@ -279,7 +300,7 @@ impl Connection {
                     let slow = self.received_more(0);
                     self.after_read(slow).await;
                 }
-                Event::ReadError => return CloseReason::ReadError,
+                Event::ReadError(error) => return self.read_failed(&error),
                 Event::Writable => {
                     self.flush();
                     if let Some(time) = self.client.take_recovered() {
@@ -296,6 +317,14 @@ impl Connection {
                 Event::Close(reason) => return reason,
             }
         }
+    }
+
+    /// Of a WebSocket the log says what was wrong with what came.
+    fn read_failed(&self, error: &std::io::Error) -> CloseReason {
+        if self.client.upgraded().is_some() {
+            tracing::error!("{} - read error: {error}", self.client.label());
+        }
+        CloseReason::ReadError
     }
 
     fn poll_event(&mut self, context: &mut Context<'_>) -> Poll<Event> {
@@ -359,14 +388,14 @@ impl Connection {
             let missing = self.need.saturating_sub(self.partial.len());
             self.partial.reserve(missing.max(READ_BUFFER_BYTES));
             let read = self.reader.poll_read(context, &mut self.partial);
-            return read.map(|result| result.map_or_else(|_| Event::ReadError, Event::ReadMore));
+            return read.map(|result| result.map_or_else(Event::ReadError, Event::ReadMore));
         }
         let mut bytes = worker::with(|worker| worker.buffers.take_read());
         match self.reader.poll_read(context, &mut bytes) {
             Poll::Ready(Ok(_)) => Poll::Ready(Event::Read(bytes)),
-            Poll::Ready(Err(_)) => {
+            Poll::Ready(Err(error)) => {
                 worker::with(|worker| worker.buffers.give_read(bytes));
-                Poll::Ready(Event::ReadError)
+                Poll::Ready(Event::ReadError(error))
             }
             Poll::Pending => {
                 worker::with(|worker| worker.buffers.give_read(bytes));

@@ -129,6 +129,7 @@ impl Connection {
                 self.count_overdue();
             }
         }
+        self.client.say_end((!reason.drops_pending()).then(|| reason.close_payload()));
         if self.left_unread {
             self.reader.end_with_reset();
         }
@@ -145,6 +146,7 @@ impl Connection {
         self.shared.closed.push(ClosedClient {
             id: self.client.id(),
             peer: self.client.peer(),
+            client_type: self.client.client_type(),
             identity: self.client.identity(),
             started_at: self.client.started_at(),
             stopped_at,

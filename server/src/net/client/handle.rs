@@ -8,7 +8,9 @@ use jetkv_protocol::{Rejection, encode};
 
 use super::Client;
 use crate::auth::DeliveryRules;
-use crate::connections::{CloseReason, ConnectionHandle, Identity, Peer, ReloadGuard, Secured, TraceOptions};
+use crate::connections::{
+    ClientType, CloseReason, ConnectionHandle, Identity, Peer, ReloadGuard, Secured, TraceOptions,
+};
 use crate::router::{Account, Subscription};
 use crate::traffic::TrafficCounts;
 
@@ -19,6 +21,10 @@ impl ConnectionHandle for Client {
 
     fn peer(&self) -> Peer {
         self.peer
+    }
+
+    fn client_type(&self) -> ClientType {
+        if self.upgraded.is_some() { ClientType::Websocket } else { ClientType::Nats }
     }
 
     fn secured(&self) -> Option<&Secured> {

@@ -16,6 +16,7 @@ mod subscribe;
 #[cfg(test)]
 mod tests;
 mod trace;
+mod upgraded;
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
@@ -37,11 +38,14 @@ use crate::traffic::Traffic;
 use crate::worker;
 pub(super) use connection::serve;
 pub(crate) use secure::log_rejected;
+pub(crate) use upgraded::{Cookies, Upgraded};
 
 /// A client connection.
 pub(super) struct Client {
     id: u64,
     peer: Peer,
+    /// What its upgrade said, where it speaks over WebSocket.
+    upgraded: Option<Box<Upgraded>>,
     started_at: WallNs,
     started: Instant,
     out: Outbound,
@@ -68,11 +72,19 @@ pub(super) struct Client {
 }
 
 impl Client {
-    pub(super) fn new(id: u64, peer: Peer, out: Outbound, account: Arc<Account>, now: WallNs) -> Self {
-        let label = format!("{peer} - cid:{id}");
+    pub(super) fn new(
+        id: u64,
+        peer: Peer,
+        upgraded: Option<Box<Upgraded>>,
+        out: Outbound,
+        account: Arc<Account>,
+        now: WallNs,
+    ) -> Self {
+        let label = upgraded::label(peer, id, upgraded.as_deref());
         Self {
             id,
             peer,
+            upgraded,
             started_at: now,
             started: Instant::now(),
             out,
@@ -107,6 +119,21 @@ impl Client {
     /// Its number, never used twice by one server.
     pub(super) fn id(&self) -> u64 {
         self.id
+    }
+
+    /// What its upgrade said, where it speaks over WebSocket.
+    pub(super) fn upgraded(&self) -> Option<&Upgraded> {
+        self.upgraded.as_deref()
+    }
+
+    /// Its address and number, as log lines begin.
+    pub(super) fn bare_label(&self) -> String {
+        upgraded::label(self.peer, self.id, self.upgraded())
+    }
+
+    /// Tells the peer that the connection ends, where the link has words for that.
+    pub(super) fn say_end(&self, payload: Option<Vec<u8>>) {
+        self.out.say_end(payload);
     }
 
     /// Why a write failed, if one did; told once.

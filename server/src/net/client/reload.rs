@@ -29,7 +29,7 @@ impl Connection {
         let reloaded = self.client.take_reload();
         self.jetstream = self.shared.jetstream();
         self.settings = self.shared.options();
-        self.keepalive.set_limits(&self.settings.limits);
+        self.keepalive.set_limits(self.ping_interval(), self.settings.limits.ping_max);
         self.client.set_outbound_limits(OutboundLimits::new(&self.settings.limits));
         self.apply_limits();
         match self.standing() {
@@ -45,7 +45,7 @@ impl Connection {
     }
 
     fn standing(&mut self) -> Standing {
-        let auth = self.shared.auth();
+        let auth = self.shared.auth_of(&*self.client);
         let before = std::mem::replace(&mut self.auth, Arc::clone(&auth));
         if !self.options.nkey.is_empty() {
             return self.standing_by_key(&auth);
@@ -100,7 +100,7 @@ impl Connection {
         if !self.account.keep_client(self.client.id()) {
             return self.leave_full_account();
         }
-        let permissions = self.shared.auth().permissions(&self.user);
+        let permissions = self.shared.auth_of(&*self.client).permissions(&self.user);
         let known = self.rules.as_ref().map(|rules| rules.permissions().configured());
         if permissions.as_ref().map(|now| now.configured()) != known {
             self.rules = permissions.map(|permissions| Arc::new(DeliveryRules::new(permissions)));

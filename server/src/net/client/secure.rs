@@ -1,14 +1,9 @@
 //! From a link as it came to one under TLS, before the client says anything else.
 
-use std::fmt::Write as _;
 use std::future::poll_fn;
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::{Duration, Instant};
-
-use rustls::pki_types::CertificateDer;
-use rustls::server::ParsedCertificate;
-use sha2::{Digest, Sha256};
 
 use super::connection::Connection;
 use crate::connections::{CloseReason, ConnectionHandle as _, Peer, Secured};
@@ -47,9 +42,14 @@ enum Failed {
 }
 
 impl Connection {
+    /// Whether it came over the network and nothing was agreed on yet.
+    fn comes_bare(&self) -> bool {
+        self.client.peer() != Peer::Process && self.client.upgraded().is_none()
+    }
+
     /// How it is found out whether the handshake comes before INFO, if that may be.
     pub(super) fn begins_with_tls(&self) -> Option<HandshakeFirst> {
-        let tls = self.settings.tls.as_ref().filter(|_| self.client.peer() != Peer::Process)?;
+        let tls = self.settings.tls.as_ref().filter(|_| self.comes_bare())?;
         // Where clients may do without TLS, those that wait for INFO must get it.
         match tls.handshake_first? {
             HandshakeFirst::Always if self.settings.allow_non_tls => {
@@ -63,7 +63,7 @@ impl Connection {
     /// INFO is waited for; INFO was sent where there is none.
     pub(super) async fn secure(&mut self, first: Option<HandshakeFirst>) -> Result<(), CloseReason> {
         let settings = Arc::clone(&self.settings);
-        let Some(tls) = settings.tls.as_ref().filter(|_| self.client.peer() != Peer::Process) else {
+        let Some(tls) = settings.tls.as_ref().filter(|_| self.comes_bare()) else {
             return Ok(());
         };
         let mut before = Vec::new();
@@ -189,11 +189,8 @@ impl Connection {
             () = tokio::time::sleep(tls.timeout) => return Err(Failed::TookTooLong),
             reason = closing => return Err(Failed::Closed(reason)),
         };
-        if !tls.pinned_certs.is_empty() {
-            let key = accepted.certificate.as_ref().and_then(key_digest);
-            if key.is_none_or(|key| !tls.pinned_certs.contains(&key)) {
-                return Err(Failed::NotPinned);
-            }
+        if !tls.accepts(accepted.certificate.as_ref()) {
+            return Err(Failed::NotPinned);
         }
         Ok(accepted)
     }
@@ -211,15 +208,4 @@ impl Connection {
         }
         CloseReason::TlsHandshakeError
     }
-}
-
-/// The SHA-256 of a certificate's `SubjectPublicKeyInfo`, in hexadecimal.
-fn key_digest(certificate: &CertificateDer<'static>) -> Option<String> {
-    let parsed = ParsedCertificate::try_from(certificate).ok()?;
-    let digest = Sha256::digest(parsed.subject_public_key_info());
-    Some(digest.iter().fold(String::new(), |mut text, byte| {
-        // Writing to a string cannot fail.
-        let _ = write!(text, "{byte:02x}");
-        text
-    }))
 }

@@ -31,7 +31,7 @@ fn server(change: impl FnOnce(&mut Options)) -> Arc<Shared> {
 impl Peer {
     fn connect(shared: &Arc<Shared>) -> Self {
         let (link, stream) = Link::memory();
-        let task = tokio::spawn(serve(Arc::clone(shared), link));
+        let task = tokio::spawn(serve(Arc::clone(shared), link, None));
         Self { stream, received: Vec::new(), task }
     }
 

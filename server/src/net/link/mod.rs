@@ -7,6 +7,7 @@
 mod memory;
 mod tcp;
 pub(crate) mod tls;
+pub(crate) mod websocket;
 
 use std::io;
 use std::net::SocketAddr;
@@ -30,6 +31,7 @@ pub(crate) enum Reader {
     Tcp(tcp::TcpReader),
     Memory(memory::MemoryReader),
     Tls(Box<tls::TlsReader>),
+    Websocket(Box<websocket::WebsocketReader>),
 }
 
 /// The half that is written to. It is shared, and nobody waits in it.
@@ -38,6 +40,7 @@ pub(crate) enum Writer {
     Tcp(tcp::TcpWriter),
     Memory(memory::MemoryWriter),
     Tls(tls::TlsWriter),
+    Websocket(websocket::WebsocketWriter),
 }
 
 impl Link {
@@ -73,6 +76,7 @@ impl Reader {
             Self::Tcp(reader) => reader.poll_read(context, into),
             Self::Memory(reader) => reader.poll_read(context, into),
             Self::Tls(reader) => reader.poll_read(context, into),
+            Self::Websocket(reader) => reader.poll_read(context, into),
         }
     }
 
@@ -82,6 +86,14 @@ impl Reader {
             Self::Tcp(reader) => reader.end_with_reset(),
             Self::Memory(_) => {}
             Self::Tls(reader) => reader.end_with_reset(),
+            Self::Websocket(reader) => reader.end_with_reset(),
+        }
+    }
+
+    /// Bounds what the link gathers before it is read to messages of so many bytes, where it gathers any.
+    pub(crate) fn limit_messages(&mut self, max_payload: usize) {
+        if let Self::Websocket(reader) = self {
+            reader.limit_messages(max_payload);
         }
     }
 }
@@ -95,6 +107,7 @@ impl Writer {
             Self::Tcp(writer) => writer.try_write(bytes),
             Self::Memory(writer) => writer.try_write(bytes),
             Self::Tls(writer) => writer.try_write(bytes),
+            Self::Websocket(writer) => writer.try_write(bytes),
         }
     }
 
@@ -103,6 +116,7 @@ impl Writer {
         match self {
             Self::Tcp(writer) => writer.failed_write(error),
             Self::Memory(_) | Self::Tls(_) => jetkv_go_compat::os_text(error),
+            Self::Websocket(writer) => writer.failed_write(error),
         }
     }
 
@@ -112,6 +126,15 @@ impl Writer {
             Self::Tcp(writer) => writer.poll_writable(context),
             Self::Memory(writer) => writer.poll_writable(context),
             Self::Tls(writer) => writer.poll_writable(context),
+            Self::Websocket(writer) => writer.poll_writable(context),
+        }
+    }
+
+    /// Tells the peer that the link ends and why, where the link has words for that: with what came from the peer as the
+    /// reason, else with the payload of a WebSocket's close frame.
+    pub(crate) fn say_end(&self, payload: Option<Vec<u8>>) {
+        if let Self::Websocket(writer) = self {
+            writer.say_end(payload);
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The blocks `websocket`, `leafnodes` and `cluster`, which may do no more than listen.
+//! The blocks `leafnodes` and `cluster`, which may do no more than listen.
 //!
 //! Whoever connects there is refused, so what a block says about those who are let in has no effect. It is checked all
 //! the same; what would have the server connect to others, or needs TLS, is refused by name.
@@ -25,14 +25,11 @@ pub(crate) struct ListenerDraft {
     pub(crate) port: i64,
     /// The name of the cluster. Empty: none is given.
     pub(crate) name: String,
-    /// A websocket listener is to do without TLS.
-    pub(crate) no_tls: bool,
 }
 
 /// Reads the block if the key is that of one.
 pub(super) fn read(key: &str, node: &Node, draft: &mut Draft, report: &mut Report) -> Checked<bool> {
     let (feature, block) = match key {
-        "websocket" | "ws" => (Unserved::Websocket, "Expected websocket to be a map"),
         "leafnodes" | "leaf" => (Unserved::Leafnodes, "Expected map to define a leafnode"),
         "cluster" => (Unserved::Cluster, "Expected map to define cluster"),
         _ => return Ok(false),
@@ -45,7 +42,6 @@ pub(super) fn read(key: &str, node: &Node, draft: &mut Draft, report: &mut Repor
         let lower = key.to_ascii_lowercase();
         let known = match address(&lower, value, &mut listener) {
             Ok(false) => match feature {
-                Unserved::Websocket => websocket(&lower, key, value, &mut listener, report),
                 Unserved::Leafnodes => leafnodes(&lower, key, value, report),
                 Unserved::Cluster => cluster(&lower, key, value, &mut listener, report),
             },
@@ -67,9 +63,7 @@ impl Draft {
     fn take_listener(&mut self, feature: Unserved) -> ListenerDraft {
         match self.listeners.iter().position(|known| known.feature == feature) {
             Some(at) => self.listeners.swap_remove(at),
-            None => {
-                ListenerDraft { feature, host: String::new(), port: 0, name: String::new(), no_tls: false }
-            }
+            None => ListenerDraft { feature, host: String::new(), port: 0, name: String::new() },
         }
     }
 }
@@ -82,56 +76,6 @@ fn address(key: &str, node: &Node, listener: &mut ListenerDraft) -> Checked<bool
         _ => return Ok(false),
     }
     Ok(true)
-}
-
-fn websocket(
-    lower: &str,
-    key: &str,
-    node: &Node,
-    listener: &mut ListenerDraft,
-    report: &mut Report,
-) -> Checked<bool> {
-    match lower {
-        "no_tls" => listener.no_tls = boolean(node)?,
-        "tls" => return Err(Problem::unsupported(node, key)),
-        "same_origin" | "compress" | "compression" => drop(boolean(node)?),
-        "advertise" | "jwt_cookie" | "user_cookie" | "pass_cookie" | "token_cookie" | "no_auth_user" => {
-            string(node)?;
-        }
-        "allowed_origins" | "allowed_origin" | "allow_origins" | "allow_origin" | "origins" | "origin" => {
-            drop(strings(node, "allowed origins", report)?);
-        }
-        "handshake_timeout" => match &node.value {
-            Value::Integer(_) => {}
-            Value::String(text) => {
-                GoDuration::parse(text).map_err(|error| Problem::at(node, error.to_string()))?;
-            }
-            other => {
-                let text = format!("error parsing handshake timeout: unsupported type {}", other.kind());
-                return Err(Problem::at(node, text));
-            }
-        },
-        "authorization" | "authentication" => simple_authorization(node, report)?,
-        "headers" => headers(node, report)?,
-        "ping_interval" => drop(duration(node, lower, report)?),
-        _ => return Ok(false),
-    }
-    Ok(true)
-}
-
-fn headers(node: &Node, report: &mut Report) -> Checked<()> {
-    let Value::Map(entries) = &node.value else {
-        let text = format!("error parsing headers: unsupported type {}", node.value.kind());
-        return Err(Problem::at(node, text));
-    };
-    for (key, value) in entries.iter() {
-        if string(value).is_err() {
-            let kind = value.value.kind();
-            let text = format!("error parsing header key {key}: unsupported type {kind}");
-            report.error(Problem::at(value, text));
-        }
-    }
-    Ok(())
 }
 
 fn leafnodes(lower: &str, key: &str, node: &Node, report: &mut Report) -> Checked<bool> {
@@ -201,19 +145,6 @@ fn nobody(node: &Node, key: &str, field: &str) -> Checked<()> {
             Err(Problem::at(node, text))
         }
     }
-}
-
-/// One name and password.
-fn simple_authorization(node: &Node, report: &mut Report) -> Checked<()> {
-    for (key, value) in map(node)?.iter() {
-        match key.to_ascii_lowercase().as_str() {
-            "user" | "username" | "pass" | "password" | "token" => drop(string(value)?),
-            "timeout" => drop(auth::timeout(key, value, report)?),
-            _ if value.is_used_variable() => {}
-            _ => report.error(Problem::unknown_field(value, key)),
-        }
-    }
-    Ok(())
 }
 
 fn cluster_authorization(node: &Node, report: &mut Report) -> Checked<()> {

@@ -12,9 +12,11 @@ mod report;
 pub(crate) mod tls;
 mod top;
 mod typed;
+mod websocket;
 
 pub(crate) use listeners::ListenerDraft;
 pub use report::Report;
+pub(crate) use websocket::WebsocketDraft;
 
 use super::grammar::{self, Map, ParseError};
 use super::model::Options;
@@ -43,6 +45,8 @@ pub(crate) struct Draft {
     pub(crate) https_port: i64,
     /// What flags say of TLS.
     pub(crate) tls_flags: tls::TlsFlags,
+    /// The block `websocket`.
+    pub(crate) websocket: WebsocketDraft,
     /// Listeners of what is not served yet.
     pub(crate) listeners: Vec<ListenerDraft>,
 }

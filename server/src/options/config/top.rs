@@ -2,7 +2,7 @@
 
 use super::report::{Checked, Problem, Report};
 use super::typed::{boolean, duration, duration_string, integer, listen, string, strings, text};
-use super::{Draft, accounts, auth, jetstream, lab, listeners, mappings, tls};
+use super::{Draft, accounts, auth, jetstream, lab, listeners, mappings, tls, websocket};
 use crate::options::defaults;
 use crate::options::grammar::{Map, Node, Value};
 use crate::options::model::{LogOptions, WriteTimeout};
@@ -68,6 +68,7 @@ fn entry(lower: &str, key: &str, node: &Node, draft: &mut Draft, report: &mut Re
         || times(lower, node, draft, report)?
         || files(lower, node, draft)?
         || accounts_and_blocks(lower, node, draft, report)?
+        || websocket::read(lower, node, draft, report)?
         || listeners::read(lower, node, draft, report)?
         || about_server(lower, node, draft)?
     {

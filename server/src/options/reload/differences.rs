@@ -65,6 +65,7 @@ pub(super) enum Field {
     SyncInterval,
     SyncAlways,
     JsAccDefaultDomain,
+    Websocket,
     PidFile,
     PortsFileDir,
     LogFile,
