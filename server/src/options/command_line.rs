@@ -390,8 +390,8 @@ fn finish(draft: Draft, purpose: Purpose) -> Result<Options, OptionsError> {
     if options.jetstream.info_queue_limit == 0 {
         options.jetstream.info_queue_limit = options.jetstream.request_queue_limit;
     }
-    lab_model::confine(&mut options).map_err(OptionsError::Invalid)?;
     options.websocket = websocket(draft.websocket).map_err(OptionsError::Invalid)?;
+    lab_model::confine(&mut options).map_err(OptionsError::Invalid)?;
     validate::check(&options, purpose).map_err(OptionsError::Invalid)?;
     let cluster = draft.listeners.iter().find(|listener| listener.feature == Unserved::Cluster);
     options.cluster_name = cluster.map(|listener| listener.name.clone()).filter(|name| !name.is_empty());

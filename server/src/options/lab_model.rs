@@ -47,6 +47,7 @@ pub(super) fn confine(options: &mut Options) -> Result<(), String> {
         return Ok(());
     }
     let mut hosts = vec![&mut options.host, &mut options.monitor.host];
+    hosts.extend(options.websocket.iter_mut().map(|websocket| &mut websocket.host));
     hosts.extend(options.unserved_listeners.iter_mut().map(|listener| &mut listener.host));
     for host in hosts {
         if host == defaults::HOST {
