@@ -55,7 +55,7 @@ const HOUSE: &[Floors] = &[
     Floors {
         krate: "server",
         floors: &[
-            &["interfaces", "options", "blocking", "traffic"],
+            &["blocking", "faults", "interfaces", "options", "traffic"],
             &["auth", "banner", "log", "machine", "pid_file", "ports_file"],
             &["router"],
             &["connections", "worker"],

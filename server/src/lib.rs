@@ -10,6 +10,7 @@ mod connections;
 mod crossing;
 mod events;
 pub mod failure;
+mod faults;
 pub mod interfaces;
 mod jetstream;
 pub mod lab;

@@ -172,6 +172,60 @@ fn who_does_not_show_the_token_is_refused() {
     assert_eq!(ask(&mut wire, "$JETKV.LAB.TIME.GET", shown, "").0.get("error"), None);
 }
 
+#[test]
+fn an_acknowledgement_is_lost_and_the_message_is_not() {
+    let (_directory, server) = lab_server(None);
+    let mut wire = Wire::client(&server);
+    api(&mut wire, "STREAM.CREATE.S", r#"{"name":"S","subjects":["s.*"],"storage":"memory"}"#);
+    let rule = r#"{"kind":"ack_lost","where":{"subject":"s.a"},"times":1}"#;
+    assert_eq!(lab(&mut wire, "FAULT.ADD", rule)["id"], 1);
+    wire.send("SUB acks 2\r\nPUB s.a acks 1\r\n1\r\nPUB s.a acks 1\r\n2\r\n");
+    assert!(wire.line().starts_with("MSG acks 2 "));
+    assert!(wire.line().contains(r#""seq":2"#), "the first was stored, and its answer lost");
+    let listed = lab(&mut wire, "FAULT.LIST", "");
+    assert_eq!((&listed["faults"][0]["hits"], &listed["faults"][0]["kind"]), (&json!(1), &json!("ack_lost")));
+    assert_eq!(lab(&mut wire, "FAULT.CLEAR", r#"{"id":7}"#)["error"]["code"], 404);
+    assert_eq!(lab(&mut wire, "FAULT.CLEAR", r#"{"id":1}"#)["removed"], 1);
+}
+
+#[test]
+fn a_request_fails_as_often_as_it_is_told_to() {
+    let (_directory, server) = lab_server(None);
+    let mut wire = Wire::client(&server);
+    let rule = json!({"kind": "api_error", "where": {"api": "STREAM.CREATE.*"}, "times": 2,
+        "code": 503, "err_code": 10008, "description": "not now"});
+    let control = server.lab().unwrap();
+    control.fault(&rule).unwrap();
+    for _ in 0..2 {
+        let (answer, _) = ask(&mut wire, "$JS.API.STREAM.CREATE.S", "", r#"{"name":"S"}"#);
+        let error = json!({"code": 503, "err_code": 10008, "description": "not now"});
+        assert_eq!(answer["error"], error);
+    }
+    api(&mut wire, "STREAM.CREATE.S", r#"{"name":"S"}"#);
+    assert!(control.fault(&json!({"kind": "flood"})).is_err());
+}
+
+#[test]
+fn nobody_listens_and_connections_are_cut_by_name() {
+    let (_directory, server) = lab_server(None);
+    let mut other = Wire::client_with(&server, r#","name":"other""#);
+    let mut wire = Wire::client_with(&server, r#","name":"one""#);
+    let rule = r#"{"kind":"no_responders","where":{"subject":"svc.>","client":"one"}}"#;
+    lab(&mut other, "FAULT.ADD", rule);
+    lab(&mut other, "FAULT.ADD", r#"{"kind":"disconnect","where":{"client":"one","subject":"cut"}}"#);
+    other.send("SUB svc.a 1\r\nPING\r\n");
+    other.expect("PONG\r\n");
+    wire.send("SUB r 1\r\nPUB svc.a r 0\r\n\r\n");
+    wire.expect("HMSG r 1 37 37\r\nNATS/1.0 503\r\nNats-Subject: svc.a\r\n\r\n\r\n");
+    wire.send("PUB cut 0\r\n\r\n");
+    wire.expect_close();
+    other.send("PUB svc.a r 0\r\n\r\n");
+    other.expect("MSG svc.a 1 r 0\r\n\r\n");
+    let reset = lab(&mut other, "STATE.RESET", "");
+    assert_eq!(reset.get("error"), None);
+    assert_eq!(lab(&mut other, "FAULT.LIST", "")["faults"], json!([]));
+}
+
 /// Status and body of a page.
 fn http(server: &Server, address: std::net::SocketAddr, head: &str, body: &str) -> (u16, String) {
     let _ = server;

@@ -3,9 +3,11 @@
 use jetkv_go_compat::{GoDuration, GoTime, json};
 use jetkv_jetstream::Due;
 use serde::Serialize;
+use std::sync::Arc;
 
 use super::control::{Advanced, ClockState, Reset};
 use super::request::Request;
+use crate::faults::Rule;
 
 /// Why the lab does not do what it is asked for.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, Serialize)]
@@ -67,6 +69,31 @@ pub(super) enum Told {
     Advanced(Moved),
     Next(Next),
     Reset(Cleared),
+    Fault { id: u64 },
+    Faults { faults: Vec<Fault> },
+    FaultsCleared { removed: usize },
+}
+
+/// A rule of faults, and how often it has happened.
+#[derive(Debug, Serialize)]
+pub(super) struct Fault {
+    id: u64,
+    kind: &'static str,
+    r#where: Where,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    times: Option<u64>,
+    probability: f64,
+    hits: u64,
+}
+
+#[derive(Debug, Serialize)]
+struct Where {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    subject: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    client: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    account: Option<String>,
 }
 
 #[derive(Debug, Serialize)]
@@ -151,6 +178,24 @@ impl From<Reset> for Told {
 }
 
 impl Told {
+    pub(super) fn fault(id: u64) -> Self {
+        Self::Fault { id }
+    }
+
+    pub(super) fn cleared(removed: usize) -> Self {
+        Self::FaultsCleared { removed }
+    }
+
+    pub(super) fn faults(rules: &[Arc<Rule>]) -> Self {
+        let fault = |rule: &Arc<Rule>| {
+            let aim = rule.aim.clone();
+            let r#where = Where { subject: aim.subject, client: aim.client, account: aim.account };
+            let (id, kind, hits) = (rule.id, rule.kind, rule.hits());
+            Fault { id, kind, r#where, times: rule.times, probability: rule.probability, hits }
+        };
+        Self::Faults { faults: rules.iter().map(fault).collect() }
+    }
+
     pub(super) fn next(state: &ClockState, due: Option<(Due, String)>) -> Self {
         let next = due.map(|(due, account)| {
             let in_ns = i64::try_from(due.in_ns).unwrap_or(i64::MAX);

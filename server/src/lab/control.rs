@@ -7,6 +7,7 @@ use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
 use super::answer::{Answer, LabError, Told};
+use super::fault::FaultRule;
 use super::request::{Kept, Request, To};
 use crate::router::Account;
 use crate::state::Shared;
@@ -104,6 +105,12 @@ impl Control {
                 Told::next(&self.time(), due.map(of))
             }
             Request::StateReset { account, keep } => self.reset(account.as_deref(), keep)?.into(),
+            Request::FaultAdd(rule) => Told::fault(self.add_fault(rule)),
+            Request::FaultList => Told::faults(&self.shared.faults.list()),
+            Request::FaultClear { id } => match (id, self.clear_faults(*id)) {
+                (Some(id), 0) => return Err(LabError::not_found(format!("no fault {id}"))),
+                (_, removed) => Told::cleared(removed),
+            },
         })
     }
 
@@ -168,7 +175,34 @@ impl Control {
         if !keep.contains(&Kept::Clock) {
             self.clock.reset();
         }
+        if account.is_none() && !keep.contains(&Kept::Faults) {
+            self.clear_faults(None);
+        }
         Ok(Reset { now: self.clock.wall(), removed })
+    }
+
+    /// Adds a rule of faults; gives its number.
+    pub(super) fn add_fault(&self, rule: &FaultRule) -> u64 {
+        let id = self.shared.faults.add(rule.to_rule());
+        tracing::info!("Test lab: fault {id} added: {rule}");
+        self.announce_faults();
+        id
+    }
+
+    /// Takes one rule of faults away, or all; tells how many went.
+    pub(super) fn clear_faults(&self, id: Option<u64>) -> usize {
+        let removed = self.shared.faults.clear(id);
+        tracing::info!("Test lab: {removed} faults cleared");
+        self.announce_faults();
+        removed
+    }
+
+    /// Tells the accounts whether there are faults to meet; those that a reload adds, too.
+    pub(super) fn announce_faults(&self) {
+        let are_there = self.shared.faults.are_there();
+        for account in self.shared.accounts.all() {
+            account.set_meets_faults(are_there);
+        }
     }
 
     /// Has everything happen that is due now.

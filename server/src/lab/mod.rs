@@ -10,6 +10,7 @@
 mod answer;
 pub mod command;
 mod control;
+mod fault;
 mod http;
 mod inbox;
 mod request;
@@ -25,6 +26,7 @@ use crate::state::Shared;
 pub use answer::LabError;
 use control::Control;
 pub use control::{Advanced, ClockState, Reset};
+use fault::FaultRule;
 pub(crate) use http::{PREFIX as HTTP_PREFIX, serve};
 use inbox::Inbox;
 pub use jetkv_jetstream::Moved;
@@ -63,6 +65,7 @@ impl Lab {
     /// Has accounts that are new listen, too.
     pub(crate) fn listen(&self, shared: &Shared) {
         self.inbox.listen(shared);
+        self.control.announce_faults();
     }
 
     /// Ends it: what comes later is answered by nobody.
@@ -99,6 +102,19 @@ impl Lab {
     /// The next thing that falls due.
     pub fn next(&self) -> Option<Due> {
         self.control.next(None, None)
+    }
+
+    /// Adds a rule of faults, as the body of `FAULT.ADD` has it; gives its number.
+    ///
+    /// # Errors
+    /// The rule makes no sense.
+    pub fn fault(&self, rule: &serde_json::Value) -> Result<u64, LabError> {
+        Ok(self.control.add_fault(&FaultRule::read(rule.to_string().as_bytes())?))
+    }
+
+    /// Takes all rules of faults away; tells how many there were.
+    pub fn clear_faults(&self) -> usize {
+        self.control.clear_faults(None)
     }
 
     /// Takes away what all accounts have stored, and lets the clock run with the system's again. Connections and their

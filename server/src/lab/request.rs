@@ -6,6 +6,7 @@ use serde::Deserialize;
 use serde::de::{DeserializeOwned, Deserializer, Error as _};
 
 use super::answer::LabError;
+use super::fault::FaultRule;
 
 /// Something that stays when the rest is reset.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
@@ -13,6 +14,8 @@ use super::answer::LabError;
 pub enum Kept {
     /// The clock.
     Clock,
+    /// The rules of faults.
+    Faults,
 }
 
 /// A request.
@@ -24,6 +27,9 @@ pub(super) enum Request {
     TimeResume,
     TimeNext { account: Option<String>, stream: Option<String> },
     StateReset { account: Option<String>, keep: Vec<Kept> },
+    FaultAdd(FaultRule),
+    FaultList,
+    FaultClear { id: Option<u64> },
 }
 
 /// Where the clock goes.
@@ -54,6 +60,12 @@ impl Request {
                 let Reset { account, keep } = read(body)?;
                 Self::StateReset { account, keep }
             }
+            ("FAULT", "ADD") => Self::FaultAdd(FaultRule::read(body)?),
+            ("FAULT", "LIST") => nothing(body, Self::FaultList)?,
+            ("FAULT", "CLEAR") => {
+                let Clear { id } = read(body)?;
+                Self::FaultClear { id }
+            }
             _ => return Err(LabError::not_found(format!("no such verb: {group}.{verb}"))),
         })
     }
@@ -67,12 +79,15 @@ impl Request {
             Self::TimeResume => "time_resume",
             Self::TimeNext { .. } => "time_next",
             Self::StateReset { .. } => "state_reset",
+            Self::FaultAdd(_) => "fault_add",
+            Self::FaultList => "fault_list",
+            Self::FaultClear { .. } => "fault_clear",
         }
     }
 
     /// Whether it leaves everything as it is.
     pub(super) fn only_reads(&self) -> bool {
-        matches!(self, Self::TimeGet | Self::TimeNext { .. })
+        matches!(self, Self::TimeGet | Self::TimeNext { .. } | Self::FaultList)
     }
 }
 
@@ -107,6 +122,13 @@ struct Reset {
     account: Option<String>,
     #[serde(default)]
     keep: Vec<Kept>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Clear {
+    #[serde(default)]
+    id: Option<u64>,
 }
 
 #[derive(Deserialize)]
@@ -160,7 +182,7 @@ impl Advance {
     }
 }
 
-fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, LabError> {
+pub(super) fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, LabError> {
     let body = if body.trim_ascii().is_empty() { b"{}" } else { body };
     serde_json::from_slice(body).map_err(|error| LabError::bad_request(format!("wrong body: {error}")))
 }

@@ -35,6 +35,9 @@ pub struct Account {
     jetstream_enabled: AtomicBool,
     mappings: RwLock<Mappings>,
     has_mappings: AtomicBool,
+    meets_faults: AtomicBool,
+    /// One of these two.
+    detours: AtomicBool,
     exchange: Exchange,
     message_trace: RwLock<Option<MessageTraceOptions>>,
     traces: AtomicBool,
@@ -76,6 +79,8 @@ impl Account {
             jetstream_enabled: AtomicBool::new(false),
             mappings: RwLock::new(Mappings::default()),
             has_mappings: AtomicBool::new(false),
+            meets_faults: AtomicBool::new(false),
+            detours: AtomicBool::new(false),
             exchange: Exchange::default(),
             message_trace: RwLock::new(None),
             traces: AtomicBool::new(false),
@@ -132,8 +137,27 @@ impl Account {
     }
 
     pub(crate) fn set_mappings(&self, mappings: Mappings) {
-        self.has_mappings.store(!mappings.is_empty(), Ordering::Relaxed);
+        let has_mappings = !mappings.is_empty();
+        self.has_mappings.store(has_mappings, Ordering::Relaxed);
         *self.mappings.write() = mappings;
+        self.detours.store(has_mappings || self.meets_faults.load(Ordering::Relaxed), Ordering::Relaxed);
+    }
+
+    /// Says whether there are faults on purpose that what its clients publish may meet.
+    pub(crate) fn set_meets_faults(&self, meets_faults: bool) {
+        self.meets_faults.store(meets_faults, Ordering::Relaxed);
+        self.detours.store(meets_faults || self.has_mappings.load(Ordering::Relaxed), Ordering::Relaxed);
+    }
+
+    /// Whether what a client publishes may not go its plain way: by a mapping, or by a fault on purpose.
+    #[inline]
+    pub(crate) fn detours(&self) -> bool {
+        self.detours.load(Ordering::Relaxed)
+    }
+
+    /// Whether what its clients publish may meet a fault on purpose.
+    pub(crate) fn meets_faults(&self) -> bool {
+        self.meets_faults.load(Ordering::Relaxed)
     }
 
     /// What the configuration has its clients' subjects become.

@@ -30,6 +30,7 @@ pub(crate) use visits::Visits;
 use crate::auth::Authenticator;
 use crate::blocking::BlockingThreads;
 use crate::connections::{ClientType, ClosedClients, ConnectionHandle};
+use crate::faults::Faults;
 use crate::jetstream::JetStream;
 use crate::options::Options;
 use crate::router::Accounts;
@@ -105,6 +106,8 @@ pub(crate) struct Shared {
     blocking: OnceLock<BlockingThreads>,
     event_seq: AtomicU64,
     pub reload_asks: ReloadAsks,
+    /// Faults on purpose.
+    pub faults: Faults,
     /// Log lines that are not said again and again.
     pub repeats: Repeats,
     /// TLS handshakes of clients.
@@ -147,6 +150,7 @@ impl Shared {
             event_seq: AtomicU64::new(0),
             reload_asks: ReloadAsks::default(),
             repeats: Repeats::default(),
+            faults: Faults::default(),
             tls_rate: TlsRate::default(),
             configured_at,
             visits: Visits::default(),

@@ -5,6 +5,7 @@
 mod connect;
 mod connection;
 mod ending;
+mod faults;
 mod handle;
 mod landing;
 mod message_trace;

@@ -8,6 +8,7 @@ use jetkv_jetstream::{AccountId, ApiRequest, ClientInfo, OutMsg};
 use jetkv_protocol::{Publish, Rejection, encode, subject};
 
 use super::connection::Connection;
+use super::faults::Way;
 use super::message_trace::may_be_traced;
 use crate::connections::ConnectionHandle as _;
 use crate::events;
@@ -44,10 +45,25 @@ impl Connection {
     /// Routes a message that is not traced.
     #[inline]
     pub(super) fn publish_as_is(&mut self, turn: &mut Turn<'_>, publish: &Publish<'_>) {
-        if self.account.renames() {
-            return self.publish_renamed(turn, publish);
+        if self.account.detours() {
+            return self.publish_by_detour(turn, publish);
         }
         self.publish_named(turn, publish);
+    }
+
+    /// Routes a message that may have another name, or meet a fault on purpose.
+    #[cold]
+    fn publish_by_detour(&mut self, turn: &mut Turn<'_>, publish: &Publish<'_>) {
+        let way = if self.account.meets_faults() { self.meet_faults(publish) } else { Way::Plain };
+        if way == Way::Nowhere {
+            return;
+        }
+        let publish = &Publish { reply: publish.reply.filter(|_| way == Way::Plain), ..*publish };
+        if self.account.renames() {
+            self.publish_renamed(turn, publish);
+        } else {
+            self.publish_named(turn, publish);
+        }
     }
 
     /// Routes a message under the subject that the account's mappings make of its own.
