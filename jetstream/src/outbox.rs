@@ -1,6 +1,8 @@
 //! Messages waiting to leave the engine, in order.
 
+use crate::error::ApiError;
 use crate::message::OutMsg;
+use std::num::NonZeroU32;
 use std::ops::Range;
 
 /// A queue of outgoing messages. All bytes stand in one arena that is reused, so that queueing allocates nothing
@@ -9,7 +11,15 @@ use std::ops::Range;
 pub struct Outbox {
     arena: Vec<u8>,
     items: Vec<Item>,
+    /// Why messages of callers are refused.
+    refusals: Vec<(Option<Caller>, ApiError)>,
 }
+
+/// A caller inside the process who waits for what becomes of a message.
+pub(crate) type Caller = NonZeroU32;
+
+/// Reply subject of messages of callers. Subjects from the network hold no blanks.
+pub(crate) const TO_CALLER: &[u8] = b"in process";
 
 /// What a queued message says: whoever queues it knows, and nobody after that has to guess. It decides what becomes of
 /// the message when the stream takes back what it could not keep.
@@ -43,15 +53,28 @@ pub(crate) enum Says {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Queued<'a> {
     pub(crate) says: Says,
-    /// Whether it is for a caller inside the process, who waits for it, and not for the host.
-    pub(crate) for_caller: bool,
+    /// The caller that it is for, if it is not for the host.
+    pub(crate) caller: Option<Caller>,
+    /// Why that caller's message is refused, if it is.
+    pub(crate) refusal: Option<&'a ApiError>,
     pub(crate) msg: OutMsg<'a>,
+}
+
+impl Queued<'_> {
+    /// What the caller is to know: as which sequence the message is stored, if that was to be said, or why it is not.
+    pub(crate) fn outcome(&self) -> Result<Option<u64>, ApiError> {
+        match (self.refusal, self.says) {
+            (Some(error), _) => Err(error.clone()),
+            (None, Says::Stored(seq)) => Ok(Some(seq)),
+            _ => Ok(None),
+        }
+    }
 }
 
 #[derive(Debug, Clone)]
 struct Item {
     says: Says,
-    for_caller: bool,
+    caller: Option<Caller>,
     to: Range<usize>,
     subject: Range<usize>,
     reply: Range<usize>,
@@ -67,7 +90,7 @@ impl Outbox {
     /// An empty outbox; allocates nothing.
     #[must_use]
     pub const fn new() -> Self {
-        Self { arena: Vec::new(), items: Vec::new() }
+        Self { arena: Vec::new(), items: Vec::new(), refusals: Vec::new() }
     }
 
     /// Queues a copy of `msg`.
@@ -82,7 +105,7 @@ impl Outbox {
         let reply = self.copy(msg.reply);
         let headers = self.copy(msg.headers);
         let payload = self.copy(msg.payload);
-        self.items.push(Item { says, for_caller: false, to, subject, reply, headers, payload });
+        self.items.push(Item { says, caller: None, to, subject, reply, headers, payload });
     }
 
     /// Queues a message whose payload is written in place by `write`, without a buffer in between.
@@ -94,7 +117,7 @@ impl Outbox {
         let says = Says::Anything;
         self.items.push(Item {
             says,
-            for_caller: false,
+            caller: None,
             subject: to.clone(),
             to,
             reply: 0..0,
@@ -111,15 +134,7 @@ impl Outbox {
         let headers = start..self.arena.len();
         let payload = self.copy(payload);
         let says = Says::Anything;
-        self.items.push(Item {
-            says,
-            for_caller: false,
-            subject: to.clone(),
-            to,
-            reply: 0..0,
-            headers,
-            payload,
-        });
+        self.items.push(Item { says, caller: None, subject: to.clone(), to, reply: 0..0, headers, payload });
     }
 
     /// Notes what the message says that was queued last.
@@ -129,13 +144,25 @@ impl Outbox {
         }
     }
 
-    /// Keeps the message for `to` among those from the item at `from` on for a caller inside the process. Says
-    /// whether there is one.
-    pub(crate) fn keep_for_caller(&mut self, from: usize, to: &[u8]) -> bool {
+    /// Notes why a message is refused that a caller publishes.
+    pub(crate) fn refuse_caller(&mut self, error: &ApiError) {
+        self.refusals.push((None, error.clone()));
+    }
+
+    /// Keeps the answer to a caller among the messages from the item at `from` on. Says whether there is one.
+    pub(crate) fn keep_for_caller(&mut self, from: usize, caller: Caller) -> bool {
+        for (refused, _) in &mut self.refusals {
+            refused.get_or_insert(caller);
+        }
         let arena = &self.arena;
         let mut coming = self.items.iter_mut().skip(from);
-        let answer = coming.find(|item| arena.get(item.to.clone()) == Some(to));
-        answer.map(|item| item.for_caller = true).is_some()
+        let answer = coming.find(|item| arena.get(item.to.clone()) == Some(TO_CALLER));
+        answer.map(|item| item.caller = Some(caller)).is_some()
+    }
+
+    /// Whether the answer to a caller is queued.
+    pub(crate) fn keeps_for(&self, caller: Caller) -> bool {
+        self.items.iter().any(|item| item.caller == Some(caller))
     }
 
     /// The queued messages, oldest first.
@@ -147,16 +174,24 @@ impl Outbox {
     pub(crate) fn queued(&self) -> impl Iterator<Item = Queued<'_>> {
         self.items.iter().map(|item| Queued {
             says: item.says,
-            for_caller: item.for_caller,
+            caller: item.caller,
+            refusal: item.caller.and_then(|caller| self.refusal(caller)),
             msg: self.msg(item),
         })
+    }
+
+    fn refusal(&self, caller: Caller) -> Option<&ApiError> {
+        self.refusals.iter().find(|(refused, _)| *refused == Some(caller)).map(|(_, error)| error)
     }
 
     /// Queues a message of another outbox.
     pub(crate) fn push_queued(&mut self, queued: &Queued<'_>) {
         self.push_as(queued.says, queued.msg);
         if let Some(last) = self.items.last_mut() {
-            last.for_caller = queued.for_caller;
+            last.caller = queued.caller;
+        }
+        if let Some(error) = queued.refusal {
+            self.refusals.push((queued.caller, error.clone()));
         }
     }
 
@@ -196,6 +231,7 @@ impl Outbox {
     /// Empties the outbox and keeps its memory for the next batch.
     pub fn clear(&mut self) {
         self.items.clear();
+        self.refusals.clear();
         self.arena.clear();
         if self.arena.capacity() > ARENA_KEPT_BYTES {
             self.arena = Vec::new();

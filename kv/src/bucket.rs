@@ -5,6 +5,7 @@ use crate::entry::{OPERATION_HEADER, operation};
 use crate::name::{Subject, bucket_of, is_key_filter, subject_of, subject_prefix};
 use crate::watch::{Watch, WatchOptions};
 use crate::{BucketConfig, BucketStatus, Entry, Error, Operation};
+use jetkv_go_compat::json;
 use jetkv_jetstream::store::index::SubjectEntry;
 use jetkv_jetstream::store::{Store, StoreError};
 use jetkv_jetstream::{AccountId, Engine, Filter, Stream};
@@ -426,14 +427,10 @@ impl Bucket {
         let limit_ns = self.engine.clock().wall().plus(-age_ns).ns();
         for marker in &markers {
             let keep = u64::from(!older_than.is_zero() && marker.created_ns > limit_ns);
-            // Keys hold nothing that JSON would escape.
-            let body = format!("{{\"filter\":\"{}{}\",\"keep\":{keep}}}", self.prefix, marker.key);
-            request(
-                &self.engine,
-                self.account,
-                &format!("STREAM.PURGE.{}", self.stream.name()),
-                body.as_bytes(),
-            )?;
+            let filter = format!("{}{}", self.prefix, marker.key);
+            let body = json::to_vec(&serde_json::json!({ "filter": filter, "keep": keep }));
+            let what = format!("STREAM.PURGE.{}", self.stream.name());
+            request(&self.engine, self.account, &what, &body)?;
         }
         Ok(markers.len())
     }

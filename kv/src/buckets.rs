@@ -5,7 +5,6 @@ use crate::name::{bucket_of, stream_of};
 use crate::{Bucket, BucketConfig, BucketStatus, Error};
 use jetkv_go_compat::json;
 use jetkv_jetstream::{AccountId, Engine};
-use serde_json::Value;
 use std::sync::Arc;
 
 const STREAM_NOT_FOUND: u16 = 10059;
@@ -33,7 +32,7 @@ impl Buckets {
     /// # let (_test, buckets, bucket) = example()?;
     /// let bucket = buckets.create(&in_memory("users"))?;
     /// bucket.put("ada", b"1815")?;
-    /// assert_eq!(buckets.names()?, ["settings", "users"]);
+    /// assert_eq!(buckets.names(), ["settings", "users"]);
     /// # Ok(())
     /// # }
     /// ```
@@ -44,7 +43,7 @@ impl Buckets {
         let stream = config.to_stream()?;
         let what = format!("STREAM.CREATE.{}", stream.name);
         match request(&self.engine, self.account, &what, &json::to_vec(&stream)) {
-            Ok(_) => self.bind(&config.bucket),
+            Ok(()) => self.bind(&config.bucket),
             Err(Error::Refused(error)) if error.err_code == STREAM_NAME_EXISTS => {
                 Err(Error::BucketExists(config.bucket.clone()))
             }
@@ -100,7 +99,7 @@ impl Buckets {
     /// # fn main() -> Result<(), Box<dyn Error>> {
     /// # let (_test, buckets, bucket) = example()?;
     /// buckets.delete("settings")?;
-    /// assert!(buckets.names()?.is_empty());
+    /// assert!(buckets.names().is_empty());
     /// # Ok(())
     /// # }
     /// ```
@@ -119,32 +118,16 @@ impl Buckets {
     /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/example/mod.rs"));
     /// # fn main() -> Result<(), Box<dyn Error>> {
     /// # let (_test, buckets, bucket) = example()?;
-    /// assert_eq!(buckets.names()?, ["settings"]);
+    /// assert_eq!(buckets.names(), ["settings"]);
     /// # Ok(())
     /// # }
     /// ```
-    ///
-    /// # Errors
-    /// The engine's refusal.
-    pub fn names(&self) -> Result<Vec<String>, Error> {
-        let (mut names, mut offset) = (Vec::new(), 0);
-        loop {
-            let page = request(
-                &self.engine,
-                self.account,
-                "STREAM.NAMES",
-                format!("{{\"offset\":{offset}}}").as_bytes(),
-            )?;
-            let streams =
-                page.get("streams").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
-            names.extend(streams.iter().filter_map(Value::as_str).filter_map(bucket_of).map(str::to_owned));
-            offset += streams.len();
-            let total = page.get("total").and_then(Value::as_u64).unwrap_or_default();
-            if streams.is_empty() || offset as u64 >= total {
-                names.sort_unstable();
-                return Ok(names);
-            }
-        }
+    pub fn names(&self) -> Vec<String> {
+        let streams = self.engine.stream_names(self.account);
+        let mut names: Vec<String> =
+            streams.iter().filter_map(|stream| bucket_of(stream)).map(str::to_owned).collect();
+        names.sort_unstable();
+        names
     }
 
     /// Settings and counters of all buckets, in order of their names. A bucket that goes meanwhile is left out.
@@ -163,7 +146,7 @@ impl Buckets {
     /// The engine's refusal.
     pub fn statuses(&self) -> Result<Vec<BucketStatus>, Error> {
         let mut statuses = Vec::new();
-        for name in self.names()? {
+        for name in self.names() {
             match self.bind(&name).and_then(|bucket| bucket.status()) {
                 Ok(status) => statuses.push(status),
                 Err(Error::BucketNotFound | Error::BadBucket) => {}

@@ -16,6 +16,7 @@ mod stream;
 use crate::client::ClientInfo;
 use crate::engine::Engine;
 use crate::engine::account::Account;
+use crate::error::ApiError;
 use crate::error::catalogue as errors;
 use crate::message::AccountId;
 use crate::outbox::Outbox;
@@ -54,6 +55,8 @@ pub struct ApiOutcome {
     pub no_responders: bool,
     /// Nothing was done: it is a direct get that may take long ([`Engine::get_in_pieces`]).
     pub takes_long: bool,
+    /// Why the request was refused, if it was: what the answer says in JSON.
+    pub refused: Option<ApiError>,
     /// What begins once the answer has left: a backup.
     pub then: Option<Box<dyn FnOnce() + Send>>,
 }
@@ -73,6 +76,10 @@ impl ApiOutcome {
     /// Nothing more to do.
     pub(crate) fn done() -> Self {
         Self::default()
+    }
+
+    pub(crate) fn refused(error: &ApiError) -> Self {
+        Self { refused: Some(error.clone()), ..Self::default() }
     }
 
     pub(crate) fn then_commit(stream: Arc<Stream>) -> Self {

@@ -129,7 +129,7 @@ impl Call<'_> {
         self.count(false);
         let kind = format!("{TYPE_PREFIX}{kind}");
         self.answer(&json::to_vec(&Response { kind: &kind, error: Some(error), body }), true);
-        ApiOutcome::done()
+        ApiOutcome::refused(error)
     }
 
     /// Answers with an error and nothing else.
@@ -159,7 +159,7 @@ impl Call<'_> {
         let kind = format!("{TYPE_PREFIX}{kind}");
         let response = json::to_vec(&Response { kind: &kind, error, body });
         self.push_answer(&response, error.is_some());
-        ApiOutcome::done()
+        error.map_or_else(ApiOutcome::done, ApiOutcome::refused)
     }
 
     fn count(&self, succeeded: bool) {

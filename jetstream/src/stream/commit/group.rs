@@ -3,7 +3,7 @@
 use super::route::Leaving;
 use crate::config::PersistMode;
 use crate::error::ApiError;
-use crate::outbox::{Outbox, Says};
+use crate::outbox::{Caller, Outbox, Says};
 use crate::settings::SyncPolicy;
 use crate::store::file::StateSave;
 use crate::store::{StoreError, SyncWork};
@@ -98,9 +98,9 @@ impl Inner {
         self.syncs_always() && (self.commit.is_syncing() || !self.commit.is_kept())
     }
 
-    /// Whether a message for `to` has not begun to leave.
-    pub(super) fn is_queued(&self, to: &[u8]) -> bool {
-        self.outbox.iter().any(|msg| msg.to == to) || self.commit.carries(to)
+    /// Whether what a caller waits for has not begun to leave.
+    pub(super) fn is_queued(&self, caller: Caller) -> bool {
+        self.outbox.keeps_for(caller) || self.commit.carries_for(caller)
     }
 
     /// Hands what was appended to the operating system. Where that fails, answers that waited for it become errors.

@@ -4,44 +4,58 @@
 //! Where nothing may be said before it is on the disk, callers wait for that as connections do: without the stream's
 //! lock, and with one sync for all who wait. Whoever finds none running runs the next one itself.
 
-use crate::message::{Inbound, OutMsg};
+use crate::error::ApiError;
+use crate::message::Inbound;
+use crate::outbox::{Caller, TO_CALLER};
 use crate::store::Store;
 use crate::stream::{Host, Inner, Stream};
 use parking_lot::{Condvar, Mutex, MutexGuard};
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::task::Waker;
 
 /// A reader asks so often for a sync of what it meets before it holds the stream up while it syncs itself: others may
 /// write without end.
 const SHARED_SYNCS_MAX: usize = 2;
 
+/// What became of a caller's message: the sequence that it is stored as, if the stream says so, or why it is not.
+type Outcome = Result<Option<u64>, ApiError>;
+
 /// Answers to callers that wait for the disk, whoever runs the sync.
 #[derive(Debug, Default)]
 pub(in crate::stream) struct Answers {
-    last: AtomicU64,
-    come: Mutex<HashMap<Vec<u8>, Vec<u8>>>,
+    last: AtomicU32,
+    come: Mutex<HashMap<Caller, Outcome>>,
     changed: Condvar,
 }
 
 impl Answers {
-    /// A reply subject that nobody else has: subjects from the network hold no blanks.
-    fn subject(&self) -> Vec<u8> {
-        format!("in process #{}", self.last.fetch_add(1, Ordering::Relaxed)).into_bytes()
+    /// A number that no other caller has who waits.
+    fn caller(&self) -> Caller {
+        loop {
+            if let Some(caller) = Caller::new(self.last.fetch_add(1, Ordering::Relaxed)) {
+                return caller;
+            }
+        }
     }
 
-    /// Takes a message that leaves for a caller that waits.
-    pub(super) fn take_in(&self, msg: &OutMsg<'_>) {
-        self.come.lock().insert(msg.to.to_vec(), msg.payload.to_vec());
+    /// Takes what leaves for a caller.
+    pub(super) fn take_in(&self, caller: Caller, outcome: Outcome) {
+        self.come.lock().insert(caller, outcome);
         self.changed.notify_all();
     }
 
-    /// Waits for the answer on a subject, which is on its way.
-    fn wait(&self, subject: &[u8]) -> Vec<u8> {
+    /// What has come for a caller, if anything has.
+    fn take(&self, caller: Caller) -> Option<Outcome> {
+        self.come.lock().remove(&caller)
+    }
+
+    /// Waits for what is on its way to a caller.
+    fn wait(&self, caller: Caller) -> Outcome {
         let mut come = self.come.lock();
         loop {
-            match come.remove(subject) {
-                Some(answer) => return answer,
+            match come.remove(&caller) {
+                Some(outcome) => return outcome,
                 None => self.changed.wait(&mut come),
             }
         }
@@ -75,34 +89,36 @@ impl Watchers {
 }
 
 impl Stream {
-    /// Takes a message as [`Stream::publish`] does and commits it, so that the answer reaches `host` before this
-    /// returns. Blocks while the disk works, where nothing may be said before.
-    pub fn publish_and_commit(&self, msg: &Inbound<'_>, host: &dyn Host) {
+    /// Takes a message as [`Stream::publish`] does and commits it, before this returns. Blocks while the disk works, where
+    /// nothing may be said before. Returns the sequence that the message is stored as, or that holds it already; none
+    /// where the stream is closed or does not acknowledge. Who waits for it is this caller: `reply` is not looked at.
+    ///
+    /// # Errors
+    /// Why the stream does not take the message, or could not keep it.
+    pub fn publish_and_commit(&self, msg: &Inbound<'_>, host: &dyn Host) -> Result<Option<u64>, ApiError> {
+        let caller = self.answers.caller();
         let mut inner = self.inner.lock();
         inner.now.renew();
+        let before = inner.outbox.len();
+        inner.publish(&Inbound { reply: TO_CALLER, ..*msg });
+        // A stream may be configured not to answer.
+        let answers = inner.outbox.keep_for_caller(before, caller);
+        inner.follow_up();
         if !inner.syncs_always() {
-            inner.publish(msg);
-            inner.follow_up();
             self.commit_locked(inner, host);
             // This thread has no turn of its own at whose end deliveries would leave.
             host.end_turn();
-            return;
+            return self.answers.take(caller).unwrap_or(Ok(None));
         }
-        let reply = self.answers.subject();
-        let before = inner.outbox.len();
-        inner.publish(&Inbound { reply: &reply, ..*msg });
-        // A stream may be configured not to answer.
-        let answers = inner.outbox.keep_for_caller(before, &reply);
-        inner.follow_up();
         inner.arm();
         if !answers {
             drop(inner);
             self.sync_with_others(host);
-            return;
+            return Ok(None);
         }
         // Those who waited for the sync that has ended and are not served yet go on waiting, but for one that runs
         // the next for all of them.
-        while inner.is_queued(&reply) {
+        while inner.is_queued(caller) {
             if inner.commit.is_syncing() {
                 self.sync_over.wait(&mut inner);
             } else {
@@ -113,9 +129,7 @@ impl Stream {
         }
         drop(inner);
         // By now it is with whoever ran the sync that it waited for.
-        let payload = self.answers.wait(&reply);
-        let (to, payload) = (msg.reply, payload.as_slice());
-        host.deliver(self.account.id, OutMsg { to, subject: to, reply: b"", headers: b"", payload });
+        self.answers.wait(caller)
     }
 
     /// Waits for the sync that runs, if one does, and then makes what is left durable.

@@ -90,7 +90,8 @@ fn after_rollback(acks: &Acks, outbox: &Outbox, from: usize, kept_seq: u64, erro
             acks.write_error(error, &mut payload);
             let to = queued.msg.to;
             let msg = OutMsg { to, subject: to, reply: b"", headers: b"", payload: &payload };
-            kept.push_queued(&Queued { says: Says::Refused, msg, ..queued });
+            let refusal = queued.caller.map(|_| error);
+            kept.push_queued(&Queued { says: Says::Refused, refusal, msg, ..queued });
         }
     }
     kept
@@ -100,6 +101,7 @@ fn after_rollback(acks: &Acks, outbox: &Outbox, from: usize, kept_seq: u64, erro
 mod tests {
     use super::*;
     use crate::error::catalogue::STREAM_WRONG_LAST_SEQUENCE;
+    use crate::outbox::{Caller, TO_CALLER};
 
     #[test]
     fn promises_become_errors_and_what_speaks_of_the_lost_is_dropped() {
@@ -138,10 +140,15 @@ mod tests {
     #[test]
     fn who_waits_inside_the_process_gets_the_error_too() {
         let (acks, mut outbox) = (Acks::new("A", ""), Outbox::new());
-        acks.stored(&mut outbox, b"caller", 7, false);
-        assert!(outbox.keep_for_caller(0, b"caller") && !outbox.keep_for_caller(0, b"other"));
-        let kept = after_rollback(&acks, &outbox, 0, 6, &STREAM_WRONG_LAST_SEQUENCE.with("seq", 4));
-        assert!(kept.queued().all(|queued| queued.for_caller && queued.says == Says::Refused));
+        let [caller, other] = [1, 2].map(|number| Caller::new(number).unwrap());
+        acks.stored(&mut outbox, TO_CALLER, 7, false);
+        assert!(outbox.keep_for_caller(0, caller) && !outbox.keep_for_caller(1, other));
+        assert!(outbox.keeps_for(caller) && !outbox.keeps_for(other));
+        assert_eq!(outbox.queued().map(|queued| queued.outcome()).collect::<Vec<_>>(), [Ok(Some(7))]);
+        let error = STREAM_WRONG_LAST_SEQUENCE.with("seq", 4);
+        let kept = after_rollback(&acks, &outbox, 0, 6, &error);
+        assert!(kept.queued().all(|queued| queued.caller == Some(caller) && queued.says == Says::Refused));
+        assert!(kept.queued().all(|queued| queued.outcome() == Err(error.clone())));
         assert_eq!(kept.len(), 1);
     }
 }

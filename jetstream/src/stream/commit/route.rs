@@ -77,11 +77,12 @@ impl Stream {
 impl Gate {
     fn route(&mut self, account: AccountId, host: &dyn Host, answers: &Answers) -> Undelivered {
         let Undelivered { missed, full } = &mut self.undelivered;
-        for Queued { says, for_caller, msg } in self.outbox.queued() {
-            if for_caller {
-                answers.take_in(&msg);
+        for queued in self.outbox.queued() {
+            if let Some(caller) = queued.caller {
+                answers.take_in(caller, queued.outcome());
                 continue;
             }
+            let Queued { says, msg, .. } = queued;
             let delivery = host.deliver(account, msg);
             if !matches!(says, Says::Delivered(_)) {
                 continue;

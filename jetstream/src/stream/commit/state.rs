@@ -21,7 +21,7 @@
 //! ```
 
 use crate::clock::ElapsedNs;
-use crate::outbox::{Outbox, Says};
+use crate::outbox::{Caller, Outbox, Says};
 use crate::store::StoreError;
 
 /// What of a stream is not yet as durable as configured, and what waits for that.
@@ -282,9 +282,9 @@ impl CommitState {
         (&mut self.carried.outbox, self.carried.from)
     }
 
-    /// Whether a message for `to` is among that.
-    pub(super) fn carries(&self, to: &[u8]) -> bool {
-        self.carried.outbox.iter().any(|msg| msg.to == to)
+    /// Whether what a caller waits for is among that.
+    pub(super) fn carries_for(&self, caller: Caller) -> bool {
+        self.carried.outbox.keeps_for(caller)
     }
 
     /// Something is removed for another reason than a newer message of its subject.

@@ -1,8 +1,11 @@
 //! Answers to publishes.
 
 use crate::error::ApiError;
-use crate::outbox::{Outbox, Says};
+use crate::outbox::{Outbox, Says, TO_CALLER};
 use jetkv_go_compat::json;
+
+/// What an acknowledgement says of a message that was there already. The blank is nats-server's.
+const DUPLICATE: &[u8] = b",\"duplicate\": true";
 
 /// What the publisher of a message is told when it is stored.
 #[derive(Debug, Clone, Copy)]
@@ -40,15 +43,25 @@ impl Acks {
         Self { stream: stream.to_owned(), prefix: prefix.into_bytes() }
     }
 
-    /// Says that the message was stored as `seq`, or (`duplicate`) that `seq` holds it already.
-    pub(in crate::stream) fn stored(&self, outbox: &mut Outbox, reply: &[u8], seq: u64, duplicate: bool) {
+    /// Says that `seq` holds the message, and what `tail` writes.
+    #[inline]
+    fn held(&self, outbox: &mut Outbox, reply: &[u8], seq: u64, tail: impl FnOnce(&mut Vec<u8>)) {
         outbox.push_with(reply, |out| {
             out.extend_from_slice(&self.prefix);
             push_number(out, seq);
-            // The blank is nats-server's.
-            out.extend_from_slice(if duplicate { b",\"duplicate\": true}" } else { b"}" });
+            tail(out);
+            out.push(b'}');
         });
         outbox.last_says(Says::Stored(seq));
+    }
+
+    /// Says that the message was stored as `seq`, or (`duplicate`) that `seq` holds it already.
+    pub(in crate::stream) fn stored(&self, outbox: &mut Outbox, reply: &[u8], seq: u64, duplicate: bool) {
+        self.held(outbox, reply, seq, |out| {
+            if duplicate {
+                out.extend_from_slice(DUPLICATE);
+            }
+        });
     }
 
     /// Says of a message that was stored as `seq` what its publisher is to be told.
@@ -56,16 +69,11 @@ impl Acks {
         match told {
             Told::Nothing => {}
             Told::Stored => self.stored(outbox, reply, seq, false),
-            Told::Counted(value) => {
-                outbox.push_with(reply, |out| {
-                    out.extend_from_slice(&self.prefix);
-                    push_number(out, seq);
-                    out.extend_from_slice(b",\"val\":\"");
-                    out.extend_from_slice(value.as_bytes());
-                    out.extend_from_slice(b"\"}");
-                });
-                outbox.last_says(Says::Stored(seq));
-            }
+            Told::Counted(value) => self.held(outbox, reply, seq, |out| {
+                out.extend_from_slice(b",\"val\":\"");
+                out.extend_from_slice(value.as_bytes());
+                out.push(b'"');
+            }),
         }
     }
 
@@ -77,17 +85,7 @@ impl Acks {
         seq: u64,
         batch: (&[u8], u64),
     ) {
-        let (id, count) = batch;
-        outbox.push_with(reply, |out| {
-            out.extend_from_slice(&self.prefix);
-            push_number(out, seq);
-            out.extend_from_slice(b",\"batch\":");
-            out.extend_from_slice(jetkv_go_compat::quoted(id).as_bytes());
-            out.extend_from_slice(b",\"count\":");
-            push_number(out, count);
-            out.push(b'}');
-        });
-        outbox.last_says(Says::Stored(seq));
+        self.held(outbox, reply, seq, |out| push_batch(out, batch));
     }
 
     /// Says of the first message of a fast batch that `seq` holds it already.
@@ -98,20 +96,16 @@ impl Acks {
         seq: u64,
         batch: (&[u8], u64),
     ) {
-        let id = jetkv_go_compat::quoted(batch.0);
-        outbox.push_with(reply, |out| {
-            out.extend_from_slice(&self.prefix);
-            push_number(out, seq);
-            out.extend_from_slice(b",\"duplicate\": true,\"batch\":");
-            out.extend_from_slice(id.as_bytes());
-            out.extend_from_slice(b",\"count\":");
-            push_number(out, batch.1);
-            out.push(b'}');
+        self.held(outbox, reply, seq, |out| {
+            out.extend_from_slice(DUPLICATE);
+            push_batch(out, batch);
         });
-        outbox.last_says(Says::Stored(seq));
     }
 
     pub(in crate::stream) fn refused(&self, outbox: &mut Outbox, reply: &[u8], error: &ApiError) {
+        if reply == TO_CALLER {
+            outbox.refuse_caller(error);
+        }
         outbox.push_with(reply, |out| self.write_error(error, out));
         outbox.last_says(Says::Refused);
     }
@@ -124,6 +118,9 @@ impl Acks {
         headers: &[u8],
         error: &ApiError,
     ) {
+        if reply == TO_CALLER {
+            outbox.refuse_caller(error);
+        }
         let mut payload = Vec::new();
         self.write_error(error, &mut payload);
         outbox.push_with_headers(reply, &payload, |out| out.extend_from_slice(headers));
@@ -137,6 +134,14 @@ impl Acks {
         json::write_string(&self.stream, out);
         out.extend_from_slice(b",\"seq\":0}");
     }
+}
+
+/// Appends what an acknowledgement says of a batch: its id, and how many messages of it are stored.
+fn push_batch(out: &mut Vec<u8>, (id, count): (&[u8], u64)) {
+    out.extend_from_slice(b",\"batch\":");
+    out.extend_from_slice(jetkv_go_compat::quoted(id).as_bytes());
+    out.extend_from_slice(b",\"count\":");
+    push_number(out, count);
 }
 
 /// Appends a number in decimal, without going through the formatter.
