@@ -48,7 +48,6 @@ const HOUSE: &[Floors] = &[
             &["stream"],
             &["engine"],
             &["api"],
-            &["testing"],
         ],
         upwards: &[],
     },

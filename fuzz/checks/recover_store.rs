@@ -7,9 +7,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use jetkv_jetstream::Filter;
-use jetkv_jetstream::disk::{Disk, SimDisk};
+use jetkv_jetstream::disk::Disk;
 use jetkv_jetstream::store::file::{FileOptions, Storage};
 use jetkv_jetstream::store::{FileStore, Msg, Store};
+use jetkv_testing::SimDisk;
 
 /// Small, so that a few messages fill several blocks.
 const BLOCK_BYTES: u64 = 300;

@@ -276,7 +276,7 @@ impl Engine {
     }
 
     /// Whether anyone holds the lock of a stream, or the one under which streams come, change and go.
-    pub(crate) fn is_locked(&self) -> bool {
+    pub fn is_locked(&self) -> bool {
         let accounts: Vec<Arc<Account>> = self.accounts.read().values().cloned().collect();
         accounts.iter().any(|account| {
             account.changes.is_locked() || account.streams().iter().any(|stream| stream.is_locked())

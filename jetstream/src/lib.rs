@@ -4,6 +4,10 @@
 //! [`Clock`], files from a [`Disk`], and whatever must leave the engine is handed to a [`Host`]. The same code
 //! therefore runs inside the server, inside a Rust test, and inside a simulation that crashes it.
 
+/// The sources of the tests' crate call the engine by its name.
+#[cfg(test)]
+extern crate self as jetkv_jetstream;
+
 pub mod api;
 mod client;
 pub mod clock;
@@ -24,7 +28,10 @@ pub mod settings;
 mod steps;
 pub mod store;
 pub mod stream;
-pub mod testing;
+#[cfg(test)]
+#[path = "../../testing/src/lib.rs"]
+#[allow(dead_code, unreachable_pub, unused_imports)]
+mod testing;
 mod timers;
 mod ttl;
 mod warnings;

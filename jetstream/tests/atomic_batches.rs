@@ -1,8 +1,8 @@
 //! Atomic batches (ADR-50): what publishers are told, and that a batch is stored whole or not at all.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
-use jetkv_jetstream::testing::TestEngine;
 use jetkv_jetstream::{BatchLimits, EngineSettings};
+use jetkv_testing::TestEngine;
 
 const PLAIN: &str = r#"{"name":"S","subjects":["s.>"],"storage":"memory","allow_atomic":true,
     "allow_rollup_hdrs":true,"allow_msg_ttl":true}"#;

@@ -2,10 +2,9 @@
 //! of it and all that it would have displaced.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
-use jetkv_jetstream::disk::sim::Fault;
-use jetkv_jetstream::disk::{Disk, SimDisk};
-use jetkv_jetstream::testing::{START_NS, TestEngine};
+use jetkv_jetstream::disk::Disk;
 use jetkv_jetstream::{EngineConfig, ManualClock, SyncPolicy};
+use jetkv_testing::{Fault, START_NS, SimDisk, TestEngine};
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;

@@ -1,7 +1,7 @@
 //! What watchers see of changes that come faster than consumers get their turns.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
-use jetkv_jetstream::testing::TestEngine;
+use jetkv_testing::TestEngine;
 
 const WATCH: &str = r#"{"stream_name":"S","config":{"deliver_subject":"inbox","filter_subject":"s.>",
     "deliver_policy":"last_per_subject","ack_policy":"none","max_deliver":1,"mem_storage":true,"num_replicas":1}}"#;

@@ -1,8 +1,8 @@
 //! Steps of the wall clock: what is stored ages by the wall clock, what waits goes by the time that passes.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
-use jetkv_jetstream::testing::{START_NS, TestEngine};
 use jetkv_jetstream::{Clock as _, Deadline, EngineConfig, ManualClock, SyncPolicy, WallNs};
+use jetkv_testing::{START_NS, TestEngine};
 use std::sync::Arc;
 
 const SECOND_NS: u64 = 1_000_000_000;

@@ -2,8 +2,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
 use jetkv_jetstream::disk::RealDisk;
-use jetkv_jetstream::testing::{DiskHook, HookedDisk, START_NS, TestEngine};
 use jetkv_jetstream::{ApiRequest, EngineConfig, Inbound, ManualClock, Outbox, SyncPolicy};
+use jetkv_testing::{DiskHook, HookedDisk, START_NS, TestEngine};
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};

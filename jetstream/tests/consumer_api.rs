@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 use jetkv_jetstream::EngineConfig;
-use jetkv_jetstream::testing::TestEngine;
+use jetkv_testing::TestEngine;
 
 fn engine() -> TestEngine {
     let engine = TestEngine::new().unwrap();

@@ -1,8 +1,8 @@
 //! Counters (ADR-49): what increments are answered with, and what is stored of them.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
-use jetkv_jetstream::testing::{START_NS, TestEngine};
 use jetkv_jetstream::{EngineConfig, ManualClock};
+use jetkv_testing::{START_NS, TestEngine};
 use std::sync::Arc;
 
 const CONFIG: &str =

@@ -2,10 +2,10 @@
 //! left of it stands in nobody's way.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
-use jetkv_jetstream::disk::sim::Fault;
-use jetkv_jetstream::disk::{Disk, SimDisk};
+use jetkv_jetstream::disk::Disk;
 use jetkv_jetstream::store::file::{FileOptions, Storage};
 use jetkv_jetstream::store::{ConsumerState, FileStore, Msg, Store};
+use jetkv_testing::{Fault, SimDisk};
 use std::path::Path;
 use std::sync::Arc;
 

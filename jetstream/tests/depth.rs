@@ -4,8 +4,8 @@
 
 use jetkv_jetstream::engine::EngineConfig;
 use jetkv_jetstream::store::index::SubjectIndex;
-use jetkv_jetstream::testing::TestEngine;
 use jetkv_jetstream::{Filter, ManualClock};
+use jetkv_testing::TestEngine;
 use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::Arc;
@@ -25,7 +25,7 @@ fn deep(head: &str, token: &str) -> String {
 
 fn engine(store_dir: &Path) -> TestEngine {
     let config = EngineConfig { store_dir: Some(store_dir.to_owned()), ..EngineConfig::default() };
-    TestEngine::on(config, Arc::new(ManualClock::new(jetkv_jetstream::testing::START_NS))).unwrap()
+    TestEngine::on(config, Arc::new(ManualClock::new(jetkv_testing::START_NS))).unwrap()
 }
 
 /// Makes a request that has to succeed.

@@ -4,7 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, missing_docs)]
 
 use jetkv_jetstream::EngineConfig;
-use jetkv_jetstream::testing::TestEngine;
+use jetkv_testing::TestEngine;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::fs::File;
 

@@ -1,7 +1,7 @@
 //! Direct gets: every form, and every way to ask wrongly.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
-use jetkv_jetstream::testing::{Sent, TestEngine};
+use jetkv_testing::{Sent, TestEngine};
 
 fn engine() -> TestEngine {
     let engine = TestEngine::new().unwrap();

@@ -2,12 +2,10 @@
 //! is, and the counters say what a scan finds. `JETKV_FAULT_SEEDS` sets how many runs there are.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
-use jetkv_jetstream::disk::SimDisk;
-use jetkv_jetstream::disk::sim::Fault;
 use jetkv_jetstream::store::StoreState;
 use jetkv_jetstream::stream::Stream;
-use jetkv_jetstream::testing::{START_NS, TestEngine};
 use jetkv_jetstream::{EngineConfig, Filter, Inbound, ManualClock, SyncPolicy};
+use jetkv_testing::{Fault, START_NS, SimDisk, TestEngine};
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 use std::collections::BTreeMap;
@@ -173,7 +171,7 @@ impl Bench {
 
 fn fail_everywhere(policy: SyncPolicy) {
     let mut refused = 0;
-    let seeds = std::env::var("JETKV_FAULT_SEEDS").ok().and_then(|seeds| seeds.parse().ok()).unwrap_or(50);
+    let seeds = jetkv_testing::seeds("JETKV_FAULT_SEEDS", 50);
     for seed in 0..seeds {
         let mut bench = Bench::new(seed, policy);
         for _ in 0..5 {

@@ -3,9 +3,10 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
 use jetkv_jetstream::Filter;
-use jetkv_jetstream::disk::{Disk, SimDisk};
+use jetkv_jetstream::disk::Disk;
 use jetkv_jetstream::store::file::{FileOptions, Storage};
 use jetkv_jetstream::store::{FileStore, Msg, Store, StoreState};
+use jetkv_testing::SimDisk;
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 use std::collections::BTreeMap;
@@ -136,7 +137,7 @@ fn damage(disk: &SimDisk, rng: &mut SmallRng) {
 #[test]
 fn a_start_finds_the_same_with_and_without_what_was_noted() {
     let (mut used, mut expiring) = (0, 0);
-    let seeds = std::env::var("JETKV_CRASH_SEEDS").ok().and_then(|seeds| seeds.parse().ok()).unwrap_or(25);
+    let seeds = jetkv_testing::seeds("JETKV_CRASH_SEEDS", 25);
     for seed in 0..seeds {
         let mut rng = SmallRng::seed_from_u64(seed);
         let disk = SimDisk::new(seed);

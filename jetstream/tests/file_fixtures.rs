@@ -6,10 +6,11 @@
 #[allow(dead_code)]
 mod oracle;
 
-use jetkv_jetstream::disk::{RealDisk, SimDisk};
+use jetkv_jetstream::disk::RealDisk;
 use jetkv_jetstream::store::file::{FileOptions, Storage};
 use jetkv_jetstream::store::{Store, StoreError};
 use jetkv_jetstream::{Disk, Filter};
+use jetkv_testing::SimDisk;
 use oracle::{Client, Oracle, Stream, copy_dir, oracle_program, read_store};
 use serde_json::json;
 use sha2::{Digest, Sha256};

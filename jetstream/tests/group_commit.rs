@@ -4,13 +4,11 @@
 //! publishing, reading and syncing can be had without threads, by seed.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
-use jetkv_jetstream::disk::SimDisk;
-use jetkv_jetstream::disk::sim::Fault;
 use jetkv_jetstream::store::Store;
 use jetkv_jetstream::store::file::{FileOptions, Storage};
 use jetkv_jetstream::stream::Stream;
-use jetkv_jetstream::testing::{CollectHost, DiskHook, HookedDisk, START_NS, Sent, TestEngine};
 use jetkv_jetstream::{ApiRequest, EngineConfig, Inbound, ManualClock, Outbox, SyncPolicy};
+use jetkv_testing::{CollectHost, DiskHook, Fault, HookedDisk, START_NS, Sent, SimDisk, TestEngine};
 use parking_lot::Mutex;
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};

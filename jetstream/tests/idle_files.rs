@@ -4,7 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
 use jetkv_jetstream::EngineConfig;
-use jetkv_jetstream::testing::TestEngine;
+use jetkv_testing::TestEngine;
 
 const STREAMS: usize = 40;
 const LOOK_NS: u64 = 5_000_000_000;

@@ -2,11 +2,11 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, missing_docs)]
 
 use jetkv_jetstream::clock::ManualClock;
-use jetkv_jetstream::disk::{Disk, SimDisk};
+use jetkv_jetstream::disk::Disk;
 use jetkv_jetstream::store::file::Storage;
 use jetkv_jetstream::store::{ConsumerState, PendingAck, SequencePair};
-use jetkv_jetstream::testing::{START_NS, TestEngine};
 use jetkv_jetstream::{EngineConfig, SyncPolicy};
+use jetkv_testing::{START_NS, SimDisk, TestEngine};
 use serde_json::{Value, json};
 use std::path::Path;
 use std::sync::Arc;

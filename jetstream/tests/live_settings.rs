@@ -2,8 +2,8 @@
 
 #![allow(clippy::unwrap_used, clippy::panic)]
 
-use jetkv_jetstream::testing::TestEngine;
 use jetkv_jetstream::{AccountLimits, EngineConfig, EngineSettings};
+use jetkv_testing::TestEngine;
 
 const MINUTE_NS: i64 = 60_000_000_000;
 const STREAM: &str = r#"{"name":"S","subjects":["s.>"],"storage":"memory"}"#;

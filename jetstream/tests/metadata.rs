@@ -2,11 +2,10 @@
 //! process or the power ends, and whatever the disk refuses; and what cannot be read is kept.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
-use jetkv_jetstream::disk::sim::Fault;
-use jetkv_jetstream::disk::{Disk, RealDisk, SimDisk};
+use jetkv_jetstream::disk::{Disk, RealDisk};
 use jetkv_jetstream::store::file::Storage;
-use jetkv_jetstream::testing::{START_NS, TestEngine};
 use jetkv_jetstream::{EngineConfig, ManualClock, SyncPolicy};
+use jetkv_testing::{Fault, START_NS, SimDisk, TestEngine};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 

@@ -3,10 +3,9 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
 use jetkv_jetstream::clock::ManualClock;
-use jetkv_jetstream::disk::sim::Fault;
-use jetkv_jetstream::disk::{Disk, SimDisk};
-use jetkv_jetstream::testing::{DiskHook, HookedDisk, START_NS, TestEngine};
+use jetkv_jetstream::disk::Disk;
 use jetkv_jetstream::{EngineConfig, SyncPolicy};
+use jetkv_testing::{DiskHook, Fault, HookedDisk, START_NS, SimDisk, TestEngine};
 use parking_lot::Mutex;
 use std::io;
 use std::path::Path;

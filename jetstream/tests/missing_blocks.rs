@@ -2,11 +2,11 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
 use jetkv_jetstream::clock::ManualClock;
-use jetkv_jetstream::disk::{Disk, SimDisk};
+use jetkv_jetstream::disk::Disk;
 use jetkv_jetstream::store::file::{FileOptions, Storage};
 use jetkv_jetstream::store::{ConsumerState, FileStore, Msg, SequencePair, Store};
-use jetkv_jetstream::testing::{CollectHost, START_NS, TestEngine};
 use jetkv_jetstream::{AccountId, AccountLimits, Engine, EngineConfig};
+use jetkv_testing::{CollectHost, START_NS, SimDisk, TestEngine};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 

@@ -9,9 +9,9 @@
 mod oracle;
 
 use jetkv_jetstream::clock::{ManualClock, WallNs};
-use jetkv_jetstream::disk::{Disk, SimDisk};
-use jetkv_jetstream::testing::TestEngine;
+use jetkv_jetstream::disk::Disk;
 use jetkv_jetstream::{EngineConfig, SyncPolicy};
+use jetkv_testing::{SimDisk, TestEngine};
 use oracle::{Client, Oracle, copy_dir, oracle_program};
 use serde_json::{Value, json};
 use std::fmt::Write as _;

@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
 use jetkv_jetstream::Deadline;
-use jetkv_jetstream::testing::{START_NS, TestEngine};
+use jetkv_testing::{START_NS, TestEngine};
 
 fn engine(config: &str) -> TestEngine {
     let engine = TestEngine::new().unwrap();

@@ -2,10 +2,9 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
 use jetkv_jetstream::clock::{ManualClock, WallNs};
-use jetkv_jetstream::disk::SimDisk;
 use jetkv_jetstream::stream::Inbound;
-use jetkv_jetstream::testing::TestEngine;
 use jetkv_jetstream::{EngineConfig, SyncPolicy};
+use jetkv_testing::{SimDisk, TestEngine};
 use std::sync::Arc;
 
 const SECOND_NS: u64 = 1_000_000_000;

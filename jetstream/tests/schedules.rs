@@ -1,8 +1,8 @@
 //! Message schedules (ADR-51) on a clock that the test moves.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
-use jetkv_jetstream::testing::{START_NS, TestEngine};
 use jetkv_jetstream::{EngineConfig, ManualClock};
+use jetkv_testing::{START_NS, TestEngine};
 use std::sync::Arc;
 
 const CONFIG: &str = r#"{"name":"S","subjects":["s.>"],"allow_msg_schedules":true,"allow_msg_ttl":true,"allow_atomic":true,

@@ -3,8 +3,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use jetkv_jetstream::stream::Inbound;
-use jetkv_jetstream::testing::TestEngine;
 use jetkv_jetstream::{ApiRequest, Outbox};
+use jetkv_testing::TestEngine;
 
 const STREAM: &str = r#"{"name":"S","subjects":["s.>"],"storage":"memory"}"#;
 

@@ -3,10 +3,9 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
 use jetkv_jetstream::Filter;
-use jetkv_jetstream::disk::SimDisk;
-use jetkv_jetstream::disk::sim::Fault;
 use jetkv_jetstream::store::file::{FileOptions, Storage};
 use jetkv_jetstream::store::{FileStore, Msg, Store, StoreError};
+use jetkv_testing::{Fault, SimDisk};
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 use std::collections::{BTreeMap, BTreeSet};
@@ -265,7 +264,7 @@ impl Bench {
 }
 
 fn seeds() -> u64 {
-    std::env::var("JETKV_CRASH_SEEDS").ok().and_then(|seeds| seeds.parse().ok()).unwrap_or(300)
+    jetkv_testing::seeds("JETKV_CRASH_SEEDS", 300)
 }
 
 fn run(test: impl Fn(&mut Bench)) {

@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
 use jetkv_jetstream::EngineConfig;
-use jetkv_jetstream::testing::TestEngine;
+use jetkv_testing::TestEngine;
 
 const ADVISORIES: &str = "$JS.EVENT.ADVISORY.STREAM.CREATED.S";
 

@@ -2,8 +2,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
 use jetkv_jetstream::config::StorageType;
-use jetkv_jetstream::testing::{START_NS, TestEngine};
 use jetkv_kv::{Bucket, BucketConfig, Buckets, Create, Entry, Error, Operation, Remove};
+use jetkv_testing::{START_NS, TestEngine};
 use std::time::Duration;
 
 const SECOND_NS: u64 = 1_000_000_000;

@@ -2,8 +2,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
 use jetkv_jetstream::EngineConfig;
-use jetkv_jetstream::testing::TestEngine;
 use jetkv_kv::{BucketConfig, Buckets, Create, Error, Event, Operation, Remove, WatchOptions};
+use jetkv_testing::TestEngine;
 use std::time::Duration;
 
 #[test]

@@ -2,10 +2,10 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
 use jetkv_jetstream::config::StorageType;
-use jetkv_jetstream::testing::TestEngine;
 use jetkv_kv::{
     Bucket, BucketConfig, Buckets, Create, Entry, Error, Event, Operation, Remove, Watch, WatchOptions,
 };
+use jetkv_testing::TestEngine;
 use std::collections::BTreeMap;
 use std::time::Duration;
 

@@ -4,10 +4,8 @@
 mod idle;
 mod open_files;
 mod real;
-pub mod sim;
 
 pub use real::RealDisk;
-pub use sim::SimDisk;
 
 pub(crate) use open_files::is_exhausted;
 

@@ -1,9 +1,9 @@
 //! An engine that is backed up and restored to, and archives made by hand.
 
-use jetkv_jetstream::disk::{Disk, RealDisk, SimDisk};
+use jetkv_jetstream::ManualClock;
+use jetkv_jetstream::disk::{Disk, RealDisk};
 use jetkv_jetstream::settings::{EngineConfig, SyncPolicy};
-use jetkv_jetstream::testing::{Sent, TestEngine};
-use jetkv_jetstream::{ManualClock, testing::START_NS};
+use jetkv_testing::{START_NS, Sent, SimDisk, TestEngine};
 use serde_json::{Value, json};
 use std::io::Write as _;
 use std::path::Path;

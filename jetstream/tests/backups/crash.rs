@@ -1,16 +1,15 @@
 //! A crash at any step of a restore leaves all of the stream or nothing, and one of a backup leaves the stream alone.
 
 use super::bench::{DELIVER, ask, backup, on_disk, picture, restore, streams};
-use jetkv_jetstream::disk::SimDisk;
-use jetkv_jetstream::disk::sim::Fault;
 use jetkv_jetstream::settings::SyncPolicy;
+use jetkv_testing::{Fault, SimDisk};
 use serde_json::json;
 use std::path::Path;
 use std::sync::Arc;
 
 const DIR: &str = "/store";
 
-fn engine(disk: &SimDisk, sync: SyncPolicy) -> jetkv_jetstream::testing::TestEngine {
+fn engine(disk: &SimDisk, sync: SyncPolicy) -> jetkv_testing::TestEngine {
     on_disk(Path::new(DIR), Arc::new(disk.clone()), sync)
 }
 

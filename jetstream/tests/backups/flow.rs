@@ -1,7 +1,7 @@
 //! Pieces, acknowledgements and waits.
 
 use super::bench::{DELIVER, acknowledge, ask, backup, pieces, restore, send, simulated, streams};
-use jetkv_jetstream::testing::TestEngine;
+use jetkv_testing::TestEngine;
 use serde_json::json;
 
 const SECOND: u64 = 1_000_000_000;

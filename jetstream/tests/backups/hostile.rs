@@ -3,7 +3,7 @@
 use super::bench::{Archive, ask, backup, in_dir, packed, restore};
 use super::older::{archive, document};
 use jetkv_jetstream::settings::AccountLimits;
-use jetkv_jetstream::testing::TestEngine;
+use jetkv_testing::{TestEngine, tar_header};
 use serde_json::{Value, json};
 use std::io::Read as _;
 use std::path::Path;
@@ -173,19 +173,10 @@ fn old_files() -> Vec<(String, Vec<u8>)> {
     entries.collect()
 }
 
-fn header(path: &str, kind: EntryType, len: u64) -> Header {
-    let mut header = Header::new_ustar();
-    header.as_old_mut().name[..path.len()].copy_from_slice(path.as_bytes());
-    header.set_entry_type(kind);
-    header.set_size(len);
-    header.set_cksum();
-    header
-}
-
 fn tar_of(files: &[(String, Vec<u8>)]) -> Vec<u8> {
     let mut builder = Builder::new(Vec::new());
     for (path, file) in files {
-        builder.append(&header(path, EntryType::Regular, file.len() as u64), &file[..]).unwrap();
+        builder.append(&tar_header(path, EntryType::Regular, file.len() as u64), &file[..]).unwrap();
     }
     packed(&builder.into_inner().unwrap())
 }
@@ -223,11 +214,11 @@ fn archives_of_files_that_are_not_right_are_refused() {
         (and("msgs/../../../escaped"), "unexpected content (account=$G)"),
         (and("errors.txt"), "the backup is not whole: x"),
         (and("meta.inf"), "unexpected content"),
-        (tar_with(&header("msgs/1.blk", EntryType::Symlink, 0)), "unexpected content"),
-        (tar_with(&header("msgs/1.blk", EntryType::Link, 0)), "unexpected content"),
-        (tar_with(&header("msgs", EntryType::Directory, 0)), "unexpected content"),
-        (tar_with(&header("obs/c/o.dat", EntryType::Regular, 1 << 40)), "obs/c/o.dat is too large"),
-        (tar_with(&header("msgs/1.blk", EntryType::Regular, 1 << 40)), "backup was truncated"),
+        (tar_with(&tar_header("msgs/1.blk", EntryType::Symlink, 0)), "unexpected content"),
+        (tar_with(&tar_header("msgs/1.blk", EntryType::Link, 0)), "unexpected content"),
+        (tar_with(&tar_header("msgs", EntryType::Directory, 0)), "unexpected content"),
+        (tar_with(&tar_header("obs/c/o.dat", EntryType::Regular, 1 << 40)), "obs/c/o.dat is too large"),
+        (tar_with(&tar_header("msgs/1.blk", EntryType::Regular, 1 << 40)), "backup was truncated"),
     ] {
         bench.refused_for(&config, &archive, wanted);
     }
@@ -262,7 +253,7 @@ fn what_the_account_has_no_room_for_is_refused() {
     let other = json!({"name": "S", "subjects": ["s.>"], "storage": "file"});
     let answer = restore(&engine, &other, &small.end().packed(), 4096);
     assert_eq!(answer["error"]["err_code"], 10047, "{answer}");
-    let bomb = tar_with(&header("msgs/1.blk", EntryType::Regular, 1 << 40));
+    let bomb = tar_with(&tar_header("msgs/1.blk", EntryType::Regular, 1 << 40));
     assert_eq!(restore(&engine, &other, &bomb, 4096)["error"]["err_code"], 10047);
     assert_eq!(streams(&dir.path().join("store")), [""; 0]);
     assert_eq!(engine.engine.account_usage(engine.account).unwrap().storage_bytes, 0);

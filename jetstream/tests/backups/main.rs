@@ -9,7 +9,7 @@ mod hostile;
 mod older;
 
 use bench::{ask, backup, picture, restore, simulated};
-use jetkv_jetstream::testing::TestEngine;
+use jetkv_testing::TestEngine;
 use serde_json::{Value, json};
 use std::sync::Arc;
 

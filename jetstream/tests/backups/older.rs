@@ -3,7 +3,7 @@
 //! stands what the server said of the stream and the consumer.
 
 use super::bench::{ask, restore, simulated, streams};
-use jetkv_jetstream::testing::TestEngine;
+use jetkv_testing::TestEngine;
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 

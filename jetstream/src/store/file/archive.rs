@@ -180,6 +180,7 @@ fn checked(path: &[u8]) -> Option<&str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::testing::tar_header;
     use tar::Builder;
 
     /// A file, by path and content.
@@ -217,18 +218,9 @@ mod tests {
         Ok((shown.0, reader.is_at_end()))
     }
 
-    fn header(path: &str, kind: EntryType, len: u64) -> Header {
-        let mut header = Header::new_ustar();
-        header.as_old_mut().name[..path.len()].copy_from_slice(path.as_bytes());
-        header.set_entry_type(kind);
-        header.set_size(len);
-        header.set_cksum();
-        header
-    }
-
     fn archive_of(path: &str, kind: EntryType) -> Vec<u8> {
         let mut builder = Builder::new(Vec::new());
-        builder.append(&header(path, kind, 2), &b"xx"[..]).unwrap();
+        builder.append(&tar_header(path, kind, 2), &b"xx"[..]).unwrap();
         builder.into_inner().unwrap()
     }
 
@@ -237,9 +229,9 @@ mod tests {
         let mut builder = Builder::new(Vec::new());
         let long = format!("obs/{}/o.dat", "c".repeat(200));
         builder.append_pax_extensions([("mtime", b"1.5".as_slice()), ("path", long.as_bytes())]).unwrap();
-        builder.append(&header("short", EntryType::Regular, 3), &b"abc"[..]).unwrap();
-        builder.append(&header("msgs/1.blk", EntryType::Regular, 1024), &[7_u8; 1024][..]).unwrap();
-        builder.append(&header("meta.inf", EntryType::Regular, 0), &b""[..]).unwrap();
+        builder.append(&tar_header("short", EntryType::Regular, 3), &b"abc"[..]).unwrap();
+        builder.append(&tar_header("msgs/1.blk", EntryType::Regular, 1024), &[7_u8; 1024][..]).unwrap();
+        builder.append(&tar_header("meta.inf", EntryType::Regular, 0), &b""[..]).unwrap();
         let archive = builder.into_inner().unwrap();
         let end = ("end".to_owned(), Vec::new());
         let wanted = vec![
@@ -276,7 +268,7 @@ mod tests {
         }
         let mut builder = Builder::new(Vec::new());
         builder.append_pax_extensions([("path", b"../../x".as_slice())]).unwrap();
-        builder.append(&header("a", EntryType::Regular, 2), &b"xx"[..]).unwrap();
+        builder.append(&tar_header("a", EntryType::Regular, 2), &b"xx"[..]).unwrap();
         assert_eq!(shown(&builder.into_inner().unwrap(), 512), Err(ArchiveError::Unexpected));
     }
 

@@ -247,8 +247,7 @@ pub(super) fn write(disk: &dyn Disk, path: &Path, content: &[u8]) -> Result<Box<
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::disk::SimDisk;
-    use crate::disk::sim::Fault;
+    use crate::testing::{Fault, SimDisk};
 
     const DIR: &str = "/store/S";
 

@@ -151,7 +151,7 @@ impl StateSave {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::disk::SimDisk;
+    use crate::testing::SimDisk;
 
     const DIR: &str = "/store/C";
 

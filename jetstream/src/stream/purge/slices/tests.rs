@@ -1,9 +1,9 @@
 use crate::api::ApiRequest;
 use crate::clock::{ManualClock, WallNs};
-use crate::disk::SimDisk;
 use crate::outbox::Outbox;
 use crate::settings::EngineConfig;
 use crate::steps;
+use crate::testing::SimDisk;
 use crate::testing::TestEngine;
 use std::sync::Arc;
 

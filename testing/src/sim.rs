@@ -4,7 +4,7 @@
 //! last directory sync, followed by a prefix of what was done to them since, in order. Whatever was written to a
 //! file since its last sync may be lost, or torn anywhere.
 
-use super::{DirEntry, Disk, DiskFile};
+use jetkv_jetstream::disk::{DirEntry, Disk, DiskFile};
 use parking_lot::Mutex;
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};

@@ -1,6 +1,6 @@
 //! A disk that lets a test look on, and interfere, when files are changed and synced.
 
-use crate::disk::{Claim, DirEntry, Disk, DiskFile};
+use jetkv_jetstream::disk::{Claim, DirEntry, Disk, DiskFile};
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
