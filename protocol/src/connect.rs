@@ -1,18 +1,26 @@
 //! The object inside CONNECT.
 
-use serde::{Deserialize, Deserializer, Serialize};
+use jetkv_go_compat::json::{self, go_struct};
+use serde::Serialize;
 use thiserror::Error;
-
-use crate::json::{self, Onto, is_zero, object};
-use serde::de::DeserializeSeed;
 
 /// The newest client protocol: the client takes INFO at any time.
 pub const PROTOCOL_INFO: i64 = 1;
 
-/// JSON that is not an object of the right types. nats-server closes the connection without a word.
-#[derive(Debug, Error)]
-#[error(transparent)]
-pub struct JsonError(#[from] serde_json::Error);
+/// JSON that is not an object of the right types, in Go's words. nats-server closes the connection without a word.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[error("{0}")]
+pub struct JsonError(String);
+
+/// Reads an object onto what `target` holds already.
+pub(crate) fn read_onto<T: json::Decode>(target: &mut T, json: &[u8]) -> Result<(), JsonError> {
+    json::decode_lenient(json, target).map_err(JsonError)
+}
+
+/// Whether a field has its zero value and is left out.
+pub(crate) fn is_zero<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
+}
 
 /// What a client says of itself.
 ///
@@ -80,30 +88,14 @@ pub struct ConnectOptions {
     pub proxy_sig: String,
 }
 
-object!(ConnectOptions {
-    echo,
-    verbose,
-    pedantic,
-    tls_required,
-    nkey,
-    jwt,
-    sig,
-    auth_token,
-    user,
-    pass,
-    name,
-    lang,
-    version,
-    protocol,
-    account,
-    new_account,
-    headers,
-    no_responders,
-    import,
-    export,
-    remote_account,
-    proxy_sig,
-});
+go_struct! { ConnectOptions as "ClientOpts" {
+    "echo" => echo, "verbose" => verbose, "pedantic" => pedantic, "tls_required" => tls_required,
+    "nkey" => nkey, "jwt" => jwt, "sig" => sig, "auth_token" => auth_token, "user" => user, "pass" => pass,
+    "name" => name, "lang" => lang, "version" => version, "protocol" => protocol as Int,
+    "account" => account, "new_account" => new_account, "headers" => headers,
+    "no_responders" => no_responders, "import" => import, "export" => export,
+    "remote_account" => remote_account, "proxy_sig" => proxy_sig,
+} }
 
 impl Default for ConnectOptions {
     /// What holds before CONNECT: echo, verbose and pedantic are on, all else is off or empty.
@@ -152,13 +144,13 @@ impl ConnectOptions {
     /// # Errors
     /// See [`JsonError`].
     pub fn merge(&mut self, json: &[u8]) -> Result<(), JsonError> {
-        Ok(json::read_onto(self, json)?)
+        read_onto(self, json)
     }
 
     /// The object as JSON, for a client to send.
     #[must_use]
     pub fn to_json(&self) -> String {
-        jetkv_go_compat::json::to_string(self)
+        json::to_string(self)
     }
 }
 
@@ -173,15 +165,9 @@ pub struct SubjectPermission {
     pub deny: Vec<String>,
 }
 
-object!(SubjectPermission { allow, deny });
-
-impl<'de> Deserialize<'de> for SubjectPermission {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let mut permission = Self::default();
-        Onto(&mut permission).deserialize(deserializer)?;
-        Ok(permission)
-    }
-}
+go_struct! { SubjectPermission as "SubjectPermission" {
+    "allow" => allow, "deny" => deny,
+} }
 
 #[cfg(test)]
 mod tests {
@@ -222,7 +208,8 @@ mod tests {
                     ConnectOptions::from_json(format!("{{\"x\":{value},\"name\":\"n\"}}").as_bytes())
                 };
                 assert_eq!(connect(9_999).unwrap().name, "n");
-                assert_eq!(connect(10_000).unwrap_err().to_string(), "exceeded max depth");
+                let error = connect(10_000).unwrap_err().to_string();
+                assert_eq!(error, format!("invalid character '{}' exceeded max depth", &open[..1]));
                 assert!(connect(300_000).is_err());
             }
         };

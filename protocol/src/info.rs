@@ -1,9 +1,9 @@
 //! The object inside INFO.
 
+use jetkv_go_compat::json::{self, go_struct};
 use serde::Serialize;
 
-use crate::connect::{JsonError, SubjectPermission};
-use crate::json::{self, is_zero, object};
+use crate::connect::{JsonError, SubjectPermission, is_zero, read_onto};
 
 /// What a server says of itself, with the fields, their order and the omission of empty ones of
 /// nats-server v2.15.2.
@@ -155,65 +155,29 @@ pub struct ServerInfo {
     pub jetkv_lab: bool,
 }
 
-object!(ServerInfo {
-    server_id,
-    server_name,
-    version,
-    proto,
-    git_commit,
-    go,
-    host,
-    port,
-    headers,
-    auth_required,
-    tls_required,
-    tls_verify,
-    tls_available,
-    max_payload,
-    jetstream,
-    ip,
-    client_id,
-    client_ip,
-    nonce,
-    cluster,
-    cluster_dynamic,
-    domain,
-    connect_urls,
-    ws_connect_urls,
-    ldm,
-    compression,
-    connect_info,
-    remote_account,
-    acc_is_sys,
-    api_lvl,
-    import,
-    export,
-    lnoc,
-    lnocu,
-    ln,
-    info_on_connect,
-    route_pool_size,
-    route_pool_idx,
-    route_account,
-    route_acc_add_reqid,
-    gossip_mode,
-    gateway,
-    gateway_urls,
-    gateway_url,
-    gateway_cmd,
-    gateway_cmd_payload,
-    gateway_nrp,
-    gateway_iom,
-    leafnode_urls,
-    xkey,
-    jetkv_lab,
-});
+go_struct! { ServerInfo as "Info" {
+    "server_id" => server_id, "server_name" => server_name, "version" => version, "proto" => proto as Int,
+    "git_commit" => git_commit, "go" => go, "host" => host, "port" => port as Int, "headers" => headers,
+    "auth_required" => auth_required, "tls_required" => tls_required, "tls_verify" => tls_verify,
+    "tls_available" => tls_available, "max_payload" => max_payload, "jetstream" => jetstream, "ip" => ip,
+    "client_id" => client_id, "client_ip" => client_ip, "nonce" => nonce, "cluster" => cluster,
+    "cluster_dynamic" => cluster_dynamic, "domain" => domain, "connect_urls" => connect_urls,
+    "ws_connect_urls" => ws_connect_urls, "ldm" => ldm, "compression" => compression,
+    "connect_info" => connect_info, "remote_account" => remote_account, "acc_is_sys" => acc_is_sys,
+    "api_lvl" => api_lvl as Int, "import" => import, "export" => export, "lnoc" => lnoc, "lnocu" => lnocu,
+    "ln" => ln, "info_on_connect" => info_on_connect, "route_pool_size" => route_pool_size as Int,
+    "route_pool_idx" => route_pool_idx as Int, "route_account" => route_account,
+    "route_acc_add_reqid" => route_acc_add_reqid, "gossip_mode" => gossip_mode, "gateway" => gateway,
+    "gateway_urls" => gateway_urls, "gateway_url" => gateway_url, "gateway_cmd" => gateway_cmd,
+    "gateway_cmd_payload" => gateway_cmd_payload, "gateway_nrp" => gateway_nrp,
+    "gateway_iom" => gateway_iom, "leafnode_urls" => leafnode_urls, "xkey" => xkey, "jetkv_lab" => jetkv_lab,
+} }
 
 impl ServerInfo {
     /// The object as nats-server writes it, compact.
     #[must_use]
     pub fn to_json(&self) -> String {
-        jetkv_go_compat::json::to_string(self)
+        json::to_string(self)
     }
 
     /// Reads an INFO. Names match in any case, unknown ones are skipped, missing ones are empty.
@@ -222,7 +186,7 @@ impl ServerInfo {
     /// See [`JsonError`].
     pub fn from_json(json: &[u8]) -> Result<Self, JsonError> {
         let mut info = Self::default();
-        json::read_onto(&mut info, json)?;
+        read_onto(&mut info, json)?;
         Ok(info)
     }
 }

@@ -15,7 +15,6 @@ pub mod encode;
 mod error;
 pub mod headers;
 pub mod info;
-mod json;
 mod op;
 mod parse;
 pub mod pattern_set;

@@ -129,6 +129,18 @@ fn kind_name(value: Value<'_>) -> &'static str {
     }
 }
 
+/// Whether a key stands for a field whose name is ASCII, as Go folds both: without regard to case, and the two letters
+/// outside of ASCII that fold to ASCII ones are these.
+#[must_use]
+pub fn is_same_folded(name: &str, key: &str) -> bool {
+    let folded = key.chars().map(|c| match c {
+        '\u{17f}' => 's',
+        '\u{212a}' => 'k',
+        c => c.to_ascii_lowercase(),
+    });
+    name.chars().map(|c| c.to_ascii_lowercase()).eq(folded)
+}
+
 /// Decodes like Go's `json.Unmarshal`.
 ///
 /// # Errors
@@ -356,7 +368,7 @@ macro_rules! go_struct {
             const GO_NAME: &'static str = $go;
 
             fn find(key: &str, folded: bool) -> Option<&'static str> {
-                let same = |name: &str| if folded { name.eq_ignore_ascii_case(key) } else { name == key };
+                let same = |name: &str| if folded { $crate::json::is_same_folded(name, key) } else { name == key };
                 $(if same($key) { return Some($key); })*
                 $(if let Some(name) = <$inner_type as $crate::json::GoStruct>::find(key, folded) { return Some(name); })?
                 let _ = same;

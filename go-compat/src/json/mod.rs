@@ -7,6 +7,8 @@ mod encode;
 mod scan;
 
 pub use crate::go_struct;
-pub use decode::{Decode, Decoder, Duration, Durations, GoStruct, Int, decode_lenient, decode_strict};
+pub use decode::{
+    Decode, Decoder, Duration, Durations, GoStruct, Int, decode_lenient, decode_strict, is_same_folded,
+};
 pub use encode::{pretty, to_string, to_vec, write, write_string};
 pub use scan::{Kind, ScanError, Value, whole_value};

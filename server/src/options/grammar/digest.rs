@@ -3,6 +3,7 @@
 
 use std::fmt::Write;
 
+use jetkv_go_compat::json;
 use sha2::{Digest, Sha256};
 
 use super::ParseError;
@@ -18,26 +19,26 @@ const DEPTH_MAX: usize = 10_000;
 /// # Errors
 /// [`ParseError::Depth`].
 pub(super) fn of(map: &Map) -> Result<String, ParseError> {
-    let mut json = String::from("{");
+    let mut json = vec![b'{'];
     let mut depths = Depths::default();
     for part in Parts::of_map(map) {
         depths.check(&part)?;
         match part {
-            Part::Start(nest) => json.push(opening(nest)),
-            Part::End(Nest::Array) => json.push(']'),
-            Part::End(Nest::Map) => json.push('}'),
+            Part::Start(nest) => json.push(opening(nest) as u8),
+            Part::End(Nest::Array) => json.push(b']'),
+            Part::End(Nest::Map) => json.push(b'}'),
             Part::Element { is_first } => separate(&mut json, is_first),
             Part::Key { is_first, key } => {
                 separate(&mut json, is_first);
-                write_string(&mut json, key);
-                json.push(':');
+                json::write_string(key, &mut json);
+                json.push(b':');
             }
             Part::Scalar(value) => write_scalar(&mut json, value),
         }
     }
-    json.push('\n');
+    json.push(b'\n');
     let mut text = String::from("sha256:");
-    for byte in Sha256::digest(json.as_bytes()) {
+    for byte in Sha256::digest(&json) {
         // Writing into a string cannot fail.
         let _ = write!(text, "{byte:02x}");
     }
@@ -84,55 +85,18 @@ fn opening(nest: Nest) -> char {
     }
 }
 
-fn separate(json: &mut String, is_first: bool) {
+fn separate(json: &mut Vec<u8>, is_first: bool) {
     if !is_first {
-        json.push(',');
+        json.push(b',');
     }
 }
 
-fn write_scalar(json: &mut String, value: &Value) {
+fn write_scalar(json: &mut Vec<u8>, value: &Value) {
     match value {
-        Value::Bool(value) => json.push_str(if *value { "true" } else { "false" }),
-        Value::Integer(value) => drop(write!(json, "{value}")),
-        Value::Float(value) => write_float(json, *value),
-        Value::Datetime(value) | Value::String(value) => write_string(json, value),
+        Value::Bool(value) => json::write(value, json),
+        Value::Integer(value) => json::write(value, json),
+        Value::Float(value) => json::write(value, json),
+        Value::Datetime(value) | Value::String(value) => json::write_string(value, json),
         Value::Array(_) | Value::Map(_) => {}
     }
-}
-
-/// Shortest digits that read back as the same number; with an exponent when very small or very large.
-fn write_float(json: &mut String, value: f64) {
-    let size = value.abs();
-    if size != 0.0 && !(1e-6..1e21).contains(&size) {
-        let text = format!("{value:e}");
-        // A positive exponent has its sign.
-        let text = match text.split_once('e') {
-            Some((digits, exponent)) if !exponent.starts_with('-') => format!("{digits}e+{exponent}"),
-            _ => text,
-        };
-        json.push_str(&text);
-    } else {
-        let _ = write!(json, "{value}");
-    }
-}
-
-/// As Go's JSON writer does: safe within HTML.
-fn write_string(json: &mut String, text: &str) {
-    json.push('"');
-    for c in text.chars() {
-        match c {
-            '"' => json.push_str("\\\""),
-            '\\' => json.push_str("\\\\"),
-            '\n' => json.push_str("\\n"),
-            '\r' => json.push_str("\\r"),
-            '\t' => json.push_str("\\t"),
-            '\u{8}' => json.push_str("\\b"),
-            '\u{c}' => json.push_str("\\f"),
-            '\u{0}'..='\u{1f}' | '<' | '>' | '&' | '\u{2028}' | '\u{2029}' => {
-                let _ = write!(json, "\\u{:04x}", u32::from(c));
-            }
-            _ => json.push(c),
-        }
-    }
-    json.push('"');
 }
