@@ -108,6 +108,28 @@ pub struct StreamConfig {
     pub metadata: BTreeMap<String, String>,
 }
 
+impl StreamConfig {
+    /// Most messages, if there is a limit.
+    pub(crate) fn most_msgs(&self) -> Option<u64> {
+        limit(self.max_msgs)
+    }
+
+    /// Most bytes, if there is a limit.
+    pub(crate) fn most_bytes(&self) -> Option<u64> {
+        limit(self.max_bytes)
+    }
+
+    /// Most messages of one subject, if there is a limit.
+    pub(crate) fn most_msgs_per_subject(&self) -> Option<u64> {
+        limit(self.max_msgs_per_subject)
+    }
+}
+
+/// A limit that is set.
+fn limit(value: i64) -> Option<u64> {
+    u64::try_from(value).ok().filter(|most| *most > 0)
+}
+
 /// Bounds and defaults that a stream gives its consumers.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
 pub struct ConsumerLimits {

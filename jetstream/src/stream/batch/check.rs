@@ -176,20 +176,18 @@ impl Inner {
         if self.config.discard != Discard::New {
             return Ok(());
         }
-        let full = |text: &str| Err(errors::STREAM_STORE_FAILED.because(text).into());
-        let limit = |value: i64| u64::try_from(value).ok().filter(|limit| *limit > 0);
         let totals = self.store.totals();
-        if limit(self.config.max_msgs).is_some_and(|most| totals.msgs + diff.msgs > most) {
-            return full("maximum messages exceeded");
+        if self.config.most_msgs().is_some_and(|most| totals.msgs + diff.msgs > most) {
+            return Err(Refusal::full("maximum messages exceeded"));
         }
-        if limit(self.config.max_bytes).is_some_and(|most| totals.bytes + diff.bytes > most) {
-            return full("maximum bytes exceeded");
+        if self.config.most_bytes().is_some_and(|most| totals.bytes + diff.bytes > most) {
+            return Err(Refusal::full("maximum bytes exceeded"));
         }
-        let per_subject = limit(self.config.max_msgs_per_subject);
+        let per_subject = self.config.most_msgs_per_subject();
         if let Some(most) = per_subject.filter(|_| self.config.discard_new_per_subject && !is_rollup) {
             let held = self.store.index().get(subject).map_or(0, |entry| entry.count);
             if held + of_subject > most {
-                return full("maximum messages per subject exceeded");
+                return Err(Refusal::full("maximum messages per subject exceeded"));
             }
         }
         Ok(())

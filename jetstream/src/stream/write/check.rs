@@ -41,10 +41,24 @@ pub(in crate::stream) enum Refusal {
     Duplicate(u64),
 }
 
+impl Refusal {
+    /// With discard new: `what` is reached.
+    pub(in crate::stream) fn full(what: &str) -> Self {
+        Self::Error(errors::STREAM_STORE_FAILED.because(what))
+    }
+}
+
 impl<E: Into<ApiError>> From<E> for Refusal {
     fn from(error: E) -> Self {
         Self::Error(error.into())
     }
+}
+
+fn check_header_size(headers: &[u8]) -> Result<(), Refusal> {
+    if headers.len() > HEADERS_MAX_BYTES {
+        return Err(errors::STREAM_HEADER_EXCEEDS_MAXIMUM.into());
+    }
+    Ok(())
 }
 
 impl Inner {
@@ -63,10 +77,7 @@ impl Inner {
         if usize::try_from(limit).is_ok_and(|limit| headers.len() + payload.len() > limit) {
             return Err(errors::STREAM_MESSAGE_EXCEEDS_MAXIMUM.into());
         }
-        if headers.len() > HEADERS_MAX_BYTES {
-            return Err(errors::STREAM_HEADER_EXCEEDS_MAXIMUM.into());
-        }
-        Ok(())
+        check_header_size(headers)
     }
 
     /// Whether the store can hold a message of that size at all.
@@ -77,10 +88,7 @@ impl Inner {
         payload: &[u8],
     ) -> Result<(), Refusal> {
         self.check_record_size(subject, headers, payload)?;
-        if headers.len() > HEADERS_MAX_BYTES {
-            return Err(errors::STREAM_HEADER_EXCEEDS_MAXIMUM.into());
-        }
-        Ok(())
+        check_header_size(headers)
     }
 
     fn check_record_size(&self, subject: &[u8], headers: &[u8], payload: &[u8]) -> Result<(), Refusal> {
@@ -206,29 +214,27 @@ impl Inner {
         if self.config.discard != Discard::New {
             return Ok(());
         }
-        let full = |text: &str| Err(errors::STREAM_STORE_FAILED.because(text).into());
-        let limit = |value: i64| u64::try_from(value).ok().filter(|limit| *limit > 0);
-        let limited = limit(self.config.max_msgs).is_some() || limit(self.config.max_bytes).is_some();
+        let limited = self.config.most_msgs().is_some() || self.config.most_bytes().is_some();
         if !limited && !self.config.discard_new_per_subject {
             return Ok(());
         }
         let state = self.store.totals();
-        let per_subject = limit(self.config.max_msgs_per_subject);
+        let per_subject = self.config.most_msgs_per_subject();
         let entry = if per_subject.is_some() { self.store.index().get(subject) } else { None };
         let replaced = entry.filter(|entry| per_subject.is_some_and(|most| entry.count >= most));
         if replaced.is_some() && self.config.discard_new_per_subject && !is_rollup {
-            return full("maximum messages per subject exceeded");
+            return Err(Refusal::full("maximum messages per subject exceeded"));
         }
-        if limit(self.config.max_msgs).is_some_and(|most| state.msgs >= most) && replaced.is_none() {
-            return full("maximum messages exceeded");
+        if self.config.most_msgs().is_some_and(|most| state.msgs >= most) && replaced.is_none() {
+            return Err(Refusal::full("maximum messages exceeded"));
         }
-        if limit(self.config.max_bytes).is_some_and(|most| state.bytes + size_bytes > most) {
+        if self.config.most_bytes().is_some_and(|most| state.bytes + size_bytes > most) {
             let freed = match replaced {
                 None => 0,
                 Some(entry) => self.size_of(entry.first_seq).map_err(|e| store_error(&e))?,
             };
             if freed < size_bytes {
-                return full("maximum bytes exceeded");
+                return Err(Refusal::full("maximum bytes exceeded"));
             }
         }
         Ok(())

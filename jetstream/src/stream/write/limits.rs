@@ -18,7 +18,9 @@ impl Inner {
         }
         let any_subject = rollup == Rollup::All || self.exceeds_totals(1, size_bytes);
         let this_subject = rollup == Rollup::Subject
-            || limit(self.config.max_msgs_per_subject)
+            || self
+                .config
+                .most_msgs_per_subject()
                 .zip(self.store.index().get(subject))
                 .is_some_and(|(most, entry)| entry.count >= most);
         let (consumers, mut ctx) = self.parts();
@@ -35,13 +37,13 @@ impl Inner {
             return false;
         }
         let state = self.store.totals();
-        limit(self.config.max_msgs).is_some_and(|most| state.msgs + more_msgs > most)
-            || limit(self.config.max_bytes).is_some_and(|most| state.bytes + more_bytes > most)
+        self.config.most_msgs().is_some_and(|most| state.msgs + more_msgs > most)
+            || self.config.most_bytes().is_some_and(|most| state.bytes + more_bytes > most)
     }
 
     /// After a message on `subject` was stored, which holds `entry` now.
     pub(super) fn enforce_limits(&mut self, subject: &[u8], entry: SubjectEntry) -> Result<(), StoreError> {
-        if let Some(most) = limit(self.config.max_msgs_per_subject)
+        if let Some(most) = self.config.most_msgs_per_subject()
             && entry.count > most
             && self.remove(entry.first_seq, subject, false)?
             && entry.count - 1 > most
@@ -73,8 +75,8 @@ impl Inner {
 
     /// After the configuration changed: everything is held against the new limits.
     pub(in crate::stream) fn enforce_all(&mut self, old: &StreamConfig) -> Result<(), StoreError> {
-        let most = limit(self.config.max_msgs_per_subject);
-        let held = limit(old.max_msgs_per_subject);
+        let most = self.config.most_msgs_per_subject();
+        let held = old.most_msgs_per_subject();
         if most.is_none() || most.zip(held).is_some_and(|(most, held)| held <= most) {
             return self.enforce_totals();
         }
@@ -84,7 +86,7 @@ impl Inner {
     /// Holds everything against the limits: what was read from a directory may exceed them.
     pub(in crate::stream) fn enforce_recovered(&mut self) -> Result<(), StoreError> {
         self.enforce_totals()?;
-        let Some(most) = limit(self.config.max_msgs_per_subject) else { return Ok(()) };
+        let Some(most) = self.config.most_msgs_per_subject() else { return Ok(()) };
         let mut over: Vec<Box<[u8]>> = Vec::new();
         self.store.index().for_each(&Filter::All, |subject, entry| {
             if entry.count > most {
@@ -97,9 +99,4 @@ impl Inner {
         }
         Ok(())
     }
-}
-
-/// A limit that is set.
-fn limit(value: i64) -> Option<u64> {
-    u64::try_from(value).ok().filter(|most| *most > 0)
 }
