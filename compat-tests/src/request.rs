@@ -28,9 +28,19 @@ impl Requester {
     /// # Errors
     /// When it does not listen.
     pub fn open(server: &Server) -> Result<Self> {
+        Self::open_as(server, "")
+    }
+
+    /// Connects to a running server with further fields of CONNECT, each behind a comma.
+    ///
+    /// # Errors
+    /// When it does not listen.
+    pub fn open_as(server: &Server, fields: &str) -> Result<Self> {
         let mut connection = Connection::open(server.port("nats").ok_or("no client port")?)?;
         let number = REQUESTERS.fetch_add(1, Ordering::SeqCst);
-        connection.send(b"CONNECT {\"verbose\":false,\"headers\":true,\"no_responders\":true}\r\n")?;
+        let connect =
+            format!("CONNECT {{\"verbose\":false,\"headers\":true,\"no_responders\":true{fields}}}\r\n");
+        connection.send(connect.as_bytes())?;
         connection.send(format!("SUB _INBOX.{number}.* 1\r\n").as_bytes())?;
         Ok(Self { connection, number, next_inbox: 0 })
     }

@@ -27,8 +27,8 @@ const USAGE: &str = "usage:
   compat clients [LANGUAGE]... [--both PROGRAM] [--against PROGRAM]
       Runs the drivers of the client libraries (go, rust, python, javascript, java, c) on both and compares.
   compat generate [--seeds N] [--from N] [--profile NAME] [--keep FOLDER] [--both PROGRAM] [--against PROGRAM]
-      Runs generated sessions (profiles: streams, consumers, subjects, permissions, kv, parser; by default a mix) on both and
-      shortens what differs to a scenario.
+      Runs generated sessions (profiles: streams, consumers, subjects, permissions, kv, parser, by default a mix of these;
+      reloads) on both and shortens what differs to a scenario.
       --seeds N          so many sessions (200)
       --from N           the first seed (0)
       --keep FOLDER      writes the scenarios of differences into this folder besides printing them
@@ -39,6 +39,9 @@ const USAGE: &str = "usage:
       API.
   compat scoreboard [--check]
       Writes COMPATIBILITY.md and docs/scoreboard.md from features.toml and the scenarios, or checks that they are current.";
+
+/// The profile whose sessions are scenarios with servers of their own.
+const RELOADS: &str = "reloads";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -108,12 +111,9 @@ fn program(toolbox: &Toolbox, name: &str) -> Result<Program> {
 
 fn run_moves(arguments: &[String]) -> Result<bool> {
     let (reference, candidate) = programs(&parse_options(arguments)?, &Toolbox::default())?;
-    let found = moves::run(&reference, &candidate, moves::steps::STEPS)?;
-    for difference in &found {
-        println!("{difference}");
-    }
-    println!("{} steps, {} differences", moves::steps::STEPS.len(), found.len());
-    Ok(found.is_empty())
+    let summary = moves::run(&reference, &candidate, moves::steps::STEPS)?;
+    println!("{summary}");
+    Ok(summary.differences.is_empty() && summary.unseen.is_empty())
 }
 
 fn write_scoreboard(arguments: &[String]) -> Result<bool> {
@@ -197,6 +197,13 @@ fn run_clients(arguments: &[String]) -> Result<bool> {
 fn run_generated(arguments: &[String]) -> Result<bool> {
     let options = parse_options(arguments)?;
     let (reference, candidate) = programs(&options, &Toolbox::default())?;
+    let from = options.from.unwrap_or_default();
+    let seeds = from..from.saturating_add(options.seeds.unwrap_or(generate::SEEDS));
+    if options.profile.as_deref() == Some(RELOADS) {
+        let report = generate::reloads::run(&reference, &candidate, seeds)?;
+        println!("{}{}", report.summary(), report.faults());
+        return Ok(report.is_good());
+    }
     let profile = match &options.profile {
         None => None,
         Some(name) => {
@@ -204,8 +211,6 @@ fn run_generated(arguments: &[String]) -> Result<bool> {
             Some(found.ok_or_else(|| format!("no profile {name:?}\n{USAGE}"))?)
         }
     };
-    let from = options.from.unwrap_or_default();
-    let seeds = from..from.saturating_add(options.seeds.unwrap_or(generate::SEEDS));
     let summary = generate::run(&reference, &candidate, seeds, profile)?;
     if let Some(folder) = &options.keep {
         std::fs::create_dir_all(folder)?;

@@ -10,6 +10,7 @@ pub mod kv;
 pub mod operation;
 pub mod pair;
 pub mod parser;
+pub mod reloads;
 pub mod same;
 pub mod shrink;
 pub mod side;

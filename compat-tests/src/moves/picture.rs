@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::Value;
 
 /// Fields that move by themselves, or with the look that is taken: times, the machine, a cache that only one server has.
+/// Whether they are there, and their form, is compared all the same.
 const RESTLESS: &[&str] = &[
     "avg_fanout",
     "cache_hit_rate",
@@ -12,17 +13,22 @@ const RESTLESS: &[&str] = &[
     "disk_io_wait_stats",
     "http_req_stats",
     "idle",
-    // What nats-server keeps of answers that are under way.
-    "responses",
     "max_fanout",
     "mem",
+    "memstats",
     "now",
     "num_cache",
+    "num_inserts",
     "num_matches",
+    "num_removes",
+    "pause_remaining",
+    "pending_bytes",
     "rtt",
     "ts",
     "uptime",
 ];
+/// What nats-server keeps of answers that are under way, those of its own services too: gone at the next look.
+const FLEETING: &[&str] = &["responses"];
 /// What names an element of an array, the first that it has.
 const KEYS: &[&[&str]] = &[
     &["stream_name", "name"],
@@ -44,14 +50,30 @@ impl Picture {
     pub fn add(&mut self, name: &str, value: &Value, plain: &impl Fn(&str) -> String) {
         match value {
             Value::Object(fields) if !fields.is_empty() => {
-                for (field, value) in fields.iter().filter(|(field, _)| !RESTLESS.contains(&field.as_str())) {
-                    self.add(&format!("{name}.{}", plain(field)), value, plain);
+                for (field, value) in fields.iter().filter(|(field, _)| !FLEETING.contains(&field.as_str())) {
+                    let path = format!("{name}.{}", plain(field));
+                    if RESTLESS.contains(&field.as_str()) {
+                        let form = if value.is_number() { "a number" } else { form(value) };
+                        self.fields.insert(path, Value::String(form.to_owned()));
+                    } else {
+                        self.add(&path, value, plain);
+                    }
                 }
             }
             Value::Array(elements) if !elements.is_empty() => {
-                for (index, element) in elements.iter().enumerate() {
-                    let key = key(element).map_or_else(|| index.to_string(), |key| plain(&key));
-                    self.add(&format!("{name}[{key}]"), element, plain);
+                let mut named: Vec<(String, &Value)> = elements
+                    .iter()
+                    .enumerate()
+                    .map(|(index, element)| {
+                        (key(element).map_or_else(|| index.to_string(), |key| plain(&key)), element)
+                    })
+                    .collect();
+                // Of several with one name the order says nothing.
+                named.sort_by_cached_key(|(key, element)| (key.clone(), element.to_string()));
+                for (index, (key, element)) in named.iter().enumerate() {
+                    let before = named.iter().take(index).filter(|(other, _)| other == key).count();
+                    let number = if before == 0 { String::new() } else { format!(" {}", before + 1) };
+                    self.add(&format!("{name}[{key}{number}]"), element, plain);
                 }
             }
             leaf => drop(self.fields.insert(name.to_owned(), leaf.clone())),
@@ -125,9 +147,10 @@ mod tests {
 
     #[test]
     fn what_came_went_and_moved_is_told_and_times_are_not() {
-        let before = picture(&json!({"a": 1, "b": 2, "now": 1, "list": [{"name": "x", "n": 1}]}));
+        let before =
+            picture(&json!({"a": 1, "b": 2, "now": 1, "rtt": "1ms", "list": [{"name": "x", "n": 1}]}));
         let after = picture(
-            &json!({"a": 1, "b": 3, "c": "", "now": 2, "list": [{"name": "y", "n": 1}, {"name": "x", "n": 1}]}),
+            &json!({"a": 1, "b": 3, "c": "", "now": 2, "rtt": "2ms", "list": [{"name": "y", "n": 1}, {"name": "x", "n": 1}]}),
         );
         let told: Vec<String> = changes(&before, &after).into_iter().collect();
         assert_eq!(

@@ -1,16 +1,18 @@
 //! One server with the connections that take steps on it and listen to its events.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::Duration;
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::time::{Duration, Instant};
 
 use regex_lite::Regex;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::picture::{Picture, changes};
 use super::steps::Step;
 use crate::Result;
 use crate::http;
-use crate::process::{Program, Server, ServerOptions};
+use crate::process::{Program, Server, ServerOptions, Signal};
 use crate::request::Requester;
 use crate::wire::{Connection, Frame, Message};
 
@@ -20,12 +22,16 @@ listen: "127.0.0.1:-1"
 http: "127.0.0.1:-1"
 max_payload: 10000
 max_control_line: 1000
+max_pending: 100000
 no_auth_user: a
 jetstream { max_mem: 10MB, max_file: 10MB }
 accounts {
-  A { users: [ { user: a, password: p } ], jetstream: { max_streams: 4, max_consumers: 8 } }
+  A { users: [ { user: a, password: p } ], jetstream: { max_streams: 6, max_consumers: 8 } }
   B { users: [ { user: b, password: p, permissions: { publish: "may", subscribe: "may" } } ] }
+  J { users: [ { user: j, password: p } ], jetstream: { max_mem: 1KB, max_file: 1KB, max_streams: 1, max_consumers: 1 } }
   L { users: [ { user: l, password: p } ], limits { max_conn: 1, max_subs: 1 } }
+  X { users: [ { user: x, password: p } ], exports: [ { service: "serve" }, { stream: "news" } ] }
+  Y { users: [ { user: y, password: p } ], imports: [ { service: { account: X, subject: "serve" } }, { stream: { account: X, subject: "news" } } ] }
   SYS { users: [ { user: s, password: p } ] }
 }
 system_account: SYS
@@ -37,32 +43,68 @@ const PAGES: &[&str] = &[
     "/connz?state=closed&auth=1",
     "/subsz?subs=1",
     "/jsz?accounts=1&streams=1&consumers=1&config=1",
+    "/jsz?acc=A&streams=1&consumers=1&config=1&raft=1",
     "/accountz",
     "/accountz?acc=A",
     "/accountz?acc=B",
+    "/accountz?acc=J",
+    "/accountz?acc=L",
+    "/accountz?acc=X",
+    "/accountz?acc=Y",
     "/accountz?acc=SYS",
     "/accstatz?unused=1",
     "/healthz?details=1",
-    "/routez",
-    "/gatewayz",
-    "/leafz",
+    "/healthz?js-enabled-only=1",
+    "/healthz?account=A&stream=S&consumer=P",
+    "/routez?subs=1",
+    "/gatewayz?accs=1",
+    "/leafz?subs=1",
+    "/raftz",
+    "/ipqueuesz",
+    "/debug/vars",
 ];
-const QUIET: Duration = Duration::from_millis(5);
+/// What the system account asks, each with its body.
+const SYSTEM_REQUESTS: &[(&str, &str)] = &[
+    ("PING.IDZ", ""),
+    ("PING.STATSZ", ""),
+    ("PING.VARZ", ""),
+    ("PING.CONNZ", r#"{"subscriptions_detail":true,"auth":true}"#),
+    ("PING.SUBSZ", r#"{"subscriptions":true}"#),
+    ("PING.JSZ", r#"{"accounts":true,"streams":true,"consumer":true,"config":true}"#),
+    ("PING.ACCOUNTZ", r#"{"account":"A"}"#),
+    ("PING.HEALTHZ", r#"{"details":true}"#),
+    ("PING.ROUTEZ", ""),
+    ("PING.GATEWAYZ", ""),
+    ("PING.LEAFZ", ""),
+    ("PING.RAFTZ", ""),
+    ("PING.IPQUEUESZ", ""),
+    ("PING.EXPVARZ", ""),
+];
+const ACCOUNT_REQUESTS: &[&str] = &["CONNZ", "LEAFZ", "JSZ", "INFO", "SUBSZ"];
+const ACCOUNTS: &[&str] = &["A", "B", "J", "L"];
+const QUIET: Duration = Duration::from_millis(2);
 const PONG_WAIT: Duration = Duration::from_secs(30);
+/// How often the pages are looked at until nothing moves by itself.
+const LOOKS_MAX: usize = 100;
 
 /// A server under way.
 pub struct Session {
     server: Server,
     requester: Requester,
+    /// Asks for the system account.
+    system: Requester,
     /// Hears advisories and the events of the system account.
     listeners: Vec<Connection>,
     connections: BTreeMap<&'static str, Connection>,
+    config: String,
     last_reply: Option<String>,
+    last_question: Option<String>,
     server_id: String,
     random: Regex,
     heard: BTreeSet<String>,
     pages: Picture,
     answers: Picture,
+    latest_answers: Picture,
 }
 
 impl Session {
@@ -73,18 +115,23 @@ impl Session {
     pub fn start(program: &Program) -> Result<Self> {
         let options = ServerOptions { config: Some(CONFIG.to_owned()), ..ServerOptions::default() };
         let server = Server::start(program, &options)?;
-        let requester = Requester::open(&server)?;
+        let requester = Requester::open_as(&server, r#","name":"asker a""#)?;
+        let system = Requester::open_as(&server, r#","name":"asker s","user":"s","pass":"p""#)?;
         let mut session = Self {
             server,
             requester,
+            system,
             listeners: Vec::new(),
             connections: BTreeMap::new(),
+            config: CONFIG.to_owned(),
             last_reply: None,
+            last_question: None,
             server_id: String::new(),
-            random: Regex::new(r"_R_\.\w+|_INBOX\.\d+|\b[A-Z2-7]{56}\b")?,
+            random: Regex::new(r"_R_\.\w+|_INBOX\.\d+|\b[A-Z2-7]{56}\b|\b[0-9A-Za-z]{22}\b")?,
             heard: BTreeSet::new(),
             pages: Picture::default(),
             answers: Picture::default(),
+            latest_answers: Picture::default(),
         };
         for (user, subjects) in [
             ("a", &["$JS.EVENT.>"][..]),
@@ -98,8 +145,9 @@ impl Session {
             sync(&mut listener)?;
             session.listeners.push(listener);
         }
-        session.server_id = session.page("/varz")?["server_id"].as_str().unwrap_or_default().to_owned();
-        session.remember_answers()?;
+        session.server_id =
+            session.page("/varz")?["body"]["server_id"].as_str().unwrap_or_default().to_owned();
+        session.answers = session.answers()?;
         Ok(session)
     }
 
@@ -112,13 +160,22 @@ impl Session {
 
     fn page(&self, path: &str) -> Result<Value> {
         let port = self.server.port("monitoring").ok_or("no monitoring port")?;
-        Ok(serde_json::from_slice(&http::get(port, path)?.body)?)
+        let answer = http::get(port, path)?;
+        // What is refused says so in words.
+        let body = serde_json::from_slice(&answer.body).unwrap_or_else(|_| {
+            let text = String::from_utf8_lossy(&answer.body).into_owned();
+            Value::String(text)
+        });
+        Ok(json!({ "status": answer.status, "body": body }))
     }
 
     /// A name without what is random in it.
     fn plain(&self, text: &str) -> String {
-        let text =
-            if self.server_id.is_empty() { text.to_owned() } else { text.replace(&self.server_id, "<id>") };
+        let mut text = text.replace(&*self.server.dir().to_string_lossy(), "<dir>");
+        text = text.replace(&*self.server.program().path.to_string_lossy(), "<program>");
+        if !self.server_id.is_empty() {
+            text = text.replace(&self.server_id, "<id>");
+        }
         self.random.replace_all(&text, "<random>").into_owned()
     }
 
@@ -155,7 +212,25 @@ impl Session {
             let answer = self.ask(&subject, body)?;
             picture.add(&subject, &answer, &|text| self.plain(text));
         }
+        for account in ACCOUNTS {
+            for verb in ACCOUNT_REQUESTS {
+                self.ask_system(&format!("$SYS.REQ.ACCOUNT.{account}.{verb}"), "", &mut picture)?;
+            }
+        }
+        for (verb, body) in SYSTEM_REQUESTS {
+            self.ask_system(&format!("$SYS.REQ.SERVER.{verb}"), body, &mut picture)?;
+        }
         Ok(picture)
+    }
+
+    fn ask_system(&mut self, subject: &str, body: &str, picture: &mut Picture) -> Result<()> {
+        let answer = self.system.ask(subject, "", body.as_bytes())?.ok_or("the connection closed")?;
+        let answer = match serde_json::from_slice(&answer.payload) {
+            Ok(value) => value,
+            Err(_) => json!({ "headers": answer.headers, "size": answer.payload.len() }),
+        };
+        picture.add(subject, &answer, &|text| self.plain(text));
+        Ok(())
     }
 
     fn ask(&mut self, subject: &str, body: &[u8]) -> Result<Value> {
@@ -170,24 +245,33 @@ impl Session {
     pub fn remember_pages(&mut self) -> Result<()> {
         // What the questions of the last comparison brought has arrived when two looks are alike.
         self.pages = self.pages()?;
-        loop {
+        let mut moving = BTreeSet::new();
+        for _ in 0..LOOKS_MAX {
             std::thread::sleep(QUIET);
             let pages = self.pages()?;
-            if pages == self.pages {
+            moving = changes(&self.pages, &pages);
+            self.pages = pages;
+            if moving.is_empty() {
                 return Ok(());
             }
-            self.pages = pages;
         }
+        Err(format!("moves by itself: {moving:?}").into())
     }
 
-    /// Takes what the API tells for what was before the next step.
+    /// What pages and answers show now: each field with its form.
     ///
     /// # Errors
-    /// When an answer stays away.
-    pub fn remember_answers(&mut self) -> Result<()> {
+    /// When a page is not JSON or an answer stays away.
+    pub fn forms(&mut self) -> Result<BTreeSet<String>> {
+        let mut forms = self.pages()?.forms();
+        forms.extend(self.answers()?.forms());
+        Ok(forms)
+    }
+
+    /// Takes what the API told last for what was before the next step.
+    pub fn remember_answers(&mut self) {
         self.heard.clear();
-        self.answers = self.answers()?;
-        Ok(())
+        self.answers = std::mem::take(&mut self.latest_answers);
     }
 
     /// What came, went and moved on pages since before the step.
@@ -204,12 +288,15 @@ impl Session {
     /// # Errors
     /// When an answer stays away.
     pub fn moved_answers(&mut self) -> Result<BTreeSet<String>> {
-        let now = self.answers()?;
-        Ok(changes(&self.answers, &now))
+        self.latest_answers = self.answers()?;
+        Ok(changes(&self.answers, &self.latest_answers))
     }
 
     /// What was answered, delivered and told of since the last comparison: each field with its form.
-    pub fn heard(&mut self) -> &BTreeSet<String> {
+    ///
+    /// # Errors
+    /// None so far.
+    pub fn heard(&mut self) -> Result<BTreeSet<String>> {
         let mut frames = Vec::new();
         for connection in self.listeners.iter_mut().chain(self.connections.values_mut()) {
             while let Some(frame) = connection.next(QUIET) {
@@ -224,7 +311,7 @@ impl Session {
                 _ => {}
             }
         }
-        &self.heard
+        Ok(self.heard.clone())
     }
 
     fn hear(&mut self, message: &Message) {
@@ -234,10 +321,13 @@ impl Session {
         }
         if message.reply.as_ref().is_some_and(|reply| reply.starts_with("$JS.ACK.")) {
             self.last_reply.clone_from(&message.reply);
+        } else if message.reply.is_some() {
+            self.last_question.clone_from(&message.reply);
         }
         let subject = self.plain(&message.subject);
         let headers = message.headers.clone().unwrap_or_default();
-        for line in headers.lines().filter(|line| !line.starts_with("Nats-Time")) {
+        let is_time = |line: &str| line.starts_with("Nats-Time") || line.starts_with("Nats-Request-Info");
+        for line in headers.lines().filter(|line| !is_time(line)) {
             self.heard.insert(format!("{subject}: {}", self.plain(line)));
         }
         let tokens = message.reply.as_ref().map_or(0, |reply| reply.split('.').count());
@@ -271,12 +361,29 @@ impl Session {
                 connection.find(PONG_WAIT, |frame| *frame == Frame::Closed).ok_or("it was not refused")?;
             }
             Step::Send { name, text } => self.say(name, text)?,
+            Step::Publish { name, subject, headers, body } => {
+                let block =
+                    if headers.is_empty() { String::new() } else { format!("NATS/1.0\r\n{headers}\r\n") };
+                let (head, size) = (block.len(), block.len() + body.len());
+                let line = match head {
+                    0 => format!("PUB {subject} in {size}\r\n{body}\r\n"),
+                    _ => format!("HPUB {subject} in {head} {size}\r\n{block}{body}\r\n"),
+                };
+                self.say(name, &line)?;
+            }
+            Step::Answer { name, body } => {
+                self.heard()?;
+                let reply = self.last_question.take().ok_or("nothing to answer")?;
+                self.say(name, &format!("PUB {reply} {}\r\n{body}\r\n", body.len()))?;
+            }
+            Step::Overflow => self.overflow()?,
+            Step::Reload { from, to } => self.reload(from, to)?,
             Step::Pull { consumer, body } => {
                 let size = body.len();
                 self.say("c", &format!("PUB $JS.API.CONSUMER.MSG.NEXT.{consumer} in {size}\r\n{body}\r\n"))?;
             }
             Step::Acknowledge { body } => {
-                self.heard();
+                self.heard()?;
                 let reply = self.last_reply.clone().ok_or("nothing to acknowledge")?;
                 if let Some(answer) = self.requester.ask(&reply, "", body.as_bytes())? {
                     self.hear(&Message { subject: "answer".to_owned(), ..answer });
@@ -298,6 +405,53 @@ impl Session {
                 Frame::Err(text) => drop(self.heard.insert(format!("-ERR {text}"))),
                 _ => {}
             }
+        }
+        Ok(())
+    }
+}
+
+/// What a receiver gets that does not read, at most: more than a machine's buffers take.
+const OVERFLOW_MSGS_MAX: usize = 8_000;
+const OVERFLOW_CHUNK_MSGS: usize = 100;
+const RELOADED: [&str; 2] = ["Reloaded server configuration", "Failed to reload server configuration"];
+const RELOAD_WAIT: Duration = Duration::from_secs(30);
+
+impl Session {
+    /// A connection that does not read subscribes, and gets messages until it is cut.
+    fn overflow(&mut self) -> Result<()> {
+        let port = self.server.port("nats").ok_or("no client port")?;
+        let mut deaf = TcpStream::connect(("127.0.0.1", port))?;
+        deaf.write_all(b"CONNECT {\"verbose\":false,\"name\":\"deaf\",\"user\":\"a\",\"pass\":\"p\"}\r\nSUB flood 1\r\nPING\r\n")?;
+        let mut seen = Vec::new();
+        while !seen.windows(6).any(|window| window == b"PONG\r\n") {
+            let mut buffer = [0; 4096];
+            let count = deaf.read(&mut buffer)?;
+            seen.extend_from_slice(buffer.get(..count).filter(|bytes| !bytes.is_empty()).ok_or("closed")?);
+        }
+        let line = format!("PUB flood 9000\r\n{}\r\n", "x".repeat(9000));
+        for _ in 0..OVERFLOW_MSGS_MAX / OVERFLOW_CHUNK_MSGS {
+            self.say("c", &line.repeat(OVERFLOW_CHUNK_MSGS))?;
+            if self.page("/varz")?["body"]["slow_consumers"] == 1 {
+                return Ok(());
+            }
+        }
+        Err("a receiver that does not read was not cut".into())
+    }
+
+    fn reload(&mut self, from: &str, to: &str) -> Result<()> {
+        if !self.config.contains(to) {
+            self.config = self.config.replace(from, to);
+        }
+        std::fs::write(self.server.dir().join("server.conf"), &self.config)?;
+        let before = self.server.log().lines().count();
+        self.server.signal(Signal::HUP)?;
+        let deadline = Instant::now() + RELOAD_WAIT;
+        let is_end = |line: &str| RELOADED.iter().any(|end| line.contains(end));
+        while !self.server.log().lines().skip(before).any(is_end) {
+            if Instant::now() > deadline {
+                return Err("the reload does not end".into());
+            }
+            std::thread::sleep(QUIET);
         }
         Ok(())
     }

@@ -31,6 +31,33 @@ pub enum Step {
         /// What.
         text: &'static str,
     },
+    /// A connection publishes, with its inbox as the reply subject.
+    Publish {
+        /// Which.
+        name: &'static str,
+        /// Where to.
+        subject: &'static str,
+        /// Header lines.
+        headers: &'static str,
+        /// The body.
+        body: &'static str,
+    },
+    /// The last message with a reply subject that is no acknowledgement's is answered.
+    Answer {
+        /// By whom.
+        name: &'static str,
+        /// With this.
+        body: &'static str,
+    },
+    /// A receiver that does not read gets more than it may.
+    Overflow,
+    /// The configuration is another, and read again.
+    Reload {
+        /// What stands there from the beginning.
+        from: &'static str,
+        /// What stands there now.
+        to: &'static str,
+    },
     /// A connection asks for messages of a consumer, in its inbox.
     Pull {
         /// Stream and consumer, with a dot between them.
@@ -62,9 +89,19 @@ const fn send(name: &'static str, text: &'static str) -> Step {
     Step::Send { name, text }
 }
 
+const fn publish(name: &'static str, subject: &'static str, body: &'static str) -> Step {
+    Step::Publish { name, subject, headers: "", body }
+}
+
 const fn pull(consumer: &'static str, body: &'static str) -> Step {
     Step::Pull { consumer, body }
 }
+
+/// Of half the room of the account that has little.
+const FILLER: &str = "0123456789012345678901234567890123456789012345678901234567890123456789012345678901234567890123456789\
+    0123456789012345678901234567890123456789012345678901234567890123456789012345678901234567890123456789\
+    0123456789012345678901234567890123456789012345678901234567890123456789012345678901234567890123456789\
+    0123456789012345678901234567890123456789012345678901234567890123456789012345678901234567890123456789";
 
 /// All steps, each with a title. They build on each other.
 pub const STEPS: &[(&str, Step)] = &[
@@ -95,6 +132,62 @@ pub const STEPS: &[(&str, Step)] = &[
     ("a payload that is too large", send("b", "PUB may 10001\r\n")),
     ("the user asks who it is", ask("$SYS.REQ.USER.INFO", "")),
     ("the user asks for numbers", ask("$SYS.REQ.ACCOUNT.PING.STATZ", "")),
+    ("a receiver that is too slow", Step::Overflow),
+    // Imports and exports.
+    ("a client that serves others", Step::Open { name: "x", fields: r#""name":"x","user":"x","pass":"p""# }),
+    ("a client that is served", Step::Open { name: "y", fields: r#""name":"y","user":"y","pass":"p""# }),
+    ("a service", send("x", "SUB serve 1\r\n")),
+    ("the inbox of a client that is served", send("y", "SUB in 1\r\n")),
+    ("a request to another account", publish("y", "serve", "question")),
+    ("an answer to another account", Step::Answer { name: "x", body: "answer" }),
+    ("interest in news of another account", send("y", "SUB news 2\r\n")),
+    ("news for another account", send("x", "PUB news 2\r\nhi\r\n")),
+    ("the service ends", send("x", "UNSUB 1\r\n")),
+    ("a request to another account, where nobody serves", publish("y", "serve", "question")),
+    ("the client that is served goes", Step::Close { name: "y" }),
+    ("the client that serves goes", Step::Close { name: "x" }),
+    // An account with little room.
+    ("a client with little room", Step::Open { name: "j", fields: r#""name":"j","user":"j","pass":"p""# }),
+    ("its inbox", send("j", "SUB in 1\r\n")),
+    (
+        "its stream",
+        publish("j", "$JS.API.STREAM.CREATE.JF", r#"{"name":"JF","subjects":["jf"],"storage":"file"}"#),
+    ),
+    (
+        "one stream more than it may have",
+        publish("j", "$JS.API.STREAM.CREATE.JM", r#"{"name":"JM","subjects":["jm"],"storage":"memory"}"#),
+    ),
+    (
+        "its consumer",
+        publish(
+            "j",
+            "$JS.API.CONSUMER.CREATE.JF.C",
+            r#"{"stream_name":"JF","config":{"name":"C","durable_name":"C","ack_policy":"explicit","ack_wait":3600000000000}}"#,
+        ),
+    ),
+    (
+        "one consumer more than it may have",
+        publish(
+            "j",
+            "$JS.API.CONSUMER.CREATE.JF.D",
+            r#"{"stream_name":"JF","config":{"name":"D","durable_name":"D","ack_policy":"explicit","ack_wait":3600000000000}}"#,
+        ),
+    ),
+    ("a put that fits", publish("j", "jf", FILLER)),
+    ("a put up to its room", publish("j", "jf", FILLER)),
+    ("a put over its room", publish("j", "jf", FILLER)),
+    (
+        "a stream that reserves more than there is",
+        publish(
+            "j",
+            "$JS.API.STREAM.UPDATE.JF",
+            r#"{"name":"JF","subjects":["jf"],"storage":"file","max_bytes":2000}"#,
+        ),
+    ),
+    ("its numbers", publish("j", "$JS.API.INFO", "")),
+    ("its stream is purged", publish("j", "$JS.API.STREAM.PURGE.JF", "")),
+    ("its stream is deleted", publish("j", "$JS.API.STREAM.DELETE.JF", "")),
+    ("the client with little room goes", Step::Close { name: "j" }),
     // Streams.
     (
         "a stream",
@@ -124,6 +217,33 @@ pub const STEPS: &[(&str, Step)] = &[
     (
         "a stream that is a queue of work",
         ask("$JS.API.STREAM.CREATE.W", r#"{"name":"W","subjects":["w"],"retention":"workqueue"}"#),
+    ),
+    (
+        "a stream of counters",
+        ask(
+            "$JS.API.STREAM.CREATE.C",
+            r#"{"name":"C","subjects":["c.>"],"allow_msg_counter":true,"allow_direct":true,"storage":"file"}"#,
+        ),
+    ),
+    (
+        "a stream with batches and schedules",
+        ask(
+            "$JS.API.STREAM.CREATE.T",
+            r#"{"name":"T","subjects":["t.>"],"allow_atomic":true,"allow_msg_schedules":true,"allow_msg_ttl":true,"allow_rollup_hdrs":true,"subject_delete_marker_ttl":3600000000000,"subject_transform":{"src":"t.in.*","dest":"t.out.{{wildcard(1)}}"},"persist_mode":"default","compression":"s2","max_age":7200000000000}"#,
+        ),
+    ),
+    ("a count", put("c.1", "Nats-Incr: 5\r\n", "")),
+    ("another count", put("c.1", "Nats-Incr: -2\r\n", "")),
+    ("no count", put("c.1", "", "")),
+    ("a put that is transformed", put("t.in.1", "", "x")),
+    (
+        "a schedule",
+        put("t.s", "Nats-Schedule: @at 2200-01-01T00:00:00Z\r\nNats-Schedule-Target: t.later\r\n", "x"),
+    ),
+    ("the first of a batch", put("t.b", "Nats-Batch-Id: b\r\nNats-Batch-Sequence: 1\r\n", "x")),
+    (
+        "the last of a batch",
+        put("t.b", "Nats-Batch-Id: b\r\nNats-Batch-Sequence: 2\r\nNats-Batch-Commit: 1\r\n", "x"),
     ),
     ("a stream too many", ask("$JS.API.STREAM.CREATE.X", r#"{"name":"X","subjects":["x"]}"#)),
     ("a stream that is not there", ask("$JS.API.STREAM.INFO.NONE", "")),
@@ -165,49 +285,49 @@ pub const STEPS: &[(&str, Step)] = &[
         "a pull consumer",
         ask(
             "$JS.API.CONSUMER.CREATE.S.P",
-            r#"{"stream_name":"S","config":{"name":"P","durable_name":"P","ack_policy":"explicit"}}"#,
+            r#"{"stream_name":"S","config":{"name":"P","durable_name":"P","ack_policy":"explicit","ack_wait":3600000000000}}"#,
         ),
     ),
     (
         "a consumer with every option",
         ask(
             "$JS.API.CONSUMER.CREATE.S.O",
-            r#"{"stream_name":"S","config":{"name":"O","durable_name":"O","description":"d","deliver_policy":"by_start_sequence","opt_start_seq":2,"ack_policy":"explicit","ack_wait":60000000000,"max_deliver":3,"backoff":[60000000000,120000000000],"filter_subjects":["s.1","s.2"],"replay_policy":"instant","sample_freq":"100%","max_waiting":2,"max_ack_pending":1,"max_batch":5,"max_expires":60000000000,"max_bytes":1000,"headers_only":true,"inactive_threshold":3600000000000,"metadata":{"k":"v"}}}"#,
+            r#"{"stream_name":"S","config":{"name":"O","durable_name":"O","description":"d","deliver_policy":"by_start_sequence","opt_start_seq":2,"ack_policy":"explicit","ack_wait":3600000000000,"max_deliver":3,"backoff":[3600000000000,7200000000000],"filter_subjects":["s.1","s.2"],"replay_policy":"instant","sample_freq":"100%","max_waiting":2,"max_ack_pending":1,"max_batch":5,"max_expires":3600000000000,"max_bytes":1000,"headers_only":true,"inactive_threshold":3600000000000,"metadata":{"k":"v"}}}"#,
         ),
     ),
     (
         "a push consumer with flow control",
         ask(
             "$JS.API.CONSUMER.CREATE.S.F",
-            r#"{"stream_name":"S","config":{"name":"F","deliver_subject":"push","ack_policy":"none","deliver_policy":"new","flow_control":true,"idle_heartbeat":60000000000,"rate_limit_bps":100000,"mem_storage":true}}"#,
+            r#"{"stream_name":"S","config":{"name":"F","deliver_subject":"push","ack_policy":"none","deliver_policy":"new","flow_control":true,"idle_heartbeat":3600000000000,"inactive_threshold":3600000000000,"rate_limit_bps":100000,"mem_storage":true}}"#,
         ),
     ),
     (
         "a consumer that waits for a receiver",
         ask(
             "$JS.API.CONSUMER.CREATE.S.N",
-            r#"{"stream_name":"S","config":{"name":"N","deliver_subject":"none","deliver_group":"g","ack_policy":"all","deliver_policy":"last","inactive_threshold":3600000000000}}"#,
+            r#"{"stream_name":"S","config":{"name":"N","deliver_subject":"none","deliver_group":"g","ack_policy":"all","ack_wait":3600000000000,"deliver_policy":"last","inactive_threshold":3600000000000}}"#,
         ),
     ),
     (
         "a consumer of the queue of work",
         ask(
             "$JS.API.CONSUMER.CREATE.W.Q",
-            r#"{"stream_name":"W","config":{"name":"Q","durable_name":"Q","ack_policy":"explicit"}}"#,
+            r#"{"stream_name":"W","config":{"name":"Q","durable_name":"Q","ack_policy":"explicit","ack_wait":3600000000000}}"#,
         ),
     ),
     (
         "a consumer that shares the queue",
         ask(
             "$JS.API.CONSUMER.CREATE.W.R",
-            r#"{"stream_name":"W","config":{"name":"R","durable_name":"R","ack_policy":"explicit"}}"#,
+            r#"{"stream_name":"W","config":{"name":"R","durable_name":"R","ack_policy":"explicit","ack_wait":3600000000000}}"#,
         ),
     ),
     (
         "a consumer for interest",
         ask(
             "$JS.API.CONSUMER.CREATE.I.J",
-            r#"{"stream_name":"I","config":{"name":"J","durable_name":"J","ack_policy":"explicit"}}"#,
+            r#"{"stream_name":"I","config":{"name":"J","durable_name":"J","ack_policy":"explicit","ack_wait":3600000000000}}"#,
         ),
     ),
     ("a consumer that is not there", ask("$JS.API.CONSUMER.INFO.S.NONE", "")),
@@ -239,12 +359,42 @@ pub const STEPS: &[(&str, Step)] = &[
         "an update of a consumer",
         ask(
             "$JS.API.CONSUMER.CREATE.S.P",
-            r#"{"stream_name":"S","action":"update","config":{"name":"P","durable_name":"P","ack_policy":"explicit","max_ack_pending":7,"description":"new"}}"#,
+            r#"{"stream_name":"S","action":"update","config":{"name":"P","durable_name":"P","ack_policy":"explicit","ack_wait":3600000000000,"max_ack_pending":7,"description":"new"}}"#,
         ),
     ),
     ("a receiver for the one that waited", send("c", "SUB none g 12\r\n")),
     ("the receiver goes", send("c", "UNSUB 12\r\n")),
     ("the consumer that pushes loses its receiver", send("c", "UNSUB 11\r\n")),
+    (
+        "a consumer with a pinned group",
+        ask(
+            "$JS.API.CONSUMER.CREATE.S.G",
+            r#"{"stream_name":"S","config":{"name":"G","durable_name":"G","ack_policy":"explicit","ack_wait":3600000000000,"priority_policy":"pinned_client","priority_groups":["g"],"priority_timeout":3600000000000}}"#,
+        ),
+    ),
+    ("a pull that is pinned", pull("S.G", r#"{"batch":1,"group":"g"}"#)),
+    ("the end of the pin", ask("$JS.API.CONSUMER.UNPIN.S.G", r#"{"group":"g"}"#)),
+    (
+        "a consumer that goes to its last delivery",
+        ask(
+            "$JS.API.CONSUMER.CREATE.S.D",
+            r#"{"stream_name":"S","config":{"name":"D","durable_name":"D","ack_policy":"explicit","ack_wait":3600000000000,"max_deliver":1}}"#,
+        ),
+    ),
+    ("its only delivery", pull("S.D", "1")),
+    ("it is not acknowledged", Step::Acknowledge { body: "-NAK" }),
+    (
+        "a consumer too many",
+        ask(
+            "$JS.API.CONSUMER.CREATE.S.Z",
+            r#"{"stream_name":"S","config":{"name":"Z","durable_name":"Z","ack_policy":"explicit","ack_wait":3600000000000}}"#,
+        ),
+    ),
+    // Reloads.
+    ("a reload of a limit", Step::Reload { from: "max_payload: 10000", to: "max_payload: 11000" }),
+    ("a reload of an account", Step::Reload { from: "max_conn: 1,", to: "max_conn: 2," }),
+    ("a reload of nothing", Step::Reload { from: "max_conn: 1,", to: "max_conn: 2," }),
+    ("a reload that fails", Step::Reload { from: "server_name: moves", to: "server_name: other" }),
     // What goes.
     ("a message is deleted", ask("$JS.API.STREAM.MSG.DELETE.S", r#"{"seq":2}"#)),
     ("a message that is not there is deleted", ask("$JS.API.STREAM.MSG.DELETE.S", r#"{"seq":2}"#)),

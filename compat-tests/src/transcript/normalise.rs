@@ -31,7 +31,9 @@ const VOLATILE_NUMBERS: &[&str] = &[
 /// Texts that depend on the machine or the build.
 const VOLATILE_TEXTS: &[&str] = &["go", "git_commit", "idle", "rtt", "uptime", "exec"];
 /// Counters of API requests: waits ask as often as they must.
-const API_COUNTERS: &[&str] = &[".api.total", ".api.errors", ".api.inflight"];
+const API_COUNTERS: &[&str] = &[".api.total", ".api.errors"];
+/// How many of them are under way: only there while some are, which is over at some time after the answer.
+const API_UNDER_WAY: &str = ".api.inflight";
 /// Limits that nats-server takes from the machine's memory and disk; smaller ones than any machine's are a scenario's own.
 const MACHINE_LIMITS: &[&str] = &["max_memory", "max_storage", "max_mem", "max_file"];
 const MACHINE_LIMIT_MIN: u64 = 32 << 20;
@@ -154,7 +156,7 @@ impl Normaliser {
 
     fn flatten(&self, path: &str, value: &Value, lines: &mut Vec<String>) {
         match value {
-            _ if is_among(path, &self.omitted) => {}
+            _ if is_among(path, &self.omitted) || path.ends_with(API_UNDER_WAY) => {}
             _ if is_among(path, &self.ignored) => lines.push(format!("{path} = {}", form(value))),
             Value::Object(fields) if !fields.is_empty() => {
                 let mut names: Vec<&String> =

@@ -169,15 +169,17 @@ pub(super) fn load_last<'i>(inner: &'i mut Inner, subject: &[u8]) -> Result<Opti
 pub(super) fn delete(call: &mut Call<'_>, name: &str) -> ApiOutcome {
     const KIND: &str = "stream_msg_delete_response";
     match remove(call, name) {
-        Ok(stream) => {
+        Ok(Ok(stream)) => {
             let _ = call.respond(KIND, Success { success: true });
             ApiOutcome::then_commit(stream)
         }
+        Ok(Err(error)) => call.fail_uncounted(KIND, &error),
         Err(error) => call.fail(KIND, &error),
     }
 }
 
-fn remove(call: &Call<'_>, name: &str) -> Result<Arc<Stream>, ApiError> {
+/// Removes a message; inside is what came of it where the request was a sound one.
+fn remove(call: &Call<'_>, name: &str) -> Result<Result<Arc<Stream>, ApiError>, ApiError> {
     let account = call.admit()?;
     if call.is_empty_body() {
         return Err(errors::BAD_REQUEST.into());
@@ -202,14 +204,14 @@ fn remove(call: &Call<'_>, name: &str) -> Result<Arc<Stream>, ApiError> {
                 inner.fail_half_way(error);
                 inner.flush();
             }
-            return Err(errors::STREAM_MSG_DELETE_FAILED.because(text));
+            return Ok(Err(errors::STREAM_MSG_DELETE_FAILED.because(text)));
         }
         other => other,
     };
     // What was removed stays removed, from the answer on.
     inner.try_flush()?;
     drop(inner);
-    match removed {
+    Ok(match removed {
         Ok(true) => Ok(stream),
         // nats-server's file store has words of its own for what is out of range.
         Ok(false) if in_files && req.seq > state.last_seq => {
@@ -220,5 +222,5 @@ fn remove(call: &Call<'_>, name: &str) -> Result<Arc<Stream>, ApiError> {
         }
         Ok(false) => Err(errors::SEQUENCE_NOT_FOUND.with("seq", req.seq)),
         Err(error) => Err(errors::STREAM_MSG_DELETE_FAILED.because(error)),
-    }
+    })
 }

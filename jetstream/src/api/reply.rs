@@ -132,6 +132,15 @@ impl Call<'_> {
         ApiOutcome::refused(error)
     }
 
+    /// Answers with an error that does not count as one: what came of a request that was sound (nats-server v2.15.2, observed
+    /// of deletes of messages).
+    pub(crate) fn fail_uncounted(&mut self, kind: &str, error: &ApiError) -> ApiOutcome {
+        self.count(true);
+        let kind = format!("{TYPE_PREFIX}{kind}");
+        self.answer(&json::to_vec(&Response { kind: &kind, error: Some(error), body: Empty {} }), true);
+        ApiOutcome::done()
+    }
+
     /// Answers with an error and nothing else.
     pub(crate) fn fail(&mut self, kind: &str, error: &ApiError) -> ApiOutcome {
         self.fail_with(kind, error, Empty {})

@@ -33,6 +33,8 @@ pub(crate) struct ClosedClient {
     pub reason: CloseReason,
     /// What went through it.
     pub traffic: TrafficCounts,
+    /// Times that a producer waited for it.
+    pub stalls: u64,
     /// Its subscriptions when it ended.
     pub subscriptions: Vec<Arc<Subscription>>,
 }

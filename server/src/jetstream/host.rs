@@ -110,7 +110,7 @@ impl Router for EngineHost {
         }
         match routed {
             // What one answer brings may be more than may wait for a receiver at all.
-            Routed { pressured: Some(receiver), .. } if receiver.flush() => {
+            Routed { pressured: Some(receiver), .. } if receiver.flush(None) => {
                 self.feed_again(&*receiver);
                 Delivery::Sent
             }

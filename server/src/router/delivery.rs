@@ -169,10 +169,12 @@ fn give(
         Target::Receiver(receiver) => receiver,
         Target::Shadowed(shadowed) => return give_shadowed(shadowed, sub, origin, msg, touched, routed),
         Target::Service(service) => {
+            sub.count();
             routed.crossings.push(Crossing::Request(Arc::clone(service)));
             return true;
         }
         Target::Responses(responses) => {
+            sub.count();
             routed.crossings.push(Crossing::Answer(Arc::clone(responses)));
             return true;
         }
@@ -195,6 +197,7 @@ fn give_shadowed(
     if let Origin::Crossed(_) = origin {
         return false;
     }
+    sub.count();
     let mut renamed = Vec::new();
     let mut subject = msg.subject;
     if msg.subject == msg.to {

@@ -293,7 +293,10 @@ impl Exchange {
         let responses = self.responses.get_or_init(|| {
             let responses = Arc::new(Responses::new());
             let pattern = [&responses.prefix, b">".as_slice()].concat();
-            let sub = Subscription::new(Target::Responses(Arc::clone(&responses)), &pattern, b"", b"");
+            // The services that are imported have the numbers before.
+            let sid = (self.services.lock().len() + 1).to_string();
+            let target = Target::Responses(Arc::clone(&responses));
+            let sub = Subscription::new(target, &pattern, b"", sid.as_bytes());
             // The pattern is a sound one.
             let _ = account.subscribe(Arc::new(sub));
             responses

@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use jetkv_jetstream::{AccountId, OutMsg};
+use jetkv_jetstream::{AccountId, OutMsg, WallNs};
 
 use super::account::Account;
 use super::subscription::Subscription;
@@ -21,8 +21,9 @@ pub trait Receiver: Send + Sync + fmt::Debug {
     /// is the number of the calling thread, which flushes it at the end of its turn.
     fn deliver(&self, sub: &Subscription, msg: &OutMsg<'_>, is_own: bool, thread: u32) -> Receipt;
 
-    /// Sends what is queued, as far as it is taken. Tells whether the stream engine, told to pause before, may go on.
-    fn flush(&self) -> bool;
+    /// Sends what is queued, as far as it is taken. Tells whether the stream engine, told to pause before, may go on. `now`
+    /// saves a look at the clock where the thread has looked already.
+    fn flush(&self, now: Option<WallNs>) -> bool;
 
     /// Takes a subscription that had its last message off its list. Returns the account that the subscription is in.
     fn end_subscription(&self, sub: &Arc<Subscription>) -> Arc<Account>;

@@ -110,7 +110,7 @@ impl Subscription {
         }
     }
 
-    /// Counts a message to a stream, which has no number that it may have.
+    /// Counts a message to a stream or into another account, which has no number that it may have.
     pub(crate) fn count(&self) {
         self.delivered.fetch_add(1, Ordering::Relaxed);
     }

@@ -4,6 +4,8 @@ use std::cell::{Cell, RefCell};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use jetkv_jetstream::WallNs;
+
 use super::receiver::{Receipt, Receiver};
 use super::subscription::Subscription;
 
@@ -16,11 +18,18 @@ pub(crate) struct Touched {
     thread: Cell<u32>,
     receivers: RefCell<Vec<Arc<dyn Receiver>>>,
     ended: RefCell<Vec<Arc<Subscription>>>,
+    /// The time, where the turn that ends has looked at the clock.
+    now: Cell<Option<WallNs>>,
 }
 
 impl Touched {
     pub(crate) const fn new() -> Self {
-        Self { thread: Cell::new(0), receivers: RefCell::new(Vec::new()), ended: RefCell::new(Vec::new()) }
+        Self {
+            thread: Cell::new(0),
+            receivers: RefCell::new(Vec::new()),
+            ended: RefCell::new(Vec::new()),
+            now: Cell::new(None),
+        }
     }
 
     /// A number for the thread, from 1.
@@ -54,11 +63,17 @@ impl Touched {
         self.ended.borrow_mut().pop()
     }
 
+    /// Tells the time that the turn has seen, for its end.
+    pub(crate) fn at(&self, now: WallNs) {
+        self.now.set(Some(now));
+    }
+
     /// Flushes every receiver that this thread has touched. Shows those that the engine may feed again.
     pub(crate) fn flush(&self, mut relieved: impl FnMut(&dyn Receiver)) {
         let mut receivers = std::mem::take(&mut *self.receivers.borrow_mut());
+        let now = self.now.take();
         for receiver in receivers.drain(..) {
-            if receiver.flush() {
+            if receiver.flush(now) {
                 relieved(&*receiver);
             }
         }

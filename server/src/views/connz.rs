@@ -333,6 +333,7 @@ fn closed(client: &ClosedClient) -> Connection {
         reason: client.reason.to_string(),
         uptime: uptime(between(client.started_at, client.stopped_at)),
         idle: uptime(between(client.last_active, client.stopped_at)),
+        stalls: client.stalls,
         in_msgs: traffic.in_msgs,
         out_msgs: traffic.out_msgs,
         in_bytes: traffic.in_bytes,

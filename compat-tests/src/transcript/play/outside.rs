@@ -19,6 +19,8 @@ const START_LIMIT: Duration = Duration::from_secs(60);
 /// How a reload ends in the log.
 const RELOADED: [&str; 2] = ["Reloaded server configuration", "Failed to reload server configuration"];
 const READY: &str = "Server is ready";
+/// How it begins there.
+const ASKED: &str = "Trapped \"hangup\" signal";
 /// What nats-server paints when JetStream starts, and JetKV does not (`log.banner`).
 const PAINTED: [&str; 5] = ["/ __|", "\\___/", "docs.nats.io/jetstream", "| |\\/| |", "__ ___"];
 
@@ -64,7 +66,9 @@ impl Player<'_> {
             let log = self.server()?.log();
             let new: Vec<&str> = log.lines().skip(before).collect();
             if let Some(at) = new.iter().position(is_end) {
-                for line in new.iter().take(at + 1).filter(|line| is_told(line)) {
+                // What tells of the start may be logged later than the ports are known.
+                let begin = new.iter().position(|line| line.contains(ASKED)).unwrap_or_default();
+                for line in new.iter().take(at + 1).skip(begin).filter(|line| is_told(line)) {
                     let line = self.normaliser.log(line);
                     self.line(line.trim_end());
                 }
@@ -119,12 +123,11 @@ impl Player<'_> {
     }
 }
 
-/// Whether a line of a reload is one to compare: operations and details of debugging are not, nor is the banner, nor the end
-/// of the start, which a server may log after its ports are known.
+/// Whether a line of a reload is one to compare: operations and details of debugging are not, nor is the banner.
 fn is_told(line: &str) -> bool {
     let level = [" [INF] ", " [WRN] ", " [ERR] "].iter().find_map(|level| line.split_once(level));
     level.is_some_and(|(_, text)| {
-        !text.trim().is_empty() && text != READY && !PAINTED.iter().any(|painted| text.contains(painted))
+        !text.trim().is_empty() && !PAINTED.iter().any(|painted| text.contains(painted))
     })
 }
 

@@ -160,7 +160,7 @@ impl Connection {
             upgraded,
             out,
             Arc::clone(&account),
-            shared.clock.wall(),
+            Arc::clone(&shared.clock),
         ));
         client.set_traced(TraceOptions::new(&options.log));
         if let Some(secured) = client.upgraded().and_then(|upgraded| upgraded.secured.clone()) {
@@ -259,7 +259,7 @@ impl Connection {
 
     /// Writes what the link takes, and lets those that waited for room go on.
     pub(super) fn flush(&self) {
-        if self.client.flush()
+        if self.client.flush(None)
             && let Some(engine) = self.engine()
         {
             engine.feed_again(&*self.client);

@@ -151,6 +151,7 @@ impl Connection {
             started_at: self.client.started_at(),
             stopped_at,
             last_active: self.client.last_active(),
+            stalls: self.client.stalls(),
             rtt_ns: self.client.rtt_ns(),
             reason,
             traffic: self.client.traffic.counts(),

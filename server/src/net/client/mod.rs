@@ -26,7 +26,7 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use hashbrown::HashMap;
-use jetkv_jetstream::{AccountId, OutMsg, WallNs};
+use jetkv_jetstream::{AccountId, Clock, OutMsg, WallNs};
 use jetkv_protocol::encode;
 use parking_lot::{Mutex, RwLock};
 
@@ -64,6 +64,9 @@ pub(super) struct Client {
     /// What went through the connection.
     traffic: Traffic,
     last_active_ns: AtomicI64,
+    /// It got messages since the last flush.
+    received: AtomicBool,
+    clock: Arc<dyn Clock>,
     rtt_ns: AtomicI64,
     /// What was agreed on, where the connection is under TLS.
     tls: OnceLock<Secured>,
@@ -79,8 +82,9 @@ impl Client {
         upgraded: Option<Box<Upgraded>>,
         out: Outbound,
         account: Arc<Account>,
-        now: WallNs,
+        clock: Arc<dyn Clock>,
     ) -> Self {
+        let now = clock.wall();
         let label = upgraded::label(peer, id, upgraded.as_deref());
         Self {
             id,
@@ -110,6 +114,8 @@ impl Client {
             trace_options: Mutex::new(TraceOptions::default()),
             traffic: Traffic::default(),
             last_active_ns: AtomicI64::new(now.ns()),
+            received: AtomicBool::new(false),
+            clock,
             rtt_ns: AtomicI64::new(0),
             tls: OnceLock::new(),
             stalls: AtomicU64::new(0),
@@ -310,6 +316,7 @@ impl Receiver for Client {
         let (queued, is_first) = self.out.push(thread, write);
         if queued.is_accepted() {
             self.traffic.sent(1, (headers.len() + msg.payload.len()) as u64);
+            self.received.store(true, Ordering::Relaxed);
             if let (Some(rules), Some(reply)) = (rules, reply) {
                 rules.expect_reply(reply);
             }
@@ -320,7 +327,11 @@ impl Receiver for Client {
         Receipt { queued, is_first, is_last: admission == Admission::Last }
     }
 
-    fn flush(&self) -> bool {
+    fn flush(&self, now: Option<WallNs>) -> bool {
+        if self.received.load(Ordering::Relaxed) {
+            self.received.store(false, Ordering::Relaxed);
+            self.set_active(now.unwrap_or_else(|| self.clock.wall()));
+        }
         self.out.flush()
     }
 

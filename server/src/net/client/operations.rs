@@ -116,7 +116,9 @@ impl Connection {
         let batch = &mut *turn.batch;
         if batch.tally.in_msgs > 0 || batch.tally.subscriptions > 0 {
             let stored_at = batch.stored_at.take();
-            self.client.set_active(stored_at.unwrap_or_else(|| self.shared.clock.wall()));
+            let now = stored_at.unwrap_or_else(|| self.shared.clock.wall());
+            turn.worker.touched.at(now);
+            self.client.set_active(now);
             self.heard();
         }
     }

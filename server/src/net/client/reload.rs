@@ -33,7 +33,13 @@ impl Connection {
         self.client.set_outbound_limits(OutboundLimits::new(&self.settings.limits));
         self.apply_limits();
         match self.standing() {
-            Standing::Same => self.stay(),
+            Standing::Same => {
+                if self.connected {
+                    // nats-server v2.15.2 lets everybody in anew (observed).
+                    events::connected(&self.shared, &*self.client);
+                }
+                self.stay();
+            }
             Standing::Moved => self.client.close(CloseReason::ClientClosed),
             Standing::Refused => {
                 self.refuse();
