@@ -221,3 +221,14 @@ fn overflow_requests_wait_for_their_threshold() {
     bench.publish("s.a", "3");
     assert_eq!(bench.payloads(), ["1"]);
 }
+
+#[test]
+fn heartbeats_of_a_nanosecond_come_no_faster_than_they_can_be_read() {
+    let mut bench = Bench::new();
+    bench.create(r#"{"name":"C","ack_policy":"explicit"}"#).unwrap();
+    bench.next("C", "r", r#"{"expires":1000000000,"idle_heartbeat":1}"#);
+    for _ in 0..1_000 {
+        bench.advance(1_000);
+    }
+    assert_eq!(bench.statuses(), ["100 Idle Heartbeat"; 2], "of a millisecond");
+}
