@@ -81,9 +81,13 @@ pub fn session(seed: u64) -> String {
     let has_accounts = random.chance(70);
     let mut text = format!("# Generated, reloads-{seed}.\n{HEAD}");
     let _ = write!(text, "config:\n{}", config(&mut random, has_accounts, true));
-    text.push_str("login: {\"user\":\"l\",\"pass\":\"p\"}\n");
+    if has_accounts {
+        text.push_str("login: {\"user\":\"l\",\"pass\":\"p\"}\n");
+    }
     for (name, user) in [("c", "u"), ("d", "v")] {
-        let _ = writeln!(text, "connect {name} {{\"user\":\"{user}\",\"pass\":\"p\"}}");
+        // Where nobody is listed nobody gives a name: that is a scenario of its own, with a difference that is meant.
+        let fields = if has_accounts { format!("\"user\":\"{user}\",\"pass\":\"p\"") } else { String::new() };
+        let _ = writeln!(text, "connect {name} {{{fields}}}");
         let _ = writeln!(text, "{name} > SUB {} 1", random.pick(&["a.>", "a.b", "*.b", ">"]));
         let _ = writeln!(text, "{name} > SUB b 2\n{name} sync");
     }
@@ -124,7 +128,8 @@ fn config(random: &mut Random, has_accounts: bool, is_first: bool) -> String {
         let password = if is_first || random.chance(90) { "p" } else { "q" };
         if let Some(users) = users.get_mut(account).filter(|_| is_there) {
             let permissions = random.pick(PERMISSIONS);
-            let _ = write!(users, "{{ user: {user}, password: {password}{permissions} }} ");
+            let comma = if users.is_empty() { "" } else { ", " };
+            let _ = write!(users, "{comma}{{ user: {user}, password: {password}{permissions} }}");
         }
     }
     let [first, second] = users;
