@@ -5,7 +5,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 use std::{fmt, io};
 
-use jetkv_jetstream::{AccountId, OutMsg};
+use jetkv_jetstream::{AccountId, OutMsg, WallNs};
 use jetkv_protocol::Headers;
 use parking_lot::Mutex;
 
@@ -131,7 +131,7 @@ impl Receiver for Desk {
         Receipt { queued, is_first: false, is_last: false }
     }
 
-    fn flush(&self) -> bool {
+    fn flush(&self, _now: Option<WallNs>) -> bool {
         false
     }
 
