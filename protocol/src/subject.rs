@@ -29,6 +29,45 @@ pub fn token_at(subject: &[u8], index: usize) -> Option<&[u8]> {
     tokens(subject).nth(index)
 }
 
+/// Whether a subject has an empty token, as an empty subject does. This is asked of most messages, so it looks at eight bytes
+/// at a time.
+#[must_use]
+#[inline]
+pub fn has_empty_token(subject: &[u8]) -> bool {
+    let (Some(&first), Some(&last)) = (subject.first(), subject.last()) else { return true };
+    if first == SEPARATOR || last == SEPARATOR {
+        return true;
+    }
+    let (words, rest) = subject.as_chunks::<8>();
+    // Whether the byte ahead of a word is a separator, as its flag would stand one byte below.
+    let mut before = 0;
+    for word in words {
+        let found = separators(u64::from_le_bytes(*word));
+        if found & (found << 8 | before) != 0 {
+            return true;
+        }
+        before = found >> 56;
+    }
+    let mut after_separator = before != 0;
+    for byte in rest {
+        let is_separator = *byte == SEPARATOR;
+        if is_separator && after_separator {
+            return true;
+        }
+        after_separator = is_separator;
+    }
+    false
+}
+
+/// Flags, each the highest bit of a byte, for the bytes of a word that are separators.
+#[inline]
+fn separators(word: u64) -> u64 {
+    const LOW: u64 = u64::from_le_bytes([0x7f; 8]);
+    // A byte becomes zero where it is one, and only then adding to it leaves its highest bit clear.
+    let differences = word ^ u64::from_le_bytes([SEPARATOR; 8]);
+    !(((differences & LOW) + LOW) | differences | LOW)
+}
+
 fn is_space(byte: u8) -> bool {
     matches!(byte, b' ' | b'\t' | b'\n' | b'\r' | 0x0c)
 }
@@ -184,6 +223,30 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    proptest! {
+        #[test]
+        fn an_empty_token_is_found_wherever_it_is(subject in proptest::collection::vec(
+            prop_oneof![2 => Just(b'.'), 3 => Just(b'a'), 1 => prop::sample::select(vec![b'.' | 0x80, b'/', b'-', 0, 255])], 0..40,
+        )) {
+            prop_assert_eq!(has_empty_token(&subject), tokens(&subject).any(<[u8]>::is_empty));
+        }
+    }
+
+    #[test]
+    fn an_empty_token_in_a_long_subject_is_found() {
+        for len in 2..40 {
+            let mut subject = vec![b'a'; len];
+            assert!(!has_empty_token(&subject));
+            for at in 0..len - 1 {
+                subject[at..at + 2].fill(b'.');
+                assert!(has_empty_token(&subject), "{at} of {len}");
+                subject[at] = b'a';
+                assert_eq!(has_empty_token(&subject), at + 2 == len);
+                subject[at + 1] = b'a';
+            }
+        }
+    }
 
     #[test]
     fn what_is_a_subject() {

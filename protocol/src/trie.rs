@@ -31,6 +31,38 @@ pub enum Found<'t, V> {
     LiteralPlace,
 }
 
+/// Which subjects, beside the one that was looked for, are those that the same patterns stand for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Reach {
+    /// None that is known.
+    #[default]
+    Itself,
+    /// All that have so many first bytes in common with it, and something behind them.
+    Start(usize),
+    /// Those of them that have a single token behind these bytes.
+    OneToken(usize),
+}
+
+impl Reach {
+    /// Whether the patterns that stand for `subject`, which this was found out for, are those that stand for `other`.
+    #[must_use]
+    #[inline]
+    pub fn covers(self, subject: &[u8], other: &[u8]) -> bool {
+        let (len, is_one) = match self {
+            Self::Itself => return false,
+            Self::Start(len) => (len, false),
+            Self::OneToken(len) => (len, true),
+        };
+        let (Some(start), Some((other_start, rest))) = (subject.get(..len), other.split_at_checked(len))
+        else {
+            return false;
+        };
+        start == other_start
+            && !subject::has_empty_token(rest)
+            && !(is_one && memchr::memchr(SEPARATOR, rest).is_some())
+    }
+}
+
 #[derive(Debug)]
 struct Node<V> {
     children: Children<Self>,
@@ -120,22 +152,39 @@ impl<V> PatternTrie<V> {
     ///
     /// The order is nats-server's: on each level `>` first, then `*` before letters, but letters before `*` for the last
     /// token.
-    pub fn visit_matching<'t>(&'t self, subject: &[u8], mut visit: impl FnMut(Found<'t, V>) -> bool) -> bool {
+    pub fn visit_matching<'t>(&'t self, subject: &[u8], visit: impl FnMut(Found<'t, V>) -> bool) -> bool {
+        self.search(subject, visit, &mut Reach::Itself)
+    }
+
+    /// As [`visit_matching`](Self::visit_matching), and finds out for which other subjects it would show the same. That is
+    /// true where `visit` never says that it is enough.
+    pub fn search<'t>(
+        &'t self,
+        subject: &[u8],
+        mut visit: impl FnMut(Found<'t, V>) -> bool,
+        reach: &mut Reach,
+    ) -> bool {
         let mut aside: SmallVec<[Way<'t, '_, V>; ASIDE_INLINE]> = SmallVec::new();
         let mut way = Way { node: &self.root, subject, literally: true };
+        // Whether there was one way only so far.
+        let mut single = true;
         loop {
-            let Way { node, subject, literally } = way;
+            let Way { node, subject: left, literally } = way;
             if node.rest.as_deref().is_some_and(|value| visit(Found::Value(value))) {
                 return true;
             }
-            let dot = memchr::memchr(SEPARATOR, subject);
-            if let Some((token, after)) =
-                dot.and_then(|dot| Some((subject.get(..dot)?, subject.get(dot + 1..)?)))
-            {
+            if single && node.children.is_empty() && node.any.is_none() {
+                // Whatever follows, nothing else can match.
+                *reach = Reach::Start(subject.len() - left.len());
+                return false;
+            }
+            let dot = memchr::memchr(SEPARATOR, left);
+            if let Some((token, after)) = dot.and_then(|dot| Some((left.get(..dot)?, left.get(dot + 1..)?))) {
                 let child = node.children.get(token);
                 let child = child.map(|node| Way { node, subject: after, literally });
                 let any = node.any.as_deref().map(|node| Way { node, subject: after, literally: false });
                 if let Some(next) = any {
+                    single &= child.is_none();
                     aside.extend(child);
                     way = next;
                     continue;
@@ -144,8 +193,16 @@ impl<V> PatternTrie<V> {
                     way = next;
                     continue;
                 }
-            } else if node.visit_last(subject, literally, &mut visit) {
-                return true;
+                if single {
+                    *reach = Reach::Start(subject.len() - after.len());
+                }
+            } else {
+                if single && node.children.is_empty() {
+                    *reach = Reach::OneToken(subject.len() - left.len());
+                }
+                if node.visit_last(left, literally, &mut visit) {
+                    return true;
+                }
             }
             match aside.pop() {
                 Some(next) => way = next,

@@ -52,6 +52,48 @@ proptest! {
     }
 }
 
+proptest! {
+    #[test]
+    fn subjects_that_a_search_covers_are_those_of_the_same_patterns(
+        patterns in proptest::collection::vec("([abc*]\\.){0,3}[abc*>]", 0..6),
+        subjects in proptest::collection::vec("[abc.]{1,7}", 2..20),
+    ) {
+        let mut trie = PatternTrie::new();
+        for (number, pattern) in patterns.iter().enumerate() {
+            trie.get_or_insert_with(pattern.as_bytes(), || number);
+        }
+        let well_formed = |subject: &&String| !subject.split('.').any(str::is_empty);
+        for subject in subjects.iter().filter(well_formed) {
+            let mut reach = Reach::Itself;
+            trie.search(subject.as_bytes(), |_| false, &mut reach);
+            let (have, bytes) = (found(&trie, subject), subject.as_bytes());
+            for other in &subjects {
+                if reach.covers(bytes, other.as_bytes()) {
+                    prop_assert!(well_formed(&other), "{} is covered", other);
+                    prop_assert_eq!(&found(&trie, other), &have, "{} by {}: {:?}", other, subject, reach);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn the_keys_of_a_bucket_the_answers_to_a_client_and_what_nobody_wants_are_covered() {
+    let mut trie = PatternTrie::new();
+    for pattern in ["$KV.bucket.>", "_INBOX.client.*", "_INBOX.other.*"] {
+        trie.get_or_insert_with(pattern.as_bytes(), || 0);
+    }
+    let covers = |subject: &str, other: &str| {
+        let mut reach = Reach::Itself;
+        trie.search(subject.as_bytes(), |_| false, &mut reach);
+        reach.covers(subject.as_bytes(), other.as_bytes())
+    };
+    assert!(covers("$KV.bucket.a", "$KV.bucket.b.c") && !covers("$KV.bucket.a", "$KV.bucket."));
+    assert!(!covers("$KV.bucket.a", "$KV.bucket") && !covers("$KV.bucket.a", "$KV.other.a"));
+    assert!(covers("_INBOX.client.1", "_INBOX.client.23") && !covers("_INBOX.client.1", "_INBOX.client.2.3"));
+    assert!(covers("$JS.API.DIRECT.GET.S.a", "$JS.API.INFO") && !covers("$JS.API.INFO", "$JSX.API"));
+}
+
 #[test]
 fn a_change_that_keeps_the_value_and_one_of_an_unknown_pattern_leave_all_as_it_was() {
     let mut trie = PatternTrie::new();

@@ -12,7 +12,7 @@ use tokio::sync::Notify;
 
 use super::alarm::Alarm;
 use crate::events;
-use crate::router::{DeliverSubject, Origin, Receiver, Routed, Subscription, Target, has_room, route};
+use crate::router::{DeliverSubject, ForOne, Receiver, Routed, Subscription, Target, has_room, route_answer};
 use crate::state::Shared;
 use crate::worker::{self, Deferred, touch};
 
@@ -92,16 +92,24 @@ impl Router for EngineHost {
                 let mut cache = worker.delivery_cache.borrow_mut();
                 let matches = cache.get_or_insert_default().matches(account, msg.to);
                 let defer = |stream: &Arc<Stream>| worker.defer(stream, msg);
-                route(matches, Origin::Server, &msg, &worker.touched, defer)
+                route_answer(matches, &msg, &worker.touched, defer)
             });
-            if routed.sent_msgs > 0 {
-                let bytes = routed.sent_msgs * (msg.headers.len() + msg.payload.len()) as u64;
-                account.traffic.sent(routed.sent_msgs, bytes);
-                self.shared.counters.traffic.sent(routed.sent_msgs, bytes);
+            let sent_msgs = match &routed {
+                ForOne::Done(sent) => u64::from(*sent),
+                ForOne::Routed(routed) => routed.sent_msgs,
+            };
+            if sent_msgs > 0 {
+                let bytes = sent_msgs * (msg.headers.len() + msg.payload.len()) as u64;
+                account.traffic.sent(sent_msgs, bytes);
+                self.shared.counters.traffic.sent(sent_msgs, bytes);
             }
             routed
         });
-        let mut routed = routed.unwrap_or_default();
+        let mut routed = match routed {
+            Some(ForOne::Routed(routed)) => routed,
+            Some(ForOne::Done(true)) => return Delivery::Sent,
+            Some(ForOne::Done(false)) | None => return Delivery::NoInterest,
+        };
         let ways = std::mem::take(&mut routed.crossings);
         if !ways.is_empty()
             && let Some(account) = self.shared.accounts.get(account)

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 
 use hashbrown::HashSet;
 use jetkv_jetstream::AccountId;
+use jetkv_protocol::trie::Reach;
 use parking_lot::{Mutex, RwLock};
 
 use super::exchange::{Exchange, ImportedService, ImportedStream, Response, Responses, Shadow};
@@ -300,10 +301,10 @@ impl Account {
         self.exchange.set_options(options);
     }
 
-    /// Puts what `subject` reaches into `matches`.
-    pub(crate) fn matching(&self, subject: &[u8], matches: &mut Matches<Subscription>) {
+    /// Puts what `subject` reaches into `matches`. Tells which other subjects reach the same.
+    pub(crate) fn matching(&self, subject: &[u8], matches: &mut Matches<Subscription>) -> Reach {
         self.lookups.fetch_add(1, Ordering::Relaxed);
-        self.subs.read().matching(subject, matches);
+        self.subs.read().matching(subject, matches)
     }
 
     /// Whether a message on `subject` would reach anyone; with `queue`, anyone in that queue group.

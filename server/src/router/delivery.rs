@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use jetkv_jetstream::OutMsg;
 use jetkv_jetstream::stream::Stream;
+use jetkv_protocol::trie::Reach;
 use rand::Rng;
 
 use super::account::Account;
@@ -47,13 +48,16 @@ pub(crate) struct Routed {
     pub crossings: Vec<Crossing>,
 }
 
-/// The receivers of the last subject, kept until the account's subscriptions change. Publishing to one subject
-/// again and again looks it up once.
+/// The receivers of the last subject, kept until the account's subscriptions change. Publishing to one subject again and
+/// again looks it up once, and so does publishing to many that reach the same, such as the keys of a bucket or the
+/// answers to one client.
 #[derive(Debug, Default)]
 pub(crate) struct RouteCache {
     /// The account's generation, which no other account shares; 0 at first.
     generation: u64,
     subject: Vec<u8>,
+    /// Which other subjects reach the same.
+    reach: Reach,
     matches: Matches<Subscription>,
 }
 
@@ -62,11 +66,13 @@ impl RouteCache {
     #[inline]
     pub(crate) fn matches(&mut self, account: &Account, subject: &[u8]) -> &Matches<Subscription> {
         let generation = account.generation();
-        if self.generation != generation || self.subject != subject {
+        let is_known = self.generation == generation
+            && (self.reach.covers(&self.subject, subject) || self.subject == subject);
+        if !is_known {
             self.generation = generation;
             self.subject.clear();
             self.subject.extend_from_slice(subject);
-            account.matching(subject, &mut self.matches);
+            self.reach = account.matching(subject, &mut self.matches);
         }
         &self.matches
     }
@@ -217,22 +223,77 @@ fn give_receiver(
     touched: &Touched,
     routed: &mut Routed,
 ) -> bool {
+    let queued = offer(receiver, sub, origin, msg, touched);
+    routed.note(queued, receiver);
+    queued.is_accepted()
+}
+
+/// Offers a message to a connection.
+#[inline(always)]
+fn offer(
+    receiver: &Arc<dyn Receiver>,
+    sub: &Arc<Subscription>,
+    origin: Origin<'_>,
+    msg: &OutMsg<'_>,
+    touched: &Touched,
+) -> Queued {
     // Where it lies behind the counts of its `Arc` is worked out once.
     let target = &**receiver;
     let is_own = matches!(origin, Origin::Receiver(sender) | Origin::Crossed(Some(sender)) if std::ptr::addr_eq(sender, target));
     let receipt = target.deliver(sub, msg, is_own, touched.thread());
     touched.note(receipt, receiver, sub);
-    match receipt.queued {
-        Queued::Closed | Queued::Overflowed => return false,
-        Queued::Waiting => {}
-        // Who has to be waited for stays known, whoever else is filling up.
-        Queued::Pressured if routed.stalling => {}
-        Queued::Pressured | Queued::Stalling => {
-            routed.stalling = receipt.queued == Queued::Stalling;
-            routed.pressured = Some(Arc::clone(receiver));
+    receipt.queued
+}
+
+/// What became of a message of the server's own that only one connection listens for.
+pub(crate) enum ForOne {
+    /// It waits for the connection's next flush, or was not taken.
+    Done(bool),
+    /// The connection is filling up, or others listen too.
+    Routed(Routed),
+}
+
+/// As [`route`] of a message of the server's own, by a shorter way where one connection gets it and nobody else, as most
+/// answers.
+#[inline]
+pub(crate) fn route_answer(
+    matches: &Matches<Subscription>,
+    msg: &OutMsg<'_>,
+    touched: &Touched,
+    capture: impl FnMut(&Arc<Stream>),
+) -> ForOne {
+    let Some(sub) = matches.only() else {
+        return ForOne::Routed(route(matches, Origin::Server, msg, touched, capture));
+    };
+    let Target::Receiver(receiver) = sub.target() else {
+        return ForOne::Routed(route(matches, Origin::Server, msg, touched, capture));
+    };
+    match offer(receiver, sub, Origin::Server, msg, touched) {
+        Queued::Waiting => ForOne::Done(true),
+        Queued::Closed | Queued::Overflowed => ForOne::Done(false),
+        queued => {
+            let mut routed = Routed::default();
+            routed.note(queued, receiver);
+            ForOne::Routed(routed)
         }
     }
-    routed.delivered = true;
-    routed.sent_msgs += 1;
-    true
+}
+
+impl Routed {
+    /// Notes what became of the message at a connection.
+    #[inline(always)]
+    fn note(&mut self, queued: Queued, receiver: &Arc<dyn Receiver>) {
+        match queued {
+            Queued::Closed | Queued::Overflowed => return,
+            Queued::Waiting => {}
+            // Who has to be waited for stays known, whoever else is filling up.
+            Queued::Pressured if self.stalling => {}
+            Queued::Pressured | Queued::Stalling => {
+                self.stalling = queued == Queued::Stalling;
+                self.pressured = Some(Arc::clone(receiver));
+            }
+        }
+        self.delivered = true;
+        self.sent_msgs += 1;
+    }
 }

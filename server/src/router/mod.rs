@@ -15,7 +15,9 @@ mod touched;
 pub use account::Account;
 pub(crate) use account::Ended;
 pub use accounts::Accounts;
-pub(crate) use delivery::{Crossing, Observed, Origin, RouteCache, Routed, has_room, route, route_observed};
+pub(crate) use delivery::{
+    Crossing, ForOne, Observed, Origin, RouteCache, Routed, has_room, route, route_answer, route_observed,
+};
 pub use exchange::{ExportedService, ImportedService, ImportedStream, Responses, Shadowed};
 pub(crate) use exchange::{Response, Shadow, Tracked};
 pub use receiver::{DeliverSubject, Queued, Receipt, Receiver};

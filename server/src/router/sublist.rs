@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use hashbrown::{DefaultHashBuilder, HashTable};
 use jetkv_protocol::subject;
-use jetkv_protocol::trie::{Found, PatternTrie};
+use jetkv_protocol::trie::{Found, PatternTrie, Reach};
 use smallvec::SmallVec;
 
 /// Something that can be listed under a subject.
@@ -31,7 +31,13 @@ pub struct Sublist<S> {
     patterns: PatternTrie<Entry<S>>,
     pattern_count: usize,
     literal_count: usize,
+    /// How many subscriptions without wildcards have subjects that begin alike, by [`beginning`].
+    beginnings: [u32; BEGINNINGS],
 }
+
+/// Bytes that say how a subject begins, and ways to begin that are told apart.
+const BEGINNING_BYTES: usize = 4;
+const BEGINNINGS: usize = 64;
 
 /// What a subject reaches. Reused from one lookup to the next.
 #[derive(Debug)]
@@ -73,6 +79,7 @@ impl<S: Listed> Sublist<S> {
             patterns: PatternTrie::new(),
             pattern_count: 0,
             literal_count: 0,
+            beginnings: [0; BEGINNINGS],
         }
     }
 
@@ -99,6 +106,9 @@ impl<S: Listed> Sublist<S> {
             self.patterns.get_or_insert_with(held.subject(), Entry::new).insert(sub);
             self.pattern_count += 1;
             return Ok(());
+        }
+        if let Some(count) = beginning(sub.subject()).and_then(|at| self.beginnings.get_mut(at)) {
+            *count += 1;
         }
         let hash = self.hasher.hash_one(sub.subject());
         match self.literals.find_mut(hash, |entry| entry.subject() == sub.subject()) {
@@ -135,20 +145,31 @@ impl<S: Listed> Sublist<S> {
             found.get_mut().remove(sub)
         };
         self.literal_count -= usize::from(removed);
+        if let Some(count) = beginning(sub.subject()).and_then(|at| self.beginnings.get_mut(at)) {
+            *count -= u32::from(removed);
+        }
         removed
     }
 
+    /// Whether no subscription without wildcards has a subject that begins so. `false` promises nothing.
+    fn has_no_literal(&self, start: &[u8]) -> bool {
+        self.literal_count == 0
+            || beginning(start).and_then(|at| self.beginnings.get(at)).is_some_and(|count| *count == 0)
+    }
+
     /// Puts what the literal `subject` reaches into `matches`, replacing what was there. A subject with an empty
-    /// token reaches nothing; wildcards in it have no meaning beyond their letters.
-    pub fn matching(&self, subject: &[u8], matches: &mut Matches<S>) {
+    /// token reaches nothing; wildcards in it have no meaning beyond their letters. Tells which other subjects reach the
+    /// same.
+    pub fn matching(&self, subject: &[u8], matches: &mut Matches<S>) -> Reach {
         matches.clear();
+        let mut reach = Reach::Itself;
         let mut literal = None;
         if self.literal_count > 0 {
             let hash = self.hasher.hash_one(subject);
             literal = self.literals.find(hash, |entry| entry.subject() == subject);
         }
-        if self.pattern_count > 0 && is_well_formed(subject) {
-            self.patterns.visit_matching(subject, |found| {
+        if self.pattern_count > 0 && !subject::has_empty_token(subject) {
+            let add = |found| {
                 let entry = match found {
                     Found::Value(entry) => Some(entry),
                     Found::LiteralPlace => literal.take(),
@@ -157,10 +178,19 @@ impl<S: Listed> Sublist<S> {
                     matches.add(entry);
                 }
                 false
-            });
+            };
+            self.patterns.search(subject, add, &mut reach);
         }
         if let Some(entry) = literal {
             matches.add(entry);
+        }
+        match reach {
+            Reach::Start(len) | Reach::OneToken(len)
+                if subject.get(..len).is_some_and(|start| self.has_no_literal(start)) =>
+            {
+                reach
+            }
+            _ => Reach::Itself,
         }
     }
 
@@ -175,7 +205,7 @@ impl<S: Listed> Sublist<S> {
             }
         }
         self.pattern_count > 0
-            && is_well_formed(subject)
+            && !subject::has_empty_token(subject)
             && self.patterns.visit_matching(subject, |found| match found {
                 Found::Value(entry) => entry.iter().any(|sub| wanted(sub)),
                 Found::LiteralPlace => false,
@@ -197,17 +227,12 @@ impl<S: Listed> Default for Sublist<S> {
     }
 }
 
-/// Whether no token is empty.
-fn is_well_formed(subject: &[u8]) -> bool {
-    let mut at_start = true;
-    for byte in subject {
-        let dot = *byte == b'.';
-        if dot && at_start {
-            return false;
-        }
-        at_start = dot;
-    }
-    !at_start
+/// Which of the counted ways to begin a subject has, if it has as many bytes as say so.
+fn beginning(subject: &[u8]) -> Option<usize> {
+    let bytes: &[u8; BEGINNING_BYTES] = subject.first_chunk()?;
+    // The highest bits of a product depend on all bits of its factors.
+    let mixed = u32::from_le_bytes(*bytes).wrapping_mul(0x9e37_79b1);
+    Some((mixed >> (u32::BITS - BEGINNINGS.ilog2())) as usize)
 }
 
 impl<S: Listed> Entry<S> {
@@ -350,6 +375,15 @@ impl<S> Matches<S> {
     /// Whether nothing was found.
     pub fn is_empty(&self) -> bool {
         self.plain.is_empty() && self.queues.is_empty()
+    }
+
+    /// The one subscription that was found, where it is in no queue group and there is no other.
+    #[inline]
+    pub fn only(&self) -> Option<&Arc<S>> {
+        match (self.plain.as_slice(), self.queues.is_empty()) {
+            ([Plain::One(sub)], true) => Some(sub),
+            _ => None,
+        }
     }
 
     /// The subscriptions without a queue group.

@@ -104,6 +104,12 @@ proptest! {
             let interest = list.any_match(subject.as_bytes(), |_| true);
             prop_assert_eq!(interest, expected(&model, subject) != (vec![], vec![]));
         }
+        for subject in &subjects {
+            let reach = list.matching(subject.as_bytes(), &mut Matches::default());
+            for other in subjects.iter().filter(|other| reach.covers(subject.as_bytes(), other.as_bytes())) {
+                prop_assert_eq!(found(&list, other), found(&list, subject), "{} by {}", other, subject);
+            }
+        }
         let mut seen = 0;
         list.for_each(|_| seen += 1);
         prop_assert_eq!(seen, model.len());
@@ -112,6 +118,22 @@ proptest! {
         }
         prop_assert!(list.is_empty() && list.patterns.is_empty() && list.literals.is_empty());
     }
+}
+
+#[test]
+fn a_subscription_without_wildcards_is_missed_by_no_subject_that_another_covers() {
+    let mut list = Sublist::new();
+    list.insert(named(0, "$KV.bucket.>", "")).unwrap();
+    list.insert(named(1, "_INBOX.a", "")).unwrap();
+    let covers = |list: &Sublist<Named>| {
+        list.matching(b"$KV.bucket.a", &mut Matches::default()).covers(b"$KV.bucket.a", b"$KV.bucket.b")
+    };
+    assert!(covers(&list));
+    let literal = named(2, "$KV.bucket.b", "");
+    list.insert(Arc::clone(&literal)).unwrap();
+    assert!(!covers(&list));
+    list.remove(&literal);
+    assert!(covers(&list));
 }
 
 #[test]

@@ -13,7 +13,7 @@ use super::message_trace::may_be_traced;
 use crate::connections::ConnectionHandle as _;
 use crate::events;
 use crate::jetstream::{ControlSubject, JetStream, Served};
-use crate::router::{Account, Origin, route};
+use crate::router::{Account, Origin, Target, route};
 use crate::worker::{Batch, LongGet, QueuedRequest, Turn, touch};
 
 /// Prefixes that a client may not publish on.
@@ -98,7 +98,7 @@ impl Connection {
             payload: publish.payload,
         };
         let (mut delivered, crosses) = self.route(turn, &msg);
-        if publish.subject.first() == Some(&b'$') {
+        if JetStream::control_subject(publish.subject).is_some() || events::is_request(publish.subject) {
             let account = Arc::clone(&self.account);
             delivered |= self.serve(turn, &account, msg, None, crosses);
         }
@@ -158,6 +158,15 @@ impl Connection {
         }
         let inbound =
             Inbound { subject: msg.subject, reply: msg.reply, headers: msg.headers, payload: msg.payload };
+        // As for a key of a bucket that nobody else listens to.
+        if let Some(sub) = matches.only()
+            && let Target::Stream(stream) = sub.target()
+        {
+            sub.count();
+            *stored_at = Some(stream.publish(&inbound));
+            touch(streams, stream);
+            return (true, false);
+        }
         let routed = route(matches, Origin::Receiver(&*self.client), msg, touched, |stream| {
             *stored_at = Some(stream.publish(&inbound));
             touch(streams, stream);
