@@ -7,7 +7,9 @@
 
 use super::arena::{Arena, REF_BYTES, Ref, cell_bytes};
 use super::long_list::LongList;
-use super::seqs::{FewSeqs, Form, Seqs, put_few, put_varint, take_few, take_varint, varint_len};
+use super::seqs::{
+    FewSeqs, Form, Seqs, put_few, put_varint, put_varint_over, take_few, take_varint, varint_len,
+};
 
 /// Flag, and two bytes of the number of children.
 const COUNTS_BYTES: usize = 3;
@@ -58,6 +60,11 @@ impl<'c> Leaf<'c> {
         }
     }
 
+    /// Bytes of the cell behind the suffix.
+    pub(super) fn body_len(&self) -> usize {
+        self.body.len()
+    }
+
     /// Which long list holds the sequences, if one does.
     pub(super) fn list(&self) -> Option<usize> {
         let mut body = self.body;
@@ -91,6 +98,17 @@ pub(super) fn write_leaf(out: &mut Vec<u8>, suffix: &[u8], seqs: &[u64]) {
     start_leaf(out, kind, suffix.len());
     out.extend_from_slice(suffix);
     put_few(out, seqs);
+}
+
+/// Whether the leaves of two sequences are equally long.
+pub(super) fn is_as_long(seq: u64, other: u64) -> bool {
+    varint_len(seq) == varint_len(other)
+}
+
+/// Puts a sequence where another one stands that is as long.
+pub(super) fn rewrite_one(body: Option<&mut [u8]>, seq: u64) {
+    let Some(body) = body else { return };
+    put_varint_over(body, seq);
 }
 
 /// Writes a leaf whose sequences are in the long list `list`.

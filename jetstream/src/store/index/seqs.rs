@@ -182,6 +182,19 @@ pub(super) fn put_varint(out: &mut Vec<u8>, mut value: u64) {
     out.push(value as u8);
 }
 
+/// As [`put_varint`], over what stands in `bytes`.
+pub(super) fn put_varint_over(bytes: &mut [u8], mut value: u64) {
+    for byte in bytes {
+        if value < 0x80 {
+            *byte = value as u8;
+            return;
+        }
+        *byte = (value & 0x7f) as u8 | 0x80;
+        value >>= 7;
+    }
+}
+
+#[inline]
 pub(super) fn varint_len(value: u64) -> usize {
     (64 - value.leading_zeros()).max(1).div_ceil(7) as usize
 }

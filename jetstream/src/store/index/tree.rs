@@ -25,6 +25,9 @@ pub(super) struct Tree {
     /// of its own pushes out of a subject goes right after what was recorded.
     recorded: Vec<u8>,
     way: Option<Path>,
+    /// A sequence that was recorded beside the one that stands in the leaf `way` leads to, and is not written there yet. A
+    /// key without history loses the older one at once, and its leaf is written once.
+    unwritten: Option<u64>,
 }
 
 /// The way to a leaf.
@@ -39,8 +42,31 @@ struct Path {
 
 impl Tree {
     pub(super) fn seqs(&self, subject: &[u8]) -> Option<Seqs<'_>> {
-        let leaf = self.find(subject)?.leaf;
-        Leaf::read(self.arena.get(leaf))?.seqs(&self.lists)
+        let at = self.find(subject)?.leaf;
+        self.seqs_at(at, &Leaf::read(self.arena.get(at))?)
+    }
+
+    /// The sequences of the leaf that stands at `at`.
+    pub(super) fn seqs_at<'t>(&'t self, at: Ref, leaf: &Leaf<'t>) -> Option<Seqs<'t>> {
+        let seqs = leaf.seqs(&self.lists)?;
+        match (self.unwritten, self.way) {
+            (Some(last_seq), Some(way)) if way.leaf == at => {
+                let first_seq = seqs.entry().first_seq;
+                Some(Seqs(Form::Few { entry: SubjectEntry { count: 2, first_seq, last_seq }, gaps: &[] }))
+            }
+            _ => Some(seqs),
+        }
+    }
+
+    /// Writes what a leaf does not say yet.
+    fn settle(&mut self) {
+        let Some(seq) = self.unwritten.take() else { return };
+        let Some(path) = self.way.take() else { return };
+        let Some(leaf) = Leaf::read(self.arena.get(path.leaf)) else { return };
+        let Some(Form::One(first_seq)) = leaf.form() else { return };
+        node::write_leaf(&mut self.scratch, leaf.suffix, &[first_seq, seq]);
+        let moved = self.arena.replace(path.leaf, &self.scratch);
+        self.point(path.slot, path.leaf, moved);
     }
 
     fn find(&self, subject: &[u8]) -> Option<Path> {
@@ -65,6 +91,7 @@ impl Tree {
 
     /// Records a sequence above all others of its subject, and says what the subject holds then.
     pub(super) fn record(&mut self, subject: &[u8], seq: u64) -> SubjectEntry {
+        self.settle();
         self.way = None;
         let alone = SubjectEntry { count: 1, first_seq: seq, last_seq: seq };
         let Some(mut at) = self.root else {
@@ -111,23 +138,17 @@ impl Tree {
 
     /// Forgets a sequence; says whether it was recorded under `subject`.
     pub(super) fn forget(&mut self, subject: &[u8], seq: u64) -> bool {
+        if self.unwritten.is_some() {
+            if self.recorded == subject {
+                return self.forget_beside_unwritten(seq);
+            }
+            self.settle();
+        }
         let way = self.way.take().filter(|_| self.recorded == subject);
         let Some(path) = way.or_else(|| self.find(subject)) else { return false };
         let Some(leaf) = Leaf::read(self.arena.get(path.leaf)) else { return false };
         if let Some(number) = leaf.list() {
             return self.forget_in_list(&path, number, seq);
-        }
-        // A key without history holds two for a moment whenever it is written.
-        if let Some(Form::Few { entry: SubjectEntry { count: 2, first_seq, last_seq }, .. }) = leaf.form() {
-            let left = match seq {
-                _ if seq == first_seq => last_seq,
-                _ if seq == last_seq => first_seq,
-                _ => return false,
-            };
-            node::write_leaf(&mut self.scratch, leaf.suffix, &[left]);
-            let moved = self.arena.replace(path.leaf, &self.scratch);
-            self.point(path.slot, path.leaf, moved);
-            return true;
         }
         let mut seqs = leaf.few();
         let Ok(at) = seqs.binary_search(&seq) else { return false };
@@ -137,6 +158,31 @@ impl Tree {
             return true;
         }
         node::write_leaf(&mut self.scratch, leaf.suffix, &seqs);
+        let moved = self.arena.replace(path.leaf, &self.scratch);
+        self.point(path.slot, path.leaf, moved);
+        true
+    }
+
+    /// Forgets one of two sequences, the later of which is not written yet.
+    fn forget_beside_unwritten(&mut self, seq: u64) -> bool {
+        let (Some(last_seq), Some(path)) = (self.unwritten, self.way) else { return false };
+        let cell = self.arena.get(path.leaf);
+        let Some(leaf) = Leaf::read(cell) else { return false };
+        let Some(Form::One(first_seq)) = leaf.form() else { return false };
+        if seq != first_seq && seq != last_seq {
+            return false;
+        }
+        (self.unwritten, self.way) = (None, None);
+        if seq == last_seq {
+            return true;
+        }
+        if node::is_as_long(first_seq, last_seq) {
+            // It takes the place of the other, and nothing moves.
+            let at = cell.len() - leaf.body_len();
+            node::rewrite_one(self.arena.get_mut(path.leaf).get_mut(at..), last_seq);
+            return true;
+        }
+        node::write_leaf(&mut self.scratch, leaf.suffix, &[last_seq]);
         let moved = self.arena.replace(path.leaf, &self.scratch);
         self.point(path.slot, path.leaf, moved);
         true
@@ -171,8 +217,7 @@ impl Tree {
                 list.entry()
             }
             Some(Form::One(first_seq)) => {
-                node::write_leaf(&mut self.scratch, leaf.suffix, &[first_seq, seq]);
-                moved = self.arena.replace(path.leaf, &self.scratch);
+                self.unwritten = Some(seq);
                 SubjectEntry { count: 2, first_seq, last_seq: seq }
             }
             Some(_) => {

@@ -141,7 +141,7 @@ impl<'t, 'f> Walk<'t, 'f> {
             }
             let key_len = self.key.len();
             self.key.extend_from_slice(leaf.suffix);
-            if visit(&self.key, leaf.seqs(&self.tree.lists)?).is_break() {
+            if visit(&self.key, self.tree.seqs_at(node, &leaf)?).is_break() {
                 return Some(WalkEnd::Broke);
             }
             self.key.truncate(key_len);
