@@ -157,7 +157,11 @@ static STARTED: LazyLock<Instant> = LazyLock::new(Instant::now);
 impl Clock for SystemClock {
     fn wall(&self) -> WallNs {
         WallNs(match SystemTime::now().duration_since(UNIX_EPOCH) {
-            Ok(since) => i64::try_from(since.as_nanos()).unwrap_or(i64::MAX),
+            // Every message is stamped: two small numbers take less than one large one.
+            Ok(since) => i64::try_from(since.as_secs())
+                .unwrap_or(i64::MAX)
+                .saturating_mul(1_000_000_000)
+                .saturating_add(i64::from(since.subsec_nanos())),
             Err(before) => i64::try_from(before.duration().as_nanos()).map_or(i64::MIN, |ns| -ns),
         })
     }

@@ -77,17 +77,40 @@ fn finish_message_line(
     headers_bytes: usize,
     total_bytes: usize,
 ) {
-    out.put_u8(b' ');
     if let Some(reply) = reply {
+        out.put_u8(b' ');
         out.put_slice(reply);
-        out.put_u8(b' ');
     }
-    if headers_bytes != 0 {
-        decimal(out, headers_bytes as u64);
-        out.put_u8(b' ');
+    // Blanks, sizes and line end are put together from their end, and appended at once.
+    let mut line = [b' '; 2 * (1 + MAX_DIGITS) + 2];
+    let line_len = line.len();
+    let mut left = line.iter_mut().rev();
+    let mut put = |byte| {
+        if let Some(place) = left.next() {
+            *place = byte;
+        }
+    };
+    put(b'\n');
+    put(b'\r');
+    let mut len = 2;
+    for (number, is_there) in [(total_bytes, true), (headers_bytes, headers_bytes != 0)] {
+        if !is_there {
+            continue;
+        }
+        let mut rest = number;
+        loop {
+            // The remainder of a division by ten always fits.
+            put(b'0' + (rest % 10) as u8);
+            len += 1;
+            rest /= 10;
+            if rest == 0 {
+                break;
+            }
+        }
+        put(b' ');
+        len += 1;
     }
-    decimal(out, total_bytes as u64);
-    out.put_slice(CRLF);
+    out.put_slice(line.get(line_len - len..).unwrap_or_default());
 }
 
 /// Appends INFO with its JSON text, with the blank before the line end that nats-server sends.

@@ -3,13 +3,16 @@
 mod pieces;
 
 use super::message::{GetRequest, load, load_last, pattern, seek};
+use super::request::direct_get_of_key;
 use super::{ApiOutcome, ApiRequest, Call, Way};
 use crate::config::metadata::{LEVEL_STATUS, REQUIRED_LEVEL_HEADER, serves_level};
+use crate::engine::Engine;
 use crate::headers::header;
 use crate::message::OutMsg;
 use crate::outbox::{Outbox, Says};
+use crate::settings::SyncPolicy;
 use crate::store::{Msg, StoreError};
-use crate::stream::{Inner, push_number, write_headers};
+use crate::stream::{Inner, Stream, push_number, write_headers};
 use jetkv_go_compat::json;
 use jetkv_protocol::subject::has_wildcard;
 
@@ -21,14 +24,7 @@ pub(super) fn get(call: &mut Call<'_>, name: &str, key: &str) -> ApiOutcome {
     let Some(stream) = call.stream(name) else { return ApiOutcome::no_responders() };
     let req = call.req;
     if !key.is_empty() && req.payload.is_empty() && req.headers.is_empty() && !has_wildcard(key.as_bytes()) {
-        let mut inner = stream.lock();
-        return match admit(&mut inner, req, true) {
-            Ok(()) => {
-                inner.get_came(true);
-                last(call, &mut inner, name, key)
-            }
-            Err(outcome) => outcome,
-        };
+        return last_of(&stream, req, name, key.as_bytes(), call.out);
     }
     // Understanding the body may take long, too.
     let is_large = req.payload.len() > BODY_AT_ONCE_BYTES;
@@ -90,19 +86,37 @@ fn end(call: &mut Call<'_>, name: &str, got: Got) -> ApiOutcome {
     }
 }
 
-/// The get of a key-value client: the last message of one subject. Allocates nothing.
-fn last(call: &mut Call<'_>, inner: &mut Inner, name: &str, key: &str) -> ApiOutcome {
-    match load_last(inner, key.as_bytes()) {
-        Ok(Some(msg)) => {
-            push_message(call.out, call.req.reply, name, &msg, None, false);
-            ApiOutcome::done()
-        }
-        Ok(None) => refuse(call, "404 Message Not Found"),
+/// Serves the get of a key-value client, the last message of one subject, by the shortest way. `None` where a request is
+/// anything else, or what it meets may have to wait for the disk.
+pub(super) fn of_key(engine: &Engine, req: &ApiRequest<'_>, out: &mut Outbox) -> Option<ApiOutcome> {
+    if !req.payload.is_empty() || !req.headers.is_empty() || engine.config().sync == SyncPolicy::Always {
+        return None;
+    }
+    let (name, key) = direct_get_of_key(req.subject)?;
+    if !key.is_ascii() || has_wildcard(key) {
+        return None;
+    }
+    let name = std::str::from_utf8(name).ok()?;
+    let stream = engine.account(req.account)?.stream(name)?;
+    Some(last_of(&stream, req, name, key, out))
+}
+
+/// Answers with the last message of a subject. Allocates nothing.
+fn last_of(stream: &Stream, req: &ApiRequest<'_>, name: &str, key: &[u8], out: &mut Outbox) -> ApiOutcome {
+    let mut inner = stream.lock();
+    if let Err(outcome) = admit(&mut inner, req, true) {
+        return outcome;
+    }
+    inner.get_came(true);
+    match load_last(&mut inner, key) {
+        Ok(Some(msg)) => push_message(out, req.reply, name, &msg, None, false),
+        Ok(None) => push_status(out, req.reply, "404 Message Not Found"),
         Err(error) => {
             tracing::error!(stream = name, %error, "cannot read a message");
-            refuse(call, "404 Message Not Found")
+            push_status(out, req.reply, "404 Message Not Found");
         }
     }
+    ApiOutcome::done()
 }
 
 fn refuse(call: &mut Call<'_>, status: &str) -> ApiOutcome {

@@ -1,6 +1,7 @@
 //! What a request asks for, read from its subject once.
 
 use crate::stream::Asked;
+use jetkv_protocol::subject::has_empty_token;
 use smallvec::SmallVec;
 
 /// Where the subject of every request begins.
@@ -88,10 +89,12 @@ impl<'a> Request<'a> {
     /// Reads a subject, which begins with `$JS.API.`, without a domain.
     #[inline]
     pub(super) fn parse(subject: &'a str) -> Self {
-        match direct_get_of_key(subject) {
-            Some((stream, key)) => Self::DirectGet { stream, key },
-            None => Self::of_tokens(subject),
-        }
+        let of_key = direct_get_of_key(subject.as_bytes()).and_then(|(name, key)| {
+            let (begin, key) = subject.split_at_checked(subject.len() - key.len())?;
+            let stream = begin.get(begin.len() - 1 - name.len()..begin.len() - 1)?;
+            Some(Self::DirectGet { stream, key })
+        });
+        of_key.unwrap_or_else(|| Self::of_tokens(subject))
     }
 
     fn of_tokens(subject: &'a str) -> Self {
@@ -225,16 +228,11 @@ impl<'a> Request<'a> {
 /// Stream and key of a direct get that names both in its subject, by far the most frequent request: it is not taken
 /// apart any further.
 #[inline]
-fn direct_get_of_key(subject: &str) -> Option<(&str, &str)> {
-    let rest = subject.strip_prefix("$JS.API.DIRECT.GET.")?;
-    let (name, key) = rest.split_at_checked(memchr::memchr(b'.', rest.as_bytes())?)?;
-    let mut at_start = true;
-    let mut well_formed = !name.is_empty();
-    for byte in key.bytes().skip(1) {
-        well_formed &= !(at_start && byte == b'.');
-        at_start = byte == b'.';
-    }
-    (well_formed && !at_start).then_some((name, key.get(1..)?))
+pub(super) fn direct_get_of_key(subject: &[u8]) -> Option<(&[u8], &[u8])> {
+    let rest = subject.strip_prefix(b"$JS.API.DIRECT.GET.")?;
+    let dot = memchr::memchr(b'.', rest)?;
+    let (name, key) = (rest.get(..dot)?, rest.get(dot + 1..)?);
+    (!name.is_empty() && !has_empty_token(key)).then_some((name, key))
 }
 
 #[cfg(test)]

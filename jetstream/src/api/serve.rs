@@ -1,7 +1,7 @@
 //! How a host has the engine serve requests.
 
 use super::request::Request;
-use super::{ApiOutcome, ApiRequest, Call, Way, account, serve};
+use super::{ApiOutcome, ApiRequest, Call, Way, account, direct, serve};
 use crate::engine::Engine;
 use crate::message::AccountId;
 use crate::outbox::Outbox;
@@ -47,7 +47,7 @@ impl Engine {
     /// As [`Engine::api_when_durable`], for a caller that has more to do: a direct get that may take long is left alone,
     /// and the outcome says so.
     pub fn api_at_once(&self, req: &ApiRequest<'_>, out: &mut Outbox) -> ApiOutcome {
-        self.when_durable(req, out, Way::AtOnce)
+        direct::of_key(self, req, out).unwrap_or_else(|| self.when_durable(req, out, Way::AtOnce))
     }
 
     fn when_durable(&self, req: &ApiRequest<'_>, out: &mut Outbox, way: Way<'_>) -> ApiOutcome {

@@ -10,10 +10,12 @@ use jetkv_go_compat::write_time;
 /// whole, and direct gets and republished messages show the same of it (nats-server v2.15.2, by its source).
 pub(crate) fn write_headers(stream: &str, msg: &Msg<'_>, out: &mut Vec<u8>) {
     match msg.headers.len().checked_sub(2).and_then(|end| msg.headers.get(..end)) {
-        Some(own) if !own.is_empty() => out.extend_from_slice(own),
-        _ => out.extend_from_slice(b"NATS/1.0\r\n"),
+        Some(own) if !own.is_empty() => {
+            out.extend_from_slice(own);
+            out.extend_from_slice(b"Nats-Stream: ");
+        }
+        _ => out.extend_from_slice(b"NATS/1.0\r\nNats-Stream: "),
     }
-    out.extend_from_slice(b"Nats-Stream: ");
     out.extend_from_slice(stream.as_bytes());
     out.extend_from_slice(b"\r\nNats-Subject: ");
     out.extend_from_slice(msg.subject);
