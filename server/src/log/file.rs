@@ -7,10 +7,9 @@ use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-use jiff::tz::TimeZone;
-
 use super::line::{Label, Layout};
 use super::writer::line;
+use super::zone;
 use jetkv_go_compat::os_text;
 use jetkv_go_compat::quoted;
 
@@ -60,7 +59,7 @@ impl LogFile {
     }
 
     fn rotate(&mut self, layout: &Layout) {
-        let now = TimeZone::system().to_datetime(jiff::Timestamp::now());
+        let now = zone::local().to_datetime(jiff::Timestamp::now());
         let backup = format!(
             "{}.{:04}.{:02}.{:02}.{:02}.{:02}.{:02}.{:09}",
             self.path.display(),

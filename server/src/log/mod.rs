@@ -23,6 +23,7 @@ mod syslog;
 #[cfg(test)]
 mod tests;
 mod writer;
+mod zone;
 
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};

@@ -10,6 +10,7 @@ use jiff::tz::TimeZone;
 
 use super::line::Label;
 use super::queue::Line;
+use super::zone;
 use jetkv_go_compat::quoted;
 
 /// Where syslog listens on this machine.
@@ -132,7 +133,7 @@ impl Syslog {
             connection,
             host: rustix::system::uname().nodename().to_string_lossy().into_owned(),
             tag: tag.unwrap_or_default(),
-            zone: TimeZone::system(),
+            zone: zone::local(),
         })
     }
 

@@ -10,6 +10,7 @@ use super::file::LogFile;
 use super::line::{Label, Layout};
 use super::queue::{Batch, Entry, Line, Queue};
 use super::syslog::{Address, Syslog};
+use super::zone;
 use crate::options::LogOptions;
 use jetkv_go_compat::os_text;
 
@@ -55,9 +56,9 @@ impl Destination {
 
 impl Sink {
     pub(super) fn open(options: &LogOptions) -> Result<Self, LogError> {
-        let zone = if options.time_utc { TimeZone::UTC } else { TimeZone::system() };
+        let zone = || if options.time_utc { TimeZone::UTC } else { zone::local() };
         let layout = Layout {
-            time: options.time.then_some(zone),
+            time: options.time.then(zone),
             colors: options.file.is_none() && io::stderr().is_terminal(),
             pid: std::process::id(),
         };
