@@ -54,7 +54,7 @@ const HOUSE: &[Floors] = &[
     Floors {
         krate: "server",
         floors: &[
-            &["blocking", "faults", "interfaces", "options", "traffic"],
+            &["blocking", "faults", "interfaces", "options", "timers", "traffic"],
             &["auth", "banner", "log", "machine", "pid_file", "ports_file"],
             &["router"],
             &["connections", "worker"],

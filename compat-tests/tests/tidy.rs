@@ -157,6 +157,34 @@ fn scenarios_listen_only_on_free_ports() {
     );
 }
 
+/// The threads that serve connections have no timers, and a task that makes one there ends in a panic.
+#[test]
+fn timers_of_the_server_are_made_where_there_are_some() {
+    let on_the_thread_with_timers = [
+        "events/heartbeat.rs",
+        "jetstream/alarm.rs",
+        "lifecycle/lame_duck.rs",
+        "monitor/mod.rs",
+        "crossing/mod.rs",
+        "timers.rs",
+        "unserved.rs",
+    ];
+    let server = workspace_root().join("server/src");
+    let calls = ["sleep", "sleep_until", "timeout", "timeout_at", "interval"];
+    let calls = calls.map(|call| word("tokio::time::", call) + "(");
+    assert_no_line(
+        "timers made on a thread without any: `Shared::timers` makes them elsewhere",
+        |path| {
+            let within = path.strip_prefix(&server);
+            within.is_ok_and(|within| {
+                !on_the_thread_with_timers.iter().any(|known| within == Path::new(known))
+                    && !within.to_string_lossy().ends_with("tests.rs")
+            })
+        },
+        |line| calls.iter().any(|call| line.contains(call)),
+    );
+}
+
 #[test]
 fn every_scenario_parses() {
     let cases = scenario::read_all(&scenario_root()).unwrap();

@@ -26,6 +26,7 @@ pub mod router;
 pub mod signals;
 mod snapshot;
 mod state;
+mod timers;
 pub mod traffic;
 mod unserved;
 mod views;

@@ -264,13 +264,13 @@ fn watch(shared: &Arc<Shared>, publish: Publish, responses: &Arc<Responses>, exp
     if !responses.begin_watch(export) {
         return;
     }
-    // A thread without a runtime leaves it to the next one that has one.
-    let Ok(runtime) = tokio::runtime::Handle::try_current() else { return responses.end_watch(export) };
-    let (shared, responses, export) = (Arc::downgrade(shared), Arc::clone(responses), Arc::clone(export));
-    runtime.spawn(async move {
+    let timers = &shared.timers;
+    let (watched, weak, begun) = (Arc::clone(export), Arc::downgrade(shared), Arc::clone(responses));
+    let spawned = timers.spawn(async move {
+        let (export, responses) = (watched, begun);
         loop {
             tokio::time::sleep(export.options.threshold).await;
-            let Some(shared) = shared.upgrade() else { return };
+            let Some(shared) = weak.upgrade() else { return };
             responses.end_watch(&export);
             let (late, are_left) = responses.expire(&export);
             for (reply, response) in &late {
@@ -285,4 +285,8 @@ fn watch(shared: &Arc<Shared>, publish: Publish, responses: &Arc<Responses>, exp
             }
         }
     });
+    // Who has no timers leaves it to the next one that has.
+    if spawned.is_none() {
+        responses.end_watch(export);
+    }
 }

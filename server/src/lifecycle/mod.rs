@@ -146,8 +146,7 @@ fn bind_reason(address: &str, error: &BindError) -> String {
 }
 
 fn bind_monitor(options: &Options, threads: &Threads) -> Result<Option<TcpListener>, StartError> {
-    let thread = threads.last();
-    let _context = thread.enter();
+    let _context = threads.services().enter();
     monitor::bind(options).map_err(|source| {
         let port = options.monitor.port.unwrap_or_default();
         StartError::Monitor { address: interfaces::host_port(&options.monitor.host, port), source }
@@ -241,8 +240,8 @@ impl Server {
         shared.start_blocking_threads().map_err(StartError::Thread)?;
         let threads = Threads::start(&shared).map_err(StartError::Thread)?;
         let monitor_listener = bind_monitor(&options, &threads)?;
-        let first = threads.first();
-        let _context = first.enter();
+        let services = threads.services();
+        let _context = services.enter();
         if options.jetstream.enabled {
             announce::start_jetstream(&shared)?;
         }
@@ -255,20 +254,20 @@ impl Server {
             }
         })?;
         let listening = net::listen(Arc::clone(&shared), Door::Clients, listener, threads.handles());
-        first.spawn(failure::vital(Arc::clone(&shared), "The listener", listening));
+        services.spawn(failure::vital(Arc::clone(&shared), "The listener", listening));
         let websocket_address = websocket.as_ref().map(|(address, _)| *address);
         if let Some((_, listener)) = websocket {
             let listening = net::listen(Arc::clone(&shared), Door::Websocket, listener, threads.handles());
-            first.spawn(failure::vital(Arc::clone(&shared), "The listener for WebSocket", listening));
+            services.spawn(failure::vital(Arc::clone(&shared), "The listener for WebSocket", listening));
         }
         if options.tls.as_ref().is_some_and(|tls| tls.connection_rate_limit > 0) {
-            first.spawn(net::log_rejected(Arc::clone(&shared)));
+            services.spawn(net::log_rejected(Arc::clone(&shared)));
         }
         let beating = events::beat(Arc::clone(&shared));
-        first.spawn(failure::vital(Arc::clone(&shared), "The heartbeat", beating));
+        services.spawn(failure::vital(Arc::clone(&shared), "The heartbeat", beating));
         let places = unserved.iter().map(Opened::place).collect();
         for opened in unserved {
-            first.spawn(opened.refuse_all(Arc::clone(&shared)));
+            services.spawn(opened.refuse_all(Arc::clone(&shared)));
         }
         let lab = match (&options.lab, adjustable) {
             (Some(lab), Some(clock)) => Some(Lab::start(&shared, clock, lab).map_err(StartError::Thread)?),
@@ -378,9 +377,9 @@ impl Server {
         (page.status.as_u16(), page.content.into_text())
     }
 
-    /// The runtime of one of the server's threads, for services beside it. Tasks on it must not block.
+    /// The runtime of the thread that serves no connections, for services beside the server. Tasks on it must not block.
     pub fn runtime(&self) -> Handle {
-        self.inner.threads.last()
+        self.inner.threads.services()
     }
 
     /// Puts other options in force.
@@ -408,7 +407,7 @@ impl Server {
         events::lame_duck(&self.inner.shared);
         self.inner.shared.end_turn();
         let inner = Arc::clone(&self.inner);
-        self.inner.threads.first().spawn(async move {
+        self.inner.threads.services().spawn(async move {
             lame_duck::run(&inner.shared).await;
             // Stopping waits for the threads, so it cannot be done on one of them.
             Inner::stop_in_background(inner);

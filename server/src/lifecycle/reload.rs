@@ -102,7 +102,7 @@ impl Inner {
     }
 
     fn switch_jetstream(&self, on: bool) {
-        let _context = self.threads.first().enter();
+        let _context = self.threads.services().enter();
         match (on, self.shared.jetstream()) {
             (true, None) => {
                 tracing::info!("Restarting JetStream");

@@ -1,4 +1,4 @@
-//! The threads that serve connections.
+//! The server's threads: those that serve connections, and the one for everything else.
 
 use std::future::{Future, poll_fn};
 use std::io;
@@ -16,40 +16,75 @@ use crate::state::Shared;
 use crate::worker::{self, Worker};
 
 /// One thread for each processor, each with a runtime of its own: a connection stays on its thread, and nothing that
-/// belongs to a batch of its messages ever moves to another.
+/// belongs to a batch of its messages ever moves to another. One more accepts them, has their timers, and runs what belongs
+/// to no connection.
 pub(super) struct Threads {
+    connections: Group,
+    next: AtomicUsize,
+    /// Ends last: connections use its timers.
+    services: Group,
+}
+
+/// Threads that end together.
+struct Group {
     handles: Vec<Handle>,
     joins: Mutex<Vec<JoinHandle<()>>>,
     stop: watch::Sender<bool>,
-    next: AtomicUsize,
 }
 
 impl Threads {
     /// Starts them. The server fails when one of them ends in a panic.
     pub(super) fn start(shared: &Arc<Shared>) -> io::Result<Self> {
         let count = std::thread::available_parallelism().map_or(1, Into::into);
-        let stop = watch::Sender::new(false);
-        let mut threads = Self {
-            handles: Vec::with_capacity(count),
-            joins: Mutex::new(Vec::new()),
-            stop,
-            next: AtomicUsize::new(0),
-        };
-        for number in 0..count {
-            threads.add(number, Arc::clone(shared))?;
+        let mut services = Group::new();
+        services.add("jetkv-services".to_owned(), Builder::new_current_thread().enable_all(), shared)?;
+        if let Some(services) = services.handles.first() {
+            shared.timers.set(services.clone());
         }
-        Ok(threads)
+        let mut connections = Group::new();
+        for number in 0..count {
+            let name = format!("jetkv-{number}");
+            connections.add(name, Builder::new_current_thread().enable_io(), shared)?;
+        }
+        Ok(Self { connections, next: AtomicUsize::new(0), services })
     }
 
-    fn add(&mut self, number: usize, shared: Arc<Shared>) -> io::Result<()> {
-        let runtime = Builder::new_current_thread()
-            .enable_all()
-            .on_thread_park(|| worker::with(Worker::park))
-            .build()?;
+    /// The runtimes of the threads that serve connections.
+    pub(super) fn handles(&self) -> Vec<Handle> {
+        self.connections.handles.clone()
+    }
+
+    /// The next one whose turn it is to get a connection that no listener accepted.
+    pub(super) fn next(&self) -> Handle {
+        let handles = &self.connections.handles;
+        let turn = self.next.fetch_add(1, Ordering::Relaxed).checked_rem(handles.len()).unwrap_or(0);
+        handles.get(turn).cloned().unwrap_or_else(Handle::current)
+    }
+
+    /// The runtime of the thread that serves no connections: it accepts them, and runs the timers of the engine.
+    pub(super) fn services(&self) -> Handle {
+        self.services.handles.first().cloned().unwrap_or_else(Handle::current)
+    }
+
+    /// Stops them, and waits for those other than the caller.
+    pub(super) fn stop(&self) {
+        self.connections.stop();
+        self.services.stop();
+    }
+}
+
+impl Group {
+    fn new() -> Self {
+        Self { handles: Vec::new(), joins: Mutex::new(Vec::new()), stop: watch::Sender::new(false) }
+    }
+
+    fn add(&mut self, name: String, runtime: &mut Builder, shared: &Arc<Shared>) -> io::Result<()> {
+        let runtime = runtime.on_thread_park(|| worker::with(Worker::park)).build()?;
+        let shared = Arc::clone(shared);
         self.handles.push(runtime.handle().clone());
         let mut stop = self.stop.subscribe();
         let (started, running) = mpsc::channel();
-        let join = std::thread::Builder::new().name(format!("jetkv-{number}")).spawn(move || {
+        let join = std::thread::Builder::new().name(name).spawn(move || {
             let _ = started.send(());
             worker::with(Worker::will_park);
             let served = catch_unwind(AssertUnwindSafe(|| {
@@ -75,29 +110,7 @@ impl Threads {
         Ok(())
     }
 
-    /// The runtimes.
-    pub(super) fn handles(&self) -> Vec<Handle> {
-        self.handles.clone()
-    }
-
-    /// The next one whose turn it is to get a connection that no listener accepted.
-    pub(super) fn next(&self) -> Handle {
-        let turn = self.next.fetch_add(1, Ordering::Relaxed).checked_rem(self.handles.len()).unwrap_or(0);
-        self.handles.get(turn).cloned().unwrap_or_else(Handle::current)
-    }
-
-    /// The first one, which also accepts connections and runs the timers of the engine.
-    pub(super) fn first(&self) -> Handle {
-        self.handles.first().cloned().unwrap_or_else(Handle::current)
-    }
-
-    /// The last one, which has the least to do beside its connections.
-    pub(super) fn last(&self) -> Handle {
-        self.handles.last().cloned().unwrap_or_else(Handle::current)
-    }
-
-    /// Stops them, and waits for those other than the caller.
-    pub(super) fn stop(&self) {
+    fn stop(&self) {
         self.stop.send_replace(true);
         for join in self.joins.lock().drain(..) {
             if join.thread().id() != std::thread::current().id() {

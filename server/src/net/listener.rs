@@ -95,7 +95,7 @@ pub(crate) async fn listen(shared: Arc<Shared>, door: Door, listener: TcpListene
                 let error = accept_error(&listener, &error);
                 tracing::error!("Temporary Client Accept Error({error}), sleeping {}ms", pause.as_millis());
                 tokio::select! {
-                    () = tokio::time::sleep(pause) => {}
+                    () = shared.timers.sleep(pause) => {}
                     _ = phase.changed() => return,
                 }
                 pause = (pause * 2).min(PAUSE_MAX);

@@ -34,6 +34,7 @@ use crate::faults::Faults;
 use crate::jetstream::JetStream;
 use crate::options::Options;
 use crate::router::Accounts;
+use crate::timers::Timers;
 use crate::worker::{self, Streams};
 use repeats::Repeats;
 use system_services::SYSTEM_ACCOUNT_CLIENT;
@@ -102,6 +103,8 @@ pub(crate) struct Shared {
     phase: watch::Sender<Phase>,
     failed: AtomicBool,
     on_failure: OnceLock<Box<dyn Fn() + Send + Sync>>,
+    /// Timers of those who are on threads that have none.
+    pub timers: Timers,
     /// Threads for work that blocks, from the start of the server to its end.
     blocking: OnceLock<BlockingThreads>,
     event_seq: AtomicU64,
@@ -146,6 +149,7 @@ impl Shared {
             phase: watch::Sender::new(Phase::Running),
             failed: AtomicBool::new(false),
             on_failure: OnceLock::new(),
+            timers: Timers::default(),
             blocking: OnceLock::new(),
             event_seq: AtomicU64::new(0),
             reload_asks: ReloadAsks::default(),

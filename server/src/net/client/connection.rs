@@ -169,7 +169,7 @@ impl Connection {
         }
         let auth = shared.auth_of(&*client);
         let keepalive = Keepalive::new(ping_interval(&options, &client), limits.ping_max, now);
-        let timer = Box::pin(tokio::time::sleep_until(keepalive.due_at().into()));
+        let timer = Box::pin(shared.timers.sleep_until(keepalive.due_at()));
         let _ = account.add_client(client.id());
         let mut connection = Self {
             shared: Arc::clone(shared),

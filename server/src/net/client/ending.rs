@@ -124,7 +124,7 @@ impl Connection {
             let client = &self.client;
             let drained = std::future::poll_fn(|context| client.poll_drained(context));
             // A peer that does not take its last bytes in time goes without them.
-            let timed = tokio::time::timeout(self.settings.limits.write_deadline, drained).await;
+            let timed = self.shared.timers.timeout(self.settings.limits.write_deadline, drained).await;
             if timed != Ok(Drained::Whole) {
                 self.count_overdue();
             }

@@ -23,7 +23,7 @@ pub(crate) async fn log_rejected(shared: Arc<Shared>) {
     let mut phase = shared.phase();
     while *phase.borrow_and_update() < Phase::Stopping {
         tokio::select! {
-            () = tokio::time::sleep(Duration::from_secs(1)) => {}
+            () = shared.timers.sleep(Duration::from_secs(1)) => {}
             _ = phase.changed() => continue,
         }
         let rejected = shared.tls_rate.take_rejected();
@@ -97,7 +97,7 @@ impl Connection {
             Next::Close(reason) => Poll::Ready(Err(reason)),
             _ => client.poll_drained(context).map(Ok),
         });
-        match tokio::time::timeout(time, sent).await {
+        match self.shared.timers.timeout(time, sent).await {
             Ok(Ok(Drained::Whole)) => Ok(()),
             Ok(Err(reason)) => Err(reason),
             Ok(Ok(Drained::Overdue)) | Err(_) => Err(CloseReason::TlsHandshakeError),
@@ -124,7 +124,7 @@ impl Connection {
             }
             Poll::Ready(Ok(()))
         });
-        match tokio::time::timeout(time, read).await {
+        match self.shared.timers.timeout(time, read).await {
             Ok(Err(reason)) => Err(reason),
             Ok(Ok(())) | Err(_) => Ok(bytes),
         }
@@ -186,7 +186,7 @@ impl Connection {
         });
         let accepted = tokio::select! {
             accepted = tls::accept(lower, writer, config, before) => accepted.map_err(Failed::Handshake)?,
-            () = tokio::time::sleep(tls.timeout) => return Err(Failed::TookTooLong),
+            () = self.shared.timers.sleep(tls.timeout) => return Err(Failed::TookTooLong),
             reason = closing => return Err(Failed::Closed(reason)),
         };
         if !tls.accepts(accepted.certificate.as_ref()) {

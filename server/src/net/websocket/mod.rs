@@ -81,9 +81,10 @@ impl Entrance {
         if let Some(tls) = &websocket.tls {
             self = self.secure(tls, time).await?;
         }
+        let shared = Arc::clone(&self.shared);
         let granted = loop {
             // Each request has its time, as on Go's server.
-            let answered = tokio::time::timeout(time, self.request(websocket)).await;
+            let answered = shared.timers.timeout(time, self.request(websocket)).await;
             if let Some(granted) = answered.map_err(|_| Refused)?? {
                 break granted;
             }
@@ -125,7 +126,7 @@ impl Entrance {
             }
             Ok(accepted)
         };
-        let timed = tokio::time::timeout(time, handshake).await;
+        let timed = shared.timers.timeout(time, handshake).await;
         let accepted = timed.map_err(|_| failed("i/o timeout".to_owned()))??;
         let secured = Secured {
             version: accepted.agreed.version,
@@ -193,6 +194,7 @@ impl Entrance {
     /// Answers what is no request, and throws away what still comes for a moment: a socket that is closed with unread bytes is
     /// reset, which takes the answer from the peer.
     async fn turn_away(&mut self, status: &str) -> Refused {
+        let shared = Arc::clone(&self.shared);
         if self.write(&response::malformed(status)).await.is_ok() {
             let unread = async {
                 loop {
@@ -203,7 +205,7 @@ impl Entrance {
                 }
             };
             // Whoever goes on is cut off.
-            let _ = tokio::time::timeout(LINGER, unread).await;
+            let _ = shared.timers.timeout(LINGER, unread).await;
         }
         Refused
     }
