@@ -43,7 +43,7 @@ pub fn has_empty_token(subject: &[u8]) -> bool {
     let mut before = 0;
     for word in words {
         let found = separators(u64::from_le_bytes(*word));
-        if found & (found << 8 | before) != 0 {
+        if found & ((found << 8) | before) != 0 {
             return true;
         }
         before = found >> 56;
