@@ -120,7 +120,7 @@ fn config(random: &mut Random, plan: &Plan, at: usize, name: &str) -> Value {
         if is_last_per_subject {
             set("filter_subject", json!("@a.*"));
         } else if random.chance(60) {
-            set("filter_subject", json!(random.pick(&["@a.x", "@a.*", "@a.y"])));
+            set("filter_subject", json!(random.pick(&["@a.x", "@a.*", "@a.y", "@a.>", "@a.d.>"])));
         } else {
             set("filter_subjects", json!(random.pick(&[["@a.x", "@a.y"], ["@a.z", "@a.x"]])));
         }

@@ -4,7 +4,7 @@
 use serde_json::{Value, json};
 
 use super::consumer_config::{Configs, DELIVER, GROUP, GROUPED_NAME, LONG_NS, NAMES, PUSH_NAME, SHORT_NS};
-use super::operation::Operation;
+use super::operation::{DEEP, Operation};
 use super::streams;
 use crate::random::Random;
 
@@ -111,7 +111,7 @@ pub fn session(mut random: Random, length: usize) -> Vec<Operation> {
 fn create_stream(random: &mut Random, plan: &Plan) -> Operation {
     let stream = json!({
         "name": "@A",
-        "subjects": ["@a.*"],
+        "subjects": ["@a.*", "@a.d.>"],
         "storage": random.pick(&["file", "file", "memory"]),
         "retention": random.pick(&["limits", "limits", "limits", "workqueue", "interest"]),
         "max_msgs_per_subject": if plan.begins_with_last_of_each { -1 } else { random.pick(&[-1, -1, 3]) },
@@ -128,7 +128,10 @@ fn pull_name(random: &mut Random) -> &'static str {
 }
 
 fn publish(random: &mut Random, number: u64) -> Operation {
-    let subject = format!("@a.{}", random.pick(&["x", "y", "z"]));
+    let subject = match random.chance(6) {
+        true => format!("@a.{}", random.pick(&DEEP)),
+        false => format!("@a.{}", random.pick(&["x", "y", "z"])),
+    };
     let headers = if random.chance(15) { vec!["X-Own: 1".to_string()] } else { Vec::new() };
     Operation::publish(&subject, headers, &format!("m{number}"))
 }

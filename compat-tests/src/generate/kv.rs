@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::operation::{Operation, REVISION};
+use super::operation::{DEEP, Operation, REVISION};
 use crate::random::Random;
 
 /// So many watchers at most; each has a deliver subject of its own.
@@ -110,6 +110,9 @@ fn resize(random: &mut Random, config: &mut Value) -> Operation {
 }
 
 fn key(random: &mut Random) -> String {
+    if random.chance(6) {
+        return random.pick(&DEEP).to_string();
+    }
     random.pick(&["a", "a", "b", "c", "a.b", "a.c", "=/_-"]).to_string()
 }
 
@@ -144,7 +147,7 @@ fn get(random: &mut Random) -> Operation {
 
 /// The listing of keys by the direct get of the newest message of each.
 fn keys(random: &mut Random) -> Operation {
-    let filter = random.pick(&["$KV.@.>", "$KV.@.a.*", "$KV.@.a"]);
+    let filter = random.pick(&["$KV.@.>", "$KV.@.a.*", "$KV.@.a", "$KV.@.d.>"]);
     Operation::batch("DIRECT.GET.KV_@", json!({"multi_last": [filter]}).to_string())
 }
 
@@ -162,7 +165,7 @@ fn watch(random: &mut Random, number: usize) -> Operation {
         "inactive_threshold": 600_000_000_000_u64,
     });
     let policy = random.pick(&["last_per_subject", "last_per_subject", "all", "new", "by_start_sequence"]);
-    let filter = random.pick(&["$KV.@.>", "$KV.@.a.>", "$KV.@.*", "$KV.@.a"]);
+    let filter = random.pick(&["$KV.@.>", "$KV.@.a.>", "$KV.@.*", "$KV.@.a", "$KV.@.d.>", "$KV.@.*.d.d.>"]);
     if let Some(fields) = config.as_object_mut() {
         fields.insert("deliver_policy".to_string(), json!(policy));
         if policy == "by_start_sequence" {

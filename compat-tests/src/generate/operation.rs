@@ -7,6 +7,12 @@ use crate::transcript::template;
 
 /// Stands for the session's own name in subjects and payloads, so that sessions share servers without meeting.
 pub const OWN_NAME: char = '@';
+/// The end of subjects that are deep: 9, 17 and 40 tokens, alike up to the last.
+pub const DEEP: [&str; 3] = [
+    "d.d.d.d.d.d.d.d.x",
+    "d.d.d.d.d.d.d.d.d.d.d.d.d.d.d.d.x",
+    "d.d.d.d.d.d.d.d.d.d.d.d.d.d.d.d.d.d.d.d.d.d.d.d.d.d.d.d.d.d.d.d.d.d.d.d.d.d.d.x",
+];
 /// Stands in a header for the sequence of the newest message that an answer showed on the request's subject, or 0.
 pub const REVISION: &str = "<revision>";
 

@@ -56,7 +56,6 @@ const IN_ACCOUNT: &[&str] = &[
     "",
     ", limits { max_conn: 1 }",
     ", limits { max_conn: 5, max_subs: 5 }",
-    ", limits { max_subs: 1 }",
     ", jetstream: enabled",
     ", jetstream { max_streams: 2, max_file: 1MB }",
     ", mappings { \"b\": \"a.c\" }",

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::operation::{Operation, REVISION};
+use super::operation::{DEEP, Operation, REVISION};
 use crate::random::Random;
 
 const STREAM: &str = "@A";
@@ -112,11 +112,15 @@ impl Writer {
     }
 
     fn key(&mut self) -> String {
+        if self.random.chance(6) {
+            return format!("@a.{}", self.random.pick(&DEEP));
+        }
         format!("@a.{}", self.random.pick(&["x", "y", "z", "x.y"]))
     }
 
     fn filter(&mut self) -> String {
-        match self.random.below(5) {
+        match self.random.below(6) {
+            5 => self.random.pick(&["@a.d.>", "@a.d.d.d.d.d.d.d.d.*", "@a.*.d.>"]).to_string(),
             0 => "@a.*".to_string(),
             1 => "@a.>".to_string(),
             2 => "@a.*.y".to_string(),

@@ -37,6 +37,8 @@ const API_UNDER_WAY: &str = ".api.inflight";
 /// Limits that nats-server takes from the machine's memory and disk; smaller ones than any machine's are a scenario's own.
 const MACHINE_LIMITS: &[&str] = &["max_memory", "max_storage", "max_mem", "max_file"];
 const MACHINE_LIMIT_MIN: u64 = 32 << 20;
+/// What a mask has in it that takes any text.
+const ANY_TEXT: &[&str] = &[".*", r"\S*", r"\S+", "[^"];
 /// A time within this distance of now is taken for the server's own.
 const NEAR: SignedDuration = SignedDuration::from_hours(24);
 
@@ -122,7 +124,7 @@ impl Normaliser {
         text = replace(&INBOX, &text, |found| format!("_INBOX.{}.<n>", &found[1]));
         text = replace(&CID, &text, |found| format!("{}:<n>", &found[1]));
         for mask in &self.masks {
-            text = mask.replace_all(&text, "<masked>").into_owned();
+            text = mask.replace_all(&text, |found: &Captures<'_>| masked(mask, &found[0])).into_owned();
         }
         text
     }
@@ -227,6 +229,23 @@ fn replace(regex: &LazyLock<Option<Regex>>, text: &str, with: impl Fn(&Captures<
         Some(regex) => regex.replace_all(text, |found: &Captures<'_>| with(found)).into_owned(),
         None => text.to_string(),
     }
+}
+
+/// What takes the place of a text that a mask matched: where the mask takes any text, the form of this one, that is what is
+/// left when numbers with their units, and ids, have names instead. A mask that says itself what it takes needs no more, and
+/// one with `[\s\S]*` leaves out even the form.
+fn masked(mask: &Regex, text: &str) -> String {
+    static NUMBER: LazyLock<Option<Regex>> = LazyLock::new(|| {
+        Regex::new(r"\d[\d.,:/-]*( ?([KMGTP]i?B|B|ns|µs|us|ms|[smhd])\b)?([\d.]+(µs|ms|[smh])\b)*").ok()
+    });
+    static ID: LazyLock<Option<Regex>> = LazyLock::new(|| Regex::new(r"[0-9A-Za-z+/=_-]{16,}").ok());
+    if !ANY_TEXT.iter().any(|any| mask.as_str().contains(any)) {
+        return "<masked>".to_string();
+    }
+    let text = text.replace("<elapsed>", "<number>");
+    let text = replace(&ID, &text, |_| "<id>".to_string());
+    let text = replace(&NUMBER, &text, |_| "<number>".to_string());
+    format!("<masked {}>", text.split_whitespace().collect::<Vec<_>>().join(" "))
 }
 
 fn is_among(path: &str, paths: &[String]) -> bool {

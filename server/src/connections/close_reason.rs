@@ -27,6 +27,8 @@ pub(crate) enum CloseReason {
     BadClientProtocolVersion,
     /// The account has all the connections it may have.
     MaxAccountConnectionsExceeded,
+    /// A reload left it fewer subscriptions than it has.
+    MaxSubscriptionsExceeded,
     /// The server has all the connections it may have.
     MaxConnectionsExceeded,
     /// A message larger than `max_payload`.
@@ -66,6 +68,7 @@ impl CloseReason {
             | Self::SlowConsumerPendingBytes
             | Self::SlowConsumerWriteDeadline
             | Self::MaxAccountConnectionsExceeded
+            | Self::MaxSubscriptionsExceeded
             | Self::MaxConnectionsExceeded
             | Self::MaxControlLineExceeded => status::POLICY_VIOLATION,
             Self::TlsHandshakeError => status::TLS_HANDSHAKE,
@@ -93,6 +96,7 @@ impl CloseReason {
             Self::ProtocolViolation => "Protocol Violation",
             Self::BadClientProtocolVersion => "Bad Client Protocol Version",
             Self::MaxAccountConnectionsExceeded => "Maximum Account Connections Exceeded",
+            Self::MaxSubscriptionsExceeded => "Maximum Subscriptions Exceeded",
             Self::MaxConnectionsExceeded => "Maximum Connections Exceeded",
             Self::MaxPayloadExceeded => "Maximum Message Payload Exceeded",
             Self::MaxControlLineExceeded => "Maximum Control Line Exceeded",

@@ -106,6 +106,12 @@ impl Connection {
         if !self.account.keep_client(self.client.id()) {
             return self.leave_full_account();
         }
+        if self.max_subscriptions.is_some_and(|max| self.client.subscription_count() >= max) {
+            // Even where it has just as many as it may (nats-server v2.15.2, observed).
+            tracing::error!("{} - maximum subscriptions exceeded", self.client.label());
+            let reason = CloseReason::MaxSubscriptionsExceeded;
+            return Arc::clone(&self.client).send_away(&Rejection::TooManySubscriptions, reason);
+        }
         let permissions = self.shared.auth_of(&*self.client).permissions(&self.user);
         let known = self.rules.as_ref().map(|rules| rules.permissions().configured());
         if permissions.as_ref().map(|now| now.configured()) != known {
