@@ -271,3 +271,36 @@ fn a_change_that_meets_another_while_it_waits_for_the_disk_is_made_of_what_that_
         }
     }
 }
+
+#[test]
+fn an_update_that_is_refused_takes_nothing_and_one_that_is_granted_lasts() {
+    for sync in POLICIES {
+        let mut granted = false;
+        for step in 0..100 {
+            let disk = SimDisk::new(6);
+            let engine = start(Arc::new(disk.clone()), sync);
+            engine.request("STREAM.CREATE.S", STREAM);
+            for key in 0..6 {
+                engine.publish(&format!("s.{key}"), &[], "value");
+            }
+            engine.advance_ns(1_000_000_000);
+            disk.fail_after(step, 1, Fault::Error);
+            granted = is_granted(&engine.request("STREAM.UPDATE.S", FEWER));
+            let (messages, limit) = if granted { (3, 3) } else { (6, 50) };
+            let is_so = |engine: &TestEngine| {
+                let info = engine.request("STREAM.INFO.S", "");
+                info.contains(&format!("\"messages\":{messages},"))
+                    && info.contains(&format!("\"max_msgs\":{limit},"))
+            };
+            assert!(is_so(&engine), "{sync:?} step {step}, granted: {granted}");
+            engine.engine.shutdown();
+            disk.restart();
+            let again = start(Arc::new(disk.clone()), sync);
+            assert!(is_so(&again), "{sync:?} step {step}, granted: {granted}, after a start");
+            if granted && step > 20 {
+                break;
+            }
+        }
+        assert!(granted, "{sync:?}: nothing was left to fail");
+    }
+}

@@ -194,7 +194,7 @@ fn try_update(call: &Call<'_>, name: &str) -> Result<Arc<Stream>, ApiError> {
     let mut req = ConfigRequest::default();
     call.decode(&mut req)?;
     let checked = || checked_update(call, &account, &req, name);
-    call.engine.update_stream(&account, &checked, &|was| account.check_overlap(was).is_ok())
+    call.engine.update_stream(&account, &checked)
 }
 
 /// The stream that is to be updated, and its new configuration.

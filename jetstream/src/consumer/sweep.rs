@@ -21,6 +21,8 @@ pub(super) struct Sweep {
     listed: Vec<u64>,
     /// And those that match between two sequences, both included.
     within: Option<Within>,
+    /// Whether what no consumer ever wanted stays.
+    spares_unwanted: bool,
 }
 
 #[derive(Debug)]
@@ -35,7 +37,7 @@ struct Within {
 impl Sweep {
     /// Messages that are done with for one consumer.
     pub(super) fn listed(listed: Vec<u64>) -> Self {
-        Self { listed, within: None }
+        Self { listed, within: None, spares_unwanted: false }
     }
 
     /// Whatever the stream holds.
@@ -47,7 +49,7 @@ impl Sweep {
             through_seq: totals.last_seq,
             next: None,
         };
-        Self { listed: Vec::new(), within: Some(within) }
+        Self { listed: Vec::new(), within: Some(within), spares_unwanted: false }
     }
 
     /// Messages that a consumer waits for.
@@ -56,7 +58,7 @@ impl Sweep {
         listed.extend(consumer.redelivery.counts().map(|(sseq, _)| sseq));
         let (from_seq, through_seq) = (consumer.floor.sseq.saturating_add(1), store.totals().last_seq);
         let within = Within { filter: consumer.filter.clone(), from_seq, through_seq, next: None };
-        Self { listed, within: Some(within) }
+        Self { listed, within: Some(within), spares_unwanted: false }
     }
 
     /// Looks at a part, and adds what may go to `gone`. Says whether there is more.
@@ -146,7 +148,10 @@ impl Consumers {
         let Some(mut sweep) = self.sweeps.pop_front() else { return false };
         let mut gone = std::mem::take(&mut self.removable);
         let before = gone.len();
-        match sweep.slice(&mut *ctx.store, |seq, subject| self.retains(seq, subject), &mut gone) {
+        let spares = sweep.spares_unwanted;
+        let is_kept =
+            |seq: u64, subject: &[u8]| self.retains(seq, subject) || (spares && !self.interested(subject));
+        match sweep.slice(&mut *ctx.store, is_kept, &mut gone) {
             Ok(true) => self.sweeps.push_front(sweep),
             Ok(false) => {}
             Err(error) => {
@@ -157,6 +162,16 @@ impl Consumers {
         gone.get_mut(before..).unwrap_or_default().reverse();
         self.removable = gone;
         !self.sweeps.is_empty()
+    }
+
+    /// The stream begins to keep by interest: what no consumer waits for goes. What none ever wanted stays, unless there is
+    /// none at all (nats-server v2.15.2, observed).
+    pub(crate) fn begin_to_release(&mut self, store: &dyn Store) {
+        if self.names.is_empty() {
+            self.is_deserted = true;
+        } else {
+            self.sweeps.push_back(Sweep { spares_unwanted: true, ..Sweep::everything(store) });
+        }
     }
 
     /// Whether [`Consumers::sweep`] has something to do.

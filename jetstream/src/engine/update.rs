@@ -25,46 +25,96 @@ pub(super) fn stage(
     ToStage::new(move || Ok(Staged::Config(storage.stage_stream(&account, &name, meta)?, created_ns)))
 }
 
+/// How often an update is made durable anew because others of the same stream came in between.
+const TRIES_MAX: u32 = 8;
+
+/// Configuration that is on disk and does not hold yet.
+struct Put {
+    stream: Arc<Stream>,
+    was: Arc<StreamConfig>,
+    config: StreamConfig,
+    /// How often configuration of the stream had been put in place then.
+    puts: u64,
+}
+
+impl Put {
+    /// Whether nobody put anything else there.
+    fn is_last(&self) -> bool {
+        self.stream.puts() == self.puts
+    }
+
+    /// Whether it is still what the update asks for.
+    fn fits(&self, stream: &Arc<Stream>, config: &StreamConfig) -> bool {
+        Arc::ptr_eq(&self.stream, stream)
+            && Arc::ptr_eq(&self.was, &stream.config())
+            && self.config == *config
+            && self.is_last()
+    }
+}
+
 impl Engine {
     /// Gives a stream another configuration. `checked` says which stream and which configuration: it is asked with the
-    /// account's changes locked, and again where these were let go to wait for the disk. `fits` says whether a stream
-    /// may have the configuration back that it had.
+    /// account's changes locked, and again where these were let go to wait for the disk.
+    ///
+    /// The configuration is as durable as everything else is before it holds: what tighter limits take cannot come back.
     pub(crate) fn update_stream(
         &self,
         account: &Account,
         checked: &dyn Fn() -> Result<(Arc<Stream>, StreamConfig), ApiError>,
-        fits: &dyn Fn(&StreamConfig) -> bool,
     ) -> Result<Arc<Stream>, ApiError> {
         let refuse = |error: StoreError| errors::STREAM_UPDATE.because(error);
-        let mut staging = Staging::default();
-        let (stream, was, now) = loop {
+        let (mut staging, mut tries) = (Staging::default(), 0);
+        let mut put: Option<Put> = None;
+        loop {
             let changes = account.changes.lock();
-            let (stream, config) = checked()?;
-            let was = stream.config();
-            // First what a crash must find: limits are held against what is stored at every start.
-            let changed = match self.put_config(account, &stream, &config, staging.take()) {
+            let (stream, config) = match checked() {
+                Ok(wanted) => wanted,
+                Err(error) => {
+                    drop(changes);
+                    self.forget_put(account, put.as_ref());
+                    return Err(error);
+                }
+            };
+            if put.as_ref().is_some_and(|put| put.fits(&stream, &config) || tries > TRIES_MAX) {
+                let changed = self.reconfigure(&stream, config);
+                drop(changes);
+                if changed.is_err() || tries > TRIES_MAX {
+                    self.keep_again(account, &stream);
+                }
+                return changed.map(|()| stream).map_err(refuse);
+            }
+            let step = match self.put_config(account, &stream, &config, staging.take()) {
                 Ok(Change::Stage(work)) => {
                     drop(changes);
-                    staging.stage(work).map_err(refuse)?;
-                    continue;
+                    staging.stage(work)
                 }
-                Ok(Change::Made(())) => self.reconfigure(&stream, config),
-                Err(error) => Err(error),
+                Ok(Change::Made(())) => {
+                    let (was, puts) = (stream.config(), stream.puts());
+                    put = Some(Put { stream: Arc::clone(&stream), was, config, puts });
+                    tries += 1;
+                    drop(changes);
+                    self.sync_metadata_later();
+                    self.await_metadata(account, stream.name(), None)
+                }
+                Err(error) => {
+                    drop(changes);
+                    // A part of it may be in place.
+                    self.keep_again(account, &stream);
+                    return Err(refuse(error));
+                }
             };
-            if let Err(error) = changed {
-                drop(changes);
-                self.keep_again(account, &stream);
+            if let Err(error) = step {
+                self.forget_put(account, put.as_ref());
                 return Err(refuse(error));
             }
-            let now = stream.config();
-            break (stream, was, now);
-        };
-        self.sync_metadata_later();
-        if let Err(error) = self.await_metadata(account, stream.name(), None) {
-            self.take_back(account, &stream, &now, &was, fits);
-            return Err(refuse(error));
         }
-        Ok(stream)
+    }
+
+    /// Has the disk say again what holds, where it says what does not.
+    fn forget_put(&self, account: &Account, put: Option<&Put>) {
+        if let Some(put) = put.filter(|put| put.is_last()) {
+            self.keep_again(account, &put.stream);
+        }
     }
 
     /// Puts configuration in place on the disk that was staged, or has it staged.
@@ -80,6 +130,7 @@ impl Engine {
         let meta = encode_stream(created_ns, config);
         match staged {
             Some(Staged::Config(mut staged, _)) if staged.is(&meta) => {
+                stream.note_put();
                 staged.put_in_place().map(|()| Change::Made(()))
             }
             _ => Ok(Change::Stage(stage(storage, account, stream.name(), created_ns, meta))),
@@ -91,7 +142,7 @@ impl Engine {
         let old = stream.config();
         let (storage_type, reserved) = (config.storage, config.max_bytes.max(0) - old.max_bytes.max(0));
         let new_subjects = config.subjects.clone();
-        stream.lock().reconfigure(config)?;
+        stream.reconfigure(config)?;
         self.world.reserved.add(storage_type, reserved);
         let (had, has): (HashSet<_>, HashSet<_>) =
             (old.subjects.iter().collect(), new_subjects.iter().collect());
@@ -105,55 +156,26 @@ impl Engine {
         Ok(())
     }
 
-    /// Has the disk say again what holds in memory, after an update failed half-way.
+    /// Has the disk say again what holds in memory, unless that changes meanwhile.
     fn keep_again(&self, account: &Account, stream: &Arc<Stream>) {
         let holds = stream.config();
-        self.put_back(account, stream, &holds, &holds, |_| Ok(()));
-    }
-
-    /// Gives a stream the configuration that it had before an update that does not last. What went because of that
-    /// update stays away.
-    fn take_back(
-        &self,
-        account: &Account,
-        stream: &Arc<Stream>,
-        now: &Arc<StreamConfig>,
-        was: &Arc<StreamConfig>,
-        fits: &dyn Fn(&StreamConfig) -> bool,
-    ) {
-        self.put_back(account, stream, now, was, |was| match fits(was) {
-            true => self.reconfigure(stream, was.clone()),
-            false => Err(StoreError::Unsupported("what it gave up has been taken".to_owned())),
-        });
-    }
-
-    /// Puts `was` in place on the disk and by `apply`, unless the stream has another configuration than `now` by then.
-    fn put_back(
-        &self,
-        account: &Account,
-        stream: &Arc<Stream>,
-        now: &Arc<StreamConfig>,
-        was: &StreamConfig,
-        apply: impl FnOnce(&StreamConfig) -> Result<(), StoreError>,
-    ) {
-        let staged = match self.put_config(account, stream, was, None) {
+        let staged = match self.put_config(account, stream, &holds, None) {
             Ok(Change::Stage(work)) => work.run().map(Some),
             Ok(Change::Made(())) => Ok(None),
             Err(error) => Err(error),
         };
         let changes = account.changes.lock();
         let is_there = account.stream(stream.name()).is_some_and(|known| Arc::ptr_eq(&known, stream));
-        if !is_there || !Arc::ptr_eq(now, &stream.config()) {
+        if !is_there || !Arc::ptr_eq(&holds, &stream.config()) {
             return;
         }
-        let applied = apply(was);
-        let kept = applied.and(staged).and_then(|staged| match staged {
-            Some(staged) => self.put_config(account, stream, was, Some(staged)).map(drop),
+        let kept = staged.and_then(|staged| match staged {
+            Some(staged) => self.put_config(account, stream, &holds, Some(staged)).map(drop),
             None => Ok(()),
         });
         drop(changes);
         if let Err(error) = kept {
-            tracing::error!(stream = stream.name(), %error, "a refused update takes effect, now or with the next start");
+            tracing::error!(stream = stream.name(), %error, "a refused update takes effect with the next start");
         }
         self.sync_metadata_later();
     }

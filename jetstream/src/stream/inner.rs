@@ -7,7 +7,7 @@ use super::listening::DirectGets;
 use super::purge::{PurgeRequest, Purging};
 use super::removals::Removals;
 use super::schedule::Schedules;
-use super::write::{Acks, Dedupe, Rewrite};
+use super::write::{Acks, Dedupe, Lasts, Rewrite};
 use crate::clock::{Deadlines, Now, WallNs};
 use crate::config::{Retention, StorageType, StreamConfig};
 use crate::consumer::{Consumers, Known, StreamCtx};
@@ -39,6 +39,10 @@ pub(crate) struct Inner {
     pub(super) removals: Removals,
     /// A purge that goes on in slices.
     pub(super) purging: Option<Box<Purging>>,
+    /// What is known of the last messages under patterns, for the message that is taken.
+    pub(super) lasts: Lasts,
+    /// The configuration has changed, and what the stream holds is brought within its limits in slices.
+    pub(super) is_tightening: bool,
     /// When the lock was taken.
     pub(crate) now: Now,
     pub(crate) closed: bool,
@@ -90,6 +94,8 @@ impl Inner {
             known: Known::default(),
             removals: Removals::default(),
             purging: None,
+            is_tightening: false,
+            lasts: Lasts::default(),
             now: Now::new(world.clock.clone()),
             closed: false,
             expiry: Expiry::default(),
@@ -347,10 +353,11 @@ impl Inner {
         self.expiry.may_age(ts_ns, self.config.max_age_ns);
     }
 
-    /// Reads the TTLs of all messages again: the stream begins to honour them.
-    pub(crate) fn reload_ttls(&mut self) {
-        let mut from = 0;
-        while let Ok(Some(msg)) = self.store.next(&Filter::All, from) {
+    /// Reads the TTLs of messages again, of `most` from a sequence on: the stream begins to honour them. Says where to go
+    /// on; `None` where that was the end.
+    pub(crate) fn reload_ttls(&mut self, mut from: u64, most: usize) -> Option<u64> {
+        for _ in 0..most {
+            let Ok(Some(msg)) = self.store.next(&Filter::All, from) else { return None };
             let (seq, ts_ns) = (msg.seq, msg.ts_ns);
             from = seq + 1;
             let ttl = header(msg.headers, b"Nats-TTL").and_then(parse_ttl).unwrap_or(Ttl::Unset);
@@ -358,6 +365,7 @@ impl Inner {
                 self.set_expiry(seq, ts_ns, ttl);
             }
         }
+        Some(from)
     }
 }
 

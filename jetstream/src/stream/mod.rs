@@ -35,6 +35,7 @@ pub(crate) use inner::{Inner, consumer_settings};
 pub(crate) use purge::PurgeRequest;
 pub(crate) use slices::{Search, Slice, Wanted};
 pub(crate) use survey::Survey;
+pub use write::TakesLong;
 pub(crate) use write::push_number;
 
 use crate::clock::WallNs;
@@ -44,6 +45,7 @@ use crate::store::Store;
 use commit::Gate;
 use listening::Listening;
 use parking_lot::{Condvar, Mutex, MutexGuard};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use world::{AccountShare, World};
 
@@ -72,6 +74,8 @@ pub struct Stream {
     watchers: commit::Watchers,
     answers: commit::Answers,
     listening: Listening,
+    /// How often its configuration was put in place on the disk.
+    puts: AtomicU64,
 }
 
 impl Stream {
@@ -94,6 +98,7 @@ impl Stream {
                 watchers: commit::Watchers::default(),
                 answers: commit::Answers::default(),
                 listening: Listening::new(&*world.host),
+                puts: AtomicU64::new(0),
                 account,
                 world,
             }
@@ -119,6 +124,16 @@ impl Stream {
     #[must_use]
     pub fn config(&self) -> Arc<StreamConfig> {
         self.inner.lock().config.clone()
+    }
+
+    /// How often its configuration was put in place on the disk.
+    pub(crate) fn puts(&self) -> u64 {
+        self.puts.load(Ordering::Acquire)
+    }
+
+    /// Its configuration is about to be put in place on the disk.
+    pub(crate) fn note_put(&self) {
+        self.puts.fetch_add(1, Ordering::AcqRel);
     }
 
     /// Takes a message that was published on one of the stream's subjects. The acknowledgement, deliveries and

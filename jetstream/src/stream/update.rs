@@ -1,39 +1,121 @@
 //! Changing a stream's configuration.
 
-use super::Inner;
 use super::write::Rewrite;
+use super::{Inner, NODES, Stream, let_others};
 use crate::config::{Retention, StreamConfig};
 use crate::filter::Filter;
 use crate::store::StoreError;
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
-impl Inner {
-    /// Takes a new configuration, which was checked against the old one, and holds the stream's content against it.
+/// Messages that one hold of the stream's lock removes or looks at.
+const SLICE_MSGS: usize = 512;
+
+/// What a stream is yet to be held against, after its configuration has changed.
+#[derive(Debug, Default)]
+struct ToHold {
+    /// Where messages with TTLs are looked for: the stream begins to honour them.
+    ttls_from: Option<u64>,
+    /// How many messages of a subject may stay.
+    per_subject: Option<u64>,
+    /// Where subjects with more are looked for; `None` before and after.
+    next: Option<Vec<u8>>,
+    /// Those that were found.
+    over: Vec<Box<[u8]>>,
+    is_walked: bool,
+}
+
+impl Stream {
+    /// Takes a new configuration, which was checked against the old one, and holds the stream's content against it, in
+    /// slices.
     ///
     /// # Errors
     /// What has to go cannot be removed; the old configuration holds again then.
-    pub(crate) fn reconfigure(&mut self, config: StreamConfig) -> Result<(), StoreError> {
+    pub(crate) fn reconfigure(&self, config: StreamConfig) -> Result<(), StoreError> {
+        let mut inner = self.lock();
         // What waits belongs to the old configuration, whatever becomes of the new one.
-        self.flush();
-        let old = self.adopt(Arc::new(config));
-        let held = self.enforce_all(&old).and_then(|()| {
-            let by_interest =
-                old.retention != self.config.retention && self.config.retention == Retention::Interest;
-            if by_interest { self.drop_unwanted() } else { Ok(()) }
-        });
+        inner.flush();
+        let old = inner.adopt(Arc::new(config));
+        let mut left = inner.to_hold(&old);
+        inner.is_tightening = true;
+        let held = loop {
+            match inner.hold_slice(&mut left) {
+                Ok(true) => {}
+                other => break other.map(drop),
+            }
+            drop(inner);
+            let_others();
+            inner = self.lock();
+        };
+        inner.is_tightening = false;
         if let Err(error) = held {
-            self.adopt(old);
+            inner.adopt(old);
+            return Err(error);
+        }
+        if old.retention != inner.config.retention && inner.config.retention == Retention::Interest {
+            let (consumers, ctx) = inner.parts();
+            consumers.begin_to_release(ctx.store);
+        }
+        inner.expire();
+        drop(inner);
+        self.sweep();
+        Ok(())
+    }
+}
+
+impl Inner {
+    fn to_hold(&self, old: &StreamConfig) -> ToHold {
+        let begins_ttls = self.config.allow_msg_ttl && !old.allow_msg_ttl;
+        let held = old.most_msgs_per_subject();
+        let per_subject =
+            self.config.most_msgs_per_subject().filter(|most| held.is_none_or(|held| held > *most));
+        ToHold { ttls_from: begins_ttls.then_some(0), per_subject, ..ToHold::default() }
+    }
+
+    /// Holds the stream against its limits, and keeps what that did. Says whether there is more to do.
+    fn hold_slice(&mut self, left: &mut ToHold) -> Result<bool, StoreError> {
+        if self.closed {
+            return Ok(false);
+        }
+        let more = self.hold_some(left).map_err(|error| {
             let told = StoreError::Poisoned(error.to_string());
             self.fail_half_way(error);
             self.flush();
-            return Err(told);
+            told
+        })?;
+        self.follow_up();
+        self.try_flush().map_err(|error| StoreError::Poisoned(error.description.into_owned()))?;
+        Ok(more)
+    }
+
+    fn hold_some(&mut self, left: &mut ToHold) -> Result<bool, StoreError> {
+        if let Some(from) = left.ttls_from {
+            left.ttls_from = self.reload_ttls(from, SLICE_MSGS);
+            return Ok(true);
         }
-        self.expire();
-        self.try_flush().map_err(|error| StoreError::Poisoned(error.description.into_owned())).inspect_err(
-            |_| {
-                self.adopt(old);
-            },
-        )
+        if self.enforce_totals(SLICE_MSGS)? {
+            return Ok(true);
+        }
+        let Some(most) = left.per_subject else { return Ok(false) };
+        if let Some(subject) = left.over.last() {
+            if !self.enforce_subject(subject, most, SLICE_MSGS)? {
+                left.over.pop();
+            }
+            return Ok(true);
+        }
+        if left.is_walked {
+            return Ok(false);
+        }
+        let over = &mut left.over;
+        left.next =
+            self.store.index().walk_part(&Filter::All, left.next.as_deref(), NODES, |subject, seqs| {
+                if seqs.entry().count > most {
+                    over.push(subject.into());
+                }
+                ControlFlow::Continue(())
+            });
+        left.is_walked = left.next.is_none();
+        Ok(true)
     }
 
     /// Goes by another configuration from here on; returns the one before.
@@ -41,9 +123,6 @@ impl Inner {
         let old = std::mem::replace(&mut self.config, config);
         if old.duplicate_window_ns != self.config.duplicate_window_ns {
             self.dedupe.set_window(self.config.duplicate_window_ns);
-        }
-        if self.config.allow_msg_ttl && !old.allow_msg_ttl {
-            self.reload_ttls();
         }
         if old.max_age_ns != self.config.max_age_ns {
             let first = self.store.state();
@@ -63,20 +142,7 @@ impl Inner {
         }
         old
     }
-
-    /// Removes what no consumer waits for: the stream begins to keep by interest. What no consumer ever wanted stays,
-    /// unless there is no consumer at all (nats-server v2.15.2, observed).
-    fn drop_unwanted(&mut self) -> Result<(), StoreError> {
-        let none = self.consumers.is_empty();
-        let mut from = 0;
-        while let Some(msg) = self.store.next(&Filter::All, from)? {
-            let seq = msg.seq;
-            from = seq + 1;
-            let wanted_once = none || self.consumers.interested(msg.subject);
-            if wanted_once && !self.consumers.retains(seq, msg.subject) {
-                self.remove_seq(seq, false)?;
-            }
-        }
-        Ok(())
-    }
 }
+
+#[cfg(test)]
+mod tests;

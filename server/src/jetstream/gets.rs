@@ -5,8 +5,10 @@
 //! get their turn, and the order of answers needs no care. What waits is the connection, not its thread.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use jetkv_jetstream::ApiRequest;
+use jetkv_jetstream::stream::{Inbound, Stream};
 use parking_lot::{Condvar, Mutex};
 
 use super::JetStream;
@@ -58,6 +60,13 @@ impl GetQueue {
 }
 
 impl JetStream {
+    /// Has a stream take a message once what that expects is known.
+    pub(super) fn publish_long(&self, stream: &Arc<Stream>, msg: &ApiRequest<'_>) {
+        let &ApiRequest { subject, reply, headers, payload, .. } = msg;
+        stream.publish_when_known(&Inbound { subject, reply, headers, payload });
+        self.commit(stream);
+    }
+
     /// Serves a direct get, and lets its answers leave as they are read.
     pub(super) fn serve_in_pieces(&self, shared: &Shared, request: &ApiRequest<'_>) {
         let outcome = self.engine.get_in_pieces(request, &|answers| {

@@ -72,10 +72,12 @@ fn work(shared: &Shared, jetstream: &JetStream) {
     }
 }
 
-/// Serves direct gets that may take long, until the queue is closed.
+/// Serves direct gets that may take long, and takes messages that do, until the queue is closed.
 fn get(shared: &Shared, jetstream: &JetStream) {
     while let Some(long) = jetstream.gets.take() {
-        if long.is_wanted() {
+        if let Some(stream) = long.stream() {
+            serve(shared, long.request(), |msg| jetstream.publish_long(stream, msg));
+        } else if long.is_wanted() {
             serve(shared, long.request(), |request| jetstream.serve_in_pieces(shared, request));
         }
     }

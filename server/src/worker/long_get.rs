@@ -1,17 +1,20 @@
-//! A direct get that may take long, and the connection that waits for its answers.
+//! A direct get, or a message, that takes long, and the connection that waits for it.
 
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
+use jetkv_jetstream::stream::Stream;
 use tokio::sync::oneshot;
 
 use super::queued_request::QueuedRequest;
 
-/// A get that waits for a thread, or is being served. Dropping it tells the connection that it may go on.
-#[derive(Debug)]
+/// A get that waits for a thread, or is being served; or a message for a stream that takes long to find out whether it takes
+/// it. Dropping it tells the connection that it may go on.
 pub(crate) struct LongGet {
     request: QueuedRequest,
+    stream: Option<Arc<Stream>>,
     done: oneshot::Sender<()>,
 }
 
@@ -23,7 +26,18 @@ impl LongGet {
     /// A get, and what tells of its end.
     pub(crate) fn new(request: QueuedRequest) -> (Self, GetDone) {
         let (done, told) = oneshot::channel();
-        (Self { request, done }, GetDone(told))
+        (Self { request, stream: None, done }, GetDone(told))
+    }
+
+    /// A message for a stream, and what tells when that has taken or refused it.
+    pub(crate) fn publish(stream: Arc<Stream>, msg: QueuedRequest) -> (Self, GetDone) {
+        let (get, done) = Self::new(msg);
+        (Self { stream: Some(stream), ..get }, done)
+    }
+
+    /// The stream that a message is for.
+    pub(crate) fn stream(&self) -> Option<&Arc<Stream>> {
+        self.stream.as_ref()
     }
 
     /// Whether the connection is still there.

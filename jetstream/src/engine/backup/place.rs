@@ -98,7 +98,7 @@ impl Engine {
         let mut inner = stream.lock();
         if inner.config.storage.is_memory() && inner.config.allow_msg_ttl {
             // A store in memory is never opened, and so finds none by itself.
-            inner.reload_ttls();
+            inner.reload_ttls(0, usize::MAX);
         }
         let (consumers, mut ctx) = inner.parts();
         for StoredConsumer { name, created_ns, config, state } in restored {

@@ -14,7 +14,7 @@ use crate::stream::{Inbound, Inner};
 /// Where a message stands in its batch, from 1.
 pub(super) const SEQUENCE: &[u8] = b"Nats-Batch-Sequence";
 /// Which message is the last of its batch.
-pub(super) const COMMIT: &[u8] = b"Nats-Batch-Commit";
+pub(in crate::stream) const COMMIT: &[u8] = b"Nats-Batch-Commit";
 
 /// What a message says of the end of its batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -22,6 +22,7 @@ use crate::clock::ElapsedNs;
 use crate::settings::BatchLimits;
 use crate::stream::world::InFlight;
 use advisory::Reason;
+pub(super) use atomic::COMMIT;
 use fast::Fast;
 pub(super) use flow::SUFFIX as FAST_SUFFIX;
 use hashbrown::HashMap;
@@ -82,7 +83,7 @@ impl Drop for Place {
 /// The batches that are open on a stream.
 #[derive(Debug, Default)]
 pub(super) struct Batches {
-    atomic: HashMap<Box<[u8]>, Staged>,
+    pub(super) atomic: HashMap<Box<[u8]>, Staged>,
     fast: HashMap<Box<[u8]>, Fast>,
     /// No batch has to be given up before this moment.
     next_due: Option<ElapsedNs>,

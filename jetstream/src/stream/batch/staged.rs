@@ -11,7 +11,7 @@ const STAGED_MAX_BYTES: usize = 512 << 20;
 
 /// The messages of a batch so far.
 #[derive(Debug)]
-pub(super) struct Staged {
+pub(in crate::stream) struct Staged {
     place: Place,
     /// When it is given up, unless another message comes.
     pub(super) due: ElapsedNs,
@@ -70,7 +70,7 @@ impl Staged {
     }
 
     /// The messages, in order.
-    pub(super) fn iter(&self) -> impl Iterator<Item = StagedMsg<'_>> {
+    pub(in crate::stream) fn iter(&self) -> impl Iterator<Item = StagedMsg<'_>> {
         let part = |range: &Range<usize>| self.bytes.get(range.clone()).unwrap_or_default();
         self.msgs.iter().map(move |item| StagedMsg {
             subject: part(&item.subject),

@@ -4,7 +4,6 @@ use super::decode::{PublishHeaders, parse_int};
 use crate::config::Discard;
 use crate::error::ApiError;
 use crate::error::catalogue as errors;
-use crate::filter::Filter;
 use crate::store::StoreError;
 use crate::stream::Inner;
 use crate::stream::inner::store_error;
@@ -144,15 +143,6 @@ impl Inner {
             return Err(errors::MESSAGE_SOURCE_HDR_NOT_ALLOWED.into());
         }
         Ok(())
-    }
-
-    /// The last sequence under a subject, which may hold wildcards.
-    pub(in crate::stream) fn last_seq_of(&mut self, subject: &[u8]) -> Result<Option<u64>, Refusal> {
-        if !jetkv_protocol::subject::has_wildcard(subject) {
-            return Ok(self.store.index().get(subject).map(|entry| entry.last_seq));
-        }
-        let last = self.store.previous(&Filter::new([subject]), u64::MAX);
-        Ok(last.map_err(|error| store_error(&error))?.map(|msg| msg.seq))
     }
 
     /// Checks of message ids: the one that the message carries, and the one that it expects to be last.

@@ -1,7 +1,7 @@
 //! Limits on what a stream holds: what exceeds them goes.
 
 use super::check::Rollup;
-use crate::config::{Discard, StreamConfig};
+use crate::config::Discard;
 use crate::consumer::FEED_MSGS;
 use crate::filter::Filter;
 use crate::store::StoreError;
@@ -47,45 +47,50 @@ impl Inner {
             && entry.count > most
             && self.remove(entry.first_seq, subject, false)?
             && entry.count - 1 > most
+            && !self.is_tightening
         {
-            self.enforce_subject(subject, most)?;
+            self.enforce_subject(subject, most, usize::MAX)?;
         }
-        self.enforce_totals()
+        if self.exceeds_totals(0, 0) {
+            let most = if self.is_tightening { 1 } else { usize::MAX };
+            self.enforce_totals(most)?;
+        }
+        Ok(())
     }
 
-    fn enforce_subject(&mut self, subject: &[u8], most: u64) -> Result<(), StoreError> {
-        while let Some(entry) = self.store.index().get(subject).filter(|entry| entry.count > most) {
+    /// Removes at most so many messages of a subject that are over its limit. Says whether there are more.
+    pub(in crate::stream) fn enforce_subject(
+        &mut self,
+        subject: &[u8],
+        most: u64,
+        removals: usize,
+    ) -> Result<bool, StoreError> {
+        for _ in 0..removals {
+            let Some(entry) = self.store.index().get(subject).filter(|entry| entry.count > most) else {
+                return Ok(false);
+            };
             // A publish exceeds the limit by one; only after a change of the limit is there more to do.
             if !self.remove(entry.first_seq, subject, false)? || entry.count - 1 <= most {
-                break;
+                return Ok(false);
             }
         }
-        Ok(())
+        Ok(true)
     }
 
-    fn enforce_totals(&mut self) -> Result<(), StoreError> {
-        while self.exceeds_totals(0, 0) {
+    /// Removes at most so many messages that are over the stream's limits. Says whether there are more.
+    pub(in crate::stream) fn enforce_totals(&mut self, removals: usize) -> Result<bool, StoreError> {
+        for _ in 0..removals {
             let state = self.store.totals();
-            if state.msgs == 0 || !self.remove_seq(state.first_seq, false)? {
-                break;
+            if !self.exceeds_totals(0, 0) || state.msgs == 0 || !self.remove_seq(state.first_seq, false)? {
+                return Ok(false);
             }
         }
-        Ok(())
-    }
-
-    /// After the configuration changed: everything is held against the new limits.
-    pub(in crate::stream) fn enforce_all(&mut self, old: &StreamConfig) -> Result<(), StoreError> {
-        let most = self.config.most_msgs_per_subject();
-        let held = old.most_msgs_per_subject();
-        if most.is_none() || most.zip(held).is_some_and(|(most, held)| held <= most) {
-            return self.enforce_totals();
-        }
-        self.enforce_recovered()
+        Ok(true)
     }
 
     /// Holds everything against the limits: what was read from a directory may exceed them.
     pub(in crate::stream) fn enforce_recovered(&mut self) -> Result<(), StoreError> {
-        self.enforce_totals()?;
+        self.enforce_totals(usize::MAX)?;
         let Some(most) = self.config.most_msgs_per_subject() else { return Ok(()) };
         let mut over: Vec<Box<[u8]>> = Vec::new();
         self.store.index().for_each(&Filter::All, |subject, entry| {
@@ -95,7 +100,7 @@ impl Inner {
             ControlFlow::Continue(())
         });
         for subject in over {
-            self.enforce_subject(&subject, most)?;
+            self.enforce_subject(&subject, most, usize::MAX)?;
         }
         Ok(())
     }

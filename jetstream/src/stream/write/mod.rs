@@ -8,6 +8,7 @@ mod check;
 mod decode;
 mod dedupe;
 mod edit;
+mod expected;
 mod limits;
 mod rewrite;
 mod store;
@@ -17,6 +18,8 @@ pub(super) use answer::{Acks, Told};
 pub(super) use check::{Refusal, Rollup};
 pub(super) use decode::{PublishHeaders, parse_int, parse_u64};
 pub(super) use dedupe::Dedupe;
+pub(super) use expected::Lasts;
+pub use expected::TakesLong;
 pub(super) use rewrite::Rewrite;
 
 use super::Inner;
@@ -84,6 +87,12 @@ impl Inner {
             return self.store_checked(msg, b"", &PublishHeaders::NONE, Rollup::None, Told::stored(answers));
         }
         let scanned = PublishHeaders::scan(msg.headers);
+        if self.lasts.asks()
+            && !(scanned.expected_last_subject.is_empty() && scanned.batch_id.is_empty())
+            && self.asks_first(&scanned, msg.headers)?
+        {
+            return Ok(());
+        }
         let rewritten = stored_block(msg.headers, scanned.request_info);
         let block = rewritten.as_deref().unwrap_or(msg.headers);
         if msg.reply.ends_with(FAST_SUFFIX) {

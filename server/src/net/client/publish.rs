@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use jetkv_go_compat::quoted;
-use jetkv_jetstream::stream::Inbound;
+use jetkv_jetstream::stream::{Inbound, Stream, TakesLong};
 use jetkv_jetstream::{AccountId, ApiRequest, ClientInfo, OutMsg};
 use jetkv_protocol::{Publish, Rejection, encode, subject};
 
@@ -163,12 +163,24 @@ impl Connection {
             && let Target::Stream(stream) = sub.target()
         {
             sub.count();
-            *stored_at = Some(stream.publish(&inbound));
-            touch(streams, stream);
+            match stream.publish_if_short(&inbound) {
+                Ok(at) => {
+                    *stored_at = Some(at);
+                    touch(streams, stream);
+                }
+                Err(TakesLong) => {
+                    let stream = Arc::clone(stream);
+                    self.publish_later(turn, stream, msg);
+                }
+            }
             return (true, false);
         }
+        let mut takes_long = None;
         let routed = route(matches, Origin::Receiver(&*self.client), msg, touched, |stream| {
-            *stored_at = Some(stream.publish(&inbound));
+            match stream.publish_if_short(&inbound) {
+                Ok(at) => *stored_at = Some(at),
+                Err(TakesLong) => takes_long = Some(Arc::clone(stream)),
+            }
             touch(streams, stream);
         });
         tally.out_msgs += routed.sent_msgs;
@@ -176,10 +188,31 @@ impl Connection {
         if routed.stalling {
             *stalling = routed.pressured;
         }
+        if let Some(stream) = takes_long {
+            self.publish_later(turn, stream, msg);
+        }
         if routed.crossings.is_empty() {
             return (routed.delivered, false);
         }
         (self.cross(turn, msg, routed.crossings) || routed.delivered, true)
+    }
+
+    /// Leaves a message to a thread that may take its time. What comes behind it on this connection waits.
+    #[cold]
+    fn publish_later(&mut self, turn: &mut Turn<'_>, stream: Arc<Stream>, msg: &OutMsg<'_>) {
+        let &OutMsg { to: subject, reply, headers, payload, .. } = msg;
+        let client = Arc::clone(self.client_info());
+        let request = ApiRequest {
+            account: self.account.id(),
+            subject,
+            reply,
+            headers,
+            payload,
+            client: Some(&client),
+        };
+        let (get, done) = LongGet::publish(stream, QueuedRequest::new(&request, &client));
+        turn.batch.long_get = Some(get);
+        self.long_get = Some(done);
     }
 
     /// Hands a message to the service of the server in `account` that its subject belongs to, if there is one. `asker` is who

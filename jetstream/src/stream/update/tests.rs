@@ -1,0 +1,73 @@
+use crate::steps;
+use crate::testing::TestEngine;
+use std::sync::Arc;
+
+/// What one hold of the lock may look at.
+const STEPS_MAX: u64 = 3 * crate::stream::NODES as u64;
+const MSGS: u64 = 10_000;
+
+/// A stream with four messages on each of many subjects.
+fn stream() -> Arc<TestEngine> {
+    let engine = TestEngine::new().unwrap();
+    assert!(engine.request("STREAM.CREATE.S", &config("")).contains("did_create"));
+    for number in 0..MSGS {
+        engine.publish(&format!("s.{}", number / 4), &[], "x");
+    }
+    Arc::new(engine)
+}
+
+fn config(limits: &str) -> String {
+    format!(r#"{{"name":"S","subjects":["s.>"],"storage":"memory"{limits}}}"#)
+}
+
+fn update(engine: &TestEngine, limits: &str) -> String {
+    engine.request("STREAM.UPDATE.S", &config(limits))
+}
+
+fn field(answer: &str, name: &str) -> u64 {
+    let rest = answer.split(&format!("\"{name}\":")).nth(1).unwrap_or_else(|| panic!("{name} in {answer}"));
+    rest.split([',', '}']).next().unwrap().parse().unwrap()
+}
+
+#[test]
+fn tighter_limits_take_what_exceeds_them_without_a_long_hold() {
+    for (limits, left) in [
+        (r#","max_msgs":5"#, 5),
+        (r#","max_msgs_per_subject":1"#, MSGS / 4),
+        (r#","max_msgs_per_subject":3,"max_msgs":7400"#, 5_550),
+    ] {
+        let engine = stream();
+        let (answer, most, holds) = steps::count(|| update(&engine, limits));
+        let messages = field(&answer, "messages");
+        assert!((left..=left + 1).contains(&messages), "{limits}: {messages}");
+        assert!(most <= STEPS_MAX, "{limits}: {most} steps in one of {holds} holds");
+    }
+}
+
+#[test]
+fn a_publish_between_two_slices_removes_a_message_and_not_all() {
+    let engine = stream();
+    let other = engine.clone();
+    let between = move || {
+        other.publish("s.new", &[], "x");
+    };
+    let ((answer, most), _, _) = steps::count(|| {
+        let mut most = 0;
+        let answer = steps::with_between(between, || {
+            let (answer, steps, _) = steps::count(|| update(&engine, r#","max_msgs":5"#));
+            most = steps;
+            answer
+        });
+        (answer, most)
+    });
+    assert_eq!(field(&answer, "messages"), 5);
+    assert!(field(&answer, "last_seq") > MSGS + 5, "{answer}");
+    assert!(most <= STEPS_MAX, "{most} steps");
+}
+
+#[test]
+fn a_stream_that_begins_to_honour_ttls_looks_for_them_in_slices() {
+    let engine = stream();
+    let (_, most, holds) = steps::count(|| update(&engine, r#","allow_msg_ttl":true"#));
+    assert!(most <= STEPS_MAX && holds > MSGS / STEPS_MAX, "{most} steps in one of {holds} holds");
+}
