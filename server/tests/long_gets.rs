@@ -123,3 +123,36 @@ fn a_request_with_very_many_filters_lets_others_in() {
     assert!(answer.join().unwrap().contains("\"name\":\"C\""));
     assert!(rounds >= 3, "{rounds} others were let in");
 }
+
+#[test]
+fn a_reader_of_64_mib_of_answers_may_be_slow() {
+    const KEYS: usize = 160;
+    const BYTES: usize = 512 << 10;
+    let (_directory, server, mut other) = with_keys(KEYS, BYTES);
+    for body in [r#"{"batch":1000,"seq":1}"#, r#"{"multi_last":["kv.a.*"]}"#] {
+        let mut slow = Wire::client(&server);
+        slow.send(&format!("SUB answer 2\r\n{}", request("DIRECT.GET.KV", "answer", body)));
+        // Others are served while it does not read.
+        other.send("SUB get 3\r\n");
+        for _ in 0..50 {
+            other.send(&request("DIRECT.GET.KV.kv.a.1", "get", ""));
+            assert_eq!(message(&mut other).0, "get");
+        }
+        other.send("UNSUB 3\r\n");
+        let mut got = 0;
+        let end = loop {
+            let answer = message(&mut slow).1;
+            if answer.starts_with("NATS/1.0 204") {
+                break answer;
+            }
+            got += 1;
+            assert!(answer.contains(&format!("\r\nNats-Sequence: {got}\r\n")), "{body}: {answer:.200}");
+        };
+        // As many as fit into 64 MiB, and how many are left is told.
+        assert_eq!(got, 128, "{body}");
+        assert!(end.contains(&format!("Nats-Num-Pending: {}\r\n", KEYS - got)), "{body}: {end}");
+        slow.send("PING\r\n");
+        // It was not cut, and may be asked whether it is there.
+        while slow.line() != "PONG" {}
+    }
+}

@@ -217,6 +217,37 @@ impl FileStore {
 
     /// Deletes the file of a block that holds nothing.
     pub(super) fn delete_block(&mut self, position: usize) -> Result<(), StoreError> {
+        if position >= self.blocks.len() {
+            return Ok(());
+        }
+        self.delete_file(position)?;
+        self.blocks.remove(position);
+        self.unsettle_after(position);
+        self.keep_all();
+        Ok(())
+    }
+
+    /// Deletes the files of the first blocks, which hold nothing, until that fails. Says how many went. Costs no more for each
+    /// when there are many.
+    pub(super) fn delete_first_blocks(&mut self, count: usize) -> (usize, Result<(), StoreError>) {
+        let count = count.min(self.blocks.len());
+        let (mut deleted, mut result) = (0, Ok(()));
+        while deleted < count {
+            result = self.delete_file(deleted);
+            if result.is_err() {
+                break;
+            }
+            deleted += 1;
+        }
+        if deleted > 0 {
+            self.blocks.drain(..deleted);
+            self.unsettle_after(0);
+            self.keep_all();
+        }
+        (deleted, result)
+    }
+
+    fn delete_file(&mut self, position: usize) -> Result<(), StoreError> {
         let Some(block) = self.blocks.get(position) else { return Ok(()) };
         let path = self.files.block_path(block.index);
         self.reader.get_mut().forget(block.index);
@@ -228,9 +259,6 @@ impl FileStore {
         }
         self.index_db_is_true = false;
         self.durability.forget(block.index);
-        self.blocks.remove(position);
-        self.unsettle_after(position);
-        self.keep_all();
         Ok(())
     }
 

@@ -61,15 +61,21 @@ impl FileStore {
 
     /// Takes a message out of table, index and counters; its removal is already in the log.
     fn take_out(&mut self, position: usize, seq: u64, subject: &[u8]) -> Option<u64> {
-        #[cfg(test)]
-        crate::steps::note();
+        let bytes = self.take_out_of_leaving(position, seq, subject)?;
         let last = position + 1 == self.blocks.len();
-        let block = self.blocks.get_mut(position)?;
-        let bytes = block.forget(seq)?;
+        let block = self.blocks.get(position)?;
         let chore = !last && (block.live() == 0 || block.is_mostly_dead());
         if chore && !self.chores.contains(&block.index) {
             self.chores.push(block.index);
         }
+        Some(bytes)
+    }
+
+    /// As [`take_out`](Self::take_out), of a block that is about to go as a whole.
+    fn take_out_of_leaving(&mut self, position: usize, seq: u64, subject: &[u8]) -> Option<u64> {
+        #[cfg(test)]
+        crate::steps::note();
+        let bytes = self.blocks.get_mut(position)?.forget(seq)?;
         self.dead_bytes += bytes;
         self.index.forget(subject, seq);
         self.count_removed(seq, bytes);
@@ -179,22 +185,46 @@ impl FileStore {
         if self.durability.poison.is_none() {
             self.sync_files()?;
         }
-        for _ in 0..count {
-            let Some(first) = self.blocks.first() else { break };
-            let held: Vec<u64> = first.table.up(0).map(|(seq, _)| seq).collect();
-            for seq in held.iter().copied() {
-                match self.spot(seq) {
-                    Ok(Some(spot)) => {
-                        let subject = self.view(&spot).map(|msg| msg.subject.to_vec()).unwrap_or_default();
-                        self.take_out(0, seq, &subject);
-                    }
-                    Ok(None) | Err(StoreError::Damaged { .. }) => {}
-                    Err(error) => return Err(error),
-                }
+        let mut emptied = Vec::with_capacity(count);
+        let mut result = Ok(());
+        for position in 0..count {
+            let Some(block) = self.blocks.get(position) else { break };
+            let held: Vec<u64> = block.table.up(0).map(|(seq, _)| seq).collect();
+            result = held.iter().try_for_each(|seq| self.empty_place(position, *seq));
+            if result.is_err() {
+                break;
             }
-            self.delete_or_bury(&held)?;
+            emptied.push(held);
         }
-        Ok(())
+        self.delete_or_bury_all(emptied).and(result)
+    }
+
+    /// Takes a message out of a block that goes.
+    fn empty_place(&mut self, position: usize, seq: u64) -> Result<(), StoreError> {
+        match self.spot(seq) {
+            Ok(Some(spot)) => {
+                let subject = self.view(&spot).map(|msg| msg.subject.to_vec()).unwrap_or_default();
+                self.take_out_of_leaving(position, seq, &subject);
+                Ok(())
+            }
+            Ok(None) | Err(StoreError::Damaged { .. }) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Deletes as many blocks from the first on as there are lists of what they held. Where that fails, tombstones say that
+    /// what is left of it is gone.
+    fn delete_or_bury_all(&mut self, held: Vec<Vec<u64>>) -> Result<(), StoreError> {
+        let (deleted, result) = self.delete_first_blocks(held.len());
+        if result.is_ok() {
+            return Ok(());
+        }
+        let left = held.len() - deleted;
+        self.chores.extend(self.blocks.iter().take(left).map(|block| block.index));
+        self.unlogged.extend(held.into_iter().skip(deleted).flatten());
+        // Failing here as well, they are written with the next change.
+        let _ = self.log_unlogged();
+        result
     }
 
     /// Deletes the first block. Where that fails, tombstones say that what it held is gone.
@@ -235,13 +265,6 @@ impl FileStore {
             held.push(block.table.up(0).map(|(seq, _)| seq).collect::<Vec<u64>>());
             block.forget_all();
         }
-        let mut result = Ok(());
-        for held in held {
-            match &result {
-                Ok(()) => result = self.delete_or_bury(&held),
-                Err(_) => self.unlogged.extend_from_slice(&held),
-            }
-        }
-        result
+        self.delete_or_bury_all(held)
     }
 }

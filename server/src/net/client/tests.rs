@@ -183,3 +183,32 @@ fn what_is_not_the_protocol_ends_with_its_error() {
         }
     });
 }
+
+#[test]
+fn who_has_much_delivered_lets_others_have_their_turn() {
+    const SUBSCRIPTIONS: usize = 400;
+    const MESSAGES: usize = 1_000;
+    run(async {
+        let shared = server(|_| {});
+        let (mut flood, mut other) = (Peer::connect(&shared), Peer::connect(&shared));
+        flood.until("\r\n").await;
+        other.until("\r\n").await;
+        other.send(CONNECT).await;
+        let subs: String = (1..=SUBSCRIPTIONS).map(|sid| format!("SUB s {sid}\r\n")).collect();
+        flood.send(&format!("{CONNECT}{subs}PING\r\n")).await;
+        flood.until("PONG\r\n").await;
+        let messages = "PUB s 0\r\n\r\n".repeat(MESSAGES);
+        let delivered = || shared.accounts.global().traffic.counts().out_msgs;
+        let mut answered_at = 0;
+        tokio::join!(flood.send(&messages), async {
+            other.send("PING\r\n").await;
+            other.until("PONG\r\n").await;
+            answered_at = delivered();
+        });
+        let all = (SUBSCRIPTIONS * MESSAGES) as u64;
+        assert!(answered_at < all, "others waited for all {answered_at} deliveries");
+        flood.send("PING\r\n").await;
+        flood.until("PONG\r\n").await;
+        assert_eq!(delivered(), all);
+    });
+}
