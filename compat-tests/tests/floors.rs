@@ -67,8 +67,13 @@ const HOUSE: &[Floors] = &[
             &["lab"],
             &["monitor", "signals", "unserved"],
             &["lifecycle"],
+            &["program"],
         ],
-        upwards: &[("state", "jetstream", "the engine is shared")],
+        upwards: &[(
+            "state",
+            "jetstream",
+            "a reload brings the engine and takes it away, so connections find it in the state that it routes by",
+        )],
     },
 ];
 

@@ -37,6 +37,17 @@ pub struct Remove {
 }
 
 /// A bucket. Cheap to clone; usable from any thread.
+///
+/// ```
+/// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/example/mod.rs"));
+/// # fn main() -> Result<(), Box<dyn Error>> {
+/// # let (_test, buckets, bucket) = example()?;
+/// let writer: Bucket = bucket.clone();
+/// std::thread::spawn(move || writer.put("color", b"red")).join().expect("it does not panic")?;
+/// assert_eq!(&bucket.get("color")?.value[..], b"red");
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone)]
 pub struct Bucket {
     engine: Arc<Engine>,

@@ -11,6 +11,17 @@ const STREAM_NOT_FOUND: u16 = 10059;
 const STREAM_NAME_EXISTS: u16 = 10058;
 
 /// Creates, finds and deletes the buckets of one account. Cheap to clone.
+///
+/// ```
+/// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/example/mod.rs"));
+/// # fn main() -> Result<(), Box<dyn Error>> {
+/// # let (_test, buckets, bucket) = example()?;
+/// let all: Buckets = buckets.clone();
+/// all.create(&in_memory("users"))?;
+/// assert_eq!(buckets.names(), ["settings", "users"]);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone)]
 pub struct Buckets {
     engine: Arc<Engine>,

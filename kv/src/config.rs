@@ -10,6 +10,18 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// Revisions of a key that a bucket keeps at most.
+///
+/// ```
+/// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/example/mod.rs"));
+/// # fn main() -> Result<(), Box<dyn Error>> {
+/// # let (_test, buckets, bucket) = example()?;
+/// use jetkv_kv::HISTORY_MAX;
+///
+/// let history = HISTORY_MAX + 1;
+/// assert!(buckets.create(&BucketConfig { history, ..in_memory("long") }).is_err());
+/// # Ok(())
+/// # }
+/// ```
 pub const HISTORY_MAX: u8 = 64;
 
 /// Window in which a message id is remembered, unless values live shorter.
@@ -198,6 +210,20 @@ fn duration(ns: i64) -> Option<Duration> {
 }
 
 /// A bucket's settings and what it holds.
+///
+/// ```
+/// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/example/mod.rs"));
+/// # fn main() -> Result<(), Box<dyn Error>> {
+/// # let (_test, buckets, bucket) = example()?;
+/// use jetkv_kv::BucketStatus;
+///
+/// bucket.put("color", b"red")?;
+/// bucket.put("color", b"blue")?;
+/// let BucketStatus { values, keys, .. } = bucket.status()?;
+/// assert_eq!((values, keys), (2, 1));
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BucketStatus {
     /// Settings.

@@ -5,6 +5,20 @@ use jetkv_jetstream::store::Msg;
 use jetkv_protocol::headers::Headers;
 
 /// How a revision came to be.
+///
+/// ```
+/// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/example/mod.rs"));
+/// # fn main() -> Result<(), Box<dyn Error>> {
+/// # let (_test, buckets, bucket) = example()?;
+/// use jetkv_kv::{Operation, Remove};
+///
+/// bucket.put("color", b"red")?;
+/// bucket.delete("color", Remove::default())?;
+/// let operations: Vec<_> = bucket.history("color")?.iter().map(|entry| entry.operation).collect();
+/// assert_eq!(operations, [Operation::Put, Operation::Delete]);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Operation {
     /// A value was put.

@@ -52,6 +52,22 @@ enum Phase {
 }
 
 /// A watch over keys. It yields events without end, or an error once the bucket is deleted.
+///
+/// ```
+/// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/example/mod.rs"));
+/// # fn main() -> Result<(), Box<dyn Error>> {
+/// # let (_test, buckets, bucket) = example()?;
+/// use jetkv_kv::{Event, Watch, WatchOptions};
+///
+/// bucket.put("color", b"red")?;
+/// let mut watch: Watch = bucket.watch(&["color"], WatchOptions::default())?;
+/// assert_eq!(watch.initial()?.len(), 1);
+/// bucket.put("color", b"blue")?;
+/// let next = watch.next_timeout(Duration::from_secs(10))?;
+/// assert!(matches!(next, Some(Event::Entry(entry)) if &entry.value[..] == b"blue"));
+/// # Ok(())
+/// # }
+/// ```
 pub struct Watch {
     stream: Arc<Stream>,
     filter: Filter,

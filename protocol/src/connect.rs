@@ -26,6 +26,21 @@ pub(crate) fn is_zero<T: Default + PartialEq>(value: &T) -> bool {
 ///
 /// Read as nats-server v2.15.2 does: names in any case, unknown names skipped, null for "as before", wrong
 /// types refused. A second CONNECT is read onto the options of the first, see [`merge`](Self::merge).
+///
+/// ```
+/// use jetkv_protocol::connect::{ConnectOptions, JsonError, PROTOCOL_INFO, SubjectPermission};
+///
+/// let mut options = ConnectOptions::from_json(br#"{"verbose":false,"protocol":1,"name":"me"}"#)?;
+/// assert_eq!((options.verbose, options.protocol), (false, PROTOCOL_INFO));
+/// options.merge(br#"{"import":{"allow":["a"]}}"#)?;
+/// assert_eq!(options.name, "me");
+/// assert_eq!(options.import, Some(SubjectPermission { allow: vec!["a".to_owned()], deny: Vec::new() }));
+/// assert!(options.to_json().starts_with(r#"{"echo":true,"verbose":false,"#));
+///
+/// let error: JsonError = ConnectOptions::from_json(b"{").unwrap_err();
+/// assert_eq!(error.to_string(), "unexpected end of JSON input");
+/// # Ok::<(), JsonError>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct ConnectOptions {
     /// Whether the client gets its own messages back.

@@ -1,6 +1,39 @@
 //! Writing operations, the server's and the client's, onto the end of a buffer.
 //!
 //! Nothing allocates but the buffer itself, when it has to grow.
+//!
+//! ```
+//! use jetkv_protocol::encode;
+//!
+//! let mut server = Vec::new();
+//! encode::info(&mut server, b"{}");
+//! encode::msg(&mut server, b"a.b", b"1", Some(b"r"), b"", b"hello");
+//! assert_eq!(server, b"INFO {} \r\nMSG a.b 1 r 5\r\nhello\r\n");
+//!
+//! // The same message, whose bytes are appended by the caller.
+//! let mut line = Vec::new();
+//! encode::msg_line(&mut line, b"a.b", b"1", Some(b"r"), 0, 5);
+//! assert_eq!(line, b"MSG a.b 1 r 5\r\n");
+//!
+//! let mut answers = Vec::new();
+//! encode::ok(&mut answers);
+//! encode::ping(&mut answers);
+//! encode::pong(&mut answers);
+//! assert_eq!(answers, [encode::OK, encode::PING, encode::PONG].concat());
+//! encode::err(&mut answers, "Unknown Protocol Operation");
+//! assert!(answers.ends_with(b"-ERR 'Unknown Protocol Operation'\r\n"));
+//!
+//! let mut client = Vec::new();
+//! encode::connect(&mut client, b"{}");
+//! encode::sub(&mut client, b"a.*", Some(b"workers"), b"1");
+//! encode::publish(&mut client, b"a.b", None, b"", b"hi");
+//! encode::unsub(&mut client, b"1", Some(2));
+//! assert_eq!(client, b"CONNECT {}\r\nSUB a.* workers 1\r\nPUB a.b 2\r\nhi\r\nUNSUB 1 2\r\n");
+//!
+//! let mut number = Vec::new();
+//! encode::decimal(&mut number, 42);
+//! assert_eq!(number, b"42");
+//! ```
 
 use bytes::BufMut;
 

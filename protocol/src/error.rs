@@ -11,6 +11,19 @@ use jetkv_go_compat::{push_quoted, quoted};
 ///
 /// `Display` is the text for the log; [`wire_text`](Self::wire_text) is what the client sees. Both are
 /// nats-server v2.15.2's (observed).
+///
+/// ```
+/// use jetkv_protocol::{BadArguments, Limits, Parser, ProtocolError};
+///
+/// let error = Parser::new(Limits::default()).parse(b"HELLO\r\n").unwrap_err();
+/// assert_eq!(error, ProtocolError::UnknownOperation);
+/// assert_eq!(error.wire_text(), Some("Unknown Protocol Operation"));
+/// assert!(error.closes());
+///
+/// let error = Parser::new(Limits::default()).parse(b"PUB a b c d\r\n").unwrap_err();
+/// let ProtocolError::BadArguments(arguments) = error else { panic!("{error}") };
+/// let _: BadArguments = arguments;
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum ProtocolError {
     /// A verb that does not exist, a verb without its separator, or a payload that is not followed by CR LF.
@@ -82,6 +95,13 @@ impl std::error::Error for BadArguments {}
 
 /// What a server refuses although it could read it: every other text that nats-server v2.15.2 puts in a
 /// client's `-ERR`.
+///
+/// ```
+/// use jetkv_protocol::Rejection;
+///
+/// let text = Rejection::PublishPermission(b"a.b").wire_text();
+/// assert_eq!(text, "Permissions Violation for Publish to \"a.b\"");
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Rejection<'a> {
     /// Wrong credentials, or none.

@@ -22,6 +22,20 @@ pub const EMPTY: &[u8] = b"NATS/1.0\r\n\r\n";
 const CRLF: &[u8] = b"\r\n";
 
 /// A view of a header block, or of no block when there are no bytes.
+///
+/// ```
+/// use jetkv_protocol::headers::{EMPTY, Headers, Status, VERSION, VERSION_LINE};
+///
+/// let block = Headers::new(b"NATS/1.0 503 None\r\nA: 1\r\nB: 2\r\nA: 3\r\n\r\n");
+/// assert_eq!(block.status(), Some(Status { code: 503, description: b"None" }));
+/// assert_eq!(block.get(b"A"), Some(&b"1"[..]));
+/// assert_eq!(block.get_all(b"A").count(), 2);
+/// assert_eq!(block.iter().last(), Some((&b"A"[..], &b"3"[..])));
+/// // Keys match in their exact case.
+/// assert!(block.contains(b"B") && !block.contains(b"b"));
+/// assert!(block.as_bytes().starts_with(VERSION) && !block.is_empty());
+/// assert!(EMPTY.starts_with(VERSION_LINE));
+/// ```
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Headers<'a> {
     bytes: &'a [u8],

@@ -7,6 +7,14 @@ use crate::connect::{JsonError, SubjectPermission, is_zero, read_onto};
 
 /// What a server says of itself, with the fields, their order and the omission of empty ones of
 /// nats-server v2.15.2.
+///
+/// ```
+/// use jetkv_protocol::ServerInfo;
+///
+/// let info = ServerInfo { port: 4222, headers: true, ..ServerInfo::default() };
+/// assert_eq!(ServerInfo::from_json(info.to_json().as_bytes())?, info);
+/// # Ok::<(), jetkv_protocol::connect::JsonError>(())
+/// ```
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct ServerInfo {
     /// The server's key, unique to this run of it.

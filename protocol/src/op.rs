@@ -4,6 +4,17 @@
 ///
 /// Every slice points into the buffer that was given to [`Parser::parse`](crate::Parser::parse): no byte
 /// is copied and no count is kept.
+///
+/// ```
+/// use jetkv_protocol::{ClientOp, Limits, Parsed, Parser, Publish, Step};
+///
+/// let mut parser = Parser::new(Limits::default());
+/// let parsed: Parsed<'_> = parser.parse(b"PUB a.b 2\r\nhi\r\n")?;
+/// let Step::Op { op: ClientOp::Pub(publish), consumed } = parsed else { panic!("{parsed:?}") };
+/// assert_eq!(publish, Publish { subject: b"a.b", reply: None, headers: b"", payload: b"hi" });
+/// assert_eq!((publish.size_bytes(), consumed), (2, 15));
+/// # Ok::<(), jetkv_protocol::ProtocolError>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ClientOp<'a> {
     /// CONNECT, with its JSON text not yet read; see [`ConnectOptions`](crate::ConnectOptions).
@@ -64,6 +75,14 @@ impl Publish<'_> {
 }
 
 /// What a server may send.
+///
+/// ```
+/// use jetkv_protocol::{ServerOp, ServerParsed, ServerParser, Step};
+///
+/// let parsed: ServerParsed<'_> = ServerParser::new().parse(b"-ERR 'Stale Connection'\r\n")?;
+/// assert!(matches!(parsed, Step::Op { op: ServerOp::Err(b"Stale Connection"), .. }));
+/// # Ok::<(), jetkv_protocol::ProtocolError>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ServerOp<'a> {
     /// INFO, with its JSON text; see [`ServerInfo`](crate::ServerInfo).

@@ -82,6 +82,28 @@ pub type ServerParsed<'a> = Step<ServerOp<'a>>;
 /// A buffer never has to hold more than `max_control_line` plus `max_payload` plus a few bytes. Two sorts of
 /// filler that nats-server reads without end are therefore bounded by `max_control_line`: blanks
 /// between a verb and its arguments, and text after PING, PONG and +OK.
+///
+/// ```
+/// use jetkv_protocol::{ClientOp, DEFAULT_MAX_CONTROL_LINE, DEFAULT_MAX_PAYLOAD, Limits, Parser, Step};
+///
+/// let mut parser = Parser::new(Limits::default());
+/// assert_eq!(parser.limits().max_control_line, DEFAULT_MAX_CONTROL_LINE);
+/// assert_eq!(parser.limits().max_payload, DEFAULT_MAX_PAYLOAD);
+///
+/// // What has not all arrived is given again with more behind it.
+/// let mut buffer = b"PUB a 5\r\nhe".to_vec();
+/// assert_eq!(parser.parse(&buffer)?, Step::Incomplete { need: 16 });
+/// assert_eq!(parser.take_announced(&buffer), Some(&b"a"[..]));
+/// buffer.extend_from_slice(b"llo\r\nPING\r\n");
+/// let Step::Op { op: ClientOp::Pub(publish), consumed } = parser.parse(&buffer)? else { panic!() };
+/// assert_eq!(publish.payload, b"hello");
+/// assert!(matches!(parser.parse(&buffer[consumed..])?, Step::Op { op: ClientOp::Ping, .. }));
+///
+/// parser.set_headers(true);
+/// parser.limits_mut().max_payload = 4;
+/// assert!(parser.parse(b"PUB a 5\r\n").is_err());
+/// # Ok::<(), jetkv_protocol::ProtocolError>(())
+/// ```
 #[derive(Debug, Clone)]
 pub struct Parser {
     limits: Limits,

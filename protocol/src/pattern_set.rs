@@ -9,6 +9,17 @@ use crate::subject::{self, ANY_TOKEN, REST};
 
 /// Patterns that are compared with others, by number. What it says is never a wrong "no"; a "yes" is to be confirmed by
 /// [`subject::collide`] or [`subject::is_subset`], because tokens that merely begin with a wildcard are taken for one.
+///
+/// ```
+/// use jetkv_protocol::pattern_set::PatternSet;
+///
+/// let patterns: [&[u8]; 2] = [b"a.*", b"b.>"];
+/// let set = PatternSet::new(patterns);
+/// assert!(set.may_meet(b"*.x", None) && !set.may_meet(b"c", None));
+/// assert!(set.may_cover(b"b.x.y", None));
+/// // Compared with the others only.
+/// assert!(!set.may_cover(b"a.*", Some(0)));
+/// ```
 pub struct PatternSet<'p> {
     nodes: Vec<Node>,
     below: HashMap<(usize, &'p [u8]), usize>,

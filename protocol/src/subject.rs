@@ -2,6 +2,24 @@
 //!
 //! A subject on the wire is bytes. Functions here never allocate. Their answers on input that is not a
 //! valid subject are nats-server v2.15.2's as well, so that both refuse and accept the same things.
+//!
+//! ```
+//! use jetkv_protocol::subject::{self, ANY_TOKEN, REST, SEPARATOR};
+//!
+//! assert!(subject::matches(b"a.b.c", b"a.*.>") && !subject::matches(b"a.b", b"a.*.>"));
+//! assert!(subject::is_subset(b"a.*", b"a.>") && !subject::is_subset(b"a.>", b"a.*"));
+//! assert!(subject::collide(b"a.*", b"*.b"));
+//!
+//! assert_eq!(subject::token_count(b"a.b.c"), 3);
+//! assert_eq!(subject::token_at(b"a.b.c", 1), Some(&b"b"[..]));
+//! assert_eq!(subject::tokens(b"a.*.>").collect::<Vec<_>>(), [b"a", ANY_TOKEN, REST]);
+//! assert_eq!(subject::literal_prefix(b"a.b.*"), [&b"a.b"[..], &[SEPARATOR]].concat());
+//!
+//! assert!(subject::is_valid(b"a.>") && subject::has_wildcard(b"a.>") && !subject::is_valid(b"a..b"));
+//! assert!(subject::is_valid_publish(b"a.b") && !subject::is_valid_publish(b"a.*"));
+//! assert!(subject::is_valid_literal(b"a b") && subject::is_valid_for_subscription(b"a.*"));
+//! assert!(subject::is_valid_text("a.é".as_bytes()) && !subject::is_valid_text(b"a\xff"));
+//! ```
 
 use memchr::{memchr, memchr_iter, memchr2};
 

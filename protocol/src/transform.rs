@@ -66,6 +66,27 @@ impl DestinationProblem {
 }
 
 /// A transform, ready to be applied.
+///
+/// ```
+/// use jetkv_protocol::transform::{DestinationProblem, Transform, TransformError};
+///
+/// let transform = Transform::new("orders.*.*", "sold.$2.$1")?.expect("there is something to change");
+/// let mut to = Vec::new();
+/// assert!(transform.apply(b"orders.eu.7", &mut to, || 0));
+/// assert_eq!(to, b"sold.7.eu");
+/// // A subject that is known to match.
+/// to.clear();
+/// transform.apply_to_any(b"orders.*.7", &mut to, || 0);
+/// assert_eq!(to, b"sold.7.*");
+///
+/// // Only what can be taken back is reversible.
+/// assert!(Transform::reversible("a.*", "b.$1")?.is_some());
+/// assert!(Transform::reversed("a.*", "b.$1").is_some());
+///
+/// let error: TransformError = Transform::checked("a.*", "b.{{wildcard(2)}}").unwrap_err();
+/// assert!(error.to_string().contains(&DestinationProblem::WildcardOutOfRange.to_string()), "{error}");
+/// # Ok::<(), jetkv_protocol::transform::TransformError>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Transform {
     source: Box<[u8]>,
@@ -281,6 +302,12 @@ impl Part {
 }
 
 /// A destination as a pattern of what it makes, and what stood where the pattern has a `*`.
+///
+/// ```
+/// use jetkv_protocol::transform::with_wildcards;
+///
+/// assert_eq!(with_wildcards("b.$1"), ("b.*".to_owned(), vec!["$1".to_owned()]));
+/// ```
 #[must_use]
 pub fn with_wildcards(destination: &str) -> (String, Vec<String>) {
     let mut placeholders = Vec::new();
@@ -299,6 +326,12 @@ pub fn with_wildcards(destination: &str) -> (String, Vec<String>) {
 }
 
 /// A pattern as a destination that leaves what matches it as it is: each `*` is numbered.
+///
+/// ```
+/// use jetkv_protocol::transform::with_placeholders;
+///
+/// assert_eq!(with_placeholders("a.*.*"), "a.$1.$2");
+/// ```
 #[must_use]
 pub fn with_placeholders(pattern: &str) -> String {
     let mut number = 0;

@@ -17,6 +17,31 @@ const ASIDE_INLINE: usize = 8;
 
 /// Values by subject pattern, found by a subject that the patterns stand for. A search costs what can still match, and
 /// at most the number of tokens in all patterns; a change costs the tokens of its pattern.
+///
+/// ```
+/// use jetkv_protocol::trie::{Found, PatternTrie};
+///
+/// let mut trie = PatternTrie::new();
+/// assert!(trie.is_empty());
+/// *trie.get_or_insert_with(b"a.*", || 0) += 1;
+/// *trie.get_or_insert_with(b"a.b", || 0) += 2;
+///
+/// let mut sum = 0;
+/// trie.visit_matching(b"a.b", |found| {
+///     if let Found::Value(value) = found {
+///         sum += value;
+///     }
+///     // It is not enough yet.
+///     false
+/// });
+/// assert_eq!(sum, 3);
+///
+/// // Nothing of it is left.
+/// assert!(trie.change(b"a.b", |_| false));
+/// let mut left = Vec::new();
+/// trie.for_each(|value| left.push(*value));
+/// assert_eq!(left, [1]);
+/// ```
 pub struct PatternTrie<V> {
     root: Node<V>,
 }

@@ -1,6 +1,6 @@
 //! The addresses of this machine.
 
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 
 /// Every address, interface by interface, IPv4 before IPv6. Empty when the system does not tell.
 fn addresses() -> Vec<IpAddr> {
@@ -11,46 +11,21 @@ fn addresses() -> Vec<IpAddr> {
 
 /// `host:port` for every address under which a listener can be reached from this machine. A listener on all
 /// interfaces has one for each, loopback included.
-pub fn reachable(bound: SocketAddr) -> Vec<String> {
+pub(crate) fn reachable(bound: SocketAddr) -> Vec<String> {
     if !bound.ip().is_unspecified() {
         return vec![bound.to_string()];
     }
     addresses().into_iter().map(|ip| SocketAddr::new(ip, bound.port()).to_string()).collect()
 }
 
-/// Addresses that clients elsewhere can use when a listener is bound to all interfaces: no loopback, no link-local
-/// ones. These are what `connect_urls` in INFO holds.
-pub fn global_addresses() -> Vec<IpAddr> {
-    addresses().into_iter().filter(|ip| is_global_unicast(*ip)).collect()
-}
-
-fn is_global_unicast(ip: IpAddr) -> bool {
-    match ip {
-        IpAddr::V4(ip) => {
-            !(ip.is_loopback()
-                || ip.is_link_local()
-                || ip.is_multicast()
-                || ip.is_broadcast()
-                || ip.is_unspecified())
-        }
-        IpAddr::V6(ip) => {
-            !(ip.is_loopback() || is_link_local(ip) || ip.is_multicast() || ip.is_unspecified())
-        }
-    }
-}
-
-fn is_link_local(ip: Ipv6Addr) -> bool {
-    ip.segments()[0] & 0xffc0 == 0xfe80
-}
-
 /// Host and port as log lines show them: an IPv6 address is in brackets.
-pub fn host_port(host: &str, port: u16) -> String {
+pub(crate) fn host_port(host: &str, port: u16) -> String {
     if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{host_port, is_global_unicast, reachable};
+    use super::{host_port, reachable};
 
     #[test]
     fn a_bound_address_is_reachable_as_itself() {
@@ -62,19 +37,5 @@ mod tests {
     #[test]
     fn a_listener_on_all_interfaces_is_reachable_on_loopback() {
         assert!(reachable("0.0.0.0:4222".parse().unwrap()).contains(&"127.0.0.1:4222".to_owned()));
-    }
-
-    #[test]
-    fn only_global_addresses_are_told_to_clients() {
-        for (ip, global) in [
-            ("127.0.0.1", false),
-            ("169.254.0.1", false),
-            ("10.0.0.1", true),
-            ("::1", false),
-            ("fe80::1", false),
-            ("fd00::2", true),
-        ] {
-            assert_eq!(is_global_unicast(ip.parse().unwrap()), global, "{ip}");
-        }
     }
 }

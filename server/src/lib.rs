@@ -4,35 +4,44 @@
 #![doc = include_str!("../../docs/embedding.md")]
 
 mod auth;
-pub mod banner;
+#[allow(unreachable_pub)]
+mod banner;
 mod blocking;
 mod connections;
 mod crossing;
 mod events;
-pub mod failure;
+#[allow(unreachable_pub)]
+mod failure;
 mod faults;
-pub mod interfaces;
+mod interfaces;
 mod jetstream;
 pub mod lab;
 mod lifecycle;
-pub mod log;
+#[allow(unreachable_pub)]
+mod log;
 mod machine;
 mod monitor;
 mod net;
 pub mod options;
-pub mod pid_file;
-pub mod ports_file;
+#[allow(unreachable_pub)]
+mod pid_file;
+mod ports_file;
+mod program;
+#[doc(hidden)]
 pub mod router;
-pub mod signals;
+#[allow(unreachable_pub)]
+mod signals;
 mod snapshot;
 mod state;
 mod timers;
-pub mod traffic;
+#[allow(unreachable_pub)]
+mod traffic;
 mod unserved;
 mod views;
 mod worker;
 
 pub use lifecycle::{Server, StartError};
 pub use net::{BindError, MemoryStream};
+pub use program::run;
 pub use snapshot::{MonitorSource, ProcessUsage, ServerCounts};
-pub use state::ReloadAsk;
+pub use traffic::TrafficCounts;

@@ -13,7 +13,7 @@ use jetkv_go_compat::os_text;
 
 /// The addresses that a server listens on, as URLs.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct Ports {
+pub(crate) struct Ports {
     /// For clients.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub nats: Vec<String>,
@@ -32,13 +32,11 @@ pub struct Ports {
 }
 
 impl Ports {
-    /// The URLs of listeners that are bound.
-    pub fn new(clients: Option<SocketAddr>, monitoring: Option<SocketAddr>) -> Self {
-        Self::with_schemes(("nats", clients), ("http", monitoring))
-    }
-
-    /// As [`new`](Self::new), each with the scheme of its URLs.
-    pub fn with_schemes(clients: (&str, Option<SocketAddr>), monitoring: (&str, Option<SocketAddr>)) -> Self {
+    /// The URLs of listeners that are bound, each with the scheme of its URLs.
+    pub(crate) fn with_schemes(
+        clients: (&str, Option<SocketAddr>),
+        monitoring: (&str, Option<SocketAddr>),
+    ) -> Self {
         let all = |(scheme, bound): (&str, Option<SocketAddr>)| {
             bound.map(|bound| urls(scheme, bound)).unwrap_or_default()
         };
@@ -46,12 +44,12 @@ impl Ports {
     }
 
     /// Adds the listener for clients that speak WebSocket.
-    pub fn add_websocket(&mut self, scheme: &str, bound: SocketAddr) {
+    pub(crate) fn add_websocket(&mut self, scheme: &str, bound: SocketAddr) {
         self.websocket = urls(scheme, bound);
     }
 
     /// Adds a listener of what is not served yet.
-    pub fn add_unserved(&mut self, feature: Unserved, bound: SocketAddr) {
+    pub(crate) fn add_unserved(&mut self, feature: Unserved, bound: SocketAddr) {
         match feature {
             Unserved::Cluster => self.cluster = urls("nats", bound),
             Unserved::Leafnodes => self.leafnodes = urls("nats", bound),
@@ -65,7 +63,7 @@ fn urls(scheme: &str, bound: SocketAddr) -> Vec<String> {
 
 /// A ports file that was written, or could not be.
 #[derive(Debug)]
-pub struct PortsFile {
+pub(crate) struct PortsFile {
     path: PathBuf,
     /// Why it was not written, until that was reported.
     failed: Option<io::Error>,
@@ -74,7 +72,7 @@ pub struct PortsFile {
 impl PortsFile {
     /// Writes `nats-server_<pid>.ports`, so that it appears whole. A failure leaves no file, and is to be
     /// [reported](Self::report).
-    pub fn write(directory: &Path, ports: &Ports) -> Self {
+    pub(crate) fn write(directory: &Path, ports: &Ports) -> Self {
         let path = directory.join(file_name());
         let failed = write_whole(directory, &path, ports).err();
         Self { path, failed }
@@ -82,7 +80,7 @@ impl PortsFile {
 
     /// Logs why the file was not written, if it was not.
     #[must_use]
-    pub fn report(mut self) -> Self {
+    pub(crate) fn report(mut self) -> Self {
         if let Some(error) = self.failed.take() {
             let (path, reason) = (self.path.display(), os_text(&error));
             tracing::error!("Error writing ports file ({path}): open {path}: {reason}");
@@ -92,7 +90,7 @@ impl PortsFile {
 
     /// Removes the file, when the server ends or the directory changes. nats-server v2.15.2 logs that it cannot remove a
     /// file that it could not write, too (observed).
-    pub fn remove(self) {
+    pub(crate) fn remove(self) {
         if let Err(error) = std::fs::remove_file(&self.path) {
             let (path, reason) = (self.path.display(), os_text(&error));
             tracing::error!("Error cleaning up ports file {path}: remove {path}: {reason}");
@@ -125,7 +123,7 @@ mod tests {
     #[test]
     fn the_file_appears_whole_and_goes_away() {
         let directory = tempfile::tempdir().unwrap();
-        let ports = Ports::new(Some("127.0.0.1:4333".parse().unwrap()), None);
+        let ports = Ports::with_schemes(("nats", Some("127.0.0.1:4333".parse().unwrap())), ("http", None));
         let file = PortsFile::write(directory.path(), &ports);
         let text = std::fs::read_to_string(directory.path().join(file_name())).unwrap();
         assert_eq!(text, r#"{"nats":["nats://127.0.0.1:4333"]}"#);

@@ -2,7 +2,6 @@
 
 mod own_subscriptions;
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -23,10 +22,27 @@ const TICKS_PER_SECOND: f64 = 100.0;
 const CPU_WINDOW: Duration = Duration::from_millis(500);
 
 /// A view of a running server, cheap to copy and safe to keep: numbers are read when asked for.
+///
+/// ```
+/// use jetkv::options::Options;
+/// use jetkv::{MonitorSource, ProcessUsage, Server, ServerCounts, TrafficCounts};
+///
+/// let server = Server::start(Options { host: "127.0.0.1".to_owned(), port: 0, ..Options::default() })?;
+/// let source: MonitorSource = server.monitor();
+/// assert!(source.is_healthy() && source.engine().is_none());
+/// assert_eq!(source.server_id(), source.server_name());
+/// assert!(source.started_at() <= source.now() && source.uptime().as_secs() < 60);
+///
+/// let ServerCounts { traffic, usage, connections, .. } = source.counts();
+/// assert_eq!((traffic, connections), (TrafficCounts::default(), 0));
+/// let ProcessUsage { memory_bytes, .. } = usage;
+/// assert!(memory_bytes > 0);
+/// server.shutdown();
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone)]
 pub struct MonitorSource {
     shared: Arc<Shared>,
-    address: SocketAddr,
 }
 
 /// Numbers of the whole server.
@@ -70,7 +86,7 @@ static CPU: Mutex<Option<CpuReading>> = Mutex::new(None);
 
 impl ProcessUsage {
     /// Reads it from the system; zeros where that cannot be done.
-    pub fn now() -> Self {
+    pub(crate) fn now() -> Self {
         Self { memory_bytes: memory_bytes().unwrap_or(0), cpu_percent: cpu_percent() }
     }
 }
@@ -106,8 +122,8 @@ fn cpu_ticks() -> Option<u64> {
 }
 
 impl MonitorSource {
-    pub(crate) fn new(shared: Arc<Shared>, address: SocketAddr) -> Self {
-        Self { shared, address }
+    pub(crate) fn new(shared: Arc<Shared>) -> Self {
+        Self { shared }
     }
 
     /// The server's id.
@@ -125,11 +141,6 @@ impl MonitorSource {
         &self.shared.identity.name
     }
 
-    /// The server's public key for sealed requests.
-    pub fn xkey(&self) -> &str {
-        &self.shared.identity.xkey
-    }
-
     /// When it started.
     pub fn started_at(&self) -> WallNs {
         self.shared.identity.started_at
@@ -145,18 +156,13 @@ impl MonitorSource {
         self.shared.clock.wall()
     }
 
-    /// Address that clients connect to.
-    pub fn client_address(&self) -> SocketAddr {
-        self.address
-    }
-
     /// Host and port that INFO names: the advertised ones, if any are.
-    pub fn advertised(&self) -> (String, i64) {
+    pub(crate) fn advertised(&self) -> (String, i64) {
         self.shared.listening()
     }
 
     /// When the options in force were read.
-    pub fn configured_at(&self) -> WallNs {
+    pub(crate) fn configured_at(&self) -> WallNs {
         self.shared.configured_at()
     }
 
@@ -166,7 +172,7 @@ impl MonitorSource {
     }
 
     /// Whether clients need credentials.
-    pub fn auth_required(&self) -> bool {
+    pub(crate) fn auth_required(&self) -> bool {
         self.shared.auth().required()
     }
 
@@ -211,12 +217,12 @@ impl MonitorSource {
     }
 
     /// All accounts.
-    pub fn accounts(&self) -> Vec<Arc<Account>> {
+    pub(crate) fn accounts(&self) -> Vec<Arc<Account>> {
         self.shared.accounts.all()
     }
 
     /// The system account.
-    pub fn system_account(&self) -> Option<Arc<Account>> {
+    pub(crate) fn system_account(&self) -> Option<Arc<Account>> {
         self.shared.accounts.system()
     }
 

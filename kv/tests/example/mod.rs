@@ -1,8 +1,8 @@
 // What the examples of the documentation begin with: buckets, one of which is there, in memory.
 
 use jetkv_jetstream::config::StorageType;
-use jetkv_testing::TestEngine;
 use jetkv_kv::{Bucket, BucketConfig, Buckets};
+use jetkv_testing::TestEngine;
 use std::error::Error;
 use std::time::Duration;
 

@@ -8,6 +8,25 @@ use super::{CRLF, EMPTY, Headers, VERSION, VERSION_LINE, find_line};
 
 /// A header block of our own. Empty until something is put into it; what was there before a change keeps
 /// its exact bytes.
+///
+/// ```
+/// use jetkv_protocol::HeaderBuf;
+///
+/// let mut block = HeaderBuf::new();
+/// assert!(block.is_empty());
+/// block.append("A", b"one");
+/// block.append_number("Nats-Count", 2);
+/// block.set("A", b"two");
+/// assert_eq!(block.as_bytes(), b"NATS/1.0\r\nA: two\r\nNats-Count: 2\r\n\r\n");
+/// block.remove_prefix("Nats-");
+/// assert_eq!(block.view().get(b"A"), Some(&b"two"[..]));
+/// block.remove("A");
+/// assert_eq!(block.into_bytes(), b"");
+///
+/// let mut status = HeaderBuf::with_status(404, "No Messages");
+/// assert_eq!(status.as_bytes(), b"NATS/1.0 404 No Messages\r\n\r\n");
+/// status.remove_status();
+/// ```
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct HeaderBuf {
     bytes: Vec<u8>,

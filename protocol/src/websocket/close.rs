@@ -3,6 +3,16 @@
 use super::CONTROL_BYTES_MAX;
 
 /// Statuses, from section 7.4.1 of RFC 6455.
+///
+/// ```
+/// use jetkv_protocol::websocket::status::{
+///     GOING_AWAY, INTERNAL_ERROR, INVALID_PAYLOAD, NONE, NORMAL, POLICY_VIOLATION, PROTOCOL_ERROR, TLS_HANDSHAKE,
+///     TOO_BIG,
+/// };
+///
+/// let sent = [NORMAL, GOING_AWAY, PROTOCOL_ERROR, INVALID_PAYLOAD, POLICY_VIOLATION, TOO_BIG, INTERNAL_ERROR];
+/// assert!(!sent.contains(&NONE) && !sent.contains(&TLS_HANDSHAKE));
+/// ```
 pub mod status {
     /// The connection has done what it was for.
     pub const NORMAL: u16 = 1000;

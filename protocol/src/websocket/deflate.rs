@@ -11,6 +11,13 @@ pub const INFLATED_TAIL: &[u8] = &[0x00, 0x00, 0xff, 0xff, 0x01, 0x00, 0x00, 0xf
 const FLUSH_BYTES: usize = 4;
 
 /// Why a message cannot be inflated. `Display` is Go's wording.
+///
+/// ```
+/// use jetkv_protocol::websocket::{InflateError, Inflater};
+///
+/// let wrong = Inflater::default().inflate(b"\xff\xff", &mut Vec::with_capacity(8));
+/// assert!(matches!(wrong, Err(InflateError::Corrupt(_))));
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum InflateError {
     /// It is not deflated.

@@ -1,5 +1,46 @@
 //! WebSocket (RFC 6455) as nats-server v2.15.2 speaks it: frames, messages under permessage-deflate (RFC 7692), and the
 //! words of a close. The bytes inside are those of the client protocol; where a frame ends means nothing to it.
+//!
+//! ```
+//! use jetkv_protocol::websocket::{self, Deflater, FrameError, FrameReader, Framing, Inflater, Piece, status};
+//!
+//! // The handshake.
+//! let key = b"dGhlIHNhbXBsZSBub25jZQ==";
+//! assert!(websocket::is_key(key));
+//! assert_eq!(websocket::accept_key(key), "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
+//!
+//! // What a server sends is not masked, and is cut into frames as browsers want them.
+//! let framing = Framing { frame_bytes_max: Some(websocket::BROWSER_FRAME_BYTES), ..Framing::default() };
+//! let mut sent = Vec::new();
+//! framing.plain(&mut sent, b"PING\r\n");
+//! assert!(sent.len() <= 6 + websocket::HEADER_BYTES_MAX);
+//! let mut reader = FrameReader::new(false, false);
+//! let piece = reader.next(&mut &mut sent[..])?;
+//! assert_eq!(piece, Some(Piece::Data { bytes: b"PING\r\n", deflated: false, ends: true }));
+//!
+//! // Longer messages may be deflated.
+//! let message = [b'x'; websocket::DEFLATED_BYTES_MIN * 10];
+//! let (mut small, mut large) = (Vec::new(), Vec::with_capacity(message.len()));
+//! Deflater::default().message(&message, &mut small)?;
+//! let mut framed = Vec::new();
+//! framing.deflated(&mut framed, &small);
+//! let mut inflater = Inflater::default();
+//! inflater.reset();
+//! inflater.inflate(&small, &mut large)?;
+//! inflater.inflate(websocket::INFLATED_TAIL, &mut large)?;
+//! assert_eq!(large, message);
+//! assert!(small.len() < websocket::deflated_bytes_max(message.len()));
+//!
+//! // The end.
+//! let payload = websocket::close_payload(status::NORMAL, "done");
+//! assert!(payload.len() <= websocket::CONTROL_BYTES_MAX);
+//! let mut end = Vec::new();
+//! websocket::control_frame::close(&mut end, &payload);
+//! assert!(matches!(reader.next(&mut &mut end[..])?, Some(Piece::Close(_))));
+//! let masked: Result<_, FrameError> = FrameReader::new(true, false).next(&mut &mut sent[..]);
+//! assert!(masked.is_err());
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 mod close;
 mod deflate;

@@ -1,6 +1,5 @@
 //! Monitoring pages as answers to `$SYS.REQ.SERVER.PING.<page>` and `$SYS.REQ.SERVER.<id>.<page>`.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
 use jetkv_go_compat::json::{self, Decode, Decoder, Kind};
@@ -106,8 +105,7 @@ pub(super) fn answer(shared: &Arc<Shared>, question: Question<'_>, request: &[u8
         }
     }
     let with_unused = parameters.iter().any(|(name, value)| name == "unused" && value == "true");
-    let address = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), shared.options().port);
-    let source = MonitorSource::new(Arc::clone(shared), address);
+    let source = MonitorSource::new(Arc::clone(shared));
     match views::json_page(&source, question.path, parameters) {
         Ok((status, mut data)) => {
             let found = data.get("account_statz").and_then(Value::as_array);

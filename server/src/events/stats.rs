@@ -1,6 +1,5 @@
 //! Numbers of the whole server, on request and from time to time.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
 use jetkv_go_compat::GoTime;
@@ -91,8 +90,7 @@ fn server_stats(shared: &Arc<Shared>) -> ServerStats {
     let usage = ProcessUsage::now();
     let accounts = shared.accounts.all();
     let cores = std::thread::available_parallelism().map_or(1, Into::into);
-    let address = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), shared.options().port);
-    let source = MonitorSource::new(Arc::clone(shared), address);
+    let source = MonitorSource::new(Arc::clone(shared));
     ServerStats {
         start: time(shared.identity.started_at),
         mem: usage.memory_bytes,

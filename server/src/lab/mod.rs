@@ -30,12 +30,33 @@ use fault::FaultRule;
 pub(crate) use http::{PREFIX as HTTP_PREFIX, serve};
 use inbox::Inbox;
 pub use jetkv_jetstream::Moved;
-pub use request::Kept;
 
 /// The subjects that requests are made on.
 pub(crate) const SUBJECTS: &[u8] = b"$JETKV.LAB.>";
 
 /// The lab of a running server.
+///
+/// ```
+/// use jetkv::Server;
+/// use jetkv::lab::{Advanced, ClockState, Lab, LabError, Moved, Reset};
+/// use jetkv::options::{LabOptions, Options};
+/// use std::time::Duration;
+///
+/// let mut options = Options { host: "127.0.0.1".to_owned(), port: 0, ..Options::default() };
+/// options.lab = Some(LabOptions::default());
+/// let server = Server::start(options)?;
+/// let lab: Lab = server.lab().ok_or("the options ask for it")?;
+///
+/// let stopped: ClockState = lab.freeze();
+/// assert!(stopped.frozen);
+/// let Advanced { fired, .. } = lab.move_clock(Duration::from_secs(3600), Moved::Both);
+/// assert_eq!((fired, lab.next()), (0, None));
+/// assert!(!lab.resume().frozen);
+/// let cleared: Result<Reset, LabError> = lab.reset();
+/// assert!(cleared.is_ok() && lab.advance(Duration::ZERO).now >= stopped.now);
+/// server.shutdown();
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone)]
 pub struct Lab {
     control: Arc<Control>,

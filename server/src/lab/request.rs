@@ -11,7 +11,7 @@ use super::fault::FaultRule;
 /// Something that stays when the rest is reset.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Kept {
+pub(crate) enum Kept {
     /// The clock.
     Clock,
     /// The rules of faults.

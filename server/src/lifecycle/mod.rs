@@ -39,6 +39,36 @@ use threads::Threads;
 const DRAIN_MAX: Duration = Duration::from_secs(5);
 
 /// A running server. It stops when the last handle is dropped, at the latest.
+///
+/// ```
+/// use jetkv::options::{Action, Change, Options, ReloadError};
+/// use jetkv::{MemoryStream, Server};
+/// use tokio::io::AsyncReadExt as _;
+///
+/// let options = Options { host: "127.0.0.1".to_owned(), port: 0, ..Options::default() };
+/// let server = Server::start(options.clone())?;
+/// assert!(server.client_url().ends_with(&server.client_address().port().to_string()));
+///
+/// // A connection that needs no port.
+/// let mut connection: MemoryStream = server.connect_in_memory();
+/// let mut info = [0; 5];
+/// server.runtime().block_on(connection.read_exact(&mut info))?;
+/// assert_eq!(&info, b"INFO ");
+///
+/// let mut changed = Options::clone(&server.monitor().options());
+/// changed.limits.max_connections = 10;
+/// let changes: Vec<Change> = server.reload(changed.clone())?;
+/// assert_eq!(changes[0].action, Action::MaxConnections);
+/// changed.port = 1;
+/// let refused: ReloadError = server.reload(changed).unwrap_err();
+/// assert!(!refused.to_string().is_empty());
+///
+/// server.lame_duck();
+/// server.shutdown();
+/// server.wait();
+/// assert!(!server.has_failed());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone)]
 pub struct Server {
     inner: Arc<Inner>,
@@ -70,6 +100,19 @@ enum Stop {
 }
 
 /// Why a server does not start.
+///
+/// ```
+/// use jetkv::options::Options;
+/// use jetkv::{BindError, Server, StartError};
+///
+/// let options = Options { host: "127.0.0.1".to_owned(), port: 0, ..Options::default() };
+/// let server = Server::start(options.clone())?;
+/// let taken = Options { port: server.client_address().port(), ..options };
+/// let Err(StartError::Listen { source, .. }) = Server::start(taken) else { panic!("the port is taken") };
+/// assert!(matches!(source, BindError::Refused(_)));
+/// server.shutdown();
+/// # Ok::<(), StartError>(())
+/// ```
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// The port that clients connect to cannot be opened.
@@ -359,7 +402,7 @@ impl Server {
 
     /// What monitoring pages show.
     pub fn monitor(&self) -> MonitorSource {
-        MonitorSource::new(Arc::clone(&self.inner.shared), self.inner.address)
+        MonitorSource::new(Arc::clone(&self.inner.shared))
     }
 
     /// Serves the monitoring pages if the options have a port for them. Gives the address that they are served on.

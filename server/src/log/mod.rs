@@ -47,10 +47,10 @@ const PANIC_CODE: i32 = 2;
 pub const FATAL_TARGET: &str = "jetkv::fatal";
 
 /// Logs a `[FTL]` line: the program cannot go on. Ending it is the caller's part.
-#[macro_export]
 macro_rules! fatal {
     ($($argument:tt)+) => { ::tracing::error!(target: "jetkv::fatal", $($argument)+) };
 }
+pub(crate) use fatal;
 
 /// Why there is no log.
 #[derive(Debug, thiserror::Error)]

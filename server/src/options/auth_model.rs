@@ -162,25 +162,25 @@ impl Default for AuthOptions {
 
 impl AuthOptions {
     /// Whether some user is listed, with a password or a key.
-    pub fn has_users(&self) -> bool {
+    pub(crate) fn has_users(&self) -> bool {
         !self.users.is_empty() || !self.nkeys.is_empty()
     }
 
     /// Whether this is the name or the key of a user that is listed.
-    pub fn lists(&self, user: &str) -> bool {
+    pub(crate) fn lists(&self, user: &str) -> bool {
         self.users.iter().any(|listed| listed.username == user)
             || self.nkeys.iter().any(|listed| listed.nkey == user)
     }
 
     /// Whether some password is configured as it is, instead of as a bcrypt hash.
-    pub fn has_plain_password(&self) -> bool {
+    pub(crate) fn has_plain_password(&self) -> bool {
         self.password.as_deref().is_some_and(|password| !is_bcrypt(password))
             || self.users.iter().any(|user| !is_bcrypt(&user.password))
     }
 }
 
 /// Whether a configured password is a bcrypt hash: `$2a$10$...`, also with b, x or y.
-pub fn is_bcrypt(password: &str) -> bool {
+pub(crate) fn is_bcrypt(password: &str) -> bool {
     match password.as_bytes() {
         [b'$', b'2', b'a' | b'b' | b'x' | b'y', b'$', tens, ones, b'$', ..] => {
             tens.is_ascii_digit() && ones.is_ascii_digit()
@@ -191,7 +191,7 @@ pub fn is_bcrypt(password: &str) -> bool {
 
 impl AccountOptions {
     /// An account without JetStream and without limits, as `accounts { NAME {} }` makes it.
-    pub fn new(name: impl Into<String>) -> Self {
+    pub(crate) fn new(name: impl Into<String>) -> Self {
         Self {
             name: name.into(),
             jetstream: None,
@@ -220,7 +220,7 @@ impl Default for ResponsePermission {
 
 impl ConnectionType {
     /// The name in the configuration.
-    pub fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Standard => "STANDARD",
             Self::Websocket => "WEBSOCKET",
@@ -233,7 +233,7 @@ impl ConnectionType {
     }
 
     /// The kind that a name in the configuration means; upper or lower case.
-    pub fn from_name(name: &str) -> Option<Self> {
+    pub(crate) fn from_name(name: &str) -> Option<Self> {
         const ALL: [ConnectionType; 7] = [
             ConnectionType::Standard,
             ConnectionType::Websocket,

@@ -21,6 +21,26 @@ use jetkv_go_compat::version::SERVER_VERSION;
 const PROGRAM: &str = "nats-server";
 
 /// What a command line asks for.
+///
+/// ```
+/// use jetkv::options::{Command, CommandLine, Message, OptionsError, SignalRequest};
+///
+/// let asked = |words: &[&str]| {
+///     Command::from_arguments(&words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>())
+/// };
+/// let Command::Run(line) = asked(&["-p", "4333", "-js"]) else { panic!() };
+/// let line: &CommandLine = &line;
+/// assert!(line.options.port == 4333 && line.options.jetstream.enabled);
+/// assert!(matches!(line.reload(), Err(OptionsError::NoFile)));
+///
+/// let Command::Print(message) = asked(&["--version"]) else { panic!() };
+/// let message: Message = message;
+/// assert_eq!(message.exit_code, 0);
+///
+/// let Command::Signal(request) = asked(&["--signal", "reload=/no/such/file.pid"]) else { panic!() };
+/// let request: SignalRequest = request;
+/// assert!(request.send().is_err());
+/// ```
 #[derive(Debug)]
 pub enum Command {
     /// Run a server.
@@ -55,6 +75,21 @@ pub struct CommandLine {
 }
 
 /// Why options cannot be used.
+///
+/// ```
+/// use jetkv::options::{ConfigError, Options, OptionsError, ParseError, Reference, Report};
+///
+/// let error = Options::from_config_text("max_paylaod: 5").unwrap_err();
+/// let OptionsError::Config(ConfigError::Report(report)) = error else { panic!("{error}") };
+/// let report: Report = report;
+/// assert!(report.to_string().contains("unknown field"), "{report}");
+///
+/// let error = Options::from_config_text("port: $NO_SUCH_VARIABLE").unwrap_err();
+/// assert!(matches!(error, OptionsError::Config(ConfigError::Parse(_))), "{error}");
+/// let reference = Reference::Include { name: "other.conf".to_owned() };
+/// assert!(reference.to_string().contains("other.conf"));
+/// let _: Option<ParseError> = None;
+/// ```
 #[derive(Debug, thiserror::Error)]
 pub enum OptionsError {
     /// The configuration file is wrong.

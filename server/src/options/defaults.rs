@@ -4,54 +4,54 @@
 use std::time::Duration;
 
 /// Address that client connections are accepted on.
-pub const HOST: &str = "0.0.0.0";
+pub(crate) const HOST: &str = "0.0.0.0";
 /// Port that client connections are accepted on.
-pub const PORT: u16 = 4222;
+pub(crate) const PORT: u16 = 4222;
 /// Longest protocol line (without payload), in bytes.
-pub const MAX_CONTROL_LINE_BYTES: usize = 4096;
+pub(crate) const MAX_CONTROL_LINE_BYTES: usize = 4096;
 /// Largest message (headers and payload), in bytes.
-pub const MAX_PAYLOAD_BYTES: usize = 1024 * 1024;
+pub(crate) const MAX_PAYLOAD_BYTES: usize = 1024 * 1024;
 /// `max_payload` above this draws a warning at start.
-pub const MAX_PAYLOAD_WARN_BYTES: usize = 8 * 1024 * 1024;
+pub(crate) const MAX_PAYLOAD_WARN_BYTES: usize = 8 * 1024 * 1024;
 /// Most bytes that may wait for one client before it is cut as a slow consumer.
-pub const MAX_PENDING_BYTES: i64 = 64 * 1024 * 1024;
+pub(crate) const MAX_PENDING_BYTES: i64 = 64 * 1024 * 1024;
 /// Most client connections at a time.
-pub const MAX_CONNECTIONS: i64 = 64 * 1024;
+pub(crate) const MAX_CONNECTIONS: i64 = 64 * 1024;
 /// Most closed connections that are remembered for `/connz?state=closed`.
-pub const MAX_CLOSED_CLIENTS: i64 = 10_000;
+pub(crate) const MAX_CLOSED_CLIENTS: i64 = 10_000;
 /// Time between two PINGs to a client.
-pub const PING_INTERVAL: Duration = Duration::from_secs(120);
+pub(crate) const PING_INTERVAL: Duration = Duration::from_secs(120);
 /// PINGs that may stay unanswered before a connection counts as stale.
-pub const PING_MAX: i64 = 2;
+pub(crate) const PING_MAX: i64 = 2;
 /// Time a client has to send its CONNECT.
-pub const AUTH_TIMEOUT: Duration = Duration::from_secs(2);
+pub(crate) const AUTH_TIMEOUT: Duration = Duration::from_secs(2);
 /// Time one write to a client may take.
-pub const WRITE_DEADLINE: Duration = Duration::from_secs(10);
+pub(crate) const WRITE_DEADLINE: Duration = Duration::from_secs(10);
 /// Time over which lame duck mode spreads the closing of connections.
-pub const LAME_DUCK_DURATION: Duration = Duration::from_secs(120);
+pub(crate) const LAME_DUCK_DURATION: Duration = Duration::from_secs(120);
 /// Time between entering lame duck mode and the first closed connection.
-pub const LAME_DUCK_GRACE_PERIOD: Duration = Duration::from_secs(10);
+pub(crate) const LAME_DUCK_GRACE_PERIOD: Duration = Duration::from_secs(10);
 /// Path below which the monitoring pages are served.
-pub const HTTP_BASE_PATH: &str = "/";
+pub(crate) const HTTP_BASE_PATH: &str = "/";
 /// Failed first attempts between two log lines about a connection to another server.
-pub const CONNECT_ERROR_REPORTS: i64 = 3600;
+pub(crate) const CONNECT_ERROR_REPORTS: i64 = 3600;
 /// Failed further attempts between two log lines about a connection to another server.
-pub const RECONNECT_ERROR_REPORTS: i64 = 1;
+pub(crate) const RECONNECT_ERROR_REPORTS: i64 = 1;
 /// Replies one request allows when a permission has `allow_responses`.
-pub const ALLOW_RESPONSES_MAX: i64 = 1;
+pub(crate) const ALLOW_RESPONSES_MAX: i64 = 1;
 /// Time within which these replies are allowed.
-pub const ALLOW_RESPONSES_EXPIRES: Duration = Duration::from_secs(120);
+pub(crate) const ALLOW_RESPONSES_EXPIRES: Duration = Duration::from_secs(120);
 /// Time that a TLS handshake may take.
-pub const TLS_TIMEOUT: Duration = Duration::from_secs(2);
+pub(crate) const TLS_TIMEOUT: Duration = Duration::from_secs(2);
 /// Time that a client has to begin with the handshake, where those are told from others automatically.
-pub const TLS_FIRST_FALLBACK: Duration = Duration::from_millis(50);
+pub(crate) const TLS_FIRST_FALLBACK: Duration = Duration::from_millis(50);
 /// Time between two syncs of the file store.
-pub const SYNC_INTERVAL: Duration = Duration::from_secs(120);
+pub(crate) const SYNC_INTERVAL: Duration = Duration::from_secs(120);
 /// JetStream API requests that may wait before further ones are dropped.
-pub const JETSTREAM_REQUEST_QUEUE_LIMIT: i64 = 10_000;
+pub(crate) const JETSTREAM_REQUEST_QUEUE_LIMIT: i64 = 10_000;
 /// Consumers a stream takes when neither the stream nor the account says otherwise.
-pub const JETSTREAM_MAX_CONSUMERS_PER_STREAM: i64 = 1000;
+pub(crate) const JETSTREAM_MAX_CONSUMERS_PER_STREAM: i64 = 1000;
 /// The account of connections that belong to no configured one.
-pub const GLOBAL_ACCOUNT: &str = "$G";
+pub(crate) const GLOBAL_ACCOUNT: &str = "$G";
 /// The system account, unless `system_account` names another one.
-pub const SYSTEM_ACCOUNT: &str = "$SYS";
+pub(crate) const SYSTEM_ACCOUNT: &str = "$SYS";

@@ -129,7 +129,7 @@ pub struct ServiceImport {
 
 /// Why something cannot be exported or imported.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum ExchangeError {
+pub(crate) enum ExchangeError {
     /// A subject is none, or has no wildcard where the name of an account is to stand.
     #[error("sublist: invalid subject")]
     Subject,
@@ -198,9 +198,9 @@ pub struct Exchange {
 
 /// All accounts by name, while exports and imports are added.
 #[derive(Debug, Default)]
-pub struct Market {
+pub(crate) struct Market {
     /// Name and what it exports and imports.
-    pub accounts: Vec<(String, Exchange)>,
+    pub(crate) accounts: Vec<(String, Exchange)>,
 }
 
 impl Approval {
@@ -249,7 +249,7 @@ impl Exchange {
     ///
     /// # Errors
     /// [`ExchangeError`].
-    pub fn export_stream(
+    pub(crate) fn export_stream(
         &mut self,
         subject: &str,
         accounts: Vec<String>,
@@ -272,7 +272,7 @@ impl Exchange {
     ///
     /// # Errors
     /// [`ExchangeError`].
-    pub fn export_service(
+    pub(crate) fn export_service(
         &mut self,
         subject: &str,
         response: ResponseType,
@@ -309,7 +309,7 @@ impl Exchange {
     ///
     /// # Errors
     /// [`ExchangeError`].
-    pub fn track(&mut self, service: &str, latency: Latency) -> Result<(), ExchangeError> {
+    pub(crate) fn track(&mut self, service: &str, latency: Latency) -> Result<(), ExchangeError> {
         if !jetkv_protocol::subject::is_valid_publish(latency.subject.as_bytes())
             || self.exports.service(&latency.subject).is_some()
         {
@@ -331,7 +331,7 @@ impl Market {
     }
 
     /// What an account exports and imports, to be added to.
-    pub fn exchange_mut(&mut self, name: &str) -> Option<&mut Exchange> {
+    pub(crate) fn exchange_mut(&mut self, name: &str) -> Option<&mut Exchange> {
         self.accounts.iter_mut().find(|(known, _)| known == name).map(|(_, exchange)| exchange)
     }
 
@@ -340,7 +340,7 @@ impl Market {
     ///
     /// # Errors
     /// [`ExchangeError`].
-    pub fn import_stream(
+    pub(crate) fn import_stream(
         &mut self,
         importer: &str,
         exporter: &str,
@@ -398,7 +398,7 @@ impl Market {
     ///
     /// # Errors
     /// [`ExchangeError`].
-    pub fn import_service(
+    pub(crate) fn import_service(
         &mut self,
         importer: &str,
         exporter: &str,
@@ -513,7 +513,7 @@ fn transform_failed(kind: &'static str, from: &str, to: &str, error: TransformEr
 
 impl ResponseType {
     /// nats-server's name of it.
-    pub fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Singleton => "Singleton",
             Self::Streamed => "Streamed",

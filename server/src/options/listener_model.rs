@@ -25,7 +25,7 @@ pub struct UnservedListener {
 
 impl Unserved {
     /// Who is not served, as log lines and refusals name them.
-    pub fn who(self) -> &'static str {
+    pub(crate) fn who(self) -> &'static str {
         match self {
             Self::Leafnodes => "leaf node connections",
             Self::Cluster => "route connections",

@@ -20,7 +20,7 @@ pub struct Mapping {
 
 /// A destination as the configuration has it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct MapDestination {
+pub(crate) struct MapDestination {
     /// The subject that it becomes, with the functions of subject transforms.
     pub subject: String,
     /// Part of the messages that take it, in percent, up to 100.
@@ -31,7 +31,7 @@ pub struct MapDestination {
 
 /// A destination, ready to be taken.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Destination {
+pub(crate) struct Destination {
     subject: String,
     /// `None` for an empty subject, which nobody listens to.
     transform: Option<Transform>,
@@ -41,7 +41,7 @@ pub struct Destination {
 
 /// Why a mapping cannot be made. The texts are nats-server's.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum MappingError {
+pub(crate) enum MappingError {
     /// What is to be mapped is no subject.
     #[error("invalid subject")]
     Source,
@@ -62,7 +62,7 @@ impl Mapping {
     ///
     /// # Errors
     /// [`MappingError`].
-    pub fn new(source: &str, destinations: &[MapDestination]) -> Result<Self, MappingError> {
+    pub(crate) fn new(source: &str, destinations: &[MapDestination]) -> Result<Self, MappingError> {
         if !subject::is_valid(source.as_bytes()) {
             return Err(MappingError::Source);
         }
@@ -99,7 +99,7 @@ impl Mapping {
     }
 
     /// All destinations, each with the name of its cluster, which is empty for every server.
-    pub fn destinations(&self) -> impl Iterator<Item = (&str, &Destination)> {
+    pub(crate) fn destinations(&self) -> impl Iterator<Item = (&str, &Destination)> {
         let all = self.destinations.iter().map(|destination| ("", destination));
         all.chain(self.by_cluster.iter().flat_map(|(cluster, among)| {
             among.iter().map(move |destination| (cluster.as_str(), destination))
@@ -107,13 +107,19 @@ impl Mapping {
     }
 
     /// Whether `subject` is mapped.
-    pub fn takes(&self, subject: &[u8]) -> bool {
+    pub(crate) fn takes(&self, subject: &[u8]) -> bool {
         subject::is_subset(subject, self.source.as_bytes())
     }
 
     /// Puts what `subject`, which is mapped, becomes behind `out`: nothing where it is lost. `random` gives numbers that
     /// nobody can guess.
-    pub fn apply(&self, subject: &[u8], cluster: &str, out: &mut Vec<u8>, mut random: impl FnMut() -> u32) {
+    pub(crate) fn apply(
+        &self,
+        subject: &[u8],
+        cluster: &str,
+        out: &mut Vec<u8>,
+        mut random: impl FnMut() -> u32,
+    ) {
         let among = self.by_cluster.get(cluster).unwrap_or(&self.destinations);
         let chosen = match among.as_slice() {
             [only] if only.below == WHOLE => Some(only),
@@ -130,12 +136,12 @@ impl Mapping {
 
 impl Destination {
     /// The subject, as configured.
-    pub fn subject(&self) -> &str {
+    pub(crate) fn subject(&self) -> &str {
         &self.subject
     }
 
     /// Its weight and those of the destinations before it, in percent.
-    pub fn below(&self) -> u8 {
+    pub(crate) fn below(&self) -> u8 {
         self.below
     }
 }

@@ -224,7 +224,7 @@ impl Default for Options {
 
 impl Options {
     /// Name of the system account where it is said, or where an account has the reserved name.
-    pub fn named_system_account(&self) -> Option<&str> {
+    pub(crate) fn named_system_account(&self) -> Option<&str> {
         let is_reserved = |account: &AccountOptions| account.name == defaults::SYSTEM_ACCOUNT;
         let reserved = self.accounts.iter().any(is_reserved).then_some(defaults::SYSTEM_ACCOUNT);
         self.system_account.as_deref().or(reserved)
@@ -232,7 +232,7 @@ impl Options {
 
     /// Name of the system account, if there is one. JetStream needs one, and has it even where it is not wanted
     /// (nats-server v2.15.2).
-    pub fn system_account_name(&self) -> Option<&str> {
+    pub(crate) fn system_account_name(&self) -> Option<&str> {
         match self.named_system_account() {
             Some(name) => Some(name),
             None if self.no_system_account && !self.jetstream.enabled => None,
@@ -263,7 +263,7 @@ impl Default for LogOptions {
 impl LimitOptions {
     /// The largest message as INFO, pages and the log show it: no limit is -1.
     #[must_use]
-    pub fn shown_max_payload(&self) -> i32 {
+    pub(crate) fn shown_max_payload(&self) -> i32 {
         self.max_payload_bytes.map_or(-1, |bytes| i32::try_from(bytes).unwrap_or(i32::MAX))
     }
 }

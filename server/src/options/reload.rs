@@ -64,7 +64,11 @@ pub struct ReloadError(String);
 ///
 /// # Errors
 /// The first option, in nats-server's order, that a running server cannot change.
-pub fn diff(old: &Options, new: &mut Options, jetstream_runs: bool) -> Result<Vec<Change>, ReloadError> {
+pub(crate) fn diff(
+    old: &Options,
+    new: &mut Options,
+    jetstream_runs: bool,
+) -> Result<Vec<Change>, ReloadError> {
     if new.port == 0 {
         new.port = old.port;
     }
@@ -370,7 +374,7 @@ fn size(field: Field, name: &str, bytes: Pair<'_, i64>, enabled: bool, found: &m
 /// A size as log lines show it: `1.86 GB`, with 1024 as the base; below that, bytes.
 #[must_use]
 #[allow(clippy::cast_precision_loss)]
-pub fn friendly_bytes(bytes: i64) -> String {
+pub(crate) fn friendly_bytes(bytes: i64) -> String {
     const UNITS: [&str; 6] = ["KB", "MB", "GB", "TB", "PB", "EB"];
     if bytes < 1024 {
         return format!("{bytes} B");

@@ -22,8 +22,7 @@ use tokio::sync::watch;
 
 pub(crate) use counters::Counters;
 pub(crate) use identity::{ServerIdentity, random_id};
-pub use reload_asks::ReloadAsk;
-pub(crate) use reload_asks::ReloadAsks;
+pub(crate) use reload_asks::{ReloadAsk, ReloadAsks};
 pub(crate) use system_services::SystemServices;
 pub(crate) use visits::Visits;
 
@@ -330,7 +329,7 @@ impl Shared {
     /// A part that the server cannot do without ended in a panic: it serves no more.
     pub(crate) fn fail(&self, what: &str) {
         if !self.failed.swap(true, Ordering::AcqRel) {
-            crate::fatal!("{what} ended in a panic, without which there is no server");
+            crate::log::fatal!("{what} ended in a panic, without which there is no server");
         }
         self.enter(Phase::Stopped);
         if let Some(tell) = self.on_failure.get() {

@@ -5,7 +5,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 /// A request to read the configuration again.
 #[derive(Debug)]
-pub struct ReloadAsk {
+pub(crate) struct ReloadAsk {
     reply: Box<[u8]>,
 }
 

@@ -53,7 +53,7 @@ fn exchange(wishes: Wishes, node: &Node, draft: &mut Draft, report: &mut Report)
     let accounts = &mut draft.options.accounts;
     let none = accounts.iter().map(|account| (account.name.clone(), Exchange::default()));
     let mut market = Market { accounts: none.collect() };
-    wishes.settle(&mut market, !draft.options.no_system_account, node, report);
+    wishes.resolve(&mut market, !draft.options.no_system_account, node, report);
     for (account, (_, exchange)) in accounts.iter_mut().zip(market.accounts) {
         account.exchange = exchange;
     }

@@ -111,7 +111,7 @@ impl Wishes {
     }
 
     /// Puts together what all accounts say. Everything that is wrong is so at `node`, the block of the accounts.
-    pub(super) fn settle(self, market: &mut Market, has_system: bool, node: &Node, report: &mut Report) {
+    pub(super) fn resolve(self, market: &mut Market, has_system: bool, node: &Node, report: &mut Report) {
         for mut wish in self.stream_exports {
             known_accounts("stream", &mut wish, market, node, report);
             report.check(export_stream(wish, market).map_err(|text| Problem::at(node, text)));

@@ -67,13 +67,8 @@ impl Report {
     }
 
     /// Something is wrong, so the configuration cannot be used.
-    pub fn has_errors(&self) -> bool {
+    pub(crate) fn has_errors(&self) -> bool {
         !self.errors.is_empty()
-    }
-
-    /// Nothing is wrong and nothing outdated.
-    pub fn is_clean(&self) -> bool {
-        self.errors.is_empty() && self.warnings.is_empty()
     }
 }
 

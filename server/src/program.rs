@@ -1,0 +1,97 @@
+//! The program: a server that stands in for nats-server.
+
+use std::io::Write;
+use std::process::ExitCode;
+
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+use crate::log::{Log, fatal};
+use crate::options::{Command, CommandLine, Message};
+use crate::signals::{self, Ending, Signals};
+use crate::{Server, failure, lab};
+
+/// Exit code after SIGQUIT or a panic, as programs in Go have it.
+const QUIT_CODE: i32 = 2;
+
+/// Does what the arguments of a command line, without the program's name, ask for: runs a server until it ends, prints what
+/// was asked for, sends a signal. Tells how the process is to end.
+///
+/// ```
+/// use std::process::ExitCode;
+///
+/// assert_eq!(jetkv::run(&["--version".to_owned()]), ExitCode::SUCCESS);
+/// ```
+#[must_use]
+pub fn run(arguments: &[String]) -> ExitCode {
+    match Command::from_arguments(arguments) {
+        Command::Print(message) => print(&message),
+        Command::Lab(arguments) => print(&lab::command::run(&arguments)),
+        Command::Signal(request) => match request.send() {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => fail(&error),
+        },
+        Command::Run(command_line) => {
+            raise_descriptor_limit();
+            run_server(&command_line)
+        }
+    }
+}
+
+/// Runs a server until it ends by itself or by a signal.
+fn run_server(command_line: &CommandLine) -> ExitCode {
+    let _ = std::io::stderr().write_all(command_line.warnings.as_bytes());
+    let log = match Log::start(&command_line.options.log) {
+        Ok(log) => log,
+        Err(error) => return fail_without_log(&error.to_string()),
+    };
+    failure::log_panics();
+    let code = match serve(command_line, &log) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            fatal!("{error}");
+            ExitCode::FAILURE
+        }
+    };
+    log.flush();
+    code
+}
+
+/// As many files and connections as the system lets this process have, as the runtime of Go sees to. Nothing depends on
+/// it: who may not raise the limit has the one that is in force.
+fn raise_descriptor_limit() {
+    let limit = getrlimit(Resource::Nofile);
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit });
+}
+
+fn serve(command_line: &CommandLine, log: &Log) -> Result<(), Box<dyn std::error::Error>> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        // Before anything else starts, so that no signal is lost.
+        let mut signals = Signals::listen()?;
+        let server = Server::start(command_line.options.clone())?;
+        let monitoring = server.serve_monitoring()?;
+        server.ready(monitoring);
+        if signals::serve(&server, &mut signals, command_line, log).await == Ending::Abrupt {
+            log.flush();
+            std::process::exit(QUIT_CODE);
+        }
+        Ok(())
+    })
+}
+
+/// Whoever closed standard output or standard error does not want to read, which is no failure.
+fn print(message: &Message) -> ExitCode {
+    let _ = std::io::stdout().write_all(message.stdout.as_bytes());
+    let _ = std::io::stderr().write_all(message.stderr.as_bytes());
+    ExitCode::from(message.exit_code)
+}
+
+/// What there is no log for goes to standard error, with the time in front.
+fn fail_without_log(text: &str) -> ExitCode {
+    let now = jiff::Zoned::now().strftime("%Y/%m/%d %H:%M:%S").to_string();
+    print(&Message { stdout: String::new(), stderr: format!("{now} {text}\n"), exit_code: 1 })
+}
+
+fn fail(text: &str) -> ExitCode {
+    print(&Message { stdout: String::new(), stderr: format!("nats-server: {text}\n"), exit_code: 1 })
+}
