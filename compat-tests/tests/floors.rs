@@ -25,7 +25,7 @@ const HOUSE: &[Floors] = &[
     Floors {
         krate: "protocol",
         floors: &[
-            &["encode", "error", "op", "subject", "websocket"],
+            &["encode", "error", "op", "proxy_header", "subject", "websocket"],
             &["connect", "headers", "parse", "pattern_set", "transform", "trie"],
             &["info"],
         ],

@@ -18,6 +18,7 @@ pub mod info;
 mod op;
 mod parse;
 pub mod pattern_set;
+mod proxy_header;
 pub mod subject;
 pub mod transform;
 pub mod trie;
@@ -32,3 +33,4 @@ pub use op::{ClientOp, Publish, ServerOp};
 pub use parse::{
     DEFAULT_MAX_CONTROL_LINE, DEFAULT_MAX_PAYLOAD, Limits, Parsed, Parser, ServerParsed, ServerParser, Step,
 };
+pub use proxy_header::{ProxyHeader, ProxyHeaderError};

@@ -134,6 +134,13 @@ pub fn log_websocket(options: &Options) {
     }
 }
 
+/// Connections may begin with the header of a proxy.
+pub fn log_proxy_protocol(options: &Options) {
+    if options.proxy_protocol {
+        tracing::info!("PROXY protocol enabled for client connections");
+    }
+}
+
 /// Whether clients have to use TLS, where they can.
 pub fn log_tls(options: &Options) {
     let Some(tls) = &options.tls else { return };

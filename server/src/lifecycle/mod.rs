@@ -352,6 +352,7 @@ impl Server {
         unserved.iter().filter(|place| !is_route(place)).for_each(unserved::log_listening);
         unserved::warn(unserved);
         banner::log_listening(&options.host, self.inner.address.port());
+        banner::log_proxy_protocol(&options);
         banner::log_tls(&options);
         let directory = options.ports_file_dir.as_deref();
         let written = directory.map(|directory| PortsFile::write(directory, &self.inner.ports()));

@@ -48,6 +48,8 @@ pub struct Options {
     pub no_system_account: bool,
     /// TLS for clients, and for the monitoring pages where those are to have it.
     pub tls: Option<TlsOptions>,
+    /// Connections of clients may begin with the header of a proxy that says where the client is.
+    pub proxy_protocol: bool,
     /// Clients may do without TLS although it is there.
     pub allow_non_tls: bool,
     /// The listener for clients that speak WebSocket, if there is one.
@@ -198,6 +200,7 @@ impl Default for Options {
             no_system_account: false,
             tls: None,
             allow_non_tls: false,
+            proxy_protocol: false,
             websocket: None,
             monitor: MonitorOptions::default(),
             jetstream: JetStreamOptions::default(),

@@ -89,7 +89,7 @@ fn server(old: &Options, new: &Options, jetstream_runs: bool, found: &mut Differ
     pairs!(old, new => Options {
         config_file, config_digest, server_name, host, port, client_advertise, log, limits, auth, accounts,
         mappings, cluster_name, system_account, no_system_account, tls,
-        allow_non_tls, websocket, monitor, jetstream, pid_file, ports_file_dir, lame_duck_duration,
+        allow_non_tls, proxy_protocol, websocket, monitor, jetstream, pid_file, ports_file_dir, lame_duck_duration,
         lame_duck_grace_period, no_sublist_cache, no_header_support, connect_error_reports, reconnect_error_reports,
         tags, metadata, feature_flags, default_js_domain, unserved_listeners, lab, origin,
     });
@@ -108,6 +108,7 @@ fn server(old: &Options, new: &Options, jetstream_runs: bool, found: &mut Differ
         let line = format!("Reload: client_advertise = {}", Shown::text(client_advertise.new));
         found.change(Field::ClientAdvertise, Action::ClientAdvertise, line);
     }
+    found.fixed(Field::ProxyProtocol, proxy_protocol, Shown::plain);
     found.fixed(Field::NoSublistCache, no_sublist_cache, Shown::plain);
     found.fixed(Field::NoHeaderSupport, no_header_support, Shown::plain);
     // Whether accounts differ is found out connection by connection; it is always said.

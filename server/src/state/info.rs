@@ -18,6 +18,9 @@ impl Shared {
         let (host, port) = self.listening();
         let jetstream = self.jetstream().is_some();
         let auth = self.auth_of(client);
+        // The address of a proxy is nobody's business.
+        let knows_client =
+            connected || !options.proxy_protocol || client.client_type() == ClientType::Websocket;
         let mut info = ServerInfo {
             server_id: self.identity.id.clone(),
             server_name: self.identity.name.clone(),
@@ -31,7 +34,7 @@ impl Shared {
             max_payload: options.limits.shown_max_payload(),
             jetstream,
             client_id: client.id(),
-            client_ip: client.peer().ip_text(),
+            client_ip: if knows_client { client.peer().ip_text() } else { String::new() },
             api_lvl: i64::from(API_LEVEL),
             domain: options.jetstream.domain.clone().filter(|_| jetstream).unwrap_or_default(),
             xkey: self.identity.xkey.clone(),

@@ -20,7 +20,7 @@ impl ConnectionHandle for Client {
     }
 
     fn peer(&self) -> Peer {
-        self.peer
+        self.proxied.get().copied().unwrap_or(self.peer)
     }
 
     fn client_type(&self) -> ClientType {

@@ -10,6 +10,7 @@ mod handle;
 mod landing;
 mod message_trace;
 mod operations;
+mod proxied;
 mod publish;
 mod reload;
 mod secure;
@@ -45,6 +46,8 @@ pub(crate) use upgraded::{Cookies, Upgraded};
 pub(super) struct Client {
     id: u64,
     peer: Peer,
+    /// Where the client is, as a proxy in front of it says.
+    proxied: OnceLock<Peer>,
     /// What its upgrade said, where it speaks over WebSocket.
     upgraded: Option<Box<Upgraded>>,
     started_at: WallNs,
@@ -89,6 +92,7 @@ impl Client {
         Self {
             id,
             peer,
+            proxied: OnceLock::new(),
             upgraded,
             started_at: now,
             started: Instant::now(),
@@ -126,6 +130,17 @@ impl Client {
     /// Its number, never used twice by one server.
     pub(super) fn id(&self) -> u64 {
         self.id
+    }
+
+    /// The other end of the link, whatever a proxy says of the client behind it.
+    pub(super) fn direct_peer(&self) -> Peer {
+        self.peer
+    }
+
+    /// Writes down where the client is as a proxy says it.
+    pub(super) fn set_proxied(&self, peer: Peer) {
+        // It says so once.
+        let _ = self.proxied.set(peer);
     }
 
     /// What its upgrade said, where it speaks over WebSocket.

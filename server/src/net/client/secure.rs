@@ -63,13 +63,13 @@ impl Connection {
     /// INFO is waited for; INFO was sent where there is none.
     pub(super) async fn secure(&mut self, first: Option<HandshakeFirst>) -> Result<(), CloseReason> {
         let settings = Arc::clone(&self.settings);
+        let mut before = self.behind_proxy().await?;
         let Some(tls) = settings.tls.as_ref().filter(|_| self.comes_bare()) else {
-            return Ok(());
+            return self.go_on_without(before).await;
         };
-        let mut before = Vec::new();
         let mut is_first = first.is_some();
         if let Some(HandshakeFirst::Within(delay)) = first {
-            before = self.sniff(delay).await?;
+            before = self.sniff(delay, before).await?;
             if before.is_empty() {
                 is_first = false;
                 self.send_first_info();
@@ -79,7 +79,7 @@ impl Connection {
             self.wait_until_sent(tls.timeout).await?;
         }
         if !is_first && settings.allow_non_tls {
-            before = self.sniff(tls.timeout).await?;
+            before = self.sniff(tls.timeout, before).await?;
             if before.first() != Some(&HANDSHAKE_RECORD) {
                 return self.go_on_without(before).await;
             }
@@ -104,9 +104,9 @@ impl Connection {
         }
     }
 
-    /// What the client begins with, within `time`: some bytes, or none.
-    async fn sniff(&mut self, time: Duration) -> Result<Vec<u8>, CloseReason> {
-        let mut bytes = Vec::with_capacity(SNIFFED_BYTES);
+    /// What the client begins with, within `time`: some bytes, or none. `bytes` came already.
+    async fn sniff(&mut self, time: Duration, mut bytes: Vec<u8>) -> Result<Vec<u8>, CloseReason> {
+        bytes.reserve(SNIFFED_BYTES);
         let (client, reader) = (&self.client, &mut self.reader);
         let read = poll_fn(|context| {
             while bytes.len() < SNIFFED_BYTES {

@@ -212,3 +212,51 @@ fn who_has_much_delivered_lets_others_have_their_turn() {
         assert_eq!(delivered(), all);
     });
 }
+
+#[test]
+fn a_proxy_says_where_the_client_is() {
+    run(async {
+        let shared = server(|options| options.proxy_protocol = true);
+        for (header, ip) in [
+            (b"PROXY TCP4 192.0.2.1 192.0.2.2 99 4222\r\n".as_slice(), "192.0.2.1"),
+            (b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c\xc0\0\x02\x09\x0a\0\0\x01\0\x63\0\x01", "192.0.2.9"),
+            (b"PROXY UNKNOWN\r\n", ""),
+            (b"", ""),
+        ] {
+            let mut peer = Peer::connect(&shared);
+            assert!(!peer.until("\r\n").await.contains("client_ip"));
+            for byte in [header, CONNECT.replace('{', "{\"protocol\":1,").as_bytes(), b"PING\r\n"].concat() {
+                peer.stream.write_all(&[byte]).await.unwrap();
+            }
+            let info = peer.until("\"} \r\n").await;
+            assert_eq!(info.contains(&format!("\"client_ip\":\"{ip}\"")), !ip.is_empty(), "{info}");
+            let client = shared.clients().pop().unwrap();
+            assert_eq!(
+                (client.peer().ip_text().as_str(), client.peer().port()),
+                (ip, if ip.is_empty() { 0 } else { 99 })
+            );
+            assert_eq!(client.label().split(" - ").next(), Some("pipe"), "log lines name the proxy");
+            peer.stream.shutdown().await.unwrap();
+            peer.rest().await;
+        }
+    });
+}
+
+#[test]
+fn a_header_of_a_proxy_that_is_wrong_or_ends_early_closes() {
+    run(async {
+        let shared = server(|options| options.proxy_protocol = true);
+        for header in
+            ["PROXY TCP4 a b 1 2\r\n", "PROXY TCP4 1.2", "\r\n\r\n", "\r\n\r\n\0\r\nQUIT\n\x21", "PRO", ""]
+        {
+            let mut peer = Peer::connect(&shared);
+            peer.until("\r\n").await;
+            peer.send(header).await;
+            peer.stream.shutdown().await.unwrap();
+            assert_eq!(peer.rest().await, "", "{header}");
+            let reason = shared.closed.all().0.last().map(|closed| closed.reason);
+            assert_eq!(reason, Some(CloseReason::ProtocolViolation), "{header}");
+        }
+        assert_eq!(shared.client_count(), 0);
+    });
+}

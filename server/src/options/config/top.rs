@@ -34,8 +34,7 @@ const UNSUPPORTED: [&str; 18] = [
 ];
 
 /// The same for keys that change nothing while they are false, zero or empty.
-const UNSUPPORTED_UNLESS_OFF: [&str; 5] =
-    ["ocsp", "ocsp_cache", "prof_block_rate", "prof_port", "proxy_protocol"];
+const UNSUPPORTED_UNLESS_OFF: [&str; 4] = ["ocsp", "ocsp_cache", "prof_block_rate", "prof_port"];
 
 /// Reads the top level. Blocks that look at others come last, so that the order in the file does not matter.
 pub(super) fn read(map: &Map, draft: &mut Draft, report: &mut Report) {
@@ -114,6 +113,7 @@ fn network(key: &str, node: &Node, draft: &mut Draft) -> Known {
         }
         "https_port" => draft.https_port = integer(node)?,
         "tls" => draft.options.tls = Some(tls::read(node)?),
+        "proxy_protocol" => draft.options.proxy_protocol = boolean(node)?,
         "allow_non_tls" => draft.options.allow_non_tls = boolean(node)?,
         "http_port" | "monitor_port" => draft.http_port = integer(node)?,
         "http_base_path" => draft.options.monitor.base_path = string(node)?.to_owned(),

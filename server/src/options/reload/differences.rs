@@ -35,6 +35,7 @@ pub(super) enum Field {
     NoSystemAccount,
     Username,
     Password,
+    ProxyProtocol,
     Authorization,
     PingInterval,
     MaxPingsOut,
