@@ -81,14 +81,9 @@ fn read_line(bytes: &[u8]) -> Result<ProxyHeader, ProxyHeaderError> {
     let line = String::from_utf8_lossy(bounded.get(SNIFFED_BYTES..end).unwrap_or_default());
     let present = |source| Ok(ProxyHeader::Present { length: end + 2, source });
     let parts: Vec<&str> = line.split_whitespace().collect();
-    let [protocol, source, destination, source_port, destination_port] = match parts.as_slice() {
+    let [protocol, source, destination, source_port, destination_port] = match *parts.as_slice() {
         ["UNKNOWN", ..] => return present(None),
-        [protocol, source, destination, ports @ ..] => match ports {
-            [source_port, destination_port] => {
-                [*protocol, *source, *destination, *source_port, *destination_port]
-            }
-            _ => return invalid("invalid v1 format"),
-        },
+        [protocol, source, destination, from, to] => [protocol, source, destination, from, to],
         _ => return invalid("invalid v1 format"),
     };
     let (Ok(ip), Ok(_)) = (source.parse::<IpAddr>(), destination.parse::<IpAddr>()) else {
