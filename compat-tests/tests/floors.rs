@@ -44,7 +44,7 @@ const HOUSE: &[Floors] = &[
             &["store"],
             &["config"],
             &["outbox"],
-            &["consumer"],
+            &["consumer", "origin"],
             &["stream"],
             &["engine"],
             &["api"],

@@ -62,6 +62,7 @@ topics! {
     limits "limits";
     log "log";
     monitoring "monitoring";
+    origins "origins";
     protocol "protocol";
     publish "publish";
     reload "reload";

@@ -23,6 +23,7 @@ use crate::clock::{Clock, Deadline, Deadlines};
 use crate::disk::Disk;
 use crate::error::ApiError;
 use crate::message::AccountId;
+use crate::origin::Mirrors;
 use crate::settings::{AccountLimits, EngineSettings, Live};
 use crate::store::StoreError;
 use crate::store::file::Storage;
@@ -185,6 +186,7 @@ impl Engine {
             usage: Usage::default(),
             watches: Watches::default(),
             own: Arc::default(),
+            mirrors: Mirrors::default(),
         };
         let account = Arc::new(Account::new(share));
         let report = self.recover(&account)?;

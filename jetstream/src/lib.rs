@@ -20,6 +20,7 @@ pub mod error;
 pub mod filter;
 mod headers;
 pub mod message;
+pub mod origin;
 pub mod outbox;
 mod own;
 pub mod router;

@@ -144,6 +144,17 @@ impl Outbox {
         }
     }
 
+    /// Gives the message at `at`, if there is one, these headers.
+    pub(crate) fn set_headers(&mut self, at: usize, headers: &[u8]) {
+        if headers.is_empty() {
+            return;
+        }
+        let headers = self.copy(headers);
+        if let Some(item) = self.items.get_mut(at) {
+            item.headers = headers;
+        }
+    }
+
     /// Notes why a message is refused that a caller publishes.
     pub(crate) fn refuse_caller(&mut self, error: &ApiError) {
         self.refusals.push((None, error.clone()));

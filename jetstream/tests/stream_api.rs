@@ -79,8 +79,8 @@ fn configurations_that_break_a_rule_are_refused_in_nats_servers_words() {
             r#"{"code":500,"err_code":10052,"description":"subject \"a.>\" overlaps with \"a.b\""}"#,
         ),
         (
-            r#"{"name":"S","mirror":{"name":"O"}}"#,
-            r#"{"code":500,"err_code":10052,"description":"mirror is not supported by this server"}"#,
+            r#"{"name":"S","subjects":["a"],"mirror":{"name":"O"}}"#,
+            r#"{"code":400,"err_code":10034,"description":"stream mirrors can not contain subjects"}"#,
         ),
     ] {
         let answer = engine.request("STREAM.CREATE.S", config).replace("\\u003e", ">");

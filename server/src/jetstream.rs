@@ -6,6 +6,7 @@ mod gets;
 mod host;
 mod queue;
 mod sizes;
+mod upstream;
 mod workers;
 
 use std::sync::Arc;

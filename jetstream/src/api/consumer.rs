@@ -8,9 +8,11 @@ use super::{ApiOutcome, Call};
 use crate::config::consumer::CreateConsumerRequest;
 use crate::config::consumer_rules::{check_filters, is_valid_group};
 use crate::config::metadata::with_server;
+use crate::config::{AckPolicy, ConsumerConfig, Retention};
 use crate::consumer::{Change, ConsumerInfo, Created};
 use crate::error::ApiError;
 use crate::error::catalogue as errors;
+use crate::headers::{add_header, header};
 use crate::store::StoreError;
 use crate::stream::Stream;
 use jetkv_go_compat::GoTime;
@@ -19,6 +21,10 @@ use serde::Serialize;
 use std::sync::Arc;
 
 const NAMES_LIMIT: usize = 1024;
+/// Header that tells a stream from others that had its name.
+const IDENTITY_HEADER: &[u8] = b"Nats-Stream-Identity";
+/// Digits that tell the consumers of one mirror or source apart.
+const NAME_DIGITS: usize = 8;
 const LIST_LIMIT: usize = 256;
 
 impl Call<'_> {
@@ -50,11 +56,54 @@ pub(super) fn create(call: &mut Call<'_>, create: &Create<'_>) -> ApiOutcome {
     const KIND: &str = "consumer_create_response";
     match create_consumer(call, create) {
         Ok((stream, info)) => {
-            let _ = call.respond(KIND, info);
+            let identified = info.config.direct || info.config.sourcing;
+            let headers = if identified { identity_header(&stream) } else { Vec::new() };
+            let _ = call.respond_with(KIND, &headers, info);
             ApiOutcome::then_commit(stream)
         }
         Err(error) => call.fail(KIND, &error),
     }
+}
+
+/// What tells the stream from others that had its name.
+fn identity_header(stream: &Stream) -> Vec<u8> {
+    add_header(b"", IDENTITY_HEADER, stream.identity().as_bytes())
+}
+
+/// A consumer that feeds a mirror or source asks for the same name each time. On a stream that keeps what is wanted it
+/// becomes durable under that name, and takes answers to flow control for acknowledgements; on others it is another one
+/// each time. It may be meant for a stream that is gone.
+fn admit_sourcing(call: &Call<'_>, stream: &Stream, config: &mut ConsumerConfig) -> Result<(), ApiError> {
+    if config.direct && config.sourcing && !config.name.is_empty() {
+        if stream.config().retention == Retention::Limits {
+            let id = call.engine.world().ids.next();
+            config.name = format!("{}-{}", config.name, id.get(..NAME_DIGITS).unwrap_or(&id));
+        } else {
+            config.direct = false;
+            config.durable.clone_from(&config.name);
+            config.ack_policy = AckPolicy::FlowControl;
+            config.ack_wait_ns = 0;
+            config.max_deliver = 0;
+            config.inactive_threshold_ns = 0;
+        }
+    }
+    if config.direct || config.sourcing {
+        let identity = stream.identity();
+        let meant = header(call.req.headers, IDENTITY_HEADER).unwrap_or_default();
+        if !meant.is_empty() && meant != identity.as_bytes() {
+            return Err(errors::CONSUMER_STREAM_IDENTITY_MISMATCH.with("msg", identity));
+        }
+    }
+    // One that goes on begins where it stands.
+    if config.sourcing
+        && config.is_durable()
+        && let Some(known) = stream.lock().consumers.config(&config.durable)
+    {
+        config.deliver_policy = known.deliver_policy;
+        config.opt_start_seq = known.opt_start_seq;
+        config.opt_start_time = known.opt_start_time;
+    }
+    Ok(())
 }
 
 fn create_consumer(call: &Call<'_>, create: &Create<'_>) -> Result<(Arc<Stream>, ConsumerInfo), ApiError> {
@@ -63,12 +112,19 @@ fn create_consumer(call: &Call<'_>, create: &Create<'_>) -> Result<(Arc<Stream>,
     call.admit()?;
     check_create(create, &mut request)?;
     let stream = call.find_stream(create.stream)?;
-    let CreateConsumerRequest { config, action, pedantic, .. } = request;
+    let CreateConsumerRequest { mut config, action, pedantic, .. } = request;
+    admit_sourcing(call, &stream, &mut config)?;
     let name = if config.is_durable() { config.durable.clone() } else { config.name.clone() };
     let Created { info, was } =
         change(&stream, &name, Some(check_filters(&config)), |consumers, ctx, staged| {
             consumers.create(ctx, config.clone(), action, pedantic, staged)
         })?;
+    if info.config.sourcing && was.is_some() {
+        // What was under way when its receiver went is delivered again.
+        let _ = change(&stream, &info.name, None, |consumers, ctx, staged| {
+            consumers.reset(ctx, &info.name, 0, staged).unwrap_or(Err(errors::CONSUMER_NOT_FOUND.error()))
+        })?;
+    }
     stream.sweep();
     let Err(error) = call.await_consumer(&stream, &info.name) else { return Ok((stream, shown(info))) };
     if let Some(was) = was {
@@ -361,7 +417,11 @@ pub(super) fn reset(call: &mut Call<'_>, stream: &str, name: &str) -> ApiOutcome
     }
     match reset_consumer(call, &stream, name) {
         Ok(reset) => {
+            let is_asked = header(call.req.headers, IDENTITY_HEADER).is_some();
+            let headers = if is_asked { identity_header(&stream) } else { Vec::new() };
+            let before = call.out.len();
             let _ = call.respond_quietly(KIND, reset);
+            call.out.set_headers(before, &headers);
             ApiOutcome::then_commit(stream)
         }
         Err(error) => call.fail_quietly(KIND, &error, NotReset { reset_seq: 0 }),

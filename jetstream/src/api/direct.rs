@@ -15,22 +15,37 @@ use crate::store::{Msg, StoreError};
 use crate::stream::{Inner, Stream, push_number, write_headers};
 use jetkv_go_compat::json;
 use jetkv_protocol::subject::has_wildcard;
+use std::sync::Arc;
 
 /// A body above this size is understood by a thread that has the time.
 const BODY_AT_ONCE_BYTES: usize = 4096;
 
 /// Serves a direct get. `key` is the subject at the end of the request's subject, empty for none.
 pub(super) fn get(call: &mut Call<'_>, name: &str, key: &str) -> ApiOutcome {
-    let Some(stream) = call.stream(name) else { return ApiOutcome::no_responders() };
-    let req = call.req;
+    if let Some(stream) = call.stream(name) {
+        let outcome = get_from(call, (&stream, false), key);
+        if !outcome.no_responders {
+            return outcome;
+        }
+    }
+    let mirror = call.account.as_ref().and_then(|account| account.share.mirrors.pick(name));
+    match mirror {
+        Some(mirror) => get_from(call, (&mirror, true), key),
+        None => ApiOutcome::no_responders(),
+    }
+}
+
+/// Serves a direct get from a stream, or from a mirror of the one that was asked.
+fn get_from(call: &mut Call<'_>, (stream, is_mirror): (&Arc<Stream>, bool), key: &str) -> ApiOutcome {
+    let (req, name) = (call.req, stream.name());
     if !key.is_empty() && req.payload.is_empty() && req.headers.is_empty() && !has_wildcard(key.as_bytes()) {
-        return last_of(&stream, req, name, key.as_bytes(), call.out);
+        return last_of((stream, is_mirror), req, name, key.as_bytes(), call.out);
     }
     // Understanding the body may take long, too.
     let is_large = req.payload.len() > BODY_AT_ONCE_BYTES;
     let get = if is_large && matches!(call.way, Way::AtOnce) { None } else { Some(read(req, key)) };
     let mut inner = stream.lock();
-    if let Err(outcome) = admit(&mut inner, req, !key.is_empty()) {
+    if let Err(outcome) = admit(&mut inner, req, !key.is_empty(), is_mirror) {
         return outcome;
     }
     let is_long = get.as_ref().is_none_or(|get| get.as_ref().is_ok_and(takes_long));
@@ -45,7 +60,7 @@ pub(super) fn get(call: &mut Call<'_>, name: &str, key: &str) -> ApiOutcome {
         Some(Ok(get)) => {
             drop(inner);
             let max_pending_bytes = call.engine.config().max_pending_bytes;
-            let result = pieces::Reader::new(call, &stream, name, &get).serve(max_pending_bytes);
+            let result = pieces::Reader::new(call, stream, name, &get).serve(max_pending_bytes);
             return end(call, name, result);
         }
     };
@@ -55,8 +70,13 @@ pub(super) fn get(call: &mut Call<'_>, name: &str, key: &str) -> ApiOutcome {
 
 /// Whether the stream serves direct gets, and somebody waits for what it says; shows nothing that a crash could still
 /// take back.
-fn admit(inner: &mut Inner, req: &ApiRequest<'_>, by_subject: bool) -> Result<(), ApiOutcome> {
-    if !inner.config.allow_direct {
+fn admit(
+    inner: &mut Inner,
+    req: &ApiRequest<'_>,
+    by_subject: bool,
+    is_mirror: bool,
+) -> Result<(), ApiOutcome> {
+    if !inner.config.allow_direct && !is_mirror {
         return Err(ApiOutcome::no_responders());
     }
     if req.reply.is_empty() {
@@ -98,13 +118,20 @@ pub(super) fn of_key(engine: &Engine, req: &ApiRequest<'_>, out: &mut Outbox) ->
     }
     let name = std::str::from_utf8(name).ok()?;
     let stream = engine.account(req.account)?.stream(name)?;
-    Some(last_of(&stream, req, name, key, out))
+    // A mirror may answer where the stream does not.
+    Some(last_of((&stream, false), req, name, key, out)).filter(|outcome| !outcome.no_responders)
 }
 
 /// Answers with the last message of a subject. Allocates nothing.
-fn last_of(stream: &Stream, req: &ApiRequest<'_>, name: &str, key: &[u8], out: &mut Outbox) -> ApiOutcome {
+fn last_of(
+    (stream, is_mirror): (&Stream, bool),
+    req: &ApiRequest<'_>,
+    name: &str,
+    key: &[u8],
+    out: &mut Outbox,
+) -> ApiOutcome {
     let mut inner = stream.lock();
-    if let Err(outcome) = admit(&mut inner, req, true) {
+    if let Err(outcome) = admit(&mut inner, req, true, is_mirror) {
         return outcome;
     }
     inner.get_came(true);

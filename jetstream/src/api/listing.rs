@@ -9,6 +9,7 @@ use crate::error::ApiError;
 use crate::error::catalogue as errors;
 use crate::filter::Filter;
 use crate::headers::header;
+use crate::origin::SourceInfo;
 use crate::stream::world::World;
 use crate::stream::{Inner, Stream, StreamState};
 use jetkv_go_compat::GoTime;
@@ -92,6 +93,10 @@ pub(super) struct StreamInfo {
     pub(super) domain: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) cluster: Option<ClusterInfo>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    mirror: Option<SourceInfo>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    sources: Vec<SourceInfo>,
     pub(super) ts: GoTime,
 }
 
@@ -114,6 +119,8 @@ impl StreamInfo {
             state: inner.state(deleted),
             domain: world.config.domain.clone(),
             cluster: None,
+            mirror: inner.origins.mirror_info(inner.now.elapsed()),
+            sources: inner.origins.sources_info(inner.now.elapsed()),
             ts: world.now_time(),
         }
     }

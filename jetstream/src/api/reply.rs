@@ -154,6 +154,14 @@ impl Call<'_> {
         ApiOutcome::done()
     }
 
+    /// As [`respond`](Self::respond), with headers: a whole block, empty for none.
+    pub(crate) fn respond_with<T: Serialize>(&mut self, kind: &str, headers: &[u8], body: T) -> ApiOutcome {
+        let before = self.out.len();
+        let outcome = self.respond(kind, body);
+        self.out.set_headers(before, headers);
+        outcome
+    }
+
     /// Answers with an error, without counting the request and without an audit advisory.
     pub(crate) fn fail_quietly<T: Serialize>(&mut self, kind: &str, error: &ApiError, body: T) -> ApiOutcome {
         self.answer_quietly(kind, Some(error), body)

@@ -121,7 +121,9 @@ fn check_restore(call: &Call<'_>, name: &str) -> Result<(Arc<Account>, StreamCon
     if name.contains(['\\', '/']) {
         return Err(errors::STREAM_NAME_CONTAINS_PATH_SEPARATORS.error());
     }
-    let config = check(config, &account.config_limits(&call.engine.settings()), false)?;
+    let config = check(config, &account.config_limits(&call.engine.settings()), false, &|name| {
+        account.config_of(name)
+    })?;
     call.engine.check_restorable(&account, &config)?;
     Ok((account, config))
 }

@@ -152,7 +152,9 @@ fn try_create_here(
         account.check_reservation(world, &req.config, 0)?;
     }
     account.check_max_consumers(&req.config)?;
-    let config = check(&req.config, &account.config_limits(&world.settings.load()), req.pedantic)?;
+    let (limits, others) =
+        (account.config_limits(&world.settings.load()), |name: &str| account.config_of(name));
+    let config = check(&req.config, &limits, req.pedantic, &others)?;
     if config.num_replicas > 1 {
         return Err(errors::STREAM_REPLICAS_NOT_SUPPORTED.into());
     }
@@ -206,7 +208,8 @@ fn checked_update(
 ) -> Result<(Arc<Stream>, StreamConfig), ApiError> {
     let world = call.engine.world();
     let limits = account.config_limits(&world.settings.load());
-    let mut config = check(&req.config, &limits, req.pedantic)?;
+    let others = |name: &str| account.config_of(name);
+    let mut config = check(&req.config, &limits, req.pedantic, &others)?;
     if config.name != name {
         return Err(errors::STREAM_MISMATCH.into());
     }
@@ -214,7 +217,7 @@ fn checked_update(
     let level = config.required_level();
     set_required_level(&mut config.metadata, level);
     let old = stream.config();
-    let config = check_update(&old, &config, &limits, req.pedantic)?;
+    let config = check_update(&old, &config, &limits, req.pedantic, &others)?;
     account.check_reservation(world, &config, old.max_bytes.max(0))?;
     check_consumers(&stream, &old, &config)?;
     account.check_overlap(&config)?;

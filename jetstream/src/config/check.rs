@@ -1,5 +1,6 @@
 //! The rules for stream configurations, in nats-server's order and with its texts.
 
+use super::origins::{Others, check_origins};
 use super::rewrite::{check_republish, check_transform};
 use super::{Discard, PersistMode, Retention, StorageType, StreamConfig};
 use crate::error::ApiError;
@@ -43,17 +44,23 @@ pub(super) fn invalid(text: impl Display) -> ApiError {
     errors::STREAM_INVALID_CONFIG.because(text)
 }
 
-/// Checks a configuration and fills in what it leaves open. With `pedantic`, what would be put right is refused.
+/// Checks a configuration and fills in what it leaves open. With `pedantic`, what would be put right is refused. `others`
+/// finds the other streams of the account.
 ///
 /// # Errors
-/// nats-server's error for the first rule that is broken; features that this server does not have are refused.
-pub fn check(config: &StreamConfig, limits: &ConfigLimits, pedantic: bool) -> Result<StreamConfig, ApiError> {
+/// nats-server's error for the first rule that is broken.
+pub fn check(
+    config: &StreamConfig,
+    limits: &ConfigLimits,
+    pedantic: bool,
+    others: &Others<'_>,
+) -> Result<StreamConfig, ApiError> {
     check_texts(config)?;
     let mut config = config.clone();
     fill_limits(&mut config, pedantic)?;
     check_times(&mut config, limits, pedantic)?;
     check_policies(&mut config, pedantic)?;
-    refuse_unserved(&config)?;
+    check_origins(&mut config, others, pedantic)?;
     check_subjects(&mut config)?;
     let most = match config.storage {
         StorageType::Memory => limits.memory_max_stream_bytes,
@@ -265,21 +272,11 @@ pub(super) fn check_discard_new_per_subject(config: &StreamConfig) -> Result<(),
     Ok(())
 }
 
-/// Features that this server does not have yet are refused, never ignored.
-fn refuse_unserved(config: &StreamConfig) -> Result<(), ApiError> {
-    for (wanted, name) in [(config.mirror.is_some(), "mirror"), (!config.sources.is_empty(), "sources")] {
-        if wanted {
-            // Whoever asked may not show the answer to anybody.
-            tracing::warn!(stream = config.name, "refused: {name} is not supported by JetKV yet");
-            return Err(invalid(format_args!("{name} is not supported by this server")));
-        }
-    }
-    Ok(())
-}
-
 fn check_subjects(config: &mut StreamConfig) -> Result<(), ApiError> {
     if config.subjects.is_empty() {
-        config.subjects.push(config.name.clone());
+        if config.mirror.is_none() && config.sources.is_empty() {
+            config.subjects.push(config.name.clone());
+        }
         return Ok(());
     }
     let all = PatternSet::new(config.subjects.iter().map(String::as_bytes));
@@ -337,9 +334,10 @@ pub fn check_update(
     new: &StreamConfig,
     limits: &ConfigLimits,
     pedantic: bool,
+    others: &Others<'_>,
 ) -> Result<StreamConfig, ApiError> {
     use super::Retention::WorkQueue;
-    let mut config = check(new, limits, pedantic)?;
+    let mut config = check(new, limits, pedantic, others)?;
     let refuse = |text: &str| Err(invalid(format_args!("stream configuration update can not {text}")));
     if config.name != old.name {
         return Err(invalid("stream configuration name must match original"));
@@ -362,6 +360,10 @@ pub fn check_update(
     }
     if old.deny_purge && !config.deny_purge {
         return refuse("cancel deny purge");
+    }
+    // A mirror may become a stream of its own, and nothing else.
+    if config.mirror.is_some() && config.mirror != old.mirror {
+        return Err(errors::STREAM_MIRROR_NOT_UPDATABLE.into());
     }
     if old.allow_msg_ttl && !config.allow_msg_ttl {
         return Err(invalid("message TTL status can not be disabled"));

@@ -266,14 +266,17 @@ go_struct! { ConsumerConfig as "ConsumerConfig" {
 } }
 
 /// What a create request wants of a consumer that exists, or does not.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
 pub enum ConsumerAction {
     /// Either is fine.
     #[default]
+    #[serde(rename = "")]
     CreateOrUpdate,
     /// It must exist.
+    #[serde(rename = "update")]
     Update,
     /// It must not exist, or be the same.
+    #[serde(rename = "create")]
     Create,
 }
 
@@ -293,15 +296,17 @@ impl Decode for ConsumerAction {
 }
 
 /// A request to create or update a consumer.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, Serialize)]
 pub struct CreateConsumerRequest {
     /// The stream, which the subject of the request must name as well.
+    #[serde(rename = "stream_name")]
     pub stream: String,
     /// The wanted configuration.
     pub config: ConsumerConfig,
     /// What is wanted of a consumer that exists, or does not.
     pub action: ConsumerAction,
     /// Whether values that would be corrected are refused instead.
+    #[serde(skip_serializing_if = "is_false")]
     pub pedantic: bool,
 }
 

@@ -4,11 +4,13 @@ pub mod check;
 pub mod consumer;
 pub mod consumer_rules;
 pub mod metadata;
+pub mod origins;
 mod rewrite;
 pub mod stream;
 
 pub use check::{ConfigLimits, check, check_update, is_valid_asset_name};
 pub use consumer::{AckPolicy, ConsumerAction, ConsumerConfig, DeliverPolicy, PriorityPolicy, ReplayPolicy};
 pub use stream::{
-    Compression, ConsumerLimits, Discard, PersistMode, Placement, Retention, StorageType, StreamConfig,
+    Compression, ConsumerLimits, Discard, ExternalStream, PersistMode, Placement, Retention, StorageType,
+    StreamConfig, StreamSource, SubjectTransform,
 };

@@ -22,7 +22,7 @@ impl Consumers {
         if max <= 0 {
             max = settings.server.load().max_consumers_per_stream;
         }
-        let have = i64::try_from(self.public_len()).unwrap_or(i64::MAX);
+        let have = i64::try_from(self.limited_len()).unwrap_or(i64::MAX);
         if max > 0 && have >= max {
             return Err(errors::MAXIMUM_CONSUMERS_LIMIT.error());
         }
@@ -43,7 +43,7 @@ impl Consumers {
         if config.deliver_policy != DeliverPolicy::All {
             return Err(errors::CONSUMER_WQ_CONSUMER_NOT_DELIVER_ALL.error());
         }
-        if self.public_len() > 0 {
+        if self.limited_len() > 0 {
             if config.filters().next().is_none() {
                 return Err(errors::CONSUMER_WQ_MULTIPLE_UNFILTERED.error());
             }
@@ -59,7 +59,7 @@ impl Consumers {
         except: Option<Slot>,
     ) -> Result<(), ApiError> {
         let others =
-            self.table.iter().flatten().filter(|other| Some(other.slot) != except && !other.is_internal());
+            self.table.iter().flatten().filter(|other| Some(other.slot) != except && !other.is_unlimited());
         let ours = PatternSet::new(config.filters().map(str::as_bytes));
         for other in others {
             let meets = |held: &str| {

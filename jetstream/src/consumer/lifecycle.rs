@@ -354,6 +354,7 @@ impl Consumers {
         for_each_pattern(&consumer.config, |pattern| self.trie.insert(pattern, slot));
         self.names.insert(consumer.name.clone(), slot);
         self.internal += usize::from(consumer.is_internal());
+        self.unlimited += usize::from(consumer.is_unlimited());
         if let Some(place) = self.table.get_mut(slot as usize) {
             *place = Some(Box::new(consumer));
         }
@@ -370,6 +371,7 @@ impl Consumers {
         self.forget_deliver(consumer.config.deliver_subject.as_bytes(), slot);
         self.names.remove(&consumer.name);
         self.internal -= usize::from(consumer.is_internal());
+        self.unlimited -= usize::from(consumer.is_unlimited());
         self.free.push(slot);
         let (store, mut out) = part(ctx);
         if advise {

@@ -183,6 +183,11 @@ impl Consumer {
 
     /// Whether internal: neither listed nor counted.
     fn is_internal(&self) -> bool {
+        self.config.direct
+    }
+
+    /// Whether it feeds a mirror or source: no limit on consumers is about it.
+    fn is_unlimited(&self) -> bool {
         self.config.direct || self.config.sourcing
     }
 

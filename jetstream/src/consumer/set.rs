@@ -66,6 +66,8 @@ pub struct Consumers {
     pub(super) names: BTreeMap<Box<str>, Slot>,
     /// How many are internal.
     pub(super) internal: usize,
+    /// Those that no limit is about.
+    pub(super) unlimited: usize,
     pub(super) trie: FilterTrie,
     /// Push consumers by deliver subject.
     pub(super) deliver: HashMap<Box<[u8]>, SmallVec<[Slot; 1]>>,
@@ -118,6 +120,7 @@ impl Consumers {
             free: Vec::new(),
             names: BTreeMap::new(),
             internal: 0,
+            unlimited: 0,
             trie: FilterTrie::default(),
             deliver: HashMap::new(),
             deliver_changes: Vec::new(),
@@ -159,6 +162,11 @@ impl Consumers {
     #[must_use]
     pub fn public_len(&self) -> usize {
         self.names.len() - self.internal
+    }
+
+    /// How many there are that limits on consumers are about.
+    pub(super) fn limited_len(&self) -> usize {
+        self.names.len() - self.unlimited
     }
 
     pub(super) fn get(&self, slot: Slot) -> Option<&Consumer> {

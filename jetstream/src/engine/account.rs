@@ -69,6 +69,11 @@ impl Account {
         self.streams.read().get(name).cloned()
     }
 
+    /// The configuration of a stream.
+    pub(crate) fn config_of(&self, name: &str) -> Option<Arc<StreamConfig>> {
+        self.stream(name).map(|stream| stream.config())
+    }
+
     /// All streams, in order of name.
     pub(crate) fn streams(&self) -> Vec<Arc<Stream>> {
         self.streams.read().values().cloned().collect()

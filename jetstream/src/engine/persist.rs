@@ -50,8 +50,13 @@ pub(super) fn encode_stream(created_ns: i64, config: &StreamConfig) -> Vec<u8> {
 pub(super) fn decode_stream(meta: &[u8]) -> Result<(i64, StreamConfig), String> {
     let mut read = StreamMeta::default();
     json::decode_lenient(meta, &mut read)?;
+    if read.config.mirror.is_some() {
+        // Older servers let mirrors have both.
+        read.config.subjects.clear();
+        read.config.duplicate_window_ns = 0;
+    }
     let refused = |error: ApiError| error.description.into_owned();
-    let config = check(&read.config, &ConfigLimits::default(), false).map_err(refused)?;
+    let config = check(&read.config, &ConfigLimits::default(), false, &|_| None).map_err(refused)?;
     Ok((read.created.ns(), config))
 }
 

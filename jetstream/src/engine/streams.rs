@@ -143,6 +143,7 @@ impl Engine {
     /// given back afterwards.
     pub(crate) fn delete_stream(&self, account: &Account, stream: &Arc<Stream>) -> Result<(), ApiError> {
         self.withdraw(account, stream);
+        stream.end_origins(true);
         let storage = self.storage_of(stream);
         let discarded = stream.end(&*self.world.host, || {
             let discarded = storage.map(|kept| kept.discard_stream(&account.share.name, stream.name()));
@@ -153,6 +154,7 @@ impl Engine {
             self.world.reserved.add(config.storage, config.max_bytes.max(0));
             account.insert(stream);
             self.announce(stream);
+            stream.resume_origins();
             errors::STREAM_DELETE.because(error)
         })?;
         if let Some(rubbish) = discarded.flatten() {
@@ -181,6 +183,7 @@ impl Engine {
     pub(crate) fn close_stream(&self, account: &Account, stream: &Arc<Stream>) {
         // Before anyone hears that nobody listens: no acknowledgement comes after that.
         stream.stop(&*self.world.host);
+        stream.end_origins(false);
         self.withdraw(account, stream);
         let mut inner = stream.lock();
         let Inner { consumers, now, .. } = &mut *inner;

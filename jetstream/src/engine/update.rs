@@ -143,6 +143,7 @@ impl Engine {
         let (storage_type, reserved) = (config.storage, config.max_bytes.max(0) - old.max_bytes.max(0));
         let new_subjects = config.subjects.clone();
         stream.reconfigure(config)?;
+        stream.wake_receiver();
         self.world.reserved.add(storage_type, reserved);
         let (had, has): (HashSet<_>, HashSet<_>) =
             (old.subjects.iter().collect(), new_subjects.iter().collect());

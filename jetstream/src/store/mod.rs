@@ -360,6 +360,17 @@ pub trait Store: query::Sequences + Send {
     }
     /// Notes that for the next start. Called before [`Store::close`].
     fn note_schedules(&mut self, _noted: Vec<u8>) {}
+    /// What was last noted of where sources stand, here or on nats-server.
+    fn noted_positions(&mut self) -> Option<Vec<u8>> {
+        None
+    }
+    /// Notes where sources stand, at once; durably where it `syncs`.
+    ///
+    /// # Errors
+    /// I/O.
+    fn note_positions(&mut self, _noted: &[u8], _syncs: bool) -> Result<(), StoreError> {
+        Ok(())
+    }
     /// Hands what was appended and removed to the operating system: it then outlives the process.
     ///
     /// # Errors

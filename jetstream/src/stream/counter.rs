@@ -6,6 +6,7 @@ use super::{Inbound, Inner};
 use crate::error::ApiError;
 use crate::error::catalogue as errors;
 use crate::headers::{header, set_header};
+use crate::origin::SOURCE_HEADER;
 use jetkv_go_compat::json::{self, go_struct};
 use num_bigint::BigInt;
 use std::collections::BTreeMap;
@@ -142,6 +143,45 @@ impl Inner {
         };
         let payload = format!("{{\"val\":\"{sum}\"}}").into_bytes();
         *counter = Some(held);
+        Ok(Counted { sum, headers, payload })
+    }
+
+    /// What is stored of a message of a source, which says what its subject holds there: what that grew by since is added.
+    pub(super) fn count_brought(
+        &mut self,
+        subject: &[u8],
+        headers: &[u8],
+        scanned: &PublishHeaders<'_>,
+        payload: &[u8],
+    ) -> Result<Counted, Refusal> {
+        if scanned.increment.is_empty() {
+            return Err(errors::MESSAGE_INCR_MISSING.into());
+        }
+        if parse(scanned.increment).is_none() {
+            return Err(errors::MESSAGE_INCR_INVALID.into());
+        }
+        let broken = || ApiError::from(errors::MESSAGE_COUNTER_BROKEN);
+        let mut held = self.counter_at(subject)?;
+        let mut value = Value::default();
+        json::decode_lenient(payload, &mut value).map_err(|_| broken())?;
+        let there = parse(value.val.as_bytes()).unwrap_or_default();
+        let origin = header(headers, SOURCE_HEADER).unwrap_or_default();
+        let mut fields = origin.split(|byte| *byte == b' ').map(String::from_utf8_lossy);
+        let stream = fields.next().unwrap_or_default().into_owned();
+        let original = fields.nth(3).unwrap_or_else(|| String::from_utf8_lossy(subject)).into_owned();
+        let mut sources: BTreeMap<String, BTreeMap<String, String>> = if held.sources.is_empty() {
+            BTreeMap::new()
+        } else {
+            serde_json::from_str(&held.sources).map_err(|_| broken())?
+        };
+        let before = sources.entry(stream).or_default().insert(original, there.to_string());
+        let before = before.and_then(|before| parse(before.as_bytes())).unwrap_or_default();
+        let grown = there - before;
+        held.sum += &grown;
+        let headers = set_header(headers, b"Nats-Incr", grown.to_string().as_bytes());
+        let headers = set_header(&headers, SOURCES, &json::to_vec(&sources));
+        let sum = held.sum.to_string();
+        let payload = format!("{{\"val\":\"{sum}\"}}").into_bytes();
         Ok(Counted { sum, headers, payload })
     }
 

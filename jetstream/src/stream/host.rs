@@ -2,6 +2,7 @@
 
 use super::Stream;
 use crate::clock::Deadline;
+use crate::message::{AccountId, OutMsg};
 use crate::router::Router;
 use std::sync::Arc;
 
@@ -19,6 +20,17 @@ pub trait Host: Router {
     /// The stream has changes to make durable: call `Stream::sync` soon, on a thread that may block, until it says
     /// that there is no more. A stream asks again only after that.
     fn sync_later(&self, stream: &Arc<Stream>);
+    /// Subscribes in the account of a stream, as a client of it would: what comes is given to `Stream::hear`, with `channel`.
+    /// No lock of the engine is held.
+    fn listen(&self, _stream: &Arc<Stream>, _channel: u64, _subject: &[u8]) {}
+    /// Ends such a subscription, if it is there.
+    fn unlisten(&self, _stream: &Stream, _channel: u64) {}
+    /// Publishes as a client of the account would: to whoever listens, into streams, to the JetStream API, into other
+    /// accounts. No lock of the engine is held.
+    fn publish(&self, _account: AccountId, _msg: OutMsg<'_>) {}
+    /// Something came for a stream from its origins, or is to be done for them: call `Stream::receive` soon, on a thread that
+    /// may block. A gate may be held.
+    fn receive_later(&self, _stream: &Arc<Stream>) {}
     /// The engine has delivered for others on a thread that the host did not lend it: what is in outbound buffers may
     /// leave now. No lock of the engine is held.
     fn end_turn(&self) {}

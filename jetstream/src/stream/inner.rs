@@ -15,6 +15,7 @@ use crate::error::ApiError;
 use crate::error::catalogue::STREAM_STORE_FAILED;
 use crate::filter::Filter;
 use crate::headers::header;
+use crate::origin::Origins;
 use crate::outbox::Outbox;
 use crate::settings::{AccountLimits, ConsumerSettings, EngineSettings, Watched};
 use crate::store::{Store, StoreError};
@@ -57,6 +58,8 @@ pub(crate) struct Inner {
     /// Subject of a message that is being removed; kept for its memory.
     pub(super) scratch: Vec<u8>,
     pub(super) gets: DirectGets,
+    /// What the stream takes from others.
+    pub(crate) origins: Origins,
     /// What is not as durable as configured.
     pub(super) commit: CommitState,
     /// Bytes that the account has been charged for.
@@ -102,6 +105,7 @@ impl Inner {
             last_msg_id: Vec::new(),
             scratch: Vec::new(),
             gets: DirectGets::default(),
+            origins: Origins::default(),
             commit: CommitState::default(),
             charged_bytes: 0,
             timer,
@@ -146,6 +150,7 @@ impl Inner {
             tracing::error!(stream = %self.config.name, %error, "cannot hold a stream against its limits");
         }
         self.recover_schedules();
+        self.recover_origins();
         let state = self.store.state();
         if state.msgs > 0 {
             self.expiry.may_age(state.first_ts_ns, self.config.max_age_ns);
@@ -184,6 +189,7 @@ impl Inner {
             return Ok(false);
         }
         self.touch();
+        self.origins_lose(|told| told == seq);
         self.expiry.forget(seq);
         self.removals.note(seq, subject);
         self.schedules.forget(seq);
@@ -266,7 +272,12 @@ impl Inner {
 
     /// Tells the timers when this stream next has something to do, where that changed.
     pub(super) fn arm(&mut self) {
-        let elapsed = [self.dedupe.deadline(), self.commit.sync_due(), self.batches.deadline()];
+        let elapsed = [
+            self.dedupe.deadline(),
+            self.commit.sync_due(),
+            self.batches.deadline(),
+            self.origins.deadline(),
+        ];
         let next = Deadlines { wall: None, elapsed: elapsed.into_iter().flatten().min() };
         let next = next.earlier(self.schedules.deadline().into());
         let next = next.earlier(self.expiry.deadline().into()).earlier(self.consumers.next_deadlines());
@@ -333,6 +344,7 @@ impl Inner {
         if self.config.allow_msg_ttl {
             self.store.note_expiries(self.expiry.all());
         }
+        self.close_origins();
         if let Some(noted) = self.schedules_to_note() {
             self.store.note_schedules(noted);
         }

@@ -17,9 +17,11 @@ mod info;
 mod inner;
 mod listening;
 mod purge;
+mod receive;
 mod removals;
 mod schedule;
 mod slices;
+mod sourced;
 mod survey;
 mod update;
 pub(crate) mod world;
@@ -41,6 +43,7 @@ pub(crate) use write::push_number;
 use crate::clock::WallNs;
 use crate::config::StreamConfig;
 use crate::message::AccountId;
+use crate::origin::Inbox;
 use crate::store::Store;
 use commit::Gate;
 use listening::Listening;
@@ -76,6 +79,8 @@ pub struct Stream {
     listening: Listening,
     /// How often its configuration was put in place on the disk.
     puts: AtomicU64,
+    /// What came from origins.
+    inbox: Inbox,
 }
 
 impl Stream {
@@ -99,6 +104,7 @@ impl Stream {
                 answers: commit::Answers::default(),
                 listening: Listening::new(&*world.host),
                 puts: AtomicU64::new(0),
+                inbox: Inbox::default(),
                 account,
                 world,
             }
@@ -143,6 +149,14 @@ impl Stream {
         let mut inner = self.lock();
         inner.publish(msg);
         inner.now.wall()
+    }
+
+    /// What tells the stream from others that had its name: made of the time at which it was created.
+    #[must_use]
+    pub fn identity(&self) -> String {
+        let mut created = Vec::new();
+        jetkv_go_compat::GoTime::from_ns(self.inner.lock().created_ns).write(&mut created);
+        jetkv_go_compat::base62::short_hash(created)
     }
 
     /// Whether anyone holds the stream's lock.

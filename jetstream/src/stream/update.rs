@@ -134,6 +134,11 @@ impl Inner {
         if self.config.allow_msg_schedules && !old.allow_msg_schedules {
             self.recover_schedules();
         }
+        if (&old.mirror, &old.sources, old.mirror_direct)
+            != (&self.config.mirror, &self.config.sources, self.config.mirror_direct)
+        {
+            self.adopt_origins();
+        }
         self.batches.allow(self.config.allow_atomic, self.config.allow_batched);
         if (&old.subject_transform, &old.republish)
             != (&self.config.subject_transform, &self.config.republish)

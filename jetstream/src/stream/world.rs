@@ -6,6 +6,7 @@ use crate::config::StorageType;
 use crate::warnings::Warnings;
 
 use crate::message::AccountId;
+use crate::origin::Mirrors;
 use crate::own::OwnCounts;
 use crate::settings::{AccountLimits, EngineConfig, EngineSettings, Live};
 use crate::timers::Timers;
@@ -45,6 +46,8 @@ pub(crate) struct AccountShare {
     pub(crate) usage: Usage,
     pub(crate) watches: Watches,
     pub(crate) own: Arc<OwnCounts>,
+    /// Mirrors that answer direct gets of their origins.
+    pub(crate) mirrors: Mirrors<Stream>,
 }
 
 /// Which streams have consumers that deliver to a subject.

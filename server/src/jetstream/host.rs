@@ -11,6 +11,7 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use super::alarm::Alarm;
+use super::upstream::Ears;
 use crate::events;
 use crate::router::{DeliverSubject, ForOne, Receiver, Routed, Subscription, Target, has_room, route_answer};
 use crate::state::Shared;
@@ -23,6 +24,8 @@ pub(super) struct EngineHost {
     pub(super) shared: Arc<Shared>,
     /// What streams capture.
     captures: Mutex<HashMap<CaptureKey, Arc<Subscription>>>,
+    /// What streams subscribe to.
+    pub(super) ears: Ears,
     /// Streams with more to deliver than fitted one turn.
     pub(super) pumps: Mutex<Vec<Arc<Stream>>>,
     /// Those of them that have yet to get their turn in this round; locked while one has it.
@@ -46,6 +49,7 @@ impl EngineHost {
             me: Weak::clone(me),
             shared: Arc::clone(shared),
             captures: Mutex::new(HashMap::new()),
+            ears: Ears::default(),
             pumps: Mutex::new(Vec::new()),
             round: Mutex::new(VecDeque::new()),
             relieved: Mutex::new(Vec::new()),
@@ -195,6 +199,26 @@ impl Host for EngineHost {
             }
             host.shared.end_turn();
         });
+    }
+
+    fn listen(&self, stream: &Arc<Stream>, channel: u64, subject: &[u8]) {
+        self.listen_for(stream, channel, subject);
+    }
+
+    fn unlisten(&self, stream: &Stream, channel: u64) {
+        self.unlisten_for(stream, channel);
+    }
+
+    fn publish(&self, account: AccountId, msg: OutMsg<'_>) {
+        self.publish_as_client(account, msg);
+    }
+
+    fn receive_later(&self, stream: &Arc<Stream>) {
+        let stream = Arc::clone(stream);
+        // A gate may be held: never on this thread.
+        if let Some(threads) = self.shared.blocking() {
+            threads.run(move || stream.receive());
+        }
     }
 
     fn end_turn(&self) {

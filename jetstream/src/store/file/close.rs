@@ -12,6 +12,8 @@ use std::ops::ControlFlow;
 
 /// Where schedules are kept, in nats-server's form.
 const SCHEDULES: &str = "sched.db";
+/// Where it is kept where sources stand, in nats-server's form.
+const POSITIONS: &str = "sources.db";
 
 impl FileStore {
     /// Makes everything durable and writes `index.db`, and what makes JetKV's own start fast.
@@ -50,6 +52,17 @@ impl FileStore {
         if let Err(error) = self.files.disk.replace(&self.files.msgs_dir.join(SCHEDULES), &noted, false) {
             tracing::warn!(stream = self.files.name, "the next start will look for schedules: {error}");
         }
+    }
+
+    /// Where sources stood by the messages below some sequence.
+    pub(super) fn read_noted_positions(&self) -> Option<Vec<u8>> {
+        self.files.disk.read(&self.files.dir.join(POSITIONS)).ok()
+    }
+
+    pub(super) fn write_noted_positions(&self, noted: &[u8], syncs: bool) -> Result<(), StoreError> {
+        let path = self.files.dir.join(POSITIONS);
+        let written = self.files.disk.replace(&path, noted, syncs);
+        written.map_err(|error| io_error("could not write", &path, error))
     }
 
     /// Without it the next start is slower, and nothing else.

@@ -313,6 +313,14 @@ impl Store for FileStore {
         self.noted_schedules = Some(noted);
     }
 
+    fn noted_positions(&mut self) -> Option<Vec<u8>> {
+        self.read_noted_positions()
+    }
+
+    fn note_positions(&mut self, noted: &[u8], syncs: bool) -> Result<(), StoreError> {
+        self.write_noted_positions(noted, syncs)
+    }
+
     fn flush(&mut self) -> Result<(), StoreError> {
         self.write_pending()?;
         self.urgent_chores();

@@ -87,7 +87,7 @@ impl Inner {
     }
 
     /// Whether nothing may be said of a change before it is on the disk.
-    pub(super) fn syncs_always(&self) -> bool {
+    pub(in crate::stream) fn syncs_always(&self) -> bool {
         self.world.config.sync == SyncPolicy::Always
             && !self.config.storage.is_memory()
             && self.config.persist_mode == PersistMode::Default

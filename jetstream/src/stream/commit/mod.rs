@@ -98,7 +98,11 @@ impl Stream {
     pub(crate) fn tick(&self, host: &dyn Host) {
         let mut inner = self.lock().into_inner();
         inner.tick();
+        let calls_receiver = inner.calls_receiver();
         self.commit_locked(inner, host);
+        if calls_receiver {
+            self.wake_receiver();
+        }
     }
 
     /// Ends a turn of work: feeds the consumers for which something came, flushes, and routes what is queued. Consumers

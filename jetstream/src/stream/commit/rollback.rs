@@ -69,6 +69,7 @@ impl Inner {
         let (consumers, mut ctx) = self.parts();
         consumers.took_back(&mut ctx, &lost.restored);
         self.reload_last_msg_id();
+        self.origins_go_back();
     }
 }
 

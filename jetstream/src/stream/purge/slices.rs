@@ -266,7 +266,9 @@ impl Inner {
             Taken::Listed { msgs, .. } => msgs.len() as u64,
         };
         let end_seq = self.store.totals().last_seq;
-        self.purging = Some(Box::new(Purging { taken, count, end_seq }));
+        let purging = Purging { taken, count, end_seq };
+        self.origins_lose(|told| purging.takes(told));
+        self.purging = Some(Box::new(purging));
     }
 
     /// Purges all of it in this hold of the lock.

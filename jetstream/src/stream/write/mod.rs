@@ -20,13 +20,13 @@ pub(super) use decode::{PublishHeaders, parse_int, parse_u64};
 pub(super) use dedupe::Dedupe;
 pub(super) use expected::Lasts;
 pub use expected::TakesLong;
+pub(super) use edit::stored_block;
 pub(super) use rewrite::Rewrite;
 
 use super::Inner;
 use super::batch::FAST_SUFFIX;
 use crate::error::catalogue as errors;
 use crate::message::Inbound;
-use edit::stored_block;
 
 /// Status of the answer to a message that does not fit the stream's buffer.
 const OVERFLOW: &[u8] = b"NATS/1.0 429 Too Many Requests\r\n\r\n";

@@ -47,12 +47,25 @@ impl Inner {
         (rollup, ttl): (Rollup, Ttl),
         told: Told<'_>,
     ) -> Result<(), Refusal> {
+        let place = (self.commit.next_seq(self.store.totals().last_seq), self.stamp_ns());
+        self.store_as(place, msg, block, headers, (rollup, ttl), told)
+    }
+
+    /// As [`store_now`](Self::store_now), under a sequence and a time that are given.
+    #[inline(always)]
+    pub(in crate::stream) fn store_as(
+        &mut self,
+        (seq, ts_ns): (u64, i64),
+        msg: &Inbound<'_>,
+        block: &[u8],
+        headers: &PublishHeaders<'_>,
+        (rollup, ttl): (Rollup, Ttl),
+        told: Told<'_>,
+    ) -> Result<(), Refusal> {
         let size_bytes = self.store.msg_size(msg.subject.len(), block.len(), msg.payload.len());
         let republish = self.begin_republish(msg.subject);
         self.feed_before_removal(msg.subject, size_bytes, rollup);
-        let seq = self.commit.next_seq(self.store.totals().last_seq);
-        let stored =
-            Msg { seq, ts_ns: self.stamp_ns(), subject: msg.subject, headers: block, payload: msg.payload };
+        let stored = Msg { seq, ts_ns, subject: msg.subject, headers: block, payload: msg.payload };
         self.touch();
         let entry = self.store.append(&stored).map_err(|error| refusal(&error))?;
         self.set_expiry(seq, stored.ts_ns, ttl);
@@ -79,6 +92,18 @@ impl Inner {
         told: Told<'_>,
     ) -> Result<(), Refusal> {
         let seq = self.commit.next_seq(self.store.totals().last_seq);
+        self.skip_as(seq, msg, headers, rollup, told)
+    }
+
+    /// As [`skip`](Self::skip), with the sequence that it takes.
+    pub(in crate::stream) fn skip_as(
+        &mut self,
+        seq: u64,
+        msg: &Inbound<'_>,
+        headers: &PublishHeaders<'_>,
+        rollup: Rollup,
+        told: Told<'_>,
+    ) -> Result<(), Refusal> {
         self.touch();
         self.store.skip_to(seq, self.stamp_ns()).map_err(|error| refusal(&error))?;
         self.note_id(headers.msg_id, seq);
