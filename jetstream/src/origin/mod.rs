@@ -18,6 +18,8 @@ mod name;
 mod position;
 mod reply;
 mod request;
+#[cfg(test)]
+mod tests;
 mod upstream;
 
 pub(crate) use inbox::{Inbox, channel_of};
