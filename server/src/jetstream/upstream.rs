@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use hashbrown::HashMap;
 use jetkv_jetstream::stream::{Inbound, Stream};
-use jetkv_jetstream::{AccountId, ApiRequest, ClientInfo, OutMsg, Outbox};
+use jetkv_jetstream::{AccountId, ApiRequest, ClientInfo, OutMsg, Outbox, WallNs};
 use parking_lot::Mutex;
 
 use super::host::EngineHost;
@@ -57,7 +57,7 @@ impl Receiver for Ear {
         Receipt { queued: Queued::Waiting, is_first: false, is_last: false }
     }
 
-    fn flush(&self) -> bool {
+    fn flush(&self, _: Option<WallNs>) -> bool {
         false
     }
 
