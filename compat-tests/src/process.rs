@@ -137,6 +137,15 @@ impl Server {
         self.launch()
     }
 
+    /// Gives the server another configuration, for its next start or reload.
+    ///
+    /// # Errors
+    /// I/O.
+    pub fn configure(&mut self, config: &str) -> Result<()> {
+        self.options.config = Some(config.to_owned());
+        write_files(self.dir.path(), &self.options)
+    }
+
     /// Sends a signal to the process.
     ///
     /// # Errors

@@ -22,13 +22,64 @@ fn a_directory_goes_to_jetkv_and_back_and_again_with_everything_in_it() {
     };
     let theirs = Program { name: "nats-server".into(), path: launch.program };
     let ours = oracle::jetkv().expect("JetKV is built");
-    hand_over(&theirs, &ours).expect("the directory changes hands");
-    hand_over(&ours, &theirs).expect("the directory changes hands");
+    for keys in ["", "key: secret", "key: secret, cipher: aes"] {
+        hand_over(&theirs, &ours, keys).expect("the directory changes hands");
+        hand_over(&ours, &theirs, keys).expect("the directory changes hands");
+    }
 }
 
-fn hand_over(first: &Program, second: &Program) -> Result<()> {
-    let options = ServerOptions { flags: vec!["-js".into()], ..ServerOptions::default() };
-    let mut server = Server::start(first, &options)?;
+#[test]
+fn a_directory_changes_hands_and_its_key_with_everything_in_it() {
+    let Some(launch) = Toolbox::default().require(Tool::Server).expect("nats-server can be installed") else {
+        assert!(!is_ci(), "nats-server is needed");
+        return;
+    };
+    let theirs = Program { name: "nats-server".into(), path: launch.program };
+    let ours = oracle::jetkv().expect("JetKV is built");
+    // What nats-server converts loses its consumers when the key changes, so that JetKV is the one to do that.
+    let changes = [
+        (&theirs, ""),
+        (&ours, "key: first"),
+        (&theirs, "key: first"),
+        (&ours, "key: first, cipher: aes"),
+        (&theirs, "key: first, cipher: aes"),
+        (&ours, "key: second, prev_key: first, cipher: chacha"),
+        (&theirs, "key: second"),
+        (&ours, "encryption_key: third, prev_encryption_key: second"),
+        (&theirs, "key: third"),
+    ];
+    change_keys(&changes).expect("the directory changes hands");
+}
+
+/// Starts each program in turn on the same directory, with its keys.
+fn change_keys(changes: &[(&Program, &str)]) -> Result<()> {
+    let Some(((program, keys), rest)) = changes.split_first() else { return Ok(()) };
+    let mut server = Server::start(program, &options(keys))?;
+    fill(&mut Requester::open(&server)?)?;
+    let mut before = picture(&mut Requester::open(&server)?)?;
+    for (round, (program, keys)) in rest.iter().enumerate() {
+        server.stop(Signal::TERM)?;
+        server.configure(&config(keys))?;
+        server.hand_over(program)?;
+        let after = picture(&mut Requester::open(&server)?)?;
+        compare(&before, &after, &format!("{keys}, now on {}", program.name))?;
+        change(&mut Requester::open(&server)?, round)?;
+        before = picture(&mut Requester::open(&server)?)?;
+    }
+    server.stop(Signal::TERM)?;
+    Ok(())
+}
+
+fn config(keys: &str) -> String {
+    format!("jetstream {{ enabled: true, {keys} }}")
+}
+
+fn options(keys: &str) -> ServerOptions {
+    ServerOptions { config: Some(config(keys)), ..ServerOptions::default() }
+}
+
+fn hand_over(first: &Program, second: &Program, keys: &str) -> Result<()> {
+    let mut server = Server::start(first, &options(keys))?;
     fill(&mut Requester::open(&server)?)?;
     let mut before = picture(&mut Requester::open(&server)?)?;
     for (round, program) in [second, first, second].into_iter().enumerate() {
@@ -100,7 +151,7 @@ fn fill(client: &mut Requester) -> Result<()> {
     for (key, ttl) in [("a", "1h"), ("b", "3600"), ("c", "never")] {
         publish(client, &format!("$KV.ttl.{key}"), &format!("Nats-TTL: {ttl}\r\n"), b"lives")?;
     }
-    for at in 0..20 {
+    for at in 0..60 {
         publish(client, &format!("work.{at}"), "", b"job")?;
     }
     let consumer = json!({"stream_name": "WORK", "config": {

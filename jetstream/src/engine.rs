@@ -99,7 +99,8 @@ impl Engine {
         let files = IdleFiles::new(disk, &clock, &host);
         let storage = match &config.store_dir {
             Some(dir) => {
-                Some(Storage::open(Arc::clone(files.disk()), dir, always).map_err(EngineError::Store)?)
+                let storage = Storage::open(Arc::clone(files.disk()), dir, always);
+                Some(storage.map_err(EngineError::Store)?.encrypted(config.encryption.clone()))
             }
             None => None,
         };

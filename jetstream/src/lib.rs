@@ -53,5 +53,7 @@ pub use message::{AccountId, Inbound, OutMsg};
 pub use outbox::Outbox;
 pub use own::OwnSubscription;
 pub use router::{Delivery, Router};
-pub use settings::{AccountLimits, BatchLimits, EngineConfig, EngineSettings, SyncPolicy};
+pub use settings::{
+    AccountLimits, BatchLimits, Cipher, Encryption, EngineConfig, EngineSettings, SyncPolicy,
+};
 pub use stream::{Host, Stream};

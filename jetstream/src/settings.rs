@@ -2,6 +2,7 @@
 //! copied into what exists: a change holds for all of it at once.
 
 use arc_swap::{ArcSwap, Cache};
+use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -19,6 +20,8 @@ pub struct EngineConfig {
     pub strict: bool,
     /// When writes are made durable.
     pub sync: SyncPolicy,
+    /// What streams and consumers on disk are encrypted with, if they are.
+    pub encryption: Option<Encryption>,
     /// Name of the server, shown in advisories and account information.
     pub server_name: String,
     /// Identity of the server.
@@ -41,6 +44,7 @@ impl Default for EngineConfig {
             domain: String::new(),
             strict: true,
             sync: SyncPolicy::EveryNs(120_000_000_000),
+            encryption: None,
             server_name: String::new(),
             server_id: String::new(),
             max_pending_bytes: 64 << 20,
@@ -48,6 +52,42 @@ impl Default for EngineConfig {
             seed: 0,
             settings: EngineSettings::default(),
         }
+    }
+}
+
+/// How assets are encrypted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Cipher {
+    /// XChaCha20, with Poly1305 where there is a proof.
+    #[default]
+    ChaCha,
+    /// AES with 256 bits: GCM with a nonce of 16 bytes, and CTR for blocks.
+    Aes,
+}
+
+impl fmt::Display for Cipher {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::ChaCha => "ChaCha20-Poly1305",
+            Self::Aes => "AES-GCM",
+        })
+    }
+}
+
+/// The keys of a store directory, as configured.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Encryption {
+    /// What all is encrypted with.
+    pub key: String,
+    /// What it may still be encrypted with.
+    pub previous_key: Option<String>,
+    /// How it is encrypted. What is encrypted another way is converted.
+    pub cipher: Cipher,
+}
+
+impl fmt::Debug for Encryption {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Encryption").field("cipher", &self.cipher).finish_non_exhaustive()
     }
 }
 

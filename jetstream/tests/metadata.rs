@@ -310,11 +310,7 @@ fn a_stream_that_is_lost_before_it_is_durable_is_taken_up_with_the_messages_that
 #[test]
 fn what_does_not_fit_a_new_stream_is_kept_under_its_name() {
     let quarantine = Path::new("/store/jetstream/$G/quarantine");
-    let unfit = [
-        (r#"{"name":"S","subjects":["s.>"],"first_seq":200}"#, None),
-        (STREAM, Some("meta.key")),
-        (STREAM, Some("msgs/1.key")),
-    ];
+    let unfit = [(r#"{"name":"S","subjects":["s.>"],"first_seq":200}"#, None), (STREAM, Some("msgs/1.key"))];
     for (config, key) in unfit {
         let disk = with_stream(7, DEFAULT_SYNC);
         for round in 1..3 {

@@ -2,9 +2,9 @@
 //! and no sequence is given twice. Random operations on a simulated disk, by seed; `JETKV_CRASH_SEEDS` sets how many.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
-use jetkv_jetstream::Filter;
 use jetkv_jetstream::store::file::{FileOptions, Storage};
 use jetkv_jetstream::store::{FileStore, Msg, Store, StoreError};
+use jetkv_jetstream::{Cipher, Encryption, Filter};
 use jetkv_testing::{Fault, SimDisk};
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
@@ -49,6 +49,10 @@ impl Bench {
         let mut rng = SmallRng::seed_from_u64(seed);
         let disk = SimDisk::new(seed ^ 0x5eed);
         let storage = Storage::open(Arc::new(disk.clone()), Path::new("/store"), true).unwrap();
+        let cipher = [None, Some(Cipher::ChaCha), None, Some(Cipher::Aes), None][(seed % 5) as usize];
+        let key = || "secret".to_owned();
+        let encryption = cipher.map(|cipher| Encryption { key: key(), previous_key: None, cipher });
+        let storage = storage.encrypted(encryption);
         let options =
             FileOptions { block_size_bytes: 400, compress: rng.random_bool(0.3), fast_start_from_bytes: 0 };
         let store = storage.create_stream("$G", "S", b"{}", options).unwrap();
@@ -129,7 +133,9 @@ impl Bench {
             70..74 => {
                 let Some(seq) = self.some_seq() else { return Ok(()) };
                 let erase = self.rng.random_bool(0.3);
+                // Where that fails it may be removed all the same.
                 self.removed.insert(seq);
+                self.bereft.extend(self.now.msgs.get(&seq).map(|(key, _)| *key));
                 let result = self.store.remove(seq, None, erase).map(drop);
                 self.take_stock(result)
             }

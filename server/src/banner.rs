@@ -104,6 +104,9 @@ pub fn log_jetstream(options: &Options, max_memory_bytes: i64, max_store_bytes: 
     if let Some(domain) = &options.jetstream.domain {
         tracing::info!("  Domain:          {domain}");
     }
+    if options.jetstream.encryption_key.is_some() {
+        tracing::info!("  Encryption:      {}", options.jetstream.cipher);
+    }
     tracing::info!("  API Level:       {API_LEVEL}");
     tracing::info!("-------------------------------------------");
 }

@@ -342,8 +342,9 @@ fn take_up(
     account: &str,
     config: &StreamConfig,
 ) -> Result<Result<FileStore, String>, StoreError> {
-    if storage.is_encrypted(account, &config.name) {
-        return Ok(Err("it is encrypted".to_owned()));
+    if let Some(problem) = storage.locked(account, &config.name) {
+        // Another time the right key may be configured.
+        return Err(StoreError::Unsupported(problem));
     }
     let store = match storage.open_stream(account, &config.name, file_options(config)) {
         Ok(store) => store,

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use jetkv_jetstream::{BatchLimits, EngineConfig, EngineSettings, SyncPolicy};
+use jetkv_jetstream::{BatchLimits, Encryption, EngineConfig, EngineSettings, SyncPolicy};
 
 use crate::machine;
 use crate::options::{JetStreamOptions, Options};
@@ -26,6 +26,11 @@ pub(super) fn engine_config(shared: &Shared, all: &Options) -> EngineConfig {
         } else {
             SyncPolicy::EveryNs(u64::try_from(options.sync_interval.as_nanos()).unwrap_or(u64::MAX))
         },
+        encryption: options.encryption_key.clone().map(|key| Encryption {
+            key,
+            previous_key: options.previous_encryption_key.clone(),
+            cipher: options.cipher,
+        }),
         server_name: shared.identity.name.clone(),
         server_id: shared.identity.id.clone(),
         max_pending_bytes: u64::try_from(all.limits.max_pending_bytes).unwrap_or(u64::MAX),

@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use jetkv_jetstream::Cipher;
+
 use super::defaults;
 
 /// The `jetstream` block, `-js` and `-sd`.
@@ -45,6 +47,12 @@ pub struct JetStreamOptions {
     /// Disk operations at a time. 0: the engine's default. Here the disk is read and written only by the threads that
     /// serve connections, one for each processor, so that there is no queue to be limited.
     pub max_concurrent_io: i64,
+    /// What streams on disk are encrypted with; `None`: they are not.
+    pub encryption_key: Option<String>,
+    /// What they may still be encrypted with.
+    pub previous_encryption_key: Option<String>,
+    /// How they are encrypted.
+    pub cipher: Cipher,
     /// Limits on what requests may ask for.
     pub limits: JetStreamLimits,
 }
@@ -91,6 +99,9 @@ impl Default for JetStreamOptions {
             request_queue_limit: defaults::JETSTREAM_REQUEST_QUEUE_LIMIT,
             info_queue_limit: 0,
             max_concurrent_io: 0,
+            encryption_key: None,
+            previous_encryption_key: None,
+            cipher: Cipher::default(),
             limits: JetStreamLimits::default(),
         }
     }

@@ -1,7 +1,7 @@
 //! Secrets among the arguments of the command line.
 
 /// What stands in the place of a secret.
-const REDACTED: &str = "[REDACTED]";
+pub(super) const REDACTED: &str = "[REDACTED]";
 /// Flags whose value is a secret, or names somebody.
 const SECRETS: [&str; 3] = ["user", "pass", "auth"];
 /// Flags whose value is one URL or several, which may hold a user and a password.

@@ -327,7 +327,7 @@ fn jetstream_options(old: &JetStreamOptions, new: &JetStreamOptions, runs: bool,
     pairs!(old, new => JetStreamOptions {
         enabled, strict, store_dir, max_memory_bytes, max_store_bytes, domain, sync_interval, sync_always, unique_tag,
         extension_hint, max_buffered_msgs, max_buffered_bytes, max_outstanding_catchup_bytes, request_queue_limit,
-        info_queue_limit, max_concurrent_io, limits,
+        info_queue_limit, max_concurrent_io, limits, encryption_key, previous_encryption_key, cipher,
     });
     if enabled.differ() || (new.enabled && !runs) {
         found.change(Field::JetStream, Action::JetStream, "Reloaded: JetStream");
@@ -344,6 +344,9 @@ fn jetstream_options(old: &JetStreamOptions, new: &JetStreamOptions, runs: bool,
     }
     found.fixed(Field::JetStreamDomain, domain, Shown::text);
     found.fixed(Field::JetStreamExtHint, extension_hint, Shown::text);
+    found.fixed(Field::JetStreamKey, encryption_key, Shown::secret);
+    found.fixed(Field::JetStreamOldKey, previous_encryption_key, Shown::secret);
+    found.fixed(Field::JetStreamCipher, cipher, Shown::plain);
     found.fixed(Field::JetStreamUniqueTag, unique_tag, Shown::text);
     // Looked at when streams and consumers are made and changed.
     found.name(Field::JetStreamLimits, "JetStream limits", limits);

@@ -32,7 +32,8 @@ impl Storage {
         name: &str,
     ) -> Result<Option<ConsumerState>, StoreError> {
         let dir = self.consumer_dir(account, stream, name);
-        let problem = match self.read_state(&dir)? {
+        let key = format!("{stream}/{name}");
+        let problem = match self.read_state(&self.meta_files(account, &dir, &key).directory_key())? {
             Ok(state) => return Ok(state),
             Err(problem) => problem,
         };

@@ -4,12 +4,11 @@
 //! a change that a crash cut short is a tail of messages without its end, and nothing is missing of what it would have
 //! removed: whoever knows which message ends the change takes the tail away, and all is as it was.
 
-use super::files::{StreamFiles, io_error};
+use super::files::io_error;
 use super::record::Kind;
 use super::{FileOptions, FileStore};
 use crate::store::{LeftMsg, StoreError};
 use jetkv_go_compat::base62;
-use std::sync::Arc;
 
 /// Where nats-server stages batches, below the directory of their stream.
 const BATCHES: &str = "batches";
@@ -86,7 +85,7 @@ impl FileStore {
     pub(super) fn read_staged(&self, id: &[u8]) -> Result<Vec<LeftMsg>, StoreError> {
         let name = base62::short_hash(id);
         let dir = self.files.dir.join(BATCHES).join(&name);
-        let files = StreamFiles::new(Arc::clone(&self.files.disk), &name, dir);
+        let files = self.files.staged(&name, dir)?;
         let mut staged = Self::open(files, FileOptions::default())?;
         let mut msgs = Vec::new();
         for seq in 1..=staged.totals.last_seq {

@@ -2,6 +2,7 @@
 
 use super::FileStore;
 use super::block::Block;
+use super::encryption::Frame;
 use super::files::io_error;
 use super::index_db::{self, BlockRow, IndexDb, SubjectRow, Totals};
 use super::record::ChecksumKey;
@@ -32,8 +33,8 @@ impl FileStore {
         let file = index.encode(self.index.len(), |put| self.each_subject(put), &key);
         let path = self.files.msgs_dir.join(index_db::FILE);
         self.files
-            .disk
-            .replace(&path, &file, false)
+            .sealed(file, Frame::Summed(&key))
+            .and_then(|file| self.files.disk.replace(&path, &file, false))
             .map_err(|error| io_error("could not write", &path, error))?;
         self.index_db_is_true = true;
         self.fast_start_is_true = false;

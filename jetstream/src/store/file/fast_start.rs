@@ -8,6 +8,7 @@
 
 use super::FileStore;
 use super::block::Block;
+use super::encryption::Frame;
 use super::files::{StreamFiles, io_error};
 use super::index_db;
 use super::record::{CHECKSUM_LEN, ChecksumKey};
@@ -52,6 +53,7 @@ impl FastStart {
         let Some(entry) = entries.iter().find(|entry| entry.name == FILE) else { return Self::default() };
         let Some(index_sum) = index_sum(files) else { return Self::default() };
         let Ok(file) = files.disk.read(&entry.path) else { return Self::default() };
+        let file = files.unsealed(file, Frame::Whole);
         let Some(noted) = decode(&file, &files.name, index_sum) else { return Self::default() };
         let known = noted.blocks;
         let mut start =
@@ -244,8 +246,8 @@ impl FileStore {
         out.extend_from_slice(&checksum);
         let path = dir.join(FILE);
         self.files
-            .disk
-            .replace(&path, &out, false)
+            .sealed(out, Frame::Whole)
+            .and_then(|file| self.files.disk.replace(&path, &file, false))
             .map_err(|error| io_error("could not write", &path, error))?;
         self.fast_start_is_true = true;
         Ok(())

@@ -1,5 +1,6 @@
 //! The directory of a stream.
 
+use super::encryption::{AccountKeys, AssetKey, DirectoryKey, EncryptedBlocks, Frame, convert_blocks};
 use crate::disk::Disk;
 use crate::store::StoreError;
 use std::collections::BTreeMap;
@@ -16,6 +17,10 @@ pub(super) struct StreamFiles {
     pub(super) name: String,
     pub(super) dir: PathBuf,
     pub(super) msgs_dir: PathBuf,
+    /// What files are encrypted with that are written as a whole, if they are.
+    key: Option<Arc<AssetKey>>,
+    /// What its blocks, and batches that wait in its directory, are encrypted with.
+    keys: Option<AccountKeys>,
 }
 
 impl fmt::Debug for StreamFiles {
@@ -26,7 +31,45 @@ impl fmt::Debug for StreamFiles {
 
 impl StreamFiles {
     pub(super) fn new(disk: Arc<dyn Disk>, name: &str, dir: PathBuf) -> Self {
-        Self { disk, name: name.to_owned(), msgs_dir: dir.join("msgs"), dir }
+        Self { disk, name: name.to_owned(), msgs_dir: dir.join("msgs"), dir, key: None, keys: None }
+    }
+
+    /// The same of a stream that is encrypted. What is not encrypted as configured is converted.
+    ///
+    /// # Errors
+    /// I/O; the key of the directory, which must be there, is not known.
+    pub(super) fn encrypted(self, keys: AccountKeys) -> Result<Self, StoreError> {
+        let Self { disk, name, dir, .. } = &self;
+        let directory = DirectoryKey { disk: &**disk, dir, name, keys: Some(&keys) };
+        let key = directory.load()?.map(Arc::new);
+        convert_blocks(&self, &keys)?;
+        let blocks = EncryptedBlocks::new(Arc::clone(disk), keys.clone(), name, self.msgs_dir.clone());
+        Ok(Self { disk: Arc::new(blocks), key, keys: Some(keys), ..self })
+    }
+
+    /// Whether a key is configured.
+    pub(super) fn is_encrypted(&self) -> bool {
+        self.keys.is_some()
+    }
+
+    /// Those of a batch that nats-server left in the stream's directory.
+    pub(super) fn staged(&self, name: &str, dir: PathBuf) -> Result<Self, StoreError> {
+        let files = Self::new(Arc::clone(&self.disk), name, dir);
+        self.keys.clone().map_or(Ok(files.clone()), |keys| files.encrypted(keys))
+    }
+
+    /// A file as it is on disk.
+    pub(super) fn sealed(&self, file: Vec<u8>, frame: Frame<'_>) -> io::Result<Vec<u8>> {
+        match &self.key {
+            None => Ok(file),
+            Some(key) => frame.seal(key, &file),
+        }
+    }
+
+    /// A file as it is without encryption, from what is on disk, which may be plain.
+    pub(super) fn unsealed(&self, file: Vec<u8>, frame: Frame<'_>) -> Vec<u8> {
+        let plain = self.key.as_ref().and_then(|key| frame.unseal(key, &file));
+        plain.unwrap_or(file)
     }
 
     pub(super) fn block_path(&self, index: u32) -> PathBuf {
@@ -37,7 +80,7 @@ impl StreamFiles {
     pub(super) fn keep_file(&self, index: u32) -> io::Result<()> {
         let dir = self.dir.join("quarantine");
         self.disk.create_dir_all(&dir)?;
-        let content = self.disk.read(&self.block_path(index))?;
+        let content = self.sealed(self.disk.read(&self.block_path(index))?, Frame::Whole)?;
         self.disk.replace(&dir.join(format!("{index}.bad")), &content, true)
     }
 
@@ -92,11 +135,12 @@ impl StreamFiles {
             "damaged record: skipped, bytes kept in {}",
             path.display()
         );
-        if !sync && known.get(&path) == Some(&(bytes.len() as u64)) {
+        let kept = self.sealed(bytes.to_vec(), Frame::Whole)?;
+        if !sync && known.get(&path) == Some(&(kept.len() as u64)) {
             return Ok(());
         }
         self.disk.create_dir_all(&dir)?;
-        self.disk.replace(&path, bytes, sync)
+        self.disk.replace(&path, &kept, sync)
     }
 }
 

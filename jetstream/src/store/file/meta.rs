@@ -6,12 +6,14 @@
 //! rename the old two do, after it the new `meta.inf` and one of `meta.sum.tmp` and `meta.sum`. nats-server uses the
 //! names without a number, one file after the other, so that the same search understands what it left behind.
 
+use super::encryption::{AccountKeys, Contents, DirectoryKey};
 use super::files::io_error;
 use super::meta_sync::{Became, MetaSyncs};
 use super::record::ChecksumKey;
 use crate::disk::{Disk, DiskFile};
 use crate::store::StoreError;
 use jetkv_go_compat::os_text;
+use std::borrow::Cow;
 use std::fmt::Write as _;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -21,7 +23,6 @@ pub(super) const META: &str = "meta.inf";
 pub(super) const META_SUM: &str = "meta.sum";
 const NEW_META: &str = "meta.inf.tmp";
 const NEW_SUM: &str = "meta.sum.tmp";
-const KEY: &str = "meta.key";
 
 /// Where files may stand that belong together, the likelier before the others.
 const PAIRS: [(&str, &str); 4] =
@@ -33,23 +34,53 @@ pub(super) struct MetaFiles<'a> {
     pub(super) dir: &'a Path,
     /// The name that the key of the checksum is made from.
     pub(super) name: &'a str,
+    /// What they are encrypted with, if they are.
+    pub(super) keys: Option<AccountKeys>,
 }
 
 impl MetaFiles<'_> {
+    /// The key of their directory.
+    pub(super) fn directory_key(&self) -> DirectoryKey<'_> {
+        DirectoryKey { disk: self.disk, dir: self.dir, name: self.name, keys: self.keys.as_ref() }
+    }
+
+    /// Metadata as it is on disk.
+    fn sealed<'m>(&self, meta: &'m [u8], sync: bool) -> Result<Cow<'m, [u8]>, StoreError> {
+        match self.directory_key().load_or_create(sync)? {
+            None => Ok(Cow::Borrowed(meta)),
+            Some(key) => key
+                .seal(meta)
+                .map(Cow::Owned)
+                .map_err(|error| io_error("could not encrypt", &self.path(META), error)),
+        }
+    }
+
     /// Writes metadata into a directory that nobody reads yet. Nothing is synced.
     pub(super) fn create(&self, meta: &[u8]) -> Result<(), StoreError> {
-        write(self.disk, &self.path(META), meta)?;
-        write(self.disk, &self.path(META_SUM), self.checksum(meta).as_bytes()).map(drop)
+        let meta = self.sealed(meta, false)?;
+        write(self.disk, &self.path(META), &meta)?;
+        write(self.disk, &self.path(META_SUM), self.checksum(&meta).as_bytes()).map(drop)
     }
 
     /// As [`MetaFiles::create`], and returns when the files, not yet their entries in the directory, are durable.
     pub(super) fn create_durably(&self, meta: &[u8]) -> Result<(), StoreError> {
-        put(self.disk, &self.path(META), meta)?;
-        put(self.disk, &self.path(META_SUM), self.checksum(meta).as_bytes())
+        let meta = self.sealed(meta, true)?;
+        put(self.disk, &self.path(META), &meta)?;
+        put(self.disk, &self.path(META_SUM), self.checksum(&meta).as_bytes())
     }
 
     /// Writes metadata under a number beside that which it is to replace, and syncs it.
     fn stage(&self, meta: &[u8], number: u64) -> Result<(), StoreError> {
+        self.stage_sealed(&self.sealed(meta, true)?, number)
+    }
+
+    /// Replaces metadata with what is encrypted already. Only the files are synced. Nobody else may replace it meanwhile.
+    pub(super) fn replace_with(&self, sealed: &[u8]) -> Result<(), StoreError> {
+        self.stage_sealed(sealed, 0)?;
+        self.put_staged(0)
+    }
+
+    fn stage_sealed(&self, meta: &[u8], number: u64) -> Result<(), StoreError> {
         put(self.disk, &self.path(&numbered(META, number)), meta)?;
         put(self.disk, &self.path(&numbered(META_SUM, number)), self.checksum(meta).as_bytes())
     }
@@ -82,10 +113,7 @@ impl MetaFiles<'_> {
     ///
     /// # Errors
     /// Why there is none, in words. The files are left as they are.
-    pub(super) fn read(&self) -> Result<Vec<u8>, String> {
-        if self.disk.read(&self.path(KEY)).is_ok() {
-            return Err(format!("{} is encrypted, which is not supported", self.dir.display()));
-        }
+    pub(super) fn read(&self) -> Result<Contents, String> {
         let Some(((meta_file, sum_file), meta)) = self.find() else { return Err(self.problem()) };
         let whole = (META, META_SUM) == (meta_file, sum_file);
         if !whole && let Err(error) = self.finish(meta_file, sum_file) {
@@ -94,7 +122,7 @@ impl MetaFiles<'_> {
         if whole {
             self.forget_new();
         }
-        Ok(meta)
+        self.directory_key().read_meta(meta)
     }
 
     /// The metadata as it stands, whatever its checksum; `None` where one of the two files is missing.
@@ -147,12 +175,12 @@ impl MetaFiles<'_> {
         format!("{}: checksums do not match", self.path(META).display())
     }
 
-    fn put_in_place(&self, from: &str, to: &str) -> Result<(), StoreError> {
+    pub(super) fn put_in_place(&self, from: &str, to: &str) -> Result<(), StoreError> {
         let path = self.path(to);
         self.disk.rename(&self.path(from), &path).map_err(|error| io_error("could not replace", &path, error))
     }
 
-    fn sync_dir(&self) -> Result<(), StoreError> {
+    pub(super) fn sync_dir(&self) -> Result<(), StoreError> {
         self.disk.sync_dir(self.dir).map_err(|error| io_error("could not sync", self.dir, error))
     }
 
@@ -186,13 +214,15 @@ pub struct StagedMeta {
     /// Under which it stands there; none once it was put in place.
     pub(super) number: Option<u64>,
     pub(super) meta: Vec<u8>,
+    /// What it is encrypted with, if it is.
+    pub(super) keys: Option<AccountKeys>,
 }
 
 impl StagedMeta {
     /// Writes `meta` beside what stands in its directory, and syncs it. No lock that others need may be held.
     pub(super) fn write(self, name: &str) -> Result<Self, StoreError> {
-        if let Self { disk, dir, number: Some(number), meta, .. } = &self {
-            MetaFiles { disk: &**disk, dir, name }.stage(meta, *number)?;
+        if let Self { disk, dir, number: Some(number), meta, keys, .. } = &self {
+            MetaFiles { disk: &**disk, dir, name, keys: keys.clone() }.stage(meta, *number)?;
         }
         Ok(self)
     }
@@ -209,7 +239,7 @@ impl StagedMeta {
     pub(crate) fn put_in_place(&mut self) -> Result<(), StoreError> {
         let Self { disk, dir, number, .. } = self;
         let Some(staged) = *number else { return Ok(()) };
-        let put = MetaFiles { disk: &**disk, dir, name: "" }.put_staged(staged);
+        let put = MetaFiles { disk: &**disk, dir, name: "", keys: None }.put_staged(staged);
         if put.is_ok() {
             *number = None;
         }
@@ -252,7 +282,7 @@ mod tests {
     const DIR: &str = "/store/S";
 
     fn files(disk: &SimDisk) -> MetaFiles<'_> {
-        MetaFiles { disk, dir: Path::new(DIR), name: "S" }
+        MetaFiles { disk, dir: Path::new(DIR), name: "S", keys: None }
     }
 
     fn with_old(seed: u64) -> SimDisk {
@@ -279,6 +309,7 @@ mod tests {
             dir,
             number: Some(7),
             meta,
+            keys: None,
         };
         staged.write("S")?.put_in_place()?;
         syncs.run()
@@ -296,10 +327,10 @@ mod tests {
             } else {
                 disk.restart()
             }
-            let found = files(&disk).read().unwrap();
+            let found = files(&disk).read().unwrap().plain;
             assert!(found == b"new" || (!replaced && found == b"old"), "{seed}: {found:?}");
             (olds, news) = (olds + u32::from(found == b"old"), news + u32::from(found == b"new"));
-            assert_eq!(files(&disk).read().unwrap(), found, "a second look finds the same");
+            assert_eq!(files(&disk).read().unwrap().plain, found, "a second look finds the same");
             assert_eq!(entries(&disk), [META, META_SUM]);
         }
         assert!(olds > 20 && news > 20, "{olds} {news}");
@@ -313,7 +344,7 @@ mod tests {
                 disk.fail_after(after, 1, fault);
                 let replaced = replace(&disk, b"new").is_ok();
                 disk.restart();
-                let found = files(&disk).read().unwrap();
+                let found = files(&disk).read().unwrap().plain;
                 assert!(found == b"new" || (!replaced && found == b"old"), "{fault:?} {after}: {found:?}");
             }
         }
@@ -325,11 +356,11 @@ mod tests {
         for file in [META, NEW_SUM] {
             std::fs::create_dir_all(dir.path().join(file).join("inside")).unwrap();
         }
-        let files = MetaFiles { disk: &crate::disk::RealDisk, dir: dir.path(), name: "S" };
-        assert!(files.read().unwrap_err().contains(META));
+        let files = MetaFiles { disk: &crate::disk::RealDisk, dir: dir.path(), name: "S", keys: None };
+        assert!(files.read().err().unwrap().contains(META));
         files.stage(b"new", 1).unwrap();
         files.put_staged(1).unwrap();
-        assert_eq!(files.read().unwrap(), b"new");
+        assert_eq!(files.read().unwrap().plain, b"new");
         assert!(dir.path().join("meta.inf.bad/inside").is_dir());
     }
 
@@ -343,6 +374,7 @@ mod tests {
             dir: DIR.into(),
             number: Some(7),
             meta: b"new".to_vec(),
+            keys: None,
         };
         let staged = staged.write("S").unwrap();
         assert_eq!(entries(&disk).len(), 4);
@@ -364,7 +396,7 @@ mod tests {
                 put(&disk, &files(&disk).path(NEW_SUM), sum.as_bytes()).unwrap();
             }
             let before = entries(&disk);
-            assert_eq!(files(&disk).read().map_err(drop), wanted);
+            assert_eq!(files(&disk).read().map(|found| found.plain).map_err(drop), wanted);
             if wanted.is_err() {
                 assert_eq!(entries(&disk), before, "what is not understood is left alone");
                 assert_eq!(files(&disk).read_unproven().unwrap(), b"new");

@@ -10,6 +10,7 @@ mod atomic;
 mod block;
 mod close;
 mod compress;
+mod encryption;
 mod fast_start;
 mod files;
 mod housekeeping;

@@ -5,6 +5,7 @@
 #![warn(clippy::indexing_slicing)]
 
 use super::block::Block;
+use super::encryption::Frame;
 use super::fast_start::{FastStart, block_index};
 use super::files::{StreamFiles, io_error};
 use super::index_db::{self, IndexDb};
@@ -104,7 +105,8 @@ impl FileStore {
             .disk
             .list(&files.msgs_dir)
             .map_err(|error| io_error("could not list", &files.msgs_dir, error))?;
-        if let Some(key) = entries.iter().find(|entry| entry.name.ends_with(".key")) {
+        let key = entries.iter().find(|entry| entry.name.ends_with(".key"));
+        if let Some(key) = key.filter(|_| !files.is_encrypted()) {
             return Err(StoreError::Unsupported(format!("{} is encrypted", key.path.display())));
         }
         let sizes = block_sizes(&files, &entries);
@@ -543,7 +545,7 @@ fn leftovers(entries: &[DirEntry]) -> Leftovers {
     };
     Leftovers {
         outdated: paths(&|name| DERIVED_FILES.contains(&name)),
-        unfinished: paths(&|name| name.ends_with(".blk.tmp") || name.ends_with(".new")),
+        unfinished: paths(&|name| [".blk.tmp", ".key.tmp", ".new"].iter().any(|end| name.ends_with(end))),
         old_files: paths(&is_old_file),
     }
 }
@@ -571,7 +573,7 @@ fn read_index_db(files: &StreamFiles, entries: &[DirEntry]) -> Option<IndexDb> {
     let entry = entries.iter().find(|entry| entry.name == index_db::FILE)?;
     let index = files.disk.read(&entry.path).ok().and_then(|file| {
         let key = ChecksumKey::name(&files.name);
-        IndexDb::decode(&file, &key)
+        IndexDb::decode(&files.unsealed(file, Frame::Summed(&key)), &key)
     });
     if index.is_none() {
         tracing::warn!(stream = files.name, "{} is damaged, its content is found anew", entry.path.display());

@@ -1,13 +1,15 @@
 //! The state of a consumer on disk, which may be written while its stream is used for other things.
 
+use super::encryption::{AccountKeys, AssetKey, DirectoryKey};
 use super::files::io_error;
 use super::meta::put;
 use crate::disk::Disk;
 use crate::store::StoreError;
 use parking_lot::Mutex;
+use std::borrow::Cow;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 /// The name of the file in the consumer's directory.
 pub(super) const CONSUMER_STATE: &str = "o.dat";
@@ -17,7 +19,18 @@ pub(super) const CONSUMER_STATE: &str = "o.dat";
 pub(crate) struct StateFile {
     disk: Arc<dyn Disk>,
     dir: PathBuf,
+    /// What it is encrypted with, if it is.
+    sealing: Option<Sealing>,
     kept: Mutex<Kept>,
+}
+
+/// How a state is encrypted.
+struct Sealing {
+    /// `stream/consumer`.
+    name: String,
+    keys: AccountKeys,
+    /// The key of the directory, once it was read.
+    key: OnceLock<AssetKey>,
 }
 
 #[derive(Default)]
@@ -37,15 +50,36 @@ pub struct StateSave {
 }
 
 impl StateFile {
-    pub(super) fn new(disk: Arc<dyn Disk>, dir: PathBuf) -> Self {
-        Self { disk, dir, kept: Mutex::default() }
+    /// `keys` are those of the account, where consumers are encrypted; `name` is `stream/consumer`.
+    pub(super) fn new(disk: Arc<dyn Disk>, dir: PathBuf, name: String, keys: Option<AccountKeys>) -> Self {
+        let sealing = keys.map(|keys| Sealing { name, keys, key: OnceLock::new() });
+        Self { disk, dir, sealing, kept: Mutex::default() }
+    }
+
+    /// A state as it is on disk.
+    fn sealed<'c>(&self, content: &'c [u8]) -> Result<Cow<'c, [u8]>, StoreError> {
+        let Some(Sealing { name, keys, key }) = &self.sealing else { return Ok(Cow::Borrowed(content)) };
+        let key = match key.get() {
+            Some(key) => key,
+            None => {
+                let directory = DirectoryKey { disk: &*self.disk, dir: &self.dir, name, keys: Some(keys) };
+                // A consumer whose metadata was lost is encrypted with the next start.
+                let Some(read) = directory.load()? else { return Ok(Cow::Borrowed(content)) };
+                key.get_or_init(|| read)
+            }
+        };
+        let sealed = key.seal(content);
+        sealed.map(Cow::Owned).map_err(|error| io_error("could not encrypt the state in", &self.dir, error))
     }
 
     /// Replaces the state at once, synced where `sync` is set.
     pub(crate) fn write(&self, content: &[u8], sync: bool) -> Result<(), StoreError> {
         let mut kept = self.kept.lock();
         let path = self.dir.join(CONSUMER_STATE);
-        self.disk.replace(&path, content, sync).map_err(|error| io_error("could not write", &path, error))?;
+        let content = self.sealed(content)?;
+        self.disk
+            .replace(&path, &content, sync)
+            .map_err(|error| io_error("could not write", &path, error))?;
         kept.begun += 1;
         kept.written = kept.begun;
         Ok(())
@@ -62,7 +96,7 @@ impl StateFile {
     pub(crate) fn stage(self: &Arc<Self>, content: Vec<u8>) -> Result<StagedState, StoreError> {
         let number = self.begin(Vec::new()).number;
         let staged = StagedState { file: Arc::clone(self), beside: self.beside(number) };
-        put(&*self.disk, &staged.beside, &content)?;
+        put(&*self.disk, &staged.beside, &self.sealed(&content)?)?;
         Ok(staged)
     }
 
@@ -114,7 +148,9 @@ impl StateSave {
     pub fn run(&self) -> Result<(), StoreError> {
         let Self { file, number, content } = self;
         let (disk, dir, beside) = (&*file.disk, file.dir.as_path(), file.beside(*number));
-        let written = put(disk, &beside, content).and_then(|()| self.put_in_place(&beside));
+        let sealed = file.sealed(content);
+        let written =
+            sealed.and_then(|content| put(disk, &beside, &content)).and_then(|()| self.put_in_place(&beside));
         match written {
             Ok(true) => match disk.sync_dir(dir) {
                 // The consumer has gone since.
@@ -158,7 +194,7 @@ mod tests {
     fn state_file() -> (SimDisk, Arc<StateFile>) {
         let disk = SimDisk::new(1);
         disk.create_dir_all(Path::new(DIR)).unwrap();
-        let file = StateFile::new(Arc::new(disk.clone()), DIR.into());
+        let file = StateFile::new(Arc::new(disk.clone()), DIR.into(), String::new(), None);
         (disk, Arc::new(file))
     }
 

@@ -7,13 +7,14 @@
 //! for. What comes, changes and goes is durable after the next [`Storage::sync_metadata`].
 
 use super::aside::QUARANTINE;
-use super::files::{StreamFiles, io_error};
-use super::meta::{MetaFiles, StagedMeta, write};
+use super::files::io_error;
+use super::meta::{StagedMeta, write};
 use super::meta_sync::{Became, MetaGate, MetaSyncs, NEW};
 use super::rubbish::Rubbish;
 use super::state_file::{CONSUMER_STATE, StateFile};
 use super::{FileOptions, FileStore};
 use crate::disk::{Claim, Disk};
+use crate::settings::Encryption;
 use crate::store::{ConsumerState, StoreError};
 use jetkv_go_compat::os_text;
 use std::io;
@@ -59,6 +60,8 @@ pub struct Storage {
     /// Whether accounts may stand beside the root instead of in it.
     relocates: bool,
     claim: Claim,
+    /// What all is encrypted with, if it is.
+    pub(super) encryption: Option<Arc<Encryption>>,
 }
 
 /// The outermost directory on the way to one that is not there, which is the one that cannot be made.
@@ -102,7 +105,7 @@ impl Storage {
         }
         let relocates = disk.list(&root).is_ok_and(|entries| entries.is_empty());
         let syncs = Arc::new(MetaSyncs::new(Arc::clone(&disk)));
-        Ok(Self { disk, root, sync, numbers: Arc::default(), syncs, relocates, claim })
+        Ok(Self { disk, root, sync, numbers: Arc::default(), syncs, relocates, claim, encryption: None })
     }
 
     /// Whether another server has the directory open, as far as that can be told.
@@ -181,7 +184,7 @@ impl Storage {
                 }
                 continue;
             }
-            let meta = self.meta_files(&dir, &name).read();
+            let meta = self.read_stream_meta(account, &name, &dir);
             let is_new = self.is_new(&dir);
             match &meta {
                 Ok(_) if is_new => self.note_new_stream(account, &name),
@@ -236,7 +239,7 @@ impl Storage {
         self.make(&streams_dir, name, |dir| {
             self.make_dir(&dir.join("msgs"))?;
             self.make_dir(&dir.join("obs"))?;
-            self.meta_files(dir, name).create(meta)
+            self.meta_files(account, dir, name).create(meta)
         })?;
         self.note_new_stream(account, name);
         let opened = self.open_stream(account, name, options);
@@ -249,7 +252,7 @@ impl Storage {
     /// Opens a stream that is on disk.
     ///
     /// # Errors
-    /// I/O, or the stream is encrypted. Damaged records are reported and skipped.
+    /// I/O, or the stream is encrypted with a key that is not known. Damaged records are reported and skipped.
     pub fn open_stream(
         &self,
         account: &str,
@@ -259,15 +262,9 @@ impl Storage {
         let dir = self.stream_dir(account, name);
         self.create_dir(&dir.join("msgs"))?;
         let gate = MetaGate::new(&self.syncs, dir.clone(), !self.sync);
-        let mut store = FileStore::open(StreamFiles::new(Arc::clone(&self.disk), name, dir), options)?;
+        let mut store = FileStore::open(self.stream_files(account, name, dir)?, self.laid_out(options))?;
         store.gate = Some(Arc::new(gate));
         Ok(store)
-    }
-
-    /// Whether a stream's metadata is encrypted.
-    #[must_use]
-    pub fn is_encrypted(&self, account: &str, name: &str) -> bool {
-        self.disk.read(&self.stream_dir(account, name).join("meta.key")).is_ok()
     }
 
     /// Makes metadata durable beside that of a stream, which it is to replace. No lock that others need may be held.
@@ -280,7 +277,7 @@ impl Storage {
         name: &str,
         meta: Vec<u8>,
     ) -> Result<StagedMeta, StoreError> {
-        self.stage(self.stream_dir(account, name), name, meta)
+        self.stage(account, self.stream_dir(account, name), name, meta)
     }
 
     /// Removes a stream with its consumers; no error where there is none. Its [`FileStore`] must not be used after.
@@ -319,8 +316,8 @@ impl Storage {
                 continue;
             }
             let key = format!("{stream}/{name}");
-            let files = self.meta_files(&dir, &key);
-            let mut meta = files.read();
+            let files = self.meta_files(account, &dir, &key);
+            let mut meta = self.read_consumer_meta(&files);
             let is_new = self.is_new(&dir);
             match &meta {
                 Ok(_) if is_new => self.note_new_consumer(account, stream, &name),
@@ -333,7 +330,7 @@ impl Storage {
                 _ => {}
             }
             let mut unproven = if meta.is_err() { files.read_unproven() } else { None };
-            let state = match self.read_state(&dir) {
+            let state = match self.read_state(&files.directory_key()) {
                 Ok(Ok(state)) => Ok(state),
                 // It begins anew, as it had just begun.
                 Ok(Err(_)) if is_new => Ok(None),
@@ -370,8 +367,11 @@ impl Storage {
         let consumers_dir = self.stream_dir(account, stream).join("obs");
         self.make_dir(&consumers_dir)?;
         self.make(&consumers_dir, name, |dir| {
-            self.meta_files(dir, &format!("{stream}/{name}")).create(meta)?;
-            write(&*self.disk, &dir.join(CONSUMER_STATE), &state.encode()).map(drop)
+            let key = format!("{stream}/{name}");
+            let files = self.meta_files(account, dir, &key);
+            files.create(meta)?;
+            let state = self.sealed_state(&files, state)?;
+            write(&*self.disk, &dir.join(CONSUMER_STATE), &state).map(drop)
         })?;
         self.note_new_consumer(account, stream, name);
         Ok(())
@@ -396,12 +396,13 @@ impl Storage {
         name: &str,
         meta: Vec<u8>,
     ) -> Result<StagedMeta, StoreError> {
-        self.stage(self.consumer_dir(account, stream, name), &format!("{stream}/{name}"), meta)
+        self.stage(account, self.consumer_dir(account, stream, name), &format!("{stream}/{name}"), meta)
     }
 
     /// Where a consumer's state is kept.
     pub(crate) fn state_file(&self, account: &str, stream: &str, name: &str) -> StateFile {
-        StateFile::new(Arc::clone(&self.disk), self.consumer_dir(account, stream, name))
+        let (disk, dir) = (Arc::clone(&self.disk), self.consumer_dir(account, stream, name));
+        StateFile::new(disk, dir, format!("{stream}/{name}"), self.account_keys(account))
     }
 
     /// Whether the states of consumers are made durable as they are written.
@@ -475,17 +476,20 @@ impl Storage {
         Ok(!entries.is_empty())
     }
 
-    pub(super) fn meta_files<'a>(&'a self, dir: &'a Path, name: &'a str) -> MetaFiles<'a> {
-        MetaFiles { disk: &*self.disk, dir, name }
-    }
-
     fn next_number(&self) -> u64 {
         self.numbers.fetch_add(1, Ordering::Relaxed)
     }
 
-    fn stage(&self, dir: PathBuf, name: &str, meta: Vec<u8>) -> Result<StagedMeta, StoreError> {
+    fn stage(
+        &self,
+        account: &str,
+        dir: PathBuf,
+        name: &str,
+        meta: Vec<u8>,
+    ) -> Result<StagedMeta, StoreError> {
         let (disk, syncs) = (Arc::clone(&self.disk), Arc::clone(&self.syncs));
-        StagedMeta { disk, syncs, dir, number: Some(self.next_number()), meta }.write(name)
+        let (number, keys) = (Some(self.next_number()), self.account_keys(account));
+        StagedMeta { disk, syncs, dir, number, meta, keys }.write(name)
     }
 
     /// A name in `parent` that both servers take for rubbish, and that is free.
@@ -538,22 +542,5 @@ impl Storage {
         self.syncs.note(dir.clone(), Became::Gone, Vec::new(), vec![parent.to_owned()]);
         let (disk, syncs) = (Arc::clone(&self.disk), Arc::clone(&self.syncs));
         Ok(Some(Rubbish { disk, syncs, was: dir, dir: doomed }))
-    }
-
-    /// The state in a consumer's directory, if it has saved one; inside, what is wrong with what is there.
-    pub(super) fn read_state(&self, dir: &Path) -> Result<Result<Option<ConsumerState>, String>, StoreError> {
-        let path = dir.join(CONSUMER_STATE);
-        match self.disk.read(&path) {
-            Ok(bytes) if bytes.is_empty() => Ok(Ok(None)),
-            Ok(bytes) => match ConsumerState::decode(&bytes) {
-                Some(state) => Ok(Ok(Some(state))),
-                None => Ok(Err(format!("{} is damaged", path.display()))),
-            },
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Ok(None)),
-            Err(error) if error.kind() == io::ErrorKind::IsADirectory => {
-                Ok(Err(format!("{} is a directory", path.display())))
-            }
-            Err(error) => Err(io_error("could not read", &path, error)),
-        }
     }
 }

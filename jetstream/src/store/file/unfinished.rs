@@ -1,6 +1,7 @@
 //! Streams and consumers that are new, and what a power failure left of such.
 
 use super::aside::QUARANTINE;
+use super::encryption::KEY;
 use super::fast_start::block_index;
 use super::files::{StreamFiles, io_error};
 use super::meta::{META, META_SUM};
@@ -72,13 +73,15 @@ impl Storage {
         if !self.syncs.is_durable(&parent) {
             dirs.extend([self.root.join(account), self.root.clone()]);
         }
-        let files = vec![dir.join(META), dir.join(META_SUM)];
+        let mut files = vec![dir.join(META), dir.join(META_SUM)];
+        files.extend(self.encryption.as_ref().map(|_| dir.join(KEY)));
         self.syncs.note(dir, Became::New, files, dirs);
     }
 
     pub(super) fn note_new_consumer(&self, account: &str, stream: &str, name: &str) {
         let dir = self.consumer_dir(account, stream, name);
-        let files = vec![dir.join(META), dir.join(META_SUM), dir.join(CONSUMER_STATE)];
+        let mut files = vec![dir.join(META), dir.join(META_SUM), dir.join(CONSUMER_STATE)];
+        files.extend(self.encryption.as_ref().map(|_| dir.join(KEY)));
         let dirs = vec![dir.clone(), self.stream_dir(account, stream).join("obs")];
         self.syncs.note(dir, Became::New, files, dirs);
     }
@@ -132,10 +135,13 @@ impl Storage {
         name: &str,
         problem: &str,
     ) -> Result<bool, StoreError> {
+        if self.locked(account, name).is_some() {
+            return Ok(true);
+        }
         let msgs_dir = self.stream_dir(account, name).join("msgs");
         let entries =
             self.disk.list(&msgs_dir).map_err(|error| io_error("could not list", &msgs_dir, error))?;
-        let files = StreamFiles::new(Arc::clone(&self.disk), name, self.stream_dir(account, name));
+        let files = self.stream_files(account, name, self.stream_dir(account, name))?;
         if entries.iter().any(|entry| has_messages(&files, &entry.name)) {
             return Ok(true);
         }
@@ -161,7 +167,12 @@ impl Storage {
         problem: &str,
     ) -> Result<bool, StoreError> {
         let dir = self.consumer_dir(account, stream, name);
-        if let Ok(Some(state)) = self.read_state(&dir)? {
+        let key = format!("{stream}/{name}");
+        let files = self.meta_files(account, &dir, &key);
+        if files.directory_key().locked().is_some() {
+            return Ok(true);
+        }
+        if let Ok(Some(state)) = self.read_state(&files.directory_key())? {
             if state.delivered.consumer_seq > 0 {
                 return Ok(true);
             }

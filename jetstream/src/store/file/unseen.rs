@@ -3,8 +3,8 @@
 //! Until then they are in a directory whose name begins with a dot: nothing of them is seen, and what a crash leaves of
 //! them is removed with the next start.
 
-use super::files::{StreamFiles, io_error};
-use super::meta::put;
+use super::files::io_error;
+use super::meta::{MetaFiles, put};
 use super::meta_sync::NEW;
 use super::state_file::CONSUMER_STATE;
 use super::storage::Storage;
@@ -12,7 +12,6 @@ use super::{FileOptions, FileStore};
 use crate::disk::DiskFile;
 use crate::store::{ConsumerState, StoreError};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 /// A stream that is put together. Dropping it removes all of it, which takes the time that the file system needs.
 pub(crate) struct UnseenStream {
@@ -70,6 +69,10 @@ impl Storage {
 }
 
 impl UnseenStream {
+    fn meta_files<'a>(&'a self, dir: &'a Path, name: &'a str) -> MetaFiles<'a> {
+        self.storage.meta_files(&self.account, dir, name)
+    }
+
     fn make_dir(&self, dir: &Path) -> Result<(), StoreError> {
         self.storage.disk.create_dir(dir).map_err(|error| io_error("could not create", dir, error))
     }
@@ -83,8 +86,9 @@ impl UnseenStream {
     /// # Errors
     /// I/O.
     pub(crate) fn open_store(&self, options: FileOptions) -> Result<FileStore, StoreError> {
-        let files = StreamFiles::new(Arc::clone(&self.storage.disk), &self.name, self.dir.clone());
-        FileStore::open(files, options)
+        self.meta_files(&self.dir, &self.name).directory_key().load_or_create(false)?;
+        let files = self.storage.stream_files(&self.account, &self.name, self.dir.clone())?;
+        FileStore::open(files, self.storage.laid_out(options))
     }
 
     /// Begins a file beside the messages. `name` is that of a file, not a path.
@@ -111,13 +115,13 @@ impl UnseenStream {
 
     /// Whether `sum` is what stands beside `meta` as the checksum of a stream's metadata.
     pub(crate) fn is_checksum(&self, meta: &[u8], sum: &[u8]) -> bool {
-        self.storage.meta_files(&self.dir, &self.name).checksum(meta).as_bytes() == sum
+        self.meta_files(&self.dir, &self.name).checksum(meta).as_bytes() == sum
     }
 
     /// As [`UnseenStream::is_checksum`], of a consumer.
     pub(crate) fn is_checksum_of(&self, consumer: &str, meta: &[u8], sum: &[u8]) -> bool {
         let key = format!("{}/{consumer}", self.name);
-        self.storage.meta_files(&self.dir, &key).checksum(meta).as_bytes() == sum
+        self.meta_files(&self.dir, &key).checksum(meta).as_bytes() == sum
     }
 
     /// Adds a consumer, durably.
@@ -132,8 +136,11 @@ impl UnseenStream {
     ) -> Result<(), StoreError> {
         let dir = self.dir.join("obs").join(name);
         self.make_dir(&dir)?;
-        self.storage.meta_files(&dir, &format!("{}/{name}", self.name)).create_durably(meta)?;
-        put(&*self.storage.disk, &dir.join(CONSUMER_STATE), &state.encode())?;
+        let key = format!("{}/{name}", self.name);
+        let files = self.meta_files(&dir, &key);
+        files.create_durably(meta)?;
+        let state = self.storage.sealed_state(&files, state)?;
+        put(&*self.storage.disk, &dir.join(CONSUMER_STATE), &state)?;
         self.sync_dir(&dir)
     }
 
@@ -143,7 +150,7 @@ impl UnseenStream {
     /// # Errors
     /// I/O; it is not there then.
     pub(crate) fn take_place(mut self, meta: &[u8]) -> Result<(), StoreError> {
-        self.storage.meta_files(&self.dir, &self.name).create_durably(meta)?;
+        self.meta_files(&self.dir, &self.name).create_durably(meta)?;
         for part in ["msgs", "obs"] {
             self.sync_dir(&self.dir.join(part))?;
         }

@@ -8,6 +8,7 @@ use crate::options::grammar::{Map, Node, Value};
 use crate::options::jetstream_model::{JetStreamLimits, JetStreamOptions};
 use jetkv_go_compat::GoDuration;
 use jetkv_go_compat::quoted;
+use jetkv_jetstream::Cipher;
 
 /// Disk operations at a time: least and most that may be configured.
 const CONCURRENT_IO: std::ops::RangeInclusive<i64> = 4..=8192;
@@ -59,14 +60,7 @@ struct Setting<'a> {
 /// A key of a feature that is not there, or one that nobody knows.
 fn unknown(Setting { lower, key, node }: Setting<'_>) -> Checked<()> {
     match lower {
-        "key"
-        | "ek"
-        | "encryption_key"
-        | "prev_key"
-        | "prev_ek"
-        | "prev_encryption_key"
-        | "cipher"
-        | "tpm" => Err(Problem::unsupported(node, key)),
+        "tpm" => Err(Problem::unsupported(node, key)),
         _ if node.is_used_variable() => Ok(()),
         _ => Err(Problem::unknown_field(node, key)),
     }
@@ -108,6 +102,16 @@ fn store(setting: Setting<'_>, options: &mut JetStreamOptions, report: &mut Repo
             options.max_memory_bytes = size("max_mem_store", node)?;
         }
         "max_file_store" | "max_file" => options.max_store_bytes = size("max_file_store", node)?,
+        "key" | "ek" | "encryption_key" => options.encryption_key = text(node)?,
+        "prev_key" | "prev_ek" | "prev_encryption_key" => options.previous_encryption_key = text(node)?,
+        "cipher" => {
+            let name = string(node)?;
+            options.cipher = match name.to_lowercase().as_str() {
+                "chacha" | "chachapoly" => Cipher::ChaCha,
+                "aes" => Cipher::Aes,
+                _ => return Err(Problem::at(node, format!("Unknown cipher type: {}", quoted(name)))),
+            };
+        }
         "max_outstanding_catchup" => options.max_outstanding_catchup_bytes = size(lower, node)?,
         "max_buffered_size" => options.max_buffered_bytes = size(lower, node)?,
         "max_buffered_msgs" => options.max_buffered_msgs = number(key, node)?,

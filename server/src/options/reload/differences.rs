@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::{Action, Change, ReloadError};
 use crate::options::model::WriteTimeout;
+use crate::options::redact::REDACTED;
 use jetkv_go_compat::GoDuration;
 
 /// nats-server's fields of options, in its order, which is the order of its log lines; `Debug` is the name in its errors.
@@ -54,6 +55,9 @@ pub(super) enum Field {
     JetStreamMaxStore,
     JetStreamDomain,
     JetStreamExtHint,
+    JetStreamKey,
+    JetStreamOldKey,
+    JetStreamCipher,
     JetStreamUniqueTag,
     JetStreamLimits,
     JetStreamMaxCatchup,
@@ -188,6 +192,11 @@ impl Shown {
 
     pub(super) fn text(value: &Option<String>) -> String {
         value.clone().unwrap_or_default()
+    }
+
+    /// Not the value itself, which nats-server shows.
+    pub(super) fn secret(value: &Option<String>) -> String {
+        value.as_ref().map(|_| REDACTED.to_owned()).unwrap_or_default()
     }
 
     pub(super) fn path(value: &Option<PathBuf>) -> String {

@@ -100,6 +100,13 @@ fn what_cannot_change_is_refused_with_the_texts_of_nats_server() {
         ("jetstream {max_mem: 1G}", "jetstream {max_mem: 1M}", "decreasing jetstream max memory and store"),
         ("jetstream {}", "jetstream {max_mem: 1M}", "jetstream dynamic max memory and store"),
         ("jetstream {}", "jetstream {domain: x}", "JetStreamDomain: old=, new=x"),
+        ("jetstream {}", "jetstream {key: x}", "JetStreamKey: old=, new=[REDACTED]"),
+        (
+            "jetstream {prev_key: a}",
+            "jetstream {prev_key: b}",
+            "JetStreamOldKey: old=[REDACTED], new=[REDACTED]",
+        ),
+        ("jetstream {}", "jetstream {cipher: aes}", "JetStreamCipher: old=ChaCha20-Poly1305, new=AES-GCM"),
     ] {
         assert_eq!(reloaded(old, new), [format!("config reload not supported for {what}")], "{new}");
     }
