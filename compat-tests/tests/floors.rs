@@ -54,6 +54,7 @@ const HOUSE: &[Floors] = &[
     Floors {
         krate: "server",
         floors: &[
+            &["claims"],
             &["blocking", "faults", "interfaces", "options", "timers", "traffic"],
             &["auth", "banner", "log", "machine", "pid_file", "ports_file"],
             &["router"],
@@ -63,6 +64,7 @@ const HOUSE: &[Floors] = &[
             &["views"],
             &["events"],
             &["jetstream"],
+            &["claimed"],
             &["net"],
             &["lab"],
             &["monitor", "signals", "unserved"],

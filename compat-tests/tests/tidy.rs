@@ -161,6 +161,8 @@ fn scenarios_listen_only_on_free_ports() {
 #[test]
 fn timers_of_the_server_are_made_where_there_are_some() {
     let on_the_thread_with_timers = [
+        "claimed/expiry.rs",
+        "claimed/http.rs",
         "events/heartbeat.rs",
         "jetstream/alarm.rs",
         "lifecycle/lame_duck.rs",

@@ -42,6 +42,12 @@ pub struct ClientInfo {
     /// Who stands for its user, where that is one with a key.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub issuer_key: String,
+    /// Its user's name for people.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub name_tag: String,
+    /// Its user's words for itself.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub tags: Vec<String>,
     /// `Client`, `Leafnode` and so on.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub kind: String,

@@ -8,8 +8,8 @@ use jetkv_go_compat::base62::short_hash;
 
 use crate::interfaces::host_port;
 use crate::options::{HandshakeFirst, Options, defaults, friendly_bytes};
-use jetkv_go_compat::GoDuration;
 use jetkv_go_compat::version::{API_LEVEL, GO_VERSION, SERVER_VERSION};
+use jetkv_go_compat::{GoDuration, quoted};
 
 /// Features by name, and whether they are on unless configured otherwise.
 const FEATURES: [(&str, bool); 4] = [
@@ -45,6 +45,7 @@ pub fn log_identity(name: &str, id: &str, options: &Options) {
         let digest = options.config_digest.as_ref().map(|digest| format!("({digest})"));
         tracing::info!("Using configuration file: {file} {}", digest.unwrap_or_default());
     }
+    log_operators(options);
     if options.limits.max_payload_bytes.is_some_and(|max| max > defaults::MAX_PAYLOAD_WARN_BYTES) {
         tracing::warn!(
             "Maximum payloads over 8.00 MB are generally discouraged and could lead to poor performance"
@@ -55,6 +56,35 @@ pub fn log_identity(name: &str, id: &str, options: &Options) {
             "The option `default_js_domain` is a temporary backwards compatibility measure and will be removed"
         );
     }
+}
+
+fn log_operators(options: &Options) {
+    let operators = &options.operators.operators;
+    if operators.is_empty() {
+        return;
+    }
+    tracing::info!("Trusted Operators");
+    for operator in operators {
+        let claims = &operator.claims;
+        let at = |seconds: i64| go_time_text(seconds);
+        tracing::info!("  System  : {}", quoted(&claims.aud));
+        tracing::info!("  Operator: {}", quoted(&claims.name));
+        tracing::info!("  Issued  : {}", at(claims.iat));
+        match claims.exp {
+            0 => tracing::info!("  Expires : Never"),
+            end => tracing::info!("  Expires : {}", at(end)),
+        }
+    }
+    if options.system_account.is_none() {
+        tracing::warn!("Trusted Operators should utilize a System Account");
+    }
+}
+
+/// A moment as Go's logs write it.
+fn go_time_text(seconds: i64) -> String {
+    let Ok(at) = jiff::Timestamp::from_second(seconds) else { return String::new() };
+    let at = at.to_zoned(jiff::tz::TimeZone::system());
+    at.strftime("%Y-%m-%d %H:%M:%S %z %Z").to_string()
 }
 
 fn log_features(options: &Options) {

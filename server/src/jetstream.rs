@@ -113,20 +113,21 @@ impl JetStream {
     /// Brings the accounts in line with options that a reload changed.
     pub(crate) fn apply_accounts(&self, shared: &Shared) {
         for account in shared.accounts.all() {
-            match account.jetstream() {
-                Some(limits) => {
-                    let updated = match self.engine.update_account_limits(account.id(), limits) {
-                        Err(EngineError::NotEnabled) => self.enable(&account),
-                        updated => updated,
-                    };
-                    if let Err(error) = updated {
-                        tracing::error!("{error}");
-                    }
-                }
-                None => self.engine.disable_account(account.id()),
-            }
+            self.apply_account(&account);
         }
         shared.end_turn();
+    }
+
+    /// Brings one account in line with its limits. Its turn is ended by the caller.
+    pub(crate) fn apply_account(&self, account: &Account) {
+        let Some(limits) = account.jetstream() else { return self.engine.disable_account(account.id()) };
+        let updated = match self.engine.update_account_limits(account.id(), limits) {
+            Err(EngineError::NotEnabled) => self.enable(account),
+            updated => updated,
+        };
+        if let Err(error) = updated {
+            tracing::error!("{error}");
+        }
     }
 
     /// The engine.

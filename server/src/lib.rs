@@ -7,6 +7,8 @@ mod auth;
 #[allow(unreachable_pub)]
 mod banner;
 mod blocking;
+mod claimed;
+pub mod claims;
 mod connections;
 mod crossing;
 mod events;

@@ -47,6 +47,10 @@ fn run_server(command_line: &CommandLine) -> ExitCode {
     failure::log_panics();
     let code = match serve(command_line, &log) {
         Ok(()) => ExitCode::SUCCESS,
+        // Found out before anything else begins, and so no matter of the log.
+        Err(error) if matches!(error.downcast_ref(), Some(StartError::Accounts(_))) => {
+            fail(&error.to_string())
+        }
         Err(error) => {
             fatal!("{error}");
             ExitCode::FAILURE

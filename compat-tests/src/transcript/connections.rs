@@ -102,7 +102,10 @@ impl Client {
             None => self.announced_nonce(),
         };
         let signature = key.sign(nonce.as_bytes()).map_err(|e| format!("signature: {e}"))?;
-        connect.insert("nkey".to_string(), key.public_key().into());
+        // A user with claims shows these in place of its key.
+        if !connect.contains_key("jwt") {
+            connect.insert("nkey".to_string(), key.public_key().into());
+        }
         connect.insert("sig".to_string(), URL_SAFE_NO_PAD.encode(signature).into());
         Ok(())
     }

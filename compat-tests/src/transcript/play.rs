@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use super::action::{Action, Goal, Order, Outgoing, SILENCE_LIMIT, WAIT_LIMIT};
+use super::claims;
 use super::connections::{Client, Clients, describe, publication};
 use super::normalise::Normaliser;
 use super::pool::Pool;
@@ -110,6 +111,9 @@ impl<'a> Player<'a> {
         normaliser.omit(&case.omit);
         let mut variables = Variables::new();
         variables.insert("dir".to_string(), dir.display().to_string());
+        for token in &case.deferred {
+            variables.insert(token.name.clone(), claims::token(&token.seed, &token.claims)?);
+        }
         normaliser.name_literal(&dir.display().to_string(), "dir");
         normaliser.name_literal(&program.path.display().to_string(), "program");
         if let Some(server) = &server {

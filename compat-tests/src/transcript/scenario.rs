@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::action::{Action, parse_action};
+use super::claims::{Deferred, Named};
 use super::difference;
 use crate::Result;
 use crate::process::ServerOptions;
@@ -38,6 +39,8 @@ pub struct Case {
     pub differs: Option<String>,
     /// What exactly differs then, as [`difference()`](super::difference::difference) tells it.
     pub difference: Vec<String>,
+    /// Tokens that are made when it is played.
+    pub(super) deferred: Vec<Deferred>,
     /// The steps in order.
     pub steps: Vec<Step>,
 }
@@ -236,9 +239,11 @@ fn build_case(path: &Path, name: String, items: &[Item]) -> Result<Case> {
         masks: Vec::new(),
         differs: None,
         difference: Vec::new(),
+        deferred: Vec::new(),
         steps: Vec::new(),
     };
-    for item in items {
+    let items = name_claims(items, &mut case)?;
+    for item in &items {
         if !apply_header(&mut case, item)? {
             let text = item.first.clone();
             let action =
@@ -254,6 +259,27 @@ fn build_case(path: &Path, name: String, items: &[Item]) -> Result<Case> {
         return Err(format!("{}: no steps", case.name).into());
     }
     Ok(case)
+}
+
+/// Puts keys and tokens where the case names them.
+fn name_claims(items: &[Item], case: &mut Case) -> Result<Vec<Item>> {
+    let mut named = Named::default();
+    let mut rest = Vec::with_capacity(items.len());
+    for item in items {
+        let line = with_continuation(item.first.clone(), &item.more);
+        let is_name = named.take(&line).map_err(|e| format!("line {}: {e}", item.line))?;
+        if !is_name {
+            rest.push(item);
+        }
+    }
+    let fill = |item: &&Item| Item {
+        line: item.line,
+        first: named.fill(&item.first),
+        more: item.more.iter().map(|line| named.fill(line)).collect(),
+    };
+    let filled = rest.iter().map(fill).collect();
+    case.deferred = named.deferred;
+    Ok(filled)
 }
 
 fn with_continuation(mut text: String, more: &[String]) -> String {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Instant;
 
 use hashbrown::HashMap;
 use jetkv_protocol::ConnectOptions;
@@ -10,6 +11,7 @@ use nkeys::KeyPair;
 use super::nkey::{self, SignatureError};
 use super::password;
 use super::permissions::UserPermissions;
+use crate::claims::{ConnectLimits, UserScope};
 use crate::options::{
     AuthOptions, ConnectionType, NkeyUserOptions, Options, Permissions, UserOptions, WebsocketAuth, defaults,
 };
@@ -57,6 +59,33 @@ pub(crate) struct Admitted {
     pub by_key: bool,
     /// What it may do; `None` for everything.
     pub permissions: Option<Arc<UserPermissions>>,
+    /// What its claims say beside that, if it came with claims.
+    pub claims: Option<Arc<ClaimsAdmission>>,
+}
+
+/// What a user's claims say, for as long as it is here.
+#[derive(Debug)]
+pub(crate) struct ClaimsAdmission {
+    /// The claims.
+    pub token: String,
+    /// The key that signed for the account. Empty: the account's own.
+    pub signing_key: String,
+    /// What that key gives, if it gives something.
+    pub scope: Option<UserScope>,
+    /// The user's name for people.
+    pub name: String,
+    /// Words.
+    pub tags: Vec<String>,
+    /// When they were made, in seconds since 1970.
+    pub issued_at_s: i64,
+    /// They needed no signature.
+    pub is_bearer: bool,
+    /// Until when the user may stay.
+    pub expires_at: Option<Instant>,
+    /// What its connections may have.
+    pub limits: ConnectLimits,
+    /// Whether its permissions are those of its account.
+    pub has_default_permissions: bool,
 }
 
 /// What a look at the credentials gave.
@@ -68,6 +97,8 @@ pub(crate) enum Check {
     Refused(Option<SignatureError>),
     /// A hash has to be computed first; see [`SlowCheck::run`].
     Slow(SlowCheck),
+    /// Claims have to be looked at, and perhaps be fetched.
+    Claims,
 }
 
 /// A comparison with a bcrypt hash, which takes too long for a thread that serves connections.
@@ -99,6 +130,8 @@ pub(crate) struct Authenticator {
     open_besides_system: bool,
     /// What the connections speak over.
     kind: ConnectionType,
+    /// Users come with claims.
+    by_claims: bool,
 }
 
 #[derive(Debug)]
@@ -151,18 +184,23 @@ impl Authenticator {
             no_auth_user: single.no_auth_user,
             open_besides_system,
             kind,
+            by_claims: options.operators.is_on(),
         }
     }
 
     /// Whether CONNECT has to come first and needs credentials.
     pub(crate) fn required(&self) -> bool {
         let has_users = !self.users.is_empty() || !self.nkeys.is_empty();
-        self.open_besides_system || has_users || self.single.is_some() || self.token.is_some()
+        self.by_claims
+            || self.open_besides_system
+            || has_users
+            || self.single.is_some()
+            || self.token.is_some()
     }
 
     /// Whether INFO holds a nonce to be signed.
     pub(crate) fn sends_nonce(&self) -> bool {
-        !self.nkeys.is_empty()
+        self.by_claims || !self.nkeys.is_empty()
     }
 
     /// Whether INFO asks for credentials.
@@ -234,6 +272,9 @@ impl Authenticator {
     pub(crate) fn check(&self, given: &Credentials) -> Check {
         if !self.required() {
             return Check::Admitted(Admitted::anonymous());
+        }
+        if self.by_claims {
+            return Check::Claims;
         }
         if let Some(check) = self.check_key(given) {
             return check;
@@ -318,6 +359,7 @@ impl Admitted {
             user: user.to_owned(),
             by_key,
             permissions: permissions.map(|configured| Arc::new(UserPermissions::new(configured))),
+            claims: None,
         }
     }
 }
@@ -379,7 +421,7 @@ mod tests {
         match check {
             Check::Admitted(admitted) => Some(admitted.account),
             Check::Slow(slow) => slow.run().map(|admitted| admitted.account),
-            Check::Refused(_) => None,
+            Check::Refused(_) | Check::Claims => None,
         }
     }
 

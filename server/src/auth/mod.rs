@@ -2,10 +2,12 @@
 
 mod authenticator;
 mod nkey;
+pub(crate) mod operators;
 mod password;
 mod permissions;
 mod replies;
 
-pub(crate) use authenticator::{Admitted, Authenticator, Check, Credentials};
-pub(crate) use nkey::nonce;
-pub(crate) use permissions::DeliveryRules;
+pub(crate) use authenticator::{Admitted, Authenticator, Check, ClaimsAdmission, Credentials};
+pub(crate) use nkey::{SignatureError, nonce, verify};
+pub(crate) use operators::{FetchError, Fetched, Operators};
+pub(crate) use permissions::{DeliveryRules, UserPermissions};

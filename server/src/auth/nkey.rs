@@ -41,7 +41,7 @@ pub(crate) fn nonce() -> String {
 }
 
 /// Whether `signature`, as text, is that of `nonce` by `key`.
-pub(super) fn verify(key: &KeyPair, nonce: &str, signature: &str) -> Result<(), SignatureError> {
+pub(crate) fn verify(key: &KeyPair, nonce: &str, signature: &str) -> Result<(), SignatureError> {
     if signature.is_empty() {
         return Err(SignatureError::Missing);
     }

@@ -37,6 +37,10 @@ pub(crate) enum CloseReason {
     MaxControlLineExceeded,
     /// The server stops.
     ServerShutdown,
+    /// The credentials were taken back.
+    Revocation,
+    /// What a user or its account may do ended with the time for it.
+    AuthenticationExpired,
     /// No-responders answers without headers.
     NoRespondersRequiresHeaders,
     /// The TLS handshake failed, or took too long.
@@ -70,7 +74,9 @@ impl CloseReason {
             | Self::MaxAccountConnectionsExceeded
             | Self::MaxSubscriptionsExceeded
             | Self::MaxConnectionsExceeded
-            | Self::MaxControlLineExceeded => status::POLICY_VIOLATION,
+            | Self::MaxControlLineExceeded
+            | Self::Revocation
+            | Self::AuthenticationExpired => status::POLICY_VIOLATION,
             Self::TlsHandshakeError => status::TLS_HANDSHAKE,
             Self::ProtocolViolation | Self::BadClientProtocolVersion => status::PROTOCOL_ERROR,
             Self::MaxPayloadExceeded => status::TOO_BIG,
@@ -101,6 +107,8 @@ impl CloseReason {
             Self::MaxPayloadExceeded => "Maximum Message Payload Exceeded",
             Self::MaxControlLineExceeded => "Maximum Control Line Exceeded",
             Self::ServerShutdown => "Server Shutdown",
+            Self::Revocation => "Credentials Revoked",
+            Self::AuthenticationExpired => "Authentication Expired",
             Self::NoRespondersRequiresHeaders => "No Responders Requires Headers",
             Self::TlsHandshakeError => "TLS Handshake Failure",
             Self::Kicked => "Kicked",

@@ -17,7 +17,7 @@ use jetkv_protocol::Rejection;
 pub(crate) use client_type::ClientType;
 pub(crate) use close_reason::CloseReason;
 pub(crate) use closed::{ClosedClient, ClosedClients};
-pub(crate) use identity::Identity;
+pub(crate) use identity::{Identity, IdentityClaims};
 pub(crate) use peer::Peer;
 pub(crate) use secured::Secured;
 pub(crate) use trace_options::TraceOptions;

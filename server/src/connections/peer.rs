@@ -21,12 +21,14 @@ impl Peer {
         }
     }
 
+    /// Its IP address; `None` for a peer in this process.
+    pub(crate) fn ip(&self) -> Option<IpAddr> {
+        self.address().map(|address| address.ip().to_canonical())
+    }
+
     /// Its IP address as pages, events and INFO show it; empty for a peer in this process.
     pub(crate) fn ip_text(&self) -> String {
-        self.address()
-            .map(|address| address.ip().to_canonical())
-            .as_ref()
-            .map_or_else(String::new, IpAddr::to_string)
+        self.ip().as_ref().map_or_else(String::new, IpAddr::to_string)
     }
 
     /// Its port; 0 for a peer in this process.

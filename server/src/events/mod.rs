@@ -14,7 +14,7 @@ pub(crate) use advisories::{
 };
 pub(crate) use heartbeat::beat;
 pub(crate) use message_trace::{Egress, MessageTrace};
-pub(crate) use model::client_info;
+pub(crate) use model::{ServerPart, client_info};
 pub(crate) use reload::answer_reload;
 pub(crate) use requests::{is_request, serve};
 

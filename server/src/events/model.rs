@@ -17,7 +17,7 @@ const FLAGS_WITH_JETSTREAM: u64 = 7;
 
 /// The server, as every event and answer names it.
 #[derive(Debug, Serialize)]
-pub(super) struct ServerPart {
+pub(crate) struct ServerPart {
     name: String,
     host: String,
     id: String,
@@ -36,7 +36,7 @@ pub(super) struct ServerPart {
 }
 
 impl ServerPart {
-    pub(super) fn new(shared: &Shared) -> Self {
+    pub(crate) fn new(shared: &Shared) -> Self {
         let options = shared.options();
         let jetstream = shared.jetstream().is_some();
         let mut feature_flags: BTreeMap<String, bool> = [
@@ -105,8 +105,12 @@ pub(super) struct ClientPart {
     #[serde(skip_serializing_if = "Option::is_none")]
     stop: Option<GoTime>,
     #[serde(skip_serializing_if = "String::is_empty")]
+    jwt: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
     issuer_key: String,
     name_tag: String,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    tags: Vec<String>,
     kind: &'static str,
     client_type: &'static str,
 }
@@ -121,13 +125,15 @@ impl ClientPart {
             id: client.id(),
             acc: identity.account.name().to_owned(),
             issuer_key: identity.issuer().to_owned(),
+            tags: identity.tags(),
+            jwt: identity.token,
             user: identity.user,
             name: identity.name,
             lang: identity.lang,
             ver: identity.version,
             rtt: stopped.map(|_| client.rtt_ns()).filter(|rtt| *rtt > 0),
             stop: stopped.map(time),
-            name_tag: identity.account.name().to_owned(),
+            name_tag: identity.account.name_tag(),
             kind: "Client",
             client_type: client.client_type().name(),
         }
@@ -143,6 +149,8 @@ pub(crate) fn client_info(shared: &Shared, client: &dyn ConnectionHandle) -> Cli
         id: client.id(),
         account: identity.account.name().to_owned(),
         issuer_key: identity.issuer().to_owned(),
+        name_tag: identity.claims.as_ref().map(|claims| claims.name.clone()).unwrap_or_default(),
+        tags: identity.tags(),
         service: String::new(),
         user: identity.user,
         name: identity.name,

@@ -37,8 +37,13 @@ struct UserInfo {
     account: String,
     #[serde(skip_serializing_if = "String::is_empty")]
     account_name: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    user_name: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     permissions: Option<PermissionsPart>,
+    /// What is left of the user's time, in nanoseconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    expires: Option<u64>,
 }
 
 #[derive(Debug, Serialize)]
@@ -234,6 +239,12 @@ fn subscribers(account: &Account, asked: &[u8]) -> usize {
     count
 }
 
+/// What is left of the time until `end`, less what whole seconds leave over, in nanoseconds.
+fn left_ns(end: std::time::Instant) -> u64 {
+    let left = end.saturating_duration_since(std::time::Instant::now());
+    u64::try_from(left.as_nanos()).unwrap_or(u64::MAX)
+}
+
 fn user_info(shared: &Shared, client: &dyn ConnectionHandle) -> Answer<UserInfo> {
     let identity = client.identity();
     let rules = client.rules();
@@ -241,8 +252,10 @@ fn user_info(shared: &Shared, client: &dyn ConnectionHandle) -> Answer<UserInfo>
     Answer {
         server: ServerPart::new(shared),
         data: UserInfo {
+            user_name: identity.claims.as_ref().map(|claims| claims.name.clone()).unwrap_or_default(),
+            expires: identity.claims.as_ref().and_then(|claims| claims.expires_at).map(left_ns),
             user: identity.user,
-            account_name: account.clone(),
+            account_name: identity.account.name_tag(),
             account,
             permissions: rules.map(|rules| PermissionsPart::new(rules.permissions().configured())),
         },

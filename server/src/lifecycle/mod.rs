@@ -16,7 +16,9 @@ use tokio::net::TcpListener;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc::UnboundedReceiver;
 
+use crate::auth::Operators;
 use crate::banner;
+use crate::claimed;
 use crate::connections::CloseReason;
 use crate::events;
 use crate::failure;
@@ -175,6 +177,9 @@ pub enum StartError {
     /// The test lab has a clock of its own, and the caller gave another one.
     #[error("the test lab moves a clock of its own: it does not start with another one")]
     LabClock,
+    /// The accounts that the server needs are not there.
+    #[error("{0}")]
+    Accounts(String),
     /// The pid file cannot be written.
     #[error("Could not write pidfile: {0}")]
     PidFile(String),
@@ -222,6 +227,28 @@ fn bind_websocket(shared: &Shared) -> Result<Option<(SocketAddr, TcpListener)>, 
         })?;
     }
     Ok(Some((address, listener)))
+}
+
+/// Finds what a server needs whose accounts come with claims.
+fn trust_operators(shared: &Arc<Shared>) -> Result<(), StartError> {
+    let operators = Operators::new(&shared.options().operators);
+    if let Some(operators) = operators.map_err(|error| StartError::Accounts(error.to_string()))? {
+        shared.set_operators(operators);
+    }
+    claimed::find_system_account(shared).map_err(StartError::Accounts)
+}
+
+/// Starts what looks at the whole server now and then.
+fn start_watches(shared: &Arc<Shared>, services: &Handle) {
+    if shared.options().tls.as_ref().is_some_and(|tls| tls.connection_rate_limit > 0) {
+        services.spawn(net::log_rejected(Arc::clone(shared)));
+    }
+    if shared.operators().is_some() {
+        let watching = claimed::watch(Arc::clone(shared));
+        services.spawn(failure::vital(Arc::clone(shared), "What looks after the end of claims", watching));
+    }
+    let beating = events::beat(Arc::clone(shared));
+    services.spawn(failure::vital(Arc::clone(shared), "The heartbeat", beating));
 }
 
 /// Opens the port that clients connect to, and decides what INFO says of it.
@@ -276,11 +303,13 @@ impl Server {
     ) -> Result<Self, StartError> {
         let shared = Arc::new(Shared::new(options, clock));
         let options = shared.options();
+        trust_operators(&shared)?;
         banner::log_identity(&shared.identity.name, &shared.identity.id, &options);
         if let Some(path) = &options.pid_file {
             pid_file::write(path).map_err(StartError::PidFile)?;
         }
         shared.start_blocking_threads().map_err(StartError::Thread)?;
+        claimed::start(&shared);
         let threads = Threads::start(&shared).map_err(StartError::Thread)?;
         let monitor_listener = bind_monitor(&options, &threads)?;
         let services = threads.services();
@@ -303,11 +332,7 @@ impl Server {
             let listening = net::listen(Arc::clone(&shared), Door::Websocket, listener, threads.handles());
             services.spawn(failure::vital(Arc::clone(&shared), "The listener for WebSocket", listening));
         }
-        if options.tls.as_ref().is_some_and(|tls| tls.connection_rate_limit > 0) {
-            services.spawn(net::log_rejected(Arc::clone(&shared)));
-        }
-        let beating = events::beat(Arc::clone(&shared));
-        services.spawn(failure::vital(Arc::clone(&shared), "The heartbeat", beating));
+        start_watches(&shared, &services);
         let places = unserved.iter().map(Opened::place).collect();
         for opened in unserved {
             services.spawn(opened.refuse_all(Arc::clone(&shared)));

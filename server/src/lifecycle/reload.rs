@@ -6,6 +6,7 @@ use std::time::Duration;
 use jetkv_protocol::Rejection;
 
 use super::{Inner, announce};
+use crate::claimed;
 use crate::connections::{CloseReason, TraceOptions};
 use crate::options::{Action, Change, Options, ReloadError, diff};
 use crate::pid_file;
@@ -31,6 +32,7 @@ impl Inner {
         if let Some(lab) = &self.lab {
             lab.listen(shared);
         }
+        claimed::reload(shared);
         self.tell_connections();
         if let Some(jetstream) = shared.jetstream() {
             jetstream.apply_accounts(shared);

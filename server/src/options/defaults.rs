@@ -55,3 +55,9 @@ pub(crate) const JETSTREAM_MAX_CONSUMERS_PER_STREAM: i64 = 1000;
 pub(crate) const GLOBAL_ACCOUNT: &str = "$G";
 /// The system account, unless `system_account` names another one.
 pub(crate) const SYSTEM_ACCOUNT: &str = "$SYS";
+/// Time that a resolver's server has to answer.
+pub(crate) const RESOLVER_TIMEOUT: Duration = Duration::from_millis(1900);
+/// Time between two looks at what other servers have.
+pub(crate) const RESOLVER_INTERVAL: Duration = Duration::from_secs(60);
+/// Time for which a cache keeps an account that nobody asks for.
+pub(crate) const RESOLVER_TTL: Duration = Duration::from_secs(3600);

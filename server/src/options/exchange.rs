@@ -3,7 +3,7 @@
 //! An import is checked against the exports of its account when the configuration is read. Which checks there are, their
 //! order and their texts are those of nats-server v2.15.2.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use jetkv_go_compat::quoted;
@@ -40,6 +40,21 @@ pub struct Approval {
     pub accounts: BTreeSet<String>,
     /// Token of the subject, counted from one, that has to be the name of the account. 0: none.
     pub token_position: usize,
+    /// Whether a permission is needed that the exporting account signed.
+    pub needs_activation: bool,
+    /// Accounts whose permissions hold no more if they were made at this time (seconds since 1970) or before.
+    pub revoked: BTreeMap<String, i64>,
+}
+
+/// How something is imported.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ImportTerms {
+    /// Of a stream: whether traces of messages go on in the importing account.
+    pub allow_trace: bool,
+    /// Of a service: whether the exporting account learns who asks.
+    pub share: bool,
+    /// Whether there is a permission, where one is needed.
+    pub is_activated: bool,
 }
 
 /// A stream for others.
@@ -209,14 +224,17 @@ impl Approval {
         if named.is_some_and(|token| token != Some("*")) {
             return Err(ExchangeError::Subject);
         }
-        Ok(Self { accounts: accounts.into_iter().collect(), token_position })
+        Ok(Self { accounts: accounts.into_iter().collect(), token_position, ..Self::default() })
     }
 
     /// Whether an account may import. `subject` is what it imports, `None` where that is all that is exported.
-    fn admits(&self, account: &str, subject: Option<&str>) -> bool {
+    fn admits(&self, account: &str, subject: Option<&str>, is_activated: bool) -> bool {
         if self.token_position > 0 {
             let named = subject.and_then(|subject| subject.split('.').nth(self.token_position - 1));
             return named == Some(account);
+        }
+        if self.needs_activation {
+            return is_activated;
         }
         self.accounts.is_empty() || self.accounts.contains(account)
     }
@@ -345,11 +363,11 @@ impl Market {
         importer: &str,
         exporter: &str,
         (from, to, prefix): (&str, &str, &str),
-        allow_trace: bool,
+        terms: ImportTerms,
     ) -> Result<(), ExchangeError> {
         let exports = &self.exchange(exporter).ok_or(ExchangeError::StreamNotAuthorized)?.exports;
         let approved = |(export, is_all): (&StreamExport, bool)| {
-            export.approval.admits(importer, (!is_all).then_some(from))
+            export.approval.admits(importer, (!is_all).then_some(from), terms.is_activated)
         };
         if !is_valid(from.as_bytes()) || !exports.stream(from).is_some_and(approved) {
             return Err(ExchangeError::StreamNotAuthorized);
@@ -371,7 +389,7 @@ impl Market {
             transform: None,
             reverse: None,
             keeps_subject: false,
-            allow_trace,
+            allow_trace: terms.allow_trace,
         };
         if has_wildcard(from.as_bytes()) {
             if to == from {
@@ -403,7 +421,7 @@ impl Market {
         importer: &str,
         exporter: &str,
         (from, to): (&str, &str),
-        share: bool,
+        terms: ImportTerms,
     ) -> Result<(), ExchangeError> {
         if !is_valid(from.as_bytes()) || !is_valid(to.as_bytes()) {
             return Err(ExchangeError::Subject);
@@ -412,7 +430,7 @@ impl Market {
         let Some((export, is_all)) = exports.and_then(|exports| exports.service(to)) else {
             return Err(ExchangeError::ServiceNotAuthorized);
         };
-        if !export.approval.admits(importer, (!is_all).then_some(to)) {
+        if !export.approval.admits(importer, (!is_all).then_some(to), terms.is_activated) {
             return Err(ExchangeError::ServiceNotAuthorized);
         }
         let export = export.subject.clone();
@@ -422,7 +440,7 @@ impl Market {
             to: to.to_owned(),
             transform: None,
             keeps_subject: false,
-            share,
+            share: terms.share,
             export,
         };
         let pattern = if has_wildcard(to.as_bytes()) { with_wildcards(from).0 } else { from.to_owned() };

@@ -108,6 +108,7 @@ mod lab_model;
 mod listener_model;
 mod mapping;
 mod model;
+mod operator_model;
 pub(crate) mod origin;
 mod redact;
 mod reload;
@@ -125,7 +126,7 @@ pub use auth_model::{
 pub use command_line::{Command, CommandLine, Message, OptionsError};
 pub use config::{ConfigError, Report};
 pub use exchange::{
-    Approval, Exchange, Exports, Imports, Latency, ResponseType, ServiceExport, ServiceImport, StreamExport,
+    Approval, Exchange, Exports, ImportTerms, Imports, Latency, ResponseType, ServiceExport, ServiceImport, StreamExport,
     StreamImport,
 };
 pub use grammar::{ParseError, Reference};
@@ -135,6 +136,7 @@ pub use listener_model::{Unserved, UnservedListener};
 pub(crate) use mapping::Destination;
 pub use mapping::Mapping;
 pub use model::{LimitOptions, LogOptions, MonitorOptions, Options, Origin, WriteTimeout};
+pub use operator_model::{Deletion, OperatorOptions, ResolverOptions, TrustedOperator};
 pub(crate) use redact::redacted_arguments;
 pub use reload::{Action, Change, ReloadError};
 pub(crate) use reload::{diff, friendly_bytes};

@@ -10,6 +10,7 @@ use super::jetstream_model::JetStreamOptions;
 use super::lab_model::LabOptions;
 use super::listener_model::UnservedListener;
 use super::mapping::Mapping;
+use super::operator_model::OperatorOptions;
 use super::tls_model::TlsOptions;
 use super::websocket_model::WebsocketOptions;
 
@@ -46,6 +47,8 @@ pub struct Options {
     pub system_account: Option<String>,
     /// No system account is made unless `system_account` names one.
     pub no_system_account: bool,
+    /// Whose accounts and users are served, where these come with claims.
+    pub operators: OperatorOptions,
     /// TLS for clients, and for the monitoring pages where those are to have it.
     pub tls: Option<TlsOptions>,
     /// Connections of clients may begin with the header of a proxy that says where the client is.
@@ -198,6 +201,7 @@ impl Default for Options {
             accounts: Vec::new(),
             system_account: None,
             no_system_account: false,
+            operators: OperatorOptions::default(),
             tls: None,
             allow_non_tls: false,
             proxy_protocol: false,

@@ -18,6 +18,7 @@ use super::jetstream_model::JetStreamOptions;
 use super::lab_model::LabOptions;
 use super::listener_model::{Unserved, UnservedListener};
 use super::model::{LimitOptions, LogOptions, MonitorOptions, Options};
+use super::operator_model::{OperatorOptions, TrustedOperator};
 use super::tls_model::{HandshakeFirst, TlsOptions};
 use super::websocket_model::WebsocketOptions;
 use differences::{Differences, Field, Pair, Shown, pairs};
@@ -88,7 +89,7 @@ pub(crate) fn diff(
 fn server(old: &Options, new: &Options, jetstream_runs: bool, found: &mut Differences) {
     pairs!(old, new => Options {
         config_file, config_digest, server_name, host, port, client_advertise, log, limits, auth, accounts,
-        mappings, cluster_name, system_account, no_system_account, tls,
+        mappings, cluster_name, system_account, no_system_account, operators, tls,
         allow_non_tls, proxy_protocol, websocket, monitor, jetstream, pid_file, ports_file_dir, lame_duck_duration,
         lame_duck_grace_period, no_sublist_cache, no_header_support, connect_error_reports, reconnect_error_reports,
         tags, metadata, feature_flags, default_js_domain, unserved_listeners, lab, origin,
@@ -122,6 +123,7 @@ fn server(old: &Options, new: &Options, jetstream_runs: bool, found: &mut Differ
         found.fixed(Field::SystemAccount, Pair { old: &named, new: system_account.new }, Shown::text);
     }
     found.fixed(Field::NoSystemAccount, no_system_account, Shown::plain);
+    operator_options(operators.old, operators.new, found);
     found.fixed(Field::JsAccDefaultDomain, default_js_domain, Shown::map);
     if pid_file.new.is_some() {
         found.value(Field::PidFile, Action::PidFile, "pid_file", pid_file, Shown::path);
@@ -187,6 +189,37 @@ fn unserved(listeners: Pair<'_, Vec<UnservedListener>>, found: &mut Differences)
             let name = feature.options_name();
             found.refuse(Field::Last, format!("{name}: old={}, new={}", shown(old), shown(new)));
         }
+    }
+}
+
+fn operator_options(old: &OperatorOptions, new: &OperatorOptions, found: &mut Differences) {
+    pairs!(old, new => OperatorOptions {
+        operators, trusted_keys, resolver, preloads, pinned_accounts, default_sentinel, resolver_ca,
+    });
+    // A resolver that stays takes them.
+    let _ = (preloads, pinned_accounts);
+    // Of operators only names are shown: claims are long.
+    let names = |operators: &Vec<TrustedOperator>| {
+        let names: Vec<&str> = operators.iter().map(|operator| operator.claims.sub.as_str()).collect();
+        format!("[{}]", names.join(" "))
+    };
+    if operators.old.is_empty() || !old.is_on() {
+        let keys = |keys: &Option<Vec<String>>| format!("[{}]", keys.clone().unwrap_or_default().join(" "));
+        found.fixed(Field::TrustedKeys, trusted_keys, keys);
+    }
+    found.fixed(Field::TrustedOperators, operators, names);
+    if resolver.old.is_some() != resolver.new.is_some() {
+        let text = "config reload does not support moving to or from an account resolver";
+        found.fail(Field::AccountResolver, text.to_owned());
+    } else if resolver.differ() || old.preloads != new.preloads {
+        found.change(Field::AccountResolver, Action::Authorization, "Reloaded: accounts");
+    }
+    if resolver_ca.differ() {
+        found.change(Field::AccountResolverTLSConfig, Action::Authorization, "Reloaded: accounts");
+    }
+    if default_sentinel.differ() {
+        let line = format!("Reloaded: default_sentinel = {}", Shown::text(default_sentinel.new));
+        found.change(Field::DefaultSentinel, Action::Nothing, line);
     }
 }
 

@@ -1,13 +1,16 @@
 //! What must hold among options once flags, file and defaults came together.
 
+mod operators;
 mod websocket;
 
 use jetkv_protocol::subject;
 
 use super::defaults;
 use super::model::Options;
+use crate::claims::is_key;
 use jetkv_go_compat::GoDuration;
 use jetkv_go_compat::quoted;
+use nkeys::KeyPairType;
 
 /// What options are checked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,6 +27,7 @@ pub(super) fn check(options: &Options, purpose: Purpose) -> Result<(), String> {
     if options.server_name.as_deref().is_some_and(|name| name.contains(' ')) {
         return Err("server name cannot contain spaces".to_owned());
     }
+    operators::check(options)?;
     check_no_auth_user(options)?;
     check_default_domains(options)?;
     check_domain(options)?;
@@ -52,6 +56,9 @@ fn check_numbers(options: &Options) -> Result<(), String> {
 
 fn check_no_auth_user(options: &Options) -> Result<(), String> {
     match &options.auth.no_auth_user {
+        Some(_) if !options.operators.operators.is_empty() => {
+            Err("no_auth_user not compatible with Trusted Operator".to_owned())
+        }
         Some(name) => check_listed(options, name),
         None => Ok(()),
     }
@@ -70,8 +77,15 @@ fn check_listed(options: &Options, name: &str) -> Result<(), String> {
 }
 
 fn check_default_domains(options: &Options) -> Result<(), String> {
+    let has_operators = !options.operators.operators.is_empty();
     for (name, domain) in &options.default_js_domain {
-        if name != defaults::GLOBAL_ACCOUNT {
+        if has_operators && !is_key(name, KeyPairType::Account) {
+            let name = quoted(name);
+            return Err(format!(
+                "default_js_domain contains account name {name}, which is not a valid public account nkey"
+            ));
+        }
+        if !has_operators && name != defaults::GLOBAL_ACCOUNT {
             let Some(account) = options.accounts.iter().find(|account| account.name == *name) else {
                 return Err(format!(
                     "in non operator mode, `default_js_domain` references non existing account {}",
@@ -111,6 +125,10 @@ fn check_domain(options: &Options) -> Result<(), String> {
 
 fn check_accounts(options: &Options) -> Result<(), String> {
     let Some(name) = &options.system_account else { return Ok(()) };
+    if options.operators.is_on() {
+        // It is looked up when the server starts.
+        return Ok(());
+    }
     let known = name == defaults::SYSTEM_ACCOUNT
         || name == defaults::GLOBAL_ACCOUNT
         || options.accounts.iter().any(|account| account.name == *name);

@@ -8,7 +8,10 @@ use jetkv_jetstream::AccountId;
 use jetkv_protocol::trie::Reach;
 use parking_lot::{Mutex, RwLock};
 
-use super::exchange::{Exchange, ImportedService, ImportedStream, Response, Responses, Shadow};
+use super::claimed::Claimed;
+use super::exchange::{
+    Exchange, ExportedService, ImportedService, ImportedStream, Response, Responses, Shadow,
+};
 use super::mappings::Mappings;
 use super::services::Services;
 use super::sublist::{InvalidSubject, Listed, Matches, Sublist};
@@ -42,6 +45,9 @@ pub struct Account {
     exchange: Exchange,
     message_trace: RwLock<Option<MessageTraceOptions>>,
     traces: AtomicBool,
+    /// What was claimed of it, where it comes with claims.
+    claimed: RwLock<Option<Arc<Claimed>>>,
+    exported: RwLock<Vec<Arc<ExportedService>>>,
     /// The configuration has it; a reload may have taken it away.
     configured: AtomicBool,
     /// What went through the account.
@@ -85,6 +91,8 @@ impl Account {
             exchange: Exchange::default(),
             message_trace: RwLock::new(None),
             traces: AtomicBool::new(false),
+            claimed: RwLock::new(None),
+            exported: RwLock::new(Vec::new()),
             configured: AtomicBool::new(true),
             traffic: Traffic::default(),
             slow_consumers: AtomicI64::new(0),
@@ -111,6 +119,28 @@ impl Account {
 
     pub(crate) fn set_configured(&self, configured: bool) {
         self.configured.store(configured, Ordering::Relaxed);
+    }
+
+    /// What was claimed of it, where it comes with claims.
+    pub fn claimed(&self) -> Option<Arc<Claimed>> {
+        self.claimed.read().clone()
+    }
+
+    pub(crate) fn set_claimed(&self, claimed: Option<Claimed>) {
+        *self.claimed.write() = claimed.map(Arc::new);
+    }
+
+    pub(super) fn exported_services(&self) -> Vec<Arc<ExportedService>> {
+        self.exported.read().clone()
+    }
+
+    pub(super) fn set_exported_services(&self, services: Vec<Arc<ExportedService>>) {
+        *self.exported.write() = services;
+    }
+
+    /// The exports that its imported services lead to.
+    pub(super) fn imported_exports(&self) -> Vec<Arc<ExportedService>> {
+        self.exchange.imported_exports()
     }
 
     /// Limits of its connections.
@@ -371,6 +401,14 @@ impl Account {
             clients.insert(id);
         }
         has_room
+    }
+
+    /// Whether a connection has a place under limits that changed meanwhile: the oldest ones have.
+    pub(crate) fn has_place_for(&self, id: u64) -> bool {
+        let max = self.limits.read().max_connections;
+        let clients = self.clients.lock();
+        let older = || clients.iter().filter(|client| **client < id).count();
+        usize::try_from(max).map_or(true, |max| clients.len() <= max || older() < max)
     }
 
     pub(crate) fn remove_client(&self, id: u64) {

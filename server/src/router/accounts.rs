@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use hashbrown::HashMap;
 use jetkv_jetstream::AccountId;
 use parking_lot::RwLock;
 
@@ -16,6 +17,8 @@ use crate::options::{AccountJetStreamLimits, AccountOptions, Options, defaults};
 #[derive(Debug)]
 pub struct Accounts {
     list: RwLock<Vec<Arc<Account>>>,
+    /// Places in the list by name.
+    names: RwLock<HashMap<String, usize>>,
     system: RwLock<Option<Arc<Account>>>,
     global: Arc<Account>,
 }
@@ -24,8 +27,12 @@ impl Accounts {
     /// The accounts that `options` ask for.
     pub(crate) fn new(options: &Options) -> Self {
         let global = Arc::new(Account::new(AccountId(0), defaults::GLOBAL_ACCOUNT));
-        let accounts =
-            Self { list: RwLock::new(vec![Arc::clone(&global)]), system: RwLock::new(None), global };
+        let accounts = Self {
+            list: RwLock::new(vec![Arc::clone(&global)]),
+            names: RwLock::new(HashMap::from([(defaults::GLOBAL_ACCOUNT.to_owned(), 0)])),
+            system: RwLock::new(None),
+            global,
+        };
         accounts.apply(options);
         accounts
     }
@@ -35,15 +42,15 @@ impl Accounts {
         // The global account has JetStream when it is alone with the system account; else each account asks for it. What
         // it has it keeps when others come at a reload (nats-server v2.15.2).
         let system_name = options.system_account_name();
-        let only_global = options
-            .accounts
-            .iter()
-            .all(|account| account.name == defaults::GLOBAL_ACCOUNT || Some(&*account.name) == system_name);
+        let only_global = !options.operators.is_on()
+            && options.accounts.iter().all(|account| {
+                account.name == defaults::GLOBAL_ACCOUNT || Some(&*account.name) == system_name
+            });
         let had_limits = self.global.jetstream();
         let global_limits = only_global.then(AccountJetStreamLimits::default).or(had_limits);
         let global_limits = global_limits.filter(|_| options.jetstream.enabled);
         self.global.set_jetstream(global_limits);
-        for account in self.all() {
+        for account in self.all().into_iter().filter(|account| account.claimed().is_none()) {
             let is_configured = |configured: &AccountOptions| configured.name == account.name();
             account.set_configured(options.accounts.iter().any(is_configured));
         }
@@ -60,7 +67,7 @@ impl Accounts {
         self.apply_exchange(options);
         let own = options.jetstream.domain.as_deref().filter(|_| options.jetstream.enabled);
         let cluster = options.cluster_name.as_deref().unwrap_or_default();
-        for account in self.all() {
+        for account in self.all().into_iter().filter(|account| account.claimed().is_none()) {
             let default = options.default_js_domain.get(account.name()).map(String::as_str);
             let configured = options.accounts.iter().find(|configured| configured.name == account.name());
             let configured = match configured {
@@ -84,7 +91,7 @@ impl Accounts {
             exports
                 .extend(services.map(|export| Arc::new(ExportedService::new(account.id(), export.clone()))));
         }
-        for account in self.all() {
+        for account in self.all().into_iter().filter(|account| account.claimed().is_none()) {
             let configured = options.accounts.iter().find(|configured| configured.name == account.name());
             let exchange = configured.map(|configured| configured.exchange.clone()).unwrap_or_default();
             let imports = exchange.imports.clone();
@@ -123,7 +130,8 @@ impl Accounts {
 
     /// The account with this name.
     pub fn by_name(&self, name: &str) -> Option<Arc<Account>> {
-        self.list.read().iter().find(|account| account.name() == name).cloned()
+        let at = *self.names.read().get(name)?;
+        self.list.read().get(at).cloned()
     }
 
     /// `$G`.
@@ -146,13 +154,18 @@ impl Accounts {
         self.list.read().clone()
     }
 
-    fn register(&self, name: &str) -> Arc<Account> {
+    pub(super) fn register(&self, name: &str) -> Arc<Account> {
         if let Some(known) = self.by_name(name) {
             return known;
         }
         let mut list = self.list.write();
+        // Somebody else may have been faster.
+        if let Some(known) = list.iter().find(|account| account.name() == name) {
+            return Arc::clone(known);
+        }
         let id = AccountId(u32::try_from(list.len()).unwrap_or(u32::MAX));
         let account = Arc::new(Account::new(id, name));
+        self.names.write().insert(name.to_owned(), list.len());
         list.push(Arc::clone(&account));
         account
     }

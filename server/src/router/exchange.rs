@@ -383,6 +383,16 @@ impl Exchange {
         old.into_values().flatten().for_each(|shadow| end_shadow(&shadow));
     }
 
+    /// The exports that imported services lead to.
+    pub(super) fn imported_exports(&self) -> Vec<Arc<ExportedService>> {
+        let services = self.services.lock();
+        let exports = services.iter().filter_map(|sub| match sub.target() {
+            Target::Service(service) => Some(Arc::clone(&service.export)),
+            _ => None,
+        });
+        exports.collect()
+    }
+
     pub(super) fn options(&self) -> Arc<ExchangeOptions> {
         Arc::clone(&self.options.read())
     }

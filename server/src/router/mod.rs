@@ -2,6 +2,7 @@
 
 mod account;
 mod accounts;
+mod claimed;
 mod delivery;
 mod domains;
 mod exchange;
@@ -15,6 +16,7 @@ mod touched;
 pub use account::Account;
 pub(crate) use account::Ended;
 pub use accounts::Accounts;
+pub use claimed::Claimed;
 pub(crate) use delivery::{
     Crossing, ForOne, Observed, Origin, RouteCache, Routed, has_room, route, route_answer, route_observed,
 };

@@ -60,11 +60,14 @@ impl Shared {
             info.connect_info = true;
             info.acc_is_sys = self.accounts.is_system(account.id());
             info.remote_account = account.name().to_owned();
-            if let Ok(max) = i32::try_from(account.limits().max_payload_bytes)
-                && max >= 0
-            {
-                let server = Some(info.max_payload).filter(|server| *server >= 0);
-                info.max_payload = server.map_or(max, |server| server.min(max));
+            let user = client.identity().claims.map_or(-1, |claims| claims.max_payload_bytes);
+            for limit in [account.limits().max_payload_bytes, user] {
+                if let Ok(max) = i32::try_from(limit)
+                    && max >= 0
+                {
+                    let known = Some(info.max_payload).filter(|known| *known >= 0);
+                    info.max_payload = known.map_or(max, |known| known.min(max));
+                }
             }
         }
         info

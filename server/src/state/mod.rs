@@ -26,7 +26,7 @@ pub(crate) use reload_asks::{ReloadAsk, ReloadAsks};
 pub(crate) use system_services::SystemServices;
 pub(crate) use visits::Visits;
 
-use crate::auth::Authenticator;
+use crate::auth::{Authenticator, Operators};
 use crate::blocking::BlockingThreads;
 use crate::connections::{ClientType, ClosedClients, ConnectionHandle};
 use crate::faults::Faults;
@@ -118,6 +118,8 @@ pub(crate) struct Shared {
     configured_at: Mutex<WallNs>,
     /// How often monitoring pages were asked for.
     pub visits: Visits,
+    /// Whose accounts and users are served, where these come with claims.
+    operators: OnceLock<Operators>,
     /// What the server listens on in the system account.
     pub system_services: SystemServices,
 }
@@ -157,6 +159,7 @@ impl Shared {
             tls_rate: TlsRate::default(),
             configured_at,
             visits: Visits::default(),
+            operators: OnceLock::new(),
             options: ArcSwap::from_pointee(options),
         };
         shared.number_accounts();
@@ -185,6 +188,17 @@ impl Shared {
             ClientType::Nats => self.auth(),
             ClientType::Websocket => self.websocket_auth.load_full(),
         }
+    }
+
+    /// The operators, where accounts and users come with claims.
+    pub(crate) fn operators(&self) -> Option<&Operators> {
+        self.operators.get()
+    }
+
+    /// Sets them, before anybody connects.
+    pub(crate) fn set_operators(&self, operators: Operators) {
+        // They are set once.
+        let _ = self.operators.set(operators);
     }
 
     /// Puts new options and users in force; returns the users before.
@@ -247,7 +261,7 @@ impl Shared {
     }
 
     /// Gives accounts that are new a connection of their own, as nats-server does.
-    fn number_accounts(&self) {
+    pub(crate) fn number_accounts(&self) {
         for account in self.accounts.all() {
             if !self.accounts.is_system(account.id()) && account.services.client() == 0 {
                 account.services.set_client(self.next_client_id());

@@ -1,6 +1,7 @@
 //! `/accountz` and `/accstatz`: accounts, and what went through them.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::Ordering;
 
 use jetkv_go_compat::GoTime;
 use serde::Serialize;
@@ -10,9 +11,12 @@ use super::json::{is_default, time};
 use super::page::Page;
 use super::query::Query;
 use super::subsz::SublistStats;
+use crate::claims::{Issue, Token};
 use crate::options::Destination;
-use crate::router::Account;
+use crate::router::{Account, Claimed};
 use crate::snapshot::MonitorSource;
+
+const NANOS: i64 = 1_000_000_000;
 
 #[derive(Serialize)]
 struct Accountz<'a> {
@@ -44,10 +48,30 @@ struct Detail {
     imports: Vec<Import>,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     mappings: BTreeMap<String, Vec<MappedTo>>,
+    #[serde(skip_serializing_if = "is_default")]
+    jwt: String,
+    #[serde(skip_serializing_if = "is_default")]
+    issuer_key: String,
     name_tag: String,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    tags: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    decoded_jwt: Option<serde_json::Value>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    validation_result_jwt: Vec<IssuePart>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    revoked_user: BTreeMap<String, GoTime>,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     responses: BTreeMap<String, Import>,
     sublist_stats: SublistStats,
+}
+
+/// What is wrong with the claims of an account.
+#[derive(Serialize)]
+struct IssuePart {
+    description: String,
+    blocking: bool,
+    time_check: bool,
 }
 
 /// A destination of a subject mapping.
@@ -155,12 +179,14 @@ fn detail(source: &MonitorSource, name: &str) -> Result<Detail, String> {
     let counts = source.subscription_counts(Some(account));
     let (system, with_jetstream) = (system_name(source), source.had_jetstream());
     let is_system = account.name() == system;
+    let claimed = account.claimed();
+    let claims = claimed.as_deref();
     Ok(Detail {
         account_name: account.name().to_owned(),
-        update_time: time(source.configured_at()),
+        update_time: time(claimed.as_ref().map_or(source.configured_at(), |claimed| claimed.updated_at)),
         is_system,
-        expired: false,
-        complete: true,
+        expired: claimed.as_ref().is_some_and(|claimed| claimed.has_expired()),
+        complete: claimed.as_ref().is_none_or(|claimed| !claimed.is_incomplete.load(Ordering::Relaxed)),
         jetstream_enabled: account.has_jetstream(),
         leafnode_connections: 0,
         client_connections: account.client_count(),
@@ -175,9 +201,30 @@ fn detail(source: &MonitorSource, name: &str) -> Result<Detail, String> {
         responses: exchange::responses(account, |id| {
             accounts.iter().find(|one| one.id() == id).map(|one| one.name().to_owned()).unwrap_or_default()
         }),
-        name_tag: account.name().to_owned(),
+        jwt: claims.map(|claimed| claimed.token.clone()).unwrap_or_default(),
+        issuer_key: claims.map(|claimed| claimed.claims.iss.clone()).unwrap_or_default(),
+        name_tag: account.name_tag(),
+        tags: claims.map(|claimed| claimed.claims.nats.tags.clone()).unwrap_or_default(),
+        decoded_jwt: claims.and_then(|claimed| Token::open(&claimed.token).ok()).map(|token| token.payload),
+        validation_result_jwt: claims.map(|claimed| issues(claimed, source)).unwrap_or_default(),
+        revoked_user: claims
+            .map(|claimed| claimed.claims.nats.revocations.iter())
+            .into_iter()
+            .flatten()
+            .map(|(user, at_s)| (user.clone(), GoTime::from_ns(at_s.saturating_mul(NANOS))))
+            .collect(),
         sublist_stats: SublistStats::new(counts),
     })
+}
+
+fn issues(claimed: &Claimed, source: &MonitorSource) -> Vec<IssuePart> {
+    let issues = claimed.claims.issues(source.now().ns().div_euclid(NANOS));
+    let part = |issue: Issue| IssuePart {
+        description: issue.text,
+        blocking: issue.is_error,
+        time_check: issue.is_time,
+    };
+    issues.0.into_iter().map(part).collect()
 }
 
 pub(super) fn accstatz(source: &MonitorSource, query: &Query) -> Result<Page, String> {
@@ -203,7 +250,7 @@ impl AccountStat {
         let traffic = account.traffic.counts();
         Self {
             acc: account.name().to_owned(),
-            name: account.name().to_owned(),
+            name: account.name_tag(),
             conns: account.client_count(),
             leafnodes: 0,
             total_conns: account.client_count(),

@@ -98,9 +98,13 @@ struct Connection {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     subscriptions_list_detail: Vec<SubscriptionPart>,
     #[serde(skip_serializing_if = "is_default")]
+    jwt: String,
+    #[serde(skip_serializing_if = "is_default")]
     issuer_key: String,
     #[serde(skip_serializing_if = "is_default")]
     name_tag: String,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    tags: Vec<String>,
     #[serde(skip)]
     order: Order,
 }
@@ -114,6 +118,9 @@ struct Order {
     user: String,
     account: String,
     issuer: String,
+    account_tag: String,
+    token: String,
+    tags: Vec<String>,
 }
 
 /// What is asked for.
@@ -209,12 +216,14 @@ impl<'a> Wanted<'a> {
         if self.with_auth {
             connection.authorized_user.clone_from(&connection.order.user);
             connection.issuer_key.clone_from(&connection.order.issuer);
+            connection.jwt.clone_from(&connection.order.token);
+            connection.tags.clone_from(&connection.order.tags);
             let is_global = connection.order.account == defaults::GLOBAL_ACCOUNT;
             if !is_global {
                 connection.account.clone_from(&connection.order.account);
             }
             if !is_global || connection.stop.is_none() {
-                connection.name_tag.clone_from(&connection.order.account);
+                connection.name_tag.clone_from(&connection.order.account_tag);
             }
         }
         connection
@@ -352,6 +361,7 @@ fn identified(
 ) -> Connection {
     let account = identity.account.name().to_owned();
     let issuer = identity.issuer().to_owned();
+    let (account_tag, token, tags) = (identity.account.name_tag(), identity.shown_token(), identity.tags());
     Connection {
         cid,
         kind: "Client",
@@ -383,7 +393,20 @@ fn identified(
         subscriptions_list: Vec::new(),
         subscriptions_list_detail: Vec::new(),
         issuer_key: String::new(),
+        jwt: String::new(),
         name_tag: String::new(),
-        order: Order { start, last, stop, rtt_ns, user: identity.user, account, issuer },
+        tags: Vec::new(),
+        order: Order {
+            start,
+            last,
+            stop,
+            rtt_ns,
+            user: identity.user,
+            account,
+            issuer,
+            account_tag,
+            token,
+            tags,
+        },
     }
 }

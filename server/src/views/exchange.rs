@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use jetkv_go_compat::GoTime;
 use jetkv_jetstream::AccountId;
 use serde::Serialize;
 
@@ -19,8 +20,12 @@ pub(super) struct Export {
     response_type: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     service_latency: Option<Measured>,
+    #[serde(skip_serializing_if = "is_default")]
+    token_req: bool,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     approved_accounts: Vec<String>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    revoked_activations: BTreeMap<String, GoTime>,
 }
 
 /// What an account imports, or a request that waits for an answer.
@@ -72,6 +77,11 @@ fn approved(approval: &Approval) -> Vec<String> {
     approval.accounts.iter().cloned().collect()
 }
 
+fn revoked(approval: &Approval) -> BTreeMap<String, GoTime> {
+    let moment = |at_s: &i64| GoTime::from_ns(at_s.saturating_mul(1_000_000_000));
+    approval.revoked.iter().map(|(account, at_s)| (account.clone(), moment(at_s))).collect()
+}
+
 /// Services that the system account exports, where it is one, with that of JetStream last; then what `account` exports
 /// itself: services, then streams.
 pub(super) fn exports(account: &Account, system_with_jetstream: Option<bool>) -> Vec<Export> {
@@ -88,7 +98,9 @@ pub(super) fn exports(account: &Account, system_with_jetstream: Option<bool>) ->
         kind: "service",
         response_type,
         service_latency: None,
+        token_req: false,
         approved_accounts: Vec::new(),
+        revoked_activations: BTreeMap::new(),
     });
     let exchange = account.exchange();
     let services = exchange.exports.services.iter().map(|export| Export {
@@ -96,14 +108,18 @@ pub(super) fn exports(account: &Account, system_with_jetstream: Option<bool>) ->
         kind: "service",
         response_type: export.response.name(),
         service_latency: export.latency.as_ref().map(Measured::new),
+        token_req: export.approval.needs_activation,
         approved_accounts: approved(&export.approval),
+        revoked_activations: revoked(&export.approval),
     });
     let streams = exchange.exports.streams.iter().map(|export| Export {
         subject: export.subject.clone(),
         kind: "stream",
         response_type: "",
         service_latency: None,
+        token_req: export.approval.needs_activation,
         approved_accounts: approved(&export.approval),
+        revoked_activations: revoked(&export.approval),
     });
     of_system.chain(services).chain(streams).collect()
 }

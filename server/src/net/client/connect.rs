@@ -8,7 +8,7 @@ use jetkv_protocol::{ConnectOptions, Rejection, encode};
 use super::connection::Connection;
 use super::operations::Stopped;
 use crate::auth::{Admitted, Check, Credentials, DeliveryRules};
-use crate::connections::{CloseReason, ConnectionHandle as _, Identity};
+use crate::connections::{CloseReason, ConnectionHandle as _, Identity, IdentityClaims};
 use crate::events;
 use crate::router::Account;
 
@@ -48,7 +48,7 @@ impl Connection {
                 }
                 self.refuse()
             }
-            slow @ Check::Slow(_) => Some(Stopped::Authenticating(Box::new(slow))),
+            slow @ (Check::Slow(_) | Check::Claims) => Some(Stopped::Authenticating(Box::new(slow))),
         }
     }
 
@@ -83,6 +83,7 @@ impl Connection {
         self.rules = rules;
         self.user.clone_from(&admitted.user);
         self.by_key = admitted.by_key;
+        self.take_claims(admitted.claims.clone());
         if admitted.by_key {
             // Whoever came in without credentials counts as the owner of the key from now on.
             self.options.nkey.clone_from(&admitted.user);
@@ -120,6 +121,9 @@ impl Connection {
     /// Who the client says it is, as log lines name it; `None` for nobody.
     pub(super) fn claimed_user(&self) -> Option<String> {
         let options = &self.options;
+        if self.claims.is_some() && options.nkey.is_empty() && options.user.is_empty() {
+            return Some(format!("JWT User {}", jetkv_go_compat::quoted(&self.user)));
+        }
         match (&*options.nkey, &*options.user, &*options.auth_token) {
             // Where there are only claims nobody is named, since nobody has looked at them.
             ("", "", "") => None,
@@ -173,6 +177,9 @@ impl Connection {
         let mut identity = self.client.identity();
         identity.user = shown_user(&self.options, &self.options.user).to_owned();
         identity.name.clone_from(&self.options.name);
+        if self.shared.operators().is_some() {
+            identity.token.clone_from(&self.options.jwt);
+        }
         identity.lang.clone_from(&self.options.lang);
         identity.version.clone_from(&self.options.version);
         self.client.set_identity(identity);
@@ -185,9 +192,24 @@ impl Connection {
         let mut identity = self.client.identity();
         identity.account = Arc::clone(&self.account);
         identity.by_key = self.by_key;
-        let user = if self.user.is_empty() { &options.user } else { &self.user };
-        identity.user = shown_user(options, user).to_owned();
+        identity.claims = self.claims.as_ref().map(|claims| IdentityClaims {
+            signing_key: claims.signing_key.clone(),
+            name: claims.name.clone(),
+            tags: claims.tags.clone(),
+            expires_at: claims.expires_at,
+            max_payload_bytes: claims.limits.payload,
+        });
+        // A name that the client gave itself goes before that of its claims.
+        let has_name = !options.nkey.is_empty() || !options.user.is_empty();
+        let is_claimed = self.claims.is_some() && !has_name;
+        let user = if self.user.is_empty() || (self.claims.is_some() && has_name) {
+            &options.user
+        } else {
+            &self.user
+        };
+        identity.user = if is_claimed { user.clone() } else { shown_user(options, user).to_owned() };
         let user_label = match (&*options.nkey, &**user, &*identity.user) {
+            _ if is_claimed => format!("jwt:{user}"),
             ("", "", "") => String::new(),
             ("", "", _) => "token".to_owned(),
             ("", user, _) => format!("user:{user}"),
@@ -204,7 +226,7 @@ impl Connection {
             label.push_str(&format!(" - {}", jetkv_go_compat::quoted(parts.join(":"))));
         }
         if !user_label.is_empty() {
-            let who = format!("{}/{user_label}", self.account.name());
+            let who = format!("{}/{user_label}", self.account.trace_label());
             label.push_str(&format!(" - {}", jetkv_go_compat::quoted(who)));
         }
         identity.label = label;

@@ -12,7 +12,7 @@ use tokio::time::Sleep;
 
 use super::operations::{Progress, Stopped};
 use super::{Client, Upgraded};
-use crate::auth::{Authenticator, Check, DeliveryRules, nonce};
+use crate::auth::{Authenticator, Check, ClaimsAdmission, DeliveryRules, nonce};
 use crate::connections::{CloseReason, ConnectionHandle as _, TraceOptions};
 use crate::events;
 use crate::jetstream::JetStream;
@@ -52,6 +52,10 @@ pub(super) struct Connection {
     pub user: String,
     /// Whether `user` is a key.
     pub by_key: bool,
+    /// What the user's claims say, if it came with claims.
+    pub claims: Option<Arc<ClaimsAdmission>>,
+    /// Until when the user may stay.
+    pub expires_at: Option<Instant>,
     /// The users that were in force when this one was let in.
     pub auth: Arc<Authenticator>,
     pub rules: Option<Arc<DeliveryRules>>,
@@ -187,6 +191,8 @@ impl Connection {
             nonce: if auth.sends_nonce() { nonce() } else { String::new() },
             user: String::new(),
             by_key: false,
+            claims: None,
+            expires_at: None,
             auth: Arc::clone(&auth),
             rules: None,
             keepalive,
@@ -240,8 +246,10 @@ impl Connection {
             (server, account) => server.or(account),
         };
         let server_subscriptions = usize::try_from(limits.max_subscriptions).ok().filter(|max| *max > 0);
-        self.max_subscriptions = smaller(server_subscriptions, account.max_subscriptions);
-        let payload = smaller(limits.max_payload_bytes, account.max_payload_bytes);
+        let user = self.claims.as_ref().map(|claims| claims.limits);
+        let (user_subs, user_payload) = user.map_or((-1, -1), |user| (user.subs, user.payload));
+        self.max_subscriptions = smaller(smaller(server_subscriptions, account.max_subscriptions), user_subs);
+        let payload = smaller(smaller(limits.max_payload_bytes, account.max_payload_bytes), user_payload);
         let payload = payload.unwrap_or(usize::MAX);
         self.reader.limit_messages(payload);
         let parser = self.parser.limits_mut();
@@ -447,16 +455,7 @@ impl Connection {
 
     pub(super) async fn after_read(&mut self, mut slow: Option<Box<Check>>) {
         while let Some(check) = slow.take() {
-            let Check::Slow(check) = *check else { break };
-            // A panic in the comparison counts as a wrong password.
-            let admitted = match self.shared.blocking() {
-                Some(threads) => threads.call(move || check.run()).await.flatten(),
-                None => check.run(),
-            };
-            let stopped = match admitted {
-                Some(admitted) => self.admit(&admitted, true),
-                None => self.refuse(),
-            };
+            let stopped = self.decide(*check).await;
             self.flush();
             self.end_turn();
             if stopped.is_none() && !self.partial.is_empty() {
@@ -491,8 +490,8 @@ impl Connection {
     }
 
     fn next_deadline(&self) -> Instant {
-        let due_at = self.keepalive.due_at();
-        self.auth_deadline.map_or(due_at, |deadline| deadline.min(due_at))
+        let ends = self.auth_deadline.into_iter().chain(self.expires_at);
+        ends.fold(self.keepalive.due_at(), Instant::min)
     }
 
     fn timer_fired(&mut self) {
@@ -502,6 +501,11 @@ impl Connection {
             self.reject(&Rejection::AuthenticationTimeout);
             tracing::debug!("{} - Authentication Timeout", self.client.label());
             return self.client.close(CloseReason::AuthenticationTimeout);
+        }
+        if self.expires_at.is_some_and(|ends| now >= ends) {
+            self.expires_at = None;
+            self.end_by("User Authentication Expired", CloseReason::AuthenticationExpired);
+            return self.end_turn();
         }
         if now < self.keepalive.due_at() {
             return;

@@ -2,6 +2,7 @@
 //! server sees it; `connection.rs` has the task that reads, `operations.rs` the turn, and each other file what comes of
 //! some operations.
 
+mod claims;
 mod connect;
 mod connection;
 mod ending;
@@ -102,6 +103,8 @@ impl Client {
                 account,
                 user: String::new(),
                 by_key: false,
+                token: String::new(),
+                claims: None,
                 name: String::new(),
                 lang: String::new(),
                 version: String::new(),

@@ -10,6 +10,7 @@ use jetkv_protocol::{Publish, Rejection, encode, subject};
 use super::connection::Connection;
 use super::faults::Way;
 use super::message_trace::may_be_traced;
+use crate::claimed;
 use crate::connections::ConnectionHandle as _;
 use crate::events;
 use crate::jetstream::{ControlSubject, JetStream, Served};
@@ -261,6 +262,9 @@ impl Connection {
         }
         // The request itself counts in the numbers that it asks for.
         self.count(turn);
+        if self.shared.accounts.is_system(account.id()) && claimed::serve(&self.shared, &msg) {
+            return true;
+        }
         events::serve(&self.shared, &*self.client, account, msg)
     }
 

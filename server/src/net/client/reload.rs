@@ -21,6 +21,8 @@ enum Standing {
     Moved,
     /// It would not be let in any more.
     Refused,
+    /// Its claims say.
+    ByClaims,
 }
 
 impl Connection {
@@ -28,11 +30,12 @@ impl Connection {
     pub(super) fn reload(&mut self) {
         let reloaded = self.client.take_reload();
         self.jetstream = self.shared.jetstream();
-        self.settings = self.shared.options();
+        let before = std::mem::replace(&mut self.settings, self.shared.options());
         self.keepalive.set_limits(self.ping_interval(), self.settings.limits.ping_max);
         self.client.set_outbound_limits(OutboundLimits::new(&self.settings.limits));
         self.apply_limits();
         match self.standing() {
+            Standing::ByClaims => self.judge_claims(!Arc::ptr_eq(&before, &self.settings)),
             Standing::Same => {
                 if self.connected {
                     // nats-server v2.15.2 lets everybody in anew (observed).
@@ -51,6 +54,9 @@ impl Connection {
     }
 
     fn standing(&mut self) -> Standing {
+        if self.shared.operators().is_some() {
+            return Standing::ByClaims;
+        }
         let auth = self.shared.auth_of(&*self.client);
         let before = std::mem::replace(&mut self.auth, Arc::clone(&auth));
         if !self.options.nkey.is_empty() {
@@ -77,7 +83,7 @@ impl Connection {
         let admitted = match auth.check(&Credentials::of(&self.options, &self.nonce)) {
             Check::Admitted(admitted) => Some(admitted),
             Check::Slow(check) => check.run(),
-            Check::Refused(_) => None,
+            Check::Refused(_) | Check::Claims => None,
         };
         match admitted {
             Some(_) => Standing::Same,
@@ -94,7 +100,7 @@ impl Connection {
         }
         match auth.check(&Credentials::of(&self.options, &self.nonce)) {
             Check::Admitted(_) => Standing::Same,
-            Check::Refused(_) | Check::Slow(_) => Standing::Refused,
+            Check::Refused(_) | Check::Slow(_) | Check::Claims => Standing::Refused,
         }
     }
 
@@ -121,7 +127,7 @@ impl Connection {
         }
     }
 
-    fn leave_full_account(&mut self) {
+    pub(super) fn leave_full_account(&mut self) {
         let reason = CloseReason::MaxAccountConnectionsExceeded;
         let label = self.client.label();
         let text = Rejection::TooManyAccountConnections.wire_text();
@@ -137,12 +143,13 @@ impl Connection {
 
     pub(super) fn user_label(&self) -> String {
         match (&*self.options.nkey, &*self.options.user) {
+            ("", "") if self.claims.is_some() => format!("jwt:{}", self.user),
             ("", user) => format!("user:{user}"),
             (nkey, _) => format!("nkey:{nkey}"),
         }
     }
 
-    fn end_denied_subscriptions(&mut self) {
+    pub(super) fn end_denied_subscriptions(&mut self) {
         let Some(rules) = self.rules.clone() else { return };
         for sub in self.client.subscriptions() {
             if !rules.may_subscribe(sub.subject(), sub.queue()) {

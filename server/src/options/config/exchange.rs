@@ -6,7 +6,7 @@ use jetkv_go_compat::{GoDuration, quoted};
 
 use super::report::{Checked, Problem, Report};
 use super::typed::{boolean, integer, map, string};
-use crate::options::exchange::{Latency, Market, ResponseType};
+use crate::options::exchange::{ImportTerms, Latency, Market, ResponseType};
 use crate::options::grammar::{Map, Node, Value};
 
 /// What all accounts say, to be put together when all of them are known.
@@ -173,8 +173,9 @@ fn import_stream(wish: &Import, market: &mut Market) -> Result<(), String> {
         return Err(format!("{} account not defined for stream import", quoted(&wish.account)));
     }
     let subjects = (wish.subject.as_str(), wish.to.as_str(), wish.prefix.as_str());
+    let terms = ImportTerms { allow_trace: wish.allow_trace, ..ImportTerms::default() };
     market
-        .import_stream(&wish.owner, &wish.account, subjects, wish.allow_trace)
+        .import_stream(&wish.owner, &wish.account, subjects, terms)
         .map_err(|error| format!("Error adding stream import {}: {error}", quoted(&wish.subject)))
 }
 
@@ -182,8 +183,9 @@ fn import_service(wish: &Import, market: &mut Market) -> Result<(), String> {
     if market.exchange_mut(&wish.account).is_none() {
         return Err(format!("{} account not defined for service import", quoted(&wish.account)));
     }
+    let terms = ImportTerms { share: wish.share, ..ImportTerms::default() };
     market
-        .import_service(&wish.owner, &wish.account, (&wish.to, &wish.subject), wish.share)
+        .import_service(&wish.owner, &wish.account, (&wish.to, &wish.subject), terms)
         .map_err(|error| format!("Error adding service import {}: {error}", quoted(&wish.subject)))
 }
 

@@ -7,6 +7,7 @@ mod jetstream;
 mod lab;
 mod listeners;
 mod mappings;
+mod operators;
 mod permissions;
 mod report;
 pub(crate) mod tls;

@@ -2,7 +2,7 @@
 
 use super::report::{Checked, Problem, Report};
 use super::typed::{boolean, duration, duration_string, integer, listen, string, strings, text};
-use super::{Draft, accounts, auth, jetstream, lab, listeners, mappings, tls, websocket};
+use super::{Draft, accounts, auth, jetstream, lab, listeners, mappings, operators, tls, websocket};
 use crate::options::defaults;
 use crate::options::grammar::{Map, Node, Value};
 use crate::options::model::{LogOptions, WriteTimeout};
@@ -12,26 +12,7 @@ use jetkv_go_compat::quoted;
 type Known = Checked<bool>;
 
 /// Keys of nats-server's features that this server lacks, whatever their value.
-const UNSUPPORTED: [&str; 18] = [
-    "accounts_resolver",
-    "account_resolver",
-    "default_sentinel",
-    "gateway",
-    "mqtt",
-    "operator",
-    "operators",
-    "proxies",
-    "resolver",
-    "resolver_pinned_accounts",
-    "resolver_preload",
-    "resolver_tls",
-    "root",
-    "root_operator",
-    "root_operators",
-    "roots",
-    "trusted",
-    "trusted_keys",
-];
+const UNSUPPORTED: [&str; 3] = ["gateway", "mqtt", "proxies"];
 
 /// The same for keys that change nothing while they are false, zero or empty.
 const UNSUPPORTED_UNLESS_OFF: [&str; 4] = ["ocsp", "ocsp_cache", "prof_block_rate", "prof_port"];
@@ -68,6 +49,7 @@ fn entry(lower: &str, key: &str, node: &Node, draft: &mut Draft, report: &mut Re
         || files(lower, node, draft)?
         || accounts_and_blocks(lower, node, draft, report)?
         || websocket::read(lower, node, draft, report)?
+        || operators::read(lower, node, draft, report)?
         || listeners::read(lower, node, draft, report)?
         || about_server(lower, node, draft)?
     {

@@ -59,7 +59,7 @@ fn check_auth(options: &Options, websocket: &WebsocketOptions) -> Result<(), Str
             }
         }
     }
-    if let Some(cookie) = &websocket.cookies.jwt {
+    if let Some(cookie) = websocket.cookies.jwt.as_ref().filter(|_| !options.operators.is_on()) {
         return Err(format!(
             "trusted operators or trusted keys configuration is required for JWT authentication via cookie {}",
             quoted(cookie)

@@ -1,0 +1,188 @@
+//! A request of HTTP for the claims of an account.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http_body_util::{BodyExt as _, Empty, Limited};
+use hyper::body::Bytes;
+use hyper::client::conn::http1;
+use hyper::{Request, Uri, header};
+use hyper_util::rt::TokioIo;
+use jetkv_go_compat::{os_text, quoted};
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::{ClientConfig, RootCertStore};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+
+use crate::claims::TOKEN_BYTES_MAX;
+
+/// Asks for what is at an address, from a thread that may wait, within `timeout`. `ca` are those that may have signed for
+/// the server, in PEM, in place of the system's.
+///
+/// # Errors
+/// What went wrong, in nats-server's words where these are not those of a library.
+pub(super) fn get(url: &str, ca: Option<&[u8]>, timeout: Duration) -> Result<String, String> {
+    let failed = |reason: String| format!("could not fetch <{}>: {reason}", quoted(redacted(url)));
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| failed(os_text(&error)))?;
+    let answer = runtime.block_on(async { tokio::time::timeout(timeout, ask(url, ca)).await });
+    match answer {
+        Ok(answer) => answer.map_err(failed),
+        Err(_) => Err(failed(format!("Get {}: context deadline exceeded", quoted(redacted(url))))),
+    }
+}
+
+/// The address without the password in it.
+fn redacted(url: &str) -> String {
+    let Some((scheme, rest)) = url.split_once("://") else { return url.to_owned() };
+    let (place, path) = rest.split_once('/').map_or((rest, ""), |(place, path)| (place, path));
+    match place.rsplit_once('@').and_then(|(who, host)| Some((who.split_once(':')?.0, host))) {
+        Some((user, host)) => format!("{scheme}://{user}:xxxxx@{host}/{path}"),
+        None => url.to_owned(),
+    }
+}
+
+async fn ask(url: &str, ca: Option<&[u8]>) -> Result<String, String> {
+    let uri: Uri =
+        url.parse().map_err(|_| format!("Get {}: unsupported protocol scheme \"\"", quoted(url)))?;
+    let host = uri.host().unwrap_or_default().trim_matches(['[', ']']).to_owned();
+    let is_secure = match uri.scheme_str() {
+        Some("http") => false,
+        Some("https") => true,
+        other => {
+            let scheme = quoted(other.unwrap_or_default());
+            return Err(format!("Get {}: unsupported protocol scheme {scheme}", quoted(url)));
+        }
+    };
+    let port = uri.port_u16().unwrap_or(if is_secure { 443 } else { 80 });
+    let stream = TcpStream::connect((host.as_str(), port)).await;
+    let stream = stream.map_err(|error| format!("Get {}: dial tcp {}", quoted(url), os_text(&error)))?;
+    if !is_secure {
+        return exchange(&uri, stream).await;
+    }
+    let name = ServerName::try_from(host).map_err(|error| error.to_string())?;
+    let connector = tokio_rustls::TlsConnector::from(Arc::new(config(ca)?));
+    exchange(&uri, connector.connect(name, stream).await.map_err(|error| error.to_string())?).await
+}
+
+async fn exchange(
+    uri: &Uri,
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+) -> Result<String, String> {
+    let connected = http1::handshake(TokioIo::new(stream)).await;
+    let (mut sender, connection) = connected.map_err(|error| error.to_string())?;
+    tokio::spawn(connection);
+    let path = uri.path_and_query().map_or("/", |path| path.as_str());
+    let place = uri.authority().map(|place| place.as_str()).unwrap_or_default();
+    let host = place.rsplit_once('@').map_or(place, |(_, host)| host);
+    let request = Request::get(path).header(header::HOST, host).body(Empty::<Bytes>::new());
+    let request = request.map_err(|error| error.to_string())?;
+    let response = sender.send_request(request).await.map_err(|error| error.to_string())?;
+    if response.status() != hyper::StatusCode::OK {
+        return Err(response.status().to_string());
+    }
+    // No claims are longer.
+    let body = Limited::new(response.into_body(), TOKEN_BYTES_MAX).collect().await;
+    let body = body.map_err(|error| error.to_string())?.to_bytes();
+    String::from_utf8(body.to_vec()).map_err(|error| error.to_string())
+}
+
+fn config(ca: Option<&[u8]>) -> Result<ClientConfig, String> {
+    let mut roots = RootCertStore::empty();
+    match ca {
+        Some(pem) => {
+            for certificate in CertificateDer::pem_slice_iter(pem) {
+                let certificate = certificate.map_err(|error| error.to_string())?;
+                roots.add(certificate).map_err(|error| error.to_string())?;
+            }
+        }
+        None => {
+            let found = system_certificates().map_err(|error| os_text(&error))?;
+            roots.add_parsable_certificates(CertificateDer::pem_slice_iter(&found).flatten());
+        }
+    }
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
+    let config = config.map_err(|error| error.to_string())?;
+    Ok(config.with_root_certificates(roots).with_no_client_auth())
+}
+
+/// Those that the system trusts, where Linux systems have them (Go looks there, too).
+fn system_certificates() -> io::Result<Vec<u8>> {
+    const PLACES: [&str; 5] = [
+        "/etc/ssl/certs/ca-certificates.crt",
+        "/etc/pki/tls/certs/ca-bundle.crt",
+        "/etc/ssl/ca-bundle.pem",
+        "/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem",
+        "/etc/ssl/cert.pem",
+    ];
+    let named = std::env::var_os("SSL_CERT_FILE");
+    if let Some(named) = named {
+        return std::fs::read(named);
+    }
+    let mut error = io::Error::from(io::ErrorKind::NotFound);
+    for place in PLACES {
+        match std::fs::read(place) {
+            Ok(found) => return Ok(found),
+            Err(cause) => error = cause,
+        }
+    }
+    Err(error)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read as _, Write as _};
+    use std::net::TcpListener;
+
+    use super::*;
+
+    fn serve(answer: &'static str) -> String {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            let mut request = [0; 1024];
+            let count = stream.read(&mut request).unwrap();
+            assert!(request[..count].starts_with(b"GET /jwt/A HTTP/1.1\r\n"));
+            stream.write_all(answer.as_bytes()).unwrap();
+        });
+        format!("http://{address}/jwt/A")
+    }
+
+    fn ask(answer: &'static str) -> Result<String, String> {
+        get(&serve(answer), None, Duration::from_secs(10))
+    }
+
+    #[test]
+    fn what_is_at_an_address_is_fetched() {
+        assert_eq!(ask("HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nabc").unwrap(), "abc");
+        let chunked = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n";
+        assert_eq!(ask(chunked).unwrap(), "abc");
+        assert!(
+            ask("HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n")
+                .unwrap_err()
+                .ends_with("404 Not Found")
+        );
+        assert!(ask("garbage\r\n\r\n").is_err());
+        assert!(ask("HTTP/1.1 200 OK\r\nContent-Length: 99999999\r\n\r\nabc").is_err());
+        assert!(get("ftp://h/x", None, Duration::from_secs(1)).is_err());
+        assert!(get("/x", None, Duration::from_secs(1)).is_err());
+    }
+
+    #[test]
+    fn a_server_that_never_answers_is_given_up() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}/", listener.local_addr().unwrap());
+        let error = get(&url, None, Duration::from_millis(50)).unwrap_err();
+        assert!(error.contains("deadline exceeded"), "{error}");
+    }
+
+    #[test]
+    fn passwords_in_addresses_are_not_shown() {
+        assert_eq!(redacted("http://u:secret@h:1/a"), "http://u:xxxxx@h:1/a");
+        assert_eq!(redacted("http://h:1/a"), "http://h:1/a");
+    }
+}

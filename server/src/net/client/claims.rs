@@ -1,0 +1,138 @@
+//! Clients whose users come with claims: how they are let in, and what new claims mean for those that are here.
+
+use std::sync::Arc;
+
+use jetkv_protocol::Rejection;
+
+use super::connection::Connection;
+use super::operations::Stopped;
+use crate::auth::{Admitted, Check, ClaimsAdmission, DeliveryRules};
+use crate::claimed::{self, Request};
+use crate::connections::{ClientType, CloseReason, ConnectionHandle as _, Peer};
+use crate::options::ConnectionType;
+use crate::router::Claimed;
+
+impl Connection {
+    /// Waits for a look at credentials that takes long, and does what comes of it.
+    pub(super) async fn decide(&mut self, check: Check) -> Option<Stopped> {
+        let admitted = match check {
+            Check::Admitted(admitted) => Some(admitted),
+            Check::Refused(_) => None,
+            // A panic in the comparison counts as a wrong password.
+            Check::Slow(check) => match self.shared.blocking() {
+                Some(threads) => threads.call(move || check.run()).await.flatten(),
+                None => check.run(),
+            },
+            Check::Claims => self.check_claims().await,
+        };
+        match admitted {
+            Some(admitted) => {
+                let account = self.shared.accounts.by_name(&admitted.account);
+                if let Some(line) = account.and_then(|account| claimed::log_line(&account, &admitted)) {
+                    tracing::debug!("{} - {line}", self.client.label());
+                }
+                self.admit(&admitted, true)
+            }
+            None => self.refuse(),
+        }
+    }
+
+    async fn check_claims(&mut self) -> Option<Admitted> {
+        let (shared, request) = (Arc::clone(&self.shared), self.claims_request());
+        let work = move || claimed::authenticate(&shared, &request);
+        let checked = match self.shared.blocking() {
+            Some(threads) => threads.call(work).await?,
+            None => work(),
+        };
+        checked.inspect_err(|error| self.log_refusal(error)).ok()
+    }
+
+    fn log_refusal(&self, error: &claimed::UserError) {
+        let label = self.client.label();
+        if error.is_error() {
+            tracing::error!("{label} - {error}");
+        } else {
+            tracing::debug!("{label} - {error}");
+        }
+    }
+
+    fn claims_request(&self) -> Request {
+        let peer = self.client.peer();
+        Request {
+            token: self.options.jwt.clone(),
+            signature: self.options.sig.clone(),
+            nonce: self.nonce.clone(),
+            address: peer.ip(),
+            kind: match self.client.client_type() {
+                ClientType::Websocket => ConnectionType::Websocket,
+                ClientType::Nats if peer == Peer::Process => ConnectionType::InProcess,
+                ClientType::Nats => ConnectionType::Standard,
+            },
+        }
+    }
+
+    /// Takes over what a user's claims say beside its permissions.
+    pub(super) fn take_claims(&mut self, claims: Option<Arc<ClaimsAdmission>>) {
+        self.expires_at = claims.as_ref().and_then(|claims| claims.expires_at);
+        if let Some(claims) = &claims {
+            self.options.jwt.clone_from(&claims.token);
+        }
+        self.claims = claims;
+        self.apply_limits();
+    }
+
+    /// What the claims in force mean for a client that is here. `is_reload`: the configuration was read again.
+    pub(super) fn judge_claims(&mut self, is_reload: bool) {
+        let Some(claims) = self.claims.clone().filter(|_| self.connected) else { return };
+        let Some(claimed) = self.account.claimed() else { return };
+        if claimed.has_expired() {
+            return self.end_by("Account Authentication Expired", CloseReason::AuthenticationExpired);
+        }
+        if !self.account.has_place_for(self.client.id()) {
+            return self.leave_full_account();
+        }
+        if self.max_subscriptions.is_some_and(|max| self.client.subscription_count() >= max) {
+            tracing::error!("{} - maximum subscriptions exceeded", self.client.label());
+            let reason = CloseReason::MaxSubscriptionsExceeded;
+            return Arc::clone(&self.client).send_away(&Rejection::TooManySubscriptions, reason);
+        }
+        self.take_default_permissions(&claims, &claimed);
+        if claims.is_bearer && claimed.claims.nats.limits.disallow_bearer {
+            tracing::debug!("{} - Bearer User JWT not allowed", self.client.label());
+            self.refuse();
+            return;
+        }
+        if claimed.claims.has_revoked(&self.user, claims.issued_at_s) {
+            return self.end_by("User Authentication Revoked", CloseReason::Revocation);
+        }
+        let is_signed_for = !claims.signing_key.is_empty();
+        let scope = claimed.signer(&claims.signing_key).map(Option::<&_>::cloned);
+        if is_signed_for && scope != Some(claims.scope.clone()) {
+            return self.client.close(CloseReason::AuthenticationViolation);
+        }
+        if is_reload && let Err(error) = claimed::authenticate(&self.shared, &self.claims_request()) {
+            self.log_refusal(&error);
+            self.refuse();
+        }
+    }
+
+    fn take_default_permissions(&mut self, claims: &ClaimsAdmission, claimed: &Claimed) {
+        if !claims.has_default_permissions {
+            return;
+        }
+        let permissions = claimed.default_permissions.clone();
+        let known = self.rules.as_ref().map(|rules| rules.permissions().configured());
+        if permissions.as_ref().map(|now| now.configured()) != known {
+            self.rules = permissions.map(|permissions| Arc::new(DeliveryRules::new(permissions)));
+            self.client.set_rules(self.rules.clone());
+            self.end_denied_subscriptions();
+        }
+    }
+
+    /// Tells the client that something ended, and ends it.
+    pub(super) fn end_by(&mut self, text: &str, reason: CloseReason) {
+        tracing::debug!("{} - {text}", self.client.label());
+        self.send_err(text);
+        self.client.close(reason);
+    }
+}
