@@ -1,6 +1,7 @@
 //! The header of a proxy in front of what a client says.
 
 use std::future::poll_fn;
+use std::sync::Arc;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
@@ -22,7 +23,8 @@ impl Connection {
             return Ok(Vec::new());
         }
         let mut bytes = Vec::new();
-        let header = tokio::time::timeout(HEADER_MAX, self.read_header(&mut bytes)).await;
+        let shared = Arc::clone(&self.shared);
+        let header = shared.timers.timeout(HEADER_MAX, self.read_header(&mut bytes)).await;
         let header = header.unwrap_or_else(|_| Err(Unread::Failed(late(&bytes))));
         self.begin_authentication(Instant::now());
         match header {
