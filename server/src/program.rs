@@ -8,7 +8,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use crate::log::{Log, fatal};
 use crate::options::{Command, CommandLine, Message};
 use crate::signals::{self, Ending, Signals};
-use crate::{Server, failure, lab};
+use crate::{Server, StartError, failure, lab};
 
 /// Exit code after SIGQUIT or a panic, as programs in Go have it.
 const QUIT_CODE: i32 = 2;
