@@ -8,6 +8,7 @@ mod auth;
 mod banner;
 mod blocking;
 mod claimed;
+#[doc(hidden)]
 pub mod claims;
 mod connections;
 mod crossing;

@@ -25,7 +25,7 @@ pub(crate) async fn watch(shared: Arc<Shared>) {
         let longest = if has_files { FILES_LOOK } else { LOOK_MAX };
         let wait = next.map_or(longest, |next| next.saturating_duration_since(Instant::now()).min(longest));
         tokio::select! {
-            () = tokio::time::sleep(wait) => {}
+            () = shared.timers.sleep(wait) => {}
             () = operators.changed.notified() => {}
             _ = phase.changed() => {}
         }

@@ -70,6 +70,9 @@ pub(crate) enum UserError {
     /// The account's claims have ended.
     #[error("Account JWT has expired")]
     AccountExpired,
+    /// Somebody else would have to decide about the user, which is not served yet.
+    #[error("Account {0} has its users authorized by an auth callout, which is not supported by JetKV yet")]
+    External(String),
     /// The account wants signatures.
     #[error("Account does not allow bearer tokens")]
     Bearer,
@@ -98,7 +101,7 @@ const PROXY_REQUIRED: &str = "proxy connection required";
 impl UserError {
     /// Whether the operator is told.
     pub(crate) fn is_error(&self) -> bool {
-        matches!(self, Self::Source(_) | Self::Times)
+        matches!(self, Self::Source(_) | Self::Times | Self::External(_))
     }
 }
 
@@ -134,6 +137,10 @@ pub(crate) fn authenticate(shared: &Arc<Shared>, request: &Request) -> Result<Ad
         if user.nats.proxy_required {
             return Err(UserError::ProxyRequired);
         }
+    }
+    let decided_elsewhere = claimed.claims.nats.is_external();
+    if decided_elsewhere && !claimed.claims.nats.authorization.auth_users.contains(&user.sub) {
+        return Err(UserError::External(user.account().to_owned()));
     }
     check_account(&claimed, &user)?;
     check_kind(&user, request.kind)?;

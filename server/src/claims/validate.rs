@@ -14,8 +14,6 @@ use super::model::{
 use super::sources;
 use super::token::is_key;
 
-/// Length of a public key as text, in bytes.
-const KEY_BYTES: usize = 56;
 /// Longest description of an account or export, in bytes.
 const INFO_BYTES_MAX: usize = 8 * 1024;
 
@@ -288,8 +286,7 @@ impl ExternalAuthorization {
 
 /// Whether a text is a public key that something is sealed for.
 pub(crate) fn is_curve_key(text: &str) -> bool {
-    // The library does not look whether there is enough to take the checksum from.
-    text.len() == KEY_BYTES && nkeys::XKey::from_public_key(text).is_ok()
+    nkeys::from_public_key(text).is_ok_and(|(prefix, _)| KeyPairType::from(prefix) == KeyPairType::Curve)
 }
 
 fn check_mappings(mappings: &BTreeMap<String, Vec<Mapping>>, issues: &mut Issues) {

@@ -191,7 +191,7 @@ pub(crate) fn is_bcrypt(password: &str) -> bool {
 
 impl AccountOptions {
     /// An account without JetStream and without limits, as `accounts { NAME {} }` makes it.
-    pub(crate) fn new(name: impl Into<String>) -> Self {
+    pub fn new(name: impl Into<String>) -> Self {
         Self {
             name: name.into(),
             jetstream: None,

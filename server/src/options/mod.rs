@@ -126,15 +126,16 @@ pub use auth_model::{
 pub use command_line::{Command, CommandLine, Message, OptionsError};
 pub use config::{ConfigError, Report};
 pub use exchange::{
-    Approval, Exchange, Exports, ImportTerms, Imports, Latency, ResponseType, ServiceExport, ServiceImport, StreamExport,
-    StreamImport,
+    Approval, Exchange, Exports, ImportTerms, Imports, Latency, ResponseType, ServiceExport, ServiceImport,
+    StreamExport, StreamImport,
 };
+pub(crate) use exchange::{ExchangeError, Market};
 pub use grammar::{ParseError, Reference};
 pub use jetstream_model::{JetStreamLimits, JetStreamOptions};
 pub use lab_model::LabOptions;
 pub use listener_model::{Unserved, UnservedListener};
-pub(crate) use mapping::Destination;
 pub use mapping::Mapping;
+pub(crate) use mapping::{Destination, MapDestination, MappingError};
 pub use model::{LimitOptions, LogOptions, MonitorOptions, Options, Origin, WriteTimeout};
 pub use operator_model::{Deletion, OperatorOptions, ResolverOptions, TrustedOperator};
 pub(crate) use redact::redacted_arguments;

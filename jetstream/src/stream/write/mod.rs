@@ -18,9 +18,9 @@ pub(super) use answer::{Acks, Told};
 pub(super) use check::{Refusal, Rollup};
 pub(super) use decode::{PublishHeaders, parse_int, parse_u64};
 pub(super) use dedupe::Dedupe;
+pub(super) use edit::stored_block;
 pub(super) use expected::Lasts;
 pub use expected::TakesLong;
-pub(super) use edit::stored_block;
 pub(super) use rewrite::Rewrite;
 
 use super::Inner;
