@@ -11,7 +11,7 @@ pub struct Traffic {
     out_bytes: AtomicU64,
 }
 
-/// A reading of [`Traffic`].
+/// A reading of `Traffic`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct TrafficCounts {
     /// Messages from clients.

@@ -5,6 +5,7 @@
 
 mod activation;
 mod model;
+mod read;
 mod sources;
 mod template;
 mod token;

@@ -1,7 +1,7 @@
 //! The test lab: controls for tests over a server that was started for them.
 //!
-//! A request means the same by every way in: on a subject ([`inbox`]), by HTTP ([`http`]), from the command line, or as
-//! a method of [`Lab`]. All of them come together in [`Control`], one at a time. `docs/lab.md` describes the verbs.
+//! A request means the same by every way in: on a subject (`inbox`), by HTTP (`http`), from the command line, or as
+//! a method of [`Lab`]. All of them come together in `Control`, one at a time. `docs/lab.md` describes the verbs.
 //!
 //! Nothing here exists in a server whose options do not ask for it: no subscription, no thread, no page.
 //!

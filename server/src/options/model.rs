@@ -43,7 +43,7 @@ pub struct Options {
     /// Name of the cluster that the server would be in.
     pub cluster_name: Option<String>,
     /// Name of the system account, where it is said. Otherwise it is `$SYS`, or there is none when `no_system_account` is
-    /// set; see [`Options::system_account_name`].
+    /// set; see `Options::system_account_name`.
     pub system_account: Option<String>,
     /// No system account is made unless `system_account` names one.
     pub no_system_account: bool,
