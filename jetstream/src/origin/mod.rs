@@ -4,11 +4,11 @@
 //! of which go through the router. So one in the same account, one in another account (imports and exports) and one in
 //! another domain are the same code, told apart by the prefixes of `external` alone.
 //!
-//! This is a state machine without a lock, a thread or a clock of its own. It is told of time ([`Origins::tick`]), of what
-//! came ([`Origins::hear`]) and of what became of a message that was to be stored ([`Origins::stored`],
-//! [`Origins::refused`]); what it wants done outside of the stream's lock it leaves as [`Act`]s. `stream/receive.rs` drives
+//! This is a state machine without a lock, a thread or a clock of its own. It is told of time (`Origins::tick`), of what
+//! came (`Origins::hear`) and of what became of a message that was to be stored (`Origins::stored`,
+//! `Origins::refused`); what it wants done outside of the stream's lock it leaves as `Act`s. `stream/receive.rs` drives
 //! it. Where a source stands is told by what is stored: by the last sequence of a mirror, by the headers of what came from a
-//! source ([`position`]).
+//! source (`position`).
 
 mod answer;
 mod inbox;
