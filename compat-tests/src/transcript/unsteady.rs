@@ -28,9 +28,9 @@ impl Variants {
     /// differ, its order does not count.
     pub fn explain(&self, candidate: &Transcript) -> bool {
         let found = steps(&candidate.lines);
-        let has_every_step = self.by_step.iter().all(|(step, variants)| {
+        let has_every_step = self.by_step.keys().all(|step| {
             // A heading such as "at the end" stands only where something came.
-            found.contains_key(step) || variants.iter().any(Vec::is_empty) || !step.starts_with("line ")
+            found.contains_key(step) || !step.starts_with("line ")
         });
         has_every_step && found.iter().all(|(step, lines)| self.is_known(step, lines))
     }
