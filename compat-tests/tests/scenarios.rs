@@ -68,4 +68,5 @@ topics! {
     reload "reload";
     schedules "schedules";
     startup "startup";
+    websocket "websocket";
 }

@@ -168,7 +168,7 @@ impl Consumers {
     /// none at all (nats-server v2.15.2, observed).
     pub(crate) fn begin_to_release(&mut self, store: &dyn Store) {
         if self.names.is_empty() {
-            self.is_deserted = true;
+            self.is_deserted = store.totals().msgs > 0;
         } else {
             self.sweeps.push_back(Sweep { spares_unwanted: true, ..Sweep::everything(store) });
         }
