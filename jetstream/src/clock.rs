@@ -118,6 +118,14 @@ impl Deadlines {
         self.wall.is_some_and(|at| at.is_reached(clock.wall()))
             || self.elapsed.is_some_and(|at| at <= clock.elapsed())
     }
+
+    /// How long it is until the first of them, in nanoseconds, if the clock is left alone.
+    #[must_use]
+    pub fn left_ns(&self, clock: &dyn Clock) -> Option<u64> {
+        let wall = self.wall.map(|at| u64::try_from(at.since(clock.wall())).unwrap_or(0));
+        let elapsed = self.elapsed.map(|at| at.since(clock.elapsed()));
+        wall.into_iter().chain(elapsed).min()
+    }
 }
 
 impl From<Option<Deadline>> for Deadlines {

@@ -1,6 +1,6 @@
 //! What falls due next, for whoever moves the clock.
 
-use crate::clock::{Deadline, Deadlines, Now};
+use crate::clock::{Deadline, Now};
 use crate::message::AccountId;
 
 /// What happens at a deadline.
@@ -82,14 +82,4 @@ pub(crate) fn left_ns(at: Deadline, now: &Now) -> u64 {
 /// The sooner of the two.
 pub(crate) fn sooner<T>(one: Option<(u64, T)>, other: Option<(u64, T)>) -> Option<(u64, T)> {
     one.into_iter().chain(other).min_by_key(|(in_ns, _)| *in_ns)
-}
-
-impl Deadlines {
-    /// How long it is until the first of them, if the clock is left alone.
-    #[must_use]
-    pub fn left_ns(&self, now: &Now) -> Option<u64> {
-        let wall = self.wall.filter(|at| at.comes()).map(Deadline::Wall);
-        let first = wall.into_iter().chain(self.elapsed.map(Deadline::Elapsed));
-        first.map(|at| left_ns(at, now)).min()
-    }
 }

@@ -10,4 +10,5 @@ mod replies;
 pub(crate) use authenticator::{Admitted, Authenticator, Check, ClaimsAdmission, Credentials};
 pub(crate) use nkey::{SignatureError, nonce, verify};
 pub(crate) use operators::{FetchError, Fetched, Operators};
+pub(crate) use password::matches_plain;
 pub(crate) use permissions::{DeliveryRules, UserPermissions};

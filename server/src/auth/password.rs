@@ -2,9 +2,9 @@
 
 pub(super) use crate::options::is_bcrypt;
 
-/// Compares a plain password in a time that depends on its length alone.
-pub(super) fn matches_plain(configured: &str, given: &str) -> bool {
-    let (configured, given) = (configured.as_bytes(), given.as_bytes());
+/// Compares a plain password, or another secret, in a time that depends on its length alone.
+pub(crate) fn matches_plain(configured: impl AsRef<[u8]>, given: impl AsRef<[u8]>) -> bool {
+    let (configured, given) = (configured.as_ref(), given.as_ref());
     configured.len() == given.len()
         && configured.iter().zip(given).fold(0, |difference, (a, b)| difference | (a ^ b)) == 0
 }

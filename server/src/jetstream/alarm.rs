@@ -81,9 +81,7 @@ pub(super) async fn timer_task(shared: Arc<Shared>, jetstream: Arc<JetStream>) {
 
 /// How long it is until the first of the deadlines, if the clock is left alone.
 fn left(wanted: &Deadlines, clock: &dyn Clock) -> Option<Duration> {
-    let wall = wanted.wall.map(|at| u64::try_from(at.since(clock.wall())).unwrap_or(0));
-    let elapsed = wanted.elapsed.map(|at| at.since(clock.elapsed()));
-    wall.into_iter().chain(elapsed).min().map(Duration::from_nanos)
+    wanted.left_ns(clock).map(Duration::from_nanos)
 }
 
 /// Tells when the machine's wall clock was set, and when the machine goes on after it was suspended: a timer of the

@@ -4,11 +4,10 @@
 //! permissions and limits of connections do not concern it.
 
 use std::sync::{Arc, Weak};
-use std::time::Duration;
 
 use hashbrown::HashMap;
 use jetkv_jetstream::stream::{Inbound, Stream};
-use jetkv_jetstream::{AccountId, ApiRequest, ClientInfo, OutMsg, Outbox, WallNs};
+use jetkv_jetstream::{AccountId, ApiRequest, ClientInfo, OutMsg, Outbox};
 use parking_lot::Mutex;
 
 use super::host::EngineHost;
@@ -16,8 +15,7 @@ use super::{ControlSubject, JetStream};
 use crate::crossing::{self, Landing};
 use crate::events;
 use crate::router::{
-    Account, Crossing, DeliverSubject, Matches, Origin, Queued, Receipt, Receiver, Subscription, Target,
-    route,
+    Account, Crossing, Matches, Origin, Queued, Receipt, Receiver, Subscription, Target, route,
 };
 use crate::worker::{self, QueuedRequest, Streams as _};
 
@@ -57,28 +55,8 @@ impl Receiver for Ear {
         Receipt { queued: Queued::Waiting, is_first: false, is_last: false }
     }
 
-    fn flush(&self, _: Option<WallNs>) -> bool {
-        false
-    }
-
     fn end_subscription(&self, _: &Arc<Subscription>) -> Arc<Account> {
         Arc::clone(&self.account)
-    }
-
-    fn starve(&self, _: AccountId, _: &[u8]) -> bool {
-        false
-    }
-
-    fn take_starved(&self) -> Vec<DeliverSubject> {
-        Vec::new()
-    }
-
-    fn begin_stall(&self, _: usize) -> Duration {
-        Duration::ZERO
-    }
-
-    fn is_stalling(&self) -> bool {
-        false
     }
 }
 

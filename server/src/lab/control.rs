@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 
-use jetkv_jetstream::{AccountId, AdjustableClock, Clock as _, Deadlines, Due, Moved, Now, Removed, WallNs};
+use jetkv_jetstream::{AccountId, AdjustableClock, Clock as _, Deadlines, Due, Moved, Removed, WallNs};
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
 use super::answer::{Answer, LabError, Told};
 use super::fault::FaultRule;
 use super::request::{Kept, Request, To};
+use crate::auth::matches_plain;
 use crate::router::Account;
 use crate::state::Shared;
 
@@ -63,7 +64,7 @@ impl Control {
     pub(super) fn admits(&self, authorization: Option<&[u8]>) -> bool {
         let Some(token) = &self.token else { return true };
         let shown = authorization.and_then(|shown| shown.strip_prefix(b"Bearer "));
-        shown.is_some_and(|shown| is_equal(shown, token.as_bytes()))
+        shown.is_some_and(|shown| matches_plain(token, shown))
     }
 
     /// Does what is asked for. The answer is what every way in gives back.
@@ -217,7 +218,7 @@ impl Control {
             Moved::Wall => Deadlines { elapsed: None, ..next },
             Moved::Elapsed => Deadlines { wall: None, ..next },
         };
-        moved.left_ns(&Now::new(Arc::clone(&self.clock) as _))
+        moved.left_ns(&*self.clock)
     }
 
     fn distance(&self, to: To) -> Result<u64, LabError> {
@@ -235,10 +236,4 @@ impl Control {
     fn account(&self, name: &str) -> Result<Arc<Account>, LabError> {
         self.shared.accounts.by_name(name).ok_or_else(|| LabError::not_found(format!("no account {name}")))
     }
-}
-
-/// Whether the two are equal, in a time that does not tell where they differ.
-fn is_equal(one: &[u8], other: &[u8]) -> bool {
-    let differing = one.iter().zip(other).fold(0, |differing, (a, b)| differing | (a ^ b));
-    one.len() == other.len() && std::hint::black_box(differing) == 0
 }

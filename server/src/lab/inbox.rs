@@ -2,17 +2,16 @@
 
 use std::sync::{Arc, Weak, mpsc};
 use std::thread::JoinHandle;
-use std::time::Duration;
 use std::{fmt, io};
 
-use jetkv_jetstream::{AccountId, OutMsg, WallNs};
+use jetkv_jetstream::{AccountId, OutMsg};
 use jetkv_protocol::Headers;
 use parking_lot::Mutex;
 
 use super::SUBJECTS;
 use super::control::Control;
 use crate::events;
-use crate::router::{Account, DeliverSubject, Queued, Receipt, Receiver, Subscription, Target};
+use crate::router::{Account, Queued, Receipt, Receiver, Subscription, Target};
 use crate::state::Shared;
 
 /// What stands before the group and the verb.
@@ -131,27 +130,7 @@ impl Receiver for Desk {
         Receipt { queued, is_first: false, is_last: false }
     }
 
-    fn flush(&self, _now: Option<WallNs>) -> bool {
-        false
-    }
-
     fn end_subscription(&self, _: &Arc<Subscription>) -> Arc<Account> {
         Arc::clone(&self.account)
-    }
-
-    fn starve(&self, _account: AccountId, _subject: &[u8]) -> bool {
-        false
-    }
-
-    fn take_starved(&self) -> Vec<DeliverSubject> {
-        Vec::new()
-    }
-
-    fn begin_stall(&self, _read_bytes: usize) -> Duration {
-        Duration::ZERO
-    }
-
-    fn is_stalling(&self) -> bool {
-        false
     }
 }

@@ -7,6 +7,13 @@ use std::time::Duration;
 use crate::claims::OperatorClaims;
 
 /// Whose signature on an account counts, and where accounts are found. By default nobody's, and accounts are configured.
+///
+/// ```
+/// use jetkv::options::{OperatorOptions, Options};
+///
+/// let operators: OperatorOptions = Options::default().operators;
+/// assert!(!operators.is_on() && operators.resolver.is_none());
+/// ```
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct OperatorOptions {
     /// The operators.

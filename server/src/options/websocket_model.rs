@@ -7,6 +7,24 @@ use std::time::Duration;
 use super::tls_model::TlsOptions;
 
 /// Where clients connect that speak WebSocket, and what is asked of them.
+///
+/// ```
+/// use jetkv::Server;
+/// use jetkv::options::{CookieNames, Options, WebsocketAuth, WebsocketOptions};
+///
+/// let websocket = WebsocketOptions {
+///     host: "127.0.0.1".to_owned(),
+///     no_tls: true,
+///     cookies: CookieNames { user: Some("who".to_owned()), ..CookieNames::default() },
+///     auth: WebsocketAuth::default(),
+///     ..WebsocketOptions::default()
+/// };
+/// assert!(!websocket.auth.overrides());
+/// let host = "127.0.0.1".to_owned();
+/// let server = Server::start(Options { host, port: 0, websocket: Some(websocket), ..Options::default() })?;
+/// assert!(server.websocket_address().is_some());
+/// # Ok::<(), jetkv::StartError>(())
+/// ```
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct WebsocketOptions {
     /// Address that connections are accepted on. A name, an IPv4 or an IPv6 address without brackets.

@@ -12,7 +12,8 @@ use super::subscription::Subscription;
 /// A deliver subject in its account.
 pub type DeliverSubject = (AccountId, Box<[u8]>);
 
-/// Something that subscribes: a connection, whatever is spoken over it and whatever carries it.
+/// Something that subscribes: a connection, whatever is spoken over it and whatever carries it; or a part of the server, which
+/// takes what comes at once, and so has nothing to flush and is never full.
 pub trait Receiver: Send + Sync + fmt::Debug {
     /// Its number, never used twice by one server.
     fn id(&self) -> u64;
@@ -23,23 +24,33 @@ pub trait Receiver: Send + Sync + fmt::Debug {
 
     /// Sends what is queued, as far as it is taken. Tells whether the stream engine, told to pause before, may go on. `now`
     /// saves a look at the clock where the thread has looked already.
-    fn flush(&self, now: Option<WallNs>) -> bool;
+    fn flush(&self, _now: Option<WallNs>) -> bool {
+        false
+    }
 
     /// Takes a subscription that had its last message off its list. Returns the account that the subscription is in.
     fn end_subscription(&self, sub: &Arc<Subscription>) -> Arc<Account>;
 
     /// Whether it is too full to be fed. Then it remembers who delivers on `subject`, and
     /// [`take_starved`](Self::take_starved) shows that once there is room or the receiver is gone.
-    fn starve(&self, account: AccountId, subject: &[u8]) -> bool;
+    fn starve(&self, _account: AccountId, _subject: &[u8]) -> bool {
+        false
+    }
 
     /// The deliver subjects that wait for room.
-    fn take_starved(&self) -> Vec<DeliverSubject>;
+    fn take_starved(&self) -> Vec<DeliverSubject> {
+        Vec::new()
+    }
 
     /// A producer that sent so many bytes with one read begins to wait for it; for how long at most.
-    fn begin_stall(&self, read_bytes: usize) -> Duration;
+    fn begin_stall(&self, _read_bytes: usize) -> Duration {
+        Duration::ZERO
+    }
 
     /// Whether producers should still wait for it.
-    fn is_stalling(&self) -> bool;
+    fn is_stalling(&self) -> bool {
+        false
+    }
 }
 
 /// What became of something that was queued for a receiver.
