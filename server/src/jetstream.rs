@@ -198,17 +198,23 @@ impl JetStream {
 
     /// Fires the timers that are due. For a host whose clock is moved by hand.
     pub(crate) fn tick(&self, shared: &Shared) {
-        self.host.alarm.set(self.engine.tick());
+        self.fire(shared);
+    }
+
+    /// One at a time: who finds nothing due knows that what was due is on its way.
+    fn fire(&self, shared: &Shared) -> Deadlines {
+        let _firing = self.host.firing.lock();
+        let next = self.engine.tick();
+        self.host.alarm.set(next);
         shared.end_turn();
+        next
     }
 
     /// Fires the timers that are due, and goes on until what follows from that is done, in the background, too, and what
     /// is delivered is on its way; unless the server stops meanwhile. Says when the next timers are due.
     pub(crate) fn settle(&self, shared: &Shared) -> Deadlines {
         loop {
-            let next = self.engine.tick();
-            self.host.alarm.set(next);
-            shared.end_turn();
+            let next = self.fire(shared);
             while self.pump(shared) {}
             let is_idle = shared.blocking().is_none_or(|threads| threads.wait_idle(IDLE_WAIT));
             let is_done = is_idle && !self.host.has_work() && !next.are_reached(&*shared.clock);

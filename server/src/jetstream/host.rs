@@ -36,6 +36,8 @@ pub(super) struct EngineHost {
     pub(super) later: Mutex<Deferred>,
     pub(super) work: Notify,
     pub(super) alarm: Alarm,
+    /// Locked while timers fire.
+    pub(super) firing: Mutex<()>,
     /// The engine was stopped: its tasks end.
     stopped: AtomicBool,
 }
@@ -56,6 +58,7 @@ impl EngineHost {
             later: Mutex::new(Deferred::new()),
             work: Notify::new(),
             alarm: Alarm::default(),
+            firing: Mutex::default(),
             stopped: AtomicBool::new(false),
         })
     }
