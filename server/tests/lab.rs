@@ -39,9 +39,6 @@ fn ask(wire: &mut Wire, subject: &str, headers: &str, body: &str) -> (Value, Vec
     let mut delivered = Vec::new();
     loop {
         let line = wire.line();
-        if line.starts_with("PING") {
-            continue;
-        }
         let payload = wire.line();
         if line.starts_with("MSG answer 9") {
             return (serde_json::from_str(&payload).unwrap(), delivered);

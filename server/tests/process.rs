@@ -303,9 +303,13 @@ impl Caller {
         self.line()
     }
 
+    /// The next line. The PING that comes after two seconds is overlooked.
     fn line(&mut self) -> String {
         let mut line = String::new();
-        assert!(self.socket.read_line(&mut line).unwrap() > 0, "the server closed the connection");
+        while matches!(line.as_str(), "" | "PING\r\n") {
+            line.clear();
+            assert!(self.socket.read_line(&mut line).unwrap() > 0, "the server closed the connection");
+        }
         line
     }
 }

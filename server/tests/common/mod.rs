@@ -14,14 +14,18 @@ use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
 use jetkv::Server;
-use jetkv::options::Options;
+use jetkv::options::{LimitOptions, Options};
 
 /// Longest time that a test waits for something that has to come.
 const WAIT_MAX: Duration = Duration::from_secs(60);
 
-/// Options of a server on loopback, on a port of its own.
+/// What the server says after two seconds, whatever else it says.
+const PING: &[u8] = b"PING\r\n";
+
+/// Options of a server on loopback, on a port of its own, that cuts nobody because a test is slow to read.
 pub fn options() -> Options {
-    Options { host: "127.0.0.1".to_owned(), port: 0, ..Options::default() }
+    let limits = LimitOptions { write_deadline: 2 * WAIT_MAX, ..LimitOptions::default() };
+    Options { host: "127.0.0.1".to_owned(), port: 0, limits, ..Options::default() }
 }
 
 /// A server that stops at the end of the test.
@@ -74,21 +78,27 @@ impl Wire {
         self.socket.write_all(bytes).unwrap();
     }
 
-    /// The next bytes have to be exactly these. The PING that comes after two seconds is overlooked: a slow machine may
-    /// take as long for a test.
+    /// The next bytes have to be exactly these. A PING that is not among them is overlooked wherever a line may begin: it
+    /// comes after two seconds, and a slow machine may take as long for a test.
     pub fn expect(&mut self, text: &str) {
-        const PING: &[u8] = b"PING\r\n";
-        let starts = |text: &[u8], received: &[u8]| received.len() < text.len() && text.starts_with(received);
-        while self.fill(|received| !starts(text.as_bytes(), received) && !starts(PING, received))
-            && self.received.starts_with(PING)
-            && !text.as_bytes().starts_with(PING)
-        {
-            self.received.drain(..PING.len());
+        let wanted = text.as_bytes();
+        loop {
+            let same = wanted.iter().zip(&self.received).take_while(|(one, other)| one == other).count();
+            let begin = wanted[..same].iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
+            if same == wanted.len() {
+                self.received.drain(..same);
+                return;
+            }
+            let (line, is_foreign) = (&self.received[begin..], !wanted[begin..].starts_with(PING));
+            if is_foreign && line.starts_with(PING) {
+                self.received.drain(begin..begin + PING.len());
+                continue;
+            }
+            let length = self.received.len();
+            let may_follow = same == length || is_foreign && PING.starts_with(line);
+            let is_more = may_follow && self.fill(|received| received.len() > length);
+            assert!(is_more, "{:?} in place of {text:?}", String::from_utf8_lossy(&self.received));
         }
-        let length = text.len().min(self.received.len());
-        let got: Vec<u8> = self.received.drain(..length).collect();
-        let rest = String::from_utf8_lossy(&self.received).into_owned();
-        assert_eq!(String::from_utf8_lossy(&got), text, "and then {rest:?}");
     }
 
     /// Nothing may have come until the server answers a PING.
@@ -108,12 +118,20 @@ impl Wire {
         assert!(!self.fill(|received| !received.is_empty()), "{}", self.received.escape_ascii());
     }
 
-    /// The next line, without its end.
+    /// The next line, without its end. A PING is overlooked.
     pub fn line(&mut self) -> String {
-        assert!(self.fill(|received| received.contains(&b'\n')), "closed: {}", self.received.escape_ascii());
-        let end = self.received.iter().position(|byte| *byte == b'\n').unwrap();
-        let line: Vec<u8> = self.received.drain(..=end).collect();
-        String::from_utf8(line).unwrap().trim_end_matches(['\r', '\n']).to_owned()
+        loop {
+            assert!(
+                self.fill(|received| received.contains(&b'\n')),
+                "closed: {}",
+                self.received.escape_ascii()
+            );
+            let end = self.received.iter().position(|byte| *byte == b'\n').unwrap();
+            let line: Vec<u8> = self.received.drain(..=end).collect();
+            if line != PING {
+                return String::from_utf8(line).unwrap().trim_end_matches(['\r', '\n']).to_owned();
+            }
+        }
     }
 
     /// Exactly so many bytes.
@@ -158,12 +176,7 @@ pub fn request(subject: &str, reply: &str, body: &str) -> String {
 
 /// The next message: its subject, and headers and payload.
 pub fn message(wire: &mut Wire) -> (String, String) {
-    let line = loop {
-        let line = wire.line();
-        if line != "PING" {
-            break line;
-        }
-    };
+    let line = wire.line();
     let words: Vec<&str> = line.split(' ').collect();
     assert!(matches!(words[0], "MSG" | "HMSG"), "{line}");
     let size: usize = words.last().unwrap().parse().unwrap();
@@ -177,6 +190,13 @@ pub fn connections(server: &Server, query: &str) -> Vec<serde_json::Value> {
     assert_eq!(status, 200, "{page}");
     let page: serde_json::Value = serde_json::from_str(&page).unwrap();
     page["connections"].as_array().unwrap().clone()
+}
+
+/// Waits until a connection was closed for this reason: a client may see its end before the server has noted it.
+pub fn closed_for(server: &Server, reason: &str) {
+    eventually(reason, || {
+        connections(server, "state=closed").iter().any(|closed| closed["reason"] == reason)
+    });
 }
 
 /// Bytes that wait for the connection that most wait for.
