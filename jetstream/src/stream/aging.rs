@@ -6,6 +6,7 @@ use crate::filter::Filter;
 use crate::headers::header;
 use crate::message::Inbound;
 use crate::store::StoreError;
+use crate::stream::write::IfLong;
 use crate::ttl::{Ttl, parse_ttl};
 use jetkv_go_compat::GoDuration;
 
@@ -113,7 +114,8 @@ impl Inner {
         let headers =
             format!("NATS/1.0\r\nNats-Marker-Reason: MaxAge\r\nNats-TTL: {ttl}\r\nNats-Rollup: sub\r\n\r\n");
         // The subject is one of what is stored, and is not transformed again.
-        self.publish_as_is(&Inbound { subject, reply: b"", headers: headers.as_bytes(), payload: b"" });
+        let marker = Inbound { subject, reply: b"", headers: headers.as_bytes(), payload: b"" };
+        self.publish_as_is(&marker, IfLong::FindOut);
     }
 }
 

@@ -51,6 +51,7 @@ use parking_lot::{Condvar, Mutex, MutexGuard};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use world::{AccountShare, World};
+use write::IfLong;
 
 /// Nodes of the index, or messages, that a slice of a long question looks at.
 pub(crate) const NODES: usize = 2048;
@@ -147,7 +148,7 @@ impl Stream {
     /// commits once. Returns the time of the message.
     pub fn publish(&self, msg: &Inbound<'_>) -> WallNs {
         let mut inner = self.lock();
-        inner.publish(msg);
+        inner.publish(msg, IfLong::FindOut);
         inner.now.wall()
     }
 

@@ -8,6 +8,7 @@ use crate::error::ApiError;
 use crate::message::Inbound;
 use crate::outbox::{Caller, TO_CALLER};
 use crate::store::Store;
+use crate::stream::write::IfLong;
 use crate::stream::{Host, Inner, Stream};
 use parking_lot::{Condvar, Mutex, MutexGuard};
 use std::collections::HashMap;
@@ -100,7 +101,7 @@ impl Stream {
         let mut inner = self.inner.lock();
         inner.now.renew();
         let before = inner.outbox.len();
-        inner.publish(&Inbound { reply: TO_CALLER, ..*msg });
+        inner.publish(&Inbound { reply: TO_CALLER, ..*msg }, IfLong::FindOut);
         // A stream may be configured not to answer.
         let answers = inner.outbox.keep_for_caller(before, caller);
         inner.follow_up();

@@ -25,12 +25,19 @@ const TRIES_MAX: usize = 4096;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TakesLong;
 
+/// What becomes of a message where that which it expects takes long to find out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::stream) enum IfLong {
+    /// It is found out at once, however long that takes.
+    FindOut,
+    /// Nothing happens but that it is [noted](Lasts) what has to be found out.
+    Ask,
+}
+
 /// What is known of the last messages under patterns.
 #[derive(Debug, Default)]
 pub(in crate::stream) struct Lasts {
     known: Vec<KnownLast>,
-    /// Whether what takes long is asked for. Otherwise it is found out at once, however long that takes.
-    asks: bool,
     /// What has to be found out for the message that was looked at.
     asked: Option<Box<[u8]>>,
 }
@@ -44,12 +51,6 @@ struct KnownLast {
 }
 
 impl Lasts {
-    /// Whether what takes long is asked for.
-    #[inline]
-    pub(in crate::stream) fn asks(&self) -> bool {
-        self.asks
-    }
-
     fn learn(&mut self, learnt: KnownLast) {
         self.known.retain(|known| known.pattern != learnt.pattern);
         self.known.push(learnt);
@@ -64,9 +65,7 @@ impl Stream {
     #[inline]
     pub fn publish_if_short(&self, msg: &Inbound<'_>) -> Result<WallNs, TakesLong> {
         let mut inner = self.lock();
-        inner.lasts.asks = true;
-        inner.publish(msg);
-        inner.lasts.asks = false;
+        inner.publish(msg, IfLong::Ask);
         if inner.lasts.asked.is_some() || !inner.lasts.known.is_empty() {
             let lasts = std::mem::take(&mut inner.lasts);
             return lasts.asked.map_or_else(|| Ok(inner.now.wall()), |_| Err(TakesLong));
@@ -79,8 +78,8 @@ impl Stream {
         let mut lasts = Lasts::default();
         for _ in 0..TRIES_MAX {
             let mut inner = self.lock();
-            inner.lasts = Lasts { asks: true, ..lasts };
-            inner.publish(msg);
+            inner.lasts = lasts;
+            inner.publish(msg, IfLong::Ask);
             lasts = std::mem::take(&mut inner.lasts);
             let Some(pattern) = lasts.asked.take() else { return inner.now.wall() };
             let (through_seq, take_backs) = (inner.store.totals().last_seq, inner.store.take_backs());

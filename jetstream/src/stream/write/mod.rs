@@ -19,8 +19,8 @@ pub(super) use check::{Refusal, Rollup};
 pub(super) use decode::{PublishHeaders, parse_int, parse_u64};
 pub(super) use dedupe::Dedupe;
 pub(super) use edit::stored_block;
-pub(super) use expected::Lasts;
 pub use expected::TakesLong;
+pub(super) use expected::{IfLong, Lasts};
 pub(super) use rewrite::Rewrite;
 
 use super::Inner;
@@ -33,7 +33,7 @@ const OVERFLOW: &[u8] = b"NATS/1.0 429 Too Many Requests\r\n\r\n";
 
 impl Inner {
     /// Takes a message, or answers why not. The answer and all that follows are queued.
-    pub(in crate::stream) fn publish(&mut self, msg: &Inbound<'_>) {
+    pub(in crate::stream) fn publish(&mut self, msg: &Inbound<'_>, if_long: IfLong) {
         if self.closed {
             return;
         }
@@ -42,17 +42,17 @@ impl Inner {
             return self.overflow(msg);
         }
         if self.rewrite.transforms() {
-            self.with_stored_subject(msg, Self::publish_as_is);
+            self.with_stored_subject(msg, |inner, msg| inner.publish_as_is(msg, if_long));
         } else {
-            self.publish_as_is(msg);
+            self.publish_as_is(msg, if_long);
         }
     }
 
     /// As [`publish`](Self::publish), of a message under the subject that it is stored under.
-    pub(in crate::stream) fn publish_as_is(&mut self, msg: &Inbound<'_>) {
+    pub(in crate::stream) fn publish_as_is(&mut self, msg: &Inbound<'_>, if_long: IfLong) {
         let answers = !self.config.no_ack && !msg.reply.is_empty();
         self.hurry_purge(msg.subject);
-        match self.take(msg, answers) {
+        match self.take(msg, answers, if_long) {
             Ok(()) => {}
             Err(Refusal::Duplicate(seq)) if answers => {
                 self.acks.stored(&mut self.outbox, msg.reply, seq, true);
@@ -78,7 +78,7 @@ impl Inner {
         }
     }
 
-    fn take(&mut self, msg: &Inbound<'_>, answers: bool) -> Result<(), Refusal> {
+    fn take(&mut self, msg: &Inbound<'_>, answers: bool, if_long: IfLong) -> Result<(), Refusal> {
         if msg.headers.is_empty() && !msg.reply.ends_with(FAST_SUFFIX) {
             self.check_size(msg.subject, msg.headers, msg.payload)?;
             if self.config.allow_msg_counter {
@@ -87,7 +87,7 @@ impl Inner {
             return self.store_checked(msg, b"", &PublishHeaders::NONE, Rollup::None, Told::stored(answers));
         }
         let scanned = PublishHeaders::scan(msg.headers);
-        if self.lasts.asks()
+        if if_long == IfLong::Ask
             && !(scanned.expected_last_subject.is_empty() && scanned.batch_id.is_empty())
             && self.asks_first(&scanned, msg.headers)?
         {
