@@ -196,13 +196,9 @@ impl JetStream {
         self.engine.shutdown();
     }
 
-    /// Fires the timers that are due. For a host whose clock is moved by hand.
-    pub(crate) fn tick(&self, shared: &Shared) {
-        self.fire(shared);
-    }
-
-    /// One at a time: who finds nothing due knows that what was due is on its way.
-    fn fire(&self, shared: &Shared) -> Deadlines {
+    /// Fires the timers that are due, and says when the next ones are.
+    pub(crate) fn tick(&self, shared: &Shared) -> Deadlines {
+        // One at a time: who finds nothing due knows that what was due is on its way.
         let _firing = self.host.firing.lock();
         let next = self.engine.tick();
         self.host.alarm.set(next);
@@ -212,9 +208,9 @@ impl JetStream {
 
     /// Fires the timers that are due, and goes on until what follows from that is done, in the background, too, and what
     /// is delivered is on its way; unless the server stops meanwhile. Says when the next timers are due.
-    pub(crate) fn settle(&self, shared: &Shared) -> Deadlines {
+    pub(crate) fn tick_until_idle(&self, shared: &Shared) -> Deadlines {
         loop {
-            let next = self.fire(shared);
+            let next = self.tick(shared);
             while self.pump(shared) {}
             let is_idle = shared.blocking().is_none_or(|threads| threads.wait_idle(IDLE_WAIT));
             let is_done = is_idle && !self.host.has_work() && !next.are_reached(&*shared.clock);

@@ -131,7 +131,7 @@ impl Consumers {
         if refiltered && ctx.config.retention == Retention::Interest {
             self.sweeps.push_back(Sweep::everything(ctx.store));
         }
-        self.settle(ctx);
+        self.find_removable(ctx);
         self.sweep(ctx);
         Ok(Change::Made(()))
     }

@@ -106,7 +106,7 @@ impl Consumers {
         let Some(slot) = self.names.get(name).copied() else { return Ok(false) };
         self.discard(slot).map_err(|error| errors::STREAM_GENERAL_ERROR.because(error))?;
         self.remove(ctx, slot, true);
-        self.settle(ctx);
+        self.find_removable(ctx);
         self.sweep(ctx);
         Ok(true)
     }
@@ -115,7 +115,7 @@ impl Consumers {
     pub fn undo_create(&mut self, ctx: &mut StreamCtx<'_>, name: &str) {
         let Some(slot) = self.names.get(name).copied() else { return };
         self.expire(ctx, slot);
-        self.settle(ctx);
+        self.find_removable(ctx);
     }
 
     /// Takes away what is kept of a consumer.
@@ -169,7 +169,7 @@ impl Consumers {
             consumer.queue_for_pump(shared);
             Ok(())
         });
-        self.settle(ctx);
+        self.find_removable(ctx);
         outcome
     }
 

@@ -65,7 +65,7 @@ impl Consumers {
             });
         }
         self.shared.acked = covered;
-        self.settle(ctx);
+        self.find_removable(ctx);
     }
 }
 

@@ -205,7 +205,7 @@ impl Consumers {
             return;
         }
         self.with_matching(msg.subject, |consumer, shared| consumer.on_stored(shared, ctx, msg));
-        self.settle(ctx);
+        self.find_removable(ctx);
     }
 
     /// A message was removed, for whatever reason but a purge.
@@ -231,9 +231,9 @@ impl Consumers {
                 consumer.is_some_and(|consumer| !consumer.pending.is_empty())
             });
         }
-        // The message is gone; what is left to settle are others that an acknowledgement of it covered.
+        // The message is gone; others may be left that an acknowledgement of it covered.
         self.shared.acked.retain(|acked| *acked != seq);
-        self.settle(ctx);
+        self.find_removable(ctx);
     }
 
     /// Whether some consumer has yet to acknowledge the message at `seq`. Asked of interest and workqueue streams.
@@ -265,7 +265,7 @@ impl Consumers {
                 self.expire(ctx, slot);
             }
         }
-        self.settle(ctx);
+        self.find_removable(ctx);
     }
 
     /// Feeds consumers that lag, at most about `budget` messages. Says whether there is more to do.
@@ -280,7 +280,7 @@ impl Consumers {
             });
             left = left.saturating_sub(sent.unwrap_or(0).max(1));
         }
-        self.settle(ctx);
+        self.find_removable(ctx);
         self.wants_pump()
     }
 
@@ -302,7 +302,7 @@ impl Consumers {
         // Nothing joins meanwhile, so what is put back is only the memory.
         debug_assert!(self.shared.to_feed.is_empty(), "a turn asks for no other");
         self.shared.to_feed = slots;
-        self.settle(ctx);
+        self.find_removable(ctx);
     }
 
     /// Whether [`Consumers::feed`] has something to do.
@@ -323,7 +323,7 @@ impl Consumers {
                 left = left.saturating_sub(consumer.turn_of(shared, ctx, left));
             }
         });
-        self.settle(ctx);
+        self.find_removable(ctx);
     }
 
     /// Whether [`Consumers::pump`] has something to do. Ask after every other call and have the host pump.
@@ -355,7 +355,7 @@ impl Consumers {
                 consumer.set_active(shared, ctx.now, active);
             });
         }
-        self.settle(ctx);
+        self.find_removable(ctx);
     }
 
     /// Whoever listens on a deliver subject is filling up. Consumers that deliver there pause, unless it has
@@ -394,7 +394,7 @@ impl Consumers {
                 consumer.request_missed(shared, ctx, to, acked.sseq);
             }
         });
-        self.settle(ctx);
+        self.find_removable(ctx);
     }
 
     /// A message on one of the consumers' own subjects: `$JS.ACK.…`, `$JS.FC.…` or
@@ -429,7 +429,7 @@ impl Consumers {
                 Control::Next { .. } => consumer.request(shared, ctx, reply, headers, payload),
             }
         });
-        self.settle(ctx);
+        self.find_removable(ctx);
         true
     }
 
@@ -453,7 +453,7 @@ impl Consumers {
     }
 
     /// Finds out which messages that were acknowledged no other consumer waits for.
-    pub(super) fn settle(&mut self, ctx: &mut StreamCtx<'_>) {
+    pub(super) fn find_removable(&mut self, ctx: &mut StreamCtx<'_>) {
         if self.shared.acked.is_empty() {
             return;
         }

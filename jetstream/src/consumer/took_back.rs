@@ -62,7 +62,7 @@ impl Consumers {
         }
         if ctx.config.retention != Retention::Limits && !restored.is_empty() {
             self.shared.acked.extend_from_slice(restored);
-            self.settle(ctx);
+            self.find_removable(ctx);
         }
     }
 }

@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use jetkv_jetstream::{AccountId, AdjustableClock, Clock as _, Deadlines, Due, Moved, Removed, WallNs};
 use parking_lot::Mutex;
-use tokio::sync::oneshot;
 
 use super::answer::{Answer, LabError, Told};
 use super::fault::FaultRule;
@@ -78,18 +77,6 @@ impl Control {
         }
     }
 
-    /// Has something done where it may wait; `None` when the server stops.
-    pub(super) async fn in_background<T: Send + 'static>(
-        &self,
-        work: impl FnOnce() -> T + Send + 'static,
-    ) -> Option<T> {
-        let (sender, receiver) = oneshot::channel();
-        let thread = std::thread::Builder::new().name("jetkv-lab-http".to_owned());
-        // Not one of the threads for blocking work: an advance waits for those to have nothing to do.
-        let _ = thread.spawn(move || sender.send(work()));
-        receiver.await.ok()
-    }
-
     fn carry_out(&self, request: &Request) -> Result<Told, LabError> {
         Ok(match request {
             Request::TimeGet => self.time().into(),
@@ -142,14 +129,14 @@ impl Control {
         let was_running = self.clock.freeze();
         let (mut left_ns, mut fired) = (by_ns, 0);
         loop {
-            let next = self.settle();
+            let next = self.fire_due();
             let step_ns = self.reached_in(next, what).filter(|in_ns| *in_ns <= left_ns && fired < STOPS_MAX);
             self.clock.advance_ns(i64::try_from(step_ns.unwrap_or(left_ns)).unwrap_or(i64::MAX), what);
             let Some(step_ns) = step_ns else { break };
             left_ns -= step_ns;
             fired += 1;
         }
-        self.settle();
+        self.fire_due();
         if was_running {
             self.clock.catch_up();
         }
@@ -207,8 +194,8 @@ impl Control {
     }
 
     /// Has everything happen that is due now.
-    fn settle(&self) -> Deadlines {
-        self.shared.jetstream().map(|jetstream| jetstream.settle(&self.shared)).unwrap_or_default()
+    fn fire_due(&self) -> Deadlines {
+        self.shared.jetstream().map(|jetstream| jetstream.tick_until_idle(&self.shared)).unwrap_or_default()
     }
 
     /// How long it is until one of these by the clock that is moved.

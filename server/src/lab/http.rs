@@ -1,7 +1,5 @@
 //! Requests by HTTP, on the port of the monitoring pages: `/lab/v1/<group>/<verb>`.
 
-use std::sync::Arc;
-
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::body::{Bytes, Incoming};
 use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue, ORIGIN};
@@ -9,6 +7,7 @@ use hyper::{Method, Request as HttpRequest, Response, StatusCode};
 
 use super::Lab;
 use super::answer::{Answer, LabError};
+use super::inbox::HttpAsk;
 use super::request::Request;
 
 /// Where the lab begins among the pages.
@@ -19,13 +18,8 @@ const BODY_BYTES_MAX: usize = 1 << 20;
 /// Serves a request whose path begins with [`PREFIX`]; `rest` is what comes after it.
 pub(crate) async fn serve(lab: &Lab, rest: &str, request: HttpRequest<Incoming>) -> Response<Full<Bytes>> {
     let answer = match receive(lab, rest, request).await {
-        Ok((authorization, (group, verb), body)) => {
-            let control = Arc::clone(&lab.control);
-            let work = move || control.answer(authorization.as_deref(), (&group, &verb), &body);
-            let done = lab.control.in_background(work).await;
-            done.unwrap_or_else(|| refusal(LabError::failed("the server stops")))
-        }
-        Err(error) => refusal(error),
+        Ok(received) => lab.inbox.answer(received).await,
+        Err(error) => Answer::new(None, &Err(error)),
     };
     let mut response = Response::new(Full::new(Bytes::from(answer.body)));
     *response.status_mut() = StatusCode::from_u16(answer.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
@@ -33,14 +27,7 @@ pub(crate) async fn serve(lab: &Lab, rest: &str, request: HttpRequest<Incoming>)
     response
 }
 
-fn refusal(error: LabError) -> Answer {
-    Answer::new(None, &Err(error))
-}
-
-/// What the request shows as authorization, its group and verb, and its body.
-type Received = (Option<Vec<u8>>, (String, String), Bytes);
-
-async fn receive(lab: &Lab, rest: &str, request: HttpRequest<Incoming>) -> Result<Received, LabError> {
+async fn receive(lab: &Lab, rest: &str, request: HttpRequest<Incoming>) -> Result<HttpAsk, LabError> {
     let authorization = request.headers().get(AUTHORIZATION).map(|shown| shown.as_bytes().to_vec());
     if !lab.control.admits(authorization.as_deref()) {
         return Err(LabError::unauthorized());
@@ -62,5 +49,6 @@ async fn receive(lab: &Lab, rest: &str, request: HttpRequest<Incoming>) -> Resul
     }
     let name = (name.0.to_owned(), name.1.to_owned());
     let body = Limited::new(request.into_body(), BODY_BYTES_MAX).collect().await;
-    Ok((authorization, name, body.map_err(|_| LabError::too_large())?.to_bytes()))
+    let body = body.map_err(|_| LabError::too_large())?.to_bytes();
+    Ok(HttpAsk { authorization, name, body })
 }

@@ -1,14 +1,18 @@
-//! Requests on subjects: a subscription in each account, and the thread that answers them.
+//! The thread that answers what clients and HTTP ask, one request after the other; and the subscription in each account by
+//! which clients ask.
 
 use std::sync::{Arc, Weak, mpsc};
 use std::thread::JoinHandle;
 use std::{fmt, io};
 
+use hyper::body::Bytes;
 use jetkv_jetstream::{AccountId, OutMsg};
 use jetkv_protocol::Headers;
 use parking_lot::Mutex;
+use tokio::sync::oneshot;
 
 use super::SUBJECTS;
+use super::answer::{Answer, LabError};
 use super::control::Control;
 use crate::events;
 use crate::router::{Account, Queued, Receipt, Receiver, Subscription, Target};
@@ -20,7 +24,21 @@ const PREFIX: &[u8] = b"$JETKV.LAB.";
 const WAITING_MAX: usize = 10_000;
 
 /// A request that waits.
-struct Ask {
+enum Ask {
+    Message(MessageAsk),
+    Http(HttpAsk, oneshot::Sender<Answer>),
+}
+
+/// A request by HTTP.
+pub(super) struct HttpAsk {
+    pub authorization: Option<Vec<u8>>,
+    /// Group and verb.
+    pub name: (String, String),
+    pub body: Bytes,
+}
+
+/// A request on a subject.
+struct MessageAsk {
     account: AccountId,
     subject: Vec<u8>,
     reply: Vec<u8>,
@@ -49,7 +67,13 @@ impl Inbox {
         let server = Arc::clone(shared);
         let answer_all = move || {
             for ask in asked {
-                answer(&server, &control, &ask);
+                match ask {
+                    Ask::Message(ask) => answer(&server, &control, &ask),
+                    Ask::Http(HttpAsk { authorization, name: (group, verb), body }, answer) => {
+                        // Whoever asked may have gone.
+                        let _ = answer.send(control.answer(authorization.as_deref(), (&group, &verb), &body));
+                    }
+                }
             }
         };
         let thread = std::thread::Builder::new().name("jetkv-lab".to_owned()).spawn(answer_all)?;
@@ -86,14 +110,23 @@ impl Inbox {
         }
     }
 
-    fn take(&self, ask: Ask) -> Queued {
-        let asks = self.asks.lock();
-        let is_taken = asks.as_ref().is_some_and(|asks| asks.try_send(ask).is_ok());
-        if is_taken { Queued::Waiting } else { Queued::Closed }
+    /// Has a request by HTTP answered.
+    pub(super) async fn answer(&self, ask: HttpAsk) -> Answer {
+        let (sender, answer) = oneshot::channel();
+        let refused = |reason| Answer::new(None, &Err(LabError::failed(reason)));
+        if !self.take(Ask::Http(ask, sender)) {
+            return refused("the server stops, or too many requests wait");
+        }
+        answer.await.unwrap_or_else(|_| refused("the server stops"))
+    }
+
+    /// Has a request wait for its turn; tells whether it does.
+    fn take(&self, ask: Ask) -> bool {
+        self.asks.lock().as_ref().is_some_and(|asks| asks.try_send(ask).is_ok())
     }
 }
 
-fn answer(shared: &Arc<Shared>, control: &Control, ask: &Ask) {
+fn answer(shared: &Arc<Shared>, control: &Control, ask: &MessageAsk) {
     let text = String::from_utf8_lossy(ask.subject.get(PREFIX.len()..).unwrap_or_default()).into_owned();
     let name = text.split_once('.').unwrap_or((&text, ""));
     let authorization = Headers::new(&ask.headers).get(b"Authorization");
@@ -119,14 +152,15 @@ impl Receiver for Desk {
 
     fn deliver(&self, sub: &Subscription, msg: &OutMsg<'_>, _is_own: bool, _thread: u32) -> Receipt {
         sub.count();
-        let ask = Ask {
+        let ask = MessageAsk {
             account: self.account.id(),
             subject: msg.subject.to_vec(),
             reply: msg.reply.to_vec(),
             headers: msg.headers.to_vec(),
             body: msg.payload.to_vec(),
         };
-        let queued = self.inbox.upgrade().map_or(Queued::Closed, |inbox| inbox.take(ask));
+        let is_taken = self.inbox.upgrade().is_some_and(|inbox| inbox.take(Ask::Message(ask)));
+        let queued = if is_taken { Queued::Waiting } else { Queued::Closed };
         Receipt { queued, is_first: false, is_last: false }
     }
 

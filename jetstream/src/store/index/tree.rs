@@ -59,7 +59,7 @@ impl Tree {
     }
 
     /// Writes what a leaf does not say yet.
-    fn settle(&mut self) {
+    fn write_unwritten(&mut self) {
         let Some(seq) = self.unwritten.take() else { return };
         let Some(path) = self.way.take() else { return };
         let Some(leaf) = Leaf::read(self.arena.get(path.leaf)) else { return };
@@ -91,7 +91,7 @@ impl Tree {
 
     /// Records a sequence above all others of its subject, and says what the subject holds then.
     pub(super) fn record(&mut self, subject: &[u8], seq: u64) -> SubjectEntry {
-        self.settle();
+        self.write_unwritten();
         self.way = None;
         let alone = SubjectEntry { count: 1, first_seq: seq, last_seq: seq };
         let Some(mut at) = self.root else {
@@ -142,7 +142,7 @@ impl Tree {
             if self.recorded == subject {
                 return self.forget_beside_unwritten(seq);
             }
-            self.settle();
+            self.write_unwritten();
         }
         let way = self.way.take().filter(|_| self.recorded == subject);
         let Some(path) = way.or_else(|| self.find(subject)) else { return false };
