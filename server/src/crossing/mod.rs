@@ -5,8 +5,11 @@
 //! came with. Either may cross again there. Circles were refused with the configuration; here a message never uses the
 //! same export twice.
 
+mod landing;
 mod latency;
 mod sampling;
+
+pub(crate) use landing::{Landing, count, route_own};
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -33,22 +36,6 @@ const ACCOUNTS_MAX: usize = 64;
 
 /// Sends a message of the server itself within an account.
 pub(crate) type Publish = fn(&Arc<Shared>, &Arc<Account>, subject: &[u8], payload: &[u8]);
-
-/// Where messages from other accounts come in.
-pub(crate) trait Landing {
-    /// Gives a message to all that `account` has for it, and has the server serve it where it is a request to that of
-    /// `asker`; answers serve nobody. Tells whether anyone got it. Ways further on are added to `onward`.
-    fn land(
-        &mut self,
-        account: &Arc<Account>,
-        msg: &OutMsg<'_>,
-        asker: Option<&ClientInfo>,
-        onward: &mut Vec<Crossing>,
-    ) -> bool;
-
-    /// Who publishes, with all that is known of it where that is `shared` with others. `None`: the server does.
-    fn sender(&self, shared: bool) -> Option<ClientInfo>;
-}
 
 /// A message on its way.
 struct Journey<'a> {

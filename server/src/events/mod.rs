@@ -26,9 +26,8 @@ use serde::Serialize;
 
 use crate::connections::TraceOptions;
 use crate::crossing::{self, Landing};
-use crate::router::{Account, Crossing, Origin, RouteCache, route};
+use crate::router::{Account, Crossing, Origin};
 use crate::state::Shared;
-use crate::worker;
 
 /// Sends a message of the server itself within an account. Streams may capture it.
 fn send(shared: &Arc<Shared>, account: &Account, subject: &[u8], headers: &[u8], payload: &[u8]) {
@@ -72,20 +71,12 @@ impl ServerLanding<'_> {
         msg: &OutMsg<'_>,
         ways: &mut Vec<Crossing>,
     ) -> bool {
-        let mut cache = RouteCache::default();
         let has_jetstream = self.shared.jetstream().is_some();
-        let routed = worker::with(|worker| {
-            route(cache.matches(account, msg.to), origin, msg, &worker.touched, |stream| {
-                if has_jetstream {
-                    worker.defer(stream, *msg);
-                }
-            })
-        });
-        let bytes = routed.sent_msgs * (msg.headers.len() + msg.payload.len()) as u64;
-        account.traffic.sent(routed.sent_msgs, bytes);
-        self.shared.counters.traffic.sent(routed.sent_msgs, bytes);
-        ways.extend(routed.crossings);
-        routed.delivered
+        crossing::route_own(self.shared, account, origin, msg, ways, |worker, stream| {
+            if has_jetstream {
+                worker.defer(stream, *msg);
+            }
+        })
     }
 }
 

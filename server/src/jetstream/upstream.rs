@@ -14,9 +14,7 @@ use super::host::EngineHost;
 use super::{ControlSubject, JetStream};
 use crate::crossing::{self, Landing};
 use crate::events;
-use crate::router::{
-    Account, Crossing, Matches, Origin, Queued, Receipt, Receiver, Subscription, Target, route,
-};
+use crate::router::{Account, Crossing, Origin, Queued, Receipt, Receiver, Subscription, Target};
 use crate::worker::{self, QueuedRequest, Streams as _};
 
 /// What the engine is to those who see its requests.
@@ -132,20 +130,15 @@ impl StreamLanding<'_> {
         msg: &OutMsg<'_>,
         onward: &mut Vec<Crossing>,
     ) -> bool {
-        let mut matches = Matches::<Subscription>::default();
-        account.matching(msg.to, &mut matches);
         let inbound =
             Inbound { subject: msg.subject, reply: msg.reply, headers: msg.headers, payload: msg.payload };
         let mut streams = Vec::new();
-        let routed = worker::with(|worker| {
-            route(&matches, origin, msg, &worker.touched, |stream| {
-                stream.publish(&inbound);
-                worker::touch(&mut streams, stream);
-            })
+        let delivered = crossing::route_own(&self.host.shared, account, origin, msg, onward, |_, stream| {
+            stream.publish(&inbound);
+            worker::touch(&mut streams, stream);
         });
         streams.iter().for_each(|stream| stream.commit(self.host));
-        onward.extend(routed.crossings);
-        routed.delivered
+        delivered
     }
 
     /// Hands a message to the engine in `account`, if its subject is one of that. `asker` is who asks, where that is another

@@ -46,12 +46,10 @@ impl Landing for ConnectionLanding<'_, '_> {
             *stored_at = Some(stream.publish(&inbound));
             touch(streams, stream);
         });
+        crossing::count(&self.connection.shared, account, msg, &routed);
         if routed.stalling {
             *stalling = routed.pressured;
         }
-        let bytes = routed.sent_msgs * (msg.headers.len() + msg.payload.len()) as u64;
-        account.traffic.sent(routed.sent_msgs, bytes);
-        self.connection.shared.counters.traffic.sent(routed.sent_msgs, bytes);
         let crosses = !routed.crossings.is_empty();
         onward.extend(routed.crossings);
         let Some(asker) = asker.filter(|_| msg.to.first() == Some(&b'$')) else { return routed.delivered };
