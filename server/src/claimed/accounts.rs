@@ -76,7 +76,7 @@ fn fetch(shared: &Shared, operators: &Operators, name: &str) -> Result<String, L
         Fetched::Token(token) => Ok(token),
         Fetched::At(url) => {
             let ca = options.operators.resolver_ca.as_deref();
-            http::get(&url, ca, defaults::RESOLVER_TIMEOUT).map_err(FetchError::Http)
+            http::get(&shared.timers, &url, ca, defaults::RESOLVER_TIMEOUT).map_err(FetchError::Http)
         }
     });
     let took = start.elapsed();

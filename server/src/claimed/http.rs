@@ -1,7 +1,7 @@
 //! A request of HTTP for the claims of an account.
 
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use http_body_util::{BodyExt as _, Empty, Limited};
@@ -17,20 +17,31 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 
 use crate::claims::TOKEN_BYTES_MAX;
+use crate::timers::Timers;
 
-/// Asks for what is at an address, from a thread that may wait, within `timeout`. `ca` are those that may have signed for
-/// the server, in PEM, in place of the system's.
+/// Asks for what is at an address, within `timeout`, and waits for that on the calling thread while the one that has the
+/// timers does it. `ca` are those that may have signed for the server, in PEM, in place of the system's.
 ///
 /// # Errors
 /// What went wrong, in nats-server's words where these are not those of a library.
-pub(super) fn get(url: &str, ca: Option<&[u8]>, timeout: Duration) -> Result<String, String> {
+pub(super) fn get(
+    timers: &Timers,
+    url: &str,
+    ca: Option<&[u8]>,
+    timeout: Duration,
+) -> Result<String, String> {
     let failed = |reason: String| format!("could not fetch <{}>: {reason}", quoted(redacted(url)));
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let runtime = runtime.map_err(|error| failed(os_text(&error)))?;
-    let answer = runtime.block_on(async { tokio::time::timeout(timeout, ask(url, ca)).await });
-    match answer {
-        Ok(answer) => answer.map_err(failed),
-        Err(_) => Err(failed(format!("Get {}: context deadline exceeded", quoted(redacted(url))))),
+    let place = Place::of(url, ca).map_err(failed)?;
+    let (sender, answer) = mpsc::channel();
+    let asking = timers.spawn(async move {
+        // Who asked waits for it.
+        let _ = sender.send(tokio::time::timeout(timeout, place.ask()).await);
+    });
+    // Where there are no timers, or none any more, nothing is sent.
+    match asking.and_then(|_| answer.recv().ok()) {
+        Some(Ok(answer)) => answer.map_err(failed),
+        Some(Err(_)) => Err(failed(format!("Get {}: context deadline exceeded", quoted(redacted(url))))),
+        None => Err(failed("the server stops".to_owned())),
     }
 }
 
@@ -44,27 +55,37 @@ fn redacted(url: &str) -> String {
     }
 }
 
-async fn ask(url: &str, ca: Option<&[u8]>) -> Result<String, String> {
-    let uri: Uri =
-        url.parse().map_err(|_| format!("Get {}: unsupported protocol scheme \"\"", quoted(url)))?;
-    let host = uri.host().unwrap_or_default().trim_matches(['[', ']']).to_owned();
-    let is_secure = match uri.scheme_str() {
-        Some("http") => false,
-        Some("https") => true,
-        other => {
-            let scheme = quoted(other.unwrap_or_default());
-            return Err(format!("Get {}: unsupported protocol scheme {scheme}", quoted(url)));
-        }
-    };
-    let port = uri.port_u16().unwrap_or(if is_secure { 443 } else { 80 });
-    let stream = TcpStream::connect((host.as_str(), port)).await;
-    let stream = stream.map_err(|error| format!("Get {}: dial tcp {}", quoted(url), os_text(&error)))?;
-    if !is_secure {
-        return exchange(&uri, stream).await;
+/// What an address names, and how to get there.
+struct Place {
+    url: String,
+    uri: Uri,
+    host: String,
+    port: u16,
+    tls: Option<Arc<ClientConfig>>,
+}
+
+impl Place {
+    fn of(url: &str, ca: Option<&[u8]>) -> Result<Self, String> {
+        let refused = |scheme: &str| format!("Get {}: unsupported protocol scheme {scheme}", quoted(url));
+        let uri: Uri = url.parse().map_err(|_| refused("\"\""))?;
+        let (port, tls) = match uri.scheme_str() {
+            Some("http") => (80, None),
+            Some("https") => (443, Some(Arc::new(config(ca)?))),
+            other => return Err(refused(&quoted(other.unwrap_or_default()))),
+        };
+        let host = uri.host().unwrap_or_default().trim_matches(['[', ']']).to_owned();
+        Ok(Self { url: url.to_owned(), port: uri.port_u16().unwrap_or(port), uri, host, tls })
     }
-    let name = ServerName::try_from(host).map_err(|error| error.to_string())?;
-    let connector = tokio_rustls::TlsConnector::from(Arc::new(config(ca)?));
-    exchange(&uri, connector.connect(name, stream).await.map_err(|error| error.to_string())?).await
+
+    async fn ask(self) -> Result<String, String> {
+        let stream = TcpStream::connect((self.host.as_str(), self.port)).await;
+        let stream =
+            stream.map_err(|error| format!("Get {}: dial tcp {}", quoted(&self.url), os_text(&error)))?;
+        let Some(tls) = self.tls else { return exchange(&self.uri, stream).await };
+        let name = ServerName::try_from(self.host).map_err(|error| error.to_string())?;
+        let secured = tokio_rustls::TlsConnector::from(tls).connect(name, stream).await;
+        exchange(&self.uri, secured.map_err(|error| error.to_string())?).await
+    }
 }
 
 async fn exchange(
@@ -152,8 +173,23 @@ mod tests {
         format!("http://{address}/jwt/A")
     }
 
+    /// As the server's, on a thread of its own.
+    fn fetch(url: &str, timeout: Duration) -> Result<String, String> {
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let timers = Timers::default();
+        timers.set(runtime.handle().clone());
+        get(&timers, url, None, timeout)
+    }
+
     fn ask(answer: &'static str) -> Result<String, String> {
-        get(&serve(answer), None, Duration::from_secs(10))
+        fetch(&serve(answer), Duration::from_secs(10))
+    }
+
+    #[test]
+    fn without_a_thread_that_asks_nobody_waits() {
+        let error = get(&Timers::default(), "http://127.0.0.1/", None, Duration::from_secs(10)).unwrap_err();
+        assert!(error.ends_with("the server stops"), "{error}");
     }
 
     #[test]
@@ -168,15 +204,15 @@ mod tests {
         );
         assert!(ask("garbage\r\n\r\n").is_err());
         assert!(ask("HTTP/1.1 200 OK\r\nContent-Length: 99999999\r\n\r\nabc").is_err());
-        assert!(get("ftp://h/x", None, Duration::from_secs(1)).is_err());
-        assert!(get("/x", None, Duration::from_secs(1)).is_err());
+        assert!(fetch("ftp://h/x", Duration::from_secs(1)).is_err());
+        assert!(fetch("/x", Duration::from_secs(1)).is_err());
     }
 
     #[test]
     fn a_server_that_never_answers_is_given_up() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("http://{}/", listener.local_addr().unwrap());
-        let error = get(&url, None, Duration::from_millis(50)).unwrap_err();
+        let error = fetch(&url, Duration::from_millis(50)).unwrap_err();
         assert!(error.contains("deadline exceeded"), "{error}");
     }
 

@@ -212,6 +212,8 @@ impl Server {
     ) -> Result<Self, StartError> {
         let shared = Arc::new(Shared::new(options, clock));
         let options = shared.options();
+        // Claims may have to be fetched, which one of the threads does.
+        let threads = Threads::start(&shared).map_err(StartError::Thread)?;
         trust_operators(&shared)?;
         banner::log_identity(&shared.identity.name, &shared.identity.id, &options);
         if let Some(path) = &options.pid_file {
@@ -219,7 +221,6 @@ impl Server {
         }
         shared.start_blocking_threads().map_err(StartError::Thread)?;
         claimed::start(&shared);
-        let threads = Threads::start(&shared).map_err(StartError::Thread)?;
         let monitor_listener = bind_monitor(&options, &threads)?;
         let services = threads.services();
         let _context = services.enter();
