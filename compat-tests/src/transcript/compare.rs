@@ -94,24 +94,24 @@ impl Comparison {
     /// Plays a case once on both programs at the same time, with pauses as long as `patience` makes them.
     fn compare(&mut self, case: &Case, patience: u32) -> Outcome {
         let transcripts = self.transcripts(case, patience);
-        self.judge(case, transcripts)
+        self.judge(case, &transcripts)
     }
 
-    fn judge(&mut self, case: &Case, (reference, candidate): Transcripts) -> Outcome {
+    fn judge(&mut self, case: &Case, (reference, candidate): &Transcripts) -> Outcome {
         let reference = match reference {
             Ok(transcript) if transcript.timeouts.is_empty() => transcript,
-            Ok(transcript) => return Outcome::Broken(broken(&transcript)),
-            Err(error) => return Outcome::Broken(error),
+            Ok(transcript) => return Outcome::Broken(broken(transcript)),
+            Err(error) => return Outcome::Broken(error.clone()),
         };
         let candidate = match candidate {
             Ok(candidate) => candidate,
-            Err(error) => return Outcome::Different(error),
+            Err(error) => return Outcome::Different(error.clone()),
         };
         let differs = candidate.lines != reference.lines;
         match case.differs.as_ref().filter(|_| !self.is_of_one) {
             None if differs => Outcome::Different(show_difference(&reference.lines, &candidate.lines)),
             None => {
-                self.note_errors(case, &reference);
+                self.note_errors(case, reference);
                 Outcome::Same
             }
             Some(reason) if !differs => {
@@ -175,8 +175,8 @@ impl Comparison {
         let mut plays = Vec::new();
         for patience in PATIENCE {
             let transcripts = self.transcripts(case, patience);
-            plays.push(transcripts.clone());
-            let outcome = self.judge(case, transcripts);
+            let outcome = self.judge(case, &transcripts);
+            plays.push(transcripts);
             if outcome.is_good() {
                 good += 1;
                 if bad == 0 || good == good_wanted {
