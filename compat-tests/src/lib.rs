@@ -8,7 +8,6 @@
 pub mod clients;
 pub mod crash;
 pub mod generate;
-pub mod http;
 pub mod moves;
 pub mod oracle;
 pub mod process;

@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 use jetkv_compat_tests::oracle::{self, Launch, Tool, Toolbox};
 use jetkv_compat_tests::process::{Program, Server, ServerOptions, command, run_to_end};
 use jetkv_compat_tests::request::Requester;
-use jetkv_compat_tests::{Result, http, is_ci};
+use jetkv_compat_tests::{Result, is_ci};
+use jetkv_testing::http;
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
@@ -176,7 +177,8 @@ fn until(what: &str, mut is_so: impl FnMut() -> Result<bool>) -> Result<()> {
 
 /// Whether the cluster of a server has a leader. Before, it answers no request.
 fn has_leader(server: &Server) -> Result<bool> {
-    let page = http::get(server.port("monitoring").ok_or("no monitoring port")?, "/jsz")?;
+    let port = server.port("monitoring").ok_or("no monitoring port")?;
+    let page = http::get(("127.0.0.1", port), "/jsz")?;
     let page: Value = serde_json::from_slice(&page.body)?;
     Ok(page.pointer("/meta_cluster/leader").and_then(Value::as_str).is_some_and(|leader| !leader.is_empty()))
 }

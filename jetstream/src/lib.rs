@@ -30,7 +30,7 @@ mod steps;
 pub mod store;
 pub mod stream;
 #[cfg(test)]
-#[path = "../../testing/src/lib.rs"]
+#[path = "../../testing/src/world/mod.rs"]
 #[allow(dead_code, unreachable_pub, unused_imports)]
 mod testing;
 mod timers;

@@ -36,23 +36,10 @@ fn describe(name: &str, stream: &Stream) -> String {
     text
 }
 
-fn copy_to_sim(disk: &SimDisk, from: &Path, to: &Path) {
-    disk.create_dir_all(to).unwrap();
-    for entry in std::fs::read_dir(from).unwrap() {
-        let entry = entry.unwrap();
-        let target = to.join(entry.file_name());
-        if entry.file_type().unwrap().is_dir() {
-            copy_to_sim(disk, &entry.path(), &target);
-        } else {
-            disk.replace(&target, &std::fs::read(entry.path()).unwrap(), true).unwrap();
-        }
-    }
-}
-
 /// A fixture on a disk of its own.
 fn open(fixture: &str) -> (SimDisk, Storage) {
     let disk = SimDisk::new(1);
-    copy_to_sim(&disk, &fixtures().join(fixture), Path::new("/store/jetstream/$G/streams"));
+    disk.copy_in(&fixtures().join(fixture), Path::new("/store/jetstream/$G/streams")).unwrap();
     let storage = Storage::open(Arc::new(disk.clone()), Path::new("/store"), true).unwrap();
     (disk, storage)
 }

@@ -9,7 +9,6 @@
 mod oracle;
 
 use jetkv_jetstream::clock::{ManualClock, WallNs};
-use jetkv_jetstream::disk::Disk;
 use jetkv_jetstream::{EngineConfig, SyncPolicy};
 use jetkv_testing::{SimDisk, TestEngine};
 use oracle::{Client, Oracle, copy_dir, oracle_program};
@@ -207,19 +206,6 @@ fn fixtures_are_made_anew_on_demand() {
     }
 }
 
-fn copy_to_sim(disk: &SimDisk, from: &Path, to: &Path) {
-    disk.create_dir_all(to).unwrap();
-    for entry in std::fs::read_dir(from).unwrap() {
-        let entry = entry.unwrap();
-        let target = to.join(entry.file_name());
-        if entry.file_type().unwrap().is_dir() {
-            copy_to_sim(disk, &entry.path(), &target);
-        } else {
-            disk.replace(&target, &std::fs::read(entry.path()).unwrap(), true).unwrap();
-        }
-    }
-}
-
 /// An engine on a disk, at the time of the last message in a fixture.
 fn start(disk: &SimDisk, at_ns: i64) -> TestEngine {
     let config = EngineConfig {
@@ -263,7 +249,7 @@ fn directories_of_older_servers_open_as_in_the_newest() {
         let expected = std::fs::read_to_string(fixture.join("expected.txt")).unwrap();
         let at_ns = latest_ns(&expected) + 1_000_000_000;
         let disk = SimDisk::new(1);
-        copy_to_sim(&disk, &fixture.join("streams"), &Path::new("/store").join(STREAMS_DIR));
+        disk.copy_in(&fixture.join("streams"), &Path::new("/store").join(STREAMS_DIR)).unwrap();
         for when in ["opened", "opened again"] {
             let found = described(&start(&disk, at_ns));
             let lines = differences(&found, &expected);

@@ -8,7 +8,7 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use common::{Wire, options, start};
+use common::{Wire, start, with_streams};
 
 /// Counts the allocations of all threads but those that opted out.
 struct Counting;
@@ -62,10 +62,7 @@ fn allocations(mut round: impl FnMut(u64)) -> u64 {
 #[test]
 fn messages_and_gets_cost_no_allocation() {
     IGNORED.set(true);
-    let directory = tempfile::tempdir().unwrap();
-    let mut options = options();
-    options.jetstream.enabled = true;
-    options.jetstream.store_dir = Some(directory.path().to_owned());
+    let (_directory, options) = with_streams();
     let server = start(options);
     let mut wire = Wire::client(&server);
     let config = "{\"name\":\"KV\",\"subjects\":[\"kv.>\"],\"storage\":\"file\",\"allow_direct\":true,\"max_msgs_per_subject\":1}";

@@ -6,18 +6,10 @@ mod common;
 
 use std::time::{Duration, Instant};
 
-use common::{Wire, message, options, request, start};
+use common::{Wire, message, request, start, with_streams};
 use jetkv::Server;
-use jetkv::options::{AccountOptions, Options, UserOptions};
+use jetkv::options::{AccountOptions, UserOptions};
 use tempfile::TempDir;
-
-fn with_streams() -> (TempDir, Options) {
-    let directory = tempfile::tempdir().unwrap();
-    let mut options = options();
-    options.jetstream.enabled = true;
-    options.jetstream.store_dir = Some(directory.path().to_owned());
-    (directory, options)
-}
 
 /// Makes a request and waits for its answer.
 fn ask(wire: &mut Wire, subject: &str, body: &str) -> String {

@@ -4,7 +4,7 @@
 
 mod common;
 
-use common::{Wire, options, start};
+use common::{Wire, start, with_streams};
 use jetkv::Server;
 use tempfile::TempDir;
 
@@ -14,10 +14,7 @@ const VALUE_BYTES: usize = 16 * 1024;
 const BACKLOG: usize = 2000;
 
 fn server_with_stream() -> (TempDir, Server, Wire) {
-    let directory = tempfile::tempdir().unwrap();
-    let mut options = options();
-    options.jetstream.enabled = true;
-    options.jetstream.store_dir = Some(directory.path().to_owned());
+    let (directory, mut options) = with_streams();
     options.limits.max_pending_bytes = MAX_PENDING_BYTES;
     let server = start(options);
     let mut wire = Wire::client(&server);

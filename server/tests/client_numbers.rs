@@ -3,12 +3,12 @@
 
 mod common;
 
-use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::SocketAddr;
 
 use common::{Wire, message};
 use jetkv::Server;
 use jetkv::options::Options;
+use jetkv_testing::http;
 use serde_json::Value;
 
 fn start(store: &tempfile::TempDir) -> (Server, SocketAddr) {
@@ -40,11 +40,8 @@ fn ask(wire: &mut Wire, subject: &str, body: &str) {
 
 /// Subject, sid, messages and connection of what the server itself listens on in the global account and for consumers.
 fn own(pages: SocketAddr) -> Vec<(String, String, u64, u64)> {
-    let mut stream = TcpStream::connect(pages).unwrap();
-    stream.write_all(b"GET /subsz?subs=1 HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).unwrap();
-    let page: Value = serde_json::from_str(answer.split_once("\r\n\r\n").unwrap().1).unwrap();
+    let page = http::get(pages, "/subsz?subs=1").unwrap();
+    let page: Value = serde_json::from_slice(&page.body).unwrap();
     let listed = page["subscriptions_list"].as_array().unwrap();
     assert_eq!(page["num_subscriptions"], listed.len());
     let mut own: Vec<_> = listed

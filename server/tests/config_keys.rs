@@ -4,6 +4,23 @@
 
 use jetkv::options::Options;
 
+/// Keys of a block `authorization`, of clients and of routes.
+const AUTHORIZATION: &[&str] = &[
+    "user",
+    "username",
+    "pass",
+    "password",
+    "token",
+    "timeout",
+    "users",
+    "default_permission",
+    "default_permissions",
+    "permissions",
+    "auth_callout",
+    "auth_hook",
+    "proxy_required",
+];
+
 /// Blocks, with `#` where the entry stands, and the keys that nats-server knows there. Blocks that are refused as a whole are
 /// one key.
 const BLOCKS: [(&str, &[&str]); 21] = [
@@ -137,24 +154,7 @@ const BLOCKS: [(&str, &[&str]); 21] = [
             "write_timeout",
         ],
     ),
-    (
-        "cluster { authorization { # } }",
-        &[
-            "user",
-            "username",
-            "pass",
-            "password",
-            "token",
-            "timeout",
-            "users",
-            "default_permission",
-            "default_permissions",
-            "permissions",
-            "auth_callout",
-            "auth_hook",
-            "proxy_required",
-        ],
-    ),
+    ("cluster { authorization { # } }", AUTHORIZATION),
     ("cluster { compression { # } }", &["mode", "rtt_thresholds", "thresholds", "rtts", "rtt"]),
     (
         "leafnodes { # }",
@@ -333,24 +333,7 @@ const BLOCKS: [(&str, &[&str]); 21] = [
             "cluster_traffic",
         ],
     ),
-    (
-        "authorization { # }",
-        &[
-            "user",
-            "username",
-            "pass",
-            "password",
-            "token",
-            "timeout",
-            "users",
-            "default_permission",
-            "default_permissions",
-            "permissions",
-            "auth_callout",
-            "auth_hook",
-            "proxy_required",
-        ],
-    ),
+    ("authorization { # }", AUTHORIZATION),
     (
         "authorization { users: [ { user: a, password: b, # } ] }",
         &[

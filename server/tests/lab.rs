@@ -4,22 +4,18 @@
 
 mod common;
 
-use std::io::{Read, Write};
-use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
-use common::{Wire, options, start};
+use common::{Wire, options, start, with_streams};
 use jetkv::Server;
 use jetkv::options::LabOptions;
+use jetkv_testing::http;
 use serde_json::{Value, json};
 
 const HOUR: Duration = Duration::from_secs(3600);
 
 fn lab_server(token: Option<&str>) -> (tempfile::TempDir, Server) {
-    let directory = tempfile::tempdir().unwrap();
-    let mut options = options();
-    options.jetstream.enabled = true;
-    options.jetstream.store_dir = Some(directory.path().to_owned());
+    let (directory, mut options) = with_streams();
     options.monitor.host = "127.0.0.1".to_owned();
     options.monitor.port = Some(0);
     options.lab = Some(LabOptions { token: token.map(str::to_owned) });
@@ -223,23 +219,14 @@ fn nobody_listens_and_connections_are_cut_by_name() {
     assert_eq!(lab(&mut other, "FAULT.LIST", "")["faults"], json!([]));
 }
 
-/// Status and body of a page.
-fn http(server: &Server, address: std::net::SocketAddr, head: &str, body: &str) -> (u16, String) {
-    let _ = server;
-    let mut socket = TcpStream::connect(address).unwrap();
-    let length = body.len();
-    write!(socket, "{head}Host: x\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n{body}").unwrap();
-    let mut answer = String::new();
-    socket.read_to_string(&mut answer).unwrap();
-    let status = answer.split(' ').nth(1).unwrap().parse().unwrap();
-    (status, answer.split_once("\r\n\r\n").unwrap().1.to_owned())
-}
-
 #[test]
 fn the_same_by_http() {
     let (_directory, server) = lab_server(None);
     let address = server.serve_monitoring().unwrap().unwrap();
-    let http = |head: &str, body: &str| http(&server, address, head, body);
+    let http = |head: &str, body: &str| {
+        let answer = http::request(address, head, body).unwrap();
+        (answer.status, answer.text())
+    };
     let (status, body) = http("GET /lab/v1/time/get HTTP/1.1\r\n", "");
     let clock: Value = serde_json::from_str(&body).unwrap();
     assert_eq!((status, &clock["frozen"]), (200, &json!(false)));
@@ -281,7 +268,7 @@ fn a_server_without_a_lab_has_none_of_it() {
     wire.send("SUB answer 9\r\nPUB $JETKV.LAB.TIME.GET answer 0\r\n\r\n");
     wire.expect("HMSG answer 9 51 51\r\nNATS/1.0 503\r\nNats-Subject: $JETKV.LAB.TIME.GET\r\n\r\n\r\n");
     let address = server.serve_monitoring().unwrap().unwrap();
-    assert_eq!(http(&server, address, "GET /lab/v1/time/get HTTP/1.1\r\n", "").0, 404);
+    assert_eq!(http::get(address, "/lab/v1/time/get").unwrap().status, 404);
     let missing = jetkv::lab::command::run(&["time".into(), "get".into(), "-s".into(), server.client_url()]);
     assert!(missing.stderr.contains("no test lab"), "{}", missing.stderr);
 }

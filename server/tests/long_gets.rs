@@ -4,16 +4,13 @@
 
 mod common;
 
-use common::{Wire, message, options, request, start};
+use common::{Wire, message, request, start, with_streams};
 use jetkv::Server;
 use tempfile::TempDir;
 
 /// A server with a bucket of `keys` keys whose values have `size` bytes.
 fn with_keys(keys: usize, size: usize) -> (TempDir, Server, Wire) {
-    let directory = tempfile::tempdir().unwrap();
-    let mut options = options();
-    options.jetstream.enabled = true;
-    options.jetstream.store_dir = Some(directory.path().to_owned());
+    let (directory, options) = with_streams();
     let server = start(options);
     let mut wire = Wire::client(&server);
     let config = r#"{"name":"KV","subjects":["kv.>"],"storage":"memory","allow_direct":true,"max_msgs_per_subject":1}"#;

@@ -1,11 +1,12 @@
 //! The monitoring pages over HTTP. Names of fields and their order were measured on nats-server v2.15.2.
 #![allow(clippy::unwrap_used)]
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpStream};
 
 use jetkv::Server;
 use jetkv::options::Options;
+use jetkv_testing::http;
 use serde_json::Value;
 
 const VARZ: [&str; 61] = [
@@ -157,14 +158,9 @@ fn start(store: &tempfile::TempDir) -> (Server, SocketAddr, BufReader<TcpStream>
 
 /// Status, kind of content and content of a page.
 fn get(pages: SocketAddr, path: &str) -> (u16, String, String) {
-    let mut stream = TcpStream::connect(pages).unwrap();
-    write!(stream, "GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).unwrap();
-    let (head, content) = answer.split_once("\r\n\r\n").unwrap();
-    let status = head.split(' ').nth(1).unwrap().parse().unwrap();
-    let kind = head.lines().find_map(|line| line.strip_prefix("content-type: ")).unwrap_or_default();
-    (status, kind.to_owned(), content.to_owned())
+    let answer = http::get(pages, path).unwrap();
+    let kind = answer.header("content-type").unwrap_or_default().to_owned();
+    (answer.status, kind, answer.text())
 }
 
 fn get_json(pages: SocketAddr, path: &str) -> Value {

@@ -4,7 +4,7 @@
 
 mod common;
 
-use common::{Wire, options, start};
+use common::{Wire, start, with_streams};
 use jetkv::Server;
 use tempfile::TempDir;
 
@@ -17,10 +17,7 @@ struct Setup {
 /// A server with the stream `S`, a consumer `C` with these fields, and `count` messages; what is asked for next comes on
 /// a connection that has said all that.
 fn setup(fields: &str, count: usize) -> Setup {
-    let directory = tempfile::tempdir().unwrap();
-    let mut options = options();
-    options.jetstream.enabled = true;
-    options.jetstream.store_dir = Some(directory.path().to_owned());
+    let (directory, options) = with_streams();
     let server = start(options);
     let mut wire = Wire::client(&server);
     wire.send("SUB r 9\r\n");

@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus};
 use std::time::{Duration, Instant};
 
+use jetkv_testing::http;
+
 /// Longest time to wait for anything.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -192,35 +194,26 @@ fn sigquit_ends_the_process_at_once() {
     assert_eq!(server.wait_for_end().code(), Some(2));
 }
 
-/// What a page says.
-fn page(address: &str, path: &str) -> String {
-    let mut stream = TcpStream::connect(address).unwrap();
-    write!(stream, "GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).unwrap();
-    answer
-}
-
 #[test]
 fn secrets_of_the_command_line_are_on_no_page() {
     let server = Running::start("max_payload: 100KB", &["--user", "ada", "--pass=s3cr3t", "-m", "-1"]);
     let pages = server.address("http");
     for path in ["/debug/vars", "/varz", "/connz?auth=1", "/accountz?acc=$G"] {
-        let text = page(&pages, path);
-        assert!(text.starts_with("HTTP/1.1 200"), "{path}: {text}");
-        assert!(!text.contains("s3cr3t"), "{path}: {text}");
+        let answer = http::get(&*pages, path).unwrap();
+        assert_eq!(answer.status, 200, "{path}");
+        assert!(!answer.text().contains("s3cr3t"), "{path}: {}", answer.text());
     }
-    assert!(page(&pages, "/debug/vars").contains("\"--pass=[REDACTED]\""));
+    assert!(http::get(&*pages, "/debug/vars").unwrap().text().contains("\"--pass=[REDACTED]\""));
 }
 
 #[test]
 fn monitoring_on_all_interfaces_answers_on_ipv6_too() {
     let server = Running::start("http: \"0.0.0.0:-1\"", &[]);
     let port = server.address("http").rsplit_once(':').unwrap().1.to_owned();
-    assert!(page(&format!("127.0.0.1:{port}"), "/healthz").starts_with("HTTP/1.1 200"));
+    assert_eq!(http::get(format!("127.0.0.1:{port}"), "/healthz").unwrap().status, 200);
     // Not every machine has IPv6.
     if std::net::TcpListener::bind("[::1]:0").is_ok() {
-        assert!(page(&format!("[::1]:{port}"), "/healthz").starts_with("HTTP/1.1 200"));
+        assert_eq!(http::get(format!("[::1]:{port}"), "/healthz").unwrap().status, 200);
     }
 }
 

@@ -7,19 +7,11 @@ mod common;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use common::{Wire, eventually, options, pending_bytes, start};
+use common::{Wire, eventually, pending_bytes, start, with_streams};
 use jetkv::Server;
-use jetkv::options::{AccountJetStreamLimits, AccountOptions, Options, UserOptions};
+use jetkv::options::{AccountJetStreamLimits, AccountOptions, UserOptions};
 use jetkv_jetstream::{ManualClock, WallNs};
 use tempfile::TempDir;
-
-fn with_streams() -> (TempDir, Options) {
-    let directory = tempfile::tempdir().unwrap();
-    let mut options = options();
-    options.jetstream.enabled = true;
-    options.jetstream.store_dir = Some(directory.path().to_owned());
-    (directory, options)
-}
 
 /// Creates a stream in memory and takes the answer off.
 fn create(wire: &mut Wire, name: &str, subjects: &str) {

@@ -1,19 +1,16 @@
-//! For tests only: a simulated disk that crashes, a disk that lets a test look on, a host that records, and an engine on
-//! them whose clock a test moves.
+//! For tests only: the engine's [`world`], a client that speaks literal bytes, a request of HTTP, and the corpora of the fuzz
+//! targets.
 //!
-//! Unit tests of the engine compile these sources with it (`jetkv_jetstream` is the engine itself there); all others use
-//! the crate.
+//! Without the feature `world` nothing of JetKV is compiled: so the tests that compare it with nats-server use what is left.
 
-mod engine;
-mod hooked;
-mod host;
-mod seeds;
-mod sim;
-mod tar;
+#[allow(clippy::unwrap_used)]
+pub mod corpus;
+pub mod http;
+#[allow(clippy::unwrap_used, clippy::panic)]
+mod wire;
+#[cfg(feature = "world")]
+pub mod world;
 
-pub use self::tar::tar_header;
-pub use engine::{START_NS, TestEngine};
-pub use hooked::{DiskHook, HookedDisk};
-pub use host::{CollectHost, Sent};
-pub use seeds::seeds;
-pub use sim::{Fault, SimDisk};
+pub use wire::{WAIT_MAX, Wire};
+#[cfg(feature = "world")]
+pub use world::*;

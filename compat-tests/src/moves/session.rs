@@ -11,10 +11,10 @@ use serde_json::{Value, json};
 use super::picture::{Picture, changes};
 use super::steps::Step;
 use crate::Result;
-use crate::http;
 use crate::process::{Program, Server, ServerOptions, Signal};
 use crate::request::Requester;
 use crate::wire::{Connection, Frame, Message};
+use jetkv_testing::http;
 
 const CONFIG: &str = r#"
 server_name: moves
@@ -160,7 +160,7 @@ impl Session {
 
     fn page(&self, path: &str) -> Result<Value> {
         let port = self.server.port("monitoring").ok_or("no monitoring port")?;
-        let answer = http::get(port, path)?;
+        let answer = http::get(("127.0.0.1", port), path)?;
         // What is refused says so in words.
         let body = serde_json::from_slice(&answer.body).unwrap_or_else(|_| {
             let text = String::from_utf8_lossy(&answer.body).into_owned();

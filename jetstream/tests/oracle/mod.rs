@@ -3,10 +3,10 @@
 use jetkv_compat_tests::oracle::{Tool, Toolbox};
 use jetkv_jetstream::Filter;
 use jetkv_jetstream::store::Store;
+use jetkv_testing::Wire;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::TcpStream;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -90,44 +90,27 @@ impl Drop for Oracle {
 }
 
 pub(crate) struct Client {
-    reader: BufReader<TcpStream>,
-    writer: TcpStream,
+    wire: Wire,
     serial: u64,
 }
 
 impl Client {
     fn connect(port: u16) -> Self {
-        let writer = TcpStream::connect(("127.0.0.1", port)).unwrap();
-        writer.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
-        let mut client = Self { reader: BufReader::new(writer.try_clone().unwrap()), writer, serial: 0 };
-        client.line();
-        client.send(
-            b"CONNECT {\"verbose\":false,\"headers\":true,\"no_responders\":true}\r\nSUB r.* 1\r\nPING\r\n",
-        );
-        while client.line() != "PONG" {}
-        client
-    }
-
-    fn send(&mut self, bytes: &[u8]) {
-        self.writer.write_all(bytes).unwrap();
-    }
-
-    fn line(&mut self) -> String {
-        let mut line = String::new();
-        self.reader.read_line(&mut line).unwrap();
-        line.trim_end().to_owned()
+        let mut wire = Wire::client(([127, 0, 0, 1], port).into());
+        wire.send("SUB r.* 1\r\n");
+        Self { wire, serial: 0 }
     }
 
     /// The next message: subject, reply, headers, payload.
     fn message(&mut self) -> (String, String, Vec<u8>, Vec<u8>) {
         loop {
-            let line = self.line();
+            let line = self.wire.line();
             let words: Vec<&str> = line.split(' ').collect();
             let lengths = match words[0] {
                 "MSG" => 1,
                 "HMSG" => 2,
                 "PING" => {
-                    self.send(b"PONG\r\n");
+                    self.wire.send("PONG\r\n");
                     continue;
                 }
                 "-ERR" | "" => panic!("server said {line:?}"),
@@ -136,8 +119,7 @@ impl Client {
             let total: usize = words.last().unwrap().parse().unwrap();
             let headers_len: usize = if lengths == 2 { words[words.len() - 2].parse().unwrap() } else { 0 };
             let reply = if words.len() - lengths == 4 { words[3].to_owned() } else { String::new() };
-            let mut body = vec![0; total + 2];
-            self.reader.read_exact(&mut body).unwrap();
+            let mut body = self.wire.take(total + 2);
             body.truncate(total);
             let payload = body.split_off(headers_len);
             return (words[1].to_owned(), reply, body, payload);
@@ -160,7 +142,7 @@ impl Client {
         }
         bytes.extend_from_slice(payload);
         bytes.extend_from_slice(b"\r\n");
-        self.send(&bytes);
+        self.wire.send_bytes(&bytes);
     }
 
     pub(crate) fn request(&mut self, subject: &str, headers: &str, payload: &[u8]) -> Value {

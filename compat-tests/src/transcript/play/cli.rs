@@ -7,8 +7,9 @@ use rustix::process::Signal;
 use serde_json::Value;
 
 use super::{CONDITION_WAIT, POLL, Player, split_arguments};
+use crate::Result;
 use crate::process::{Finished, Running, command};
-use crate::{Result, http};
+use jetkv_testing::http;
 
 /// Time limit of one CLI command. Only a fault takes so long.
 const CLI_LIMIT: Duration = Duration::from_secs(60);
@@ -85,7 +86,7 @@ impl Player<'_> {
     pub(super) fn subscribed(&mut self, subject: &str, count: usize) -> Result<()> {
         let port = self.server()?.port("monitoring").ok_or("no monitoring port (server: -js -m -1)")?;
         let deadline = Instant::now() + CONDITION_WAIT;
-        while subscribers(&http::get(port, "/connz?subs=1")?.body, subject) < count {
+        while subscribers(&http::get(("127.0.0.1", port), "/connz?subs=1")?.body, subject) < count {
             if Instant::now() > deadline {
                 self.timed_out(format!("{count} subscriptions to {subject}"));
                 return Ok(());

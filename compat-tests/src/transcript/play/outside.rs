@@ -7,9 +7,10 @@ use serde_json::Value;
 use rustix::process::Signal;
 
 use super::{CONDITION_WAIT, POLL, Player, split_arguments};
+use crate::Result;
 use crate::process::{Running, ServerOptions, command};
 use crate::transcript::action::Action;
-use crate::{Result, http};
+use jetkv_testing::http;
 
 /// How long a `run` lasts when the program does not end by itself.
 const RUN_WAIT: Duration = Duration::from_secs(2);
@@ -30,7 +31,7 @@ impl Player<'_> {
             Action::Get { path } => {
                 let path = self.text(path)?;
                 let port = self.server()?.port("monitoring").ok_or("no monitoring port")?;
-                let answer = http::get(port, &path)?;
+                let answer = http::get(("127.0.0.1", port), &path)?;
                 let kind = answer.header("content-type").unwrap_or("none").to_string();
                 self.line(format!("status {} content-type {kind}", answer.status));
                 let value = serde_json::from_slice(&answer.body).unwrap_or(Value::Null);
@@ -86,7 +87,7 @@ impl Player<'_> {
         let path = self.text(path)?;
         let port = self.server()?.port("monitoring").ok_or("no monitoring port")?;
         self.until_shown(&format!("{path} "), pointer, value, |_| {
-            Ok(serde_json::from_slice(&http::get(port, &path)?.body).unwrap_or_default())
+            Ok(serde_json::from_slice(&http::get(("127.0.0.1", port), &path)?.body).unwrap_or_default())
         })
     }
 

@@ -326,6 +326,24 @@ impl SimDisk {
         copy
     }
 
+    /// Copies a directory of the machine in, with everything below it.
+    ///
+    /// # Errors
+    /// The directory cannot be read, or this disk fails.
+    pub fn copy_in(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.create_dir_all(to)?;
+        for entry in std::fs::read_dir(from)? {
+            let entry = entry?;
+            let target = to.join(entry.file_name());
+            if entry.file_type()?.is_dir() {
+                self.copy_in(&entry.path(), &target)?;
+            } else {
+                self.replace(&target, &std::fs::read(entry.path())?, true)?;
+            }
+        }
+        Ok(())
+    }
+
     /// Flips one bit of a file.
     ///
     /// # Errors

@@ -1,14 +1,12 @@
-//! One GET request, for the monitoring pages.
+//! One request of HTTP: to the monitoring pages, or the test lab.
 
-use std::io::{Read, Write};
-use std::net::TcpStream;
+use std::io::{Error, Read, Result, Write};
+use std::net::{TcpStream, ToSocketAddrs};
 use std::time::Duration;
 
-use crate::Result;
+const READ_WAIT: Duration = Duration::from_secs(60);
 
-const READ_WAIT: Duration = Duration::from_secs(15);
-
-/// The answer to a GET request.
+/// The answer to a request.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Answer {
     /// The status code.
@@ -24,19 +22,34 @@ impl Answer {
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers.iter().find(|(n, _)| n == name).map(|(_, value)| value.as_str())
     }
+
+    /// The body as text.
+    pub fn text(&self) -> String {
+        String::from_utf8_lossy(&self.body).into_owned()
+    }
 }
 
-/// Sends `GET path` to a port on the loopback interface.
+/// Sends `GET path` to an address.
 ///
 /// # Errors
 /// When nothing answers there or the answer is not HTTP.
-pub fn get(port: u16, path: &str) -> Result<Answer> {
-    let mut stream = TcpStream::connect(("127.0.0.1", port))?;
+pub fn get(address: impl ToSocketAddrs, path: &str) -> Result<Answer> {
+    request(address, &format!("GET {path} HTTP/1.1\r\n"), "")
+}
+
+/// Sends a request of which only the first lines are given, with a body.
+///
+/// # Errors
+/// As [`get`].
+pub fn request(address: impl ToSocketAddrs, head: &str, body: &str) -> Result<Answer> {
+    let mut stream = TcpStream::connect(address)?;
     stream.set_read_timeout(Some(READ_WAIT))?;
-    write!(stream, "GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nConnection: close\r\n\r\n")?;
+    let host = stream.peer_addr()?;
+    let length = if body.is_empty() { String::new() } else { format!("Content-Length: {}\r\n", body.len()) };
+    write!(stream, "{head}Host: {host}\r\n{length}Connection: close\r\n\r\n{body}")?;
     let mut bytes = Vec::new();
     stream.read_to_end(&mut bytes)?;
-    parse(&bytes).ok_or_else(|| format!("GET {path}: not an HTTP answer").into())
+    parse(&bytes).ok_or_else(|| Error::other(format!("{}: not an HTTP answer", head.trim_end())))
 }
 
 fn parse(bytes: &[u8]) -> Option<Answer> {
