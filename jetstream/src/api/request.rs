@@ -63,6 +63,29 @@ pub(super) enum Request<'a> {
     Unheard,
 }
 
+/// Which of the two queues of nats-server v2.15.2 a request waits in until there is time for it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lane {
+    /// What changes something, or reads a message. Served first.
+    Requests,
+    /// What asks how things are.
+    Infos,
+}
+
+impl Lane {
+    /// Where a request on `subject` waits, which has no domain; `None` for one that is served at once: gets and pull
+    /// requests, which streams and consumers themselves take, and what nobody serves.
+    #[inline]
+    pub fn of(subject: &[u8]) -> Option<Self> {
+        let rest = subject.strip_prefix(PREFIX.as_bytes())?;
+        if rest.starts_with(b"DIRECT.") || rest.starts_with(b"CONSUMER.MSG.NEXT.") {
+            // They come with every message, and need no further look.
+            return None;
+        }
+        Request::parse(std::str::from_utf8(subject).ok()?).lane()
+    }
+}
+
 /// What the subject of a request to create a consumer says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Create<'a> {
@@ -192,6 +215,33 @@ impl<'a> Request<'a> {
         }
     }
 
+    fn lane(&self) -> Option<Lane> {
+        match self {
+            Self::AccountInfo
+            | Self::StreamInfo(_)
+            | Self::StreamNames
+            | Self::StreamList
+            | Self::ConsumerInfo { .. }
+            | Self::ConsumerNames(_)
+            | Self::ConsumerList(_) => Some(Lane::Infos),
+            Self::StreamCreate(_)
+            | Self::StreamUpdate(_)
+            | Self::StreamDelete(_)
+            | Self::StreamPurge(_)
+            | Self::StreamSnapshot(_)
+            | Self::StreamRestore(_)
+            | Self::MessageGet(_)
+            | Self::MessageDelete(_)
+            | Self::ConsumerCreate(_)
+            | Self::ConsumerDelete { .. }
+            | Self::ConsumerPause { .. }
+            | Self::ConsumerUnpin { .. }
+            | Self::ConsumerReset { .. }
+            | Self::OfClusters { .. } => Some(Lane::Requests),
+            Self::DirectGet { .. } | Self::ConsumerNext(_) | Self::Ignored | Self::Unheard => None,
+        }
+    }
+
     /// What an answer to it rests on.
     pub(super) fn asked(&self, payload: &[u8]) -> Asked {
         match self {
@@ -266,6 +316,28 @@ mod tests {
         }
         for unheard in ["DIRECT.GET", "DIRECT.GET.S..a", "DIRECT.GET.S.", "DIRECT.PUT.S", "STREAM..S", ""] {
             assert_eq!(parse(unheard), Request::Unheard, "{unheard}");
+        }
+    }
+
+    #[test]
+    fn what_only_asks_waits_behind_what_changes_something_and_what_streams_take_does_not_wait() {
+        let lane = |rest: &str| Lane::of(format!("{PREFIX}{rest}").as_bytes());
+        for rest in [
+            "INFO",
+            "STREAM.NAMES",
+            "STREAM.LIST",
+            "STREAM.INFO.S",
+            "CONSUMER.NAMES.S",
+            "CONSUMER.LIST.S",
+            "CONSUMER.INFO.S.C",
+        ] {
+            assert_eq!(lane(rest), Some(Lane::Infos), "{rest}");
+        }
+        for rest in ["STREAM.CREATE.S", "STREAM.MSG.GET.S", "CONSUMER.CREATE.S.C.f.>", "CONSUMER.RESET.S.C"] {
+            assert_eq!(lane(rest), Some(Lane::Requests), "{rest}");
+        }
+        for rest in ["DIRECT.GET.S", "DIRECT.GET.S.k", "CONSUMER.MSG.NEXT.S.C", "INFO.more", "NOTHING", ""] {
+            assert_eq!(lane(rest), None, "{rest}");
         }
     }
 

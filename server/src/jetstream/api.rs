@@ -13,7 +13,7 @@ use jetkv_jetstream::{AccountId, ApiOutcome, ApiRequest, Outbox, SyncPolicy};
 use parking_lot::Mutex;
 
 use super::JetStream;
-use super::queue::Lane;
+use super::queue::{account_to_purge, lane_of, limit_of, name_of};
 use crate::events;
 use crate::worker::{QueuedRequest, Streams as _};
 
@@ -33,9 +33,6 @@ pub(crate) enum Served {
     /// It is a direct get that may take long, and waits to be queued.
     Later,
 }
-
-/// Prefix of requests to take all streams away from an account.
-const PURGE: &[u8] = b"$JS.API.ACCOUNT.PURGE.";
 
 /// Requests of the system account that are not about streams, without the prefix of the API.
 const SERVER_REQUESTS: [&[u8]; 5] =
@@ -66,7 +63,7 @@ impl JetStream {
     /// that read them ([`serve_here`](Self::serve_here)).
     #[inline]
     pub(crate) fn queues(&self, account: AccountId, subject: &[u8]) -> bool {
-        Lane::of(subject).is_some() && !self.is_closed_to(account, subject)
+        lane_of(subject).is_some() && !self.is_closed_to(account, subject)
     }
 
     /// Whether the account is the system account, which has no streams, and the request is about them: whether it is not
@@ -81,9 +78,8 @@ impl JetStream {
 
     /// The account that a request of the system account is to purge.
     fn purged<'r>(&self, request: &ApiRequest<'r>) -> Option<&'r str> {
-        let name = request.subject.strip_prefix(PURGE)?;
-        let is_one = !name.is_empty() && !name.contains(&b'.');
-        let purges = is_one && self.host.shared.accounts.is_system(request.account);
+        let name = account_to_purge(request.subject)?;
+        let purges = self.host.shared.accounts.is_system(request.account);
         std::str::from_utf8(name).ok().filter(|_| purges)
     }
 
@@ -159,13 +155,13 @@ impl JetStream {
         let shared = &self.host.shared;
         let options = shared.options();
         for request in requests.drain(..) {
-            let Some(lane) = Lane::of(request.subject()) else { continue };
-            let dropped = self.api.push(lane, request, lane.limit(&options.jetstream));
+            let Some(lane) = lane_of(request.subject()) else { continue };
+            let dropped = self.api.push(lane, request, limit_of(lane, &options.jetstream));
             if dropped == 0 {
                 continue;
             }
             if self.warned.is_due() {
-                tracing::warn!("{} limit reached, dropping {dropped} requests", lane.name());
+                tracing::warn!("{} limit reached, dropping {dropped} requests", name_of(lane));
             }
             events::api_limit_reached(shared, dropped as u64);
         }

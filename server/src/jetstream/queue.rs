@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 
+use jetkv_jetstream::api::Lane;
 use parking_lot::{Condvar, Mutex};
 
 use crate::options::JetStreamOptions;
@@ -11,61 +12,32 @@ use crate::worker::QueuedRequest;
 /// memory with requests that are large and slow to serve.
 const QUEUED_BYTES_MAX: usize = 256 << 20;
 
-/// Which of the two queues of nats-server v2.15.2 a request waits in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Lane {
-    /// What changes something, or reads a message. Served first.
-    Requests,
-    /// What asks how things are.
-    Infos,
+/// Where a request waits: one of the API, or one to take an account's streams away.
+pub(super) fn lane_of(subject: &[u8]) -> Option<Lane> {
+    Lane::of(subject).or_else(|| account_to_purge(subject).map(|_| Lane::Requests))
 }
 
-impl Lane {
-    /// Where a request on `subject` waits; `None` for one that is served by the thread that read it: gets and pull
-    /// requests, which streams and consumers themselves take, and what nobody serves.
-    #[inline]
-    pub(super) fn of(subject: &[u8]) -> Option<Self> {
-        let rest = subject.strip_prefix(b"$JS.API.")?;
-        if rest.starts_with(b"DIRECT.") || rest.starts_with(b"CONSUMER.MSG.NEXT.") {
-            return None;
-        }
-        Self::of_other(rest)
-    }
+/// The account that a request on `subject` is to take the streams of, as the system account may ask.
+pub(super) fn account_to_purge(subject: &[u8]) -> Option<&[u8]> {
+    let name = subject.strip_prefix(b"$JS.API.ACCOUNT.PURGE.")?;
+    (!name.is_empty() && !name.contains(&b'.')).then_some(name)
+}
 
-    fn of_other(rest: &[u8]) -> Option<Self> {
-        // A subject with an empty token matches no subscription.
-        if rest.split(|byte| *byte == b'.').any(<[u8]>::is_empty) {
-            return None;
-        }
-        let mut tokens = rest.split(|byte| *byte == b'.');
-        let (first, second, count) = (tokens.next()?, tokens.next(), tokens.count());
-        match (first, second, count) {
-            (b"INFO", None, 0)
-            | (b"STREAM", Some(b"NAMES" | b"LIST"), 0)
-            | (b"STREAM", Some(b"INFO"), 1)
-            | (b"CONSUMER", Some(b"NAMES" | b"LIST"), 1)
-            | (b"CONSUMER", Some(b"INFO"), 2) => Some(Self::Infos),
-            (b"STREAM" | b"CONSUMER", Some(_), _) | (b"ACCOUNT", Some(b"PURGE"), 1) => Some(Self::Requests),
-            _ => None,
-        }
+/// The queue's name in the log.
+pub(super) fn name_of(lane: Lane) -> &'static str {
+    match lane {
+        Lane::Requests => "JetStream API queue",
+        Lane::Infos => "JetStream API info queue",
     }
+}
 
-    /// The queue's name in the log.
-    pub(super) fn name(self) -> &'static str {
-        match self {
-            Self::Requests => "JetStream API queue",
-            Self::Infos => "JetStream API info queue",
-        }
-    }
-
-    /// How many requests fill the queue.
-    pub(super) fn limit(self, options: &JetStreamOptions) -> usize {
-        let limit = match self {
-            Self::Infos if options.info_queue_limit > 0 => options.info_queue_limit,
-            _ => options.request_queue_limit,
-        };
-        usize::try_from(limit).unwrap_or(usize::MAX)
-    }
+/// How many requests fill the queue.
+pub(super) fn limit_of(lane: Lane, options: &JetStreamOptions) -> usize {
+    let limit = match lane {
+        Lane::Infos if options.info_queue_limit > 0 => options.info_queue_limit,
+        _ => options.request_queue_limit,
+    };
+    usize::try_from(limit).unwrap_or(usize::MAX)
 }
 
 /// The two queues. Threads of their own take from them ([`super::workers`]).
@@ -162,27 +134,10 @@ mod tests {
     }
 
     #[test]
-    fn requests_wait_where_they_do_in_nats_server() {
-        for subject in [
-            "INFO",
-            "STREAM.NAMES",
-            "STREAM.LIST",
-            "STREAM.INFO.S",
-            "CONSUMER.NAMES.S",
-            "CONSUMER.LIST.S",
-            "CONSUMER.INFO.S.C",
-        ] {
-            assert_eq!(Lane::of(format!("$JS.API.{subject}").as_bytes()), Some(Lane::Infos), "{subject}");
-        }
-        for subject in
-            ["STREAM.CREATE.S", "STREAM.MSG.GET.S", "CONSUMER.CREATE.S.C.f.>", "CONSUMER.RESET.S.C"]
-        {
-            assert_eq!(Lane::of(format!("$JS.API.{subject}").as_bytes()), Some(Lane::Requests), "{subject}");
-        }
-        for subject in ["DIRECT.GET.S", "DIRECT.GET.S.k", "CONSUMER.MSG.NEXT.S.C", "INFO.more", "NOTHING", ""]
-        {
-            assert_eq!(Lane::of(format!("$JS.API.{subject}").as_bytes()), None, "{subject}");
-        }
+    fn a_request_for_an_account_s_streams_waits_with_those_that_change_something() {
+        assert_eq!(lane_of(b"$JS.API.ACCOUNT.PURGE.A"), Some(Lane::Requests));
+        assert_eq!(lane_of(b"$JS.API.INFO"), Some(Lane::Infos));
+        assert_eq!([&b"$JS.API.ACCOUNT.PURGE."[..], b"$JS.API.ACCOUNT.PURGE.A.B"].map(lane_of), [None, None]);
     }
 
     #[test]
