@@ -11,7 +11,7 @@ use regex_lite::Regex;
 /// A crate, pages that belong to its documentation, and how many of its public items may be without an example: what came
 /// after the check did. It may only shrink.
 const CRATES: &[(&str, &[&str], usize)] =
-    &[("protocol", &[], 12), ("kv", &[], 0), ("server", &["docs/embedding.md", "docs/lab.md"], 8)];
+    &[("protocol", &[], 0), ("kv", &[], 0), ("server", &["docs/embedding.md", "docs/lab.md"], 0)];
 
 fn sources(dir: &Path, found: &mut Vec<PathBuf>) {
     for entry in std::fs::read_dir(dir).unwrap() {

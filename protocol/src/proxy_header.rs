@@ -15,6 +15,19 @@ const LINE_BYTES_MAX: usize = 107;
 const HEAD_BYTES: usize = 16;
 
 /// What is at the beginning of a connection.
+///
+/// ```
+/// use jetkv_protocol::{ProxyHeader, ProxyHeaderError};
+///
+/// let header = ProxyHeader::read(b"PROXY TCP4 192.0.2.7 192.0.2.1 4711 4222\r\nCONNECT {}\r\n")?;
+/// let source = Some("192.0.2.7:4711".parse().unwrap());
+/// assert_eq!(header, ProxyHeader::Present { length: 42, source });
+/// assert_eq!(ProxyHeader::read(b"PRO")?, ProxyHeader::Incomplete);
+/// assert_eq!(ProxyHeader::read(b"CONNECT {}\r\n")?, ProxyHeader::Absent);
+/// let error: ProxyHeaderError = ProxyHeader::read(b"PROXY TCP4 here\r\n").unwrap_err();
+/// assert_eq!(error.to_string(), "invalid PROXY protocol header: invalid v1 format");
+/// # Ok::<(), ProxyHeaderError>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ProxyHeader {
     /// Not enough to tell.

@@ -49,6 +49,12 @@ pub fn token_at(subject: &[u8], index: usize) -> Option<&[u8]> {
 
 /// Whether a subject has an empty token, as an empty subject does. This is asked of most messages, so it looks at eight bytes
 /// at a time.
+///
+/// ```
+/// use jetkv_protocol::subject::has_empty_token;
+///
+/// assert!(!has_empty_token(b"orders.new") && has_empty_token(b"orders..new") && has_empty_token(b""));
+/// ```
 #[must_use]
 #[inline]
 pub fn has_empty_token(subject: &[u8]) -> bool {

@@ -57,6 +57,16 @@ pub enum Found<'t, V> {
 }
 
 /// Which subjects, beside the one that was looked for, are those that the same patterns stand for.
+///
+/// ```
+/// use jetkv_protocol::trie::{PatternTrie, Reach};
+///
+/// let mut trie = PatternTrie::new();
+/// trie.get_or_insert_with(b"kv.>", || ());
+/// let mut reach = Reach::default();
+/// trie.search(b"kv.a", |_| false, &mut reach);
+/// assert!(reach.covers(b"kv.a", b"kv.b") && !reach.covers(b"kv.a", b"orders"));
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Reach {
     /// None that is known.

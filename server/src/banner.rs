@@ -26,7 +26,7 @@ pub(crate) fn features(options: &Options) -> BTreeMap<&'static str, bool> {
 }
 
 /// Who starts, and with which configuration. Comes first.
-pub fn log_identity(name: &str, id: &str, options: &Options) {
+pub(crate) fn log_identity(name: &str, id: &str, options: &Options) {
     tracing::info!("Starting nats-server");
     tracing::info!("  Version:  {SERVER_VERSION}");
     tracing::info!("  Git:      [not set]");
@@ -115,7 +115,7 @@ fn log_features(options: &Options) {
 }
 
 /// JetStream begins to start.
-pub fn log_jetstream_start(is_temporary: bool) {
+pub(crate) fn log_jetstream_start(is_temporary: bool) {
     tracing::info!("Starting JetStream");
     if is_temporary {
         tracing::warn!("Temporary storage directory used, data could be lost on system reboot");
@@ -123,7 +123,12 @@ pub fn log_jetstream_start(is_temporary: bool) {
 }
 
 /// What JetStream runs with. `store_dir` is the engine's own directory, sizes are in bytes.
-pub fn log_jetstream(options: &Options, max_memory_bytes: i64, max_store_bytes: i64, store_dir: &Path) {
+pub(crate) fn log_jetstream(
+    options: &Options,
+    max_memory_bytes: i64,
+    max_store_bytes: i64,
+    store_dir: &Path,
+) {
     tracing::info!("---------------- JETSTREAM ----------------");
     if options.jetstream.strict {
         tracing::info!("  Strict:          true");
@@ -142,23 +147,23 @@ pub fn log_jetstream(options: &Options, max_memory_bytes: i64, max_store_bytes: 
 }
 
 /// JetStream has recovered its streams.
-pub fn log_jetstream_ready(took: Duration) {
+pub(crate) fn log_jetstream_ready(took: Duration) {
     tracing::info!("Took {} to start JetStream", GoDuration::from(took));
 }
 
 /// The monitoring pages are served.
-pub fn log_monitoring(is_secure: bool, host: &str, port: u16) {
+pub(crate) fn log_monitoring(is_secure: bool, host: &str, port: u16) {
     let protocol = if is_secure { "https" } else { "http" };
     tracing::info!("Starting {protocol} monitor on {}", host_port(host, port));
 }
 
 /// Clients may connect.
-pub fn log_listening(host: &str, port: u16) {
+pub(crate) fn log_listening(host: &str, port: u16) {
     tracing::info!("Listening for client connections on {}", host_port(host, port));
 }
 
 /// Clients may connect over WebSocket, where they can.
-pub fn log_websocket(options: &Options) {
+pub(crate) fn log_websocket(options: &Options) {
     let Some(websocket) = &options.websocket else { return };
     let scheme = if websocket.tls.is_some() { "wss" } else { "ws" };
     tracing::info!("Listening for websocket clients on {scheme}://{}:{}", websocket.host, websocket.port);
@@ -168,14 +173,14 @@ pub fn log_websocket(options: &Options) {
 }
 
 /// Connections may begin with the header of a proxy.
-pub fn log_proxy_protocol(options: &Options) {
+pub(crate) fn log_proxy_protocol(options: &Options) {
     if options.proxy_protocol {
         tracing::info!("PROXY protocol enabled for client connections");
     }
 }
 
 /// Whether clients have to use TLS, where they can.
-pub fn log_tls(options: &Options) {
+pub(crate) fn log_tls(options: &Options) {
     let Some(tls) = &options.tls else { return };
     let is_first = tls.handshake_first == Some(HandshakeFirst::Always);
     if options.allow_non_tls && !is_first {
@@ -189,6 +194,6 @@ pub fn log_tls(options: &Options) {
 }
 
 /// Everything is recovered, bound and served. Comes last.
-pub fn log_ready() {
+pub(crate) fn log_ready() {
     tracing::info!("Server is ready");
 }

@@ -27,7 +27,7 @@ pub(crate) fn vital(
 
 /// Has the log tell of every panic of this process, with its place. For the program alone: a library must not decide this
 /// for those that it is part of.
-pub fn log_panics() {
+pub(crate) fn log_panics() {
     std::panic::set_hook(Box::new(log_panic));
 }
 

@@ -11,7 +11,7 @@ use jetkv_go_compat::os_text;
 const MODE: u32 = 0o600;
 
 /// Writes the process id. The error is the reason in the words of nats-server's log lines.
-pub fn write(path: &Path) -> Result<(), String> {
+pub(crate) fn write(path: &Path) -> Result<(), String> {
     let open = OpenOptions::new().write(true).create(true).truncate(true).mode(MODE).open(path);
     open.and_then(|mut file| file.write_all(std::process::id().to_string().as_bytes()))
         .map_err(|error| format!("open {}: {}", path.display(), os_text(&error)))

@@ -18,7 +18,7 @@ const UNHEEDED: [std::ops::RangeInclusive<i32>; 4] = [14..=14, 24..=27, 29..=30,
 
 /// A signal that the program acts on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Signal {
+pub(crate) enum Signal {
     /// SIGINT: stop, even out of lame duck mode.
     Interrupt,
     /// SIGTERM: stop, unless lame duck mode is on its way to that.
@@ -49,7 +49,7 @@ impl Signal {
 
 /// The signals of this process.
 #[derive(Debug)]
-pub struct Signals {
+pub(crate) struct Signals {
     interrupt: unix::Signal,
     terminate: unix::Signal,
     quit: unix::Signal,
@@ -60,7 +60,7 @@ pub struct Signals {
 
 impl Signals {
     /// Takes the signals over. From now on none of them ends the process by itself. Needs a runtime.
-    pub fn listen() -> io::Result<Self> {
+    pub(crate) fn listen() -> io::Result<Self> {
         for number in UNHEEDED.into_iter().flatten() {
             // That a system has no such signal is no failure. The handler stays when what it would tell is gone.
             let _ = unix::signal(SignalKind::from_raw(number));
@@ -76,7 +76,7 @@ impl Signals {
     }
 
     /// The next signal.
-    pub async fn next(&mut self) -> Signal {
+    pub(crate) async fn next(&mut self) -> Signal {
         tokio::select! {
             biased;
             _ = self.interrupt.recv() => Signal::Interrupt,
@@ -90,7 +90,7 @@ impl Signals {
 }
 
 /// A server as signals see it.
-pub trait Controlled {
+pub(crate) trait Controlled {
     /// The options it runs with.
     fn options(&self) -> Arc<Options>;
 
@@ -121,7 +121,7 @@ pub trait Controlled {
 
 /// How a server that obeys signals ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ending {
+pub(crate) enum Ending {
     /// In order: it has ended.
     Stopped,
     /// By SIGQUIT or by a panic: it may still run, and the process is to end now.
@@ -129,7 +129,7 @@ pub enum Ending {
 }
 
 /// Acts on signals until the server has ended, or has to end without further ado.
-pub async fn serve(
+pub(crate) async fn serve(
     server: &impl Controlled,
     signals: &mut Signals,
     command_line: &CommandLine,

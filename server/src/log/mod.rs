@@ -44,7 +44,7 @@ const FLUSH_TIMEOUT: Duration = Duration::from_secs(2);
 const PANIC_CODE: i32 = 2;
 
 /// Target of lines that announce the end of the program.
-pub const FATAL_TARGET: &str = "jetkv::fatal";
+pub(crate) const FATAL_TARGET: &str = "jetkv::fatal";
 
 /// Logs a `[FTL]` line: the program cannot go on. Ending it is the caller's part.
 macro_rules! fatal {
@@ -54,7 +54,7 @@ pub(crate) use fatal;
 
 /// Why there is no log.
 #[derive(Debug, thiserror::Error)]
-pub enum LogError {
+pub(crate) enum LogError {
     /// The log file cannot be opened.
     #[error("error opening file: open {}: {}", path.display(), jetkv_go_compat::os_text(error))]
     Open {
@@ -79,14 +79,14 @@ pub enum LogError {
 
 /// The running log. Clones are the same log.
 #[derive(Clone, Debug)]
-pub struct Log {
+pub(crate) struct Log {
     queue: Arc<Queue>,
     levels: Arc<Levels>,
 }
 
 impl Log {
     /// Opens the log's destination and makes it the one of this process.
-    pub fn start(options: &LogOptions) -> Result<Self, LogError> {
+    pub(crate) fn start(options: &LogOptions) -> Result<Self, LogError> {
         let sink = Sink::open(options)?;
         let log = Self { queue: Arc::new(Queue::default()), levels: Arc::new(Levels::new(options)) };
         let queue = Arc::clone(&log.queue);
@@ -105,7 +105,7 @@ impl Log {
     }
 
     /// Changes levels and destination. Lines logged so far go to the old one.
-    pub fn reconfigure(&self, options: &LogOptions) -> Result<(), LogError> {
+    pub(crate) fn reconfigure(&self, options: &LogOptions) -> Result<(), LogError> {
         let sink = Sink::open(options)?;
         self.queue.push_control(Entry::Sink(sink));
         self.levels.set(options);
@@ -114,7 +114,7 @@ impl Log {
     }
 
     /// Opens the log file again, after it was moved away.
-    pub fn reopen(&self, options: &LogOptions) {
+    pub(crate) fn reopen(&self, options: &LogOptions) {
         if options.file.is_none() {
             tracing::info!("File log re-open ignored, not a file logger");
             return;
@@ -126,7 +126,7 @@ impl Log {
     }
 
     /// Waits until everything logged so far is written, but not for ever.
-    pub fn flush(&self) {
+    pub(crate) fn flush(&self) {
         self.queue.wait_until_written(FLUSH_TIMEOUT);
     }
 }

@@ -48,7 +48,7 @@ pub struct Approval {
 
 /// How something is imported.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct ImportTerms {
+pub(crate) struct ImportTerms {
     /// Of a stream: whether traces of messages go on in the importing account.
     pub allow_trace: bool,
     /// Of a service: whether the exporting account learns who asks.

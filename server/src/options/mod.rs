@@ -126,10 +126,10 @@ pub use auth_model::{
 pub use command_line::{Command, CommandLine, Message, OptionsError};
 pub use config::{ConfigError, Report};
 pub use exchange::{
-    Approval, Exchange, Exports, ImportTerms, Imports, Latency, ResponseType, ServiceExport, ServiceImport,
-    StreamExport, StreamImport,
+    Approval, Exchange, Exports, Imports, Latency, ResponseType, ServiceExport, ServiceImport, StreamExport,
+    StreamImport,
 };
-pub(crate) use exchange::{ExchangeError, Market};
+pub(crate) use exchange::{ExchangeError, ImportTerms, Market};
 pub use grammar::{ParseError, Reference};
 pub use jetstream_model::{JetStreamLimits, JetStreamOptions};
 pub use lab_model::LabOptions;

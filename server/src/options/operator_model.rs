@@ -9,10 +9,31 @@ use crate::claims::OperatorClaims;
 /// Whose signature on an account counts, and where accounts are found. By default nobody's, and accounts are configured.
 ///
 /// ```
-/// use jetkv::options::{OperatorOptions, Options};
+/// use jetkv::options::{Deletion, OperatorOptions, Options, ResolverOptions, TrustedOperator};
+/// use std::time::Duration;
 ///
 /// let operators: OperatorOptions = Options::default().operators;
 /// assert!(!operators.is_on() && operators.resolver.is_none());
+/// let configured: &[TrustedOperator] = &operators.operators;
+/// assert!(configured.is_empty());
+///
+/// let key = "OAVXOHA2VMIZ2ZI2QYK3ZYKQUQ4SJWOJWLHWC4I7XPSUSLVNQX7CGW7V";
+/// let trusting = OperatorOptions {
+///     trusted_keys: Some(vec![key.to_owned()]),
+///     resolver: Some(ResolverOptions::Memory),
+///     ..OperatorOptions::default()
+/// };
+/// assert!(trusting.is_on() && trusting.is_memory() && !trusting.is_strict(key));
+/// assert_eq!(trusting.keys(), [key]);
+///
+/// let in_a_directory = ResolverOptions::Full {
+///     dir: "jwt".into(),
+///     limit: 1000,
+///     interval: Duration::from_secs(120),
+///     deletion: Deletion::Renamed,
+///     timeout: Duration::from_secs(2),
+/// };
+/// assert_ne!(trusting.resolver, Some(in_a_directory));
 /// ```
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct OperatorOptions {
