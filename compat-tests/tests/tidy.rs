@@ -248,3 +248,99 @@ fn files_that_documents_name_are_there() {
     }
     assert!(missing.is_empty(), "files that are not there:\n{}", missing.join("\n"));
 }
+
+/// A walk through the code: an ordered list whose stops begin with a file.
+fn walks(page: &str) -> Vec<Vec<String>> {
+    let begins = regex_lite::Regex::new(r"^[0-9]+\. `[a-z-]+/src/").unwrap();
+    let mut walks: Vec<Vec<String>> = Vec::new();
+    let mut is_inside = false;
+    for line in page.lines() {
+        if begins.is_match(line) {
+            if line.starts_with("1. ") {
+                walks.push(Vec::new());
+            }
+            if let Some(walk) = walks.last_mut() {
+                walk.push(line.to_owned());
+            }
+            is_inside = true;
+        } else if is_inside && line.starts_with("   ") {
+            let stop = walks.last_mut().and_then(|walk| walk.last_mut()).unwrap();
+            stop.push_str(line);
+        } else {
+            is_inside = false;
+        }
+    }
+    walks
+}
+
+/// What a text has between backquotes.
+fn quoted(text: &str) -> impl Iterator<Item = &str> {
+    text.split('`').skip(1).step_by(2)
+}
+
+/// The names that `{a,b}` in a path stands for.
+fn spelled_out(path: &str) -> Vec<String> {
+    let parts = path.split_once('{').and_then(|(begin, rest)| Some((begin, rest.split_once('}')?)));
+    match parts {
+        Some((begin, (names, end))) => names.split(',').map(|name| format!("{begin}{name}{end}")).collect(),
+        None => vec![path.to_owned()],
+    }
+}
+
+/// A file or folder may be named by the end of its path, where what stands before says where it is.
+#[test]
+fn what_the_page_on_architecture_names_is_there() {
+    let path = regex_lite::Regex::new(r"^[a-z0-9_./{},-]+$").unwrap();
+    let root = workspace_root();
+    let known: Vec<PathBuf> =
+        files().iter().map(|file| file.strip_prefix(&root).unwrap().to_owned()).collect();
+    let is_there = |name: &str| {
+        known.iter().any(|file| file.ancestors().any(|place| place.ends_with(name.trim_end_matches('/'))))
+    };
+    let page = std::fs::read_to_string(root.join("ARCHITECTURE.md")).unwrap();
+    let named = page.lines().flat_map(quoted).filter(|name| path.is_match(name));
+    let missing: Vec<String> = named
+        .filter(|name| name.contains('/') || name.ends_with(".rs"))
+        .flat_map(spelled_out)
+        .filter(|name| !is_there(name))
+        .collect();
+    assert!(missing.is_empty(), "not there: {missing:?}");
+}
+
+/// What the files hold that a stop names: its own, those in the same folder, and those whose paths end so.
+fn files_of(stop: &str) -> String {
+    let (mut folder, mut text) = (workspace_root(), String::new());
+    for name in quoted(stop).filter(|name| name.ends_with(".rs")) {
+        let place =
+            [workspace_root().join(name), folder.join(name)].into_iter().find(|place| place.is_file());
+        let place = place.or_else(|| files().into_iter().find(|file| file.ends_with(name))).unwrap();
+        text += &std::fs::read_to_string(&place).unwrap();
+        folder = place.parent().unwrap().to_owned();
+    }
+    text
+}
+
+#[test]
+fn walks_are_short_and_name_functions_of_their_files() {
+    const STOPS_MAX: usize = 12;
+    let page = std::fs::read_to_string(workspace_root().join("ARCHITECTURE.md")).unwrap();
+    let function = regex_lite::Regex::new(r"^(?:[A-Z]\w*::)?([a-z_]+)$").unwrap();
+    let walks = walks(&page);
+    assert!(walks.len() >= 4, "a put, a watch delivery, a reload and the creation of a stream");
+    let mut wrong = Vec::new();
+    for walk in walks {
+        if walk.len() > STOPS_MAX {
+            wrong.push(format!("{} stops: {}", walk.len(), walk[0]));
+        }
+        for stop in walk {
+            let text = files_of(&stop);
+            for name in quoted(&stop) {
+                let Some(named) = function.captures(name) else { continue };
+                if !["(", "<"].iter().any(|end| text.contains(&format!("fn {}{end}", &named[1]))) {
+                    wrong.push(format!("no {name} at: {stop}"));
+                }
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
