@@ -354,3 +354,43 @@ fn a_server_that_can_start_no_thread_syncs_compares_passwords_and_stops() {
     server.signal("term");
     assert_eq!(server.wait_for_end().code(), Some(0));
 }
+
+#[test]
+fn streams_are_written_however_many_connections_there_are() {
+    const LIMIT: usize = 160;
+    let directory = tempfile::tempdir().unwrap();
+    let command =
+        format!("ulimit -n {LIMIT}; exec \"$0\" -a 127.0.0.1 -p -1 -js -sd store -l log --ports_file_dir .");
+    let process = Command::new("sh")
+        .args(["-c", &command, env!("CARGO_BIN_EXE_jetkv")])
+        .current_dir(directory.path())
+        .spawn()
+        .unwrap();
+    let server = Running { process, directory };
+    server.wait_for("log", "[INF] Server is ready");
+    let address = server.client_address();
+    let mut caller = Caller::connect(&address);
+    let mut ask = |subject: &str, payload: &str| {
+        caller.ask(subject, payload);
+        let answer = caller.answer();
+        assert!(!answer.contains("error"), "{subject}: {answer}");
+    };
+    ask("$JS.API.STREAM.CREATE.S", r#"{"name":"S","subjects":["s"]}"#);
+    let many: Vec<_> = (0..LIMIT * 2).map(|_| TcpStream::connect(&address).unwrap()).collect();
+    server.wait_for("log", "accept4: too many open files");
+    for number in 0..20 {
+        let name = format!("T{number}");
+        ask(
+            &format!("$JS.API.STREAM.CREATE.{name}"),
+            &format!(r#"{{"name":"{name}","subjects":["{name}"]}}"#),
+        );
+        let consumer =
+            format!(r#"{{"stream_name":"{name}","config":{{"durable_name":"c","ack_policy":"explicit"}}}}"#);
+        ask(&format!("$JS.API.CONSUMER.DURABLE.CREATE.{name}.c"), &consumer);
+        ask(&name, "value");
+        ask("s", "value");
+        ask(&format!("$JS.API.STREAM.PURGE.{name}"), "");
+    }
+    drop(many);
+    Caller::connect(&address);
+}

@@ -68,10 +68,16 @@ struct Site {
 
 async fn accept(listener: TcpListener, site: Arc<Site>) {
     let mut pause = ACCEPT_PAUSE_MIN;
+    let mut held = None;
     loop {
-        let stream = match listener.accept().await {
+        let accepted = match held.take() {
+            Some(held) => net::settle(held),
+            None => listener.accept().await.map_err(|error| (None, error)).and_then(net::settle),
+        };
+        let stream = match accepted {
             Ok((stream, _)) => stream,
-            Err(error) => {
+            Err((kept, error)) => {
+                held = kept;
                 let error = net::accept_error(&listener, &error);
                 tracing::error!("monitoring: Accept error: {error}; retrying in {}ms", pause.as_millis());
                 tokio::time::sleep(pause).await;

@@ -2,6 +2,7 @@
 //! the outbound queue, keepalives.
 
 mod client;
+mod descriptors;
 mod keepalive;
 mod link;
 mod listener;
@@ -10,6 +11,7 @@ mod read_size;
 mod websocket;
 
 pub(crate) use client::log_rejected;
+pub(crate) use descriptors::settle;
 pub use link::MemoryStream;
 pub use listener::BindError;
 pub(crate) use listener::{Door, accept_error, bind, connect_in_memory, listen};
