@@ -23,7 +23,8 @@ const PRESSURE_BYTES: usize = 1 << 20;
 /// Shortest and longest time for which a producer waits, after one read, for a connection that does not recover.
 const STALL_MIN: Duration = Duration::from_millis(10);
 const STALL_MAX: Duration = Duration::from_millis(100);
-/// Time in which a receiver on a busy machine gets its turn: producers leave it as much before they fill it to its end.
+/// Time in which a receiver on a busy machine gets its turn: producers leave it as much before they fill it to its end. One
+/// that takes nothing for longer does not read.
 const TURN_MAX: Duration = Duration::from_millis(400);
 
 /// Limits on what may wait.
@@ -84,6 +85,8 @@ struct State {
     busy: bool,
     /// The link takes no more; the connection's task waits for it.
     blocked: bool,
+    /// Since when the link takes nothing.
+    idle_since: Option<Instant>,
     /// When the link first took no more of the current chunk.
     chunk_blocked_at: Option<Instant>,
     /// Bytes of the current chunk that were gone when its write was last tried anew.
@@ -125,6 +128,7 @@ impl Outbound {
                 pending: 0,
                 busy: false,
                 blocked: false,
+                idle_since: None,
                 chunk_blocked_at: None,
                 written_before: 0,
                 late_since: None,
@@ -177,8 +181,12 @@ impl Outbound {
             return (Queued::Waiting, is_first);
         }
         state.pressured = true;
-        let stalls = state.is_stalling() && !state.limits.drops_when_stalling;
-        (if stalls { Queued::Stalling } else { Queued::Pressured }, is_first)
+        let queued = match state.is_stalling() && !state.limits.drops_when_stalling {
+            false => Queued::Pressured,
+            true if state.idle_time() < TURN_MAX => Queued::Stalling,
+            true => Queued::Stuck,
+        };
+        (queued, is_first)
     }
 
     /// Why a write failed, if one did; told once.
@@ -188,7 +196,8 @@ impl Outbound {
 
     /// How long a producer waits for this connection at most that sent so many bytes with one read.
     pub(crate) fn stall_time(&self, read_bytes: usize) -> Duration {
-        stall_time(self.state.lock().limits.max_pending_bytes, read_bytes)
+        let state = self.state.lock();
+        stall_time(state.limits.max_pending_bytes, read_bytes, state.idle_time())
     }
 
     /// Whether producers should still wait for this connection.
@@ -332,6 +341,11 @@ impl State {
         PRESSURE_BYTES.min(self.limits.max_pending_bytes / 4)
     }
 
+    /// For how long the link has taken nothing.
+    fn idle_time(&self) -> Duration {
+        self.idle_since.map_or(Duration::ZERO, |since| since.elapsed())
+    }
+
     fn is_stalling(&self) -> bool {
         self.pending > self.limits.max_pending_bytes / 4 * 3
     }
@@ -378,6 +392,7 @@ impl State {
             Ok(count) => {
                 self.written += count;
                 self.pending = self.pending.saturating_sub(count);
+                self.idle_since = None;
                 if self.written < chunk.len() {
                     self.chunk = chunk;
                 } else {
@@ -392,7 +407,9 @@ impl State {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                 self.chunk = chunk;
                 self.blocked = true;
-                self.chunk_blocked_at.get_or_insert_with(Instant::now);
+                let now = Instant::now();
+                self.chunk_blocked_at.get_or_insert(now);
+                self.idle_since.get_or_insert(now);
                 self.wake();
             }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => self.chunk = chunk,
@@ -417,11 +434,15 @@ impl State {
     }
 }
 
-/// Longest wait for a receiver that may have so much waiting, after a read of so many bytes for it.
+/// Longest wait for a receiver that may have so much waiting and has taken nothing for some time, after a read of so many bytes
+/// for it.
 ///
 /// It is ten milliseconds as on nats-server v2.15.2, and more where the limit is small: else a few reads would take it from
 /// where producers begin to wait to its end, in less time than a busy machine needs to give a healthy receiver its turn.
-fn stall_time(max_pending_bytes: usize, read_bytes: usize) -> Duration {
+fn stall_time(max_pending_bytes: usize, read_bytes: usize, idle: Duration) -> Duration {
+    if idle >= TURN_MAX {
+        return STALL_MIN;
+    }
     let room_bytes = (max_pending_bytes / 4).max(1);
     let share = read_bytes.min(room_bytes) as f64 / room_bytes as f64;
     TURN_MAX.mul_f64(share).clamp(STALL_MIN, STALL_MAX)
@@ -435,10 +456,13 @@ fn recycled(mut chunk: Vec<u8>) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::net::link::Link;
+    use tokio::io::AsyncReadExt;
 
     #[test]
     fn a_receiver_gets_its_turn_before_reads_fill_it_to_the_end() {
         const READ_BYTES: usize = READ_BUFFER_BYTES;
+        let stall_time = |max_pending, read| stall_time(max_pending, read, TURN_MAX / 2);
         assert_eq!(stall_time(64 << 20, READ_BYTES), STALL_MIN, "as on nats-server");
         for max_pending_bytes in [1 << 20, 4 << 20, 64 << 20] {
             let reads = u32::try_from(max_pending_bytes / 4 / READ_BYTES).unwrap();
@@ -447,5 +471,39 @@ mod tests {
         }
         assert_eq!(stall_time(1000, READ_BYTES), STALL_MAX, "no producer waits for long");
         assert_eq!(stall_time(0, 0), STALL_MIN);
+    }
+
+    #[tokio::test]
+    async fn one_that_had_its_turn_and_took_nothing_is_hardly_waited_for_until_it_takes_some() {
+        const LIMIT: usize = 1 << 20;
+        let limits = OutboundLimits {
+            max_pending_bytes: LIMIT,
+            write_deadline: Duration::from_secs(10),
+            retries_writes: false,
+            drops_when_stalling: false,
+        };
+        let (link, mut peer) = Link::memory();
+        let out = Outbound::new(link.writer, limits);
+        let push = |bytes: usize| out.push(1, |queue| queue.resize(queue.len() + bytes, b'x')).0;
+        assert_eq!(push(LIMIT / 2), Queued::Pressured);
+        out.flush();
+        assert!(out.state.lock().idle_since.is_some());
+        // Whatever the time, it was not full for long.
+        let later = Instant::now() + Duration::from_secs(3600);
+        out.state.lock().idle_since = Some(later);
+        assert_eq!(push(LIMIT / 2 - 1000), Queued::Stalling);
+        let earlier = Instant::now().checked_sub(TURN_MAX);
+        out.state.lock().idle_since = earlier;
+        assert_eq!(push(1), Queued::Stuck);
+        assert_eq!(out.stall_time(READ_BUFFER_BYTES), STALL_MIN);
+        let mut some = [0; 1000];
+        peer.read_exact(&mut some).await.unwrap();
+        let writable = std::future::poll_fn(|context| match out.poll_next(context) {
+            Next::Writable => Poll::Ready(()),
+            _ => Poll::Pending,
+        });
+        writable.await;
+        out.flush();
+        assert_ne!(out.state.lock().idle_since, earlier, "it has taken some since");
     }
 }

@@ -287,9 +287,9 @@ impl Routed {
             Queued::Closed | Queued::Overflowed => return,
             Queued::Waiting => {}
             // Who has to be waited for stays known, whoever else is filling up.
-            Queued::Pressured if self.stalling => {}
-            Queued::Pressured | Queued::Stalling => {
-                self.stalling = queued == Queued::Stalling;
+            Queued::Pressured | Queued::Stuck if self.stalling => {}
+            Queued::Pressured | Queued::Stalling | Queued::Stuck => {
+                self.stalling = queued != Queued::Pressured;
                 self.pressured = Some(Arc::clone(receiver));
             }
         }

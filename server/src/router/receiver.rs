@@ -64,6 +64,8 @@ pub enum Queued {
     Pressured,
     /// As `Pressured`, and three quarters of `max_pending` are used: producers should slow down.
     Stalling,
+    /// As `Stalling`, and the receiver has taken nothing for a while: it is hardly worth waiting for.
+    Stuck,
     /// It would have exceeded `max_pending`; the receiver is closing.
     Overflowed,
 }
