@@ -1,5 +1,5 @@
-//! kill -9 amid concurrent puts, purges, deletes, expiries, acknowledgements and changes of streams and consumers loses
-//! nothing and brings nothing back. `JETKV_KILLS` sets how many kills each test makes.
+//! kill -9 amid concurrent puts, purges, deletes, expiries, acknowledgements, atomic batches, increments, schedules and changes
+//! of streams and consumers loses nothing, doubles nothing and brings nothing back. `JETKV_KILLS` sets how many kills each test makes.
 //!
 //! nats-server v2.15.2 does not pass this: it acknowledges before it writes, and even with `sync_interval: always`
 //! messages that a purge removed are there again after a kill.
@@ -15,9 +15,11 @@ fn kill(options: &ServerOptions, rounds: u32) {
     let summary = crash::run(&program, options, rounds, seed).expect("every acknowledged operation is there");
     println!("{summary:?}, seed {seed}");
     let rounds = u64::from(rounds);
+    // Every second round waits until something of each kind was done.
     assert!(summary.acknowledged > rounds * 2, "the writers hardly wrote: {summary:?}");
-    assert!(summary.confirmed > rounds / 10, "hardly anything was acknowledged: {summary:?}");
-    assert!(summary.reshaped > rounds / 10, "hardly anything was changed: {summary:?}");
+    assert!(summary.confirmed >= rounds / 2, "hardly anything was acknowledged: {summary:?}");
+    assert!(summary.composed >= rounds / 2, "hardly anything was composed: {summary:?}");
+    assert!(summary.reshaped >= rounds / 2, "hardly anything was changed: {summary:?}");
 }
 
 #[test]

@@ -5,7 +5,7 @@ use crate::process::Server;
 use crate::request::Requester;
 use serde_json::json;
 use std::collections::BTreeSet;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 const STREAM: &str = "crash_work";
 const CONSUMER: &str = "worker";
@@ -53,12 +53,16 @@ impl Acker {
         Ok(Self { connection: Requester::open(server)?, receipts })
     }
 
-    /// Publishes, receives and acknowledges until the connection closes or `stop` is set.
+    /// Publishes, receives and acknowledges until the connection closes or `stop` is set. `confirmed` counts what was
+    /// confirmed.
     ///
     /// # Errors
     /// A message came again whose acknowledgement had been confirmed.
-    pub(super) fn run(mut self, stop: &AtomicBool) -> Result<Receipts> {
-        while !stop.load(Ordering::SeqCst) && work(&mut self.connection, &mut self.receipts)? {}
+    pub(super) fn run(mut self, stop: &AtomicBool, confirmed: &AtomicU64) -> Result<Receipts> {
+        let before = self.receipts.confirmed();
+        while !stop.load(Ordering::SeqCst) && work(&mut self.connection, &mut self.receipts)? {
+            confirmed.store(self.receipts.confirmed() - before, Ordering::SeqCst);
+        }
         Ok(self.receipts)
     }
 }

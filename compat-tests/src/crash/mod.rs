@@ -5,9 +5,12 @@
 //! show exactly what its writer knows, save that the one operation that was under way may have happened or not, and
 //! that a message may have expired meanwhile. A receiver acknowledges messages of another stream and waits for each
 //! acknowledgement to be confirmed; such a message must not come again. An operator creates, changes and deletes streams
-//! and consumers; each must be there as it was granted last, or as it was asked for when the process ended.
+//! and consumers; each must be there as it was granted last, or as it was asked for when the process ended. Another publisher
+//! commits atomic batches, adds to counters and schedules messages: a batch is there as a whole or not at all, a counter has its
+//! sum, and a schedule publishes once.
 
 mod acker;
+mod composer;
 mod model;
 mod shaper;
 mod writer;
@@ -17,12 +20,14 @@ use crate::random::Random;
 use crate::request::{Requester, header};
 use crate::{Error, Result};
 use acker::{Acker, Receipts};
+use composer::{Composed, Composer};
 use model::{Kind, Ledger, Stored};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 use shaper::{Shaper, Shapes};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use writer::Writer;
 
@@ -32,10 +37,12 @@ const WRITERS: usize = 4;
 const HISTORY: usize = 3;
 /// The longest time that a round writes before the kill, in milliseconds.
 const ROUND_MS_MAX: u64 = 60;
-/// How many changes every second round waits for, so that rounds hold something where a disk takes long.
+/// How many changes of keys every second round waits for, so that rounds hold something where a disk takes long.
 const ACKNOWLEDGED_MIN: u64 = 2 * WRITERS as u64;
-/// How long it waits for them.
-const ACKNOWLEDGED_WAIT: Duration = Duration::from_secs(5);
+/// How many confirmations, changes of streams and consumers, and things composed it waits for, of each.
+const OTHERS_MIN: u64 = 2;
+/// How long it waits for all of them. Only a fault takes so long.
+const ACKNOWLEDGED_WAIT: Duration = Duration::from_secs(60);
 
 /// What a run did.
 #[derive(Debug, Clone, Copy, Default)]
@@ -50,6 +57,25 @@ pub struct Summary {
     pub confirmed: u64,
     /// Changes of streams and consumers that were granted.
     pub reshaped: u64,
+    /// Batches, increments and schedules that were acknowledged.
+    pub composed: u64,
+}
+
+/// What is done since a round began.
+#[derive(Debug, Default)]
+struct Done {
+    written: AtomicU64,
+    confirmed: AtomicU64,
+    reshaped: AtomicU64,
+    composed: AtomicU64,
+}
+
+impl Done {
+    fn is_enough(&self) -> bool {
+        let others = [&self.confirmed, &self.reshaped, &self.composed];
+        self.written.load(Ordering::SeqCst) >= ACKNOWLEDGED_MIN
+            && others.iter().all(|count| count.load(Ordering::SeqCst) >= OTHERS_MIN)
+    }
 }
 
 /// What those know who work on the server while it is killed.
@@ -57,6 +83,7 @@ struct Known {
     ledgers: Vec<Ledger>,
     receipts: Receipts,
     shapes: Shapes,
+    composed: Composed,
 }
 
 /// Runs `rounds` rounds on `program`, started with `options`, from `seed`.
@@ -72,7 +99,9 @@ pub fn run(program: &Program, options: &ServerOptions, rounds: u32, seed: u64) -
         ledgers: (0..WRITERS).map(Ledger::new).collect(),
         receipts: Receipts::default(),
         shapes: Shapes::new(),
+        composed: Composed::default(),
     };
+    composer::create(&mut Requester::open(&server)?)?;
     shaper::create(&mut Requester::open(&server)?, &mut known.shapes)?;
     let mut random = Random::new(seed);
     let mut summary = Summary::default();
@@ -89,9 +118,11 @@ pub fn run(program: &Program, options: &ServerOptions, rounds: u32, seed: u64) -
         }
         last_seq = check_counts(&mut connection, &known.ledgers, last_seq).map_err(place)?;
         shaper::check(&mut connection, &mut known.shapes).map_err(place)?;
+        composer::check(&mut connection, &mut known.composed).map_err(place)?;
         summary.rounds = round;
         summary.confirmed = known.receipts.confirmed();
         summary.reshaped = known.shapes.changes();
+        summary.composed = known.composed.done();
     }
     server.stop(Signal::TERM)?;
     Ok(summary)
@@ -104,32 +135,24 @@ fn write_until_killed(
     random: &mut Random,
 ) -> Result<u64> {
     let stop = Arc::new(AtomicBool::new(false));
-    let written = Arc::new(AtomicU64::new(0));
+    let done = Arc::new(Done::default());
     let mut writers = Vec::new();
     for ledger in &known.ledgers {
         writers.push(Writer::open(server, ledger.clone(), Random::new(random.next()))?);
     }
-    let threads: Vec<_> = writers
-        .into_iter()
-        .map(|writer| {
-            let (stop, written) = (Arc::clone(&stop), Arc::clone(&written));
-            std::thread::spawn(move || writer.run(&stop, &written))
-        })
-        .collect();
     let acker = Acker::open(server, std::mem::take(&mut known.receipts))?;
     let shaper = Shaper::open(server, known.shapes.clone(), Random::new(random.next()))?;
-    let working = {
-        let stop = Arc::clone(&stop);
-        std::thread::spawn(move || acker.run(&stop))
-    };
-    let shaping = {
-        let stop = Arc::clone(&stop);
-        std::thread::spawn(move || shaper.run(&stop))
-    };
+    let composer = Composer::open(server, known.composed.clone(), Random::new(random.next()))?;
+    let mut threads = Vec::new();
+    for writer in writers {
+        threads.push(begin(&stop, &done, move |stop, done| writer.run(stop, &done.written)));
+    }
+    let working = begin(&stop, &done, move |stop, done| acker.run(stop, &done.confirmed));
+    let shaping = begin(&stop, &done, move |stop, done| shaper.run(stop, &done.reshaped));
+    let composing = begin(&stop, &done, move |stop, done| composer.run(stop, &done.composed));
     std::thread::sleep(writing);
     let deadline = Instant::now() + ACKNOWLEDGED_WAIT;
-    let is_awaited = || round.is_multiple_of(2) && written.load(Ordering::SeqCst) < ACKNOWLEDGED_MIN;
-    while is_awaited() && Instant::now() < deadline {
+    while round.is_multiple_of(2) && !done.is_enough() && Instant::now() < deadline {
         std::thread::sleep(Duration::from_micros(100));
     }
     let killed = server.stop(Signal::KILL);
@@ -141,8 +164,18 @@ fn write_until_killed(
     }
     known.receipts = working.join().map_err(|_| "the receiver panicked")??;
     known.shapes = shaping.join().map_err(|_| "the operator panicked")??;
+    known.composed = composing.join().map_err(|_| "the publisher panicked")??;
     killed?;
     Ok(acknowledged)
+}
+
+fn begin<T: Send + 'static>(
+    stop: &Arc<AtomicBool>,
+    done: &Arc<Done>,
+    work: impl FnOnce(&AtomicBool, &Done) -> Result<T> + Send + 'static,
+) -> JoinHandle<Result<T>> {
+    let (stop, done) = (Arc::clone(stop), Arc::clone(done));
+    std::thread::spawn(move || work(&stop, &done))
 }
 
 /// Compares every key of a writer with what the server holds, and takes the server's word for what was open.

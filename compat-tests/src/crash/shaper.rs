@@ -5,7 +5,7 @@ use crate::process::Server;
 use crate::random::Random;
 use crate::request::Requester;
 use serde_json::{Value, json};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 /// Streams that are changed; the last one is deleted as well.
 const STREAMS: usize = 4;
@@ -133,12 +133,14 @@ impl Shaper {
         Ok(Self { connection: Requester::open(server)?, shapes, random })
     }
 
-    /// Changes things until the connection closes or `stop` is set.
+    /// Changes things until the connection closes or `stop` is set. `granted` counts what was granted.
     ///
     /// # Errors
     /// A change is refused.
-    pub(super) fn run(mut self, stop: &AtomicBool) -> Result<Shapes> {
-        while !stop.load(Ordering::SeqCst) && self.change()? {}
+    pub(super) fn run(mut self, stop: &AtomicBool, granted: &AtomicU64) -> Result<Shapes> {
+        while !stop.load(Ordering::SeqCst) && self.change()? {
+            granted.fetch_add(1, Ordering::SeqCst);
+        }
         Ok(self.shapes)
     }
 
