@@ -5,6 +5,7 @@
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::Result;
@@ -56,6 +57,26 @@ pub struct Connection {
     closed: bool,
     /// Its bytes are in the frames of a WebSocket.
     upgraded: bool,
+    gate: Arc<Gate>,
+}
+
+/// Where the thread that reads waits while nothing is to be read.
+#[derive(Debug, Default)]
+struct Gate {
+    is_shut: Mutex<bool>,
+    opened: Condvar,
+}
+
+impl Gate {
+    fn set(&self, is_shut: bool) {
+        *self.is_shut.lock().unwrap_or_else(PoisonError::into_inner) = is_shut;
+        self.opened.notify_all();
+    }
+
+    fn pass(&self) {
+        let is_shut = self.is_shut.lock().unwrap_or_else(PoisonError::into_inner);
+        drop(self.opened.wait_while(is_shut, |is_shut| *is_shut));
+    }
 }
 
 impl Connection {
@@ -86,8 +107,20 @@ impl Connection {
         let upgraded = unframed.is_some();
         let (sender, frames) = channel();
         let reader = stream.try_clone()?;
-        std::thread::spawn(move || read_frames(reader, unframed, &sender));
-        Ok(Self { stream, frames, closed: false, upgraded })
+        let gate = Arc::new(Gate::default());
+        let passed = Arc::clone(&gate);
+        std::thread::spawn(move || read_frames(reader, unframed, &passed, &sender));
+        Ok(Self { stream, frames, closed: false, upgraded, gate })
+    }
+
+    /// Reads nothing from now on, but for what one read that has begun still brings.
+    pub fn stall(&mut self) {
+        self.gate.set(true);
+    }
+
+    /// Reads again.
+    pub fn resume(&mut self) {
+        self.gate.set(false);
     }
 
     /// Writes bytes, over a WebSocket as one message.
@@ -149,6 +182,7 @@ impl Drop for Connection {
     fn drop(&mut self) {
         // Fails when the peer was first; the reading thread ends either way.
         let _ = self.stream.shutdown(Shutdown::Both);
+        self.gate.set(false);
     }
 }
 
@@ -158,10 +192,11 @@ fn connect(port: u16) -> Result<TcpStream> {
     Ok(stream)
 }
 
-fn read_frames(mut stream: TcpStream, mut unframed: Option<Frames>, frames: &Sender<Frame>) {
+fn read_frames(mut stream: TcpStream, mut unframed: Option<Frames>, gate: &Gate, frames: &Sender<Frame>) {
     let mut buffer = Vec::new();
     let mut chunk = [0_u8; 64 * 1024];
     loop {
+        gate.pass();
         match stream.read(&mut chunk) {
             Ok(0) | Err(_) => break,
             Ok(count) => {

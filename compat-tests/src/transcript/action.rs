@@ -39,6 +39,8 @@ pub enum Action {
     Quiet { conn: String, time: Duration },
     /// `C closed`: waits for the server to close the connection.
     Closed { conn: String, limit: Duration },
+    /// `C stalls`: reads nothing, until `C reads`.
+    Stall { conn: String, stalls: bool },
     /// `C close`: closes it from our side.
     Close { conn: String },
     /// `C reply [n] payload`: publishes to the reply subject of the last (or n-th) message of the connection.
@@ -229,6 +231,7 @@ fn parse_connection_verb(conns: &str, rest: &str) -> Result<Action> {
             Ok(Action::Closed { conn, limit })
         }
         "close" => Ok(Action::Close { conn }),
+        "stalls" | "reads" => Ok(Action::Stall { conn, stalls: verb == "stalls" }),
         "raw" => Ok(Action::Raw { conn, text: arguments.to_string() }),
         "nats" => Ok(Action::CliBegin { name: name(conns)?, arguments: arguments.to_string() }),
         "prints" => Ok(Action::CliPrints { name: conn, text: arguments.to_string() }),

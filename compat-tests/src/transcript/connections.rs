@@ -27,6 +27,8 @@ pub struct Client {
     connection: Connection,
     /// Reply subjects of all messages so far, in order.
     replies: Vec<String>,
+    /// It reads nothing for now.
+    stalls: bool,
     /// Whether PINGs are answered and left out of the transcript.
     answers_pings: bool,
     requests: usize,
@@ -54,6 +56,7 @@ impl Client {
             name: name.to_string(),
             connection,
             replies: Vec::new(),
+            stalls: false,
             answers_pings,
             requests: 0,
             inbox: Vec::new(),
@@ -212,9 +215,19 @@ impl Client {
         }
     }
 
+    /// Reads nothing, or reads again.
+    pub fn set_stalled(&mut self, stalls: bool) {
+        self.stalls = stalls;
+        if stalls {
+            self.connection.stall();
+        } else {
+            self.connection.resume();
+        }
+    }
+
     /// What is still to be read at the end of a case, `patience` times as long as usual.
     pub fn leftovers(&mut self, patience: u32) -> Vec<Frame> {
-        if self.connection.is_closed() {
+        if self.connection.is_closed() || self.stalls {
             return Vec::new();
         }
         if self.answers_pings {

@@ -357,6 +357,7 @@ impl<'a> Player<'a> {
             Action::Close { conn } => {
                 self.clients.remove(conn);
             }
+            Action::Stall { conn, stalls } => self.client(conn)?.set_stalled(*stalls),
             Action::Reply { conn, index, payload } => {
                 let payload = self.bytes(payload)?;
                 let client = self.client(conn)?;
