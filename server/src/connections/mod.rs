@@ -26,8 +26,12 @@ use crate::auth::DeliveryRules;
 use crate::router::{Account, Subscription};
 use crate::traffic::TrafficCounts;
 
-/// Held by a connection as long as it has not taken a reload over; whoever waits sees the last one go.
-pub(crate) type ReloadGuard = std::sync::mpsc::Sender<()>;
+/// Held by a connection as long as it has not taken a reload over; whoever waits sees the last one go. What is sent are the
+/// clients that the reload refuses.
+pub(crate) type ReloadGuard = std::sync::mpsc::Sender<Refused>;
+
+/// A client that a reload refused. Its account hears of it when all have taken the reload over.
+pub(crate) type Refused = (Arc<dyn ConnectionHandle>, CloseReason);
 
 /// A connection that is there.
 pub(crate) trait ConnectionHandle: Send + Sync {

@@ -157,12 +157,18 @@ pub(crate) fn disconnected(
     }
 }
 
-/// A client was refused.
+/// A client was refused: the account that it is in, or in until it is let in, hears of it.
+pub(crate) fn refused_in_account(shared: &Arc<Shared>, client: &dyn ConnectionHandle, reason: CloseReason) {
+    if shared.accounts.system().is_some() {
+        let now = shared.clock.wall();
+        gone(shared, client, reason, now, &client.account(), "$SYS.ACCOUNT.CLIENT.AUTH.ERR");
+    }
+}
+
+/// A client was refused: the system account hears of it.
 pub(crate) fn refused(shared: &Arc<Shared>, client: &dyn ConnectionHandle, reason: CloseReason) {
     let Some(system) = shared.accounts.system() else { return };
     let now = shared.clock.wall();
-    // The account that it is in until it is let in hears of it too.
-    gone(shared, client, reason, now, &client.account(), "$SYS.ACCOUNT.CLIENT.AUTH.ERR");
     let subject = format!("$SYS.SERVER.{}.CLIENT.AUTH.ERR", shared.identity.id);
     gone(shared, client, reason, now, &system, &subject);
 }

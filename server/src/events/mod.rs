@@ -10,7 +10,8 @@ mod requests;
 mod stats;
 
 pub(crate) use advisories::{
-    api_limit_reached, connected, connections_changed, disconnected, lame_duck, refused, shutting_down,
+    api_limit_reached, connected, connections_changed, disconnected, lame_duck, refused, refused_in_account,
+    shutting_down,
 };
 pub(crate) use heartbeat::beat;
 pub(crate) use message_trace::{Egress, MessageTrace};

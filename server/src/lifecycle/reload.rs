@@ -1,13 +1,14 @@
 //! Putting other options in force while the server runs.
 
 use std::sync::{Arc, mpsc};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use jetkv_protocol::Rejection;
 
 use super::{Inner, announce};
 use crate::claimed;
-use crate::connections::{CloseReason, TraceOptions};
+use crate::connections::{CloseReason, Refused, TraceOptions};
+use crate::events;
 use crate::options::{Action, Change, Options, ReloadError, diff};
 use crate::pid_file;
 use crate::ports_file::{Ports, PortsFile};
@@ -74,7 +75,7 @@ impl Inner {
         }
     }
 
-    /// Has every connection take the options over, and waits for that.
+    /// Has every connection take the options over, waits for that, and then tells accounts whom of them it refused.
     fn tell_connections(&self) {
         let traced = TraceOptions::new(&self.shared.options().log);
         let (guard, all_done) = mpsc::channel();
@@ -83,8 +84,14 @@ impl Inner {
             client.ask_reload(guard.clone());
         }
         drop(guard);
-        // Nothing is ever sent: the wait ends when the last guard is gone.
-        let _ = all_done.recv_timeout(CONNECTIONS_WAIT);
+        // The wait ends when the last guard is gone.
+        let deadline = Instant::now() + CONNECTIONS_WAIT;
+        let next = || all_done.recv_timeout(deadline.saturating_duration_since(Instant::now())).ok();
+        let refused: Vec<Refused> = std::iter::from_fn(next).collect();
+        for (client, reason) in refused {
+            events::refused_in_account(&self.shared, &*client, reason);
+        }
+        self.shared.end_turn();
     }
 
     /// Where the server listens, for the ports file.

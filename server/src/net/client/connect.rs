@@ -8,7 +8,7 @@ use jetkv_protocol::{ConnectOptions, Rejection, encode};
 use super::connection::Connection;
 use super::operations::Stopped;
 use crate::auth::{Admitted, Check, Credentials, DeliveryRules};
-use crate::connections::{CloseReason, ConnectionHandle as _, Identity, IdentityClaims};
+use crate::connections::{CloseReason, ConnectionHandle as _, Identity, IdentityClaims, Refused};
 use crate::events;
 use crate::router::Account;
 
@@ -114,8 +114,19 @@ impl Connection {
         tracing::error!("{} - authentication error{user}", self.client.label());
         self.reject(&Rejection::AuthorizationViolation);
         self.introduce();
-        events::refused(&self.shared, &*self.client, CloseReason::AuthenticationViolation);
+        self.tell_refused(CloseReason::AuthenticationViolation);
         self.stop(CloseReason::AuthenticationViolation)
+    }
+
+    /// Tells of a client that is refused. Of one that a reload refuses its account hears later, so that only those do who
+    /// may still listen for it then (nats-server v2.15.2, observed).
+    pub(super) fn tell_refused(&self, reason: CloseReason) {
+        let refused: Refused = (Arc::clone(&self.client) as _, reason);
+        let later = self.reloading.first().is_some_and(|reloading| reloading.send(refused).is_ok());
+        if !later {
+            events::refused_in_account(&self.shared, &*self.client, reason);
+        }
+        events::refused(&self.shared, &*self.client, reason);
     }
 
     /// Who the client says it is, as log lines name it; `None` for nobody.

@@ -13,7 +13,7 @@ use tokio::time::Sleep;
 use super::operations::{Progress, Stopped};
 use super::{Client, Upgraded};
 use crate::auth::{Authenticator, Check, ClaimsAdmission, DeliveryRules, nonce};
-use crate::connections::{CloseReason, ConnectionHandle as _, TraceOptions};
+use crate::connections::{CloseReason, ConnectionHandle as _, ReloadGuard, TraceOptions};
 use crate::events;
 use crate::jetstream::JetStream;
 use crate::net::keepalive::{Beat, Keepalive};
@@ -73,6 +73,8 @@ pub(super) struct Connection {
     pub reader: Reader,
     /// The connection closes for something that came, and nats-server would not have read all that came behind it.
     pub left_unread: bool,
+    /// Held while a reload is taken over.
+    pub reloading: Vec<ReloadGuard>,
     /// Its account had all the connections that it may have.
     pub is_surplus: bool,
     read_size: ReadSize,
@@ -204,6 +206,7 @@ impl Connection {
             renamed: Vec::new(),
             reader,
             left_unread: false,
+            reloading: Vec::new(),
             is_surplus: false,
             read_size: ReadSize::default(),
             partial: Vec::new(),

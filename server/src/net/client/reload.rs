@@ -28,7 +28,7 @@ enum Standing {
 impl Connection {
     /// Takes over what a reload changed.
     pub(super) fn reload(&mut self) {
-        let reloaded = self.client.take_reload();
+        self.reloading = self.client.take_reload();
         self.jetstream = self.shared.jetstream();
         let before = std::mem::replace(&mut self.settings, self.shared.options());
         self.keepalive.set_limits(self.ping_interval(), self.settings.limits.ping_max);
@@ -50,7 +50,7 @@ impl Connection {
         }
         self.flush();
         self.end_turn();
-        drop(reloaded);
+        self.reloading.clear();
     }
 
     fn standing(&mut self) -> Standing {
@@ -137,7 +137,7 @@ impl Connection {
         }
         let user = self.claimed_user().unwrap_or_default();
         tracing::error!("{label} - authentication error - {user}");
-        events::refused(&self.shared, &*self.client, reason);
+        self.tell_refused(reason);
         Arc::clone(&self.client).send_away(&Rejection::TooManyAccountConnections, reason);
     }
 
