@@ -305,10 +305,6 @@ fn sort(connections: &mut [Connection], by: &str, now: WallNs) {
     }
 }
 
-fn rtt_text(rtt_ns: i64) -> String {
-    if rtt_ns == 0 { String::new() } else { GoDuration(rtt_ns).to_string() }
-}
-
 fn open(client: &dyn ConnectionHandle, now: WallNs) -> Connection {
     let traffic = client.traffic();
     let moments = (client.started_at(), client.last_active(), None);
@@ -372,7 +368,7 @@ fn identified(
         last_activity: time(last),
         stop: None,
         reason: String::new(),
-        rtt: rtt_text(rtt_ns),
+        rtt: GoDuration(rtt_ns).to_string(),
         uptime: uptime(Duration::ZERO),
         idle: uptime(Duration::ZERO),
         pending_bytes: 0,

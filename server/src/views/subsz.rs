@@ -117,7 +117,7 @@ pub(super) fn page(source: &MonitorSource, query: &Query) -> Result<Page, String
     let limit = Some(query.integer("limit")?).filter(|limit| *limit > 0).unwrap_or(LIMIT);
     let limit = usize::try_from(limit).unwrap_or(usize::MAX);
     let test = query.text("test");
-    if !test.is_empty() && !subject::is_valid_publish(test.as_bytes()) {
+    if !test.is_empty() && !subject::is_valid_literal(test.as_bytes()) {
         return Err(format!("invalid test subject, must be valid publish subject: {test}"));
     }
     let wanted = query.text("acc");
