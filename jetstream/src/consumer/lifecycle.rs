@@ -92,9 +92,20 @@ impl Consumers {
 
     /// Names in order, internal consumers left out.
     pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.names_of(false)
+    }
+
+    /// Names of internal consumers, in order.
+    pub fn internal_names(&self) -> impl Iterator<Item = &str> {
+        self.names_of(true)
+    }
+
+    fn names_of(&self, internal: bool) -> impl Iterator<Item = &str> {
         self.names
             .iter()
-            .filter(|(_, slot)| self.get(**slot).is_some_and(|consumer| !consumer.is_internal()))
+            .filter(move |(_, slot)| {
+                self.get(**slot).is_some_and(|consumer| consumer.is_internal() == internal)
+            })
             .map(|(name, _)| &**name)
     }
 

@@ -4,6 +4,7 @@ use super::Engine;
 use crate::config::StreamConfig;
 use crate::consumer::ConsumerInfo;
 use crate::message::AccountId;
+use crate::origin::SourceInfo;
 use crate::own::OwnSubscription;
 use crate::stream::{Stream, StreamState};
 use jetkv_go_compat::GoTime;
@@ -22,6 +23,12 @@ pub struct StreamDetail {
     pub state: StreamState,
     /// Its consumers in order of name; none where they were not asked for.
     pub consumers: Vec<ConsumerInfo>,
+    /// What servers made on it to feed mirrors and sources, in order of name; none where consumers were not asked for.
+    pub direct_consumers: Vec<ConsumerInfo>,
+    /// What it mirrors.
+    pub mirror: Option<SourceInfo>,
+    /// What it takes from other streams.
+    pub sources: Vec<SourceInfo>,
 }
 
 /// How many subscriptions the streams and consumers of an account have, but for those to the subjects of streams.
@@ -52,11 +59,19 @@ impl Engine {
             config: Arc::clone(&inner.config),
             state: inner.state(None),
             consumers: Vec::new(),
+            direct_consumers: Vec::new(),
+            mirror: inner.origins.mirror_info(inner.now.elapsed()),
+            sources: inner.origins.sources_info(inner.now.elapsed()),
         };
         if with_consumers {
             let (all, mut ctx) = inner.parts();
-            let names: Vec<String> = all.names().map(str::to_owned).collect();
-            detail.consumers = names.iter().filter_map(|name| all.info_by_name(&mut ctx, name)).collect();
+            let listed: Vec<String> = all.names().map(str::to_owned).collect();
+            let direct: Vec<String> = all.internal_names().map(str::to_owned).collect();
+            let mut infos = |names: Vec<String>| {
+                names.iter().filter_map(|name| all.info_by_name(&mut ctx, name)).collect::<Vec<_>>()
+            };
+            detail.consumers = infos(listed);
+            detail.direct_consumers = infos(direct);
         }
         drop(inner);
         // Pull requests that were found to be over are told so.

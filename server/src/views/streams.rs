@@ -2,6 +2,7 @@
 
 use jetkv_go_compat::GoTime;
 use jetkv_jetstream::config::StreamConfig;
+use jetkv_jetstream::origin::SourceInfo;
 use jetkv_jetstream::stream::StreamState;
 use jetkv_jetstream::{AccountId, Engine, StreamDetail};
 use serde::Serialize;
@@ -14,6 +15,8 @@ use super::query::Query;
 pub(super) struct Wanted {
     pub streams: bool,
     consumers: bool,
+    /// With the consumers, those that servers made for mirrors and sources.
+    direct_consumers: bool,
     config: bool,
 }
 
@@ -21,10 +24,9 @@ impl Wanted {
     pub(super) fn new(query: &Query) -> Result<Self, String> {
         let streams = query.boolean("streams")?;
         let consumers = query.boolean("consumers")?;
-        // The consumers that servers make for mirrors and sources; there are none.
-        query.boolean("direct-consumers")?;
+        let direct_consumers = query.boolean("direct-consumers")?;
         let config = query.boolean("config")?;
-        Ok(Self { streams: streams || consumers, consumers, config })
+        Ok(Self { streams: streams || consumers, consumers, direct_consumers, config })
     }
 }
 
@@ -39,6 +41,12 @@ pub(super) struct StreamPart {
     state: StreamState,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     consumer_detail: Vec<Value>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    direct_consumer_detail: Vec<Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    mirror: Option<SourceInfo>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    sources: Vec<SourceInfo>,
 }
 
 /// A lone server leads everything.
@@ -64,6 +72,7 @@ fn part(engine: &Engine, detail: StreamDetail, wanted: Wanted) -> StreamPart {
         }
         value
     };
+    let direct = if wanted.direct_consumers { detail.direct_consumers } else { Vec::new() };
     StreamPart {
         name: detail.name,
         created: detail.created,
@@ -71,5 +80,8 @@ fn part(engine: &Engine, detail: StreamDetail, wanted: Wanted) -> StreamPart {
         config: wanted.config.then(|| (*detail.config).clone()),
         state: detail.state,
         consumer_detail: detail.consumers.into_iter().map(consumer).collect(),
+        direct_consumer_detail: direct.into_iter().map(consumer).collect(),
+        mirror: detail.mirror,
+        sources: detail.sources,
     }
 }
