@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Messages and bytes in both directions, seen from the server.
 #[derive(Debug, Default)]
-pub struct Traffic {
+pub(crate) struct Traffic {
     in_msgs: AtomicU64,
     in_bytes: AtomicU64,
     out_msgs: AtomicU64,
@@ -38,7 +38,7 @@ impl Traffic {
     }
 
     /// The counts now.
-    pub fn counts(&self) -> TrafficCounts {
+    pub(crate) fn counts(&self) -> TrafficCounts {
         TrafficCounts {
             in_msgs: self.in_msgs.load(Ordering::Relaxed),
             in_bytes: self.in_bytes.load(Ordering::Relaxed),

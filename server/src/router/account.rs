@@ -51,7 +51,7 @@ pub struct Account {
     /// The configuration has it; a reload may have taken it away.
     configured: AtomicBool,
     /// What went through the account.
-    pub traffic: Traffic,
+    pub(crate) traffic: Traffic,
     slow_consumers: AtomicI64,
     /// What its clients ask of the server.
     pub(crate) services: Services,
