@@ -267,7 +267,7 @@ impl Streams for JetStream {
     fn store(&self, deferred: &Deferred) {
         let mut streams = Vec::new();
         for (stream, msg) in deferred.iter() {
-            stream.publish(&Inbound {
+            stream.publish_when_known(&Inbound {
                 subject: msg.subject,
                 reply: msg.reply,
                 headers: msg.headers,

@@ -117,9 +117,14 @@ impl Consumer {
         if !touched {
             return;
         }
+        let was_stalled = self.is_at_max_ack_pending();
         if let Some(reach) = self.reach(store, notice) {
             self.pass_purged(shared, store, out, reach);
             self.mark_dirty(shared, out.now);
+        }
+        if was_stalled && !self.is_at_max_ack_pending() {
+            // No acknowledgement feeds it any more.
+            self.queue_for_pump(shared);
         }
         if notice.is_counted {
             return;

@@ -7,7 +7,7 @@ use super::listening::DirectGets;
 use super::purge::{PurgeRequest, Purging};
 use super::removals::Removals;
 use super::schedule::Schedules;
-use super::write::{Acks, Dedupe, Lasts, Rewrite};
+use super::write::{Acks, Dedupe, Lasts, Rewrite, RollingUp};
 use crate::clock::{Deadlines, Now, WallNs};
 use crate::config::{Retention, StorageType, StreamConfig};
 use crate::consumer::{Consumers, Known, StreamCtx};
@@ -42,6 +42,8 @@ pub(crate) struct Inner {
     pub(super) purging: Option<Box<Purging>>,
     /// What is known of the last messages under patterns, for the message that is taken.
     pub(super) lasts: Lasts,
+    /// A message that rolls up many, while it is taken.
+    pub(super) rolling_up: Option<Box<RollingUp>>,
     /// The configuration has changed, and what the stream holds is brought within its limits in slices.
     pub(super) is_tightening: bool,
     /// When the lock was taken.
@@ -99,6 +101,7 @@ impl Inner {
             purging: None,
             is_tightening: false,
             lasts: Lasts::default(),
+            rolling_up: None,
             now: Now::new(world.clock.clone()),
             closed: false,
             expiry: Expiry::default(),

@@ -62,6 +62,7 @@ impl Stream {
         let mut inner = self.lock();
         let mut settles = false;
         let mut more = true;
+        let mut rolling = None;
         inner.begin_receive();
         for _ in 0..TURN_MSGS {
             let Some(msg) = coming.next() else {
@@ -69,10 +70,17 @@ impl Stream {
                 break;
             };
             settles |= inner.take_in(&msg);
+            rolling = inner.take_rolling();
+            if rolling.is_some() {
+                break;
+            }
         }
         let acts = inner.origins.take_acts();
         let settles = settles && inner.syncs_always();
-        drop(inner);
+        match rolling {
+            Some(rolling) => self.roll_up_slices(inner, &rolling),
+            None => drop(inner),
+        }
         if settles {
             self.commit_now(host);
         } else {

@@ -1,7 +1,7 @@
 //! How a message of an origin is stored: a mirror's under the sequence and time that it has there, a source's as any that
 //! is published, with fewer checks, as its origin made them.
 
-use super::write::{PublishHeaders, Refusal, Rollup, Told};
+use super::write::{IfLong, PublishHeaders, Refusal, Rollup, Told};
 use super::{Inbound, Inner};
 use crate::config::Discard;
 use crate::error::catalogue as errors;
@@ -97,6 +97,9 @@ impl Inner {
         rollup: Rollup,
         brought: &Brought<'_>,
     ) -> Result<(), Refusal> {
+        if self.purging.is_none() {
+            self.prepare_roll_up(rollup, msg.subject, IfLong::Slices);
+        }
         let Some(stored_at) = brought.mirrored else {
             return self.store_checked(msg, block, headers, rollup, Told::Nothing);
         };

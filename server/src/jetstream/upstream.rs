@@ -134,7 +134,7 @@ impl StreamLanding<'_> {
             Inbound { subject: msg.subject, reply: msg.reply, headers: msg.headers, payload: msg.payload };
         let mut streams = Vec::new();
         let delivered = crossing::route_own(&self.host.shared, account, origin, msg, onward, |_, stream| {
-            stream.publish(&inbound);
+            stream.publish_when_known(&inbound);
             worker::touch(&mut streams, stream);
         });
         streams.iter().for_each(|stream| stream.commit(self.host));

@@ -28,8 +28,9 @@ pub(crate) struct Batch {
     pub answers_in: Option<AccountId>,
     /// Requests of the JetStream API that wait for the end of the turn to be queued.
     pub requests: Vec<QueuedRequest>,
-    /// A direct get that may take long, which begins at the end of the turn. Nothing that is answered comes behind it.
-    pub long_get: Option<LongGet>,
+    /// A direct get that may take long, or messages for streams that do, which begin at the end of the turn. Nothing that is
+    /// answered comes behind them.
+    pub long_gets: Vec<LongGet>,
     pub tally: Tally,
     /// When a stream last took a message of the batch, if one did.
     pub stored_at: Option<WallNs>,
@@ -57,7 +58,7 @@ impl Batch {
 
     /// Whether requests of the API came, whose answers leave behind what was published before them.
     fn has_requests(&self) -> bool {
-        self.answers_in.is_some() || !self.requests.is_empty() || self.long_get.is_some()
+        self.answers_in.is_some() || !self.requests.is_empty() || !self.long_gets.is_empty()
     }
 }
 
@@ -134,7 +135,7 @@ impl<'w> Turn<'w> {
         if !batch.requests.is_empty() {
             engine.submit(&mut batch.requests);
         }
-        if let Some(get) = batch.long_get.take() {
+        for get in batch.long_gets.drain(..) {
             engine.submit_get(get);
         }
     }

@@ -11,7 +11,8 @@ use crate::consumer::{FEW, PurgeNotice};
 use crate::error::ApiError;
 use crate::error::catalogue::STREAM_GENERAL_ERROR;
 use crate::filter::Filter;
-use crate::store::StoreError;
+use crate::store::{Store, StoreError};
+use crate::stream::write::RollingUp;
 use crate::stream::{Inner, Locked, NODES, Stream, let_others};
 use std::ops::ControlFlow;
 
@@ -40,13 +41,18 @@ enum Taken {
     /// Messages by sequence, in order, with the number of their subject; those before `at` are removed. Of those that
     /// match and stay, the first.
     Listed { msgs: Vec<(u64, u32)>, subjects: Vec<Box<[u8]>>, at: usize, first_left: Option<u64> },
+    /// All of a subject below a sequence; those before `at` are removed.
+    Subject { subject: Box<[u8]>, at: u64, below: u64 },
 }
 
 impl Purging {
     /// Whether a message is gone for everybody, although the store may still hold it.
-    fn takes(&self, seq: u64) -> bool {
+    fn takes(&self, seq: u64, store: &dyn Store) -> bool {
         match &self.taken {
             Taken::Below(below) => seq < *below,
+            Taken::Subject { subject, below, .. } => {
+                seq < *below && store.index().at_or_after(subject, seq) == Some(seq)
+            }
             Taken::Listed { msgs, at, .. } => {
                 msgs.get(*at..).unwrap_or_default().binary_search_by_key(&seq, |(seq, _)| *seq).is_ok()
             }
@@ -152,12 +158,19 @@ impl Stream {
             allowed(&inner)?;
             if inner.purging.is_none() {
                 inner.begin_purge(taken);
-                return self.purge_slices(inner, request);
+                return self.purge_slices(inner, request, |_| {});
             }
         }
     }
 
-    fn purge_slices(&self, inner: Locked<'_>, request: &PurgeRequest<'_>) -> Result<u64, ApiError> {
+    /// Removes what a purge has taken, calls `end` while the stream is locked for the last time, and says how many messages
+    /// went.
+    fn purge_slices(
+        &self,
+        inner: Locked<'_>,
+        request: &PurgeRequest<'_>,
+        end: impl FnOnce(&mut Inner),
+    ) -> Result<u64, ApiError> {
         let _over = Over(self);
         // Released before those who wait are told.
         let mut inner = inner;
@@ -166,7 +179,18 @@ impl Stream {
             let_others();
             inner = self.lock();
         }
-        inner.end_purge(request)
+        let purged = inner.end_purge(request)?;
+        end(&mut inner);
+        Ok(purged)
+    }
+
+    /// Removes what a message has rolled up; then its publisher is answered.
+    pub(in crate::stream) fn roll_up_slices(&self, inner: Locked<'_>, rolling: &RollingUp) {
+        let request = PurgeRequest { filter: &rolling.filter, seq: 0, keep: 1 };
+        let rolled = self.purge_slices(inner, &request, |inner| inner.answer_rolled(rolling));
+        if let Err(error) = rolled {
+            self.lock().refuse_rolled(rolling, &error);
+        }
     }
 
     /// Returns when no purge goes on.
@@ -264,11 +288,26 @@ impl Inner {
         let count = match &taken {
             Taken::Below(below) => self.store.totals().msgs - self.store.count_from(*below),
             Taken::Listed { msgs, .. } => msgs.len() as u64,
+            Taken::Subject { subject, below, .. } => self.count_below(subject, *below),
         };
         let end_seq = self.store.totals().last_seq;
         let purging = Purging { taken, count, end_seq };
-        self.origins_lose(|told| purging.takes(told));
+        let tells = self.origins.are_told_by(|told| purging.takes(told, &*self.store));
+        self.origins_lose(|_| tells);
         self.purging = Some(Box::new(purging));
+    }
+
+    /// A message stored as `below` takes all before it with it, or all of one subject: from now on it is gone.
+    pub(in crate::stream) fn begin_roll_up(&mut self, subject: &[u8], below: u64) {
+        self.begin_purge(match subject {
+            b"" => Taken::Below(below),
+            _ => Taken::Subject { subject: subject.into(), at: 0, below },
+        });
+    }
+
+    fn count_below(&self, subject: &[u8], below: u64) -> u64 {
+        let index = self.store.index();
+        index.count_from(subject, 0) - index.count_from(subject, below)
     }
 
     /// Purges all of it in this hold of the lock.
@@ -318,6 +357,16 @@ impl Inner {
                 }
                 Ok(*at < msgs.len())
             }
+            Taken::Subject { subject, at, below } => {
+                let held = self.store.index().seqs(subject);
+                let held = held.into_iter().flat_map(|held| held.iter_from(*at));
+                let held: Vec<u64> = held.take_while(|seq| seq < below).take(SLICE_MSGS).collect();
+                for seq in &held {
+                    self.purge_one(*seq, subject)?;
+                    *at = seq + 1;
+                }
+                Ok(held.len() == SLICE_MSGS)
+            }
         }
     }
 
@@ -328,6 +377,9 @@ impl Inner {
         let first_left = match &purging.taken {
             Taken::Below(_) => totals.first_seq,
             Taken::Listed { first_left: Some(seq), .. } => *seq,
+            Taken::Subject { subject, below, .. } => {
+                self.store.index().at_or_after(subject, *below).unwrap_or(totals.last_seq + 1)
+            }
             Taken::Listed { .. } => {
                 let newer = self.store.next(&Filter::new([request.filter]), purging.end_seq + 1);
                 newer.map_err(unreadable)?.map_or(totals.last_seq + 1, |msg| msg.seq)
@@ -344,7 +396,7 @@ impl Inner {
 
     /// Whether a purge has taken a message that the store still holds.
     pub(crate) fn is_purged(&self, seq: u64) -> bool {
-        self.purging.as_ref().is_some_and(|purging| purging.takes(seq))
+        self.purging.as_ref().is_some_and(|purging| purging.takes(seq, &*self.store))
     }
 
     /// Somebody is about to look at a subject: what a purge has taken of it goes at once.
@@ -352,7 +404,7 @@ impl Inner {
         let Some(purging) = &self.purging else { return };
         let held = self.store.index().seqs(subject);
         let seqs = held.into_iter().flat_map(|seqs| seqs.iter()).take(SUBJECT_MSGS);
-        let seqs: Vec<u64> = seqs.filter(|seq| purging.takes(*seq)).collect();
+        let seqs: Vec<u64> = seqs.filter(|seq| purging.takes(*seq, &*self.store)).collect();
         if seqs.is_empty() {
             return;
         }

@@ -21,25 +21,37 @@ const NEWER_MAX: usize = 512;
 /// So often something is found out for one message. Then the rest is found out at once.
 const TRIES_MAX: usize = 4096;
 
-/// A message that has not been taken: what it expects takes long to find out. It is for [`Stream::publish_when_known`].
+/// A message that has not been taken: what it expects takes long to find out, or it rolls up many. It is for
+/// [`Stream::publish_when_known`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TakesLong;
 
-/// What becomes of a message where that which it expects takes long to find out.
+/// What becomes of a message where that which it expects takes long to find out, or that rolls up many.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::stream) enum IfLong {
-    /// It is found out at once, however long that takes.
+    /// It is found out, or rolled up, at once, however long that takes.
     FindOut,
     /// Nothing happens but that it is [noted](Lasts) what has to be found out.
     Ask,
+    /// The same, but what it rolls up goes in slices.
+    Slices,
 }
 
 /// What is known of the last messages under patterns.
 #[derive(Debug, Default)]
 pub(in crate::stream) struct Lasts {
     known: Vec<KnownLast>,
-    /// What has to be found out for the message that was looked at.
-    asked: Option<Box<[u8]>>,
+    /// What the message that was looked at waits for.
+    asked: Option<Awaited>,
+}
+
+/// What has to come before a message is taken.
+#[derive(Debug)]
+enum Awaited {
+    /// It is known which is the last message under this pattern.
+    Last(Box<[u8]>),
+    /// Somebody has time to remove what it rolls up, and no purge goes on.
+    RollUp,
 }
 
 #[derive(Debug)]
@@ -51,6 +63,11 @@ struct KnownLast {
 }
 
 impl Lasts {
+    /// The message rolls up many: it is not taken now.
+    pub(in crate::stream) fn ask_to_roll_up(&mut self) {
+        self.asked = Some(Awaited::RollUp);
+    }
+
     fn learn(&mut self, learnt: KnownLast) {
         self.known.retain(|known| known.pattern != learnt.pattern);
         self.known.push(learnt);
@@ -58,7 +75,7 @@ impl Lasts {
 }
 
 impl Stream {
-    /// As [`Stream::publish`], unless what the message expects takes long to find out.
+    /// As [`Stream::publish`], unless what the message expects takes long to find out, or it rolls up many.
     ///
     /// # Errors
     /// It takes long; nothing has happened yet.
@@ -73,15 +90,30 @@ impl Stream {
         Ok(inner.now.wall())
     }
 
-    /// As [`Stream::publish`]; what the message expects is found out in slices before.
+    /// As [`Stream::publish`]; what the message expects is found out in slices before, and what it rolls up is removed in
+    /// slices.
     pub fn publish_when_known(&self, msg: &Inbound<'_>) -> WallNs {
         let mut lasts = Lasts::default();
         for _ in 0..TRIES_MAX {
             let mut inner = self.lock();
             inner.lasts = lasts;
-            inner.publish(msg, IfLong::Ask);
+            inner.publish(msg, IfLong::Slices);
             lasts = std::mem::take(&mut inner.lasts);
-            let Some(pattern) = lasts.asked.take() else { return inner.now.wall() };
+            let pattern = match lasts.asked.take() {
+                None => {
+                    let at = inner.now.wall();
+                    if let Some(rolling) = inner.take_rolling() {
+                        self.roll_up_slices(inner, &rolling);
+                    }
+                    return at;
+                }
+                Some(Awaited::Last(pattern)) => pattern,
+                Some(Awaited::RollUp) => {
+                    drop(inner);
+                    self.await_purge();
+                    continue;
+                }
+            };
             let (through_seq, take_backs) = (inner.store.totals().last_seq, inner.store.take_backs());
             drop(inner);
             match self.find(&Filter::new([&*pattern]), Wanted::Last, |msg| msg.seq) {
@@ -121,7 +153,7 @@ impl Inner {
                     self.lasts.learn(KnownLast { pattern, seq, through_seq, take_backs });
                 }
                 None => {
-                    self.lasts.asked = Some(pattern);
+                    self.lasts.asked = Some(Awaited::Last(pattern));
                     return Ok(true);
                 }
             }

@@ -11,6 +11,7 @@ mod edit;
 mod expected;
 mod limits;
 mod rewrite;
+mod roll_up;
 mod store;
 
 pub(crate) use answer::push_number;
@@ -22,6 +23,7 @@ pub(super) use edit::stored_block;
 pub use expected::TakesLong;
 pub(super) use expected::{IfLong, Lasts};
 pub(super) use rewrite::Rewrite;
+pub(super) use roll_up::RollingUp;
 
 use super::Inner;
 use super::batch::FAST_SUFFIX;
@@ -87,7 +89,7 @@ impl Inner {
             return self.store_checked(msg, b"", &PublishHeaders::NONE, Rollup::None, Told::stored(answers));
         }
         let scanned = PublishHeaders::scan(msg.headers);
-        if if_long == IfLong::Ask
+        if if_long != IfLong::FindOut
             && !(scanned.expected_last_subject.is_empty() && scanned.batch_id.is_empty())
             && self.asks_first(&scanned, msg.headers)?
         {
@@ -113,6 +115,9 @@ impl Inner {
         if scheduled.is_some() {
             rollup = Rollup::Subject;
             self.check_size(msg.subject, block, msg.payload)?;
+        }
+        if rollup != Rollup::None && !self.prepare_roll_up(rollup, msg.subject, if_long) {
+            return Ok(());
         }
         if self.config.allow_msg_counter {
             return self.store_counted(msg, block, &scanned, rollup, answers);

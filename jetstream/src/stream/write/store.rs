@@ -7,8 +7,8 @@ use crate::config::Retention;
 use crate::error::catalogue as errors;
 use crate::message::Inbound;
 use crate::store::{Msg, StoreError};
+use crate::stream::Inner;
 use crate::stream::inner::store_error;
-use crate::stream::{Inner, PurgeRequest};
 use crate::ttl::{Ttl, parse_ttl};
 
 impl Inner {
@@ -72,12 +72,12 @@ impl Inner {
         self.note_schedule(&stored);
         self.note_id(headers.msg_id, seq);
         self.enforce_limits(msg.subject, entry).map_err(|error| self.fail_half_way(error))?;
-        self.roll_up(rollup, msg.subject, Some(&stored))?;
+        self.roll_up(rollup, msg.subject, seq, Some(&stored))?;
         self.end_schedule_of(headers, Some(&stored))?;
         if let Some(republish) = republish {
             self.republish(republish, &stored);
         }
-        self.acks.tell(&mut self.outbox, msg.reply, seq, told);
+        self.tell_stored(msg.reply, seq, told);
         let (consumers, mut ctx) = self.parts();
         consumers.on_stored(&mut ctx, &stored);
         Ok(())
@@ -107,12 +107,12 @@ impl Inner {
         self.touch();
         self.store.skip_to(seq, self.stamp_ns()).map_err(|error| refusal(&error))?;
         self.note_id(headers.msg_id, seq);
-        self.roll_up(rollup, msg.subject, None)?;
+        self.roll_up(rollup, msg.subject, seq, None)?;
         self.end_schedule_of(headers, None)?;
         if self.config.allow_msg_schedules {
             self.note_follower(msg.headers);
         }
-        self.acks.tell(&mut self.outbox, msg.reply, seq, told);
+        self.tell_stored(msg.reply, seq, told);
         Ok(())
     }
 
@@ -122,18 +122,6 @@ impl Inner {
         if !id.is_empty() {
             self.dedupe.remember(id, seq, self.now.elapsed());
         }
-    }
-
-    /// Removes what a message rolls up; the message itself stays, if it was `stored`.
-    fn roll_up(&mut self, rollup: Rollup, subject: &[u8], stored: Option<&Msg<'_>>) -> Result<(), Refusal> {
-        let keep = u64::from(stored.is_some());
-        let filter = match rollup {
-            Rollup::None => return Ok(()),
-            Rollup::Subject => subject,
-            Rollup::All => b"",
-        };
-        self.purge_before(&PurgeRequest { filter, seq: 0, keep }, stored)
-            .map_err(|error| Refusal::Error(self.fail_half_way(error)))
     }
 }
 

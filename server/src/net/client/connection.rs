@@ -64,8 +64,8 @@ pub(super) struct Connection {
     pub auth_deadline: Option<Instant>,
     /// A receiver that is so full that this producer should wait.
     pub stalling: Option<Arc<dyn Receiver>>,
-    /// A direct get that takes long: nothing is read until its answers have left.
-    pub long_get: Option<GetDone>,
+    /// What takes long: nothing is read until its answers have left.
+    pub long_gets: Vec<GetDone>,
     /// Made when first needed.
     pub client_info: Option<Arc<ClientInfo>>,
     /// The subject that is being published, once renamed; kept for its memory.
@@ -201,7 +201,7 @@ impl Connection {
             first_pong_sent: false,
             auth_deadline: None,
             stalling: None,
-            long_get: None,
+            long_gets: Vec::new(),
             client_info: None,
             renamed: Vec::new(),
             reader,
@@ -360,9 +360,11 @@ impl Connection {
         if stalled {
             return Poll::Pending;
         }
-        if let Some(done) = &mut self.long_get {
-            ready!(done.poll(context));
-            self.long_get = None;
+        if !self.long_gets.is_empty() {
+            while let Some(done) = self.long_gets.last_mut() {
+                ready!(done.poll(context));
+                self.long_gets.pop();
+            }
             // Operations that waited for it.
             if self.need == 0 && !self.partial.is_empty() {
                 return Poll::Ready(Event::Answered);

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use jetkv_jetstream::stream::Inbound;
+use jetkv_jetstream::stream::{Inbound, TakesLong};
 use jetkv_jetstream::{ClientInfo, OutMsg};
 
 use super::connection::Connection;
@@ -42,13 +42,20 @@ impl Landing for ConnectionLanding<'_, '_> {
         let touched = &self.turn.worker.touched;
         let Batch { streams, stored_at, stalling, .. } = &mut *self.turn.batch;
         let sender: &dyn Receiver = &*self.connection.client;
+        let mut take_long = Vec::new();
         let routed = route(&matches, Origin::Crossed(Some(sender)), msg, touched, |stream| {
-            *stored_at = Some(stream.publish(&inbound));
+            match stream.publish_if_short(&inbound) {
+                Ok(at) => *stored_at = Some(at),
+                Err(TakesLong) => take_long.push(Arc::clone(stream)),
+            }
             touch(streams, stream);
         });
         crossing::count(&self.connection.shared, account, msg, &routed);
         if routed.stalling {
             *stalling = routed.pressured;
+        }
+        for stream in take_long {
+            self.connection.publish_later(self.turn, stream, msg);
         }
         let crosses = !routed.crossings.is_empty();
         onward.extend(routed.crossings);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use jetkv_go_compat::quoted;
 use jetkv_jetstream::OutMsg;
-use jetkv_jetstream::stream::Inbound;
+use jetkv_jetstream::stream::{Inbound, Stream};
 use jetkv_protocol::{HeaderBuf, Headers, Publish, Rejection, subject};
 use memchr::memmem;
 use rand::Rng;
@@ -210,8 +210,11 @@ impl Connection {
         stored.set(DESTINATION, DISABLED);
         let headers = stored.as_bytes();
         let inbound = Inbound { subject: msg.subject, reply: msg.reply, headers, payload: msg.payload };
-        let capture = |stream: &Arc<jetkv_jetstream::stream::Stream>| {
-            *stored_at = Some(stream.publish(&inbound));
+        let mut take_long = Vec::new();
+        let capture = |stream: &Arc<Stream>| {
+            let taken = stream.publish_if_short(&inbound);
+            *stored_at = taken.ok().or(*stored_at);
+            take_long.extend(taken.is_err().then(|| Arc::clone(stream)));
             touch(streams, stream);
         };
         let (sender, wants_echo) = (&self.client, self.options.echo);
@@ -253,6 +256,9 @@ impl Connection {
         let routed = route_observed(&matches, origin, msg, touched, only, capture, observe);
         tally.out_msgs += routed.sent_msgs;
         tally.out_bytes += routed.sent_msgs * (msg.headers.len() + msg.payload.len()) as u64;
+        for stream in take_long {
+            self.publish_later(turn, stream, &OutMsg { headers, ..*msg });
+        }
         for way in &routed.crossings {
             if let Crossing::Request(service) = way
                 && let Some(exporter) = self.shared.accounts.get(service.export.owner)

@@ -88,7 +88,7 @@ impl Connection {
                     }
                     break;
                 }
-                Ok(Step::Op { op, .. }) if turn.batch.long_get.is_some() && waits_for_answers(&op) => {
+                Ok(Step::Op { op, .. }) if !turn.batch.long_gets.is_empty() && waits_for_answers(&op) => {
                     progress.stopped = Some(Stopped::Getting);
                 }
                 Ok(Step::Op { op, consumed }) => {

@@ -200,8 +200,8 @@ impl Connection {
 
     /// Leaves a message to a thread that may take its time. What comes behind it on this connection waits.
     #[cold]
-    fn publish_later(&mut self, turn: &mut Turn<'_>, stream: Arc<Stream>, msg: &OutMsg<'_>) {
-        let &OutMsg { to: subject, reply, headers, payload, .. } = msg;
+    pub(super) fn publish_later(&mut self, turn: &mut Turn<'_>, stream: Arc<Stream>, msg: &OutMsg<'_>) {
+        let &OutMsg { subject, reply, headers, payload, .. } = msg;
         let client = Arc::clone(self.client_info());
         let request = ApiRequest {
             account: self.account.id(),
@@ -212,8 +212,8 @@ impl Connection {
             client: Some(&client),
         };
         let (get, done) = LongGet::publish(stream, QueuedRequest::new(&request, &client));
-        turn.batch.long_get = Some(get);
-        self.long_get = Some(done);
+        turn.batch.long_gets.push(get);
+        self.long_gets.push(done);
     }
 
     /// Hands a message to the service of the server in `account` that its subject belongs to, if there is one. `asker` is who
@@ -309,8 +309,8 @@ impl Connection {
             Served::ByNobody => false,
             Served::Later => {
                 let (get, done) = LongGet::new(QueuedRequest::new(&request, client));
-                turn.batch.long_get = Some(get);
-                self.long_get = Some(done);
+                turn.batch.long_gets.push(get);
+                self.long_gets.push(done);
                 true
             }
         }
