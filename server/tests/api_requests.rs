@@ -154,6 +154,8 @@ fn round(idle: &mut [Wire], putter: &mut Wire) -> Duration {
 
 /// A burst is long enough to tell a connection that waits for all of it from one that does not.
 const LONG: Duration = Duration::from_millis(500);
+/// No burst is longer than this: what a client may write at once.
+const BURST_BYTES: usize = 64 << 10;
 /// Part of a burst's time that an idle connection may wait, and the multiple of what it waits without a burst.
 const PART: u32 = 3;
 const MULTIPLE: u32 = 50;
@@ -162,26 +164,75 @@ const MULTIPLE: u32 = 50;
 /// server whose connections wait for a burst shows it each time.
 const ATTEMPTS: usize = 5;
 
-/// Floods the server with `request` until an attempt shows that idle connections do not wait for it.
-fn flood(server: &Server, request: &str) {
-    let mut failures = Vec::new();
-    while let Err(failure) = try_flood(server, request) {
-        failures.push(failure);
-        assert!(failures.len() < ATTEMPTS, "{failures:#?}");
-    }
+/// What floods a server: each message is answered by one.
+struct Flood {
+    /// What the burst repeats.
+    message: String,
+    /// How often at most.
+    most: usize,
+    /// What is published before each burst, so often.
+    before: Option<(&'static str, usize)>,
 }
 
-/// Sends bursts of `request`, twice as many each time until they take long, and compares what idle connections, and who
-/// puts into the same bucket, wait with that, and with what they wait without.
-fn try_flood(server: &Server, request: &str) -> Result<(), String> {
-    let (mut idle, mut putter) = (idle_connections(server), putter(server));
-    let without = (0..20).map(|_| round(&mut idle, &mut putter)).max().unwrap();
-    let mut count = 25;
-    loop {
+impl Flood {
+    fn of(message: String) -> Self {
+        Self { most: (BURST_BYTES / message.len()).max(1), message, before: None }
+    }
+
+    /// A message that rolls up what is published before it.
+    fn rolling_up(subject: &str, value: &str, before: (&'static str, usize)) -> Self {
+        let headers = format!("NATS/1.0\r\nNats-Rollup: {value}\r\n\r\n");
+        let (head, all) = (headers.len(), headers.len() + 1);
+        let message = format!("HPUB {subject} _flood {head} {all}\r\n{headers}x\r\n");
+        Self { most: 1, message, before: Some(before) }
+    }
+
+    /// Floods a server until an attempt shows that idle connections do not wait for it.
+    fn holds_up_nobody(&self, server: &Server) {
+        let mut failures = Vec::new();
+        while let Err(failure) = self.attempt(server) {
+            failures.push(failure);
+            assert!(failures.len() < ATTEMPTS, "{failures:#?}");
+        }
+    }
+
+    /// Sends bursts, twice as many each time until they take long, and compares what idle connections, and who puts into a
+    /// bucket, wait with that, and with what they wait without.
+    fn attempt(&self, server: &Server) -> Result<(), String> {
+        let (mut idle, mut putter) = (idle_connections(server), putter(server));
+        let without = (0..20).map(|_| round(&mut idle, &mut putter)).max().unwrap();
+        let mut count = self.most.min(4);
+        loop {
+            let (took, longest) = self.burst(server, count, &mut idle, &mut putter);
+            if took >= LONG || count >= self.most {
+                if longest < took / PART || longest < without * MULTIPLE {
+                    return Ok(());
+                }
+                let message = &self.message;
+                return Err(format!(
+                    "{count} of {message:?} took {took:?}; waited {longest:?}, without {without:?}"
+                ));
+            }
+            count = (count * 2).min(self.most);
+        }
+    }
+
+    /// How long a burst took, and the longest round meanwhile.
+    fn burst(
+        &self,
+        server: &Server,
+        count: usize,
+        idle: &mut [Wire],
+        putter: &mut Wire,
+    ) -> (Duration, Duration) {
         let mut flooding = Wire::client(server);
+        if let Some((subject, times)) = self.before {
+            flooding.send(&format!("PUB {subject} 1\r\nx\r\n").repeat(times));
+            flooding.expect_nothing();
+        }
         flooding.send("SUB _flood 1\r\n");
-        let burst = request.repeat(count);
-        let (took, longest) = std::thread::scope(|scope| {
+        let burst = self.message.repeat(count);
+        std::thread::scope(|scope| {
             let began = Instant::now();
             let served = scope.spawn(move || {
                 flooding.send(&burst);
@@ -190,45 +241,58 @@ fn try_flood(server: &Server, request: &str) -> Result<(), String> {
             });
             let mut longest = Duration::ZERO;
             while !served.is_finished() {
-                longest = longest.max(round(&mut idle, &mut putter));
+                longest = longest.max(round(idle, putter));
             }
             (served.join().unwrap(), longest)
-        });
-        if took >= LONG || count >= 1_600 {
-            if longest < took / PART || longest < without * MULTIPLE {
-                return Ok(());
-            }
-            return Err(format!(
-                "{count} of {request:?} took {took:?}; waited {longest:?}, without {without:?}"
-            ));
-        }
-        count *= 2;
+        })
+    }
+}
+
+/// Messages in each of the streams that are flooded.
+const MSGS: usize = 100_000;
+
+#[test]
+fn no_flood_makes_idle_connections_or_puts_wait_for_it() {
+    let (_directory, server, mut wire) = with_bucket();
+    fill(&mut wire, MSGS);
+    let none = "kv.*.*.none";
+    let create = |config: &str| format!(r#"{{"stream_name":"KV","config":{{{config}}}}}"#);
+    // Of several shapes, some of which match.
+    let filters = (0..50).map(|number| match number % 3 {
+        0 => format!("\"kv.*.{number}\""),
+        1 => format!("\"kv.a.{number}.>\""),
+        _ => format!("\"kv.*.*.{number}\""),
+    });
+    let filters = filters.collect::<Vec<_>>().join(",");
+    let floods = [
+        ("STREAM.INFO.KV", r#"{"subjects_filter":">"}"#.to_owned()),
+        ("STREAM.INFO.KV", format!(r#"{{"subjects_filter":"{none}"}}"#)),
+        ("STREAM.INFO.KV", r#"{"deleted_details":true}"#.to_owned()),
+        ("STREAM.PURGE.KV", format!(r#"{{"filter":"{none}"}}"#)),
+        ("STREAM.MSG.GET.KV", format!(r#"{{"seq":1,"next_by_subj":"{none}"}}"#)),
+        ("STREAM.MSG.GET.KV", format!(r#"{{"last_by_subj":"{none}"}}"#)),
+        ("DIRECT.GET.KV", format!(r#"{{"multi_last":["{none}","kv.*.1.none"]}}"#)),
+        (
+            "CONSUMER.CREATE.KV",
+            create(&format!(r#""filter_subject":"{none}","deliver_policy":"last_per_subject""#)),
+        ),
+        ("CONSUMER.CREATE.KV", create(&format!(r#""filter_subjects":[{filters}],"ack_policy":"none""#))),
+    ];
+    for (subject, body) in floods {
+        Flood::of(request(subject, "_flood", &body)).holds_up_nobody(&server);
     }
 }
 
 #[test]
-fn no_flood_of_requests_makes_idle_connections_or_puts_wait_for_it() {
+fn no_message_that_rolls_up_a_stream_makes_idle_connections_or_puts_wait_for_it() {
     let (_directory, server, mut wire) = with_bucket();
-    fill(&mut wire, 10_000);
-    let none = "kv.*.*.none";
-    let filters: Vec<String> = (0..50).map(|number| format!("\"kv.*.{number}\"")).collect();
-    let many = filters.join(",");
-    for (subject, body) in [
-        ("STREAM.INFO.KV", r#"{"subjects_filter":">"}"#.to_owned()),
-        ("STREAM.INFO.KV", r#"{"deleted_details":true}"#.to_owned()),
-        ("STREAM.PURGE.KV", format!(r#"{{"filter":"{none}"}}"#)),
-        ("STREAM.MSG.GET.KV", format!(r#"{{"seq":1,"next_by_subj":"{none}"}}"#)),
-        (
-            "CONSUMER.CREATE.KV",
-            format!(
-                r#"{{"stream_name":"KV","config":{{"filter_subject":"{none}","deliver_policy":"last_per_subject"}}}}"#
-            ),
-        ),
-        (
-            "CONSUMER.CREATE.KV",
-            format!(r#"{{"stream_name":"KV","config":{{"filter_subjects":[{many}],"ack_policy":"none"}}}}"#),
-        ),
-    ] {
-        flood(&server, &request(subject, "_flood", &body));
+    for name in ["one", "all"] {
+        let config = format!(
+            r#"{{"name":"{name}","subjects":["{name}.>"],"storage":"memory","allow_rollup_hdrs":true}}"#
+        );
+        let answer = ask(&mut wire, &format!("STREAM.CREATE.{name}"), &config);
+        assert!(answer.contains("\"did_create\":true"), "{answer}");
     }
+    Flood::rolling_up("one.a", "sub", ("one.a", MSGS)).holds_up_nobody(&server);
+    Flood::rolling_up("all.b", "all", ("all.a", MSGS)).holds_up_nobody(&server);
 }
