@@ -1,13 +1,13 @@
 //! The rules for stream configurations, in nats-server's order and with its texts.
 
 use super::origins::{Others, check_origins};
+use super::refusal::{invalid, is_valid_asset_name, pedantic_error};
 use super::rewrite::{check_republish, check_transform};
 use super::{Discard, PersistMode, Retention, StorageType, StreamConfig};
 use crate::error::ApiError;
 use crate::error::catalogue as errors;
 use jetkv_protocol::pattern_set::PatternSet;
 use jetkv_protocol::subject;
-use std::fmt::Display;
 
 /// Longest name of a stream or consumer.
 pub const NAME_MAX_BYTES: usize = 255;
@@ -32,16 +32,6 @@ pub struct ConfigLimits {
     pub memory_max_stream_bytes: i64,
     /// Largest `max_bytes` of a file stream, 0 or less for any.
     pub store_max_stream_bytes: i64,
-}
-
-/// Whether a name may name a stream or consumer.
-#[must_use]
-pub fn is_valid_asset_name(name: &str) -> bool {
-    !name.is_empty() && !name.contains([' ', '\t', '\r', '\n', '\u{c}', '.', '*', '>', '\\', '/'])
-}
-
-pub(super) fn invalid(text: impl Display) -> ApiError {
-    errors::STREAM_INVALID_CONFIG.because(text)
 }
 
 /// Checks a configuration and fills in what it leaves open. With `pedantic`, what would be put right is refused. `others`
@@ -100,10 +90,6 @@ fn check_texts(config: &StreamConfig) -> Result<(), ApiError> {
         )));
     }
     Ok(())
-}
-
-pub(super) fn pedantic_error(text: impl Display) -> ApiError {
-    errors::PEDANTIC.because(text)
 }
 
 fn fill_limits(config: &mut StreamConfig, pedantic: bool) -> Result<(), ApiError> {

@@ -1,7 +1,7 @@
 //! The rules for `mirror` and `sources`, in nats-server's order and with its texts.
 
 use super::StreamConfig;
-use super::check::{invalid, is_valid_asset_name, pedantic_error};
+use super::refusal::{invalid, is_valid_asset_name, pedantic_error};
 use super::stream::{ExternalStream, StreamSource, SubjectTransform};
 use crate::error::catalogue as errors;
 use crate::error::{ApiError, ErrorDef};

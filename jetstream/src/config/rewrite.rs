@@ -1,7 +1,7 @@
 //! The rules for what changes subjects: `subject_transform` and `republish`.
 
 use super::StreamConfig;
-use super::check::{invalid, pedantic_error};
+use super::refusal::{invalid, pedantic_error};
 use crate::error::ApiError;
 use crate::error::catalogue as errors;
 use jetkv_protocol::subject;

@@ -125,6 +125,17 @@ impl Account {
         Ok(())
     }
 
+    /// Whether a stream can be added to those of the account.
+    ///
+    /// # Errors
+    /// Why not.
+    pub(crate) fn check_addable(&self, config: &StreamConfig) -> Result<(), ApiError> {
+        if config.num_replicas > 1 {
+            return Err(errors::STREAM_REPLICAS_NOT_SUPPORTED.into());
+        }
+        self.check_overlap(config)
+    }
+
     /// No two streams of an account may capture the same subject.
     pub(crate) fn check_overlap(&self, config: &StreamConfig) -> Result<(), ApiError> {
         let ours = PatternSet::new(config.subjects.iter().map(String::as_bytes));

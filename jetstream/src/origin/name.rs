@@ -1,8 +1,16 @@
 //! The value of `Nats-Stream-Source`: `<stream> <sequence> <filter> <destination> <subject> [<identity>]`.
 
-use super::position::Position;
 use super::reply::number;
 use jetkv_protocol::subject;
+
+/// Where a source stands.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Position {
+    /// The last sequence of the origin that was stored, 0 for none.
+    pub(crate) seq: u64,
+    /// Which of the streams that had that name it was, empty where that is not known.
+    pub(crate) identity: String,
+}
 
 /// Writes where a message comes from.
 pub(super) fn source_header(index_name: &str, seq: u64, original: &[u8], identity: &str) -> Vec<u8> {

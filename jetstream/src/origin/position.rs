@@ -1,6 +1,6 @@
 //! Where sources stand, as `sources.db` keeps it in nats-server's form (`docs/format.md`), and as messages tell it.
 
-use super::name::{Came, read_source_header};
+use super::name::{Came, Position, read_source_header};
 use crate::config::StreamConfig;
 use crate::filter::Filter;
 use crate::headers::header;
@@ -9,15 +9,6 @@ use crate::store::{Store, StoreError};
 use std::collections::BTreeMap;
 
 const VERSION: u8 = 1;
-
-/// Where a source stands.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct Position {
-    /// The last sequence of the origin that was stored, 0 for none.
-    pub(crate) seq: u64,
-    /// Which of the streams that had that name it was, empty where that is not known.
-    pub(crate) identity: String,
-}
 
 /// Positions by index name.
 pub(crate) type Positions = BTreeMap<String, Position>;

@@ -4,7 +4,7 @@ mod asking;
 mod reading;
 
 use super::answer::Answer;
-use super::position::Position;
+use super::name::Position;
 use super::request::{self, Start};
 use super::{Act, Brought, Heard, Here, SourceInfo};
 use crate::clock::ElapsedNs;

@@ -9,6 +9,49 @@ pub(crate) fn put_uvarint(out: &mut Vec<u8>, mut value: u64) {
     out.push(value.to_le_bytes()[0]);
 }
 
+/// As [`put_uvarint`], over what stands in `bytes`.
+pub(crate) fn put_uvarint_over(bytes: &mut [u8], mut value: u64) {
+    for byte in bytes {
+        if value < 0x80 {
+            *byte = value.to_le_bytes()[0];
+            return;
+        }
+        *byte = value.to_le_bytes()[0] | 0x80;
+        value >>= 7;
+    }
+}
+
+/// How many bytes [`put_uvarint`] appends.
+#[inline]
+pub(crate) fn uvarint_len(value: u64) -> usize {
+    (64 - value.leading_zeros()).max(1).div_ceil(7) as usize
+}
+
+/// Takes an integer off the front of what this process wrote itself; what comes from a disk is read by [`Fields`].
+#[inline]
+pub(crate) fn take_uvarint(bytes: &mut &[u8]) -> Option<u64> {
+    if let Some((byte, rest)) = bytes.split_first()
+        && *byte < 0x80
+    {
+        *bytes = rest;
+        return Some(u64::from(*byte));
+    }
+    take_long_uvarint(bytes)
+}
+
+fn take_long_uvarint(bytes: &mut &[u8]) -> Option<u64> {
+    let (mut value, mut shift) = (0_u64, 0);
+    loop {
+        let (byte, rest) = bytes.split_first()?;
+        *bytes = rest;
+        value |= u64::from(byte & 0x7f).checked_shl(shift)?;
+        if byte & 0x80 == 0 {
+            return Some(value);
+        }
+        shift += 7;
+    }
+}
+
 /// Appends a signed integer in zigzag form.
 pub(crate) fn put_varint(out: &mut Vec<u8>, value: i64) {
     put_uvarint(out, (value.cast_unsigned() << 1) ^ (value >> 63).cast_unsigned());

@@ -44,7 +44,7 @@ impl Engine {
         }
         let changes = account.changes.lock();
         self.check_restorable(account, &config)?;
-        check_addable(account, &config)?;
+        account.check_addable(&config)?;
         let stream = match target {
             Target::Memory(store) => self.open(account, config, created_ns, Box::new(store)),
             Target::File(unseen, store) => {
@@ -115,17 +115,6 @@ impl Engine {
         }
         Ok(())
     }
-}
-
-/// Whether a stream can be added to those of the account.
-///
-/// # Errors
-/// Why not.
-pub(super) fn check_addable(account: &Account, config: &StreamConfig) -> Result<(), ApiError> {
-    if config.num_replicas > 1 {
-        return Err(errors::STREAM_REPLICAS_NOT_SUPPORTED.into());
-    }
-    account.check_overlap(config)
 }
 
 impl StoredConsumer {

@@ -1,7 +1,7 @@
 //! Very many sequences under one subject: chunks of delta-coded sequences.
 
 use super::SubjectEntry;
-use super::seqs::{put_varint, take_varint};
+use crate::store::varint::{put_uvarint, take_uvarint};
 use std::collections::VecDeque;
 
 /// Sequences in a chunk that is full.
@@ -30,7 +30,7 @@ impl Chunk {
     }
 
     fn push(&mut self, seq: u64) {
-        put_varint(&mut self.gaps, seq - self.last);
+        put_uvarint(&mut self.gaps, seq - self.last);
         self.last = seq;
         self.count += 1;
     }
@@ -43,7 +43,7 @@ impl Chunk {
     fn remove(&mut self, seq: u64) -> bool {
         let mut rest = self.gaps();
         if seq == self.first {
-            let Some(gap) = take_varint(&mut rest) else { return false };
+            let Some(gap) = take_uvarint(&mut rest) else { return false };
             self.start = (self.gaps.len() - rest.len()) as u32;
             self.first += gap;
             self.count -= 1;
@@ -52,7 +52,7 @@ impl Chunk {
         let mut before = self.first;
         loop {
             let at = self.gaps.len() - rest.len();
-            let Some(gap) = take_varint(&mut rest) else { return false };
+            let Some(gap) = take_uvarint(&mut rest) else { return false };
             if before + gap < seq {
                 before += gap;
                 continue;
@@ -60,9 +60,9 @@ impl Chunk {
             if before + gap > seq {
                 return false;
             }
-            if let Some(next_gap) = take_varint(&mut rest) {
+            if let Some(next_gap) = take_uvarint(&mut rest) {
                 let mut joined = Vec::with_capacity(10);
-                put_varint(&mut joined, gap + next_gap);
+                put_uvarint(&mut joined, gap + next_gap);
                 let end = self.gaps.len() - rest.len();
                 self.gaps.splice(at..end, joined);
             } else {
@@ -88,7 +88,7 @@ impl Iterator for ChunkIter<'_> {
     fn next(&mut self) -> Option<u64> {
         self.left = self.left.checked_sub(1)?;
         let seq = self.next;
-        self.next += take_varint(&mut self.gaps).unwrap_or(0);
+        self.next += take_uvarint(&mut self.gaps).unwrap_or(0);
         Some(seq)
     }
 }

@@ -7,9 +7,8 @@
 
 use super::arena::{Arena, REF_BYTES, Ref, cell_bytes};
 use super::long_list::LongList;
-use super::seqs::{
-    FewSeqs, Form, Seqs, put_few, put_varint, put_varint_over, take_few, take_varint, varint_len,
-};
+use super::seqs::{FewSeqs, Form, Seqs, put_few, take_few};
+use crate::store::varint::{put_uvarint, put_uvarint_over, take_uvarint, uvarint_len};
 
 /// Flag, and two bytes of the number of children.
 const COUNTS_BYTES: usize = 3;
@@ -35,7 +34,7 @@ impl<'c> Leaf<'c> {
     #[inline]
     pub(super) fn read(cell: &'c [u8]) -> Option<Self> {
         let (kind, mut rest) = cell.split_first()?;
-        let suffix_len = usize::try_from(take_varint(&mut rest)?).ok()?;
+        let suffix_len = usize::try_from(take_uvarint(&mut rest)?).ok()?;
         let (suffix, body) = rest.split_at_checked(suffix_len)?;
         Some(Self { kind: *kind, suffix, body })
     }
@@ -54,7 +53,7 @@ impl<'c> Leaf<'c> {
     pub(super) fn form(&self) -> Option<Form<'c>> {
         let mut body = self.body;
         match self.kind {
-            LEAF_ONE => Some(Form::One(take_varint(&mut body)?)),
+            LEAF_ONE => Some(Form::One(take_uvarint(&mut body)?)),
             LEAF_FEW => take_few(&mut body),
             _ => None,
         }
@@ -68,7 +67,7 @@ impl<'c> Leaf<'c> {
     /// Which long list holds the sequences, if one does.
     pub(super) fn list(&self) -> Option<usize> {
         let mut body = self.body;
-        (self.kind == LEAF_LONG).then(|| take_varint(&mut body))?.and_then(|list| usize::try_from(list).ok())
+        (self.kind == LEAF_LONG).then(|| take_uvarint(&mut body))?.and_then(|list| usize::try_from(list).ok())
     }
 
     /// The sequences of a leaf that holds them itself.
@@ -89,7 +88,7 @@ impl<'c> Leaf<'c> {
 fn start_leaf(out: &mut Vec<u8>, kind: u8, suffix_len: usize) {
     out.clear();
     out.push(kind);
-    put_varint(out, suffix_len as u64);
+    put_uvarint(out, suffix_len as u64);
 }
 
 /// Writes a leaf that holds `seqs` itself.
@@ -102,20 +101,20 @@ pub(super) fn write_leaf(out: &mut Vec<u8>, suffix: &[u8], seqs: &[u64]) {
 
 /// Whether the leaves of two sequences are equally long.
 pub(super) fn is_as_long(seq: u64, other: u64) -> bool {
-    varint_len(seq) == varint_len(other)
+    uvarint_len(seq) == uvarint_len(other)
 }
 
 /// Puts a sequence where another one stands that is as long.
 pub(super) fn rewrite_one(body: Option<&mut [u8]>, seq: u64) {
     let Some(body) = body else { return };
-    put_varint_over(body, seq);
+    put_uvarint_over(body, seq);
 }
 
 /// Writes a leaf whose sequences are in the long list `list`.
 pub(super) fn write_long_leaf(out: &mut Vec<u8>, suffix: &[u8], list: usize) {
     start_leaf(out, LEAF_LONG, suffix.len());
     out.extend_from_slice(suffix);
-    put_varint(out, list as u64);
+    put_uvarint(out, list as u64);
 }
 
 /// An inner node, read.
@@ -132,7 +131,7 @@ impl<'c> Inner<'c> {
     #[inline]
     pub(super) fn read(cell: &'c [u8]) -> Option<Self> {
         let ([flags, low, high], mut rest) = cell.split_first_chunk::<COUNTS_BYTES>()?;
-        let prefix_len = usize::try_from(take_varint(&mut rest)?).ok()?;
+        let prefix_len = usize::try_from(take_uvarint(&mut rest)?).ok()?;
         let (prefix, mut rest) = rest.split_at_checked(prefix_len)?;
         let mut value = None;
         if flags & HAS_VALUE != 0 {
@@ -211,7 +210,7 @@ impl Shape {
     }
 
     fn head_bytes(&self) -> usize {
-        let prefix = varint_len(self.prefix.len() as u64) + self.prefix.len();
+        let prefix = uvarint_len(self.prefix.len() as u64) + self.prefix.len();
         COUNTS_BYTES + prefix + self.value.map_or(0, |_| REF_BYTES)
     }
 
@@ -222,7 +221,7 @@ impl Shape {
         let mut out = Vec::with_capacity(head + capacity * CHILD_BYTES);
         out.push(if self.value.is_some() { HAS_VALUE } else { 0 });
         out.extend_from_slice(&(self.children.len() as u16).to_le_bytes());
-        put_varint(&mut out, self.prefix.len() as u64);
+        put_uvarint(&mut out, self.prefix.len() as u64);
         out.extend_from_slice(&self.prefix);
         if let Some(value) = self.value {
             out.extend_from_slice(&value.to_bytes());

@@ -5,6 +5,7 @@
 
 use super::SubjectEntry;
 use super::long_list::{LongIter, LongList};
+use crate::store::varint::{put_uvarint, take_uvarint};
 use smallvec::SmallVec;
 
 /// A leaf holds at most this many sequences itself: as many as the history of a key can have.
@@ -131,7 +132,7 @@ impl Iterator for SeqIter<'_> {
         match &mut self.0 {
             IterForm::Few { next, last, gaps } => {
                 let seq = next.take()?;
-                *next = match take_varint(gaps) {
+                *next = match take_uvarint(gaps) {
                     Some(gap) => Some(seq + gap),
                     None if seq < *last => Some(*last),
                     None => None,
@@ -147,14 +148,14 @@ impl Iterator for SeqIter<'_> {
 pub(super) fn put_few(out: &mut Vec<u8>, seqs: &[u64]) {
     let (Some(first), Some(last)) = (seqs.first(), seqs.last()) else { return };
     if seqs.len() > 1 {
-        put_varint(out, seqs.len() as u64);
+        put_uvarint(out, seqs.len() as u64);
     }
-    put_varint(out, *first);
+    put_uvarint(out, *first);
     if seqs.len() > 1 {
-        put_varint(out, last - first);
+        put_uvarint(out, last - first);
         let mut before = *first;
         for seq in seqs.get(1..seqs.len() - 1).unwrap_or_default() {
-            put_varint(out, seq - before);
+            put_uvarint(out, seq - before);
             before = *seq;
         }
     }
@@ -162,63 +163,13 @@ pub(super) fn put_few(out: &mut Vec<u8>, seqs: &[u64]) {
 
 /// Reads a few sequences as [`put_few`] wrote them.
 pub(super) fn take_few<'b>(body: &mut &'b [u8]) -> Option<Form<'b>> {
-    let count = take_varint(body)?;
-    let first_seq = take_varint(body)?;
-    let last_seq = first_seq + take_varint(body)?;
+    let count = take_uvarint(body)?;
+    let first_seq = take_uvarint(body)?;
+    let last_seq = first_seq + take_uvarint(body)?;
     let gaps = *body;
     for _ in 2..count {
-        take_varint(body)?;
+        take_uvarint(body)?;
     }
     let gaps = gaps.get(..gaps.len() - body.len())?;
     Some(Form::Few { entry: SubjectEntry { count, first_seq, last_seq }, gaps })
-}
-
-/// Seven bits a byte, lowest first; the highest bit says that more follow.
-pub(super) fn put_varint(out: &mut Vec<u8>, mut value: u64) {
-    while value >= 0x80 {
-        out.push((value & 0x7f) as u8 | 0x80);
-        value >>= 7;
-    }
-    out.push(value as u8);
-}
-
-/// As [`put_varint`], over what stands in `bytes`.
-pub(super) fn put_varint_over(bytes: &mut [u8], mut value: u64) {
-    for byte in bytes {
-        if value < 0x80 {
-            *byte = value as u8;
-            return;
-        }
-        *byte = (value & 0x7f) as u8 | 0x80;
-        value >>= 7;
-    }
-}
-
-#[inline]
-pub(super) fn varint_len(value: u64) -> usize {
-    (64 - value.leading_zeros()).max(1).div_ceil(7) as usize
-}
-
-#[inline]
-pub(super) fn take_varint(bytes: &mut &[u8]) -> Option<u64> {
-    if let Some((byte, rest)) = bytes.split_first()
-        && *byte < 0x80
-    {
-        *bytes = rest;
-        return Some(u64::from(*byte));
-    }
-    take_long_varint(bytes)
-}
-
-fn take_long_varint(bytes: &mut &[u8]) -> Option<u64> {
-    let (mut value, mut shift) = (0_u64, 0);
-    loop {
-        let (byte, rest) = bytes.split_first()?;
-        *bytes = rest;
-        value |= u64::from(byte & 0x7f).checked_shl(shift)?;
-        if byte & 0x80 == 0 {
-            return Some(value);
-        }
-        shift += 7;
-    }
 }

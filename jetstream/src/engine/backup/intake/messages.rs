@@ -1,7 +1,6 @@
 //! An archive of messages.
 
 use super::super::documents::{BackupState, read_consumer};
-use super::super::place::check_addable;
 use super::super::reservation::Reservation;
 use super::{Rehearsal, RestoreError, Restored, Site, StoredConsumer, Target};
 use crate::headers::header;
@@ -118,7 +117,7 @@ impl At<'_> {
     fn begin(&mut self, document: &[u8]) -> Result<(), RestoreError> {
         let state = BackupState::read(document).map_err(RestoreError::Text)?;
         self.intake.reservation.begin(&self.site.config, state.bytes)?;
-        let added = check_addable(&self.site.account, &self.site.config);
+        let added = self.site.account.check_addable(&self.site.config);
         added.map_err(|error| RestoreError::text(format!("error adding stream: {error}")))?;
         let mut target = self.site.target()?;
         // Sequences before the first are not given again.
