@@ -103,9 +103,11 @@ impl Consumer {
             pinned_client_id: self.pin.as_ref().map_or_else(String::new, |pin| pin.id.clone()),
             pinned_ts: self.pin.as_ref().map_or_else(GoTime::default, |pin| GoTime::from_ns(pin.since.ns())),
         });
-        // nats-server tells of one in memory that has delivered nothing how far it has looked (observed).
+        // nats-server tells how far it has looked of one in memory that has delivered nothing, and always of one that
+        // feeds a mirror or source (observed).
         let in_memory = self.config.memory_storage || out.config.storage.is_memory();
-        let delivered = if in_memory && self.delivered == Position::default() {
+        let shows_looked = self.config.direct || (in_memory && self.delivered == Position::default());
+        let delivered = if shows_looked {
             Position { dseq: self.next_dseq - 1, sseq: self.next_sseq - 1 }
         } else {
             self.delivered
