@@ -1,6 +1,8 @@
 //! A data directory goes from nats-server to JetKV, back, and to JetKV again, and nothing is lost or changed.
 #![allow(clippy::expect_used, missing_docs)]
 
+mod features;
+
 use jetkv_compat_tests::oracle::{self, Tool, Toolbox};
 use jetkv_compat_tests::process::{Program, Server, ServerOptions};
 use jetkv_compat_tests::request::{Requester, header};
@@ -195,18 +197,7 @@ fn publish(client: &mut Requester, subject: &str, headers: &str, payload: &[u8])
 }
 
 fn picture(client: &mut Requester) -> Result<Picture> {
-    let mut picture = Picture::new();
-    for stream in STREAMS {
-        let info = client.api(&format!("$JS.API.STREAM.INFO.{stream}"), &json!({"deleted_details": true}))?;
-        let part = |name: &str| info.get(name).map(Value::to_string).unwrap_or_default();
-        picture.insert(format!("{stream} info"), vec![part("config"), part("created"), part("state")]);
-        let mut messages = Vec::new();
-        let last_seq = info.pointer("/state/last_seq").and_then(Value::as_u64).unwrap_or_default();
-        for seq in 1..=last_seq {
-            messages.push(message(client, stream, seq)?);
-        }
-        picture.insert(format!("{stream} messages"), messages);
-    }
+    let mut picture = picture_of(client, &STREAMS)?;
     let info = client.api("$JS.API.CONSUMER.INFO.WORK.worker", &Value::Null)?;
     let parts = ["config", "created", "num_ack_pending", "num_redelivered", "num_pending"];
     let mut consumer: Vec<String> =
@@ -217,6 +208,23 @@ fn picture(client: &mut Requester) -> Result<Picture> {
         }
     }
     picture.insert("WORK worker".into(), consumer);
+    Ok(picture)
+}
+
+/// Configurations, states and messages of these streams.
+fn picture_of(client: &mut Requester, streams: &[&str]) -> Result<Picture> {
+    let mut picture = Picture::new();
+    for stream in streams {
+        let info = client.api(&format!("$JS.API.STREAM.INFO.{stream}"), &json!({"deleted_details": true}))?;
+        let part = |name: &str| info.get(name).map(Value::to_string).unwrap_or_default();
+        picture.insert(format!("{stream} info"), vec![part("config"), part("created"), part("state")]);
+        let mut messages = Vec::new();
+        let last_seq = info.pointer("/state/last_seq").and_then(Value::as_u64).unwrap_or_default();
+        for seq in 1..=last_seq {
+            messages.push(message(client, stream, seq)?);
+        }
+        picture.insert(format!("{stream} messages"), messages);
+    }
     Ok(picture)
 }
 

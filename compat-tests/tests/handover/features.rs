@@ -1,0 +1,182 @@
+//! Mirrors, sources, counters, schedules and a batch that is under way change hands with their directory.
+
+use super::{Picture, compare, create, picture_of, publish};
+use jetkv_compat_tests::oracle::{self, Tool, Toolbox};
+use jetkv_compat_tests::process::{Program, Server, ServerOptions};
+use jetkv_compat_tests::request::Requester;
+use jetkv_compat_tests::{Result, is_ci};
+use rustix::process::Signal;
+use serde_json::{Value, json};
+use std::time::{Duration, Instant};
+
+/// What holds still between one server and the next.
+const STREAMS: [&str; 9] =
+    ["ORIGIN", "OTHER", "MIRROR", "GATHERED", "CHAINED", "COUNTER", "SUMS", "SCHEDULES", "BATCHES"];
+const WAIT: Duration = Duration::from_secs(30);
+/// Messages of the origins before the first server ends.
+const FILLED: u64 = 40;
+
+#[test]
+fn origins_counters_schedules_and_batches_change_hands() {
+    let Some(launch) = Toolbox::default().require(Tool::Server).expect("nats-server can be installed") else {
+        assert!(!is_ci(), "nats-server is needed");
+        return;
+    };
+    let theirs = Program { name: "nats-server".into(), path: launch.program };
+    let ours = oracle::jetkv().expect("JetKV is built");
+    hand_over(&theirs, &ours, Signal::TERM).expect("the directory changes hands");
+    for signal in [Signal::TERM, Signal::KILL] {
+        hand_over(&ours, &theirs, signal).expect("the directory changes hands");
+    }
+}
+
+/// The first server ends by `signal` the first time, and all by SIGTERM after that: what nats-server acknowledges is not
+/// always written at once.
+fn hand_over(first: &Program, second: &Program, signal: Signal) -> Result<()> {
+    let options = ServerOptions { flags: vec!["-js".into()], ..ServerOptions::default() };
+    let mut server = Server::start(first, &options)?;
+    let mut client = Requester::open(&server)?;
+    fill(&mut client)?;
+    let mut sent = FILLED;
+    let mut before = still_picture(&mut client, sent)?;
+    let mut signals = [signal, Signal::TERM, Signal::TERM].into_iter();
+    for (round, program) in [second, first, second].into_iter().enumerate() {
+        stage(&mut client, round)?;
+        server.stop(signals.next().unwrap_or(Signal::TERM))?;
+        server.hand_over(program)?;
+        client = Requester::open(&server)?;
+        let after = still_picture(&mut client, sent)?;
+        compare(&before, &after, &format!("{signal:?}, round {round}, now on {}", program.name))?;
+        check_staged(&mut client, round)?;
+        sent += change(&mut client, round)?;
+        before = still_picture(&mut client, sent)?;
+    }
+    server.stop(Signal::TERM)?;
+    Ok(())
+}
+
+fn fill(client: &mut Requester) -> Result<()> {
+    let configs = [
+        json!({"name": "ORIGIN", "subjects": ["o.>"]}),
+        json!({"name": "OTHER", "subjects": ["p.>"]}),
+        json!({"name": "MIRROR", "mirror": {"name": "ORIGIN"}}),
+        json!({"name": "GATHERED", "subjects": ["own.>"], "sources": [
+            {"name": "ORIGIN", "subject_transforms": [{"src": "o.*", "dest": "g.$1"}]},
+            {"name": "OTHER"},
+            {"name": "OTHER", "filter_subject": "p.1"},
+        ]}),
+        json!({"name": "CHAINED", "sources": [{"name": "MIRROR"}]}),
+        json!({"name": "COUNTER", "subjects": ["c.>"], "allow_msg_counter": true, "allow_direct": true}),
+        json!({"name": "SUMS", "allow_msg_counter": true, "allow_direct": true, "sources": [
+            {"name": "COUNTER", "subject_transforms": [{"src": "c.*", "dest": "sums.$1"}]},
+        ]}),
+        json!({"name": "SCHEDULES", "subjects": ["s.>"], "allow_msg_schedules": true, "allow_msg_ttl": true}),
+        json!({"name": "SOON", "subjects": ["soon.>"], "allow_msg_schedules": true}),
+        json!({"name": "BATCHES", "subjects": ["b.>"], "allow_atomic": true, "allow_batched": true}),
+    ];
+    for config in &configs {
+        create(client, config)?;
+    }
+    for at in 0..FILLED {
+        publish(client, &format!("o.{}", at % 5), "Trace: a  b\r\n", b"of the origin")?;
+        publish(client, &format!("p.{}", at % 2), "", b"of the other")?;
+    }
+    publish(client, "own.a", "", b"of nobody else")?;
+    for at in 0..10 {
+        publish(client, &format!("c.{}", at % 3), "Nats-Incr: 99999999999999999999\r\n", b"")?;
+    }
+    let headers = "Nats-Schedule: @at 2199-01-01T00:00:00Z\r\nNats-Schedule-Target: s.target\r\n";
+    publish(client, "s.later", headers, b"later")?;
+    let headers =
+        "Nats-Schedule: @every 2000h\r\nNats-Schedule-Target: s.target\r\nNats-Schedule-TTL: 1h\r\n";
+    publish(client, "s.often", headers, b"often")
+}
+
+/// Begins a batch that nobody ends, and a schedule that is due when the next server is there.
+fn stage(client: &mut Requester, round: usize) -> Result<()> {
+    let batch = |seq: u64| format!("Nats-Batch-Id: staged{round}\r\nNats-Batch-Sequence: {seq}\r\n");
+    for seq in 1..=3 {
+        let answer = client.ask("b.staged", &batch(seq), b"of no batch")?.ok_or("closed")?;
+        if !answer.payload.is_empty() {
+            return Err(format!("staged: {}", String::from_utf8_lossy(&answer.payload)).into());
+        }
+    }
+    let due = jiff::Timestamp::now().checked_add(Duration::from_secs(1))?;
+    let headers = format!("Nats-Schedule: @at {due}\r\nNats-Schedule-Target: soon.target\r\n");
+    publish(client, "soon.schedule", &headers, b"soon")
+}
+
+/// What was staged is gone, and what was due has come, once.
+fn check_staged(client: &mut Requester, round: usize) -> Result<()> {
+    let headers =
+        format!("Nats-Batch-Id: staged{round}\r\nNats-Batch-Sequence: 4\r\nNats-Batch-Commit: 1\r\n");
+    let answer = client.ask("b.staged", &headers, b"")?.ok_or("closed")?;
+    let answer: Value = serde_json::from_slice(&answer.payload)?;
+    if answer.get("error").is_none() {
+        return Err(format!("a batch outlived its server: {answer}").into());
+    }
+    let soon = until(client, "SOON", "/state/subjects/soon.target", 1)?;
+    if soon.pointer("/state/messages") != Some(&json!(1)) {
+        return Err(format!("the schedule did not go: {soon}").into());
+    }
+    client.api("$JS.API.STREAM.PURGE.SOON", &Value::Null)?;
+    Ok(())
+}
+
+/// Goes on with everything; says how many messages the origins got.
+fn change(client: &mut Requester, round: usize) -> Result<u64> {
+    for at in 0..5 {
+        publish(client, &format!("o.{at}"), "", format!("round {round}").as_bytes())?;
+        publish(client, &format!("p.{}", at % 2), "", format!("round {round}").as_bytes())?;
+    }
+    publish(client, "c.1", "Nats-Incr: -12345678901234567890123\r\n", b"")?;
+    let batch =
+        |seq: u64, rest: &str| format!("Nats-Batch-Id: {round}\r\nNats-Batch-Sequence: {seq}\r\n{rest}");
+    client.ask("b.1", &batch(1, ""), b"one")?;
+    publish(client, "b.2", &batch(2, "Nats-Batch-Commit: 1\r\n"), b"two")?;
+    let headers = "Nats-Schedule: @at 2199-01-01T00:00:00Z\r\nNats-Schedule-Target: s.target\r\n";
+    publish(client, &format!("s.round{round}"), headers, b"later")?;
+    Ok(5)
+}
+
+/// What there is once everything has come that the origins hold: `sent` messages each.
+fn still_picture(client: &mut Requester, sent: u64) -> Result<Picture> {
+    let firsts = client.api("$JS.API.STREAM.INFO.OTHER", &json!({"subjects_filter": "p.1"}))?;
+    let firsts = firsts.pointer("/state/subjects/p.1").and_then(Value::as_u64).unwrap_or_default();
+    let counted = until(client, "COUNTER", "/state/last_seq", 10)?;
+    let counted = counted.pointer("/state/last_seq").and_then(Value::as_u64).unwrap_or_default();
+    let wanted =
+        [("MIRROR", sent), ("GATHERED", 1 + 2 * sent + firsts), ("CHAINED", sent), ("SUMS", counted)];
+    for (stream, last_seq) in wanted {
+        until(client, stream, "/state/last_seq", last_seq)?;
+    }
+    let mut picture = picture_of(client, &STREAMS)?;
+    for (stream, last_seq) in wanted {
+        let info = client.api(&format!("$JS.API.STREAM.INFO.{stream}"), &Value::Null)?;
+        if info.pointer("/state/messages") != Some(&json!(last_seq)) {
+            return Err(format!("{stream} holds more than {last_seq}: {info}").into());
+        }
+    }
+    for sum in ["sums.0", "sums.1", "sums.2"] {
+        let got = client.direct_get("SUMS", &json!({"last_by_subj": sum}))?;
+        picture.insert(sum.to_owned(), vec![String::from_utf8_lossy(&got.payload).into_owned()]);
+    }
+    Ok(picture)
+}
+
+/// Waits until a number in the information about a stream has reached `least`.
+fn until(client: &mut Requester, stream: &str, pointer: &str, least: u64) -> Result<Value> {
+    let deadline = Instant::now() + WAIT;
+    loop {
+        let subject = format!("$JS.API.STREAM.INFO.{stream}");
+        let info = client.api(&subject, &json!({"subjects_filter": ">"}))?;
+        // Names of subjects hold no slashes or tildes, so that they need no escapes in a pointer.
+        if info.pointer(pointer).and_then(Value::as_u64).is_some_and(|number| number >= least) {
+            return Ok(info);
+        }
+        if Instant::now() > deadline {
+            return Err(format!("{stream}: {pointer} does not reach {least}: {info}").into());
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
