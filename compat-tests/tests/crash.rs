@@ -8,9 +8,13 @@
 use jetkv_compat_tests::process::ServerOptions;
 use jetkv_compat_tests::{crash, oracle};
 
+fn rounds(usual: u32) -> u32 {
+    std::env::var("JETKV_KILLS").ok().and_then(|kills| kills.parse().ok()).unwrap_or(usual)
+}
+
 fn kill(options: &ServerOptions, rounds: u32) {
     let program = oracle::jetkv().expect("JetKV is built");
-    let rounds = std::env::var("JETKV_KILLS").ok().and_then(|kills| kills.parse().ok()).unwrap_or(rounds);
+    let rounds = self::rounds(rounds);
     let seed = u64::from(std::process::id());
     let summary = crash::run(&program, options, rounds, seed).expect("every acknowledged operation is there");
     println!("{summary:?}, seed {seed}");
@@ -31,4 +35,15 @@ fn two_hundred_kills_lose_nothing_and_bring_nothing_back() {
 fn kills_amid_shared_syncs_lose_nothing_and_bring_nothing_back() {
     let config = Some("jetstream { sync_interval: always }\n".to_owned());
     kill(&ServerOptions { flags: vec!["-js".into()], config, ..ServerOptions::default() }, 60);
+}
+
+#[test]
+fn kills_amid_mirrors_and_sources_lose_nothing_and_double_nothing() {
+    let program = oracle::jetkv().expect("JetKV is built");
+    let options = ServerOptions { flags: vec!["-js".into()], ..ServerOptions::default() };
+    let rounds = rounds(25);
+    let seed = u64::from(std::process::id());
+    let summary = crash::origins::run(&program, &options, rounds, seed).expect("everything arrives once");
+    println!("{summary:?}, seed {seed}");
+    assert!(summary.acknowledged > u64::from(rounds), "hardly anything was published: {summary:?}");
 }

@@ -12,6 +12,7 @@
 mod acker;
 mod composer;
 mod model;
+pub mod origins;
 mod shaper;
 mod writer;
 
