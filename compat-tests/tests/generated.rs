@@ -6,6 +6,7 @@ use jetkv_compat_tests::generate;
 use jetkv_compat_tests::oracle::{self, Tool, Toolbox};
 
 const OPERATIONS_MIN: usize = 10_000;
+const FEATURE_SEEDS: u64 = 30;
 /// Each has servers of its own.
 const RELOAD_SEEDS: u64 = 20;
 
@@ -22,6 +23,20 @@ fn sessions_of_two_hundred_seeds_end_alike() {
     println!("{summary}");
     assert!(summary.findings.is_empty(), "{summary}");
     assert!(summary.operations >= OPERATIONS_MIN, "{summary}");
+}
+
+#[test]
+fn sessions_of_batches_counters_and_schedules_end_alike() {
+    let toolbox = Toolbox::default();
+    // Reported as skipped by the toolbox; with CI=true it is an error.
+    if toolbox.require(Tool::Server).unwrap().is_none() {
+        return;
+    }
+    let (reference, candidate) = (toolbox.reference().unwrap(), oracle::jetkv().unwrap());
+    let only = Some(generate::Profile::Features);
+    let summary = generate::run(&reference, &candidate, 0..FEATURE_SEEDS, only).unwrap();
+    println!("{summary}");
+    assert!(summary.findings.is_empty(), "{summary}");
 }
 
 #[test]

@@ -6,6 +6,7 @@
 
 mod consumer_config;
 pub mod consumers;
+pub mod features;
 pub mod kv;
 pub mod operation;
 pub mod pair;
@@ -51,14 +52,23 @@ pub enum Profile {
     Kv,
     /// Bytes on raw connections.
     Parser,
+    /// Atomic batches, counters and schedules.
+    Features,
 }
 
 impl Profile {
     /// All, in the order of the command's `--profile`.
-    pub const ALL: [Self; 6] =
-        [Self::Streams, Self::Consumers, Self::Subjects, Self::Permissions, Self::Kv, Self::Parser];
+    pub const ALL: [Self; 7] = [
+        Self::Streams,
+        Self::Consumers,
+        Self::Subjects,
+        Self::Permissions,
+        Self::Kv,
+        Self::Parser,
+        Self::Features,
+    ];
 
-    /// The profile that a seed stands for.
+    /// The profile that a seed stands for, where none is named; [`Self::Features`] is only run by its name.
     pub fn of(seed: u64) -> Self {
         match seed % 20 {
             0..=5 => Self::Streams,
@@ -79,6 +89,7 @@ impl Profile {
             Self::Permissions => "permissions",
             Self::Kv => "kv",
             Self::Parser => "parser",
+            Self::Features => "features",
         }
     }
 
@@ -102,6 +113,7 @@ pub fn session(profile: Profile, seed: u64) -> Vec<Operation> {
         Profile::Subjects | Profile::Permissions => subjects::session(random, SESSION_LENGTH),
         Profile::Kv => kv::session(random, SESSION_LENGTH),
         Profile::Parser => parser::session(random, SESSION_LENGTH),
+        Profile::Features => features::session(random, SESSION_LENGTH),
     }
 }
 

@@ -7,6 +7,8 @@ use crate::transcript::template;
 
 /// Stands for the session's own name in subjects and payloads, so that sessions share servers without meeting.
 pub const OWN_NAME: char = '@';
+/// Stands for an at sign in headers, where [`OWN_NAME`] is none.
+pub const AT_SIGN: &str = "<at>";
 /// The end of subjects that are deep: 9, 17 and 40 tokens, alike up to the last.
 pub const DEEP: [&str; 3] = [
     "d.d.d.d.d.d.d.d.x",
@@ -177,7 +179,11 @@ pub fn scenario_text(title: &str, operations: &[Operation], answer_counts: &[usi
     }
     for (index, operation) in operations.iter().enumerate() {
         let count = answer_counts.get(index).copied().unwrap_or(1);
-        text.push_str(&step_text(index, operation, count, &clients, needs_main).replace(OWN_NAME, "G"));
+        text.push_str(
+            &step_text(index, operation, count, &clients, needs_main)
+                .replace(OWN_NAME, "G")
+                .replace(AT_SIGN, "@"),
+        );
     }
     text
 }

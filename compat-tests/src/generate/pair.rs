@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
-use super::operation::{Answers, OWN_NAME, Operation, REVISION, Request};
+use super::operation::{AT_SIGN, Answers, OWN_NAME, Operation, REVISION, Request};
 use super::same;
 use super::side::{ANSWER_WAIT, Answered, Side, in_order};
 use crate::Result;
@@ -363,7 +363,11 @@ impl Pair {
 fn own(request: &Request, name: &str) -> Request {
     Request {
         subject: request.subject.replace(OWN_NAME, name),
-        headers: request.headers.iter().map(|header| header.replace(OWN_NAME, name)).collect(),
+        headers: request
+            .headers
+            .iter()
+            .map(|header| header.replace(OWN_NAME, name).replace(AT_SIGN, "@"))
+            .collect(),
         payload: request.payload.replace(OWN_NAME, name),
         ..request.clone()
     }

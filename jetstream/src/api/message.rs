@@ -217,7 +217,7 @@ fn remove(call: &Call<'_>, name: &str) -> Result<Result<Arc<Stream>, ApiError>, 
         Ok(false) if in_files && req.seq > state.last_seq => {
             Err(errors::STREAM_MSG_DELETE_FAILED.because("stream store EOF"))
         }
-        Ok(false) if in_files && req.seq < state.first_seq => {
+        Ok(false) if in_files && (req.seq == 0 || req.seq < state.first_seq) => {
             Err(errors::STREAM_MSG_DELETE_FAILED.because("no message found"))
         }
         Ok(false) => Err(errors::SEQUENCE_NOT_FOUND.with("seq", req.seq)),

@@ -39,9 +39,10 @@ impl Commit {
         }
     }
 
-    /// How many messages there are with this one.
+    /// How many messages there are with this one. An end without a message before it counts as too many, as in
+    /// nats-server.
     fn count(self, seq: u64) -> u64 {
-        if self == Self::EndOfBatch { seq.saturating_sub(1) } else { seq }
+        if self == Self::EndOfBatch { seq.wrapping_sub(1) } else { seq }
     }
 }
 
