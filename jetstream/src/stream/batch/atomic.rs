@@ -11,6 +11,8 @@ use crate::outbox::Says;
 use crate::stream::write::{Refusal, parse_u64};
 use crate::stream::{Inbound, Inner};
 
+/// Which batch a message belongs to.
+const ID: &[u8] = b"Nats-Batch-Id";
 /// Where a message stands in its batch, from 1.
 pub(super) const SEQUENCE: &[u8] = b"Nats-Batch-Sequence";
 /// Which message is the last of its batch.
@@ -47,6 +49,14 @@ impl Commit {
 }
 
 impl Inner {
+    /// Whether a message with this header block ends a batch that takes long to store.
+    #[inline]
+    pub(in crate::stream) fn ends_large_batch(&self, block: &[u8]) -> bool {
+        !self.batches.atomic.is_empty()
+            && header(block, COMMIT).is_some()
+            && header(block, ID).and_then(|id| self.batches.atomic.get(id)).is_some_and(Staged::is_large)
+    }
+
     /// Takes a message of the batch `id`. `block` is its header block as it is to be stored.
     pub(in crate::stream) fn take_atomic(
         &mut self,

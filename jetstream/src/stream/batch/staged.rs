@@ -9,6 +9,10 @@ use std::sync::atomic::Ordering;
 /// What may be staged on all streams together, bytes.
 const STAGED_MAX_BYTES: usize = 512 << 20;
 
+/// Bytes and messages from which a batch is large: no connection waits while it is stored.
+const LARGE_BYTES: usize = 1 << 20;
+const LARGE_MSGS: usize = 512;
+
 /// The messages of a batch so far.
 #[derive(Debug)]
 pub(in crate::stream) struct Staged {
@@ -62,6 +66,11 @@ impl Staged {
             Item { subject: copy(msg.subject), headers: copy(msg.headers), payload: copy(msg.payload) };
         self.msgs.push(item);
         true
+    }
+
+    /// Whether it takes long to store it.
+    pub(super) fn is_large(&self) -> bool {
+        self.bytes.len() > LARGE_BYTES || self.msgs.len() > LARGE_MSGS
     }
 
     /// How many messages there are.

@@ -21,8 +21,8 @@ const NEWER_MAX: usize = 512;
 /// So often something is found out for one message. Then the rest is found out at once.
 const TRIES_MAX: usize = 4096;
 
-/// A message that has not been taken: what it expects takes long to find out, or it rolls up many. It is for
-/// [`Stream::publish_when_known`].
+/// A message that has not been taken: what it expects takes long to find out, it rolls up many, or it ends a large batch.
+/// It is for [`Stream::publish_when_known`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TakesLong;
 
@@ -75,13 +75,17 @@ impl Lasts {
 }
 
 impl Stream {
-    /// As [`Stream::publish`], unless what the message expects takes long to find out, or it rolls up many.
+    /// As [`Stream::publish`], unless what the message expects takes long to find out, it rolls up many, or it ends a large
+    /// batch.
     ///
     /// # Errors
     /// It takes long; nothing has happened yet.
     #[inline]
     pub fn publish_if_short(&self, msg: &Inbound<'_>) -> Result<WallNs, TakesLong> {
         let mut inner = self.lock();
+        if inner.ends_large_batch(msg.headers) {
+            return Err(TakesLong);
+        }
         inner.publish(msg, IfLong::Ask);
         if inner.lasts.asked.is_some() || !inner.lasts.known.is_empty() {
             let lasts = std::mem::take(&mut inner.lasts);

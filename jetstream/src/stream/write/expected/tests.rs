@@ -126,3 +126,33 @@ fn a_batch_is_committed_when_all_that_its_messages_expect_is_known() {
     let answer = answer(&engine, &stream);
     assert!(answer.contains("\"count\":10"), "{answer}");
 }
+
+#[test]
+fn the_end_of_a_large_batch_is_left_to_another_thread() {
+    // Bytes of each message, how many there are, whether that is much.
+    for (size, count, is_large) in [(600_000, 3, true), (600_000, 2, false), (1, 600, true), (1, 400, false)]
+    {
+        let (engine, stream) = stream();
+        let payload = vec![b'x'; size];
+        let message = |at: usize, ends: bool| {
+            let at = at.to_string();
+            let mut lines = vec![("Nats-Batch-Id", "b"), ("Nats-Batch-Sequence", &*at)];
+            lines.extend(ends.then_some(("Nats-Batch-Commit", "1")));
+            block(&lines)
+        };
+        for at in 1..count {
+            let headers = message(at, false);
+            stream.publish_if_short(&Inbound { payload: &payload, ..msg(&headers) }).unwrap();
+        }
+        assert_eq!(answer(&engine, &stream), "");
+        let headers = message(count, true);
+        let last = Inbound { payload: &payload, ..msg(&headers) };
+        assert_eq!(stream.publish_if_short(&last).is_err(), is_large, "{count} of {size} bytes");
+        if is_large {
+            assert_eq!(answer(&engine, &stream), "", "nothing has happened");
+            stream.publish_when_known(&last);
+        }
+        let answer = answer(&engine, &stream);
+        assert!(answer.contains(&format!("\"count\":{count}")), "{answer}");
+    }
+}
