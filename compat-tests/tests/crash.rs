@@ -41,7 +41,7 @@ fn kills_amid_shared_syncs_lose_nothing_and_bring_nothing_back() {
 fn kills_amid_mirrors_and_sources_lose_nothing_and_double_nothing() {
     let program = oracle::jetkv().expect("JetKV is built");
     let options = ServerOptions { flags: vec!["-js".into()], ..ServerOptions::default() };
-    let rounds = rounds(25);
+    let rounds = rounds(12);
     let seed = u64::from(std::process::id());
     let summary = crash::origins::run(&program, &options, rounds, seed).expect("everything arrives once");
     println!("{summary:?}, seed {seed}");
