@@ -262,7 +262,7 @@ fn walks(page: &str) -> Vec<Vec<String>> {
             if let Some(walk) = walks.last_mut() {
                 walk.push(line.to_owned());
             }
-            is_inside = true;
+            is_inside = !walks.is_empty();
         } else if is_inside && line.starts_with("   ") {
             let stop = walks.last_mut().and_then(|walk| walk.last_mut()).unwrap();
             stop.push_str(line);
