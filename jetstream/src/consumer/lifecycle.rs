@@ -199,7 +199,7 @@ impl Consumers {
         let slot = self.names.get(name).copied()?;
         let known = ctx.known;
         let (store, mut out) = part(ctx);
-        self.with(slot, |consumer, shared| {
+        let outcome = self.with(slot, |consumer, shared| {
             let refuse = |reason: &str| Err(errors::CONSUMER_INVALID_RESET.because(reason));
             let config = &consumer.config;
             let seq = match config.deliver_policy {
@@ -243,7 +243,15 @@ impl Consumers {
             consumer.mark_dirty(shared, out.now);
             consumer.queue_for_pump(shared);
             Ok(Change::Made((seq, consumer.info(shared, &mut out))))
-        })
+        });
+        if ctx.config.retention == Retention::Interest
+            && matches!(outcome, Some(Ok(Change::Made(_))))
+            && let Some(consumer) = self.get(slot)
+        {
+            self.sweeps.extend(Sweep::passed_by(consumer, ctx.store));
+            self.sweep(ctx);
+        }
+        outcome
     }
 
     /// Brings back a consumer that was kept.

@@ -61,6 +61,16 @@ impl Sweep {
         Self { listed, within: Some(within), spares_unwanted: false }
     }
 
+    /// Messages that a consumer which was set to go on behind them will not get. Nothing where it goes on behind what there
+    /// is (nats-server v2.15.2, observed).
+    pub(super) fn passed_by(consumer: &Consumer, store: &dyn Store) -> Option<Self> {
+        let (totals, through_seq) = (store.totals(), consumer.floor.sseq);
+        let is_within = (totals.first_seq..=totals.last_seq).contains(&through_seq);
+        let filter = consumer.filter.clone();
+        let within = Within { filter, from_seq: totals.first_seq, through_seq, next: None };
+        is_within.then_some(Self { listed: Vec::new(), within: Some(within), spares_unwanted: false })
+    }
+
     /// Looks at a part, and adds what may go to `gone`. Says whether there is more.
     fn slice(
         &mut self,
