@@ -89,3 +89,23 @@ fn nothing_goes_while_the_state_of_a_consumer_is_not_known() {
     disk.replace(state, b"\x16\x02\xff", true).unwrap();
     assert_eq!(held(&start(&disk)), [1, 2, 3, 4, 5, 6]);
 }
+
+#[test]
+fn nothing_goes_for_a_state_that_contradicts_itself() {
+    let at = |seq| SequencePair { consumer_seq: seq, stream_seq: seq };
+    // Below the ack floor in the stream, and in the consumer; and beyond its last delivery.
+    for (sseq, dseq) in [(1, 1), (2, 1), (3, 7)] {
+        let disk = crashed("workqueue", ["s.a", "s.b"]);
+        let storage = Storage::open(Arc::new(disk.clone()), Path::new("/store"), true).unwrap();
+        let pending = PendingAck { consumer_seq: dseq, ts_ns: START_NS.ns() };
+        let state = ConsumerState {
+            delivered: at(6),
+            ack_floor: at(1),
+            pending: [(sseq, pending)].into(),
+            ..ConsumerState::default()
+        };
+        storage.save_consumer("$G", "S", "one", &state).unwrap();
+        drop(storage);
+        assert_eq!(held(&start(&disk)), [1, 2, 3, 4, 5, 6], "{sseq} {dseq}");
+    }
+}

@@ -146,7 +146,28 @@ pub fn is_same_folded(name: &str, key: &str) -> bool {
 /// # Errors
 /// Go's text.
 pub fn decode_lenient<T: Decode>(data: &[u8], target: &mut T) -> Result<(), String> {
-    let value = whole_value(data).map_err(|error| match error {
+    decode_value(whole_value(data), target)
+}
+
+/// Decodes the first value like the first `Decode` of Go's `json.Decoder`: nobody looks at what comes behind it.
+///
+/// # Errors
+/// Go's text.
+///
+/// # Examples
+///
+/// ```
+/// let mut number = 0_u64;
+/// jetkv_go_compat::json::decode_first(b"5 and more", &mut number).unwrap();
+/// assert_eq!(number, 5);
+/// ```
+pub fn decode_first<T: Decode>(data: &[u8], target: &mut T) -> Result<(), String> {
+    let first = next_value(data, 0).and_then(|next| next.ok_or(ScanError::End));
+    decode_value(first.map(|(value, _)| value), target)
+}
+
+fn decode_value<T: Decode>(value: Result<Value<'_>, ScanError>, target: &mut T) -> Result<(), String> {
+    let value = value.map_err(|error| match error {
         ScanError::End => "unexpected end of JSON input".to_owned(),
         ScanError::Syntax { text, .. } => text,
     })?;

@@ -8,7 +8,8 @@ mod scan;
 
 pub use crate::go_struct;
 pub use decode::{
-    Decode, Decoder, Duration, Durations, GoStruct, Int, decode_lenient, decode_strict, is_same_folded,
+    Decode, Decoder, Duration, Durations, GoStruct, Int, decode_first, decode_lenient, decode_strict,
+    is_same_folded,
 };
 pub use encode::{pretty, to_string, to_vec, write, write_string};
 pub use scan::{Kind, ScanError, Value, whole_value};

@@ -13,6 +13,10 @@ impl Consumers {
             return;
         }
         let consumers = || self.table.iter().flatten().map(|consumer| &**consumer);
+        // Where no checksum tells damage, what contradicts itself proves nothing.
+        if consumers().any(Consumer::contradicts_itself) {
+            return;
+        }
         let upto_seq = consumers().map(|consumer| consumer.delivered.sseq).max().unwrap_or(0);
         // Most of what is held is waited for by those who want every message; these need not be read to know it.
         let greedy: Vec<&Consumer> =
@@ -36,5 +40,16 @@ impl Consumers {
             }
         }
         self.removable.extend(leftovers.into_iter().rev());
+    }
+}
+
+impl Consumer {
+    /// Whether a message waits for an acknowledgement that was never delivered, or is below the ack floor.
+    fn contradicts_itself(&self) -> bool {
+        let is_between = |sseq: u64, dseq: u64| {
+            (self.floor.sseq + 1..=self.delivered.sseq).contains(&sseq)
+                && (self.floor.dseq + 1..=self.delivered.dseq).contains(&dseq)
+        };
+        !self.pending.iter().all(|pending| is_between(pending.sseq, pending.dseq))
     }
 }

@@ -1,9 +1,11 @@
 //! Streams and consumers as they are kept on disk, in nats-server's JSON.
 
 use crate::config::consumer::ConsumerConfig;
+use crate::config::consumer_rules;
 use crate::config::{Compression, ConfigLimits, PersistMode, Retention, StreamConfig, check};
 use crate::consumer::{Change, ConsumerStore, Staged, ToStage};
 use crate::error::ApiError;
+use crate::settings::ConsumerSettings;
 use crate::store::file::{FileOptions, StateFile, StateSave, Storage, StreamLimits};
 use crate::store::{ConsumerState, StoreError};
 use crate::stream::Host;
@@ -68,10 +70,16 @@ pub(super) fn decode_consumer(meta: &[u8]) -> Result<(i64, ConsumerConfig), Stri
 }
 
 /// Reads metadata of the consumer `name` whose checksum is wrong. nats-server does not look at the checksums of consumers,
-/// and writes them after what they are about.
-pub(super) fn decode_unproven_consumer(meta: &[u8], name: &str) -> Option<(i64, ConsumerConfig)> {
+/// and writes them after what they are about; nor does it look at what stands behind the metadata, and it fills in what is
+/// missing.
+pub(super) fn decode_unproven_consumer(
+    meta: &[u8],
+    name: &str,
+    stream: &StreamConfig,
+) -> Option<(i64, ConsumerConfig)> {
     let mut read = ConsumerMeta::default();
-    json::decode_lenient(meta, &mut read).ok()?;
+    json::decode_first(meta, &mut read).ok()?;
+    consumer_rules::set_defaults(&mut read.config, stream, &ConsumerSettings::default(), false).ok()?;
     (read.name == name).then(|| (read.created.ns(), read.config))
 }
 
@@ -238,5 +246,22 @@ impl ConsumerStore for ConsumerFiles {
             }));
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_metadata_whose_checksum_is_wrong_the_first_value_counts_and_what_is_missing_is_filled_in() {
+        let stream = StreamConfig::default();
+        let read = |meta: &str| decode_unproven_consumer(meta.as_bytes(), "c", &stream);
+        let (_, config) =
+            read(r#"{"Name":"c","durable_name":"c","ack_policy":"explicit"} and more"#).unwrap();
+        assert_eq!((config.max_waiting, config.max_deliver), (512, -1));
+        assert_eq!(config.ack_wait_ns, 30_000_000_000);
+        assert_eq!(read(r#"{"Name":"d"}"#), None);
+        assert_eq!(read(r#"{"Name":"c""#), None);
     }
 }

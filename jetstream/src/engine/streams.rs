@@ -400,8 +400,10 @@ fn recover_consumers(
         let read = match consumer.meta {
             Ok(meta) => decode_consumer(&meta),
             Err(problem) => {
-                let unproven =
-                    consumer.unproven.and_then(|meta| decode_unproven_consumer(&meta, &consumer.name));
+                let config = stream.lock().config.clone();
+                let unproven = consumer
+                    .unproven
+                    .and_then(|meta| decode_unproven_consumer(&meta, &consumer.name, &config));
                 problems
                     .extend(unproven.is_some().then(|| format!("{place}: {problem}; it is taken as it is")));
                 unproven.ok_or(problem)

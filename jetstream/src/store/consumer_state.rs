@@ -101,7 +101,7 @@ impl ConsumerState {
             return None;
         }
         state.decode_pending(&mut fields, version)?;
-        state.decode_redelivered(&mut fields)?;
+        state.decode_redelivered(&mut fields);
         Some(state)
     }
 
@@ -129,14 +129,15 @@ impl ConsumerState {
         Some(())
     }
 
-    fn decode_redelivered(&mut self, fields: &mut Fields<'_>) -> Option<()> {
-        for _ in 0..fields.count()? {
-            let (above_floor, count) = (fields.uvarint()?, fields.uvarint()?);
+    /// How often messages came again. Where that part is cut off the rest holds, as with nats-server: those come once more
+    /// than they should.
+    fn decode_redelivered(&mut self, fields: &mut Fields<'_>) {
+        for _ in 0..fields.count().unwrap_or(0) {
+            let (Some(above_floor), Some(count)) = (fields.uvarint(), fields.uvarint()) else { return };
             if above_floor > 0 && count > 0 {
                 self.redelivered.insert(above_floor.wrapping_add(self.ack_floor.stream_seq), count);
             }
         }
-        Some(())
     }
 }
 
@@ -164,8 +165,14 @@ mod tests {
     #[test]
     fn every_cut_of_a_state_is_refused_or_shorter_and_never_panics() {
         let encoded = sample().encode();
-        for len in 0..encoded.len() {
+        let uncounted = ConsumerState { redelivered: BTreeMap::default(), ..sample() };
+        // The count of those that came again, and one of them.
+        let begins = encoded.len() - 3;
+        for len in 0..begins {
             assert_eq!(ConsumerState::decode(&encoded[..len]), None, "cut at {len}");
+        }
+        for len in begins..encoded.len() {
+            assert_eq!(ConsumerState::decode(&encoded[..len]), Some(uncounted.clone()), "cut at {len}");
         }
     }
 
