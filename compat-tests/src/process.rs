@@ -56,18 +56,26 @@ impl Server {
     /// # Errors
     /// When the process ends or does not write its ports file in time; the text carries its log.
     pub fn start(program: &Program, options: &ServerOptions) -> Result<Self> {
+        let mut server = Self::stopped(program, options)?;
+        server.launch()?;
+        Ok(server)
+    }
+
+    /// Makes a fresh folder for `program` with `options`, which [`Server::launch`] starts.
+    ///
+    /// # Errors
+    /// When the folder cannot be written.
+    pub fn stopped(program: &Program, options: &ServerOptions) -> Result<Self> {
         let dir = tempfile::Builder::new().prefix("jetkv-compat-").tempdir()?;
-        let mut server = Self {
+        write_files(dir.path(), options)?;
+        Ok(Self {
             program: program.clone(),
             options: options.clone(),
             dir,
             child: None,
             ports: BTreeMap::new(),
             starts: 0,
-        };
-        write_files(server.dir.path(), options)?;
-        server.launch()?;
-        Ok(server)
+        })
     }
 
     /// Starts the stopped process again on the same ports and the same store.

@@ -2,13 +2,20 @@
 //! `cargo run -p jetkv-compat-tests --bin compat -- generate --seeds 1000 --from 1000`.
 #![allow(clippy::unwrap_used)]
 
-use jetkv_compat_tests::generate;
+use std::ops::Range;
+
+use jetkv_compat_tests::generate::{self, Profile};
 use jetkv_compat_tests::oracle::{self, Tool, Toolbox};
+use jetkv_compat_tests::process::Program;
 
 const OPERATIONS_MIN: usize = 10_000;
 const FEATURE_SEEDS: u64 = 30;
 /// Each has servers of its own.
 const RELOAD_SEEDS: u64 = 20;
+const PACKET_SEEDS: u64 = 15;
+const DAMAGE_SEEDS: u64 = 25;
+const FLOOD_SEEDS: u64 = 9;
+const UPDATE_SEEDS: u64 = 10;
 
 #[test]
 fn sessions_of_two_hundred_seeds_end_alike() {
@@ -50,4 +57,39 @@ fn configurations_of_twenty_seeds_are_taken_over_alike() {
     let report = generate::reloads::run(&reference, &candidate, 0..RELOAD_SEEDS).unwrap();
     println!("{}", report.summary());
     assert!(report.is_good(), "{}{}", report.summary(), report.faults());
+}
+
+/// Plays the sessions of these seeds by one of the generators.
+fn play(
+    run: fn(&Program, &Program, Range<u64>) -> jetkv_compat_tests::Result<generate::Summary>,
+    seeds: Range<u64>,
+) {
+    let toolbox = Toolbox::default();
+    // Reported as skipped by the toolbox; with CI=true it is an error.
+    if toolbox.require(Tool::Server).unwrap().is_none() {
+        return;
+    }
+    let summary = run(&toolbox.reference().unwrap(), &oracle::jetkv().unwrap(), seeds).unwrap();
+    println!("{summary}");
+    assert!(summary.operations > 0 && summary.findings.is_empty(), "{summary} {:?}", summary.findings);
+}
+
+#[test]
+fn packets_of_several_operations_are_worked_off_alike() {
+    play(|one, other, seeds| generate::run(one, other, seeds, Some(Profile::Packets)), 0..PACKET_SEEDS);
+}
+
+#[test]
+fn a_damaged_store_gives_back_what_it_gives_back_there() {
+    play(generate::damage::run, 0..DAMAGE_SEEDS);
+}
+
+#[test]
+fn an_idle_connection_is_answered_beside_floods() {
+    play(generate::floods::run, 0..FLOOD_SEEDS);
+}
+
+#[test]
+fn updates_outlive_kills() {
+    play(generate::updates::run, 0..UPDATE_SEEDS);
 }

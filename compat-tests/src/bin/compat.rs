@@ -28,7 +28,7 @@ const USAGE: &str = "usage:
       Runs the drivers of the client libraries (go, rust, python, javascript, java, c) on both and compares.
   compat generate [--seeds N] [--from N] [--profile NAME] [--keep FOLDER] [--both PROGRAM] [--against PROGRAM]
       Runs generated sessions (profiles: streams, consumers, subjects, permissions, kv, parser, by default a mix of these;
-      reloads) on both and shortens what differs to a scenario.
+      packets, reloads, damage, floods, updates) on both and shortens what differs to a scenario.
       --seeds N          so many sessions (200)
       --from N           the first seed (0)
       --keep FOLDER      writes the scenarios of differences into this folder besides printing them
@@ -42,6 +42,13 @@ const USAGE: &str = "usage:
 
 /// The profile whose sessions are scenarios with servers of their own.
 const RELOADS: &str = "reloads";
+/// Profiles whose sessions are none of requests in step.
+const DAMAGE: &str = "damage";
+const FLOODS: &str = "floods";
+const UPDATES: &str = "updates";
+
+/// Runs the sessions of a profile that has servers of its own.
+type Generator = fn(&Program, &Program, std::ops::Range<u64>) -> Result<generate::Summary>;
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -199,6 +206,13 @@ fn run_generated(arguments: &[String]) -> Result<bool> {
     let (reference, candidate) = programs(&options, &Toolbox::default())?;
     let from = options.from.unwrap_or_default();
     let seeds = from..from.saturating_add(options.seeds.unwrap_or(generate::SEEDS));
+    let others: [(&str, Generator); 3] =
+        [(DAMAGE, generate::damage::run), (FLOODS, generate::floods::run), (UPDATES, generate::updates::run)];
+    if let Some((_, run)) = others.iter().find(|(name, _)| options.profile.as_deref() == Some(name)) {
+        let summary = run(&reference, &candidate, seeds)?;
+        println!("{summary}");
+        return Ok(summary.findings.is_empty());
+    }
     if options.profile.as_deref() == Some(RELOADS) {
         let report = generate::reloads::run(&reference, &candidate, seeds)?;
         println!("{}{}", report.summary(), report.faults());

@@ -6,9 +6,12 @@
 
 mod consumer_config;
 pub mod consumers;
+pub mod damage;
 pub mod features;
+pub mod floods;
 pub mod kv;
 pub mod operation;
+pub mod packets;
 pub mod pair;
 pub mod parser;
 pub mod reloads;
@@ -17,6 +20,7 @@ pub mod shrink;
 pub mod side;
 pub mod streams;
 pub mod subjects;
+pub mod updates;
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -54,6 +58,8 @@ pub enum Profile {
     Parser,
     /// Atomic batches, counters and schedules.
     Features,
+    /// Streams, consumers and buckets again, with several operations in one packet.
+    Packets,
 }
 
 impl Profile {
@@ -66,9 +72,11 @@ impl Profile {
         Self::Kv,
         Self::Parser,
         Self::Features,
+        Self::Packets,
     ];
 
-    /// The profile that a seed stands for, where none is named; [`Self::Features`] is only run by its name.
+    /// The profile that a seed stands for, where none is named; [`Self::Features`] and [`Self::Packets`] are only run by their
+    /// names.
     pub fn of(seed: u64) -> Self {
         match seed % 20 {
             0..=5 => Self::Streams,
@@ -90,6 +98,7 @@ impl Profile {
             Self::Kv => "kv",
             Self::Parser => "parser",
             Self::Features => "features",
+            Self::Packets => "packets",
         }
     }
 
@@ -114,6 +123,7 @@ pub fn session(profile: Profile, seed: u64) -> Vec<Operation> {
         Profile::Kv => kv::session(random, SESSION_LENGTH),
         Profile::Parser => parser::session(random, SESSION_LENGTH),
         Profile::Features => features::session(random, SESSION_LENGTH),
+        Profile::Packets => packets::session(random, SESSION_LENGTH),
     }
 }
 
@@ -240,9 +250,11 @@ mod tests {
     #[test]
     fn every_session_can_be_written_as_a_scenario() {
         for seed in 0..100 {
-            let text = scenario_text("generated", &session(Profile::of(seed), seed), &[]);
-            let cases = scenario::parse(std::path::Path::new("found/x.txt"), &text);
-            assert!(cases.is_ok(), "seed {seed}: {cases:?}\n{text}");
+            for profile in [Profile::of(seed), Profile::Packets] {
+                let text = scenario_text("generated", &session(profile, seed), &[]);
+                let cases = scenario::parse(std::path::Path::new("found/x.txt"), &text);
+                assert!(cases.is_ok(), "seed {seed}: {cases:?}\n{text}");
+            }
         }
     }
 }

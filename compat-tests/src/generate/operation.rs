@@ -86,6 +86,12 @@ pub enum Operation {
         /// The bytes.
         text: String,
     },
+    /// Requests and acknowledgements that arrive at once. What one of them changes holds for the next; their answers have
+    /// no order between them.
+    Packet {
+        /// What is in it.
+        operations: Vec<Operation>,
+    },
     /// A connection of its own that sends these pieces.
     Raw {
         /// The pieces, each written by itself.
@@ -170,7 +176,10 @@ pub fn scenario_text(title: &str, operations: &[Operation], answer_counts: &[usi
     }
     let needs_main = operations.iter().any(|operation| match operation {
         Operation::Request(request) => matches!(request.answers, Answers::Pull(_)),
-        Operation::Acknowledge { .. } | Operation::Ask { .. } | Operation::Heartbeat { .. } => true,
+        Operation::Packet { .. }
+        | Operation::Acknowledge { .. }
+        | Operation::Ask { .. }
+        | Operation::Heartbeat { .. } => true,
         Operation::AnswerFlow { .. } => true,
         _ => false,
     });
@@ -223,6 +232,10 @@ fn step_text(
             }
             step
         }
+        Operation::Packet { operations } => {
+            let lines: String = operations.iter().map(published).collect();
+            format!("m >> {}\nm < {count} sorted\n", template::encode(lines.as_bytes()))
+        }
         Operation::Raw { pieces } => {
             let mut step = format!("open r{index}\n");
             for piece in pieces {
@@ -237,6 +250,21 @@ fn step_text(
             format!("stop {signal}\nstart\n{again}")
         }
         Operation::Pause { duration_ms } => format!("sleep {duration_ms}ms\n"),
+    }
+}
+
+/// A request as the bytes of a packet.
+fn published(operation: &Operation) -> String {
+    match operation {
+        Operation::Request(Request { subject, headers, payload, .. }) if headers.is_empty() => {
+            format!("PUB {subject} in {}\r\n{payload}\r\n", payload.len())
+        }
+        Operation::Request(Request { subject, headers, payload, .. }) => {
+            let block = format!("NATS/1.0\r\n{}\r\n\r\n", headers.join("\r\n"));
+            let (head, all) = (block.len(), block.len() + payload.len());
+            format!("HPUB {subject} in {head} {all}\r\n{block}{payload}\r\n")
+        }
+        _ => String::new(),
     }
 }
 

@@ -56,8 +56,6 @@ pub struct Pair {
     sessions: u64,
     /// Of each subject of the session, the newest sequence that the reference told.
     revisions: HashMap<String, u64>,
-    /// The sequence in the latest acknowledgement of a publish.
-    told_sequence: Option<u64>,
 }
 
 impl Pair {
@@ -72,7 +70,6 @@ impl Pair {
             normaliser: Normaliser::new(&[], &[], &[])?,
             sessions: 0,
             revisions: HashMap::new(),
-            told_sequence: None,
         })
     }
 
@@ -122,11 +119,13 @@ impl Pair {
     fn step(&mut self, name: &str, operation: &Operation) -> Result<(usize, Option<String>)> {
         match operation {
             Operation::Request(request) => {
-                let outcome = self.request(&own(request, name));
-                if let Some(seq) = self.told_sequence.take() {
-                    self.revisions.insert(request.subject.clone(), seq);
-                }
-                Ok(outcome)
+                let requests = [own(request, name)];
+                Ok(self.request([&requests, &requests]))
+            }
+            Operation::Packet { operations } => {
+                let reference = packed(&self.reference, operations, name);
+                let candidate = packed(&self.candidate, operations, name);
+                Ok(self.request([&reference, &candidate]))
             }
             Operation::Acknowledge { nth, pushed, payload } => Ok(self.acknowledge(*nth, *pushed, payload)),
             Operation::Ask { subject, inbox, payload } => {
@@ -154,15 +153,29 @@ impl Pair {
     }
 
     fn with_revision(&self, operation: &Operation) -> Operation {
-        let Operation::Request(request) = operation else { return operation.clone() };
-        let revision = self.revisions.get(&request.subject).copied().unwrap_or_default().to_string();
-        let headers = request.headers.iter().map(|header| header.replace(REVISION, &revision)).collect();
-        Operation::Request(Request { headers, ..request.clone() })
+        match operation {
+            Operation::Request(request) => {
+                let revision = self.revisions.get(&request.subject).copied().unwrap_or_default().to_string();
+                let headers =
+                    request.headers.iter().map(|header| header.replace(REVISION, &revision)).collect();
+                Operation::Request(Request { headers, ..request.clone() })
+            }
+            Operation::Packet { operations } => {
+                let operations = operations.iter().map(|operation| self.with_revision(operation)).collect();
+                Operation::Packet { operations }
+            }
+            other => other.clone(),
+        }
     }
 
     /// An acknowledgement as the request that it is, so that a scenario acknowledges the same message. The time and the
     /// count of pending messages in its subject mean nothing to a server.
     fn with_ack_subject(&self, name: &str, operation: &Operation) -> Operation {
+        if let Operation::Packet { operations } = operation {
+            let operations =
+                operations.iter().map(|operation| self.with_ack_subject(name, operation)).collect();
+            return Operation::Packet { operations };
+        }
         let Operation::Acknowledge { nth, pushed, payload } = operation else { return operation.clone() };
         let Some(subject) = self.reference.ack_subject(*nth, *pushed) else { return operation.clone() };
         let mut tokens: Vec<String> =
@@ -175,19 +188,19 @@ impl Pair {
         Operation::request(subject, payload)
     }
 
-    fn request(&mut self, request: &Request) -> (usize, Option<String>) {
-        let tries = if request.is_read { READ_TRIES } else { 1 };
+    /// Sends requests, the ones of the reference and those of the candidate, each in one packet, and compares the answers.
+    fn request(&mut self, requests: [&[Request]; 2]) -> (usize, Option<String>) {
+        let [reference, candidate] = requests;
+        let tries = if reference.iter().all(|request| request.is_read) { READ_TRIES } else { 1 };
         let mut result = (0, None);
         for attempt in 0..tries {
             if attempt > 0 {
                 std::thread::sleep(READ_PAUSE);
             }
-            self.reference.ask(request);
-            self.candidate.ask(request);
-            let [reference, candidate] = self.answers(request.answers);
-            self.told_sequence = reference.iter().find_map(told_sequence);
-            result = (reference.len(), same::difference(&self.normaliser, &reference, &candidate));
-            let is_silent = reference.is_empty() || candidate.is_empty();
+            let mut answered = [self.reference.ask(reference), self.candidate.ask(candidate)];
+            self.receive(&mut answered);
+            result = self.compare_answers(reference, &answered);
+            let is_silent = answered.iter().flatten().any(|one| one.frames.is_empty());
             if result.1.is_none() || is_silent {
                 break;
             }
@@ -195,28 +208,55 @@ impl Pair {
         result
     }
 
+    /// How many answers the reference gave, and the first difference. What it told of sequences is remembered.
+    fn compare_answers(
+        &mut self,
+        requests: &[Request],
+        answered: &[Vec<Answered>; 2],
+    ) -> (usize, Option<String>) {
+        let [reference, candidate] = answered;
+        let (mut count, mut difference) = (0, None);
+        for (request, (one, other)) in requests.iter().zip(reference.iter().zip(candidate)) {
+            count += one.frames.len();
+            if let Some(seq) = one.frames.iter().find_map(told_sequence) {
+                let subject = request.subject.replacen(self.reference.name(), &OWN_NAME.to_string(), 1);
+                self.revisions.insert(subject, seq);
+            }
+            // The status repeats the ack subject, whose count of pending messages may lag.
+            let are_unheard =
+                is_acknowledgement(request) && is_unheard(&one.frames) && is_unheard(&other.frames);
+            if difference.is_none() && !are_unheard {
+                let found = same::difference(&self.normaliser, &one.frames, &other.frames);
+                difference = match requests {
+                    [_] => found,
+                    _ => found.map(|text| format!("of the packet's {}: {text}", request.subject)),
+                };
+            }
+        }
+        (count, difference)
+    }
+
     /// What both answer. Where both have said equally much and fall silent, no more is awaited: some requests have no
     /// answer, and how many messages a pull brings is not always known beforehand.
-    fn answers(&mut self, rule: Answers) -> [Vec<Frame>; 2] {
-        let mut answered = [Answered::new(rule), Answered::new(rule)];
+    fn receive(&mut self, answered: &mut [Vec<Answered>; 2]) {
         let deadline = Instant::now() + ANSWER_WAIT;
         let mut quiet_since = Instant::now();
         let mut count = 0;
-        while answered.iter().any(|answers| !answers.is_complete) && Instant::now() < deadline {
-            let [reference, candidate] = &mut answered;
+        let [reference, candidate] = answered;
+        let total = |answered: &[Answered]| answered.iter().map(|one| one.frames.len()).sum::<usize>();
+        while reference.iter().chain(&*candidate).any(|one| !one.is_complete) && Instant::now() < deadline {
             self.reference.receive_answers(reference, POLL);
             self.candidate.receive_answers(candidate, POLL);
-            let now_count = reference.frames.len() + candidate.frames.len();
-            if now_count != count {
-                (count, quiet_since) = (now_count, Instant::now());
+            let (one, other) = (total(reference), total(candidate));
+            if one + other != count {
+                (count, quiet_since) = (one + other, Instant::now());
             }
-            if reference.frames.len() == candidate.frames.len() && quiet_since.elapsed() > ANSWER_QUIET {
+            if one == other && quiet_since.elapsed() > ANSWER_QUIET {
                 break;
             }
         }
-        self.reference.end_answers();
-        self.candidate.end_answers();
-        answered.map(|answers| answers.frames)
+        self.reference.end_answers(reference);
+        self.candidate.end_answers(candidate);
     }
 
     fn ask(&mut self, name: &str, subject: &str, inbox: &str, payload: &str) {
@@ -271,21 +311,8 @@ impl Pair {
             self.settle();
             return (0, None);
         }
-        let request = |subject: String| match Operation::request(subject, payload) {
-            Operation::Request(request) => Some(request),
-            _ => None,
-        };
-        let (Some(reference), Some(candidate)) = (request(reference), request(candidate)) else {
-            return (0, None);
-        };
-        self.reference.ask(&reference);
-        self.candidate.ask(&candidate);
-        let [one, other] = self.answers(reference.answers);
-        if is_unheard(&one) && is_unheard(&other) {
-            // The status repeats the ack subject, whose count of pending messages may lag.
-            return (one.len(), None);
-        }
-        (one.len(), same::difference(&self.normaliser, &one, &other))
+        let request = |subject| acknowledgement(subject, payload);
+        self.request([&[request(reference)], &[request(candidate)]])
     }
 
     fn client(&mut self, connection: usize, name: &str, text: &str) -> (usize, Option<String>) {
@@ -353,7 +380,8 @@ impl Pair {
             if is_used {
                 let subject = format!("STREAM.DELETE.{}", stream.replace(OWN_NAME, name));
                 if let Operation::Request(request) = Operation::api(&subject, "") {
-                    self.request(&request);
+                    let requests = [request];
+                    self.request([&requests, &requests]);
                 }
             }
         }
@@ -371,6 +399,29 @@ fn own(request: &Request, name: &str) -> Request {
         payload: request.payload.replace(OWN_NAME, name),
         ..request.clone()
     }
+}
+
+fn acknowledgement(subject: String, payload: &str) -> Request {
+    let (headers, payload) = (Vec::new(), payload.to_string());
+    Request { subject, headers, payload, answers: Answers::One, is_read: false }
+}
+
+fn is_acknowledgement(request: &Request) -> bool {
+    request.subject.starts_with("$JS.ACK.")
+}
+
+/// What a packet asks of one side. An acknowledgement for which there is no message yet is left out.
+fn packed(side: &Side, operations: &[Operation], name: &str) -> Vec<Request> {
+    operations
+        .iter()
+        .filter_map(|operation| match operation {
+            Operation::Request(request) => Some(own(request, name)),
+            Operation::Acknowledge { nth, pushed, payload } => {
+                side.ack_subject(*nth, *pushed).map(|subject| acknowledgement(subject, payload))
+            }
+            _ => None,
+        })
+        .collect()
 }
 
 /// Wide subscriptions also see what the servers and other connections send.

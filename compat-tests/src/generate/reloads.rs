@@ -69,9 +69,7 @@ ignore: .config_digest, .subscriptions, .in_bytes, .in_msgs, .out_bytes, .out_ms
     .last_activity, .uptime, .rtt, .idle, .pending_bytes, .http_req_stats, .update_time
 mask: sha256:[0-9a-f]+
 mask: server.conf:\\d+:\\d+
-omit: .account_detail.sublist_stats because there is no cache of subjects
-omit: .account_detail.imports because nats-server shows what it imports for itself, in the order of a map
-omit: .account_detail.exports because they stand in the order of a map
+sort: .account_detail.imports, .account_detail.exports
 ";
 
 /// The session of a seed, as a scenario.

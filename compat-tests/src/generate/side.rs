@@ -24,6 +24,8 @@ const PIECE_PAUSE: Duration = Duration::from_micros(200);
 #[derive(Debug)]
 pub struct Answered {
     rule: Answers,
+    /// Of the subscription to the request's inbox.
+    sid: String,
     /// The answers so far.
     pub frames: Vec<Frame>,
     /// Whether the last one has come.
@@ -32,8 +34,8 @@ pub struct Answered {
 
 impl Answered {
     /// Nothing yet.
-    pub fn new(rule: Answers) -> Self {
-        Self { rule, frames: Vec::new(), is_complete: false }
+    fn new(rule: Answers, sid: String) -> Self {
+        Self { rule, sid, frames: Vec::new(), is_complete: false }
     }
 }
 
@@ -82,11 +84,16 @@ impl Side {
             && let Operation::Request(request) =
                 Operation::api("STREAM.CREATE.ANCHOR", r#"{"name":"ANCHOR"}"#)
         {
-            side.ask(&request);
-            side.receive_answers(&mut Answered::new(Answers::One), ANSWER_WAIT);
-            side.end_answers();
+            let mut answered = side.ask(&[request]);
+            side.receive_answers(&mut answered, ANSWER_WAIT);
+            side.end_answers(&answered);
         }
         Ok(side)
+    }
+
+    /// The name of the session that runs.
+    pub fn name(&self) -> &str {
+        &self.name
     }
 
     /// What the server was started with.
@@ -131,55 +138,54 @@ impl Side {
         self.subscribe_pushes()
     }
 
-    /// Sends a request; [`Side::receive_answers`] collects what comes of it. A failure shows as a missing answer.
-    pub fn ask(&mut self, request: &Request) {
-        self.last_sid += 1;
-        let sid = self.last_sid;
-        let mut bytes = format!("SUB _INBOX.{sid} {sid}\r\n").into_bytes();
-        let size = request.payload.len();
-        if request.headers.is_empty() {
-            bytes.extend(format!("PUB {} _INBOX.{sid} {size}\r\n", request.subject).into_bytes());
-        } else {
-            let block = format!("NATS/1.0\r\n{}\r\n\r\n", request.headers.join("\r\n"));
-            let (head, all) = (block.len(), block.len() + size);
-            bytes.extend(
-                format!("HPUB {} _INBOX.{sid} {head} {all}\r\n{block}", request.subject).into_bytes(),
-            );
+    /// Sends requests in one packet; [`Side::receive_answers`] collects what comes of them. A failure shows as a missing
+    /// answer.
+    pub fn ask(&mut self, requests: &[Request]) -> Vec<Answered> {
+        let mut bytes = Vec::new();
+        let mut answered = Vec::new();
+        for request in requests {
+            self.last_sid += 1;
+            bytes.extend(request_bytes(request, self.last_sid));
+            answered.push(Answered::new(request.answers, self.last_sid.to_string()));
         }
-        bytes.extend(request.payload.as_bytes());
-        bytes.extend(b"\r\n");
         // A connection that has gone shows when the answer is read.
         let _ = self.main.send(&bytes);
+        answered
     }
 
-    /// Adds to `answers` what comes within `limit` in answer to the latest request.
-    pub fn receive_answers(&mut self, answers: &mut Answered, limit: Duration) {
-        let sid = self.last_sid.to_string();
+    /// Adds what comes within `limit` in answer to requests.
+    pub fn receive_answers(&mut self, answered: &mut [Answered], limit: Duration) {
         let deadline = Instant::now() + limit;
-        while !answers.is_complete
+        while answered.iter().any(|one| !one.is_complete)
             && let Some(frame) = self.main.next(deadline.saturating_duration_since(Instant::now()))
         {
             match frame {
-                Frame::Message(message) if message.sid == sid => {
-                    if let (Answers::Pull(_), Some(reply)) = (answers.rule, &message.reply) {
-                        self.pulled.push(reply.clone());
+                Frame::Message(message) => match answered.iter_mut().find(|one| one.sid == message.sid) {
+                    Some(one) => {
+                        one.is_complete |= ends(one.rule, &message, one.frames.len() + 1);
+                        one.frames.push(Frame::Message(name_inbox(message, &one.sid)));
                     }
-                    answers.is_complete = ends(answers.rule, &message, answers.frames.len() + 1);
-                    answers.frames.push(Frame::Message(name_inbox(message, &sid)));
-                }
-                Frame::Message(message) => self.receive_push(message),
+                    None => self.receive_push(message),
+                },
                 Frame::Ping | Frame::Pong | Frame::Info(_) => {}
                 other => {
-                    answers.is_complete |= other == Frame::Closed;
-                    answers.frames.push(other);
+                    if let Some(one) = answered.iter_mut().find(|one| !one.is_complete) {
+                        one.frames.push(other.clone());
+                    }
+                    answered.iter_mut().for_each(|one| one.is_complete |= other == Frame::Closed);
                 }
             }
         }
     }
 
-    /// No more answers to the latest request are awaited.
-    pub fn end_answers(&mut self) {
-        let _ = self.main.send(format!("UNSUB {}\r\n", self.last_sid).as_bytes());
+    /// No more answers to requests are awaited.
+    pub fn end_answers(&mut self, answered: &[Answered]) {
+        for one in answered {
+            let _ = self.main.send(format!("UNSUB {}\r\n", one.sid).as_bytes());
+            if let Answers::Pull(_) = one.rule {
+                self.pulled.extend(one.frames.iter().filter_map(reply_of));
+            }
+        }
     }
 
     /// Sends a request whose answers go to one of the subjects that are pushed to.
@@ -302,6 +308,29 @@ pub(super) fn in_order(messages: &[Message]) -> Vec<Message> {
     let mut messages = messages.to_vec();
     messages.sort_by_key(consumer);
     messages
+}
+
+/// The bytes of a request whose answers come with this sid.
+fn request_bytes(request: &Request, sid: u64) -> Vec<u8> {
+    let size = request.payload.len();
+    let mut bytes = format!("SUB _INBOX.{sid} {sid}\r\n").into_bytes();
+    if request.headers.is_empty() {
+        bytes.extend(format!("PUB {} _INBOX.{sid} {size}\r\n", request.subject).into_bytes());
+    } else {
+        let block = format!("NATS/1.0\r\n{}\r\n\r\n", request.headers.join("\r\n"));
+        let (head, all) = (block.len(), block.len() + size);
+        bytes.extend(format!("HPUB {} _INBOX.{sid} {head} {all}\r\n{block}", request.subject).into_bytes());
+    }
+    bytes.extend(request.payload.as_bytes());
+    bytes.extend(b"\r\n");
+    bytes
+}
+
+fn reply_of(frame: &Frame) -> Option<String> {
+    match frame {
+        Frame::Message(message) => message.reply.clone(),
+        _ => None,
+    }
 }
 
 fn up_to_pong(client: &mut Connection) -> Vec<Frame> {
