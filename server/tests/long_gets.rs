@@ -6,11 +6,18 @@ mod common;
 
 use common::{Wire, message, request, start, with_streams};
 use jetkv::Server;
+use jetkv::options::LimitOptions;
 use tempfile::TempDir;
 
 /// A server with a bucket of `keys` keys whose values have `size` bytes.
 fn with_keys(keys: usize, size: usize) -> (TempDir, Server, Wire) {
-    let (directory, options) = with_streams();
+    with_limits(keys, size, &LimitOptions::default())
+}
+
+/// The same with other limits of connections.
+fn with_limits(keys: usize, size: usize, limits: &LimitOptions) -> (TempDir, Server, Wire) {
+    let (directory, mut options) = with_streams();
+    options.limits = limits.clone();
     let server = start(options);
     let mut wire = Wire::client(&server);
     let config = r#"{"name":"KV","subjects":["kv.>"],"storage":"memory","allow_direct":true,"max_msgs_per_subject":1}"#;
@@ -152,4 +159,21 @@ fn a_reader_of_64_mib_of_answers_may_be_slow() {
         // It was not cut, and may be asked whether it is there.
         while slow.line() != "PONG" {}
     }
+}
+
+#[test]
+fn gets_of_one_packet_are_all_answered_however_much_that_is() {
+    const GETS: usize = 200;
+    const SIZE: usize = 100_000;
+    let limits = LimitOptions { max_pending_bytes: 4 << 20, ..LimitOptions::default() };
+    let (_directory, server, mut wire) = with_limits(1, SIZE, &limits);
+    let get = request("DIRECT.GET.KV.kv.a.0", "got", "");
+    wire.send(&format!("SUB got 2\r\n{}", get.repeat(GETS)));
+    // Five times what may wait for a connection.
+    for _ in 0..GETS {
+        assert!(message(&mut wire).1.len() > SIZE);
+    }
+    wire.send("PING\r\n");
+    assert_eq!(wire.line(), "PONG");
+    assert_eq!(server.monitor().counts().slow_consumers, 0);
 }

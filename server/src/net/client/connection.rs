@@ -86,6 +86,8 @@ pub(super) struct Connection {
     stalled_since: Instant,
     /// Whether operations that came are left for another turn.
     goes_on: bool,
+    /// The last turn brought many answers.
+    awaits_room: bool,
     full_reads: u32,
     /// What the last read brought.
     read_bytes: usize,
@@ -214,6 +216,7 @@ impl Connection {
             stalled_until: None,
             stalled_since: Instant::now(),
             goes_on: false,
+            awaits_room: false,
             full_reads: 0,
             read_bytes: 0,
             timer,
@@ -350,7 +353,7 @@ impl Connection {
         if self.client.must_reload() {
             return Poll::Ready(Event::Reload);
         }
-        let stalled = self.is_stalled();
+        let stalled = self.is_stalled() || self.is_clogged();
         if stalled {
             wake_at = wake_at.min(Instant::now() + STALL_LOOK);
         }
@@ -426,7 +429,7 @@ impl Connection {
         if !matches!(stopped, Some(Stopped::Closing)) {
             self.partial.extend_from_slice(bytes.get(progress.consumed..).unwrap_or_default());
         }
-        self.goes_on = matches!(stopped, Some(Stopped::Delivering)) && !self.partial.is_empty();
+        self.note_rest(stopped.as_ref());
         check_of(stopped)
     }
 
@@ -446,8 +449,15 @@ impl Connection {
             self.partial = bytes;
         }
         let stopped = progress.stopped.take();
-        self.goes_on = matches!(stopped, Some(Stopped::Delivering)) && !self.partial.is_empty();
+        self.note_rest(stopped.as_ref());
         check_of(stopped)
+    }
+
+    /// Remembers whether a turn left something to go on with, and whether its answers have to find room first.
+    fn note_rest(&mut self, stopped: Option<&Stopped>) {
+        let has_rest = matches!(stopped, Some(Stopped::Delivering | Stopped::Answering));
+        self.goes_on = has_rest && !self.partial.is_empty();
+        self.awaits_room |= matches!(stopped, Some(Stopped::Answering));
     }
 
     /// Counts `count` bytes that were read behind `before` others, all of which a turn was made of.
@@ -492,6 +502,13 @@ impl Connection {
         self.stalling = None;
         self.warn_of_stall(self.stalled_since.elapsed());
         false
+    }
+
+    /// Whether what was asked before fills the way to the peer, so that nothing more is asked for now. A peer that does not read
+    /// is cut when the write deadline has passed.
+    fn is_clogged(&mut self) -> bool {
+        self.awaits_room = self.awaits_room && self.client.is_pressured();
+        self.awaits_room
     }
 
     fn next_deadline(&self) -> Instant {

@@ -277,6 +277,11 @@ impl Client {
         self.out.put_link(link);
     }
 
+    /// Whether so much waits for the peer that whoever can should pause.
+    pub(super) fn is_pressured(&self) -> bool {
+        self.out.is_pressured()
+    }
+
     pub(super) fn poll_next(&self, context: &mut Context<'_>) -> Next {
         self.out.poll_next(context)
     }

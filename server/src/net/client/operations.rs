@@ -5,7 +5,7 @@ use jetkv_protocol::{ClientOp, ProtocolError, Rejection, Step, encode, subject};
 use super::connection::Connection;
 use crate::auth::Check;
 use crate::connections::{CloseReason, ConnectionHandle as _};
-use crate::worker::{self, Streams, Turn};
+use crate::worker::{self, Batch, Streams, Turn};
 
 /// Bytes that the log shows of what is not the protocol.
 const SNIPPET_BYTES: usize = 32;
@@ -13,6 +13,8 @@ const SNIPPET_BYTES: usize = 32;
 /// Deliveries after which a turn ends: one read of small messages for very many receivers is shared out, so that other
 /// connections of the thread get theirs in between.
 const DELIVERIES_MAX: u64 = 64 * 1024;
+/// Bytes of answers that one turn collects. A packet may ask for far more than may wait for a connection.
+const ANSWERS_BYTES_MAX: usize = 256 << 10;
 
 /// How far a turn got.
 pub(super) struct Progress {
@@ -36,12 +38,22 @@ pub(super) enum Stopped {
     Getting,
     /// It delivered so much that others get their turn before it goes on.
     Delivering,
+    /// It collected so many answers that they leave, and find room, before it goes on.
+    Answering,
 }
 
 /// Whether what an operation brings must not leave before the answers to what came ahead of it. Subscriptions go on: the
 /// one to the answers may stand behind the request for them.
 fn waits_for_answers(op: &ClientOp<'_>) -> bool {
     matches!(op, ClientOp::Pub(_) | ClientOp::Ping | ClientOp::Connect(_))
+}
+
+/// Whether a turn did so much that others get their turn, or what it brought has to leave.
+fn enough(batch: &Batch) -> Option<Stopped> {
+    if batch.answers.size_bytes() >= ANSWERS_BYTES_MAX {
+        return Some(Stopped::Answering);
+    }
+    (batch.tally.out_msgs >= DELIVERIES_MAX).then_some(Stopped::Delivering)
 }
 
 impl Connection {
@@ -95,8 +107,8 @@ impl Connection {
                     progress.consumed += consumed;
                     progress.stopped_at = progress.consumed.saturating_sub(1);
                     progress.stopped = self.operation(turn, &op);
-                    if progress.stopped.is_none() && turn.batch.tally.out_msgs >= DELIVERIES_MAX {
-                        progress.stopped = Some(Stopped::Delivering);
+                    if progress.stopped.is_none() {
+                        progress.stopped = enough(&turn.batch);
                     }
                 }
                 Err(ProtocolError::ConnectExpected) if self.admit_without_connect() => {}
