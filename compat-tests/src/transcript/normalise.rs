@@ -28,7 +28,7 @@ const VOLATILE_NUMBERS: &[&str] = &[
     "pause_remaining",
     "pid",
 ];
-/// Texts that depend on the machine or the build.
+/// Texts that depend on the machine or the build, of which only the form is compared.
 const VOLATILE_TEXTS: &[&str] = &["go", "git_commit", "idle", "rtt", "uptime", "exec"];
 /// Counters of API requests: waits ask as often as they must.
 const API_COUNTERS: &[&str] = &[".api.total", ".api.errors"];
@@ -72,7 +72,6 @@ pub struct Normaliser {
     masks: Vec<Regex>,
     ports: Vec<u64>,
     ignored: Vec<String>,
-    omitted: Vec<String>,
     sorted: Vec<String>,
 }
 
@@ -84,11 +83,6 @@ impl Normaliser {
     pub fn new(ignored: &[String], sorted: &[String], masks: &[String]) -> crate::Result<Self> {
         let masks = masks.iter().map(|mask| Regex::new(mask)).collect::<Result<_, _>>()?;
         Ok(Self { masks, ignored: ignored.to_vec(), sorted: sorted.to_vec(), ..Self::default() })
-    }
-
-    /// Leaves fields with these paths out.
-    pub fn omit(&mut self, paths: &[String]) {
-        self.omitted.extend_from_slice(paths);
     }
 
     /// Replaces `value` by `<name>` from now on.
@@ -158,7 +152,7 @@ impl Normaliser {
 
     fn flatten(&self, path: &str, value: &Value, lines: &mut Vec<String>) {
         match value {
-            _ if is_among(path, &self.omitted) || path.ends_with(API_UNDER_WAY) => {}
+            _ if path.ends_with(API_UNDER_WAY) => {}
             _ if is_among(path, &self.ignored) => lines.push(format!("{path} = {}", form(value))),
             Value::Object(fields) if !fields.is_empty() => {
                 let mut names: Vec<&String> =
@@ -209,7 +203,8 @@ impl Normaliser {
                     number.to_string()
                 }
             }
-            Value::String(text) if VOLATILE_TEXTS.contains(&key) && !text.is_empty() => "<text>".to_string(),
+            Value::String(text) if key == "go" && is_go_version(text) => "<go version>".to_string(),
+            Value::String(_) if VOLATILE_TEXTS.contains(&key) => form(value).to_string(),
             Value::String(text) => Value::String(self.text(text)).to_string(),
             other => other.to_string(),
         }
@@ -274,6 +269,12 @@ fn form(value: &Value) -> &'static str {
         Value::String(text) if is(text, &NUID) => "<nuid>",
         Value::String(_) => "<string>",
     }
+}
+
+fn is_go_version(text: &str) -> bool {
+    let numbers = text.strip_prefix("go").unwrap_or_default();
+    numbers.split('.').count() > 1
+        && numbers.split('.').all(|part| !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit()))
 }
 
 fn without_indexes(path: &str) -> String {
@@ -354,8 +355,7 @@ mod tests {
 
     #[test]
     fn of_what_is_ignored_the_form_is_left() {
-        let mut normaliser = Normaliser::new(&[".a".to_string(), ".o".to_string()], &[], &[]).unwrap();
-        normaliser.omit(&[".gone".to_string()]);
+        let normaliser = Normaliser::new(&[".a".to_string(), ".o".to_string()], &[], &[]).unwrap();
         let forms = [
             (serde_json::json!(-1.5), "<number>"),
             (serde_json::json!("2001-02-03T04:05:06.7Z"), "<time>"),
@@ -368,8 +368,13 @@ mod tests {
             (serde_json::json!({"b": 1}), "<object>"),
         ];
         for (value, form) in forms {
-            let json = serde_json::json!({"a": value, "gone": 1});
+            let json = serde_json::json!({"a": value});
             assert_eq!(normaliser.json(&json), [format!(".a = {form}")]);
         }
+        let volatile = serde_json::json!({"go": "go1.26.2", "rtt": "12.5µs", "uptime": "1m2s"});
+        let forms = [".go = <go version>", ".rtt = <duration>", ".uptime = <duration>"];
+        assert_eq!(normaliser.json(&volatile), forms);
+        let odd = serde_json::json!({"go": "rustc 1.90", "rtt": "0.1"});
+        assert_eq!(normaliser.json(&odd), [".go = <string>", ".rtt = <string>"]);
     }
 }

@@ -108,7 +108,6 @@ impl<'a> Player<'a> {
         dir: &'a Path,
     ) -> Result<Self> {
         let mut normaliser = Normaliser::new(&case.ignore, &case.sort, &case.masks)?;
-        normaliser.omit(&case.omit);
         let mut variables = Variables::new();
         variables.insert("dir".to_string(), dir.display().to_string());
         for token in &case.deferred {

@@ -29,8 +29,6 @@ pub struct Case {
     pub login: Option<String>,
     /// Paths of fields of which only the form is compared.
     pub ignore: Vec<String>,
-    /// Paths of fields that only one of the servers may have, for a reason that the scenario gives.
-    pub omit: Vec<String>,
     /// Paths of arrays whose order is not defined.
     pub sort: Vec<String>,
     /// Regular expressions replaced by `<masked>` in everything recorded.
@@ -234,7 +232,6 @@ fn build_case(path: &Path, name: String, items: &[Item]) -> Result<Case> {
         start: true,
         login: None,
         ignore: Vec::new(),
-        omit: Vec::new(),
         sort: Vec::new(),
         masks: Vec::new(),
         differs: None,
@@ -303,12 +300,6 @@ fn apply_header(case: &mut Case, item: &Item) -> Result<bool> {
         "start" => case.start = yes_or_no(item, &value)?,
         "login" => case.login = Some(value),
         "ignore" => case.ignore.extend(list()),
-        "omit" => {
-            let Some((paths, _)) = value.split_once(" because ") else {
-                return Err(format!("line {}: `omit: .path because ...`", item.line).into());
-            };
-            case.omit.extend(paths.split(',').map(|path| path.trim().to_string()));
-        }
         "sort" => case.sort.extend(list()),
         "mask" => case.masks.push(value),
         "differs" => case.differs = Some(value),

@@ -1,6 +1,7 @@
 //! `/jsz`: the stream engine, and its part of `/varz`.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use jetkv_go_compat::GoTime;
 use jetkv_jetstream::{AccountUsage, Engine};
@@ -69,6 +70,15 @@ struct Limits {
     max_ha_assets: i64,
     #[serde(skip_serializing_if = "is_default")]
     max_duplicate_window: u64,
+    #[serde(skip_serializing_if = "is_default")]
+    max_batch_inflight_per_stream: i64,
+    #[serde(skip_serializing_if = "is_default")]
+    max_batch_inflight_total: i64,
+    #[serde(skip_serializing_if = "is_default")]
+    max_batch_size: i64,
+    /// In nanoseconds.
+    #[serde(skip_serializing_if = "is_default")]
+    max_batch_timeout: u64,
     #[serde(skip_serializing_if = "is_default")]
     default_max_consumers: i64,
 }
@@ -141,11 +151,16 @@ fn config(engine: &Engine, options: &JetStreamOptions) -> Config {
 
 fn limits(options: &Options) -> Limits {
     let limits = &options.jetstream.limits;
+    let nanoseconds = |time: Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
     Limits {
         max_request_batch: limits.max_request_batch,
         max_ack_pending: limits.max_ack_pending,
         max_ha_assets: limits.max_ha_assets,
-        max_duplicate_window: u64::try_from(limits.duplicate_window.as_nanos()).unwrap_or(u64::MAX),
+        max_duplicate_window: nanoseconds(limits.duplicate_window),
+        max_batch_inflight_per_stream: limits.max_batch_inflight_per_stream,
+        max_batch_inflight_total: limits.max_batch_inflight_total,
+        max_batch_size: limits.max_batch_size,
+        max_batch_timeout: nanoseconds(limits.max_batch_timeout),
         default_max_consumers: limits.default_max_consumers,
     }
 }
