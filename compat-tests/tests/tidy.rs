@@ -117,13 +117,18 @@ fn no_machine_is_assumed() {
 #[test]
 fn tests_use_only_paths_that_they_made() {
     let roots = ["nonexistent", "no", "none", "nowhere", "missing", "tmp", "var", "opt", "etc"];
-    let roots: Vec<String> = roots.iter().map(|root| word("/", root) + "/").collect();
+    let within = roots.iter().map(|root| word("/", root) + "/");
+    // By themselves these are no words of anything else.
+    let alone = ["nonexistent", "tmp", "var", "opt", "etc"].iter().map(|root| word("/", root));
+    let roots: Vec<String> = within.chain(alone).collect();
     let is_path = |line: &str| {
         roots.iter().any(|root| {
-            line.match_indices(root.as_str()).any(|(at, _)| {
+            line.match_indices(root.as_str()).any(|(at, found)| {
                 let before = line.get(..at).and_then(|before| before.chars().next_back());
-                // A path begins there: not in the middle of a longer one.
+                let after = line.get(at + found.len()..).and_then(|after| after.chars().next());
+                // A path begins there, not in the middle of a longer one; and it ends, or goes on below.
                 before.is_none_or(|c| matches!(c, ' ' | '"' | '\'' | '=' | '/'))
+                    && (root.ends_with('/') || after.is_none_or(|c| matches!(c, ' ' | '"' | '\'' | ',')))
             })
         })
     };

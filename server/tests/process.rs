@@ -3,6 +3,7 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus};
 use std::time::{Duration, Instant};
@@ -106,6 +107,7 @@ fn the_ports_file_lives_as_long_as_the_server_and_the_pid_file_longer() {
     assert!(ports_files(server.directory.path()).is_empty());
     let pid = std::fs::read_to_string(server.path("pid")).unwrap();
     assert_eq!(pid, server.process.id().to_string());
+    assert_eq!(std::fs::metadata(server.path("pid")).unwrap().permissions().mode() & 0o777, 0o600);
     server.wait_for("log", "[INF] Trapped \"terminated\" signal");
     server.wait_for("log", "[INF] Initiating Shutdown...");
     server.wait_for("log", "[INF] Server Exiting..");
@@ -215,6 +217,16 @@ fn monitoring_on_all_interfaces_answers_on_ipv6_too() {
     if std::net::TcpListener::bind("[::1]:0").is_ok() {
         assert_eq!(http::get(format!("[::1]:{port}"), "/healthz").unwrap().status, 200);
     }
+}
+
+#[test]
+fn a_second_server_on_the_same_store_says_so() {
+    let first = Running::start("max_payload: 100KB", &["-js", "-sd", "store"]);
+    let store = first.path("store").display().to_string();
+    let second = Running::start("max_payload: 100KB", &["-js", "-sd", &store]);
+    let said = "is in use by another server";
+    second.wait_for("log", said);
+    assert!(!std::fs::read_to_string(first.path("log")).unwrap().contains(said));
 }
 
 #[test]
