@@ -17,6 +17,11 @@ use crate::{Error, Result};
 
 /// How long a server may take to write its ports file, or to end after a signal. Only a fault takes so long.
 const PROCESS_WAIT: Duration = Duration::from_secs(60);
+/// How often, and how far apart, a start is tried whose port is in use. A connection of somebody else may have it for a moment.
+const PORT_TRIES: u32 = 20;
+const PORT_PAUSE: Duration = Duration::from_millis(200);
+/// What a server says then.
+const PORT_TAKEN: &str = "address already in use";
 const POLL: Duration = Duration::from_millis(2);
 
 /// A server program: the real one or JetKV.
@@ -78,11 +83,27 @@ impl Server {
         })
     }
 
-    /// Starts the stopped process again on the same ports and the same store.
+    /// Starts the stopped process again on the same store, and on the same ports unless somebody else has taken one of them
+    /// for good in the meantime.
     ///
     /// # Errors
     /// As for [`Server::start`].
     pub fn launch(&mut self) -> Result<()> {
+        for tries_left in (0..PORT_TRIES).rev() {
+            match self.launch_once() {
+                Err(error) if error.to_string().contains(PORT_TAKEN) && tries_left > 0 => {
+                    if tries_left < PORT_TRIES / 2 {
+                        self.ports.clear();
+                    }
+                    std::thread::sleep(PORT_PAUSE);
+                }
+                launched => return launched,
+            }
+        }
+        Ok(())
+    }
+
+    fn launch_once(&mut self) -> Result<()> {
         self.starts += 1;
         let ports_dir = self.dir.path().join(format!("ports-{}", self.starts));
         std::fs::create_dir_all(&ports_dir)?;
