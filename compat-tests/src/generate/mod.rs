@@ -64,7 +64,7 @@ pub enum Profile {
 
 impl Profile {
     /// All, in the order of the command's `--profile`.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Streams,
         Self::Consumers,
         Self::Subjects,
