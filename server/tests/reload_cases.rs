@@ -8,12 +8,13 @@ use std::path::Path;
 use jetkv::options::Options;
 
 /// Options without a case there, and why.
-const WITHOUT: [(&str, &str); 27] = [
+const WITHOUT: [(&str, &str); 28] = [
     ("config_file", "tells where the options come from"),
     ("config_digest", "tells where the options come from"),
     ("origin.in_config", "tells where the options come from"),
     ("origin.in_command_line", "tells where the options come from"),
     ("auth.has_block", "tells where the options come from"),
+    ("auth.callout", "auth/callout.txt turns it, with somebody who answers"),
     ("host", "the harness sets it by a flag"),
     ("port", "the harness sets it by a flag"),
     ("monitor.host", "the harness looks there for the pages"),

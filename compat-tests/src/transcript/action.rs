@@ -37,6 +37,8 @@ pub enum Action {
     Sync { conn: String },
     /// `C quiet 100ms`: records what comes within that time (nothing, if all is well).
     Quiet { conn: String, time: Duration },
+    /// `C vouches {json}`: waits for a question about a client and answers it.
+    Vouch { conn: String, how: String },
     /// `C closed`: waits for the server to close the connection.
     Closed { conn: String, limit: Duration },
     /// `C stalls`: reads nothing, until `C reads`.
@@ -232,6 +234,7 @@ fn parse_connection_verb(conns: &str, rest: &str) -> Result<Action> {
         }
         "close" => Ok(Action::Close { conn }),
         "stalls" | "reads" => Ok(Action::Stall { conn, stalls: verb == "stalls" }),
+        "vouches" => Ok(Action::Vouch { conn, how: arguments.to_string() }),
         "raw" => Ok(Action::Raw { conn, text: arguments.to_string() }),
         "nats" => Ok(Action::CliBegin { name: name(conns)?, arguments: arguments.to_string() }),
         "prints" => Ok(Action::CliPrints { name: conn, text: arguments.to_string() }),

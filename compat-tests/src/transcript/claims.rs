@@ -4,7 +4,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use nkeys::KeyPair;
+use nkeys::{KeyPair, XKey};
 use serde_json::Value;
 
 use crate::Result;
@@ -28,6 +28,10 @@ pub(super) struct Deferred {
 /// # Errors
 /// It is none.
 pub(super) fn public_key(seed: &str) -> Result<String> {
+    // Keys that things are sealed for are of another kind.
+    if seed.starts_with("SX") {
+        return Ok(XKey::from_seed(seed).map_err(|e| format!("seed {seed:?}: {e}"))?.public_key());
+    }
     Ok(pair(seed)?.public_key())
 }
 

@@ -13,6 +13,7 @@
 //! for [`scenario::parse`], and hands them to [`compare::Comparison::compare_steadily`].
 
 pub mod action;
+mod callout;
 mod claims;
 pub mod compare;
 pub mod connections;

@@ -1,5 +1,6 @@
 //! Plays one case on one server and records what the server did.
 
+mod callout;
 mod cli;
 mod outside;
 
@@ -251,6 +252,7 @@ impl<'a> Player<'a> {
             Action::CliBegin { name, arguments } => self.cli_begin(name, arguments),
             Action::CliPrints { name, text } => self.cli_prints(name, text),
             Action::CliEnd { name, signal } => self.cli_end(name, *signal),
+            Action::Vouch { conn, how } => self.vouch(conn, how),
             Action::Subscribed { subject, count } => self.subscribed(subject, *count),
             Action::Start
             | Action::Stop { .. }

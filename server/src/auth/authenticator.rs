@@ -66,8 +66,10 @@ pub(crate) struct Admitted {
 /// What a user's claims say, for as long as it is here.
 #[derive(Debug)]
 pub(crate) struct ClaimsAdmission {
-    /// The claims.
+    /// The claims. Empty for a user that somebody else decided about, whose claims nobody is shown.
     pub token: String,
+    /// The user's public key.
+    pub subject: String,
     /// The key that signed for the account. Empty: the account's own.
     pub signing_key: String,
     /// What that key gives, if it gives something.
@@ -266,6 +268,32 @@ impl Authenticator {
             Ok(()) => Check::Admitted(user.admitted.clone()),
             Err(error) => Check::Refused(Some(error)),
         })
+    }
+
+    /// The user of the configuration that credentials name, rightly or not.
+    pub(crate) fn named<'a>(&'a self, given: &'a Credentials) -> Option<&'a str> {
+        if !self.nkeys.is_empty() && !given.nkey.is_empty() {
+            let known = self.nkeys.contains_key(&given.nkey);
+            return known.then_some(given.nkey.as_str()).or_else(|| self.named_single(given));
+        }
+        let listed = self.users.contains_key(&given.user);
+        listed.then_some(given.user.as_str()).or_else(|| self.named_single(given))
+    }
+
+    fn named_single<'a>(&'a self, given: &Credentials) -> Option<&'a str> {
+        let name = self.single.as_ref().filter(|_| self.token.is_none()).map(|(name, _)| name.as_str());
+        name.filter(|name| *name == given.user)
+    }
+
+    /// What stands for credentials where there are none: a key, or a name and a password.
+    pub(crate) fn stand_in(&self, given: &Credentials) -> Option<Credentials> {
+        let name = self.no_auth_user.as_ref().filter(|_| given.is_empty() && given.nkey.is_empty())?;
+        if self.nkeys.contains_key(name) {
+            return Some(Credentials { nkey: name.clone(), ..Credentials::default() });
+        }
+        let user = self.users.get(name)?;
+        let (user, password) = (name.clone(), user.password.clone());
+        Some(Credentials { user, password, ..Credentials::default() })
     }
 
     /// Looks at credentials.

@@ -97,6 +97,13 @@ impl UserPermissions {
         }
     }
 
+    /// The same, with a further subject that is not to be published.
+    pub(crate) fn denying(of: Option<&Self>, subject: &str) -> Self {
+        let mut configured = of.map(|permissions| permissions.configured.clone()).unwrap_or_default();
+        configured.publish.get_or_insert_default().deny.push(subject.to_owned());
+        Self::new(&configured)
+    }
+
     /// As configured.
     pub(crate) fn configured(&self) -> &Permissions {
         &self.configured

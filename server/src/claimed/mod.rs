@@ -1,6 +1,8 @@
-//! Accounts and users that come with claims: they are looked up, put in force, and let in.
+//! Accounts and users that come with claims: they are looked up, put in force, and let in; and users whose claims come from
+//! somebody who is asked about them.
 
 mod accounts;
+pub(crate) mod callout;
 mod expiry;
 mod http;
 mod requests;
@@ -10,4 +12,4 @@ mod user;
 pub(crate) use accounts::{find_system_account, reload, start};
 pub(crate) use expiry::watch;
 pub(crate) use requests::serve;
-pub(crate) use user::{Request, UserError, authenticate, log_line};
+pub(crate) use user::{Delegated, Looked, Request, UserError, authenticate, log_line};

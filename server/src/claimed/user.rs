@@ -62,7 +62,7 @@ pub(crate) enum UserError {
     #[error("User JWT issuer is not known")]
     Issuer,
     /// The key that signed gives permissions; so the claims must not.
-    #[error("User JWT is not valid: scoped users require no permissions or limits set")]
+    #[error("User JWT is not valid: {}", Self::SCOPED)]
     Scoped,
     /// What the key gives cannot be filled in.
     #[error("User JWT generated invalid permissions")]
@@ -70,9 +70,6 @@ pub(crate) enum UserError {
     /// The account's claims have ended.
     #[error("Account JWT has expired")]
     AccountExpired,
-    /// Somebody else would have to decide about the user, which is not served yet.
-    #[error("Account {0} has its users authorized by an auth callout, which is not supported by JetKV yet")]
-    External(String),
     /// The account wants signatures.
     #[error("Account does not allow bearer tokens")]
     Bearer,
@@ -99,17 +96,47 @@ pub(crate) enum UserError {
 const PROXY_REQUIRED: &str = "proxy connection required";
 
 impl UserError {
+    /// Why claims are not valid that a key signed which gives permissions.
+    pub(super) const SCOPED: &str = "scoped users require no permissions or limits set";
+
     /// Whether the operator is told.
     pub(crate) fn is_error(&self) -> bool {
-        matches!(self, Self::Source(_) | Self::Times | Self::External(_))
+        matches!(self, Self::Source(_) | Self::Times)
     }
 }
 
+/// What a look at what a client shows led to.
+#[derive(Debug)]
+pub(crate) struct Looked {
+    /// Whom the client becomes, unless somebody else says otherwise, or why it does not come in.
+    pub result: Result<Admitted, UserError>,
+    /// Somebody else decides about the users of its account.
+    pub delegated: Option<Delegated>,
+}
+
+/// A user of an account that leaves it to somebody else who may connect.
+#[derive(Clone, Debug)]
+pub(crate) struct Delegated {
+    /// The account.
+    pub account: String,
+    /// The claims that the client showed.
+    pub token: String,
+    /// It is a user of that somebody else, about whom nobody is asked.
+    pub is_auth_user: bool,
+}
+
 /// Looks at what a client shows. May take as long as an account's resolver.
-///
-/// # Errors
-/// [`UserError`].
-pub(crate) fn authenticate(shared: &Arc<Shared>, request: &Request) -> Result<Admitted, UserError> {
+pub(crate) fn authenticate(shared: &Arc<Shared>, request: &Request) -> Looked {
+    let mut delegated = None;
+    let result = check(shared, request, &mut delegated);
+    Looked { result, delegated }
+}
+
+fn check(
+    shared: &Arc<Shared>,
+    request: &Request,
+    delegated: &mut Option<Delegated>,
+) -> Result<Admitted, UserError> {
     let options = shared.options();
     let operators = shared.operators().ok_or(UserError::NotTrusted)?;
     let token = token_of(&options, request)?;
@@ -126,6 +153,13 @@ pub(crate) fn authenticate(shared: &Arc<Shared>, request: &Request) -> Result<Ad
     check_pinned(&options, operators, user.account())?;
     let account = lookup(shared, user.account())?;
     let claimed = account.claimed().ok_or(UserError::NotTrusted)?;
+    if claimed.claims.nats.is_external() {
+        *delegated = Some(Delegated {
+            account: account.name().to_owned(),
+            token: token.to_owned(),
+            is_auth_user: claimed.claims.nats.authorization.auth_users.contains(&user.sub),
+        });
+    }
     if !operators.trusts(&claimed.claims.iss) {
         return Err(UserError::NotTrusted);
     }
@@ -137,10 +171,6 @@ pub(crate) fn authenticate(shared: &Arc<Shared>, request: &Request) -> Result<Ad
         if user.nats.proxy_required {
             return Err(UserError::ProxyRequired);
         }
-    }
-    let decided_elsewhere = claimed.claims.nats.is_external();
-    if decided_elsewhere && !claimed.claims.nats.authorization.auth_users.contains(&user.sub) {
-        return Err(UserError::External(user.account().to_owned()));
     }
     check_account(&claimed, &user)?;
     check_kind(&user, request.kind)?;
@@ -193,7 +223,7 @@ fn check_account(claimed: &Claimed, user: &UserClaims) -> Result<(), UserError> 
 }
 
 /// Kinds that nobody knows let nobody in, unless others beside them do.
-fn check_kind(user: &UserClaims, kind: ConnectionType) -> Result<(), UserError> {
+pub(super) fn check_kind(user: &UserClaims, kind: ConnectionType) -> Result<(), UserError> {
     let names = &user.nats.allowed_connection_types;
     if names.is_empty() {
         return Ok(());
@@ -215,18 +245,7 @@ fn admitted(
     left: Option<Duration>,
     now_s: i64,
 ) -> Admitted {
-    let own = translate::permissions(&user.nats.permissions());
-    let has_default_permissions = own.is_none();
-    let permissions = match own {
-        Some(own) => Some(Arc::new(UserPermissions::new(&own))),
-        None => claimed.default_permissions.clone(),
-    };
-    let until_end =
-        (user.exp != 0).then(|| Duration::from_secs(u64::try_from(user.exp - now_s).unwrap_or(0)));
-    let stays = match (until_end, left) {
-        (Some(end), Some(left)) => Some(end.min(left)),
-        (end, left) => end.or(left),
-    };
+    let (permissions, has_default_permissions) = permissions_of(&user, Some(claimed));
     let is_signed_for = !user.nats.issuer_account.is_empty();
     Admitted {
         account: account.name().to_owned(),
@@ -235,17 +254,40 @@ fn admitted(
         permissions,
         claims: Some(Arc::new(ClaimsAdmission {
             token: token.to_owned(),
+            subject: user.sub.clone(),
             signing_key: if is_signed_for { user.iss.clone() } else { String::new() },
+            expires_at: end_of(&user, left, now_s),
             name: user.name,
             tags: user.nats.tags.clone(),
             issued_at_s: user.iat,
             is_bearer: user.nats.bearer_token,
             scope: claimed.signer(&user.iss).flatten().cloned(),
-            expires_at: stays.map(|stays| Instant::now() + stays),
             limits: user.nats.connect_limits(),
             has_default_permissions,
         })),
     }
+}
+
+/// What a user may do, and whether that is what all users of its account may.
+pub(super) fn permissions_of(
+    user: &UserClaims,
+    claimed: Option<&Claimed>,
+) -> (Option<Arc<UserPermissions>>, bool) {
+    match translate::permissions(&user.nats.permissions()) {
+        Some(own) => (Some(Arc::new(UserPermissions::new(&own))), false),
+        None => (claimed.and_then(|claimed| claimed.default_permissions.clone()), true),
+    }
+}
+
+/// Until when a user may stay, of whose times of the day so much is `left`.
+pub(super) fn end_of(user: &UserClaims, left: Option<Duration>, now_s: i64) -> Option<Instant> {
+    let until_end =
+        (user.exp != 0).then(|| Duration::from_secs(u64::try_from(user.exp - now_s).unwrap_or(0)));
+    let stays = match (until_end, left) {
+        (Some(end), Some(left)) => Some(end.min(left)),
+        (end, left) => end.or(left),
+    };
+    stays.map(|stays| Instant::now() + stays)
 }
 
 /// What the log says of a user that was let in.

@@ -21,4 +21,5 @@ pub use model::{
 pub use sources::{admits_source, time_left};
 pub use template::{Filled, TemplateError, fill};
 pub use token::{TOKEN_BYTES_MAX, Token, TokenError, encode, is_key, key_kind};
+pub(crate) use validate::is_curve_key;
 pub use validate::{Issue, Issues};

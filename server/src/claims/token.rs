@@ -192,7 +192,7 @@ impl Token {
     /// # Errors
     /// [`TokenError`].
     pub fn authorization_response(text: &str) -> Result<Claims<model::AuthorizationResponse>, TokenError> {
-        Self::open(text)?.claims(Kind::AuthorizationResponse, "authorization response")
+        Self::open(text)?.claims(Kind::AuthorizationResponse, "an authorization request")
     }
 }
 

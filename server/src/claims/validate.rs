@@ -8,8 +8,8 @@ use jetkv_go_compat::quoted;
 use nkeys::KeyPairType;
 
 use super::model::{
-    Account, AccountClaims, Claims, ExternalAuthorization, Kind, Mapping, Operator, OperatorClaims,
-    Permission, Permissions, Trace, User, UserClaims, subject_issue,
+    Account, AccountClaims, AuthorizationResponse, Claims, ExternalAuthorization, Kind, Mapping, Operator,
+    OperatorClaims, Permission, Permissions, Trace, User, UserClaims, subject_issue,
 };
 use super::sources;
 use super::token::is_key;
@@ -127,6 +127,31 @@ impl UserClaims {
         if !self.nats.issuer_account.is_empty() && !Kind::is_account_key(&self.nats.issuer_account) {
             issues.error("account_id is not an account public key");
         }
+        issues
+    }
+}
+
+impl Claims<AuthorizationResponse> {
+    /// What is wrong with an answer at `now_s`, in seconds since 1970.
+    pub fn issues(&self, now_s: i64) -> Issues {
+        let mut issues = Issues::default();
+        let AuthorizationResponse { jwt, error, issuer_account } = &self.nats;
+        if !is_key(&self.sub, KeyPairType::User) {
+            issues.error("Subject must be a user public key");
+        }
+        if !is_key(&self.aud, KeyPairType::Server) {
+            issues.error("Audience must be a server public key");
+        }
+        if error.is_empty() && jwt.is_empty() {
+            issues.error("Error or Jwt is required");
+        }
+        if !error.is_empty() && !jwt.is_empty() {
+            issues.error("Only Error or Jwt can be set");
+        }
+        if !issuer_account.is_empty() && !is_key(issuer_account, KeyPairType::Account) {
+            issues.error("issuer_account is not an account public key");
+        }
+        self.check_times(now_s, &mut issues);
         issues
     }
 }

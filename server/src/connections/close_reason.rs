@@ -47,6 +47,8 @@ pub(crate) enum CloseReason {
     TlsHandshakeError,
     /// An operator asked for it.
     Kicked,
+    /// It has to come by way of a proxy that is trusted.
+    ProxyRequired,
 }
 
 impl CloseReason {
@@ -83,7 +85,7 @@ impl CloseReason {
             Self::WriteError | Self::ReadError | Self::StaleConnection | Self::ServerShutdown => {
                 status::GOING_AWAY
             }
-            Self::NoRespondersRequiresHeaders | Self::Kicked => status::INTERNAL_ERROR,
+            Self::NoRespondersRequiresHeaders | Self::Kicked | Self::ProxyRequired => status::INTERNAL_ERROR,
         };
         close_payload(status, self.text())
     }
@@ -112,6 +114,7 @@ impl CloseReason {
             Self::NoRespondersRequiresHeaders => "No Responders Requires Headers",
             Self::TlsHandshakeError => "TLS Handshake Failure",
             Self::Kicked => "Kicked",
+            Self::ProxyRequired => "Proxy Required",
         }
     }
 }

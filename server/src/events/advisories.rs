@@ -39,14 +39,14 @@ struct Connected {
 }
 
 #[derive(Debug, Serialize)]
-struct Disconnected {
+struct Disconnected<'a> {
     #[serde(flatten)]
     head: Head,
     server: ServerPart,
     client: ClientPart,
     sent: DataStats,
     received: DataStats,
-    reason: &'static str,
+    reason: &'a str,
 }
 
 #[derive(Debug, Serialize)]
@@ -153,30 +153,41 @@ pub(crate) fn disconnected(
 ) {
     let subject = format!("$SYS.ACCOUNT.{}.DISCONNECT", client.account().name());
     if let Some(system) = shared.accounts.system() {
-        gone(shared, client, reason, stopped, &system, &subject);
+        gone(shared, client, client.account().name(), reason.text(), stopped, &system, &subject);
     }
 }
 
 /// A client was refused: the account that it is in, or in until it is let in, hears of it.
 pub(crate) fn refused_in_account(shared: &Arc<Shared>, client: &dyn ConnectionHandle, reason: CloseReason) {
+    refused_by(shared, client, &client.account(), reason.text());
+}
+
+/// A client was refused: an account hears of it, and why.
+pub(crate) fn refused_by(
+    shared: &Arc<Shared>,
+    client: &dyn ConnectionHandle,
+    account: &Account,
+    reason: &str,
+) {
     if shared.accounts.system().is_some() {
         let now = shared.clock.wall();
-        gone(shared, client, reason, now, &client.account(), "$SYS.ACCOUNT.CLIENT.AUTH.ERR");
+        gone(shared, client, account.name(), reason, now, account, "$SYS.ACCOUNT.CLIENT.AUTH.ERR");
     }
 }
 
 /// A client was refused: the system account hears of it.
 pub(crate) fn refused(shared: &Arc<Shared>, client: &dyn ConnectionHandle, reason: CloseReason) {
     let Some(system) = shared.accounts.system() else { return };
-    let now = shared.clock.wall();
+    let (now, account) = (shared.clock.wall(), client.account());
     let subject = format!("$SYS.SERVER.{}.CLIENT.AUTH.ERR", shared.identity.id);
-    gone(shared, client, reason, now, &system, &subject);
+    gone(shared, client, account.name(), reason.text(), now, &system, &subject);
 }
 
 fn gone(
     shared: &Arc<Shared>,
     client: &dyn ConnectionHandle,
-    reason: CloseReason,
+    account: &str,
+    reason: &str,
     stopped: WallNs,
     to: &Account,
     subject: &str,
@@ -189,10 +200,10 @@ fn gone(
     let event = Disconnected {
         head: Head::new("io.nats.server.advisory.v1.client_disconnect", stopped),
         server: ServerPart::new(shared),
-        client: ClientPart::new(client, Some(stopped)),
+        client: ClientPart::new(client, Some(stopped)).in_account(account),
         sent: DataStats::received(counts),
         received: DataStats::sent(counts),
-        reason: reason.text(),
+        reason,
     };
     send_json(shared, to, subject.as_bytes(), &event);
 }

@@ -10,8 +10,8 @@ mod requests;
 mod stats;
 
 pub(crate) use advisories::{
-    api_limit_reached, connected, connections_changed, disconnected, lame_duck, refused, refused_in_account,
-    shutting_down,
+    api_limit_reached, connected, connections_changed, disconnected, lame_duck, refused, refused_by,
+    refused_in_account, shutting_down,
 };
 pub(crate) use heartbeat::beat;
 pub(crate) use message_trace::{Egress, MessageTrace};
@@ -40,6 +40,17 @@ fn send(shared: &Arc<Shared>, account: &Account, subject: &[u8], headers: &[u8],
         && let Some(account) = shared.accounts.get(account.id())
     {
         cross(shared, &account, &msg, ways);
+    }
+}
+
+/// Makes a request of the server itself within an account, and in others whose services it imports. It leaves at the end of
+/// the thread's turn.
+pub(crate) fn request(shared: &Arc<Shared>, account: &Arc<Account>, msg: &OutMsg<'_>) {
+    trace(shared, account, *msg);
+    let mut ways = Vec::new();
+    ServerLanding { shared }.route(account, Origin::Server, msg, &mut ways);
+    if !ways.is_empty() {
+        cross(shared, account, msg, ways);
     }
 }
 

@@ -116,6 +116,11 @@ pub(super) struct ClientPart {
 }
 
 impl ClientPart {
+    /// The same, shown in the account that hears of it.
+    pub(super) fn in_account(self, account: &str) -> Self {
+        Self { acc: account.to_owned(), ..self }
+    }
+
     /// A client that came, or, with the time of its end, one that went.
     pub(super) fn new(client: &dyn ConnectionHandle, stopped: Option<WallNs>) -> Self {
         let identity = client.identity();

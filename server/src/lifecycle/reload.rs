@@ -33,6 +33,7 @@ impl Inner {
         if let Some(lab) = &self.lab {
             lab.listen(shared);
         }
+        claimed::callout::report(shared);
         claimed::reload(shared);
         self.tell_connections();
         if let Some(jetstream) = shared.jetstream() {

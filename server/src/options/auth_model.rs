@@ -28,6 +28,30 @@ pub struct AuthOptions {
     pub timeout: Duration,
     /// Whether there is an `authorization` block, whatever it says.
     pub has_block: bool,
+    /// Who is asked about clients. `None`: nobody.
+    pub callout: Option<AuthCallout>,
+}
+
+/// A service that decides, instead of the configuration, who may connect and as whom (ADR-26).
+///
+/// ```
+/// use jetkv::options::AuthCallout;
+///
+/// let callout = AuthCallout { account: "AUTH".into(), ..AuthCallout::default() };
+/// assert!(callout.is_asked_about("ORDERS") && callout.xkey.is_none());
+/// ```
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct AuthCallout {
+    /// Public key of the account that signs the answers.
+    pub issuer: String,
+    /// Name of the account where the service listens.
+    pub account: String,
+    /// Names or keys of the users that nobody is asked about: those of the service. Not empty.
+    pub auth_users: Vec<String>,
+    /// Public key that questions are sealed for. `None`: they are not.
+    pub xkey: Option<String>,
+    /// Accounts whose users are asked about, beside clients who are in none. Empty: all.
+    pub allowed_accounts: Vec<String>,
 }
 
 /// One user of an `authorization` or `accounts` block.
@@ -156,7 +180,17 @@ impl Default for AuthOptions {
             no_auth_user: None,
             timeout: defaults::AUTH_TIMEOUT,
             has_block: false,
+            callout: None,
         }
+    }
+}
+
+impl AuthCallout {
+    /// Whether it is asked about a client that the configuration lets into an account; the global one is nobody's.
+    pub fn is_asked_about(&self, account: &str) -> bool {
+        account == defaults::GLOBAL_ACCOUNT
+            || self.allowed_accounts.is_empty()
+            || self.allowed_accounts.iter().any(|allowed| allowed == account)
     }
 }
 

@@ -120,8 +120,8 @@ mod websocket_model;
 
 pub(crate) use auth_model::is_bcrypt;
 pub use auth_model::{
-    AccountJetStreamLimits, AccountLimits, AccountOptions, AuthOptions, ConnectionType, MessageTraceOptions,
-    NkeyUserOptions, Permissions, ResponsePermission, SubjectPermission, UserOptions,
+    AccountJetStreamLimits, AccountLimits, AccountOptions, AuthCallout, AuthOptions, ConnectionType,
+    MessageTraceOptions, NkeyUserOptions, Permissions, ResponsePermission, SubjectPermission, UserOptions,
 };
 pub use command_line::{Command, CommandLine, Message, OptionsError};
 pub use config::{ConfigError, Report};

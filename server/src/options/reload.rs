@@ -11,7 +11,7 @@ mod differences;
 #[cfg(test)]
 mod tests;
 
-use super::auth_model::{AuthOptions, NkeyUserOptions};
+use super::auth_model::{AuthCallout, AuthOptions, NkeyUserOptions};
 use super::defaults;
 use super::host_and_port;
 use super::jetstream_model::JetStreamOptions;
@@ -272,7 +272,10 @@ fn limit_options(old: &LimitOptions, new: &LimitOptions, found: &mut Differences
 }
 
 fn auth_options(old: &AuthOptions, new: &AuthOptions, found: &mut Differences) {
-    pairs!(old, new => AuthOptions { username, password, token, users, nkeys, no_auth_user, timeout, has_block });
+    pairs!(old, new => AuthOptions {
+        username, password, token, users, nkeys, no_auth_user, timeout, has_block, callout,
+    });
+    found.fixed(Field::AuthCallout, callout, shown_callout);
     // As with the accounts, and the block holds what the others say.
     let _ = (users, has_block);
     found.change(Field::Users, Action::Authorization, "Reloaded: authorization users");
@@ -292,6 +295,18 @@ fn auth_options(old: &AuthOptions, new: &AuthOptions, found: &mut Differences) {
     found.name(Field::Authorization, "authorization token", token);
     let seconds = |timeout: &std::time::Duration| timeout.as_secs_f64().to_string();
     found.value(Field::AuthTimeout, Action::Nothing, "authorization timeout", timeout, seconds);
+}
+
+/// As Go prints it.
+fn shown_callout(callout: &Option<AuthCallout>) -> String {
+    callout.as_ref().map_or_else(
+        || "<nil>".to_owned(),
+        |callout| {
+            let AuthCallout { issuer, account, auth_users, xkey, allowed_accounts } = callout;
+            let (users, xkey) = (auth_users.join(" "), xkey.as_deref().unwrap_or_default());
+            format!("&{{{issuer} {account} [{users}] {xkey} [{}]}}", allowed_accounts.join(" "))
+        },
+    )
 }
 
 /// Whether the users with keys are the same ones. Those of an account never are: they count as changed whatever they say

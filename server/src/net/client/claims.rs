@@ -5,46 +5,56 @@ use std::sync::Arc;
 use jetkv_protocol::Rejection;
 
 use super::connection::Connection;
-use super::operations::Stopped;
+use super::operations::{Stopped, Undecided};
 use crate::auth::{Admitted, Check, ClaimsAdmission, DeliveryRules};
-use crate::claimed::{self, Request};
+use crate::claimed::{self, Delegated, Looked, Request};
 use crate::connections::{ClientType, CloseReason, ConnectionHandle as _, Peer};
 use crate::options::ConnectionType;
 use crate::router::Claimed;
 
 impl Connection {
     /// Waits for a look at credentials that takes long, and does what comes of it.
-    pub(super) async fn decide(&mut self, check: Check) -> Option<Stopped> {
-        let admitted = match check {
-            Check::Admitted(admitted) => Some(admitted),
-            Check::Refused(_) => None,
+    pub(super) async fn decide(&mut self, undecided: Undecided) -> Option<Stopped> {
+        let (admitted, delegated) = match undecided.check {
+            Check::Admitted(admitted) => (Some(admitted), None),
+            Check::Refused(error) => {
+                self.log_signature(error.as_ref());
+                (None, None)
+            }
             // A panic in the comparison counts as a wrong password.
-            Check::Slow(check) => match self.shared.blocking() {
-                Some(threads) => threads.call(move || check.run()).await.flatten(),
-                None => check.run(),
-            },
+            Check::Slow(check) => {
+                let admitted = match self.shared.blocking() {
+                    Some(threads) => threads.call(move || check.run()).await.flatten(),
+                    None => check.run(),
+                };
+                (admitted, None)
+            }
             Check::Claims => self.check_claims().await,
         };
-        match admitted {
-            Some(admitted) => {
-                let account = self.shared.accounts.by_name(&admitted.account);
-                if let Some(line) = account.and_then(|account| claimed::log_line(&account, &admitted)) {
-                    tracing::debug!("{} - {line}", self.client.label());
-                }
-                self.admit(&admitted, true)
+        if let Some(admitted) = &admitted {
+            let account = self.shared.accounts.by_name(&admitted.account);
+            if let Some(line) = account.and_then(|account| claimed::log_line(&account, admitted)) {
+                tracing::debug!("{} - {line}", self.client.label());
             }
+        }
+        if let Some(court) = self.court(admitted.as_ref(), delegated.as_ref()) {
+            return self.consult(court, admitted, delegated, undecided.announced).await;
+        }
+        match admitted {
+            Some(admitted) => self.admit(&admitted, undecided.announced),
             None => self.refuse(),
         }
     }
 
-    async fn check_claims(&mut self) -> Option<Admitted> {
+    async fn check_claims(&mut self) -> (Option<Admitted>, Option<Delegated>) {
         let (shared, request) = (Arc::clone(&self.shared), self.claims_request());
         let work = move || claimed::authenticate(&shared, &request);
-        let checked = match self.shared.blocking() {
-            Some(threads) => threads.call(work).await?,
-            None => work(),
+        let looked = match self.shared.blocking() {
+            Some(threads) => threads.call(work).await,
+            None => Some(work()),
         };
-        checked.inspect_err(|error| self.log_refusal(error)).ok()
+        let Some(Looked { result, delegated }) = looked else { return (None, None) };
+        (result.inspect_err(|error| self.log_refusal(error)).ok(), delegated)
     }
 
     fn log_refusal(&self, error: &claimed::UserError) {
@@ -57,18 +67,27 @@ impl Connection {
     }
 
     fn claims_request(&self) -> Request {
-        let peer = self.client.peer();
         Request {
             token: self.options.jwt.clone(),
             signature: self.options.sig.clone(),
             nonce: self.nonce.clone(),
-            address: peer.ip(),
-            kind: match self.client.client_type() {
-                ClientType::Websocket => ConnectionType::Websocket,
-                ClientType::Nats if peer == Peer::Process => ConnectionType::InProcess,
-                ClientType::Nats => ConnectionType::Standard,
-            },
+            address: self.client.peer().ip(),
+            kind: self.connection_type(),
         }
+    }
+
+    /// How the client is connected, as those name it who say how it may be.
+    pub(super) fn connection_type(&self) -> ConnectionType {
+        match self.client.client_type() {
+            ClientType::Websocket => ConnectionType::Websocket,
+            ClientType::Nats if self.client.peer() == Peer::Process => ConnectionType::InProcess,
+            ClientType::Nats => ConnectionType::Standard,
+        }
+    }
+
+    /// Whether its user came with claims that the client showed.
+    pub(super) fn is_claimed(&self) -> bool {
+        self.claims.as_ref().is_some_and(|claims| !claims.token.is_empty())
     }
 
     /// Takes over what a user's claims say beside its permissions.
@@ -82,9 +101,26 @@ impl Connection {
     }
 
     /// What the claims in force mean for a client that is here. `is_reload`: the configuration was read again.
-    pub(super) fn judge_claims(&mut self, is_reload: bool) {
-        let Some(claims) = self.claims.clone().filter(|_| self.connected) else { return };
-        let Some(claimed) = self.account.claimed() else { return };
+    /// Tells whether somebody else has to be asked about it again.
+    pub(super) fn judge_claims(&mut self, is_reload: bool) -> bool {
+        let Some(claims) = self.claims.clone().filter(|_| self.connected) else { return false };
+        let Some(claimed) = self.account.claimed() else { return false };
+        self.judge(&claims, &claimed);
+        if !is_reload || self.client.closing().is_some() {
+            return false;
+        }
+        let Looked { result, delegated } = claimed::authenticate(&self.shared, &self.claims_request());
+        if let Err(error) = result {
+            self.log_refusal(&error);
+            if delegated.is_none() {
+                self.refuse();
+                return false;
+            }
+        }
+        delegated.is_some_and(|delegated| !delegated.is_auth_user)
+    }
+
+    fn judge(&mut self, claims: &ClaimsAdmission, claimed: &Claimed) {
         if claimed.has_expired() {
             return self.end_by("Account Authentication Expired", CloseReason::AuthenticationExpired);
         }
@@ -96,23 +132,19 @@ impl Connection {
             let reason = CloseReason::MaxSubscriptionsExceeded;
             return Arc::clone(&self.client).send_away(&Rejection::TooManySubscriptions, reason);
         }
-        self.take_default_permissions(&claims, &claimed);
+        self.take_default_permissions(claims, claimed);
         if claims.is_bearer && claimed.claims.nats.limits.disallow_bearer {
             tracing::debug!("{} - Bearer User JWT not allowed", self.client.label());
             self.refuse();
             return;
         }
-        if claimed.claims.has_revoked(&self.user, claims.issued_at_s) {
+        if claimed.claims.has_revoked(&claims.subject, claims.issued_at_s) {
             return self.end_by("User Authentication Revoked", CloseReason::Revocation);
         }
         let is_signed_for = !claims.signing_key.is_empty();
         let scope = claimed.signer(&claims.signing_key).map(Option::<&_>::cloned);
         if is_signed_for && scope != Some(claims.scope.clone()) {
-            return self.client.close(CloseReason::AuthenticationViolation);
-        }
-        if is_reload && let Err(error) = claimed::authenticate(&self.shared, &self.claims_request()) {
-            self.log_refusal(&error);
-            self.refuse();
+            self.client.close(CloseReason::AuthenticationViolation);
         }
     }
 

@@ -6,8 +6,8 @@ use jetkv_protocol::connect::PROTOCOL_INFO;
 use jetkv_protocol::{ConnectOptions, Rejection, encode};
 
 use super::connection::Connection;
-use super::operations::Stopped;
-use crate::auth::{Admitted, Check, Credentials, DeliveryRules};
+use super::operations::{Stopped, Undecided};
+use crate::auth::{Admitted, Check, Credentials, DeliveryRules, SignatureError};
 use crate::connections::{CloseReason, ConnectionHandle as _, Identity, IdentityClaims, Refused};
 use crate::events;
 use crate::router::Account;
@@ -40,15 +40,30 @@ impl Connection {
         self.verbose = self.options.verbose;
         self.pedantic = self.options.pedantic;
         self.auth = self.shared.auth_of(&*self.client);
-        match self.auth.check(&Credentials::of(&self.options, &self.nonce)) {
+        if self.shared.operators().is_none() {
+            // Nobody looks at claims here, so nobody is shown any.
+            self.options.jwt.clear();
+        }
+        let check = self.auth.check(&Credentials::of(&self.options, &self.nonce));
+        match check {
+            Check::Admitted(_) | Check::Refused(_) if self.settings.auth.callout.is_some() => {
+                Some(Stopped::Authenticating(Box::new(Undecided { check, announced: true })))
+            }
             Check::Admitted(admitted) => self.admit(&admitted, true),
             Check::Refused(error) => {
-                if let Some(error) = error {
-                    tracing::debug!("{} - {error}", self.client.label());
-                }
+                self.log_signature(error.as_ref());
                 self.refuse()
             }
-            slow @ (Check::Slow(_) | Check::Claims) => Some(Stopped::Authenticating(Box::new(slow))),
+            Check::Slow(_) | Check::Claims => {
+                Some(Stopped::Authenticating(Box::new(Undecided { check, announced: true })))
+            }
+        }
+    }
+
+    /// Says what is wrong with a signature.
+    pub(super) fn log_signature(&self, error: Option<&SignatureError>) {
+        if let Some(error) = error {
+            tracing::debug!("{} - {error}", self.client.label());
         }
     }
 
@@ -132,7 +147,7 @@ impl Connection {
     /// Who the client says it is, as log lines name it; `None` for nobody.
     pub(super) fn claimed_user(&self) -> Option<String> {
         let options = &self.options;
-        if self.claims.is_some() && options.nkey.is_empty() && options.user.is_empty() {
+        if self.is_claimed() && options.nkey.is_empty() && options.user.is_empty() {
             return Some(format!("JWT User {}", jetkv_go_compat::quoted(&self.user)));
         }
         match (&*options.nkey, &*options.user, &*options.auth_token) {
@@ -147,16 +162,31 @@ impl Connection {
 
     /// Lets a client in that starts without CONNECT, when there is a user for such clients.
     pub(super) fn admit_without_connect(&mut self) -> bool {
+        if self.settings.auth.callout.is_some() {
+            return false;
+        }
+        self.without_connect().is_some_and(|admitted| self.admit(&admitted, false).is_none())
+    }
+
+    /// The same where somebody is asked about such clients, too.
+    pub(super) fn ask_without_connect(&mut self) -> Option<Undecided> {
+        self.settings.auth.callout.as_ref()?;
+        let check = Check::Admitted(self.without_connect()?);
+        Some(Undecided { check, announced: false })
+    }
+
+    /// Whom a client becomes that starts without CONNECT.
+    fn without_connect(&mut self) -> Option<Admitted> {
         let auth = self.shared.auth_of(&*self.client);
-        let Check::Admitted(admitted) = auth.check(&Credentials::default()) else { return false };
+        let Check::Admitted(admitted) = auth.check(&Credentials::default()) else { return None };
         // One with a key has to be announced, for all that it need not be shown (nats-server v2.15.2, observed).
         if admitted.by_key {
-            return false;
+            return None;
         }
         self.parser.limits_mut().connect_first = false;
         self.connected = true;
         self.auth_deadline = None;
-        self.admit(&admitted, false).is_none()
+        Some(admitted)
     }
 
     /// Moves the connection into an account.
@@ -184,7 +214,7 @@ impl Connection {
     }
 
     /// Writes down who this claims to be, for pages and events.
-    fn introduce(&self) {
+    pub(super) fn introduce(&self) {
         let mut identity = self.client.identity();
         identity.user = shown_user(&self.options, &self.options.user).to_owned();
         identity.name.clone_from(&self.options.name);
@@ -212,12 +242,9 @@ impl Connection {
         });
         // A name that the client gave itself goes before that of its claims.
         let has_name = !options.nkey.is_empty() || !options.user.is_empty();
-        let is_claimed = self.claims.is_some() && !has_name;
-        let user = if self.user.is_empty() || (self.claims.is_some() && has_name) {
-            &options.user
-        } else {
-            &self.user
-        };
+        let is_claimed = self.is_claimed() && !has_name;
+        let user =
+            if self.user.is_empty() || (self.is_claimed() && has_name) { &options.user } else { &self.user };
         identity.user = if is_claimed { user.clone() } else { shown_user(options, user).to_owned() };
         let user_label = match (&*options.nkey, &**user, &*identity.user) {
             _ if is_claimed => format!("jwt:{user}"),

@@ -10,9 +10,9 @@ use jetkv_jetstream::ClientInfo;
 use jetkv_protocol::{ConnectOptions, Parser, Rejection, ServerInfo, encode};
 use tokio::time::Sleep;
 
-use super::operations::{Progress, Stopped};
+use super::operations::{Progress, Stopped, Undecided};
 use super::{Client, Upgraded};
-use crate::auth::{Authenticator, Check, ClaimsAdmission, DeliveryRules, nonce};
+use crate::auth::{Authenticator, ClaimsAdmission, DeliveryRules, nonce};
 use crate::connections::{CloseReason, ConnectionHandle as _, ReloadGuard, TraceOptions};
 use crate::events;
 use crate::jetstream::JetStream;
@@ -113,7 +113,7 @@ enum Event {
 }
 
 /// The comparison of a password that has to be done before handling can go on, if that is why it stopped.
-fn check_of(stopped: Option<Stopped>) -> Option<Box<Check>> {
+fn check_of(stopped: Option<Stopped>) -> Option<Box<Undecided>> {
     match stopped {
         Some(Stopped::Authenticating(check)) => Some(check),
         _ => None,
@@ -327,7 +327,7 @@ impl Connection {
                     }
                 }
                 Event::Timer => self.timer_fired(),
-                Event::Reload => self.reload(),
+                Event::Reload => self.reload().await,
                 Event::Close(reason) => return reason,
             }
         }
@@ -421,7 +421,7 @@ impl Connection {
     }
 
     /// Handles bytes that came while nothing was left over.
-    fn received(&mut self, bytes: &[u8]) -> Option<Box<Check>> {
+    fn received(&mut self, bytes: &[u8]) -> Option<Box<Undecided>> {
         let mut progress = self.turn(bytes);
         self.need = progress.need;
         self.count_read(&progress, bytes.len(), 0);
@@ -434,7 +434,7 @@ impl Connection {
     }
 
     /// Handles what is left over and the `count` bytes that came behind it.
-    pub(super) fn received_more(&mut self, count: usize) -> Option<Box<Check>> {
+    pub(super) fn received_more(&mut self, count: usize) -> Option<Box<Undecided>> {
         self.goes_on = false;
         if self.partial.len() < self.need {
             self.read_size.came(count);
@@ -468,7 +468,7 @@ impl Connection {
         self.read_size.came(count);
     }
 
-    pub(super) async fn after_read(&mut self, mut slow: Option<Box<Check>>) {
+    pub(super) async fn after_read(&mut self, mut slow: Option<Box<Undecided>>) {
         while let Some(check) = slow.take() {
             let stopped = self.decide(*check).await;
             self.flush();
@@ -516,7 +516,7 @@ impl Connection {
         ends.fold(self.keepalive.due_at(), Instant::min)
     }
 
-    fn timer_fired(&mut self) {
+    pub(super) fn timer_fired(&mut self) {
         let now = Instant::now();
         if self.auth_deadline.is_some_and(|deadline| now >= deadline) {
             self.auth_deadline = None;

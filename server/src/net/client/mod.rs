@@ -2,6 +2,7 @@
 //! server sees it; `connection.rs` has the task that reads, `operations.rs` the turn, and each other file what comes of
 //! some operations.
 
+mod callout;
 mod claims;
 mod connect;
 mod connection;

@@ -28,12 +28,20 @@ pub(super) struct Progress {
     pub stopped_at: usize,
 }
 
+/// A client that cannot be let in, or sent away, at once.
+pub(super) struct Undecided {
+    /// What its credentials led to so far.
+    pub check: Check,
+    /// It sent CONNECT.
+    pub announced: bool,
+}
+
 /// Why a turn stopped.
 pub(super) enum Stopped {
     /// The connection closes.
     Closing,
     /// A password has to be compared elsewhere; what follows CONNECT waits.
-    Authenticating(Box<Check>),
+    Authenticating(Box<Undecided>),
     /// The answers of a direct get go before those to what follows.
     Getting,
     /// It delivered so much that others get their turn before it goes on.
@@ -113,6 +121,12 @@ impl Connection {
                 }
                 Err(ProtocolError::ConnectExpected) if self.admit_without_connect() => {}
                 Err(error) => {
+                    if error == ProtocolError::ConnectExpected
+                        && let Some(undecided) = self.ask_without_connect()
+                    {
+                        progress.stopped = Some(Stopped::Authenticating(Box::new(undecided)));
+                        break;
+                    }
                     let error = self.judge_announced(rest, false).unwrap_or(error);
                     self.protocol_error(&error, rest);
                     progress.stopped_at = progress.consumed + self.fails_at(&error, rest);

@@ -6,6 +6,7 @@ use jetkv_go_compat::quoted;
 use jetkv_protocol::Rejection;
 
 use super::connection::Connection;
+use super::operations::Undecided;
 use crate::auth::{Authenticator, Check, Credentials, DeliveryRules};
 use crate::connections::{CloseReason, ConnectionHandle as _};
 use crate::events;
@@ -13,7 +14,7 @@ use crate::net::outbound::OutboundLimits;
 use crate::router::{Listed, Subscription};
 
 /// What other users and accounts make of a client.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug)]
 enum Standing {
     /// It stays who it is.
     Same,
@@ -23,11 +24,13 @@ enum Standing {
     Refused,
     /// Its claims say.
     ByClaims,
+    /// Somebody else is asked about it, whatever its credentials lead to.
+    Asked(Check),
 }
 
 impl Connection {
     /// Takes over what a reload changed.
-    pub(super) fn reload(&mut self) {
+    pub(super) async fn reload(&mut self) {
         self.reloading = self.client.take_reload();
         self.jetstream = self.shared.jetstream();
         let before = std::mem::replace(&mut self.settings, self.shared.options());
@@ -35,7 +38,12 @@ impl Connection {
         self.client.set_outbound_limits(OutboundLimits::new(&self.settings.limits));
         self.apply_limits();
         match self.standing() {
-            Standing::ByClaims => self.judge_claims(!Arc::ptr_eq(&before, &self.settings)),
+            Standing::ByClaims => {
+                if self.judge_claims(!Arc::ptr_eq(&before, &self.settings)) {
+                    self.decide_anew(Check::Claims).await;
+                }
+            }
+            Standing::Asked(check) => self.decide_anew(check).await,
             Standing::Same => {
                 if self.connected {
                     // nats-server v2.15.2 lets everybody in anew (observed).
@@ -59,6 +67,9 @@ impl Connection {
         }
         let auth = self.shared.auth_of(&*self.client);
         let before = std::mem::replace(&mut self.auth, Arc::clone(&auth));
+        if self.settings.auth.callout.is_some() {
+            return self.standing_where_asked(&auth);
+        }
         if !self.options.nkey.is_empty() {
             return self.standing_by_key(&auth);
         }
@@ -90,6 +101,28 @@ impl Connection {
             // A name that never was in the list of users counts as that of a user who is gone.
             None if account.is_none() && !was_listed && !named.is_empty() => Standing::Moved,
             None => Standing::Refused,
+        }
+    }
+
+    /// Everybody goes by the name that it has in the configuration, whoever gave it that name; who has one there in the
+    /// account that it is in, and who has none at all, is let in anew.
+    fn standing_where_asked(&self, auth: &Authenticator) -> Standing {
+        let (nkey, user) = (&self.options.nkey, &self.options.user);
+        let account = match (nkey.as_str(), user.as_str()) {
+            ("", "") => Some(self.account.name()),
+            ("", user) => auth.account_of(user),
+            (nkey, _) => auth.account_of_key(nkey),
+        };
+        if account != Some(self.account.name()) {
+            return Standing::Moved;
+        }
+        Standing::Asked(auth.check(&Credentials::of(&self.options, &self.nonce)))
+    }
+
+    /// Lets the client in anew, or sends it away.
+    async fn decide_anew(&mut self, check: Check) {
+        if self.decide(Undecided { check, announced: false }).await.is_none() {
+            self.end_denied_subscriptions();
         }
     }
 
@@ -143,7 +176,7 @@ impl Connection {
 
     pub(super) fn user_label(&self) -> String {
         match (&*self.options.nkey, &*self.options.user) {
-            ("", "") if self.claims.is_some() => format!("jwt:{}", self.user),
+            ("", "") if self.is_claimed() => format!("jwt:{}", self.user),
             ("", user) => format!("user:{user}"),
             (nkey, _) => format!("nkey:{nkey}"),
         }

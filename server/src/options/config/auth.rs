@@ -5,8 +5,10 @@ use std::time::Duration;
 
 use super::report::{Checked, Problem, Report};
 use super::typed::{boolean, map, string, strings, text};
-use super::{Draft, permissions};
-use crate::options::auth_model::{AuthOptions, ConnectionType, NkeyUserOptions, Permissions, UserOptions};
+use super::{Draft, callout, permissions};
+use crate::options::auth_model::{
+    AuthCallout, AuthOptions, ConnectionType, NkeyUserOptions, Permissions, UserOptions,
+};
 use crate::options::defaults;
 use crate::options::grammar::{Node, Value};
 use jetkv_go_compat::GoDuration;
@@ -37,6 +39,7 @@ struct Block {
     token: Option<String>,
     users: Option<Users>,
     default_permissions: Option<Permissions>,
+    callout: Option<AuthCallout>,
 }
 
 /// Reads the `authorization` block.
@@ -52,7 +55,9 @@ pub(super) fn read(node: &Node, draft: &mut Draft, report: &mut Report) -> Check
             "default_permission" | "default_permissions" | "permissions" => {
                 block.default_permissions = report.attempt(|report| permissions::read(value, report));
             }
-            "auth_callout" | "auth_hook" => return Err(Problem::unsupported(value, key)),
+            "auth_callout" | "auth_hook" => {
+                block.callout = report.attempt(|report| callout::read(value, report));
+            }
             "proxy_required" if boolean(value)? => return Err(Problem::unsupported(value, key)),
             "proxy_required" => {}
             _ if value.is_used_variable() => {}
@@ -81,6 +86,7 @@ fn apply(node: &Node, block: Block, draft: &mut Draft) -> Checked<()> {
     auth.username = block.username;
     auth.password = block.password;
     auth.token = block.token;
+    auth.callout = block.callout;
     auth.has_block = true;
     Ok(())
 }

@@ -2,6 +2,7 @@
 
 mod accounts;
 mod auth;
+mod callout;
 mod exchange;
 mod jetstream;
 mod lab;

@@ -2,7 +2,7 @@
 
 use super::report::{Checked, Problem, Report};
 use super::typed::{boolean, duration, duration_string, integer, listen, string, strings, text};
-use super::{Draft, accounts, auth, jetstream, lab, listeners, mappings, operators, tls, websocket};
+use super::{Draft, accounts, auth, callout, jetstream, lab, listeners, mappings, operators, tls, websocket};
 use crate::options::defaults;
 use crate::options::grammar::{Map, Node, Value};
 use crate::options::model::{LogOptions, WriteTimeout};
@@ -39,6 +39,7 @@ pub(super) fn read(map: &Map, draft: &mut Draft, report: &mut Report) {
             report.error(problem);
         }
     }
+    callout::check_accounts(draft, report);
 }
 
 fn entry(lower: &str, key: &str, node: &Node, draft: &mut Draft, report: &mut Report) -> Checked<()> {

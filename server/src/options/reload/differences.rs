@@ -39,6 +39,7 @@ pub(super) enum Field {
     Password,
     ProxyProtocol,
     Authorization,
+    AuthCallout,
     PingInterval,
     MaxPingsOut,
     HTTPHost,

@@ -38,8 +38,11 @@ pub(super) fn check(options: &Options) -> Result<(), String> {
         return Err(format!("trusted Keys {key} are required to be a valid public operator nkey"));
     }
     let mut pinned = operators.pinned_accounts.iter().flatten();
-    match pinned.find(|key| !is_key(key, KeyPairType::Account)) {
-        Some(key) => Err(format!("pinned account key {} is not a valid public account nkey", quoted(key))),
+    if let Some(key) = pinned.find(|key| !is_key(key, KeyPairType::Account)) {
+        return Err(format!("pinned account key {} is not a valid public account nkey", quoted(key)));
+    }
+    match options.auth.callout {
+        Some(_) => Err("operators do not allow authorization callouts to be configured directly".to_owned()),
         None => Ok(()),
     }
 }
