@@ -40,7 +40,7 @@ fn sessions_of_batches_counters_and_schedules_end_alike() {
         return;
     }
     let (reference, candidate) = (toolbox.reference().unwrap(), oracle::jetkv().unwrap());
-    let only = Some(generate::Profile::Features);
+    let only = Some(Profile::Features);
     let summary = generate::run(&reference, &candidate, 0..FEATURE_SEEDS, only).unwrap();
     println!("{summary}");
     assert!(summary.findings.is_empty(), "{summary}");
