@@ -7,6 +7,7 @@ use crate::error::catalogue as errors;
 use crate::error::{ApiError, ErrorDef};
 use hashbrown::HashSet;
 use jetkv_go_compat::base62::short_hash;
+use jetkv_protocol::pattern_set::PatternSet;
 use jetkv_protocol::subject;
 use jetkv_protocol::transform::{Transform, TransformError};
 use std::collections::VecDeque;
@@ -167,12 +168,14 @@ fn check_mirror(config: &mut StreamConfig, others: &Others<'_>, pedantic: bool) 
     if config.subject_delete_marker_ttl_ns > 0 {
         return Err(invalid("subject delete markers forbidden on mirrors"));
     }
+    let all = sources_of(&mirror.subject_transforms);
     for (at, transform) in mirror.subject_transforms.iter().enumerate() {
         check_transform(transform, &MIRROR)?;
-        for (other_at, other) in mirror.subject_transforms.iter().enumerate() {
-            if other_at != at && subject::collide(transform.src.as_bytes(), other.src.as_bytes()) {
-                return Err(MIRROR.overlap.into());
-            }
+        let source = transform.src.as_bytes();
+        if all.may_meet(source, Some(at))
+            && is_with_another(mirror, at, |other| subject::collide(source, other))
+        {
+            return Err(MIRROR.overlap.into());
         }
     }
     if mirror.external.is_some() {
@@ -218,11 +221,12 @@ fn check_sources<'c>(
         for transform in &source.subject_transforms {
             check_transform(transform, &SOURCE)?;
         }
+        let all = sources_of(&source.subject_transforms);
         for (at, transform) in source.subject_transforms.iter().enumerate() {
-            let covers = |(other_at, other): (usize, &SubjectTransform)| {
-                other_at != at && subject::is_subset(transform.src.as_bytes(), other.src.as_bytes())
-            };
-            if source.subject_transforms.iter().enumerate().any(covers) {
+            let from = transform.src.as_bytes();
+            if all.may_cover(from, Some(at))
+                && is_with_another(source, at, |other| subject::is_subset(from, other))
+            {
                 return Err(SOURCE.overlap.into());
             }
         }
@@ -242,6 +246,17 @@ fn check_sources<'c>(
         }
     }
     Ok(())
+}
+
+/// What transforms change, to be compared with each other.
+fn sources_of(transforms: &[SubjectTransform]) -> PatternSet<'_> {
+    PatternSet::new(transforms.iter().map(|to| to.src.as_bytes()))
+}
+
+/// Whether what another transform than that at `at` changes stands so to it.
+fn is_with_another(source: &StreamSource, at: usize, stands: impl Fn(&[u8]) -> bool) -> bool {
+    let mut others = source.subject_transforms.iter().enumerate().filter(|(other_at, _)| *other_at != at);
+    others.any(|(_, other)| stands(other.src.as_bytes()))
 }
 
 fn check_transform(transform: &SubjectTransform, texts: &Texts) -> Result<(), ApiError> {
@@ -316,5 +331,32 @@ mod tests {
         assert_eq!(source.index_name(), "O a\u{c}c b\u{c}>");
         source.external = Some(ExternalStream { api: "foo".into(), deliver: String::new() });
         assert_eq!(source.index_name(), "O:icujg7CJ a\u{c}c b\u{c}>");
+    }
+
+    #[test]
+    fn one_that_meets_another_is_found_among_many() {
+        let to = |src: String| SubjectTransform { src, dest: String::new() };
+        let shapes = |number: usize| match number % 3 {
+            0 => format!("s.*.{number}"),
+            1 => format!("s.a.{number}.>"),
+            _ => format!("s.{number}.*.x"),
+        };
+        let many: Vec<SubjectTransform> = (0..20_000).map(|number| to(shapes(number))).collect();
+        let source =
+            StreamSource { name: "O".into(), subject_transforms: many.clone(), ..StreamSource::default() };
+        let mut mirror =
+            StreamConfig { name: "M".into(), mirror: Some(source.clone()), ..Default::default() };
+        assert_eq!(check_mirror(&mut mirror.clone(), &|_| None, false), Ok(()));
+        let mut sources = StreamConfig { name: "S".into(), sources: vec![source], ..Default::default() };
+        let check = |config: &StreamConfig| check_sources(config, &|_| None, &mut Prefixes::default());
+        assert_eq!(check(&sources), Ok(()));
+        for config in [&mut mirror.mirror.as_mut().unwrap(), &mut sources.sources[0]] {
+            config.subject_transforms.push(to("s.8.b.*".into()));
+        }
+        assert_eq!(check_mirror(&mut mirror, &|_| None, false), Err(MIRROR.overlap.into()));
+        // Only one that lies within another is refused here.
+        assert_eq!(check(&sources), Ok(()));
+        sources.sources[0].subject_transforms.push(to("s.a.4.z".into()));
+        assert_eq!(check(&sources), Err(SOURCE.overlap.into()));
     }
 }

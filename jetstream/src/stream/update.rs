@@ -1,5 +1,6 @@
 //! Changing a stream's configuration.
 
+use super::schedule::Schedules;
 use super::write::Rewrite;
 use super::{Inner, NODES, Stream, let_others};
 use crate::config::{Retention, StreamConfig};
@@ -16,6 +17,8 @@ const SLICE_MSGS: usize = 512;
 struct ToHold {
     /// Where messages with TTLs are looked for: the stream begins to honour them.
     ttls_from: Option<u64>,
+    /// Where schedules are looked for: the stream begins to heed them.
+    schedules_from: Option<u64>,
     /// How many messages of a subject may stay.
     per_subject: Option<u64>,
     /// Where subjects with more are looked for; `None` before and after.
@@ -36,7 +39,7 @@ impl Stream {
         // What waits belongs to the old configuration, whatever becomes of the new one.
         inner.flush();
         let old = inner.adopt(Arc::new(config));
-        let mut left = inner.to_hold(&old);
+        let mut left = inner.begin_holding(&old);
         inner.is_tightening = true;
         let held = loop {
             match inner.hold_slice(&mut left) {
@@ -64,12 +67,14 @@ impl Stream {
 }
 
 impl Inner {
-    fn to_hold(&self, old: &StreamConfig) -> ToHold {
+    fn begin_holding(&mut self, old: &StreamConfig) -> ToHold {
+        let begins_schedules = self.config.allow_msg_schedules && !old.allow_msg_schedules;
+        let schedules_from = if begins_schedules { self.begin_schedules() } else { None };
         let begins_ttls = self.config.allow_msg_ttl && !old.allow_msg_ttl;
         let held = old.most_msgs_per_subject();
         let per_subject =
             self.config.most_msgs_per_subject().filter(|most| held.is_none_or(|held| held > *most));
-        ToHold { ttls_from: begins_ttls.then_some(0), per_subject, ..ToHold::default() }
+        ToHold { ttls_from: begins_ttls.then_some(0), schedules_from, per_subject, ..ToHold::default() }
     }
 
     /// Holds the stream against its limits, and keeps what that did. Says whether there is more to do.
@@ -91,6 +96,10 @@ impl Inner {
     fn hold_some(&mut self, left: &mut ToHold) -> Result<bool, StoreError> {
         if let Some(from) = left.ttls_from {
             left.ttls_from = self.reload_ttls(from, SLICE_MSGS);
+            return Ok(true);
+        }
+        if let Some(from) = left.schedules_from {
+            left.schedules_from = self.look_for_schedules(from, SLICE_MSGS);
             return Ok(true);
         }
         if self.enforce_totals(SLICE_MSGS)? {
@@ -131,8 +140,8 @@ impl Inner {
                 self.expiry.may_age(first.first_ts_ns, self.config.max_age_ns);
             }
         }
-        if self.config.allow_msg_schedules && !old.allow_msg_schedules {
-            self.recover_schedules();
+        if !self.config.allow_msg_schedules {
+            self.schedules = Schedules::default();
         }
         if (&old.mirror, &old.sources, old.mirror_direct)
             != (&self.config.mirror, &self.config.sources, self.config.mirror_direct)

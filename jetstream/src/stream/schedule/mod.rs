@@ -42,6 +42,8 @@ pub(super) struct Schedules {
     by_seq: HashMap<u64, Box<[u8]>>,
     /// When something is to be done, and by the message of which sequence.
     by_time: BTreeSet<(WallNs, u64)>,
+    /// Messages from this one on have yet to be looked at, those that come now among them.
+    looked_below: Option<u64>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -108,6 +110,10 @@ impl Schedules {
     /// anew.
     fn take_due(&mut self, now: WallNs) -> Vec<(u64, WallNs)> {
         let mut due = Vec::new();
+        if self.looked_below.is_some() {
+            // One that is known may be replaced by one that is not.
+            return due;
+        }
         while let Some((_, seq)) = self.by_time.first().copied().filter(|(at, _)| at.is_reached(now)) {
             self.by_time.pop_first();
             let schedule = self.by_seq.get(&seq).and_then(|subject| self.by_subject.get_mut(subject));
@@ -122,6 +128,9 @@ impl Schedules {
 
     /// When the next one is due.
     pub(super) fn deadline(&self) -> Option<Deadline> {
+        if self.looked_below.is_some() {
+            return None;
+        }
         self.by_time.first().map(|(at, _)| *at).filter(|at| at.comes()).map(Deadline::Wall)
     }
 
@@ -135,7 +144,8 @@ impl Schedules {
 impl Inner {
     /// A message was stored, or is found stored: whether it is a schedule, ends one or follows from one.
     pub(super) fn note_schedule(&mut self, msg: &Msg<'_>) {
-        if !self.config.allow_msg_schedules {
+        let comes_later = self.schedules.looked_below.is_some_and(|below| msg.seq >= below);
+        if !self.config.allow_msg_schedules || comes_later {
             return;
         }
         let (stored, now) = (WallNs::from_ns(msg.ts_ns), self.now.wall());

@@ -11,29 +11,50 @@ use crate::stream::Inner;
 const VERSION: u8 = 1;
 
 impl Inner {
-    /// Finds the schedules of a stream that was opened, or begins to heed them.
+    /// Finds the schedules of a stream that was opened.
     pub(in crate::stream) fn recover_schedules(&mut self) {
+        let mut from = self.begin_schedules();
+        while let Some(at) = from {
+            from = self.look_for_schedules(at, usize::MAX);
+        }
+    }
+
+    /// A stream that heeds schedules begins to look for them. Says from which message on; none is due before
+    /// [`look_for_schedules`](Self::look_for_schedules) has come to the end.
+    pub(in crate::stream) fn begin_schedules(&mut self) -> Option<u64> {
         if !self.config.allow_msg_schedules {
-            return;
+            return None;
         }
         let now = self.now.wall();
         let noted = self.store.noted_schedules().and_then(|noted| decode(&noted, now.plus(SOONEST_NS)));
-        let (schedules, mut from) = noted.unwrap_or_default();
+        let (schedules, from) = noted.unwrap_or_default();
         self.schedules = schedules;
         let index = self.store.index();
         self.schedules.retain(|subject, seq| index.at_or_after(subject, seq) == Some(seq));
-        loop {
+        self.schedules.looked_below = Some(from);
+        Some(from)
+    }
+
+    /// Looks for schedules among `most` messages. Says where to go on; `None` where that was the end.
+    pub(in crate::stream) fn look_for_schedules(&mut self, mut from: u64, most: usize) -> Option<u64> {
+        for _ in 0..most {
             let (seq, ts_ns, subject, headers) = match self.store.next(&Filter::All, from) {
                 Ok(Some(msg)) => (msg.seq, msg.ts_ns, msg.subject.to_vec(), msg.headers.to_vec()),
-                Ok(None) => return,
+                Ok(None) => {
+                    self.schedules.looked_below = None;
+                    return None;
+                }
                 Err(error) => {
                     tracing::error!(stream = %self.config.name, %error, "cannot look for schedules");
-                    return;
+                    self.schedules.looked_below = None;
+                    return None;
                 }
             };
             from = seq.saturating_add(1);
+            self.schedules.looked_below = Some(from);
             self.note_schedule(&Msg { seq, ts_ns, subject: &subject, headers: &headers, payload: b"" });
         }
+        Some(from)
     }
 
     /// What is noted of the schedules for the next start.

@@ -66,6 +66,40 @@ fn a_publish_between_two_slices_removes_a_message_and_not_all() {
 }
 
 #[test]
+fn a_stream_that_begins_to_heed_schedules_looks_for_them_in_slices() {
+    let engine = stream();
+    let schedule = |seconds: u32, target: &str| {
+        let at = format!("@every {seconds}s");
+        engine.publish("s.plan", &[("Nats-Schedule", &at), ("Nats-Schedule-Target", target)], "x")
+    };
+    assert!(schedule(1, "s.old").contains("\"seq\""));
+    let (other, mut is_first) = (engine.clone(), true);
+    let between = move || {
+        if std::mem::take(&mut is_first) {
+            // It replaces one that is not known yet.
+            let at = [("Nats-Schedule", "@every 5s"), ("Nats-Schedule-Target", "s.new")];
+            assert!(other.publish("s.plan", &at, "x").contains("\"seq\""));
+            other.advance_ns(2_000_000_000);
+        }
+    };
+    let config = r#","allow_msg_schedules":true"#;
+    let (most, holds) = steps::with_between(between, || {
+        let (answer, most, holds) = steps::count(|| update(&engine, config));
+        assert!(answer.contains("\"allow_msg_schedules\":true"), "{answer}");
+        (most, holds)
+    });
+    assert!(most <= STEPS_MAX, "{most} steps in one of {holds} holds");
+    let fired = |subject: &str| {
+        let inner = engine.engine.stream(engine.account, "S").unwrap();
+        inner.lock().store.index().get(subject.as_bytes()).map_or(0, |entry| entry.count)
+    };
+    engine.advance_ns(2_000_000_000);
+    assert_eq!((fired("s.old"), fired("s.new")), (0, 0));
+    engine.advance_ns(5_000_000_000);
+    assert_eq!((fired("s.old"), fired("s.new")), (0, 1));
+}
+
+#[test]
 fn a_stream_that_begins_to_honour_ttls_looks_for_them_in_slices() {
     let engine = stream();
     let (_, most, holds) = steps::count(|| update(&engine, r#","allow_msg_ttl":true"#));
