@@ -71,8 +71,8 @@ async fn accept(listener: TcpListener, site: Arc<Site>) {
     let mut held = None;
     loop {
         let accepted = match held.take() {
-            Some(held) => net::settle(held),
-            None => listener.accept().await.map_err(|error| (None, error)).and_then(net::settle),
+            Some(held) => net::renumber(held),
+            None => listener.accept().await.map_err(|error| (None, error)).and_then(net::renumber),
         };
         let stream = match accepted {
             Ok((stream, _)) => stream,

@@ -20,12 +20,12 @@ pub(crate) type Accepted = (TcpStream, SocketAddr);
 ///
 /// # Errors
 /// There is none. The connection comes back, to be tried again, unless the system failed otherwise.
-pub(crate) fn settle((socket, peer): Accepted) -> Result<Accepted, (Option<Accepted>, io::Error)> {
+pub(crate) fn renumber((socket, peer): Accepted) -> Result<Accepted, (Option<Accepted>, io::Error)> {
     let limit = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
-    settle_below(limit - LEFT.min(limit / PART), (socket, peer))
+    renumber_below(limit - LEFT.min(limit / PART), (socket, peer))
 }
 
-fn settle_below(end: u64, (socket, peer): Accepted) -> Result<Accepted, (Option<Accepted>, io::Error)> {
+fn renumber_below(end: u64, (socket, peer): Accepted) -> Result<Accepted, (Option<Accepted>, io::Error)> {
     let is_below = |socket: &dyn AsRawFd| u64::try_from(socket.as_raw_fd()).is_ok_and(|number| number < end);
     if is_below(&socket) {
         return Ok((socket, peer));
@@ -53,13 +53,13 @@ mod tests {
         let (client, accepted) = tokio::join!(TcpStream::connect(address), listener.accept());
         let client = client.unwrap();
         let end = u64::try_from(accepted.as_ref().unwrap().0.as_raw_fd()).unwrap();
-        let accepted = settle_below(end + 1, accepted.unwrap()).expect("it is below already");
+        let accepted = renumber_below(end + 1, accepted.unwrap()).expect("it is below already");
         assert_eq!(u64::try_from(accepted.0.as_raw_fd()).unwrap(), end);
         // No number is below the first.
-        let (kept, error) = settle_below(0, accepted).unwrap_err();
+        let (kept, error) = renumber_below(0, accepted).unwrap_err();
         assert_eq!(error.raw_os_error(), Some(Errno::MFILE.raw_os_error()));
         // Any number will do.
-        let (moved, peer) = settle_below(u64::MAX, kept.expect("it comes back")).unwrap();
+        let (moved, peer) = renumber_below(u64::MAX, kept.expect("it comes back")).unwrap();
         assert_eq!(peer, client.local_addr().unwrap());
         moved.writable().await.unwrap();
         assert_eq!(moved.try_write(b"x").unwrap(), 1);

@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::runtime::Handle;
 
-use super::descriptors::settle;
+use super::descriptors::renumber;
 use super::link::{Link, MemoryStream};
 use super::{client, websocket};
 use crate::state::Shared;
@@ -84,9 +84,9 @@ pub(crate) async fn listen(shared: Arc<Shared>, door: Door, listener: TcpListene
     let mut held = None;
     loop {
         let accepted = match held.take() {
-            Some(held) => settle(held),
+            Some(held) => renumber(held),
             None => tokio::select! {
-                accepted = listener.accept() => accepted.map_err(|error| (None, error)).and_then(settle),
+                accepted = listener.accept() => accepted.map_err(|error| (None, error)).and_then(renumber),
                 _ = phase.changed() => return,
             },
         };

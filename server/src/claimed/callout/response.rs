@@ -40,7 +40,7 @@ pub(super) fn judge(asked: &Asked, answer: &[u8]) -> Result<Admitted, Failed> {
         )));
     }
     let (target, user) = place(asked, user)?;
-    settle(asked, &target, user, now_s)
+    admit(asked, &target, user, now_s)
 }
 
 /// The claims of the user that an answer holds.
@@ -192,7 +192,7 @@ fn fill(target: &Account, mut user: UserClaims) -> Result<UserClaims, Failed> {
 }
 
 /// The user as it comes in, if it may now and in this way.
-fn settle(asked: &Asked, target: &Arc<Account>, user: UserClaims, now_s: i64) -> Result<Admitted, Failed> {
+fn admit(asked: &Asked, target: &Arc<Account>, user: UserClaims, now_s: i64) -> Result<Admitted, Failed> {
     let account = quoted(asked.account.name());
     let left = time_left(&user.nats, asked.shared.clock.wall().ns());
     let label = &asked.applicant.label;
