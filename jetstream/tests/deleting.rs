@@ -2,10 +2,12 @@
 //! left of it stands in nobody's way.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
+use jetkv_jetstream::EngineConfig;
+use jetkv_jetstream::clock::ManualClock;
 use jetkv_jetstream::disk::Disk;
 use jetkv_jetstream::store::file::{FileOptions, Storage};
 use jetkv_jetstream::store::{ConsumerState, FileStore, Msg, Store};
-use jetkv_testing::{Fault, SimDisk};
+use jetkv_testing::{Fault, START_NS, SimDisk, TestEngine};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -92,4 +94,40 @@ fn a_name_is_free_at_once_however_long_the_old_files_take_to_go() {
     let mut store = storage.open_stream("$G", "S", OPTIONS).unwrap();
     assert_eq!(store.state().msgs, MSGS);
     assert_eq!(store.load(1).unwrap().unwrap().payload, b"new");
+}
+
+#[test]
+fn the_time_of_the_last_message_stays_when_that_is_erased() {
+    const SECOND_NS: u64 = 1_000_000_000;
+    for body in [r#"{"seq":3}"#, r#"{"seq":3,"no_erase":true}"#] {
+        let disk = SimDisk::new(1);
+        let start = || {
+            let config = EngineConfig { store_dir: Some("/store".into()), ..EngineConfig::default() };
+            let clock = Arc::new(ManualClock::new(START_NS));
+            TestEngine::on_disk(config, clock, Arc::new(disk.clone())).unwrap()
+        };
+        let engine = start();
+        for (name, storage) in [("F", "file"), ("M", "memory")] {
+            let config = format!(r#"{{"name":"{name}","subjects":["{name}.>"],"storage":"{storage}"}}"#);
+            assert!(engine.request(&format!("STREAM.CREATE.{name}"), &config).contains("did_create"));
+        }
+        for _ in 0..3 {
+            engine.advance_ns(SECOND_NS);
+            for subject in ["F.a", "M.a"] {
+                assert!(engine.publish(subject, &[], "x").contains("\"seq\""));
+            }
+        }
+        let shows = |engine: &TestEngine, name: &str| {
+            let info = engine.request(&format!("STREAM.INFO.{name}"), "");
+            let state = r#""first_ts":"2023-11-14T22:13:21Z","last_seq":3,"last_ts":"2023-11-14T22:13:23Z""#;
+            assert!(info.contains(r#""messages":2,"#) && info.contains(state), "{body} {info}");
+        };
+        for name in ["F", "M"] {
+            engine.advance_ns(SECOND_NS);
+            assert!(engine.request(&format!("STREAM.MSG.DELETE.{name}"), body).contains("true"));
+            shows(&engine, name);
+        }
+        engine.engine.shutdown();
+        shows(&start(), "F");
+    }
 }

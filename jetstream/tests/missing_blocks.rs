@@ -69,6 +69,24 @@ fn blocks_that_are_gone_without_a_reason_are_told_with_what_they_may_have_held()
 }
 
 #[test]
+fn a_directory_in_the_place_of_a_block_takes_what_that_held_and_nothing_else() {
+    let disk = killed();
+    disk.remove_file(&block(3)).unwrap();
+    disk.create_dir(&block(3)).unwrap();
+    let mut store = open(&disk);
+    let state = store.state();
+    let (from, to) = match store.lacks() {
+        [lack] => (*lack.seqs.start(), *lack.seqs.end()),
+        lacks => panic!("{lacks:?}"),
+    };
+    assert_eq!((state.first_seq, state.last_seq, state.msgs), (1, MSGS, MSGS - (to - from + 1)));
+    append(&mut store, 1);
+    for seq in 1..=MSGS + 1 {
+        assert_eq!(store.load(seq).unwrap().is_none(), (from..=to).contains(&seq), "{seq}");
+    }
+}
+
+#[test]
 fn blocks_that_were_deleted_in_order_are_not_told() {
     // Messages were removed one by one, which tombstones tell.
     let disk = killed();
