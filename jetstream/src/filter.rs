@@ -3,6 +3,7 @@
 mod follow;
 
 pub(crate) use follow::{At, Follow};
+use jetkv_protocol::subject::{has_wildcard, matches};
 
 /// A set of subject patterns; a message is meant when its subject matches one of them.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -51,24 +52,6 @@ impl Filter {
                 let (mut follow, at) = Follow::new(self);
                 follow.bytes(at, subject).is_some_and(|at| follow.accepts(&at))
             }
-        }
-    }
-}
-
-fn has_wildcard(pattern: &[u8]) -> bool {
-    pattern.split(|byte| *byte == b'.').any(|token| token == b"*" || token == b">")
-}
-
-fn matches(subject: &[u8], pattern: &[u8]) -> bool {
-    let mut tokens = subject.split(|byte| *byte == b'.');
-    let mut wanted = pattern.split(|byte| *byte == b'.');
-    loop {
-        match (tokens.next(), wanted.next()) {
-            (Some(_), Some(b">")) => return true,
-            (Some(_), Some(b"*")) => {}
-            (Some(token), Some(want)) if token == want => {}
-            (None, None) => return true,
-            _ => return false,
         }
     }
 }
