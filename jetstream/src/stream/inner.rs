@@ -192,7 +192,7 @@ impl Inner {
             return Ok(false);
         }
         self.touch();
-        self.origins_lose(|told| told == seq);
+        self.origins_lose(|_, told| told == seq);
         self.expiry.forget(seq);
         self.removals.note(seq, subject);
         self.schedules.forget(seq);

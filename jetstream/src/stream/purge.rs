@@ -104,7 +104,7 @@ impl Inner {
     fn purge_below(&mut self, seq: u64) -> Result<Purged, StoreError> {
         self.touch();
         self.commit.removed();
-        self.origins_lose(|told| told < seq);
+        self.origins_lose(|_, told| told < seq);
         let purged = self.store.compact(seq)?;
         self.expiry.forget_below(seq);
         self.schedules.forget_below(seq);
@@ -185,7 +185,7 @@ impl Inner {
         if self.store.remove(seq, Some(subject), false)?.is_none() {
             return Ok(false);
         }
-        self.origins_lose(|told| told == seq);
+        self.origins_lose(|_, told| told == seq);
         self.expiry.forget(seq);
         self.schedules.forget(seq);
         self.removals.note(seq, subject);

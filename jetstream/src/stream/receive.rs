@@ -205,8 +205,8 @@ impl Inner {
     }
 
     /// Messages go. Where one of them is all that tells where a source stands, that is noted elsewhere.
-    pub(super) fn origins_lose(&mut self, goes: impl Fn(u64) -> bool) {
-        if !self.origins.is_empty() && self.origins.are_told_by(goes) {
+    pub(super) fn origins_lose(&mut self, goes: impl Fn(&Self, u64) -> bool) {
+        if !self.origins.is_empty() && self.origins.are_told_by(|seq| goes(self, seq)) {
             self.note_positions();
         }
     }

@@ -17,8 +17,6 @@ const SLICE_MSGS: usize = 512;
 struct ToHold {
     /// Where messages with TTLs are looked for: the stream begins to honour them.
     ttls_from: Option<u64>,
-    /// Where schedules are looked for: the stream begins to heed them.
-    schedules_from: Option<u64>,
     /// How many messages of a subject may stay.
     per_subject: Option<u64>,
     /// Where subjects with more are looked for; `None` before and after.
@@ -39,7 +37,7 @@ impl Stream {
         // What waits belongs to the old configuration, whatever becomes of the new one.
         inner.flush();
         let old = inner.adopt(Arc::new(config));
-        let mut left = inner.begin_holding(&old);
+        let mut left = inner.to_hold(&old);
         inner.is_tightening = true;
         let held = loop {
             match inner.hold_slice(&mut left) {
@@ -67,14 +65,12 @@ impl Stream {
 }
 
 impl Inner {
-    fn begin_holding(&mut self, old: &StreamConfig) -> ToHold {
-        let begins_schedules = self.config.allow_msg_schedules && !old.allow_msg_schedules;
-        let schedules_from = if begins_schedules { self.begin_schedules() } else { None };
+    fn to_hold(&self, old: &StreamConfig) -> ToHold {
         let begins_ttls = self.config.allow_msg_ttl && !old.allow_msg_ttl;
         let held = old.most_msgs_per_subject();
         let per_subject =
             self.config.most_msgs_per_subject().filter(|most| held.is_none_or(|held| held > *most));
-        ToHold { ttls_from: begins_ttls.then_some(0), schedules_from, per_subject, ..ToHold::default() }
+        ToHold { ttls_from: begins_ttls.then_some(0), per_subject, ..ToHold::default() }
     }
 
     /// Holds the stream against its limits, and keeps what that did. Says whether there is more to do.
@@ -98,8 +94,8 @@ impl Inner {
             left.ttls_from = self.reload_ttls(from, SLICE_MSGS);
             return Ok(true);
         }
-        if let Some(from) = left.schedules_from {
-            left.schedules_from = self.look_for_schedules(from, SLICE_MSGS);
+        if self.schedules.are_incomplete() {
+            self.look_for_schedules(SLICE_MSGS);
             return Ok(true);
         }
         if self.enforce_totals(SLICE_MSGS)? {
@@ -140,8 +136,10 @@ impl Inner {
                 self.expiry.may_age(first.first_ts_ns, self.config.max_age_ns);
             }
         }
-        if !self.config.allow_msg_schedules {
-            self.schedules = Schedules::default();
+        match (old.allow_msg_schedules, self.config.allow_msg_schedules) {
+            (false, true) => self.begin_schedules(),
+            (true, false) => self.schedules = Schedules::default(),
+            _ => {}
         }
         if (&old.mirror, &old.sources, old.mirror_direct)
             != (&self.config.mirror, &self.config.sources, self.config.mirror_direct)

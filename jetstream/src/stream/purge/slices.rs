@@ -292,8 +292,7 @@ impl Inner {
         };
         let end_seq = self.store.totals().last_seq;
         let purging = Purging { taken, count, end_seq };
-        let tells = self.origins.are_told_by(|told| purging.takes(told, &*self.store));
-        self.origins_lose(|_| tells);
+        self.origins_lose(|inner, told| purging.takes(told, &*inner.store));
         self.purging = Some(Box::new(purging));
     }
 

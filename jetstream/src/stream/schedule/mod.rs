@@ -42,8 +42,9 @@ pub(super) struct Schedules {
     by_seq: HashMap<u64, Box<[u8]>>,
     /// When something is to be done, and by the message of which sequence.
     by_time: BTreeSet<(WallNs, u64)>,
-    /// Messages from this one on have yet to be looked at, those that come now among them.
-    looked_below: Option<u64>,
+    /// Messages from this one on have yet to be looked at, those that come now among them. Nothing is due meanwhile: one that
+    /// is known may be replaced by one that is not.
+    unlooked_from: Option<u64>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -106,12 +107,16 @@ impl Schedules {
         gone.into_iter().for_each(|seq| self.forget(seq));
     }
 
+    /// Whether there are messages that have yet to be looked at.
+    pub(super) fn are_incomplete(&self) -> bool {
+        self.unlooked_from.is_some()
+    }
+
     /// Sequences and moments of those that are due, in order of sequence. They are not due again before they are set
     /// anew.
     fn take_due(&mut self, now: WallNs) -> Vec<(u64, WallNs)> {
         let mut due = Vec::new();
-        if self.looked_below.is_some() {
-            // One that is known may be replaced by one that is not.
+        if self.are_incomplete() {
             return due;
         }
         while let Some((_, seq)) = self.by_time.first().copied().filter(|(at, _)| at.is_reached(now)) {
@@ -128,7 +133,7 @@ impl Schedules {
 
     /// When the next one is due.
     pub(super) fn deadline(&self) -> Option<Deadline> {
-        if self.looked_below.is_some() {
+        if self.are_incomplete() {
             return None;
         }
         self.by_time.first().map(|(at, _)| *at).filter(|at| at.comes()).map(Deadline::Wall)
@@ -144,7 +149,7 @@ impl Schedules {
 impl Inner {
     /// A message was stored, or is found stored: whether it is a schedule, ends one or follows from one.
     pub(super) fn note_schedule(&mut self, msg: &Msg<'_>) {
-        let comes_later = self.schedules.looked_below.is_some_and(|below| msg.seq >= below);
+        let comes_later = self.schedules.unlooked_from.is_some_and(|from| msg.seq >= from);
         if !self.config.allow_msg_schedules || comes_later {
             return;
         }

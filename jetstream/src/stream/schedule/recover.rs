@@ -13,53 +13,43 @@ const VERSION: u8 = 1;
 impl Inner {
     /// Finds the schedules of a stream that was opened.
     pub(in crate::stream) fn recover_schedules(&mut self) {
-        let mut from = self.begin_schedules();
-        while let Some(at) = from {
-            from = self.look_for_schedules(at, usize::MAX);
+        if self.config.allow_msg_schedules {
+            self.begin_schedules();
+            self.look_for_schedules(usize::MAX);
         }
     }
 
-    /// A stream that heeds schedules begins to look for them. Says from which message on; none is due before
+    /// A stream that heeds schedules begins to look for them. None is due before
     /// [`look_for_schedules`](Self::look_for_schedules) has come to the end.
-    pub(in crate::stream) fn begin_schedules(&mut self) -> Option<u64> {
-        if !self.config.allow_msg_schedules {
-            return None;
-        }
+    pub(in crate::stream) fn begin_schedules(&mut self) {
         let now = self.now.wall();
         let noted = self.store.noted_schedules().and_then(|noted| decode(&noted, now.plus(SOONEST_NS)));
         let (schedules, from) = noted.unwrap_or_default();
         self.schedules = schedules;
         let index = self.store.index();
         self.schedules.retain(|subject, seq| index.at_or_after(subject, seq) == Some(seq));
-        self.schedules.looked_below = Some(from);
-        Some(from)
+        self.schedules.unlooked_from = Some(from);
     }
 
-    /// Looks for schedules among `most` messages. Says where to go on; `None` where that was the end.
-    pub(in crate::stream) fn look_for_schedules(&mut self, mut from: u64, most: usize) -> Option<u64> {
+    /// Looks for schedules among `most` messages of those where that has yet to be done.
+    pub(in crate::stream) fn look_for_schedules(&mut self, most: usize) {
         for _ in 0..most {
-            let (seq, ts_ns, subject, headers) = match self.store.next(&Filter::All, from) {
-                Ok(Some(msg)) => (msg.seq, msg.ts_ns, msg.subject.to_vec(), msg.headers.to_vec()),
-                Ok(None) => {
-                    self.schedules.looked_below = None;
-                    return None;
-                }
-                Err(error) => {
-                    tracing::error!(stream = %self.config.name, %error, "cannot look for schedules");
-                    self.schedules.looked_below = None;
-                    return None;
-                }
-            };
-            from = seq.saturating_add(1);
-            self.schedules.looked_below = Some(from);
+            let Some(from) = self.schedules.unlooked_from else { return };
+            let next = self.store.next(&Filter::All, from).unwrap_or_else(|error| {
+                tracing::error!(stream = %self.config.name, %error, "cannot look for schedules");
+                None
+            });
+            let next = next.map(|msg| (msg.seq, msg.ts_ns, msg.subject.to_vec(), msg.headers.to_vec()));
+            self.schedules.unlooked_from = next.as_ref().map(|(seq, ..)| seq.saturating_add(1));
+            let Some((seq, ts_ns, subject, headers)) = next else { return };
             self.note_schedule(&Msg { seq, ts_ns, subject: &subject, headers: &headers, payload: b"" });
         }
-        Some(from)
     }
 
-    /// What is noted of the schedules for the next start.
+    /// What is noted of the schedules for the next start, which looks for the others.
     pub(in crate::stream) fn schedules_to_note(&self) -> Option<Vec<u8>> {
-        self.config.allow_msg_schedules.then(|| self.schedules.encode(self.store.totals().last_seq + 1))
+        let upto_seq = self.schedules.unlooked_from.unwrap_or(self.store.totals().last_seq + 1);
+        self.config.allow_msg_schedules.then(|| self.schedules.encode(upto_seq))
     }
 }
 

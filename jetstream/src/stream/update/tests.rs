@@ -1,5 +1,8 @@
+use crate::clock::ManualClock;
+use crate::settings::EngineConfig;
 use crate::steps;
-use crate::testing::TestEngine;
+use crate::store::Msg;
+use crate::testing::{START_NS, SimDisk, TestEngine};
 use std::sync::Arc;
 
 /// What one hold of the lock may look at.
@@ -65,20 +68,29 @@ fn a_publish_between_two_slices_removes_a_message_and_not_all() {
     assert!(most <= STEPS_MAX, "{most} steps");
 }
 
+/// Stores a schedule as an older server did, or a mirror does: a stream that does not heed them takes none from publishers.
+fn keep_schedule(engine: &TestEngine, target: &str) {
+    let stream = engine.engine.stream(engine.account, "S").unwrap();
+    let mut inner = stream.lock();
+    let seq = inner.store.totals().last_seq + 1;
+    let headers = format!("NATS/1.0\r\nNats-Schedule: @every 1s\r\nNats-Schedule-Target: {target}\r\n\r\n");
+    let msg =
+        Msg { seq, ts_ns: START_NS.ns(), subject: b"s.plan", headers: headers.as_bytes(), payload: b"x" };
+    inner.store.append(&msg).unwrap();
+    inner.store.flush().unwrap();
+}
+
 #[test]
 fn a_stream_that_begins_to_heed_schedules_looks_for_them_in_slices() {
     let engine = stream();
-    let schedule = |seconds: u32, target: &str| {
-        let at = format!("@every {seconds}s");
-        engine.publish("s.plan", &[("Nats-Schedule", &at), ("Nats-Schedule-Target", target)], "x")
-    };
-    assert!(schedule(1, "s.old").contains("\"seq\""));
+    keep_schedule(&engine, "s.old");
     let (other, mut is_first) = (engine.clone(), true);
     let between = move || {
         if std::mem::take(&mut is_first) {
             // It replaces one that is not known yet.
             let at = [("Nats-Schedule", "@every 5s"), ("Nats-Schedule-Target", "s.new")];
-            assert!(other.publish("s.plan", &at, "x").contains("\"seq\""));
+            let answer = other.publish("s.plan", &at, "x");
+            assert!(!answer.contains("error"), "{answer}");
             other.advance_ns(2_000_000_000);
         }
     };
@@ -97,6 +109,39 @@ fn a_stream_that_begins_to_heed_schedules_looks_for_them_in_slices() {
     assert_eq!((fired("s.old"), fired("s.new")), (0, 0));
     engine.advance_ns(5_000_000_000);
     assert_eq!((fired("s.old"), fired("s.new")), (0, 1));
+}
+
+#[test]
+fn schedules_that_were_not_looked_for_before_the_end_are_found_at_the_next_start() {
+    let disk = SimDisk::new(1);
+    let open = |disk: SimDisk| {
+        let config = EngineConfig { store_dir: Some("/store".into()), ..EngineConfig::default() };
+        let clock = Arc::new(ManualClock::new(START_NS));
+        Arc::new(TestEngine::on_disk(config, clock, Arc::new(disk)).unwrap())
+    };
+    let engine = open(disk.clone());
+    let config = |more: &str| format!(r#"{{"name":"S","subjects":["s.>"]{more}}}"#);
+    assert!(engine.request("STREAM.CREATE.S", &config("")).contains("did_create"));
+    for number in 0..MSGS {
+        engine.publish(&format!("s.{number}"), &[], "x");
+    }
+    keep_schedule(&engine, "s.fired");
+    let (other, mut is_first) = (engine.clone(), true);
+    let between = move || {
+        if std::mem::take(&mut is_first) {
+            let stream = other.engine.stream(other.account, "S").unwrap();
+            assert!(stream.lock().schedules.are_incomplete());
+            stream.shut_down(&*other.host);
+        }
+    };
+    steps::with_between(between, || {
+        engine.request("STREAM.UPDATE.S", &config(r#","allow_msg_schedules":true"#));
+    });
+    engine.engine.shutdown();
+    let engine = open(disk.clone_of());
+    engine.advance_ns(2_000_000_000);
+    let stream = engine.engine.stream(engine.account, "S").unwrap();
+    assert_eq!(stream.lock().store.index().get(b"s.fired").map(|entry| entry.count), Some(1));
 }
 
 #[test]
