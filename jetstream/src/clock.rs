@@ -29,6 +29,12 @@ impl WallNs {
         self.0
     }
 
+    /// Whole seconds since 1970.
+    #[must_use]
+    pub const fn secs(self) -> i64 {
+        self.0.div_euclid(1_000_000_000)
+    }
+
     /// The moment `by_ns` nanoseconds later.
     #[must_use]
     pub const fn plus(self, by_ns: i64) -> Self {

@@ -22,7 +22,6 @@ const REFRESH_MIN: Duration = Duration::from_secs(1);
 const SLOW_FETCH: Duration = Duration::from_secs(1);
 /// Accounts that are fetched for the imports of one.
 const FETCHES_MAX: usize = 1024;
-const NANOS: i64 = 1_000_000_000;
 
 /// Why an account is not there. The texts are nats-server's.
 #[derive(Debug, thiserror::Error)]
@@ -93,14 +92,10 @@ fn fetch(shared: &Shared, operators: &Operators, name: &str) -> Result<String, L
 pub(super) fn verify(shared: &Shared, token: &str) -> Result<AccountClaims, LookupError> {
     let claims = Token::account(token)?;
     let is_trusted = shared.operators().is_some_and(|operators| operators.trusts(&claims.iss));
-    if !is_trusted || claims.issues(seconds(shared.clock.wall())).block() {
+    if !is_trusted || claims.issues(shared.clock.wall().secs()).block() {
         return Err(LookupError::Invalid);
     }
     Ok(claims)
-}
-
-fn seconds(at: WallNs) -> i64 {
-    at.ns().div_euclid(NANOS)
 }
 
 /// Puts claims of an account in force, and those of the accounts that it imports from.
@@ -189,7 +184,7 @@ fn apply(
     let configured = translate::account(&claims, &label);
     let permissions = translate::permissions(&claims.nats.default_permissions);
     let now = shared.clock.wall();
-    let left_s = claims.exp - seconds(now);
+    let left_s = claims.exp - now.secs();
     let is_expired = claims.exp != 0 && left_s <= 0;
     let exchange = Exchange { exports: configured.exchange.exports.clone(), imports: Imports::default() };
     for import in claims.nats.imports.iter().flatten() {
@@ -269,7 +264,7 @@ fn is_activated(
         None => false,
         Some(None) => true,
         Some(Some(until_s)) => {
-            let left = u64::try_from(until_s - seconds(now)).unwrap_or(0);
+            let left = u64::try_from(until_s - now.secs()).unwrap_or(0);
             operators.remind_after(Duration::from_secs(left), account.id());
             true
         }
@@ -433,7 +428,7 @@ pub(super) fn warn_of_preloads(preloads: &std::collections::BTreeMap<String, Str
             tracing::error!("Preloaded account [{name}] not valid");
             continue;
         };
-        let issues = claims.issues(seconds(now));
+        let issues = claims.issues(now.secs());
         if issues.block() {
             tracing::warn!("Account [{name}] has validation issues:");
             for issue in &issues.0 {

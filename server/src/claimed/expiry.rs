@@ -34,7 +34,7 @@ pub(crate) async fn watch(shared: Arc<Shared>) {
 
 /// Ends what is over; returns when something else is.
 fn look(shared: &Arc<Shared>, operators: &Operators) -> Option<Instant> {
-    let now_s = shared.clock.wall().ns().div_euclid(1_000_000_000);
+    let now_s = shared.clock.wall().secs();
     if let Some(directory) = operators.directory() {
         directory.expire(now_s);
     }

@@ -17,8 +17,6 @@ use crate::options::{ConnectionType, Options};
 use crate::router::{Account, Claimed};
 use crate::state::Shared;
 
-const NANOS: i64 = 1_000_000_000;
-
 /// What a client shows, and where it comes from.
 #[derive(Clone, Debug)]
 pub(crate) struct Request {
@@ -142,7 +140,7 @@ fn check(
     let token = token_of(&options, request)?;
     let mut user = Token::user(token)?;
     let now = shared.clock.wall();
-    let issues = user.issues(now.ns().div_euclid(NANOS));
+    let issues = user.issues(now.secs());
     if issues.block() {
         let texts: Vec<&str> = issues.0.iter().map(|issue| issue.text.as_str()).collect();
         return Err(UserError::Invalid(format!("&{{Issues:[{}]}}", texts.join(" "))));
@@ -186,7 +184,7 @@ fn check(
         return Err(UserError::Source(address));
     }
     let left = time_left(&user.nats, now.ns()).ok_or(UserError::Times)?;
-    Ok(admitted(&account, &claimed, token, user, left, now.ns().div_euclid(NANOS)))
+    Ok(admitted(&account, &claimed, token, user, left, now.secs()))
 }
 
 /// The claims that count: those of the client, or, where these are none, those that everybody has without.

@@ -25,6 +25,11 @@ pub(crate) trait Landing {
     fn sender(&self, shared: bool) -> Option<ClientInfo>;
 }
 
+/// Who asks, as the service in another account is told.
+pub(crate) fn asker_in(shared: &Shared, account: &Account, asker: &ClientInfo) -> ClientInfo {
+    ClientInfo { service: account.name().to_owned(), server: shared.identity.name.clone(), ..asker.clone() }
+}
+
 /// Gives a message of the server itself, of the engine or of another account to all who listen in `account`, and counts it
 /// there. The streams that capture it are shown to `take`. Tells whether anyone got it; ways further on are added to `onward`.
 pub(crate) fn route_own(

@@ -9,7 +9,7 @@ mod landing;
 mod latency;
 mod sampling;
 
-pub(crate) use landing::{Landing, count, route_own};
+pub(crate) use landing::{Landing, asker_in, count, route_own};
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -207,11 +207,7 @@ impl Landing for StreamLanding<'_> {
         let delivered = self.route(account, Origin::Crossed(None), msg, onward);
         // Answers are no requests.
         let Some(asker) = asker else { return delivered };
-        let asker = ClientInfo {
-            service: account.name().to_owned(),
-            server: self.host.shared.identity.name.clone(),
-            ..asker.clone()
-        };
+        let asker = crossing::asker_in(&self.host.shared, account, asker);
         self.serve(account, msg, Some(&asker), onward.len() > before) || delivered
     }
 

@@ -68,17 +68,12 @@ struct Site {
 
 async fn accept(listener: TcpListener, site: Arc<Site>) {
     let mut pause = ACCEPT_PAUSE_MIN;
-    let mut held = None;
+    let mut acceptor = net::Acceptor::new(listener);
     loop {
-        let accepted = match held.take() {
-            Some(held) => net::renumber(held),
-            None => listener.accept().await.map_err(|error| (None, error)).and_then(net::renumber),
-        };
-        let stream = match accepted {
+        let stream = match acceptor.accept().await {
             Ok((stream, _)) => stream,
-            Err((kept, error)) => {
-                held = kept;
-                let error = net::accept_error(&listener, &error);
+            Err(error) => {
+                let error = net::accept_error(acceptor.listener(), &error);
                 tracing::error!("monitoring: Accept error: {error}; retrying in {}ms", pause.as_millis());
                 tokio::time::sleep(pause).await;
                 pause = (pause * 2).min(ACCEPT_PAUSE_MAX);

@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, AsRawFd};
 
 use rustix::io::Errno;
 use rustix::process::{Resource, getrlimit};
-use tokio::net::TcpStream;
+use tokio::net::{TcpListener, TcpStream};
 
 /// How many are left.
 const LEFT: u64 = 16;
@@ -14,13 +14,46 @@ const LEFT: u64 = 16;
 const PART: u64 = 8;
 
 /// A connection that was accepted, and its peer.
-pub(crate) type Accepted = (TcpStream, SocketAddr);
+type Accepted = (TcpStream, SocketAddr);
+
+/// Accepts connections below the numbers that are left.
+pub(crate) struct Acceptor {
+    listener: TcpListener,
+    /// One that there was no number for yet.
+    held: Option<Accepted>,
+}
+
+impl Acceptor {
+    pub(crate) fn new(listener: TcpListener) -> Self {
+        Self { listener, held: None }
+    }
+
+    /// The next connection. Nothing is lost where this is given up.
+    ///
+    /// # Errors
+    /// The system's; most likely there are no numbers. The same connection is tried again with the next call.
+    pub(crate) async fn accept(&mut self) -> io::Result<Accepted> {
+        let accepted = match self.held.take() {
+            Some(held) => held,
+            None => self.listener.accept().await?,
+        };
+        renumber(accepted).map_err(|(kept, error)| {
+            self.held = kept;
+            error
+        })
+    }
+
+    /// Where they come in.
+    pub(crate) fn listener(&self) -> &TcpListener {
+        &self.listener
+    }
+}
 
 /// Gives a connection a number below those that are left: the system always gives the lowest that is free.
 ///
 /// # Errors
 /// There is none. The connection comes back, to be tried again, unless the system failed otherwise.
-pub(crate) fn renumber((socket, peer): Accepted) -> Result<Accepted, (Option<Accepted>, io::Error)> {
+fn renumber((socket, peer): Accepted) -> Result<Accepted, (Option<Accepted>, io::Error)> {
     let limit = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
     renumber_below(limit - LEFT.min(limit / PART), (socket, peer))
 }
@@ -44,7 +77,6 @@ fn renumber_below(end: u64, (socket, peer): Accepted) -> Result<Accepted, (Optio
 #[cfg(test)]
 mod tests {
     use super::*;
-    use tokio::net::TcpListener;
 
     #[tokio::test]
     async fn a_connection_moves_below_what_is_left_as_soon_as_there_is_room() {

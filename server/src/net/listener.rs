@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::runtime::Handle;
 
-use super::descriptors::renumber;
+use super::descriptors::Acceptor;
 use super::link::{Link, MemoryStream};
 use super::{client, websocket};
 use crate::state::Shared;
@@ -81,24 +81,20 @@ pub(crate) async fn listen(shared: Arc<Shared>, door: Door, listener: TcpListene
     let mut phase = shared.phase();
     let mut next = threads.iter().cycle();
     let mut pause = PAUSE_MIN;
-    let mut held = None;
+    let mut acceptor = Acceptor::new(listener);
     loop {
-        let accepted = match held.take() {
-            Some(held) => renumber(held),
-            None => tokio::select! {
-                accepted = listener.accept() => accepted.map_err(|error| (None, error)).and_then(renumber),
-                _ = phase.changed() => return,
-            },
+        let accepted = tokio::select! {
+            accepted = acceptor.accept() => accepted,
+            _ = phase.changed() => return,
         };
         match (accepted, next.next()) {
             (Ok((socket, peer)), Some(thread)) => {
                 pause = PAUSE_MIN;
                 hand_over(&shared, door, socket, peer, thread);
             }
-            (Err((kept, error)), _) => {
+            (Err(error), _) => {
                 // Most likely there are no file descriptors left; closing connections give some back.
-                held = kept;
-                let error = accept_error(&listener, &error);
+                let error = accept_error(acceptor.listener(), &error);
                 tracing::error!("Temporary Client Accept Error({error}), sleeping {}ms", pause.as_millis());
                 tokio::select! {
                     () = shared.timers.sleep(pause) => {}

@@ -11,7 +11,7 @@ mod read_size;
 mod websocket;
 
 pub(crate) use client::log_rejected;
-pub(crate) use descriptors::renumber;
+pub(crate) use descriptors::Acceptor;
 pub use link::MemoryStream;
 pub use listener::BindError;
 pub(crate) use listener::{Door, accept_error, bind, connect_in_memory, listen};

@@ -390,6 +390,17 @@ impl Shared {
         }
     }
 
+    /// Has work that may block done on a thread for that, and waits for what it gives; `None` where it panicked.
+    pub(crate) async fn call_blocking<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Option<T> {
+        match self.blocking() {
+            Some(threads) => threads.call(work).await,
+            None => Some(work()),
+        }
+    }
+
     /// Number of the next event of the system account.
     pub(crate) fn next_event_seq(&self) -> u64 {
         self.event_seq.fetch_add(1, Ordering::Relaxed) + 1

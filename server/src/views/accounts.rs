@@ -218,7 +218,7 @@ fn detail(source: &MonitorSource, name: &str) -> Result<Detail, String> {
 }
 
 fn issues(claimed: &Claimed, source: &MonitorSource) -> Vec<IssuePart> {
-    let issues = claimed.claims.issues(source.now().ns().div_euclid(NANOS));
+    let issues = claimed.claims.issues(source.now().secs());
     let part = |issue: Issue| IssuePart {
         description: issue.text,
         blocking: issue.is_error,

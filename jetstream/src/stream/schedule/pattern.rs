@@ -84,10 +84,9 @@ pub(super) fn next(
 
 fn by_cron(fields: &str, zone: &TimeZone, since: WallNs, now: WallNs) -> Option<Due> {
     let cron = Cron::parse(fields)?;
-    let secs = |at: WallNs| at.ns().div_euclid(SECOND_NS);
-    let mut next = cron.next(secs(since), zone)?;
+    let mut next = cron.next(since.secs(), zone)?;
     if next.checked_mul(SECOND_NS)? < now.ns() {
-        next = cron.next(secs(rounded(now)), zone)?;
+        next = cron.next(rounded(now).secs(), zone)?;
     }
     let at = WallNs::from_ns(next.checked_mul(SECOND_NS)?);
     let offset_secs = zone.to_offset(Timestamp::from_second(next).ok()?).seconds();

@@ -19,7 +19,6 @@ use crate::state::Shared;
 const AUDIENCE: &str = "nats-authorization-request";
 /// The header in which the server says which key sealed the question.
 const XKEY_HEADER: &str = "Nats-Server-Xkey";
-const NANOS: i64 = 1_000_000_000;
 
 /// A client that somebody is asked about, as the question describes it.
 #[derive(Clone, Debug, Default)]
@@ -55,12 +54,6 @@ pub(crate) struct ApplicantTls {
     /// The cipher suite's name.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub cipher: String,
-    /// Its certificates in PEM, where nobody verified them.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub certs: Vec<String>,
-    /// Chains from its certificate to one that is trusted, in PEM.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub verified_chains: Vec<Vec<String>>,
 }
 
 #[derive(Serialize)]
@@ -160,7 +153,7 @@ pub(super) fn write(
 ) -> Result<Question, Failed> {
     let options = shared.options();
     let identity = &shared.identity;
-    let now_s = shared.clock.wall().ns().div_euclid(NANOS);
+    let now_s = shared.clock.wall().secs();
     let timeout_s = i64::try_from(options.auth.timeout.as_secs()).unwrap_or(i64::MAX);
     let claims = Claims {
         aud: AUDIENCE,

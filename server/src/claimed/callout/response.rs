@@ -12,7 +12,6 @@ use crate::claimed::user::{UserError, check_kind, end_of, permissions_of};
 use crate::claims::{self, AuthorizationResponse, Claims, ConnectLimits, Token, UserClaims, time_left};
 use crate::router::Account;
 
-const NANOS: i64 = 1_000_000_000;
 /// How every token begins, and nothing that is sealed.
 const TOKEN_START: &[u8] = b"eyJ";
 /// How everything that is sealed begins.
@@ -28,7 +27,7 @@ pub(super) fn judge(asked: &Asked, answer: &[u8]) -> Result<Admitted, Failed> {
     if user.nats.proxy_required {
         return Err(Failed::needs_proxy());
     }
-    let now_s = asked.shared.clock.wall().ns().div_euclid(NANOS);
+    let now_s = asked.shared.clock.wall().secs();
     let said = |text: String| Failed { text, ..Failed::answered("") };
     if let Some(issue) = user.issues(now_s).0.first() {
         return Err(said(format!("Error validating user JWT: {}", issue.text)));
@@ -82,7 +81,7 @@ fn unseal(asked: &Asked, answer: &[u8], sealer: &str) -> Result<Vec<u8>, &'stati
 
 /// Whether an answer is one to this question, by somebody who may give it.
 fn check(asked: &Asked, response: &Claims<AuthorizationResponse>, is_sealed: bool) -> Result<(), Failed> {
-    let now_s = asked.shared.clock.wall().ns().div_euclid(NANOS);
+    let now_s = asked.shared.clock.wall().secs();
     if let Some(issue) = response.issues(now_s).0.first() {
         let text = &issue.text;
         return Err(Failed::answered(format!("authorization response had validation errors: {text}")));

@@ -137,11 +137,7 @@ impl Connection {
                 return Err((told, Failed::unanswered()));
             }
         };
-        let judge = move || asked.judge(&answer);
-        let judged = match self.shared.blocking() {
-            Some(threads) => threads.call(judge).await,
-            None => Some(judge()),
-        };
+        let judged = self.shared.call_blocking(move || asked.judge(&answer)).await;
         judged.transpose().map_err(|failed| (told, failed))
     }
 
@@ -189,8 +185,6 @@ impl Connection {
             tls: self.client.secured().map(|secured| ApplicantTls {
                 version: secured.version,
                 cipher: secured.cipher_suite.clone(),
-                certs: Vec::new(),
-                verified_chains: Vec::new(),
             }),
         }
     }

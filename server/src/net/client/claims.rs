@@ -22,13 +22,7 @@ impl Connection {
                 (None, None)
             }
             // A panic in the comparison counts as a wrong password.
-            Check::Slow(check) => {
-                let admitted = match self.shared.blocking() {
-                    Some(threads) => threads.call(move || check.run()).await.flatten(),
-                    None => check.run(),
-                };
-                (admitted, None)
-            }
+            Check::Slow(check) => (self.shared.call_blocking(move || check.run()).await.flatten(), None),
             Check::Claims => self.check_claims().await,
         };
         if let Some(admitted) = &admitted {
@@ -48,11 +42,7 @@ impl Connection {
 
     async fn check_claims(&mut self) -> (Option<Admitted>, Option<Delegated>) {
         let (shared, request) = (Arc::clone(&self.shared), self.claims_request());
-        let work = move || claimed::authenticate(&shared, &request);
-        let looked = match self.shared.blocking() {
-            Some(threads) => threads.call(work).await,
-            None => Some(work()),
-        };
+        let looked = self.shared.call_blocking(move || claimed::authenticate(&shared, &request)).await;
         let Some(Looked { result, delegated }) = looked else { return (None, None) };
         (result.inspect_err(|error| self.log_refusal(error)).ok(), delegated)
     }

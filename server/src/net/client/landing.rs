@@ -60,11 +60,7 @@ impl Landing for ConnectionLanding<'_, '_> {
         let crosses = !routed.crossings.is_empty();
         onward.extend(routed.crossings);
         let Some(asker) = asker.filter(|_| msg.to.first() == Some(&b'$')) else { return routed.delivered };
-        let asker = ClientInfo {
-            service: account.name().to_owned(),
-            server: self.connection.shared.identity.name.clone(),
-            ..asker.clone()
-        };
+        let asker = crossing::asker_in(&self.connection.shared, account, asker);
         self.connection.serve(self.turn, account, *msg, Some(Arc::new(asker)), crosses) || routed.delivered
     }
 
