@@ -5,15 +5,11 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use jetkv_compat_tests::clients::compare;
-use jetkv_compat_tests::oracle::{self, Tool, Toolbox};
+use jetkv_compat_tests::oracle::{Tool, Toolbox};
 
 fn run(tool: Tool) {
     let toolbox = Toolbox::default();
-    if toolbox.require(Tool::Server).unwrap().is_none() {
-        return;
-    }
-    let reference = toolbox.reference().unwrap();
-    let candidate = oracle::jetkv().unwrap();
+    let Some((reference, candidate)) = toolbox.servers().unwrap() else { return };
     // None is a skip, reported by the toolbox.
     let only = std::env::var("JETKV_CLIENT_SCENARIO").ok();
     if let Some(difference) = compare(tool, &toolbox, &reference, &candidate, only.as_deref()).unwrap() {

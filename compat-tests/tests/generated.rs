@@ -5,7 +5,7 @@
 use std::ops::Range;
 
 use jetkv_compat_tests::generate::{self, Profile};
-use jetkv_compat_tests::oracle::{self, Tool, Toolbox};
+use jetkv_compat_tests::oracle::Toolbox;
 use jetkv_compat_tests::process::Program;
 
 const OPERATIONS_MIN: usize = 10_000;
@@ -17,15 +17,14 @@ const DAMAGE_SEEDS: u64 = 25;
 const FLOOD_SEEDS: u64 = 9;
 const UPDATE_SEEDS: u64 = 10;
 
+fn servers() -> Option<(Program, Program)> {
+    // Reported as skipped by the toolbox; with CI=true it is an error.
+    Toolbox::default().servers().unwrap()
+}
+
 #[test]
 fn sessions_of_two_hundred_seeds_end_alike() {
-    let toolbox = Toolbox::default();
-    // Reported as skipped by the toolbox; with CI=true it is an error.
-    if toolbox.require(Tool::Server).unwrap().is_none() {
-        return;
-    }
-    let reference = toolbox.reference().unwrap();
-    let candidate = oracle::jetkv().unwrap();
+    let Some((reference, candidate)) = servers() else { return };
     let summary = generate::run(&reference, &candidate, 0..generate::SEEDS, None).unwrap();
     println!("{summary}");
     assert!(summary.findings.is_empty(), "{summary}");
@@ -34,12 +33,7 @@ fn sessions_of_two_hundred_seeds_end_alike() {
 
 #[test]
 fn sessions_of_batches_counters_and_schedules_end_alike() {
-    let toolbox = Toolbox::default();
-    // Reported as skipped by the toolbox; with CI=true it is an error.
-    if toolbox.require(Tool::Server).unwrap().is_none() {
-        return;
-    }
-    let (reference, candidate) = (toolbox.reference().unwrap(), oracle::jetkv().unwrap());
+    let Some((reference, candidate)) = servers() else { return };
     let only = Some(Profile::Features);
     let summary = generate::run(&reference, &candidate, 0..FEATURE_SEEDS, only).unwrap();
     println!("{summary}");
@@ -48,12 +42,7 @@ fn sessions_of_batches_counters_and_schedules_end_alike() {
 
 #[test]
 fn configurations_of_twenty_seeds_are_taken_over_alike() {
-    let toolbox = Toolbox::default();
-    // Reported as skipped by the toolbox; with CI=true it is an error.
-    if toolbox.require(Tool::Server).unwrap().is_none() {
-        return;
-    }
-    let (reference, candidate) = (toolbox.reference().unwrap(), oracle::jetkv().unwrap());
+    let Some((reference, candidate)) = servers() else { return };
     let report = generate::reloads::run(&reference, &candidate, 0..RELOAD_SEEDS).unwrap();
     println!("{}", report.summary());
     assert!(report.is_good(), "{}{}", report.summary(), report.faults());
@@ -64,12 +53,8 @@ fn play(
     run: fn(&Program, &Program, Range<u64>) -> jetkv_compat_tests::Result<generate::Summary>,
     seeds: Range<u64>,
 ) {
-    let toolbox = Toolbox::default();
-    // Reported as skipped by the toolbox; with CI=true it is an error.
-    if toolbox.require(Tool::Server).unwrap().is_none() {
-        return;
-    }
-    let summary = run(&toolbox.reference().unwrap(), &oracle::jetkv().unwrap(), seeds).unwrap();
+    let Some((reference, candidate)) = servers() else { return };
+    let summary = run(&reference, &candidate, seeds).unwrap();
     println!("{summary}");
     assert!(summary.operations > 0 && summary.findings.is_empty(), "{summary} {:?}", summary.findings);
 }

@@ -1,7 +1,7 @@
 //! Every scenario on nats-server and on JetKV, a test for each topic.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-use jetkv_compat_tests::oracle::{self, Tool, Toolbox};
+use jetkv_compat_tests::oracle::{Tool, Toolbox};
 use jetkv_compat_tests::scenario_root;
 use jetkv_compat_tests::scoreboard::errors;
 use jetkv_compat_tests::transcript::compare::{Comparison, Report};
@@ -11,14 +11,10 @@ use jetkv_compat_tests::transcript::scenario;
 fn play_topic(topic: &str) {
     let toolbox = Toolbox::default();
     // Reported as skipped by the toolbox; with CI=true it is an error.
-    if toolbox.require(Tool::Server).unwrap().is_none() {
-        return;
-    }
+    let Some((reference, candidate)) = toolbox.servers().unwrap() else { return };
     let cli = toolbox.require(Tool::Cli).unwrap().map(|launch| launch.program);
     let cases = scenario::read_all(&scenario_root().join(topic)).unwrap();
     assert!(!cases.is_empty(), "no scenarios in {topic}");
-    let reference = toolbox.reference().unwrap();
-    let candidate = oracle::jetkv().unwrap();
     let mut comparison = Comparison::new(&reference, &candidate, &Tools { cli });
     let report = Report::run(&cases, &mut comparison);
     println!("{topic}: {}", report.summary());

@@ -42,7 +42,7 @@ const ROUND_MS_MAX: u64 = 60;
 const ACKNOWLEDGED_MIN: u64 = 2 * WRITERS as u64;
 /// How many confirmations, changes of streams and consumers, and things composed it waits for, of each.
 const OTHERS_MIN: u64 = 2;
-/// How long it waits for all of them. Only a fault takes so long.
+/// How long a round waits for what it needs. Only a fault takes so long.
 const ACKNOWLEDGED_WAIT: Duration = Duration::from_secs(60);
 
 /// What a run did.
@@ -151,12 +151,7 @@ fn write_until_killed(
     let working = begin(&stop, &done, move |stop, done| acker.run(stop, &done.confirmed));
     let shaping = begin(&stop, &done, move |stop, done| shaper.run(stop, &done.reshaped));
     let composing = begin(&stop, &done, move |stop, done| composer.run(stop, &done.composed));
-    std::thread::sleep(writing);
-    let deadline = Instant::now() + ACKNOWLEDGED_WAIT;
-    while round.is_multiple_of(2) && !done.is_enough() && Instant::now() < deadline {
-        std::thread::sleep(Duration::from_micros(100));
-    }
-    let killed = server.stop(Signal::KILL);
+    let killed = kill_when(server, (writing, round), || done.is_enough());
     stop.store(true, Ordering::SeqCst);
     let mut acknowledged = 0;
     for (thread, ledger) in threads.into_iter().zip(&mut known.ledgers) {
@@ -168,6 +163,21 @@ fn write_until_killed(
     known.composed = composing.join().map_err(|_| "the publisher panicked")??;
     killed?;
     Ok(acknowledged)
+}
+
+/// Kills a server after some time; in each second round not before `is_enough`, so that rounds hold something where a disk
+/// takes long.
+fn kill_when(
+    server: &mut Server,
+    (writing, round): (Duration, u32),
+    is_enough: impl Fn() -> bool,
+) -> Result<()> {
+    std::thread::sleep(writing);
+    let deadline = Instant::now() + ACKNOWLEDGED_WAIT;
+    while round.is_multiple_of(2) && !is_enough() && Instant::now() < deadline {
+        std::thread::sleep(Duration::from_micros(100));
+    }
+    server.stop(Signal::KILL).map(drop)
 }
 
 fn begin<T: Send + 'static>(

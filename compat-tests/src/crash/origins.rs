@@ -21,7 +21,6 @@ const ORIGINS: [(&str, &str, &str); 2] = [("LEFT", "left", "both.left"), ("RIGHT
 const ROUND_MS_MAX: u64 = 60;
 /// How many messages each second round waits for, so that rounds hold something where a disk takes long.
 const ACKNOWLEDGED_MIN: u64 = 10;
-const ACKNOWLEDGED_WAIT: Duration = Duration::from_secs(5);
 /// How long everything may take to arrive: origins that did not answer are asked again some seconds later.
 const ARRIVAL_WAIT: Duration = Duration::from_secs(60);
 const POLL: Duration = Duration::from_millis(10);
@@ -95,13 +94,8 @@ fn write_until_killed(
         let client = Requester::open(server)?;
         threads.push(std::thread::spawn(move || publish(client, subject, last, &stop, &written)));
     }
-    std::thread::sleep(writing);
-    let deadline = Instant::now() + ACKNOWLEDGED_WAIT;
-    let is_awaited = || round.is_multiple_of(2) && written.load(Ordering::SeqCst) < ACKNOWLEDGED_MIN;
-    while is_awaited() && Instant::now() < deadline {
-        std::thread::sleep(Duration::from_micros(100));
-    }
-    let killed = server.stop(Signal::KILL);
+    let is_enough = || written.load(Ordering::SeqCst) >= ACKNOWLEDGED_MIN;
+    let killed = super::kill_when(server, (writing, round), is_enough);
     stop.store(true, Ordering::SeqCst);
     for (thread, last) in threads.into_iter().zip(acknowledged) {
         *last = thread.join().map_err(|_| "a publisher panicked")??;

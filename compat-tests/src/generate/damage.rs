@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::process::Signal;
 
-use super::{Finding, Summary};
+use super::Summary;
 use crate::Result;
 use crate::process::{Program, Server, ServerOptions};
 use crate::random::Random;
@@ -18,9 +18,6 @@ mod wound;
 
 /// What clients can see of a store: messages, configurations, consumers, each by a name.
 pub(super) type Picture = BTreeMap<String, String>;
-
-/// Plays of a seed that must all show a difference.
-const CONFIRMATIONS: usize = 3;
 
 /// A store as it was before any damage.
 struct Original {
@@ -93,23 +90,7 @@ pub fn run(reference: &Program, candidate: &Program, seeds: Range<u64>) -> Resul
         let name = format!("damage-{seed}");
         let Some(original) = originals.get(usize::from(!seed.is_multiple_of(2))) else { continue };
         summary.operations += 1;
-        let mut difference = None;
-        for confirmed in 0..CONFIRMATIONS {
-            let found = differs(original, seed, [reference, candidate])?;
-            match (found, &difference) {
-                (None, None) => break,
-                (None, Some(seen)) => {
-                    summary.unsteady.push(format!("{name}, play {confirmed}: {seen}"));
-                    difference = None;
-                    break;
-                }
-                (found, _) => difference = found,
-            }
-        }
-        if let Some(difference) = difference {
-            println!("DIFFERENT {name}\n{difference}");
-            summary.findings.push(Finding { name, difference, scenario: String::new() });
-        }
+        summary.confirm(name, || differs(original, seed, [reference, candidate]))?;
     }
     Ok(summary)
 }

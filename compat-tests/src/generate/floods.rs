@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use super::{Finding, Summary};
+use super::Summary;
 use crate::Result;
 use crate::process::{Program, Server, ServerOptions};
 use crate::random::Random;
@@ -15,8 +15,6 @@ use crate::request::Requester;
 use crate::transcript::compare::show_difference;
 use crate::wire::{Connection, Frame};
 
-/// Plays of a seed that must all show a difference.
-const CONFIRMATIONS: usize = 3;
 /// How long anything may take that is waited for.
 const WAIT: Duration = Duration::from_secs(60);
 /// Pause between two questions of the one that is idle.
@@ -267,27 +265,14 @@ pub fn run(reference: &Program, candidate: &Program, seeds: Range<u64>) -> Resul
         let mut random = Random::new(seed);
         let floods: Vec<Flood> = (0..random.below(3) + 1).map(|_| flood(&mut random)).collect();
         summary.operations += floods.len();
-        let mut difference = None;
-        for _ in 0..CONFIRMATIONS {
+        summary.confirm(format!("floods-{seed}"), || {
             plays += 1;
             let name = format!("{seed}n{plays:03}");
             let [reference, candidate] = &servers;
             let wanted = play(reference, &floods, &name)?;
             let found = play(candidate, &floods, &name).unwrap_or_else(|error| vec![error.to_string()]);
-            let is_first = difference.is_none();
-            difference = (wanted != found).then(|| show_difference(&wanted, &found));
-            if difference.is_none() {
-                if !is_first {
-                    summary.unsteady.push(format!("floods-{seed}"));
-                }
-                break;
-            }
-        }
-        if let Some(difference) = difference {
-            let name = format!("floods-{seed}");
-            println!("DIFFERENT {name}\n{floods:?}\n{difference}");
-            summary.findings.push(Finding { name, difference, scenario: String::new() });
-        }
+            Ok((wanted != found).then(|| format!("{floods:?}\n{}", show_difference(&wanted, &found))))
+        })?;
     }
     Ok(summary)
 }

@@ -38,6 +38,8 @@ pub const SEEDS: u64 = 200;
 pub const SESSION_LENGTH: usize = 60;
 /// How often a session is run to tell a difference from an accident of timing.
 const CONFIRMATIONS: usize = 4;
+/// How often a session that is no list of operations is played for the same reason.
+const PLAYS: usize = 3;
 /// How many sessions are run at most to shorten one.
 const SHRINK_TRIES_MAX: usize = 200;
 
@@ -147,6 +149,33 @@ pub struct Summary {
     pub findings: Vec<Finding>,
     /// Differences that went away when their session was run again: accidents of timing.
     pub unsteady: Vec<String>,
+}
+
+impl Summary {
+    /// Plays a session again and again as long as it shows a difference, and notes what that is if it shows one each time.
+    fn confirm(&mut self, name: String, mut play: impl FnMut() -> Result<Option<String>>) -> Result<()> {
+        let mut difference = None;
+        for at in 0..PLAYS {
+            match (play()?, difference.take()) {
+                (Some(found), _) => difference = Some(found),
+                (None, None) => return Ok(()),
+                (None, Some(seen)) => {
+                    self.unsteady.push(format!("{name}, play {at}: {seen}"));
+                    return Ok(());
+                }
+            }
+        }
+        if let Some(difference) = difference {
+            self.note(name, difference);
+        }
+        Ok(())
+    }
+
+    /// Notes a difference of a session that is no list of operations.
+    fn note(&mut self, name: String, difference: String) {
+        println!("DIFFERENT {name}\n{difference}");
+        self.findings.push(Finding { name, difference, scenario: String::new() });
+    }
 }
 
 impl std::fmt::Display for Summary {

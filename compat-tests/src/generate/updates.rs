@@ -7,7 +7,7 @@ use std::time::Duration;
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
-use super::{Finding, Summary};
+use super::Summary;
 use crate::Result;
 use crate::process::{Program, Server, ServerOptions};
 use crate::random::Random;
@@ -239,8 +239,7 @@ pub fn run(reference: &Program, candidate: &Program, seeds: Range<u64>) -> Resul
         summary.operations += REQUESTS;
         let name = format!("updates-{seed}");
         if let Some(difference) = differs(&mut servers, seed, &format!("U{seed}n"))? {
-            println!("DIFFERENT {name}\n{difference}");
-            summary.findings.push(Finding { name, difference, scenario: String::new() });
+            summary.note(name, difference);
         }
     }
     Ok(summary)

@@ -130,6 +130,17 @@ impl Toolbox {
         Ok(Program { name: "nats-server".to_string(), path: launch.program })
     }
 
+    /// nats-server and JetKV, for what is done with both. `Ok(None)` is a skip, reported on the error output.
+    ///
+    /// # Errors
+    /// As for [`Toolbox::require`], or JetKV cannot be built.
+    pub fn servers(&self) -> Result<Option<(Program, Program)>> {
+        if self.require(Tool::Server)?.is_none() {
+            return Ok(None);
+        }
+        Ok(Some((self.reference()?, jetkv()?)))
+    }
+
     fn install(&self, tool: Tool) -> Result<Launch> {
         if let Some(path) = prepared(tool) {
             return Ok(Launch::of(path));

@@ -1,10 +1,9 @@
 //! Mirrors, sources, counters, schedules and a batch that is under way change hands with their directory.
 
-use super::{Picture, compare, create, picture_of, publish};
-use jetkv_compat_tests::oracle::{self, Tool, Toolbox};
+use super::{Picture, compare, create, picture_of, publish, servers};
+use jetkv_compat_tests::Result;
 use jetkv_compat_tests::process::{Program, Server, ServerOptions};
 use jetkv_compat_tests::request::Requester;
-use jetkv_compat_tests::{Result, is_ci};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
@@ -18,12 +17,7 @@ const FILLED: u64 = 40;
 
 #[test]
 fn origins_counters_schedules_and_batches_change_hands() {
-    let Some(launch) = Toolbox::default().require(Tool::Server).expect("nats-server can be installed") else {
-        assert!(!is_ci(), "nats-server is needed");
-        return;
-    };
-    let theirs = Program { name: "nats-server".into(), path: launch.program };
-    let ours = oracle::jetkv().expect("JetKV is built");
+    let Some((theirs, ours)) = servers() else { return };
     hand_over(&theirs, &ours, Signal::TERM).expect("the directory changes hands");
     for signal in [Signal::TERM, Signal::KILL] {
         hand_over(&ours, &theirs, signal).expect("the directory changes hands");

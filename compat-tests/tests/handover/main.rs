@@ -3,7 +3,7 @@
 
 mod features;
 
-use jetkv_compat_tests::oracle::{self, Tool, Toolbox};
+use jetkv_compat_tests::oracle::Toolbox;
 use jetkv_compat_tests::process::{Program, Server, ServerOptions};
 use jetkv_compat_tests::request::{Requester, header};
 use jetkv_compat_tests::{Result, is_ci};
@@ -16,14 +16,16 @@ type Picture = BTreeMap<String, Vec<String>>;
 
 const STREAMS: [&str; 6] = ["KV_history", "KV_squeezed", "KV_ttl", "WORK", "RENAMED", "AGAIN"];
 
+/// nats-server and JetKV, or nothing where they cannot be had.
+fn servers() -> Option<(Program, Program)> {
+    let servers = Toolbox::default().servers().expect("nats-server can be installed, and JetKV is built");
+    assert!(servers.is_some() || !is_ci(), "nats-server is needed");
+    servers
+}
+
 #[test]
 fn a_directory_goes_to_jetkv_and_back_and_again_with_everything_in_it() {
-    let Some(launch) = Toolbox::default().require(Tool::Server).expect("nats-server can be installed") else {
-        assert!(!is_ci(), "nats-server is needed");
-        return;
-    };
-    let theirs = Program { name: "nats-server".into(), path: launch.program };
-    let ours = oracle::jetkv().expect("JetKV is built");
+    let Some((theirs, ours)) = servers() else { return };
     for keys in ["", "key: secret", "key: secret, cipher: aes"] {
         hand_over(&theirs, &ours, keys).expect("the directory changes hands");
         hand_over(&ours, &theirs, keys).expect("the directory changes hands");
@@ -32,12 +34,7 @@ fn a_directory_goes_to_jetkv_and_back_and_again_with_everything_in_it() {
 
 #[test]
 fn a_directory_changes_hands_and_its_key_with_everything_in_it() {
-    let Some(launch) = Toolbox::default().require(Tool::Server).expect("nats-server can be installed") else {
-        assert!(!is_ci(), "nats-server is needed");
-        return;
-    };
-    let theirs = Program { name: "nats-server".into(), path: launch.program };
-    let ours = oracle::jetkv().expect("JetKV is built");
+    let Some((theirs, ours)) = servers() else { return };
     // What nats-server converts loses its consumers when the key changes, so that JetKV is the one to do that.
     let changes = [
         (&theirs, ""),
