@@ -82,12 +82,34 @@ impl Requester {
     /// When the answer is an error or stays away.
     pub fn api(&mut self, subject: &str, body: &Value) -> Result<Value> {
         let body = if body.is_null() { Vec::new() } else { body.to_string().into_bytes() };
-        let answer = self.ask(subject, "", &body)?.ok_or("the connection closed")?;
+        self.granted(subject, "", &body)
+    }
+
+    /// Asks, and returns an answer that is no error.
+    fn granted(&mut self, subject: &str, headers: &str, payload: &[u8]) -> Result<Value> {
+        let answer = self.ask(subject, headers, payload)?.ok_or("the connection closed")?;
         let answer: Value = serde_json::from_slice(&answer.payload)?;
         match answer.get("error") {
             Some(error) => Err(format!("{subject}: {error}").into()),
             None => Ok(answer),
         }
+    }
+
+    /// Creates a stream.
+    ///
+    /// # Errors
+    /// As of [`Requester::api`].
+    pub fn create_stream(&mut self, config: &Value) -> Result<()> {
+        let name = config.get("name").and_then(Value::as_str).unwrap_or_default();
+        self.api(&format!("$JS.API.STREAM.CREATE.{name}"), config).map(drop)
+    }
+
+    /// Publishes a message to a stream, with `headers` as of [`Requester::ask`].
+    ///
+    /// # Errors
+    /// When the stream refuses it, or does not answer.
+    pub fn publish(&mut self, subject: &str, headers: &str, payload: impl AsRef<[u8]>) -> Result<()> {
+        self.granted(subject, headers, payload.as_ref()).map(drop)
     }
 
     /// Gets a message, or a status, by a direct get.

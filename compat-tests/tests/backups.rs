@@ -212,23 +212,22 @@ fn fill(client: &mut Requester) -> Result<()> {
         if let (Some(config), Some(more)) = (config.as_object_mut(), more.as_object()) {
             config.extend(more.clone());
         }
-        client.api(&format!("$JS.API.STREAM.CREATE.{name}"), &config)?;
+        client.create_stream(&config)?;
     }
     for at in 0..300 {
-        publish(
-            client,
+        client.publish(
             &format!("$KV.history.k{}", at % 17),
             "Trace: a  b\r\n",
             format!("value {at}").as_bytes(),
         )?;
     }
-    publish(client, "$KV.history.k1", "KV-Operation: DEL\r\n", b"")?;
-    publish(client, "$KV.history.k2", "KV-Operation: PURGE\r\nNats-Rollup: sub\r\n", b"")?;
+    client.publish("$KV.history.k1", "KV-Operation: DEL\r\n", b"")?;
+    client.publish("$KV.history.k2", "KV-Operation: PURGE\r\nNats-Rollup: sub\r\n", b"")?;
     for (key, ttl) in [("a", "1h"), ("b", "3600"), ("c", "never")] {
-        publish(client, &format!("$KV.ttl.{key}"), &format!("Nats-TTL: {ttl}\r\n"), b"lives")?;
+        client.publish(&format!("$KV.ttl.{key}"), &format!("Nats-TTL: {ttl}\r\n"), b"lives")?;
     }
     for at in 0..20 {
-        publish(client, &format!("work.{at}"), "", b"job")?;
+        client.publish(&format!("work.{at}"), "", b"job")?;
     }
     client.api("$JS.API.STREAM.MSG.DELETE.WORK", &json!({"seq": 15}))?;
     for (stream, name) in [("WORK", "worker"), ("KV_history", "reader")] {
@@ -245,12 +244,6 @@ fn fill(client: &mut Requester) -> Result<()> {
         }
     }
     Ok(())
-}
-
-fn publish(client: &mut Requester, subject: &str, headers: &str, payload: &[u8]) -> Result<()> {
-    let ack = client.ask(subject, headers, payload)?.ok_or("closed")?;
-    let ack: Value = serde_json::from_slice(&ack.payload)?;
-    if ack.get("error").is_some() { Err(format!("{subject}: {ack}").into()) } else { Ok(()) }
 }
 
 /// What of consumers is compared.

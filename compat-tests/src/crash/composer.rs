@@ -62,7 +62,7 @@ pub(super) fn create(connection: &mut Requester) -> Result<()> {
             "name": name, "subjects": [subjects], "storage": "file", "allow_direct": true, "num_replicas": 1,
             feature: true,
         });
-        connection.api(&format!("$JS.API.STREAM.CREATE.{name}"), &config)?;
+        connection.create_stream(&config)?;
     }
     Ok(())
 }

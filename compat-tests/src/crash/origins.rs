@@ -74,8 +74,7 @@ fn create(client: &mut Requester) -> Result<()> {
         json!({"name": "CHAINED", "sources": [{"name": "MIRROR"}], "allow_direct": true}),
     ];
     for config in configs {
-        let name = config.get("name").and_then(Value::as_str).unwrap_or_default();
-        client.api(&format!("$JS.API.STREAM.CREATE.{name}"), &config)?;
+        client.create_stream(&config)?;
     }
     Ok(())
 }

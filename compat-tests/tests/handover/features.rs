@@ -1,6 +1,6 @@
 //! Mirrors, sources, counters, schedules and a batch that is under way change hands with their directory.
 
-use super::{Picture, compare, create, picture_of, publish, servers};
+use super::{Picture, compare, picture_of, servers};
 use jetkv_compat_tests::Result;
 use jetkv_compat_tests::process::{Program, Server, ServerOptions};
 use jetkv_compat_tests::request::Requester;
@@ -69,21 +69,21 @@ fn fill(client: &mut Requester) -> Result<()> {
         json!({"name": "BATCHES", "subjects": ["b.>"], "allow_atomic": true, "allow_batched": true}),
     ];
     for config in &configs {
-        create(client, config)?;
+        client.create_stream(config)?;
     }
     for at in 0..FILLED {
-        publish(client, &format!("o.{}", at % 5), "Trace: a  b\r\n", b"of the origin")?;
-        publish(client, &format!("p.{}", at % 2), "", b"of the other")?;
+        client.publish(&format!("o.{}", at % 5), "Trace: a  b\r\n", b"of the origin")?;
+        client.publish(&format!("p.{}", at % 2), "", b"of the other")?;
     }
-    publish(client, "own.a", "", b"of nobody else")?;
+    client.publish("own.a", "", b"of nobody else")?;
     for at in 0..10 {
-        publish(client, &format!("c.{}", at % 3), "Nats-Incr: 99999999999999999999\r\n", b"")?;
+        client.publish(&format!("c.{}", at % 3), "Nats-Incr: 99999999999999999999\r\n", b"")?;
     }
     let headers = "Nats-Schedule: @at 2199-01-01T00:00:00Z\r\nNats-Schedule-Target: s.target\r\n";
-    publish(client, "s.later", headers, b"later")?;
+    client.publish("s.later", headers, b"later")?;
     let headers =
         "Nats-Schedule: @every 2000h\r\nNats-Schedule-Target: s.target\r\nNats-Schedule-TTL: 1h\r\n";
-    publish(client, "s.often", headers, b"often")
+    client.publish("s.often", headers, b"often")
 }
 
 /// Begins a batch that nobody ends, and a schedule that is due when the next server is there.
@@ -97,7 +97,7 @@ fn stage(client: &mut Requester, round: usize) -> Result<()> {
     }
     let due = jiff::Timestamp::now().checked_add(Duration::from_secs(1))?;
     let headers = format!("Nats-Schedule: @at {due}\r\nNats-Schedule-Target: soon.target\r\n");
-    publish(client, "soon.schedule", &headers, b"soon")
+    client.publish("soon.schedule", &headers, b"soon")
 }
 
 /// What was staged is gone, and what was due has come, once.
@@ -120,16 +120,16 @@ fn check_staged(client: &mut Requester, round: usize) -> Result<()> {
 /// Goes on with everything; says how many messages the origins got.
 fn change(client: &mut Requester, round: usize) -> Result<u64> {
     for at in 0..5 {
-        publish(client, &format!("o.{at}"), "", format!("round {round}").as_bytes())?;
-        publish(client, &format!("p.{}", at % 2), "", format!("round {round}").as_bytes())?;
+        client.publish(&format!("o.{at}"), "", format!("round {round}").as_bytes())?;
+        client.publish(&format!("p.{}", at % 2), "", format!("round {round}").as_bytes())?;
     }
-    publish(client, "c.1", "Nats-Incr: -12345678901234567890123\r\n", b"")?;
+    client.publish("c.1", "Nats-Incr: -12345678901234567890123\r\n", b"")?;
     let batch =
         |seq: u64, rest: &str| format!("Nats-Batch-Id: {round}\r\nNats-Batch-Sequence: {seq}\r\n{rest}");
     client.ask("b.1", &batch(1, ""), b"one")?;
-    publish(client, "b.2", &batch(2, "Nats-Batch-Commit: 1\r\n"), b"two")?;
+    client.publish("b.2", &batch(2, "Nats-Batch-Commit: 1\r\n"), b"two")?;
     let headers = "Nats-Schedule: @at 2199-01-01T00:00:00Z\r\nNats-Schedule-Target: s.target\r\n";
-    publish(client, &format!("s.round{round}"), headers, b"later")?;
+    client.publish(&format!("s.round{round}"), headers, b"later")?;
     Ok(5)
 }
 

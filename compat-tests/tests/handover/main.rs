@@ -120,14 +120,13 @@ fn fill(client: &mut Requester) -> Result<()> {
         }
         config
     };
-    create(client, &bucket("history", json!({})))?;
-    create(client, &bucket("squeezed", json!({"compression": "s2", "max_msgs_per_subject": 1})))?;
-    create(
-        client,
-        &bucket("ttl", json!({"allow_msg_ttl": true, "subject_delete_marker_ttl": 60_000_000_000_u64})),
-    )?;
-    create(
-        client,
+    client.create_stream(&bucket("history", json!({})))?;
+    client.create_stream(&bucket("squeezed", json!({"compression": "s2", "max_msgs_per_subject": 1})))?;
+    client.create_stream(&bucket(
+        "ttl",
+        json!({"allow_msg_ttl": true, "subject_delete_marker_ttl": 60_000_000_000_u64}),
+    ))?;
+    client.create_stream(
         &json!({"name": "WORK", "subjects": ["work.>"], "retention": "workqueue", "storage": "file"}),
     )?;
     let renamed = json!({
@@ -135,23 +134,22 @@ fn fill(client: &mut Requester) -> Result<()> {
         "subject_transform": {"src": "old.*", "dest": "new.{{wildcard(1)}}.{{partition(3,1)}}"},
         "republish": {"src": "new.>", "dest": "again.>", "headers_only": true},
     });
-    create(client, &renamed)?;
-    create(client, &json!({"name": "AGAIN", "subjects": ["again.>"], "storage": "file"}))?;
+    client.create_stream(&renamed)?;
+    client.create_stream(&json!({"name": "AGAIN", "subjects": ["again.>"], "storage": "file"}))?;
     for at in 0..300_u64 {
         let text = format!("the same words again and again {at}");
-        publish(client, &format!("$KV.history.k{}", at % 17), "", text.as_bytes())?;
-        publish(
-            client,
+        client.publish(&format!("$KV.history.k{}", at % 17), "", text.as_bytes())?;
+        client.publish(
             &format!("$KV.squeezed.k{}", at % 40),
             "Trace: a  b\r\n",
             text.repeat(20).as_bytes(),
         )?;
     }
     for (key, ttl) in [("a", "1h"), ("b", "3600"), ("c", "never")] {
-        publish(client, &format!("$KV.ttl.{key}"), &format!("Nats-TTL: {ttl}\r\n"), b"lives")?;
+        client.publish(&format!("$KV.ttl.{key}"), &format!("Nats-TTL: {ttl}\r\n"), b"lives")?;
     }
     for at in 0..60 {
-        publish(client, &format!("work.{at}"), "", b"job")?;
+        client.publish(&format!("work.{at}"), "", b"job")?;
     }
     let consumer = json!({"stream_name": "WORK", "config": {
         "durable_name": "worker", "ack_policy": "explicit", "ack_wait": 600_000_000_000_u64, "max_ack_pending": 50,
@@ -162,11 +160,11 @@ fn fill(client: &mut Requester) -> Result<()> {
 
 /// Overwrites, removes and works off a little, differently in each round.
 fn change(client: &mut Requester, round: usize) -> Result<()> {
-    publish(client, &format!("old.{round}"), "Trace: a\r\n", b"published again")?;
-    publish(client, &format!("$KV.history.k{round}"), "KV-Operation: DEL\r\n", b"")?;
+    client.publish(&format!("old.{round}"), "Trace: a\r\n", b"published again")?;
+    client.publish(&format!("$KV.history.k{round}"), "KV-Operation: DEL\r\n", b"")?;
     let purge = "KV-Operation: PURGE\r\nNats-Rollup: sub\r\n";
-    publish(client, &format!("$KV.history.k{}", round + 4), purge, b"")?;
-    publish(client, &format!("$KV.squeezed.k{round}"), "", format!("round {round}").as_bytes())?;
+    client.publish(&format!("$KV.history.k{}", round + 4), purge, b"")?;
+    client.publish(&format!("$KV.squeezed.k{round}"), "", format!("round {round}").as_bytes())?;
     let last = client.api("$JS.API.STREAM.INFO.KV_history", &Value::Null)?;
     let last_seq = last.pointer("/state/last_seq").and_then(Value::as_u64).unwrap_or_default();
     client.api("$JS.API.STREAM.MSG.DELETE.KV_history", &json!({"seq": last_seq - 2}))?;
@@ -179,18 +177,6 @@ fn change(client: &mut Requester, round: usize) -> Result<()> {
         }
     }
     Ok(())
-}
-
-fn create(client: &mut Requester, config: &Value) -> Result<()> {
-    let name = config.get("name").and_then(Value::as_str).unwrap_or_default();
-    client.api(&format!("$JS.API.STREAM.CREATE.{name}"), config)?;
-    Ok(())
-}
-
-fn publish(client: &mut Requester, subject: &str, headers: &str, payload: &[u8]) -> Result<()> {
-    let ack = client.ask(subject, headers, payload)?.ok_or("closed")?;
-    let ack: Value = serde_json::from_slice(&ack.payload)?;
-    if ack.get("error").is_some() { Err(format!("{subject}: {ack}").into()) } else { Ok(()) }
 }
 
 fn picture(client: &mut Requester) -> Result<Picture> {

@@ -40,19 +40,18 @@ pub(super) fn fill(client: &mut Requester) -> Result<()> {
             "allow_rollup_hdrs": true}),
     ];
     for config in configs {
-        let name = config.get("name").and_then(Value::as_str).unwrap_or_default().to_string();
-        client.api(&format!("$JS.API.STREAM.CREATE.{name}"), &config)?;
+        client.create_stream(&config)?;
     }
     for at in 0..10 {
-        publish(client, &format!("$KV.B.k{}", at % 4), "", &format!("value {at}"))?;
-        publish(client, &format!("b.{at}"), "", &format!("{at}").repeat(7_000))?;
-        publish(client, &format!("s.{}", at % 3), "", &format!("the same again {at} ").repeat(9))?;
-        publish(client, &format!("w.{}", at % 2), "Trace: x\r\n", &format!("job {at}"))?;
-        publish(client, &format!("h.{at}"), &format!("Nats-Msg-Id: {at}\r\n"), "hole")?;
-        publish(client, &format!("t.{at}"), &format!("Nats-TTL: {}h\r\n", at + 1), "lives")?;
+        client.publish(&format!("$KV.B.k{}", at % 4), "", format!("value {at}"))?;
+        client.publish(&format!("b.{at}"), "", format!("{at}").repeat(7_000))?;
+        client.publish(&format!("s.{}", at % 3), "", format!("the same again {at} ").repeat(9))?;
+        client.publish(&format!("w.{}", at % 2), "Trace: x\r\n", format!("job {at}"))?;
+        client.publish(&format!("h.{at}"), &format!("Nats-Msg-Id: {at}\r\n"), "hole")?;
+        client.publish(&format!("t.{at}"), &format!("Nats-TTL: {}h\r\n", at + 1), "lives")?;
     }
-    publish(client, "$KV.B.k1", "KV-Operation: DEL\r\n", "")?;
-    publish(client, "$KV.B.k2", "KV-Operation: PURGE\r\nNats-Rollup: sub\r\n", "")?;
+    client.publish("$KV.B.k1", "KV-Operation: DEL\r\n", "")?;
+    client.publish("$KV.B.k2", "KV-Operation: PURGE\r\nNats-Rollup: sub\r\n", "")?;
     for seq in [2, 3, 7, 10] {
         client.api("$JS.API.STREAM.MSG.DELETE.HOLES", &json!({"seq": seq}))?;
     }
@@ -92,12 +91,6 @@ fn consume(client: &mut Requester) -> Result<()> {
         }
     }
     Ok(())
-}
-
-fn publish(client: &mut Requester, subject: &str, headers: &str, payload: &str) -> Result<()> {
-    let ack = client.ask(subject, headers, payload.as_bytes())?.ok_or("closed")?;
-    let ack: Value = serde_json::from_slice(&ack.payload)?;
-    if ack.get("error").is_some() { Err(format!("{subject}: {ack}").into()) } else { Ok(()) }
 }
 
 /// Reads everything, and then writes to each stream once.
