@@ -339,7 +339,8 @@ impl Consumers {
         Ok(Change::Made(slot))
     }
 
-    /// Puts a consumer where deliveries, timers and interest find it. It delivers with the next pump.
+    /// Puts a consumer where deliveries, timers and interest find it. Where somebody is there for what it delivers, that
+    /// leaves with the next pump; else whatever lets it deliver feeds it.
     fn install(&mut self, ctx: &mut StreamCtx<'_>, mut consumer: Consumer) {
         let slot = consumer.slot;
         let (store, out) = part(ctx);
@@ -368,7 +369,9 @@ impl Consumers {
         }
         consumer.arm_acks(shared);
         consumer.arm_unpause(shared, out.now);
-        consumer.queue_for_pump(shared);
+        if consumer.may_deliver(out.now) {
+            consumer.queue_for_pump(shared);
+        }
         consumer.count_own(&shared.own, true);
         for_each_pattern(&consumer.config, |pattern| self.trie.insert(pattern, slot));
         self.names.insert(consumer.name.clone(), slot);

@@ -35,7 +35,7 @@ enum Step {
 
 impl Consumer {
     /// Whether deliveries may leave now.
-    fn may_deliver(&self, now: &Now) -> bool {
+    pub(super) fn may_deliver(&self, now: &Now) -> bool {
         if self.is_paused(now) {
             return false;
         }

@@ -261,3 +261,24 @@ fn the_only_message_that_a_purge_by_subject_takes_counts_as_acknowledged() {
     assert_eq!(state(&mut bench, "E"), (2, 2, 0));
     assert_eq!(state(&mut bench, "O"), (0, 0, 2), "it does not want what was purged");
 }
+
+#[test]
+fn nothing_is_on_its_way_from_a_new_consumer_that_nobody_waits_for() {
+    for (config, is_listened_to, wants) in [
+        (r#"{"name":"PULL","ack_policy":"explicit"}"#, true, false),
+        (r#"{"name":"PUSH","deliver_subject":"d"}"#, false, false),
+        (r#"{"name":"PUSH","deliver_subject":"d"}"#, true, true),
+        (r#"{"name":"PUSH","deliver_subject":"d","pause_until":"2300-01-01T00:00:00Z"}"#, true, false),
+    ] {
+        let mut bench = Bench::new();
+        bench.publish("s.a", "x");
+        bench.interest("d", is_listened_to);
+        let mut decoded = crate::config::ConsumerConfig::default();
+        jetkv_go_compat::json::decode_strict(config.as_bytes(), &mut decoded).unwrap();
+        let wants_pump = bench.with(|consumers, ctx| {
+            consumers.create(ctx, decoded, ConsumerAction::Create, false, None).unwrap();
+            consumers.wants_pump()
+        });
+        assert_eq!(wants_pump, wants, "{config}");
+    }
+}
