@@ -239,6 +239,9 @@ impl Engine {
         }
         let stream = account.stream(address.stream)?;
         let mut inner = stream.lock();
+        if !inner.takes_more() {
+            return Some(Arc::clone(&stream));
+        }
         let (consumers, mut ctx) = inner.parts();
         let taken = consumers.control(&mut ctx, subject, reply, headers, payload);
         drop(inner);

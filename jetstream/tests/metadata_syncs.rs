@@ -4,6 +4,7 @@
 
 use jetkv_jetstream::clock::ManualClock;
 use jetkv_jetstream::disk::Disk;
+use jetkv_jetstream::stream::Inbound;
 use jetkv_jetstream::{EngineConfig, SyncPolicy};
 use jetkv_testing::{DiskHook, Fault, HookedDisk, START_NS, SimDisk, TestEngine};
 use parking_lot::Mutex;
@@ -306,4 +307,67 @@ fn an_update_that_is_refused_takes_nothing_and_one_that_is_granted_lasts() {
         }
         assert!(granted, "{sync:?}: nothing was left to fail");
     }
+}
+
+/// Publishes what waits for a sync that has been asked for and has not run.
+fn queue(engine: &TestEngine, reply: &[u8]) {
+    let stream = engine.engine.stream(engine.account, "S").unwrap();
+    stream.publish(&Inbound { subject: b"s.1", reply, headers: b"", payload: b"x" });
+    stream.commit(&*engine.host);
+    assert!(engine.host.take().iter().all(|sent| sent.to.as_bytes() != reply), "its sync has not run");
+}
+
+/// Whether `reply` was told that its message is stored.
+fn is_stored(engine: &TestEngine, reply: &str) -> bool {
+    engine.host.take().iter().any(|sent| sent.to == reply && sent.payload.contains("\"seq\":"))
+}
+
+#[test]
+fn a_stream_that_ends_waits_for_the_disk_once_and_without_a_lock() {
+    let (engine, watch) = watched(&SimDisk::new(1), SyncPolicy::Always);
+    assert!(is_granted(&engine.request("STREAM.CREATE.S", STREAM)));
+    queue(&engine, b"first");
+    *watch.counts.lock() = (0, 0);
+    let ending = Arc::downgrade(&engine);
+    *watch.meanwhile.lock() = Some(Box::new(move || {
+        let engine = ending.upgrade().unwrap();
+        let late = Inbound { subject: b"s.1", reply: b"late", headers: b"", payload: b"x" };
+        assert!(engine.engine.stream(engine.account, "S").is_none_or(|stream| {
+            stream.publish(&late);
+            stream.commit(&*engine.host);
+            !stream.is_closed()
+        }));
+    }));
+    let stream = engine.engine.stream(engine.account, "S").unwrap();
+    assert!(is_granted(&engine.request("STREAM.DELETE.S", "")));
+    let (syncs, held) = *watch.counts.lock();
+    assert!(syncs > 0 && held == 0, "{held} of {syncs} syncs ran under a lock");
+    assert!(is_stored(&engine, "first"));
+    engine.host.sync_all();
+    assert_eq!(*watch.counts.lock(), (syncs, 0), "the sync that was queued finds nothing");
+    assert!(stream.is_closed());
+}
+
+#[test]
+fn a_server_that_goes_down_waits_for_the_disk_without_a_lock_and_takes_nothing_more() {
+    let (engine, watch) = watched(&SimDisk::new(1), SyncPolicy::Always);
+    assert!(is_granted(&engine.request("STREAM.CREATE.S", STREAM)));
+    queue(&engine, b"first");
+    *watch.counts.lock() = (0, 0);
+    let (ending, others) = (Arc::downgrade(&engine), watch.clone());
+    *watch.meanwhile.lock() = Some(Box::new(move || {
+        let engine = ending.upgrade().unwrap();
+        let stream = engine.engine.stream(engine.account, "S").unwrap();
+        stream.publish(&Inbound { subject: b"s.1", reply: b"late", headers: b"", payload: b"x" });
+        stream.commit(&*engine.host);
+        // What closes the files afterwards is not asked for by anyone who waits.
+        *others.is_locked.lock() = None;
+    }));
+    engine.engine.shutdown();
+    let (syncs, held) = *watch.counts.lock();
+    assert!(syncs > 0 && held == 0, "{held} of {syncs} syncs ran under a lock");
+    let told = engine.host.take();
+    let answered =
+        |reply: &str| told.iter().any(|sent| sent.to == reply && sent.payload.contains("\"seq\":1"));
+    assert!(answered("first") && told.iter().all(|sent| sent.to != "late"), "{told:?}");
 }

@@ -86,6 +86,7 @@ fn try_purge(call: &mut Call<'_>, name: &str, id: Option<AccountId>) -> Result<(
     let count = streams.len();
     tracing::info!("Purge request for account {name} (streams: {count}, hasAccount: {})", id.is_some());
     call.engine.jobs().cancel(id);
+    streams.iter().for_each(|stream| stream.rest(&*call.engine.world().host));
     let _changes = account.as_ref().map(|account| account.changes.lock());
     for stream in &streams {
         if let Some(account) = &account {

@@ -264,10 +264,17 @@ fn try_delete(call: &Call<'_>, name: &str) -> Result<(), ApiError> {
     if !call.is_empty_body() {
         return Err(errors::NOT_EMPTY_REQUEST.into());
     }
-    let changes = account.changes.lock();
-    let stream = account.stream(name).ok_or(errors::STREAM_NOT_FOUND)?;
-    call.engine.delete_stream(&account, &stream)?;
-    drop(changes);
+    loop {
+        let stream = account.stream(name).ok_or(errors::STREAM_NOT_FOUND)?;
+        stream.rest(&*call.engine.world().host);
+        let _changes = account.changes.lock();
+        // It may have gone meanwhile, and another of its name come.
+        let now = account.stream(name).ok_or(errors::STREAM_NOT_FOUND)?;
+        if Arc::ptr_eq(&now, &stream) {
+            call.engine.delete_stream(&account, &stream)?;
+            break;
+        }
+    }
     // It is gone for everybody: as with nats-server, what the disk says afterwards changes nothing.
     if let Err(error) = call.engine.await_metadata(&account, name, None) {
         tracing::error!(stream = name, %error, "that it was deleted is not durable yet");

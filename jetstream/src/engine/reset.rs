@@ -20,6 +20,7 @@ impl Engine {
     pub fn reset_account(&self, id: AccountId) -> Result<Removed, EngineError> {
         let account = self.account(id).ok_or(EngineError::NotEnabled)?;
         self.jobs.cancel(Some(id));
+        account.streams().iter().for_each(|stream| stream.rest(&*self.world.host));
         let _changes = account.changes.lock();
         let mut removed = Removed::default();
         for stream in account.streams() {

@@ -49,6 +49,8 @@ pub(crate) struct Inner {
     /// When the lock was taken.
     pub(crate) now: Now,
     pub(crate) closed: bool,
+    /// The stream is about to be closed: it takes nothing more, and what it did is made as durable as configured.
+    pub(super) is_ending: bool,
     pub(super) acks: Acks,
     pub(super) dedupe: Dedupe,
     pub(super) expiry: Expiry,
@@ -104,6 +106,7 @@ impl Inner {
             rolling_up: None,
             now: Now::new(world.clock.clone()),
             closed: false,
+            is_ending: false,
             expiry: Expiry::default(),
             last_msg_id: Vec::new(),
             scratch: Vec::new(),
@@ -286,7 +289,7 @@ impl Inner {
         let next = next.earlier(self.expiry.deadline().into()).earlier(self.consumers.next_deadlines());
         // A later deadline than the armed one needs no arming: the tick at the armed one finds out.
         let sooner = self.armed.earlier(next);
-        if !self.closed && sooner != self.armed {
+        if self.takes_more() && sooner != self.armed {
             self.armed = sooner;
             for next in self.world.timers.arm(self.timer, self.armed) {
                 self.world.host.wake_at(next);
@@ -301,6 +304,9 @@ impl Inner {
         }
         // The timers forgot this stream when they called.
         self.armed = Deadlines::default();
+        if self.is_ending {
+            return;
+        }
         self.expire();
         self.fire_schedules();
         self.dedupe.forget_old(self.now.elapsed());
@@ -313,7 +319,7 @@ impl Inner {
 
     /// Feeds the consumers for which something came.
     pub(super) fn feed(&mut self) {
-        if self.closed || self.purging.is_some() || !self.consumers.wants_feed() {
+        if !self.takes_more() || self.purging.is_some() || !self.consumers.wants_feed() {
             return;
         }
         self.now.renew();
@@ -324,7 +330,7 @@ impl Inner {
 
     pub(super) fn pump(&mut self, budget: usize) {
         // Consumers that lag would get what is purged.
-        if self.purging.is_some() {
+        if self.purging.is_some() || self.is_ending {
             return;
         }
         let (consumers, mut ctx) = self.parts();
@@ -332,10 +338,14 @@ impl Inner {
         self.follow_up();
     }
 
-    /// Ends the stream's work: it takes no messages and arms no timers from here on.
-    pub(crate) fn close(&mut self) {
-        while self.sweep() {}
-        self.flush();
+    /// Whether the stream goes on: it takes messages and acknowledgements, delivers, and its timers fire.
+    pub(crate) fn takes_more(&self) -> bool {
+        !self.closed && !self.is_ending
+    }
+
+    /// Ends the stream's work: it takes no messages and arms no timers from here on. All that it did is as durable as
+    /// configured.
+    pub(super) fn close(&mut self) {
         self.closed = true;
         self.batches = Batches::default();
         self.world.timers.unregister(self.timer);

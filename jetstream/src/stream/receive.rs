@@ -247,7 +247,7 @@ impl Inner {
 
     /// Takes in one message. Says whether what is to be done then says that all before it is taken.
     fn take_in(&mut self, msg: &OutMsg<'_>) -> bool {
-        if self.closed {
+        if !self.takes_more() {
             return false;
         }
         let heard = self.with_origins(|origins, here| origins.hear(channel_of(msg), msg, here));

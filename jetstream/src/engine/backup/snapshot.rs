@@ -207,7 +207,7 @@ impl SnapshotJob {
         let Some(reading) = &mut *source else { return };
         if self.world.config.sync == SyncPolicy::Always {
             // Nothing that is not durable is shown.
-            self.stream.with_store(|_| ());
+            self.stream.await_durable(&*self.world.host);
         }
         loop {
             let mut control = self.control.lock();

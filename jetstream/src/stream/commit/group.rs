@@ -60,6 +60,11 @@ impl Stream {
             return false;
         };
         drop(inner);
+        self.run_sync(&sync, host)
+    }
+
+    /// Runs a sync that has begun, without the lock, and lets leave what waited for it. Says whether there is more.
+    fn run_sync(&self, sync: &Sync, host: &dyn Host) -> bool {
         let ran = sync.run();
         let mut inner = self.lock().into_inner();
         let more = inner.end_sync(ran);
@@ -68,14 +73,52 @@ impl Stream {
         more
     }
 
-    /// The stream's lock, when no sync is under way and everything is as durable as configured.
-    pub(super) fn lock_durable(&self) -> MutexGuard<'_, Inner> {
+    /// Returns when all that was done before is as durable as configured, or taken back because it could not be made so.
+    /// Blocks while the disk works, but holds no lock then. What others do meanwhile is not waited for.
+    pub(crate) fn await_durable(&self, host: &dyn Host) {
+        let mut inner = self.inner.lock();
+        if !inner.syncs_always() {
+            return;
+        }
+        let decides = inner.commit.deciding_sync();
+        while !inner.closed && !inner.commit.is_decided(decides) {
+            if inner.commit.is_syncing() {
+                self.sync_over.wait(&mut inner);
+            } else {
+                drop(inner);
+                self.sync_with_others(host);
+                inner = self.inner.lock();
+            }
+        }
+    }
+
+    /// The stream's lock, when everything is as durable as configured, of a stream that takes nothing more: so what is left
+    /// to sync ends, and each sync runs without the lock.
+    pub(super) fn lock_at_rest(&self, host: &dyn Host) -> MutexGuard<'_, Inner> {
+        self.lock().is_ending = true;
+        self.sweep();
+        loop {
+            let mut inner = self.lock_between_syncs();
+            if !inner.syncs_always() {
+                inner.flush();
+                return inner;
+            }
+            let Some(sync) = inner.begin_sync() else {
+                inner.commit.nothing_to_sync();
+                return inner;
+            };
+            drop(inner);
+            self.run_sync(&sync, host);
+        }
+    }
+
+    /// The stream's lock, when no sync runs that decides what is there.
+    pub(super) fn lock_between_syncs(&self) -> MutexGuard<'_, Inner> {
         let mut inner = self.inner.lock();
         while inner.commit.is_syncing() && inner.syncs_always() {
             self.sync_over.wait(&mut inner);
         }
         inner.now.renew();
-        inner.sync_now();
         inner
     }
 }
@@ -152,7 +195,7 @@ impl Inner {
     }
 
     /// Makes everything durable while the lock is held. No sync may be running.
-    fn sync_now(&mut self) {
+    pub(super) fn sync_now(&mut self) {
         self.flush();
         if self.commit.is_kept() {
             return;

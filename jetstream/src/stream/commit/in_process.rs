@@ -134,7 +134,7 @@ impl Stream {
     }
 
     /// Waits for the sync that runs, if one does, and then makes what is left durable.
-    fn sync_with_others(&self, host: &dyn Host) {
+    pub(super) fn sync_with_others(&self, host: &dyn Host) {
         let more = self.sync(host);
         host.end_turn();
         // What others queued meanwhile is theirs to wait for.
@@ -145,12 +145,12 @@ impl Stream {
 
     /// Lends out the stream's messages, for reading. What is there is as durable as the stream is configured to be.
     pub fn with_store<R>(&self, read: impl FnOnce(&mut dyn Store) -> R) -> R {
-        let mut inner = self.lock_durable_with_others();
+        let mut inner = self.lock_durable();
         read(&mut *inner.store)
     }
 
     /// The stream's lock, when everything is as durable as configured.
-    fn lock_durable_with_others(&self) -> MutexGuard<'_, Inner> {
+    fn lock_durable(&self) -> MutexGuard<'_, Inner> {
         for _ in 0..SHARED_SYNCS_MAX {
             let inner = self.inner.lock();
             if !inner.awaits_sync() {
@@ -159,7 +159,9 @@ impl Stream {
             drop(inner);
             self.sync_with_others(&*self.world.host);
         }
-        self.lock_durable()
+        let mut inner = self.lock_between_syncs();
+        inner.sync_now();
+        inner
     }
 
     /// Wakes once, after the next commit or when the stream closes. Whoever registers looks at the stream again

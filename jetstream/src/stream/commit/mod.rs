@@ -44,9 +44,17 @@ impl Stream {
         self.commit_locked(inner, host);
     }
 
-    /// As [`Stream::commit`], and returns only when everything has left.
+    /// As [`Stream::commit`], and returns only when all that was queued before has left, or is about to leave on the thread
+    /// that made it durable.
     pub fn commit_now(&self, host: &dyn Host) {
-        let inner = self.lock_durable();
+        self.commit(host);
+        self.await_durable(host);
+    }
+
+    /// Has a stream that is about to end take nothing more, and makes what it did as durable as configured. Where that takes a
+    /// sync, it is over before whoever ends the stream takes a lock that others need.
+    pub(crate) fn rest(&self, host: &dyn Host) {
+        let inner = self.lock_at_rest(host);
         self.commit_locked(inner, host);
     }
 
@@ -56,12 +64,14 @@ impl Stream {
     /// # Errors
     /// That of `discard`; the stream goes on then.
     pub(crate) fn end<R, E>(&self, host: &dyn Host, discard: impl FnOnce() -> Result<R, E>) -> Result<R, E> {
-        let mut inner = self.lock_durable();
+        let mut inner = self.lock_at_rest(host);
         let discarded = discard();
         if discarded.is_ok() {
             let (consumers, mut ctx) = inner.parts();
             consumers.delete_all(&mut ctx);
             inner.close();
+        } else {
+            inner.is_ending = false;
         }
         self.commit_locked(inner, host);
         discarded
@@ -70,14 +80,14 @@ impl Stream {
     /// Takes no messages from here on. All that was answered before has left when this returns, and nothing is answered
     /// after. The store stays open.
     pub(crate) fn stop(&self, host: &dyn Host) {
-        let mut inner = self.lock_durable();
+        let mut inner = self.lock_at_rest(host);
         inner.close();
         self.commit_locked(inner, host);
     }
 
     /// As [`stop`](Self::stop), because the server goes down: whoever waits for messages is told.
     pub(crate) fn shut_down(&self, host: &dyn Host) {
-        let mut inner = self.lock_durable();
+        let mut inner = self.lock_at_rest(host);
         let (consumers, mut ctx) = inner.parts();
         consumers.end_requests(&mut ctx);
         inner.close();

@@ -29,6 +29,7 @@ use crate::store::StoreError;
 pub(in crate::stream) struct CommitState {
     batch: Batch,
     sync: SyncState,
+    counts: Counts,
     /// What leaves after the sync that runs.
     carried: Carried,
     /// When what was flushed is to be made durable, with a sync at intervals.
@@ -61,6 +62,13 @@ enum SyncState {
     Asked,
     /// A sync runs without the lock. The interval may pass meanwhile.
     Running { due_again: bool },
+}
+
+/// Syncs without the lock.
+#[derive(Debug, Default)]
+struct Counts {
+    begun: u64,
+    ended: u64,
 }
 
 /// What a sync that runs decides.
@@ -235,6 +243,7 @@ impl CommitState {
     /// A sync begins to run, of all up to `last_seq`. Where the `outbox` waits for it, it is carried.
     pub(super) fn sync_began(&mut self, last_seq: u64, outbox: Option<&mut Outbox>) {
         self.sync = SyncState::Running { due_again: false };
+        self.counts.begun += 1;
         self.carried.made = Durable { last_seq, removed: std::mem::take(&mut self.durable.removed) };
         if let Some(outbox) = outbox {
             self.carried.from = self.batch.end().unwrap_or(outbox.len());
@@ -246,6 +255,17 @@ impl CommitState {
     pub(super) fn sync_ended(&mut self) {
         let due_again = self.sync == SyncState::Running { due_again: true };
         self.sync = if due_again { SyncState::Due } else { SyncState::Idle };
+        self.counts.ended += 1;
+    }
+
+    /// Which sync at the latest decides what has been done up to now.
+    pub(super) fn deciding_sync(&self) -> u64 {
+        self.counts.begun + u64::from(!self.is_kept())
+    }
+
+    /// Whether what that sync decides is durable, or taken back.
+    pub(super) fn is_decided(&self, deciding_sync: u64) -> bool {
+        self.counts.ended >= deciding_sync || (self.is_kept() && !self.is_syncing())
     }
 
     /// What it carried is durable.
@@ -316,6 +336,29 @@ mod tests {
         assert!(!state.ask(true), "who ran it goes on");
         state.nothing_to_sync();
         assert!(state.ask(true));
+    }
+
+    #[test]
+    fn what_was_done_is_decided_by_the_sync_that_runs_or_the_next_and_by_no_later_one() {
+        let (mut state, mut outbox) = (CommitState::default(), Outbox::new());
+        assert!(state.is_decided(state.deciding_sync()), "nothing was done");
+        state.changed(0);
+        let first = state.deciding_sync();
+        assert!(!state.is_decided(first));
+        state.sync_began(1, Some(&mut outbox));
+        assert_eq!(state.deciding_sync(), first, "it runs");
+        state.changed(0);
+        let second = state.deciding_sync();
+        assert!(!state.is_decided(first) && !state.is_decided(second));
+        state.sync_ended();
+        assert!(state.is_decided(first) && !state.is_decided(second));
+        state.sync_began(2, Some(&mut outbox));
+        state.changed(0);
+        state.sync_ended();
+        assert!(state.is_decided(second) && !state.is_decided(state.deciding_sync()));
+        let third = state.deciding_sync();
+        state.all_is_durable(3);
+        assert!(state.is_decided(third), "no sync was needed");
     }
 
     #[test]

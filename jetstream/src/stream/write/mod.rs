@@ -36,7 +36,7 @@ const OVERFLOW: &[u8] = b"NATS/1.0 429 Too Many Requests\r\n\r\n";
 impl Inner {
     /// Takes a message, or answers why not. The answer and all that follows are queued.
     pub(in crate::stream) fn publish(&mut self, msg: &Inbound<'_>, if_long: IfLong) {
-        if self.closed {
+        if !self.takes_more() {
             return;
         }
         let size_bytes = msg.subject.len() + msg.reply.len() + msg.headers.len() + msg.payload.len();
