@@ -1,11 +1,14 @@
-//! Filters of a list of subjects whose last token ends with a wildcard, as in `$KV.b.k*`.
+//! Filters of subjects whose last token ends with a wildcard, as in `$KV.b.k*`.
 //!
 //! Such a wildcard is an ordinary character, but nats-server v2.15.2 looks subjects up in a radix tree, and where a node of
 //! that tree ends right before the wildcard it is taken for one (observed): with `k1` and `k2` in the stream `k*` lists
 //! both, with `k1` alone it lists nothing.
 
 use crate::filter::Filter;
+use crate::store::index::Seqs;
+use crate::stream::Stream;
 use hashbrown::{HashMap, HashSet};
+use jetkv_protocol::subject;
 
 /// The last token of a filter, which ends with a wildcard and is longer than that.
 pub(super) struct PartialToken<'f> {
@@ -65,7 +68,31 @@ impl<'f> PartialToken<'f> {
         if !branching.contains(beginning) {
             return rest == filter.get(filter.len() - 1..).unwrap_or_default();
         }
-        !rest.is_empty() && (self.is_full || !rest.contains(&b'.'))
+        self.is_full || (!rest.is_empty() && !rest.contains(&b'.'))
+    }
+
+    /// Whether no token before it is a wildcard: then all that it lists begins alike.
+    pub(super) fn is_one_place(&self) -> bool {
+        !subject::has_wildcard(self.before)
+    }
+
+    /// Visits what it lists where it [is one place](Self::is_one_place), until `visit` wants no more.
+    pub(super) fn each_of_place(&self, stream: &Stream, mut visit: impl FnMut(&[u8], Seqs<'_>) -> bool) {
+        let wildcard: &[u8] = if self.is_full { b">" } else { b"*" };
+        let beginning = [self.before, self.stem].concat();
+        let filter = [&beginning, wildcard].concat();
+        let (around, mut next, mut branching) = (self.around(), None, HashSet::new());
+        stream.each_subject_from(&around, &beginning, |subject, _| {
+            let Some(rest) = subject.strip_prefix(&*beginning) else { return false };
+            if *next.get_or_insert(rest.first().copied()) != rest.first().copied() {
+                branching.insert(beginning.clone());
+            }
+            branching.is_empty()
+        });
+        stream.each_subject_from(&around, &beginning, |subject, seqs| {
+            subject.starts_with(&beginning)
+                && (!self.lists(subject, &filter, &branching) || visit(subject, seqs))
+        });
     }
 }
 
@@ -87,6 +114,8 @@ mod tests {
     fn a_wildcard_behind_a_branch_is_one() {
         assert_eq!(listed("b.k*", &["b.k1", "b.k2", "b.x", "b.k3.y"]), ["b.k1", "b.k2"]);
         assert_eq!(listed("b.k>", &["b.k1", "b.k2", "b.x", "b.k3.y"]), ["b.k1", "b.k2", "b.k3.y"]);
+        assert_eq!(listed("b.k>", &["b.k", "b.k2"]), ["b.k", "b.k2"]);
+        assert_eq!(listed("b.k*", &["b.k", "b.k2"]), ["b.k2"]);
         assert_eq!(listed("*.k*", &["a.k1", "b.k1", "b.k2"]), ["b.k1", "b.k2"]);
     }
 

@@ -100,6 +100,9 @@ impl<'f> Follow<'f> {
     /// Follows one byte; the new states are pushed on the stack. `None` where nothing can match.
     pub(crate) fn byte(&mut self, from: &At, byte: u8) -> Option<At> {
         let At::States(range) = from else { return Some(At::Any) };
+        if byte != b'.' && self.is_within_any(range) {
+            return Some(from.clone());
+        }
         let start = self.states.len();
         for number in range.clone() {
             let state = *self.states.get(number)?;
@@ -127,11 +130,24 @@ impl<'f> Follow<'f> {
         (self.states.len() > start).then_some(At::States(start..self.states.len()))
     }
 
+    /// Whether all that can match is in the middle of what one wildcard stands for.
+    fn is_within_any(&self, range: &Range<usize>) -> bool {
+        matches!(self.states.get(range.clone()), Some([State { any: true, .. }]))
+    }
+
     /// Follows several bytes. Few states but those after the last byte stay on the stack: where many patterns go on
     /// through many bytes, all of them would take the product of both.
     pub(crate) fn bytes(&mut self, from: At, bytes: &[u8]) -> Option<At> {
         let base = self.states.len();
         let mut at = from;
+        let mut bytes = bytes;
+        if let At::States(range) = &at
+            && self.is_within_any(range)
+        {
+            // What the wildcard stands for ends with a dot, or where the subject does.
+            let Some(dot) = memchr::memchr(b'.', bytes) else { return Some(at) };
+            bytes = bytes.get(dot..).unwrap_or_default();
+        }
         for part in bytes.chunks(STALE_BYTES_MAX) {
             for byte in part {
                 if matches!(at, At::Any) {

@@ -8,9 +8,13 @@ use crate::store::query::Scan;
 use crate::store::{Msg, Pending, StoreError};
 use std::ops::ControlFlow;
 
-/// Messages that the first slice of a search looks at, and the most that one does.
+/// Messages that the first slice of a search looks at, and the most that one does: a message of a file costs what a dozen
+/// nodes cost, of which a slice enters [`NODES`], and whichever way is in vain must not cost more than the other.
 const FIRST_MSGS: usize = 32;
-const MSGS_MAX: usize = 512;
+const MSGS_MAX: usize = 128;
+
+/// So few messages are counted at once.
+const COUNTED_MAX: usize = 512;
 
 /// Which message of several is wanted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,8 +35,18 @@ impl Stream {
     }
 
     /// As [`each_subject`](Self::each_subject), until `visit` wants no more.
-    pub(crate) fn each_subject_while(&self, filter: &Filter, mut visit: impl FnMut(&[u8], Seqs<'_>) -> bool) {
-        let mut from: Option<Vec<u8>> = None;
+    pub(crate) fn each_subject_while(&self, filter: &Filter, visit: impl FnMut(&[u8], Seqs<'_>) -> bool) {
+        self.each_subject_from(filter, b"", visit);
+    }
+
+    /// As [`each_subject_while`](Self::each_subject_while), from a subject on.
+    pub(crate) fn each_subject_from(
+        &self,
+        filter: &Filter,
+        first: &[u8],
+        mut visit: impl FnMut(&[u8], Seqs<'_>) -> bool,
+    ) {
+        let mut from = Some(first.to_vec()).filter(|first| !first.is_empty());
         loop {
             let mut inner = self.lock();
             inner.flush();
@@ -59,7 +73,7 @@ impl Stream {
         inner.flush();
         let is_short = matches!(filter, Filter::Literal(_)) || inner.store.subjects().is_covered_by(filter);
         let Pending { count: msgs, through_seq } = inner.store.pending(&Filter::All, from_seq, false)?;
-        if is_short || msgs <= MSGS_MAX as u64 {
+        if is_short || msgs <= COUNTED_MAX as u64 {
             return inner.store.pending(filter, from_seq, false);
         }
         drop(inner);

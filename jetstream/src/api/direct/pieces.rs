@@ -5,11 +5,15 @@
 
 use super::super::message::{GetRequest, pattern, seek};
 use super::{Got, Progress, push_message, push_status};
+use crate::api::partial_token::PartialToken;
 use crate::api::{Call, Way};
 use crate::filter::Filter;
 use crate::outbox::Outbox;
+use crate::store::index::Seqs;
 use crate::store::{StoreError, Upcoming};
 use crate::stream::{Inner, Search, Slice, Stream, Wanted};
+use hashbrown::HashSet;
+use std::collections::BTreeSet;
 
 /// Most messages that one request for the last of many subjects may bring.
 const MULTI_MAX: usize = 1024;
@@ -224,16 +228,29 @@ impl<'r> Reader<'r> {
 
     /// The last message at or below `upto` of every subject that matches, in order; `None` for too many.
     fn lasts(&self, upto: u64) -> Option<Vec<LastOf>> {
-        let filter = Filter::new(&self.get.multi_last);
-        let mut lasts = Vec::new();
+        let wanted = &self.get.multi_last;
+        let partial: BTreeSet<&str> =
+            wanted.iter().map(String::as_str).filter(|pattern| partial_token(pattern).is_some()).collect();
+        let whole = wanted.iter().filter(|pattern| !partial.contains(pattern.as_str()));
+        let whole: Vec<&String> = whole.collect();
+        let (mut lasts, mut seen) = (Vec::new(), HashSet::new());
         let is_bounded = self.is_bounded();
-        self.stream.each_subject_while(&filter, |subject, seqs| {
+        let mut take = |subject: &[u8], seqs: Seqs<'_>| {
+            if !partial.is_empty() && !seen.insert(subject.to_vec()) {
+                return true;
+            }
             let newest = seqs.entry().last_seq;
             let last = if newest <= upto { Some(newest) } else { seqs.at_or_before(upto) };
             let last = last.or((!is_bounded).then_some(newest));
             lasts.extend(last.map(|seq| (seq, subject.to_vec())));
             lasts.len() <= MULTI_MAX
-        });
+        };
+        if !whole.is_empty() {
+            self.stream.each_subject_while(&Filter::new(whole), &mut take);
+        }
+        for token in partial.iter().filter_map(|pattern| partial_token(pattern)) {
+            token.each_of_place(self.stream, &mut take);
+        }
         lasts.sort_unstable();
         (lasts.len() <= MULTI_MAX).then_some(lasts)
     }
@@ -273,6 +290,12 @@ impl<'r> Reader<'r> {
         }
         Ok(true)
     }
+}
+
+/// The last token of a pattern that ends with a wildcard and, where nats-server v2.15.2 looks up the last of many subjects, is
+/// taken for one, in memory and in files (observed).
+fn partial_token(pattern: &str) -> Option<PartialToken<'_>> {
+    PartialToken::of(pattern.as_bytes()).filter(PartialToken::is_one_place)
 }
 
 /// How far a request for several messages is.

@@ -71,6 +71,15 @@ fn requests_that_do_not_wait_share_what_is_there() {
 }
 
 #[test]
+fn a_request_that_does_not_wait_finds_what_was_published_right_before_it() {
+    let mut bench = filled(PULL, 0);
+    bench.publish("s.a", "1");
+    pull_together(&mut bench, &["r1"], r#"{"batch":1,"no_wait":true}"#);
+    bench.feed();
+    assert_eq!(got(&bench.left()), [("r1", "1")]);
+}
+
+#[test]
 fn what_may_be_outstanding_is_shared_too() {
     let mut bench = filled(r#"{"durable_name":"C","ack_policy":"explicit","max_ack_pending":2}"#, 4);
     pull_together(&mut bench, &["r1", "r2"], r#"{"batch":2,"expires":1000000000}"#);

@@ -12,8 +12,8 @@ use crate::filter::{At, Filter, Follow};
 use std::ops::ControlFlow;
 
 /// An inner node on the way, with what is still to be visited below it.
-struct Frame {
-    node: Ref,
+struct Frame<'t> {
+    node: Inner<'t>,
     at: At,
     /// States and key bytes below these belong to the nodes above.
     states_len: usize,
@@ -33,7 +33,7 @@ pub(super) struct Walk<'t, 'f> {
     after: Option<&'f [u8]>,
     at_bound: bool,
     key: Vec<u8>,
-    stack: Vec<Frame>,
+    stack: Vec<Frame<'t>>,
     budget: usize,
 }
 
@@ -173,7 +173,9 @@ impl<'t, 'f> Walk<'t, 'f> {
         value_left = value_left && self.follow.accepts(&at);
         self.key.extend_from_slice(inner.prefix);
         let (states_len, key_len) = (self.follow.depth(), self.key.len());
-        self.stack.push(Frame { node, at, states_len, key_len, next: first, end, bound: below, value_left });
+        let frame =
+            Frame { node: inner, at, states_len, key_len, next: first, end, bound: below, value_left };
+        self.stack.push(frame);
         None
     }
 
@@ -182,10 +184,7 @@ impl<'t, 'f> Walk<'t, 'f> {
             let frame = self.stack.last_mut()?;
             self.follow.go_back(frame.states_len);
             self.key.truncate(frame.key_len);
-            let Some(inner) = Inner::read(self.tree.arena.get(frame.node)) else {
-                self.stack.pop();
-                continue;
-            };
+            let inner = frame.node;
             if std::mem::take(&mut frame.value_left)
                 && let Some(value) = inner.value
             {
