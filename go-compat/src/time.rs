@@ -34,6 +34,13 @@ impl GoTime {
         i64::try_from(self.ns).unwrap_or(if self.ns < 0 { i64::MIN } else { i64::MAX })
     }
 
+    /// Nanoseconds since 1970 as Go's `UnixNano` counts them: beyond the years 1678 to 2262 the number wraps around, and means
+    /// another moment.
+    #[must_use]
+    pub fn wrapped_ns(self) -> i64 {
+        u64::try_from(self.ns & i128::from(u64::MAX)).unwrap_or_default().cast_signed()
+    }
+
     /// The same moment in UTC.
     #[must_use]
     pub fn utc(self) -> Self {

@@ -12,8 +12,6 @@ use crate::options::{
     SubjectPermission, defaults,
 };
 
-const NANOS: i64 = 1_000_000_000;
-
 /// An account by its claims, with its exports and without its imports. `label` is its name in log lines.
 pub(super) fn account(claims: &AccountClaims, label: &str) -> AccountOptions {
     let (limits, account) = (&claims.nats.limits, &claims.nats);
@@ -133,7 +131,7 @@ pub(super) fn activation(
     signs: impl Fn(&str) -> bool,
     now: WallNs,
 ) -> Option<Option<i64>> {
-    let now_s = now.ns() / NANOS;
+    let now_s = now.secs();
     let activation = Token::activation(&import.token).ok()?;
     let is_its = activation.iss == import.account || activation.nats.issuer_account == import.account;
     let covers =

@@ -170,7 +170,7 @@ impl Inner {
         let next = header(headers, NEXT).and_then(|next| std::str::from_utf8(next).ok());
         if let Some((subject, next)) = scheduler.zip(next.and_then(|next| GoTime::parse(next).ok())) {
             let soonest = self.now.wall().plus(SOONEST_NS);
-            self.schedules.postpone(subject, WallNs::from_ns(next.ns()), soonest);
+            self.schedules.postpone(subject, WallNs::from_ns(next.wrapped_ns()), soonest);
         }
     }
 

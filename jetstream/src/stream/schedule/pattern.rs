@@ -59,7 +59,8 @@ pub(super) fn next(
     let pattern = std::str::from_utf8(pattern).map_err(|_| Unsound::Pattern)?;
     if let Some(text) = pattern.strip_prefix("@at ") {
         let told = GoTime::parse(text).ok().filter(|_| zone.is_none()).ok_or(Unsound::Pattern)?;
-        let due = Due { at: WallNs::from_ns(told.ns()), told, repeats: false };
+        // As on nats-server, a moment that nanoseconds do not reach is another one, and due at once if that has gone.
+        let due = Due { at: WallNs::from_ns(told.wrapped_ns()), told, repeats: false };
         return Ok(Some(due).filter(|_| !told.is_zero()));
     }
     if let Some(text) = pattern.strip_prefix("@every ") {
@@ -128,6 +129,20 @@ mod tests {
         for zone in ["", "Nowhere", "europe/berlin", "../UTC"] {
             assert_eq!(due("@hourly", Some(zone)), Err(Unsound::Zone), "{zone}");
         }
+    }
+
+    #[test]
+    fn beyond_2262_the_count_of_nanoseconds_wraps_around() {
+        let now = WallNs::from_ns(0);
+        let at = |moment: &str| {
+            let pattern = format!("@at {moment}");
+            next(pattern.as_bytes(), None, now, now).unwrap().unwrap().at.ns()
+        };
+        assert_eq!(at("2262-04-11T23:47:16.854775807Z"), i64::MAX);
+        assert_eq!(at("2262-04-11T23:47:16.854775808Z"), i64::MIN);
+        assert_eq!(at("2554-07-21T23:34:33.709551616Z"), 0);
+        assert_eq!(at("1677-09-21T00:12:43.145224191Z"), i64::MAX);
+        assert!(at("3000-01-01T00:00:00Z") < 0 && at("2700-01-01T00:00:00Z") > 0);
     }
 
     #[test]
