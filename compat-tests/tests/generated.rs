@@ -10,6 +10,7 @@ use jetkv_compat_tests::process::Program;
 
 const OPERATIONS_MIN: usize = 10_000;
 const FEATURE_SEEDS: u64 = 30;
+const ORIGIN_SEEDS: u64 = 15;
 /// Each has servers of its own.
 const RELOAD_SEEDS: u64 = 20;
 const PACKET_SEEDS: u64 = 15;
@@ -38,6 +39,11 @@ fn sessions_of_batches_counters_and_schedules_end_alike() {
     let summary = generate::run(&reference, &candidate, 0..FEATURE_SEEDS, only).unwrap();
     println!("{summary}");
     assert!(summary.findings.is_empty(), "{summary}");
+}
+
+#[test]
+fn mirrors_and_sources_gather_alike() {
+    play(|one, other, seeds| generate::run(one, other, seeds, Some(Profile::Origins)), 0..ORIGIN_SEEDS);
 }
 
 #[test]

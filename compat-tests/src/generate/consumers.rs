@@ -163,7 +163,8 @@ fn wait_for_a_timer(random: &mut Random) -> Vec<Operation> {
     }
     let pull = Operation::Ask {
         subject: "$JS.API.CONSUMER.MSG.NEXT.@A.timed".to_string(),
-        inbox: "w3",
+        inbox: "w3".to_string(),
+        headers: Vec::new(),
         payload: json!({"batch": random.pick(&[2, 7, 40]), "expires": LONG_NS}).to_string(),
     };
     let delete = Operation::api("CONSUMER.DELETE.@A.timed", "");
@@ -244,7 +245,12 @@ fn waiting_pull(random: &mut Random, plan: &Plan) -> Operation {
         3 => json!({"batch": 2, "no_wait": true, "expires": LONG_NS}).to_string(),
         _ => body.to_string(),
     };
-    Operation::Ask { subject: format!("$JS.API.CONSUMER.MSG.NEXT.@A.{name}"), inbox, payload }
+    Operation::Ask {
+        subject: format!("$JS.API.CONSUMER.MSG.NEXT.@A.{name}"),
+        inbox: inbox.to_string(),
+        headers: Vec::new(),
+        payload,
+    }
 }
 
 /// What a pull of a consumer with priority groups says besides.

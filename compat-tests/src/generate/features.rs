@@ -1,10 +1,11 @@
-//! Sessions on streams with atomic batches, counters or schedules. Nothing that is scheduled is due while a session lasts.
+//! Sessions on streams with atomic batches, fast batches, counters or schedules. What is scheduled is due long after the
+//! session, or at once and awaited.
 
 use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-use super::operation::{AT_SIGN, Operation, REVISION};
+use super::operation::{AT_SIGN, Operation, REVISION, SOON};
 use crate::random::Random;
 
 /// Batches of a session at a time.
@@ -15,18 +16,22 @@ const INFO: &str = r#"{"subjects_filter":">","deleted_details":true}"#;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Feature {
     Batches,
+    FastBatches,
     Counters,
     Schedules,
 }
 
 /// A session of at least `length` operations.
 pub fn session(mut random: Random, length: usize) -> Vec<Operation> {
-    let feature = match random.below(3) {
+    let feature = match random.below(4) {
         0 => Feature::Batches,
-        1 => Feature::Counters,
+        1 => Feature::FastBatches,
+        2 => Feature::Counters,
         _ => Feature::Schedules,
     };
     let mut config = config(&mut random, feature);
+    let is_kept = config.get("storage") == Some(&json!("file"));
+    let mut is_there = true;
     let mut operations = vec![Operation::api("STREAM.CREATE.@A", config.to_string())];
     // The next sequence of each batch that is under way.
     let mut batches = BTreeMap::new();
@@ -34,7 +39,17 @@ pub fn session(mut random: Random, length: usize) -> Vec<Operation> {
         let operation = match random.below(100) {
             0..=54 => match feature {
                 Feature::Batches => batched(&mut random, &mut batches),
+                Feature::FastBatches => {
+                    operations.push(fast(&mut random, &mut batches));
+                    // Not every message of a fast batch is answered; this one is, behind it.
+                    Operation::publish("@.a", Vec::new(), "behind")
+                }
                 Feature::Counters => increment(&mut random),
+                Feature::Schedules if is_there && random.chance(25) && has_room(&config) => {
+                    let number = operations.len();
+                    operations.extend(due(&mut random, is_kept, number));
+                    continue;
+                }
                 Feature::Schedules => schedule(&mut random),
             },
             55..=62 => plain(&mut random),
@@ -47,6 +62,7 @@ pub fn session(mut random: Random, length: usize) -> Vec<Operation> {
             81..=84 => update(&mut random, &mut config),
             85 => {
                 batches.clear();
+                is_there = is_kept;
                 Operation::Restart { kill: false }
             }
             _ => Operation::read("STREAM.INFO.@A", INFO),
@@ -74,6 +90,7 @@ fn config(random: &mut Random, feature: Feature) -> Value {
     if let Some(fields) = config.as_object_mut() {
         let name = match feature {
             Feature::Batches => "allow_atomic",
+            Feature::FastBatches => "allow_batched",
             Feature::Counters => "allow_msg_counter",
             Feature::Schedules => "allow_msg_schedules",
         };
@@ -102,6 +119,34 @@ fn batched(random: &mut Random, batches: &mut BTreeMap<&'static str, u64>) -> Op
     }
     let payload = random.pick(&["", "1", "22", "a longer value than the others"]);
     Operation::publish(&subject(random), headers, payload)
+}
+
+/// A message of a fast batch: the next one, mostly. Gaps end the first of them, and are told to the others.
+fn fast(random: &mut Random, batches: &mut BTreeMap<&'static str, u64>) -> Operation {
+    let id = random.pick(&BATCHES);
+    let gap = if id == "one" { "fail" } else { "ok" };
+    let next = batches.get(id).copied().unwrap_or(1);
+    let seq = if random.chance(94) { next } else { random.below(6) };
+    let step = match random.below(20) {
+        0 => 4,
+        1 | 2 => 2,
+        3 => 3,
+        _ if next == 1 => 0,
+        4 => 0,
+        _ => 1,
+    };
+    match step {
+        0 | 1 => batches.insert(id, seq + 1),
+        4 => None,
+        _ => batches.remove(id),
+    };
+    let headers = if random.chance(30) { vec![beside(random)] } else { Vec::new() };
+    Operation::Ask {
+        subject: subject(random),
+        inbox: format!("f.{id}.{}.{gap}.{seq}.{step}.$FI", random.pick(&[1, 2, 10])),
+        headers,
+        payload: random.pick(&["", "1", "a longer value than the others"]).to_string(),
+    }
 }
 
 /// A header that batches know, too.
@@ -164,6 +209,32 @@ fn schedule(random: &mut Random) -> Operation {
         });
     }
     Operation::publish(&format!("@.s.{}", random.pick(&["x", "y", "z"])), headers, random.pick(&["", "x"]))
+}
+
+/// Whether what follows from a schedule finds room in the stream whatever is there.
+fn has_room(config: &Value) -> bool {
+    config.get("discard") == Some(&json!("old"))
+}
+
+/// A schedule that is due at once or soon, and what follows from it; where the stream `is_kept`, perhaps with a restart in
+/// between. Its number is that of no other in the session.
+fn due(random: &mut Random, is_kept: bool, number: usize) -> Vec<Operation> {
+    let payload = format!("due {number}");
+    let at = random.pick(&["2000-01-01T00:00:00Z", "2263-01-01T00:00:00Z", SOON, SOON]);
+    let headers = vec![
+        format!("Nats-Schedule: {AT_SIGN}at {at}"),
+        "Nats-Schedule-Target: @.t".to_string(),
+        random
+            .pick(&["Mine: yes", "Nats-Schedule-Rollup: sub", "Nats-Schedule-Source: @.nobody"])
+            .to_string(),
+    ];
+    let mut operations = vec![Operation::publish("@.s.due", headers, &payload)];
+    if is_kept && random.chance(20) {
+        operations.push(Operation::Restart { kill: false });
+    }
+    operations.push(Operation::await_last("@A", "@.t", &payload));
+    operations.push(Operation::read("STREAM.INFO.@A", INFO));
+    operations
 }
 
 fn plain(random: &mut Random) -> Operation {

@@ -11,6 +11,7 @@ pub mod features;
 pub mod floods;
 pub mod kv;
 pub mod operation;
+pub mod origins;
 pub mod packets;
 pub mod pair;
 pub mod parser;
@@ -58,15 +59,17 @@ pub enum Profile {
     Kv,
     /// Bytes on raw connections.
     Parser,
-    /// Atomic batches, counters and schedules.
+    /// Atomic and fast batches, counters and schedules.
     Features,
+    /// Mirrors and sources.
+    Origins,
     /// Streams, consumers and buckets again, with several operations in one packet.
     Packets,
 }
 
 impl Profile {
     /// All, in the order of the command's `--profile`.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Streams,
         Self::Consumers,
         Self::Subjects,
@@ -74,11 +77,12 @@ impl Profile {
         Self::Kv,
         Self::Parser,
         Self::Features,
+        Self::Origins,
         Self::Packets,
     ];
 
-    /// The profile that a seed stands for, where none is named; [`Self::Features`] and [`Self::Packets`] are only run by their
-    /// names.
+    /// The profile that a seed stands for, where none is named; [`Self::Features`], [`Self::Origins`] and [`Self::Packets`] are
+    /// only run by their names.
     pub fn of(seed: u64) -> Self {
         match seed % 20 {
             0..=5 => Self::Streams,
@@ -100,6 +104,7 @@ impl Profile {
             Self::Kv => "kv",
             Self::Parser => "parser",
             Self::Features => "features",
+            Self::Origins => "origins",
             Self::Packets => "packets",
         }
     }
@@ -125,6 +130,7 @@ pub fn session(profile: Profile, seed: u64) -> Vec<Operation> {
         Profile::Kv => kv::session(random, SESSION_LENGTH),
         Profile::Parser => parser::session(random, SESSION_LENGTH),
         Profile::Features => features::session(random, SESSION_LENGTH),
+        Profile::Origins => origins::session(random, SESSION_LENGTH),
         Profile::Packets => packets::session(random, SESSION_LENGTH),
     }
 }
@@ -279,7 +285,7 @@ mod tests {
     #[test]
     fn every_session_can_be_written_as_a_scenario() {
         for seed in 0..100 {
-            for profile in [Profile::of(seed), Profile::Packets] {
+            for profile in [Profile::of(seed), Profile::Packets, Profile::Features, Profile::Origins] {
                 let text = scenario_text("generated", &session(profile, seed), &[]);
                 let cases = scenario::parse(std::path::Path::new("found/x.txt"), &text);
                 assert!(cases.is_ok(), "seed {seed}: {cases:?}\n{text}");

@@ -2,13 +2,18 @@
 
 use std::fmt::Write as _;
 
-use super::side::PUSH_SUBJECTS;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+
+use super::side::{FAST_SUBJECT, PUSH_SUBJECTS};
 use crate::transcript::template;
 
 /// Stands for the session's own name in subjects and payloads, so that sessions share servers without meeting.
 pub const OWN_NAME: char = '@';
 /// Stands for an at sign in headers, where [`OWN_NAME`] is none.
 pub const AT_SIGN: &str = "<at>";
+/// Stands in a header for a moment that is close when the request is sent.
+pub const SOON: &str = "<soon>";
 /// The end of subjects that are deep: 9, 17 and 40 tokens, alike up to the last.
 pub const DEEP: [&str; 3] = [
     "d.d.d.d.d.d.d.d.x",
@@ -59,14 +64,24 @@ pub enum Operation {
         /// `+ACK` and others.
         payload: String,
     },
-    /// A request whose answers arrive with what is pushed, now or with later operations: a pull that waits.
+    /// A request whose answers arrive with what is pushed, now or with later operations: a pull that waits, a message of a fast
+    /// batch.
     Ask {
         /// Subject.
         subject: String,
-        /// One of the subjects that are pushed to.
-        inbox: &'static str,
+        /// One of the subjects that are pushed to, or one below [`FAST_SUBJECT`](super::side::FAST_SUBJECT).
+        inbox: String,
+        /// Header lines (`Name: value`).
+        headers: Vec<String>,
         /// Payload.
         payload: String,
+    },
+    /// A read that is repeated until this text is in what both answer.
+    Await {
+        /// The read.
+        request: Request,
+        /// The text.
+        shows: String,
     },
     /// The next heartbeat on one of the subjects that are pushed to, if any comes.
     Heartbeat {
@@ -150,6 +165,16 @@ impl Operation {
         }
     }
 
+    /// Waits until the last message on a subject of a stream has this payload.
+    pub fn await_last(stream: &str, subject: &str, payload: &str) -> Self {
+        let body = serde_json::json!({"last_by_subj": subject}).to_string();
+        let shows = format!("\"data\":\"{}\"", BASE64.encode(payload));
+        match Self::read(&format!("STREAM.MSG.GET.{stream}"), body) {
+            Self::Request(request) => Self::Await { request, shows },
+            other => other,
+        }
+    }
+
     /// A pull.
     pub fn pull(subject: &str, payload: impl Into<String>, count: usize) -> Self {
         match Self::api(subject, payload) {
@@ -206,19 +231,22 @@ fn step_text(
 ) -> String {
     match operation {
         Operation::Request(request) => {
-            let headers = match request.headers.as_slice() {
-                [] => String::new(),
-                headers => format!("[{}] ", headers.join("; ")),
-            };
-            let message = format!("{headers}{}", template::encode(request.payload.as_bytes()));
+            let message =
+                format!("{}{}", bracketed(&request.headers), template::encode(request.payload.as_bytes()));
             match request.answers {
                 Answers::One => format!("request {} {message}\n", request.subject),
                 Answers::Batch => format!("collect {count} {} {message}\n", request.subject),
                 Answers::Pull(_) => format!("m ask {} in {message}\nm < {count}\n", request.subject),
             }
         }
-        Operation::Ask { subject, inbox, payload } => {
-            format!("m ask {subject} GD.{inbox} {}\nm quiet 50ms\n", template::encode(payload.as_bytes()))
+        Operation::Ask { subject, inbox, headers, payload } => {
+            let message = format!("{}{}", bracketed(headers), template::encode(payload.as_bytes()));
+            format!("m ask {subject} GD.{inbox} {message}\nm quiet 50ms\n")
+        }
+        Operation::Await { request, shows } => {
+            let data = shows.rsplit_once(':').map_or("", |(_, data)| data.trim_matches('"'));
+            let subject = request.subject.trim_start_matches("$JS.API.");
+            format!("until {subject} {} /message/data = {data}\n", request.payload)
         }
         Operation::Heartbeat { inbox } => format!("# the next heartbeat on {inbox}\nm quiet 250ms\n"),
         Operation::AnswerFlow { inbox } => format!("# an answer to flow control on {inbox}\nm sync\n"),
@@ -253,6 +281,13 @@ fn step_text(
     }
 }
 
+fn bracketed(headers: &[String]) -> String {
+    match headers {
+        [] => String::new(),
+        headers => format!("[{}] ", headers.join("; ")),
+    }
+}
+
 /// A request as the bytes of a packet.
 fn published(operation: &Operation) -> String {
     match operation {
@@ -273,5 +308,6 @@ fn main_connection() -> String {
     for subject in PUSH_SUBJECTS {
         let _ = writeln!(text, "m > SUB GD.{subject} p{subject}");
     }
+    let _ = writeln!(text, "m > SUB GD.{FAST_SUBJECT}.> p{FAST_SUBJECT}");
     text
 }

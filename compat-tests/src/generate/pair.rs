@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
-use super::operation::{AT_SIGN, Answers, OWN_NAME, Operation, REVISION, Request};
+use super::operation::{AT_SIGN, Answers, OWN_NAME, Operation, REVISION, Request, SOON};
 use super::same;
 use super::side::{ANSWER_WAIT, Answered, Side, in_order};
 use crate::Result;
@@ -26,6 +26,12 @@ const RAW_WAIT: Duration = Duration::from_secs(1);
 const ANSWER_QUIET: Duration = Duration::from_millis(80);
 /// So many looks at both, one [`POLL`] each, take in what a request brings at once.
 const SETTLE_POLLS: usize = 5;
+/// How long something that is awaited may take on either side. nats-server lets ten seconds go before it asks an origin again.
+const AWAIT_WAIT: Duration = Duration::from_secs(60);
+/// Of streams that gather from others, when something came last.
+const IGNORED: &str = ".active";
+/// How far ahead of its request a moment is that stands for [`SOON`].
+const SOON_AHEAD: Duration = Duration::from_millis(300);
 /// How long a heartbeat may take to come.
 const HEARTBEAT_WAIT: Duration = Duration::from_millis(400);
 /// An acknowledgement that asks for more.
@@ -67,7 +73,7 @@ impl Pair {
         Ok(Self {
             reference: Side::start(reference, options)?,
             candidate: Side::start(candidate, options)?,
-            normaliser: Normaliser::new(&[], &[], &[])?,
+            normaliser: Normaliser::new(&[IGNORED.to_string()], &[], &[])?,
             sessions: 0,
             revisions: HashMap::new(),
         })
@@ -128,9 +134,12 @@ impl Pair {
                 Ok(self.request([&reference, &candidate]))
             }
             Operation::Acknowledge { nth, pushed, payload } => Ok(self.acknowledge(*nth, *pushed, payload)),
-            Operation::Ask { subject, inbox, payload } => {
-                self.ask(name, subject, inbox, payload);
+            Operation::Ask { subject, inbox, headers, payload } => {
+                self.ask(name, subject, inbox, headers, payload);
                 Ok((0, None))
+            }
+            Operation::Await { request, shows } => {
+                Ok(self.await_text(&own(request, name), &shows.replace(OWN_NAME, name)))
             }
             Operation::Heartbeat { inbox } => Ok(self.heartbeat(inbox)),
             Operation::AnswerFlow { inbox } => {
@@ -183,7 +192,8 @@ impl Pair {
         tokens.truncate(ACK_TIME_TOKEN);
         let subject = format!("{}.0.0", tokens.join("."));
         if payload.starts_with(NEXT) {
-            return Operation::Ask { subject, inbox: NEXT_INBOX, payload: payload.clone() };
+            let (inbox, headers) = (NEXT_INBOX.to_string(), Vec::new());
+            return Operation::Ask { subject, inbox, headers, payload: payload.clone() };
         }
         Operation::request(subject, payload)
     }
@@ -259,12 +269,33 @@ impl Pair {
         self.candidate.end_answers(candidate);
     }
 
-    fn ask(&mut self, name: &str, subject: &str, inbox: &str, payload: &str) {
+    fn ask(&mut self, name: &str, subject: &str, inbox: &str, headers: &[String], payload: &str) {
         let (subject, payload) = (subject.replace(OWN_NAME, name), payload.replace(OWN_NAME, name));
+        let headers = own_headers(headers, name);
         for side in [&mut self.reference, &mut self.candidate] {
-            side.ask_for_pushes(&subject, inbox, &payload);
+            side.ask_for_pushes(&subject, inbox, &headers, &payload);
         }
         self.settle();
+    }
+
+    /// Repeats a read until what both answer holds the text.
+    fn await_text(&mut self, request: &Request, shows: &str) -> (usize, Option<String>) {
+        let requests = std::slice::from_ref(request);
+        let deadline = Instant::now() + AWAIT_WAIT;
+        loop {
+            let mut answered = [self.reference.ask(requests), self.candidate.ask(requests)];
+            self.receive(&mut answered);
+            let have_it = [0, 1].map(|side| answered.get(side).is_some_and(|side| hold(side, shows)));
+            if have_it == [true, true] {
+                return (1, None);
+            }
+            if Instant::now() > deadline {
+                let [reference, candidate] = have_it;
+                let text = format!("{shows} awaited\n- has come: {reference}\n+ has come: {candidate}");
+                return (0, Some(text));
+            }
+            std::thread::sleep(READ_PAUSE);
+        }
     }
 
     /// Answers flow control on both sides, where both have asked. How often they ask is a matter of time.
@@ -306,8 +337,8 @@ impl Pair {
         let [Some(reference), Some(candidate)] = subjects else { return (0, None) };
         if payload.starts_with(NEXT) {
             // It is a pull at the same time, and what it brings may come later.
-            self.reference.ask_for_pushes(&reference, NEXT_INBOX, payload);
-            self.candidate.ask_for_pushes(&candidate, NEXT_INBOX, payload);
+            self.reference.ask_for_pushes(&reference, NEXT_INBOX, &[], payload);
+            self.candidate.ask_for_pushes(&candidate, NEXT_INBOX, &[], payload);
             self.settle();
             return (0, None);
         }
@@ -372,9 +403,9 @@ impl Pair {
     }
 
     fn remove_streams(&mut self, name: &str, operations: &[Operation]) {
-        for stream in ["@A", "@B", "@C", "KV_@"] {
+        for stream in ["@E", "@S", "@M", "@A", "@B", "@C", "KV_@"] {
             let is_used = operations.iter().any(|operation| match operation {
-                Operation::Request(request) => request.subject.contains(stream),
+                Operation::Request(request) => request.subject.ends_with(stream),
                 _ => false,
             });
             if is_used {
@@ -391,14 +422,25 @@ impl Pair {
 fn own(request: &Request, name: &str) -> Request {
     Request {
         subject: request.subject.replace(OWN_NAME, name),
-        headers: request
-            .headers
-            .iter()
-            .map(|header| header.replace(OWN_NAME, name).replace(AT_SIGN, "@"))
-            .collect(),
+        headers: own_headers(&request.headers, name),
         payload: request.payload.replace(OWN_NAME, name),
         ..request.clone()
     }
+}
+
+fn own_headers(headers: &[String], name: &str) -> Vec<String> {
+    let soon = jiff::Timestamp::now().checked_add(SOON_AHEAD).unwrap_or(jiff::Timestamp::MAX).to_string();
+    let own = |header: &String| header.replace(OWN_NAME, name).replace(AT_SIGN, "@").replace(SOON, &soon);
+    headers.iter().map(own).collect()
+}
+
+/// Whether a text is in what was answered.
+fn hold(answered: &[Answered], text: &str) -> bool {
+    let has = |frame: &Frame| match frame {
+        Frame::Message(message) => String::from_utf8_lossy(&message.payload).contains(text),
+        _ => false,
+    };
+    answered.iter().flat_map(|one| &one.frames).any(has)
 }
 
 fn acknowledgement(subject: String, payload: &str) -> Request {

@@ -9,6 +9,13 @@ use crate::wire::{Frame, Message};
 /// The number of messages that are left, in an ack subject: nats-server counts it somewhat later than it delivers.
 const ACK_PENDING_TOKEN: usize = 8;
 
+/// What a stream gathers from, in information about it.
+const SOURCES: &str = ".sources";
+
+/// The header that says where a message comes from, and the length of what ends it.
+const SOURCE: &str = "Nats-Stream-Source: ";
+const SOURCE_ID_LEN: usize = 8;
+
 /// The first difference between two lists of frames, or `None`.
 pub fn difference(normaliser: &Normaliser, reference: &[Frame], candidate: &[Frame]) -> Option<String> {
     for (index, frame) in reference.iter().enumerate() {
@@ -42,10 +49,10 @@ fn message_difference(normaliser: &Normaliser, reference: &Message, candidate: &
     };
     let texts = |message: &Message| {
         let (subject, sid, reply) = head(message);
-        let headers = message.headers.clone().unwrap_or_default();
+        let headers = headers(message).unwrap_or_default();
         normaliser.text(&format!("{subject} sid {sid} reply {reply:?} {}", headers.escape_debug()))
     };
-    let heads_equal = head(reference) == head(candidate) && reference.headers == candidate.headers;
+    let heads_equal = head(reference) == head(candidate) && headers(reference) == headers(candidate);
     if !heads_equal && texts(reference) != texts(candidate) {
         return Some(format!("- {}\n+ {}", texts(reference), texts(candidate)));
     }
@@ -85,6 +92,7 @@ fn value_difference(
             })
         }
         (Value::Array(items), Value::Array(others)) if items.len() == others.len() => {
+            let (items, others) = (in_order(path, items), in_order(path, others));
             items.iter().zip(others).enumerate().find_map(|(index, (value, other))| {
                 value_difference(normaliser, &format!("{path}[{index}]"), value, other)
             })
@@ -97,6 +105,27 @@ fn value_difference(
                 .then(|| format!("- {path} = {reference}\n+ {path} = {candidate}"))
         }
     }
+}
+
+/// The sources in information about a stream are those of a Go map.
+fn in_order<'a>(path: &str, items: &'a [Value]) -> Vec<&'a Value> {
+    let mut items: Vec<&Value> = items.iter().collect();
+    if path == SOURCES {
+        let key = |source: &Value| {
+            ["name", "filter_subject", "subject_transforms"].map(|of| source.get(of).map(Value::to_string))
+        };
+        items.sort_by_key(|source| key(source));
+    }
+    items
+}
+
+/// The headers, without what ends the one of a source: it is made anew whenever an origin is asked for its messages.
+fn headers(message: &Message) -> Option<String> {
+    let lines = message.headers.as_ref()?.split("\r\n").map(|line| match line.rsplit_once(' ') {
+        Some((source, id)) if line.starts_with(SOURCE) && id.len() == SOURCE_ID_LEN => source,
+        _ => line,
+    });
+    Some(lines.collect::<Vec<_>>().join("\r\n"))
 }
 
 fn without_pending(subject: &str) -> String {

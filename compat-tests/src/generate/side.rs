@@ -15,6 +15,8 @@ pub(super) const ANSWER_WAIT: Duration = Duration::from_secs(6);
 /// What push consumers deliver to, below `@D`; the sids are these with a `p` in front. Each is subscribed to by itself:
 /// nats-server v2.15.2 does not count a wildcard as interest in a deliver subject, and JetKV does.
 pub(super) const PUSH_SUBJECTS: [&str; 5] = ["one", "two", "w1", "w2", "w3"];
+/// Below it is what publishers of fast batches are told.
+pub(super) const FAST_SUBJECT: &str = "f";
 /// Where the stream's sequence stands in an ack subject; the consumer's follows.
 const ACK_STREAM_SEQ_TOKEN: usize = 5;
 /// The pause between two pieces of a raw connection, so that the server reads them one by one.
@@ -124,7 +126,8 @@ impl Side {
             let line = format!("UNSUB p{subject}\r\nSUB {}D.{subject} p{subject}\r\n", self.name);
             self.main.send(line.as_bytes())?;
         }
-        Ok(())
+        let (name, fast) = (&self.name, FAST_SUBJECT);
+        self.main.send(format!("UNSUB p{fast}\r\nSUB {name}D.{fast}.> p{fast}\r\n").as_bytes())
     }
 
     /// Ends the server and starts it again on its store.
@@ -189,9 +192,9 @@ impl Side {
     }
 
     /// Sends a request whose answers go to one of the subjects that are pushed to.
-    pub fn ask_for_pushes(&mut self, subject: &str, inbox: &str, payload: &str) {
-        let line = format!("PUB {subject} {}D.{inbox} {}\r\n{payload}\r\n", self.name, payload.len());
-        let _ = self.main.send(line.as_bytes());
+    pub fn ask_for_pushes(&mut self, subject: &str, inbox: &str, headers: &[String], payload: &str) {
+        let inbox = format!("{}D.{inbox}", self.name);
+        let _ = self.main.send(&published(subject, &inbox, headers, payload));
     }
 
     fn receive_push(&mut self, mut message: Message) {
@@ -312,18 +315,20 @@ pub(super) fn in_order(messages: &[Message]) -> Vec<Message> {
 
 /// The bytes of a request whose answers come with this sid.
 fn request_bytes(request: &Request, sid: u64) -> Vec<u8> {
-    let size = request.payload.len();
     let mut bytes = format!("SUB _INBOX.{sid} {sid}\r\n").into_bytes();
-    if request.headers.is_empty() {
-        bytes.extend(format!("PUB {} _INBOX.{sid} {size}\r\n", request.subject).into_bytes());
-    } else {
-        let block = format!("NATS/1.0\r\n{}\r\n\r\n", request.headers.join("\r\n"));
-        let (head, all) = (block.len(), block.len() + size);
-        bytes.extend(format!("HPUB {} _INBOX.{sid} {head} {all}\r\n{block}", request.subject).into_bytes());
-    }
-    bytes.extend(request.payload.as_bytes());
-    bytes.extend(b"\r\n");
+    bytes.extend(published(&request.subject, &format!("_INBOX.{sid}"), &request.headers, &request.payload));
     bytes
+}
+
+/// The bytes of a message.
+fn published(subject: &str, reply: &str, headers: &[String], payload: &str) -> Vec<u8> {
+    let size = payload.len();
+    if headers.is_empty() {
+        return format!("PUB {subject} {reply} {size}\r\n{payload}\r\n").into_bytes();
+    }
+    let block = format!("NATS/1.0\r\n{}\r\n\r\n", headers.join("\r\n"));
+    let (head, all) = (block.len(), block.len() + size);
+    format!("HPUB {subject} {reply} {head} {all}\r\n{block}{payload}\r\n").into_bytes()
 }
 
 fn reply_of(frame: &Frame) -> Option<String> {
