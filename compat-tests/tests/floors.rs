@@ -55,7 +55,7 @@ const HOUSE: &[Floors] = &[
         krate: "server",
         floors: &[
             &["claims"],
-            &["blocking", "faults", "interfaces", "options", "timers", "traffic"],
+            &["blocking", "faults", "interfaces", "journal", "options", "timers", "traffic"],
             &["auth", "banner", "log", "machine", "pid_file", "ports_file"],
             &["router"],
             &["connections", "worker"],

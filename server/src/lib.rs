@@ -16,6 +16,7 @@ mod failure;
 mod faults;
 mod interfaces;
 mod jetstream;
+mod journal;
 pub mod lab;
 mod lifecycle;
 mod log;

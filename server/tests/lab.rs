@@ -6,51 +6,17 @@ mod common;
 
 use std::time::{Duration, Instant};
 
-use common::{Wire, options, start, with_streams};
-use jetkv::Server;
-use jetkv::options::LabOptions;
+use common::lab::{ask, lab_request as lab, lab_server};
+use common::{Wire, options, start};
 use jetkv_testing::http;
 use serde_json::{Value, json};
 
 const HOUR: Duration = Duration::from_secs(3600);
 
-fn lab_server(token: Option<&str>) -> (tempfile::TempDir, Server) {
-    let (directory, mut options) = with_streams();
-    options.monitor.host = "127.0.0.1".to_owned();
-    options.monitor.port = Some(0);
-    options.lab = Some(LabOptions { token: token.map(str::to_owned) });
-    (directory, start(options))
-}
-
-/// A request and its answer. What is delivered on sid 1 meanwhile is given, too.
-fn ask(wire: &mut Wire, subject: &str, headers: &str, body: &str) -> (Value, Vec<String>) {
-    wire.send("SUB answer 9\r\nUNSUB 9 1\r\n");
-    if headers.is_empty() {
-        wire.send(&format!("PUB {subject} answer {}\r\n{body}\r\n", body.len()));
-    } else {
-        let headers = format!("NATS/1.0\r\n{headers}\r\n\r\n");
-        let (before, all) = (headers.len(), headers.len() + body.len());
-        wire.send(&format!("HPUB {subject} answer {before} {all}\r\n{headers}{body}\r\n"));
-    }
-    let mut delivered = Vec::new();
-    loop {
-        let line = wire.line();
-        let payload = wire.line();
-        if line.starts_with("MSG answer 9") {
-            return (serde_json::from_str(&payload).unwrap(), delivered);
-        }
-        delivered.push(line);
-    }
-}
-
 fn api(wire: &mut Wire, what: &str, body: &str) -> Value {
     let (answer, _) = ask(wire, &format!("$JS.API.{what}"), "", body);
     assert_eq!(answer.get("error"), None, "{what}");
     answer
-}
-
-fn lab(wire: &mut Wire, verb: &str, body: &str) -> Value {
-    ask(wire, &format!("$JETKV.LAB.{verb}"), "", body).0
 }
 
 fn messages(wire: &mut Wire, stream: &str) -> Value {

@@ -3,9 +3,11 @@
 use jetkv_go_compat::{GoDuration, GoTime, json};
 use jetkv_jetstream::Due;
 use serde::Serialize;
+use serde_json::Value;
 use std::sync::Arc;
 
 use super::control::{Advanced, ClockState, Reset};
+use super::journal::Noted;
 use super::request::Request;
 use crate::faults::Rule;
 
@@ -13,8 +15,8 @@ use crate::faults::Rule;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, Serialize)]
 #[error("{description}")]
 pub struct LabError {
-    /// As HTTP has them: 400 for a request that makes no sense, 401 without the token, 404 for what is not there, 500 for what
-    /// failed.
+    /// As HTTP has them: 400 for a request that makes no sense, 401 without the token, 404 for what is not there, 408 for what
+    /// did not come in time, 500 for what failed.
     pub code: u16,
     /// What is wrong.
     pub description: String,
@@ -45,6 +47,10 @@ impl LabError {
         Self::new(405, description)
     }
 
+    pub(super) fn too_late(description: impl Into<String>) -> Self {
+        Self::new(408, description)
+    }
+
     pub(super) fn too_large() -> Self {
         Self::new(413, "the body is too large")
     }
@@ -72,6 +78,10 @@ pub(super) enum Told {
     Fault { id: u64 },
     Faults { faults: Vec<Fault> },
     FaultsCleared { removed: usize },
+    Entries { entries: Vec<Noted>, dropped: u64 },
+    Count { count: usize },
+    EntriesCleared { removed: usize },
+    Scenario { scenario: String },
 }
 
 /// A rule of faults, and how often it has happened.
@@ -154,6 +164,23 @@ impl Answer {
         };
         let status = result.as_ref().map_or_else(|error| error.code, |_| 200);
         Self { status, body: json::to_vec(&envelope) }
+    }
+}
+
+impl Answer {
+    /// What it says, apart from its type.
+    pub(super) fn into_value(self) -> Result<Value, LabError> {
+        let unreadable = |_| LabError::failed("the answer is no JSON");
+        let mut value: Value = serde_json::from_slice(&self.body).map_err(unreadable)?;
+        let Some(fields) = value.as_object_mut() else { return Ok(value) };
+        fields.remove("type");
+        match fields.get("error") {
+            None => Ok(value),
+            Some(error) => {
+                let description = error.get("description").and_then(Value::as_str).unwrap_or_default();
+                Err(LabError::new(self.status, description))
+            }
+        }
     }
 }
 

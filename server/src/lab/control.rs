@@ -1,15 +1,21 @@
 //! The one place where what is asked for is done, whichever way it was asked.
 
 use std::sync::Arc;
+use std::time::Instant;
 
+use jetkv_go_compat::GoDuration;
 use jetkv_jetstream::{AccountId, AdjustableClock, Clock as _, Deadlines, Due, Moved, Removed, WallNs};
+use jetkv_protocol::subject;
 use parking_lot::Mutex;
 
 use super::answer::{Answer, LabError, Told};
 use super::fault::FaultRule;
+use super::journal::{Awaited, Noted, Wait, Wanted};
+use super::record;
 use super::request::{Kept, Request, To};
 use crate::auth::matches_plain;
-use crate::router::Account;
+use crate::journal::{Entry, Filter, Journal};
+use crate::router::{Account, Listed as _, Target};
 use crate::state::Shared;
 
 /// Moments at which a clock that is moved stops at most, for what falls due there. It goes to its end in one step after
@@ -45,6 +51,14 @@ pub struct Reset {
     pub removed: Removed,
 }
 
+/// What became of a request.
+pub(super) enum Done {
+    /// It is answered.
+    Now(Answer),
+    /// It is answered when what it waits for is there.
+    Later(Wait),
+}
+
 /// What moves a server about.
 pub(super) struct Control {
     shared: Arc<Shared>,
@@ -67,14 +81,31 @@ impl Control {
     }
 
     /// Does what is asked for. The answer is what every way in gives back.
-    pub(super) fn answer(&self, authorization: Option<&[u8]>, name: (&str, &str), body: &[u8]) -> Answer {
-        if !self.admits(authorization) {
-            return Answer::new(None, &Err(LabError::unauthorized()));
+    pub(super) fn answer(&self, name: (&str, &str), body: &[u8]) -> Done {
+        let request = match Request::parse(name.0, name.1, body) {
+            Ok(request) => request,
+            Err(error) => return Done::Now(Answer::new(None, &Err(error))),
+        };
+        if let Request::JournalWait(awaited) = request {
+            let until = Instant::now() + awaited.timeout;
+            return Done::Later(Wait { awaited, until });
         }
-        match Request::parse(name.0, name.1, body) {
-            Ok(request) => Answer::new(Some(&request), &self.carry_out(&request)),
-            Err(error) => Answer::new(None, &Err(error)),
-        }
+        Done::Now(Answer::new(Some(&request), &self.carry_out(&request)))
+    }
+
+    /// The answer to who waits for entries of the journal, if they are there or it is too late.
+    pub(super) fn look(&self, wait: &Wait, now: Instant) -> Option<Answer> {
+        let Awaited { wanted, count, timeout } = &wait.awaited;
+        let there = self.shared.journal.as_ref().map_or(0, |journal| journal.count(&wanted.filter));
+        let told = if there >= *count {
+            Ok(self.entries(wanted))
+        } else if now >= wait.until {
+            let timeout = GoDuration::from(*timeout);
+            Err(LabError::too_late(format!("{there} of {count} entries are there after {timeout}")))
+        } else {
+            return None;
+        };
+        Some(Answer::new(Some(&Request::JournalWait(wait.awaited.clone())), &told))
     }
 
     fn carry_out(&self, request: &Request) -> Result<Told, LabError> {
@@ -99,7 +130,47 @@ impl Control {
                 (Some(id), 0) => return Err(LabError::not_found(format!("no fault {id}"))),
                 (_, removed) => Told::cleared(removed),
             },
+            Request::JournalList(wanted) => self.entries(wanted),
+            Request::JournalWait(awaited) => self.entries(&awaited.wanted),
+            Request::JournalCount(filter) => {
+                Told::Count { count: self.journal(0, |journal| journal.count(filter)) }
+            }
+            Request::JournalClear(filter) => {
+                Told::EntriesCleared { removed: self.journal(0, |journal| journal.clear(filter)) }
+            }
+            Request::JournalRecord(filter) => {
+                let entries = self.journal(Vec::new(), |journal| journal.list(filter, usize::MAX));
+                Told::Scenario { scenario: record::scenario(&entries, |entry| self.is_answered(entry))? }
+            }
         })
+    }
+
+    fn journal<R>(&self, otherwise: R, look: impl FnOnce(&Journal) -> R) -> R {
+        self.shared.journal.as_ref().map_or(otherwise, look)
+    }
+
+    fn entries(&self, wanted: &Wanted) -> Told {
+        let found = self.journal(Vec::new(), |journal| journal.list(&wanted.filter, wanted.limit));
+        let dropped = self.journal(0, Journal::dropped);
+        Told::Entries { entries: found.into_iter().map(Noted::from).collect(), dropped }
+    }
+
+    /// Whether the server itself answers what was published, once: the API, or a stream that takes it.
+    fn is_answered(&self, entry: &Entry) -> bool {
+        const API: &[u8] = b"$JS.API.";
+        const NEXT: &[u8] = b"$JS.API.CONSUMER.MSG.NEXT.";
+        if entry.reply.is_empty() || entry.subject.starts_with(NEXT) {
+            return false;
+        }
+        entry.subject.starts_with(API)
+            || self.shared.accounts.by_name(&entry.account).is_some_and(|account| {
+                let mut is_taken = false;
+                account.for_each_subscription(|sub| {
+                    is_taken |= matches!(sub.target(), Target::Stream(_))
+                        && subject::matches(&entry.subject, sub.subject());
+                });
+                is_taken
+            })
     }
 
     pub(super) fn time(&self) -> ClockState {
@@ -165,6 +236,10 @@ impl Control {
         }
         if account.is_none() && !keep.contains(&Kept::Faults) {
             self.clear_faults(None);
+        }
+        if !keep.contains(&Kept::Journal) {
+            let of = Filter { account: account.map(str::to_owned), ..Filter::default() };
+            self.journal(0, |journal| journal.clear(&of));
         }
         Ok(Reset { now: self.clock.wall(), removed })
     }

@@ -3,17 +3,20 @@
 
 use std::sync::{Arc, Weak, mpsc};
 use std::thread::JoinHandle;
+use std::time::Instant;
 use std::{fmt, io};
 
 use hyper::body::Bytes;
 use jetkv_jetstream::{AccountId, OutMsg};
 use jetkv_protocol::Headers;
 use parking_lot::Mutex;
+use serde_json::Value;
 use tokio::sync::oneshot;
 
 use super::SUBJECTS;
 use super::answer::{Answer, LabError};
-use super::control::Control;
+use super::control::{Control, Done};
+use super::journal::Wait;
 use crate::events;
 use crate::router::{Account, Queued, Receipt, Receiver, Subscription, Target};
 use crate::state::Shared;
@@ -22,11 +25,21 @@ use crate::state::Shared;
 const PREFIX: &[u8] = b"$JETKV.LAB.";
 /// Requests that wait at most; more are dropped, as those to any receiver that is full.
 const WAITING_MAX: usize = 10_000;
+/// Requests that wait for entries of the journal at most.
+const WAITS_MAX: usize = 1_000;
 
-/// A request that waits.
+/// What waits for the thread that answers.
 enum Ask {
     Message(MessageAsk),
     Http(HttpAsk, oneshot::Sender<Answer>),
+    /// By whoever runs the server.
+    Call {
+        name: (String, String),
+        body: Vec<u8>,
+        answer: mpsc::Sender<Answer>,
+    },
+    /// The journal has something new.
+    Look,
 }
 
 /// A request by HTTP.
@@ -44,6 +57,21 @@ struct MessageAsk {
     reply: Vec<u8>,
     headers: Vec<u8>,
     body: Vec<u8>,
+}
+
+/// Where an answer goes.
+enum Way {
+    Message { account: AccountId, reply: Vec<u8> },
+    Http(oneshot::Sender<Answer>),
+    Call(mpsc::Sender<Answer>),
+}
+
+/// What the thread that answers works with.
+struct Clerk {
+    shared: Arc<Shared>,
+    control: Arc<Control>,
+    /// Who waits for entries of the journal.
+    waiting: Vec<(Wait, Way)>,
 }
 
 /// Where requests of all accounts come in.
@@ -64,21 +92,24 @@ impl Inbox {
     /// Starts the thread that answers.
     pub(super) fn start(shared: &Arc<Shared>, control: Arc<Control>) -> io::Result<Arc<Self>> {
         let (asks, asked) = mpsc::sync_channel(WAITING_MAX);
-        let server = Arc::clone(shared);
+        let mut clerk = Clerk { shared: Arc::clone(shared), control, waiting: Vec::new() };
         let answer_all = move || {
-            for ask in asked {
-                match ask {
-                    Ask::Message(ask) => answer(&server, &control, &ask),
-                    Ask::Http(HttpAsk { authorization, name: (group, verb), body }, answer) => {
-                        // Whoever asked may have gone.
-                        let _ = answer.send(control.answer(authorization.as_deref(), (&group, &verb), &body));
-                    }
-                }
+            while let Some(ask) = clerk.next(&asked) {
+                clerk.take(ask);
+                clerk.look();
             }
         };
         let thread = std::thread::Builder::new().name("jetkv-lab".to_owned()).spawn(answer_all)?;
         let (asks, thread) = (Mutex::new(Some(asks)), Mutex::new(Some(thread)));
-        Ok(Arc::new(Self { asks, thread, listening: Mutex::default() }))
+        let inbox = Arc::new(Self { asks, thread, listening: Mutex::default() });
+        if let Some(journal) = &shared.journal {
+            let inbox = Arc::downgrade(&inbox);
+            journal.on_entry(move || {
+                // Where the queue is full whoever waits is looked at behind what is in it.
+                let _ = inbox.upgrade().is_some_and(|inbox| inbox.take(Ask::Look));
+            });
+        }
+        Ok(inbox)
     }
 
     /// Subscribes in the accounts where it does not yet.
@@ -120,23 +151,116 @@ impl Inbox {
         answer.await.unwrap_or_else(|_| refused("the server stops"))
     }
 
+    /// Has a request of whoever runs the server answered.
+    pub(super) fn call(&self, group: &str, verb: &str, body: &Value) -> Result<Value, LabError> {
+        let (sender, answer) = mpsc::channel();
+        let name = (group.to_owned(), verb.to_owned());
+        if !self.take(Ask::Call { name, body: body.to_string().into_bytes(), answer: sender }) {
+            return Err(LabError::failed("the server stops, or too many requests wait"));
+        }
+        let answer = answer.recv().map_err(|_| LabError::failed("the server stops"))?;
+        answer.into_value()
+    }
+
     /// Has a request wait for its turn; tells whether it does.
     fn take(&self, ask: Ask) -> bool {
         self.asks.lock().as_ref().is_some_and(|asks| asks.try_send(ask).is_ok())
     }
 }
 
-fn answer(shared: &Arc<Shared>, control: &Control, ask: &MessageAsk) {
-    let text = String::from_utf8_lossy(ask.subject.get(PREFIX.len()..).unwrap_or_default()).into_owned();
-    let name = text.split_once('.').unwrap_or((&text, ""));
-    let authorization = Headers::new(&ask.headers).get(b"Authorization");
-    let answer = control.answer(authorization, name, &ask.body);
-    if !ask.reply.is_empty()
-        && let Some(account) = shared.accounts.get(ask.account)
-    {
-        events::publish(shared, &account, &ask.reply, &answer.body);
+impl Clerk {
+    /// What comes next; `None` when nothing comes any more.
+    fn next(&self, asked: &mpsc::Receiver<Ask>) -> Option<Ask> {
+        let Some(until) = self.waiting.iter().map(|(wait, _)| wait.until).min() else {
+            return asked.recv().ok();
+        };
+        match asked.recv_timeout(until.saturating_duration_since(Instant::now())) {
+            Ok(ask) => Some(ask),
+            Err(mpsc::RecvTimeoutError::Timeout) => Some(Ask::Look),
+            Err(mpsc::RecvTimeoutError::Disconnected) => None,
+        }
     }
-    shared.end_turn();
+
+    fn take(&mut self, ask: Ask) {
+        match ask {
+            Ask::Message(ask) => {
+                let MessageAsk { account, subject, reply, headers, body } = ask;
+                let text = String::from_utf8_lossy(subject.get(PREFIX.len()..).unwrap_or_default());
+                let name = text.split_once('.').unwrap_or((&text, ""));
+                let authorization = Headers::new(&headers).get(b"Authorization");
+                self.answer(authorization, name, &body, Way::Message { account, reply });
+            }
+            Ask::Http(HttpAsk { authorization, name: (group, verb), body }, answer) => {
+                self.answer(authorization.as_deref(), (&group, &verb), &body, Way::Http(answer));
+            }
+            Ask::Call { name: (group, verb), body, answer } => {
+                let done = self.control.answer((&group, &verb), &body);
+                self.send_or_wait(done, Way::Call(answer));
+            }
+            Ask::Look => {}
+        }
+    }
+
+    fn answer(&mut self, authorization: Option<&[u8]>, name: (&str, &str), body: &[u8], way: Way) {
+        let done = if self.control.admits(authorization) {
+            self.control.answer(name, body)
+        } else {
+            Done::Now(Answer::new(None, &Err(LabError::unauthorized())))
+        };
+        self.send_or_wait(done, way);
+    }
+
+    fn send_or_wait(&mut self, done: Done, way: Way) {
+        match done {
+            Done::Now(answer) => self.send(answer, way),
+            Done::Later(_) if self.waiting.len() >= WAITS_MAX => {
+                self.send(Answer::new(None, &Err(LabError::failed("too many requests wait"))), way);
+            }
+            Done::Later(wait) => {
+                self.waiting.push((wait, way));
+                self.set_awaited(true);
+            }
+        }
+    }
+
+    /// Answers those for whom what they wait for is there, or too late.
+    fn look(&mut self) {
+        if self.waiting.is_empty() {
+            return;
+        }
+        let now = Instant::now();
+        for (wait, way) in std::mem::take(&mut self.waiting) {
+            match self.control.look(&wait, now) {
+                Some(answer) => self.send(answer, way),
+                None => self.waiting.push((wait, way)),
+            }
+        }
+        if self.waiting.is_empty() {
+            self.set_awaited(false);
+        }
+    }
+
+    fn set_awaited(&self, is_awaited: bool) {
+        if let Some(journal) = &self.shared.journal {
+            journal.set_awaited(is_awaited);
+        }
+    }
+
+    /// Sends an answer. Whoever asked may have gone.
+    fn send(&self, answer: Answer, way: Way) {
+        match way {
+            Way::Message { account, reply } => {
+                if !reply.is_empty()
+                    && let Some(account) = self.shared.accounts.get(account)
+                {
+                    events::publish(&self.shared, &account, &reply, &answer.body);
+                }
+            }
+            Way::Http(sender) => drop(sender.send(answer)),
+            Way::Call(sender) => drop(sender.send(answer)),
+        }
+        self.shared.end_turn();
+    }
 }
 
 impl fmt::Debug for Desk {

@@ -13,6 +13,8 @@ mod control;
 mod fault;
 mod http;
 mod inbox;
+mod journal;
+mod record;
 mod request;
 
 use std::io;
@@ -20,6 +22,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jetkv_jetstream::{AdjustableClock, Due};
+use serde_json::Value;
 
 use crate::options::LabOptions;
 use crate::state::Shared;
@@ -129,13 +132,21 @@ impl Lab {
     ///
     /// # Errors
     /// The rule makes no sense.
-    pub fn fault(&self, rule: &serde_json::Value) -> Result<u64, LabError> {
+    pub fn fault(&self, rule: &Value) -> Result<u64, LabError> {
         Ok(self.control.add_fault(&FaultRule::read(rule.to_string().as_bytes())?))
     }
 
     /// Takes all rules of faults away; tells how many there were.
     pub fn clear_faults(&self) -> usize {
         self.control.clear_faults(None)
+    }
+
+    /// Makes any request, as a client would on `$JETKV.LAB.<group>.<verb>`, and gives the answer without its type.
+    ///
+    /// # Errors
+    /// Those that the verb has.
+    pub fn request(&self, group: &str, verb: &str, body: &Value) -> Result<Value, LabError> {
+        self.inbox.call(group, verb, body)
     }
 
     /// Takes away what all accounts have stored, and lets the clock run with the system's again. Connections and their

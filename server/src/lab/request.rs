@@ -7,6 +7,8 @@ use serde::de::{DeserializeOwned, Deserializer, Error as _};
 
 use super::answer::LabError;
 use super::fault::FaultRule;
+use super::journal::{Awaited, Wanted};
+use crate::journal::Filter;
 
 /// Something that stays when the rest is reset.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
@@ -16,6 +18,8 @@ pub(crate) enum Kept {
     Clock,
     /// The rules of faults.
     Faults,
+    /// The journal.
+    Journal,
 }
 
 /// A request.
@@ -30,6 +34,11 @@ pub(super) enum Request {
     FaultAdd(FaultRule),
     FaultList,
     FaultClear { id: Option<u64> },
+    JournalList(Wanted),
+    JournalCount(Filter),
+    JournalClear(Filter),
+    JournalRecord(Filter),
+    JournalWait(Awaited),
 }
 
 /// Where the clock goes.
@@ -66,6 +75,11 @@ impl Request {
                 let Clear { id } = read(body)?;
                 Self::FaultClear { id }
             }
+            ("JOURNAL", "LIST") => Self::JournalList(Wanted::read(body)?),
+            ("JOURNAL", "COUNT") => Self::JournalCount(Wanted::read_filter(body)?),
+            ("JOURNAL", "CLEAR") => Self::JournalClear(Wanted::read_filter(body)?),
+            ("JOURNAL", "RECORD") => Self::JournalRecord(Wanted::read_filter(body)?),
+            ("JOURNAL", "WAIT") => Self::JournalWait(Awaited::read(body)?),
             _ => return Err(LabError::not_found(format!("no such verb: {group}.{verb}"))),
         })
     }
@@ -82,12 +96,23 @@ impl Request {
             Self::FaultAdd(_) => "fault_add",
             Self::FaultList => "fault_list",
             Self::FaultClear { .. } => "fault_clear",
+            Self::JournalList(_) => "journal_list",
+            Self::JournalCount(_) => "journal_count",
+            Self::JournalClear(_) => "journal_clear",
+            Self::JournalRecord(_) => "journal_record",
+            Self::JournalWait(_) => "journal_wait",
         }
     }
 
     /// Whether it leaves everything as it is.
     pub(super) fn only_reads(&self) -> bool {
-        matches!(self, Self::TimeGet | Self::TimeNext { .. } | Self::FaultList)
+        match self {
+            Self::TimeGet | Self::TimeNext { .. } | Self::FaultList => true,
+            Self::JournalList(_) | Self::JournalCount(_) | Self::JournalRecord(_) => true,
+            Self::TimeAdvance { .. } | Self::TimeFreeze | Self::TimeResume | Self::StateReset { .. } => false,
+            Self::FaultAdd(_) | Self::FaultClear { .. } => false,
+            Self::JournalClear(_) | Self::JournalWait(_) => false,
+        }
     }
 }
 
@@ -140,7 +165,7 @@ enum What {
 }
 
 /// A length of time: Go's text, or nanoseconds.
-struct Length(GoDuration);
+pub(super) struct Length(pub(super) GoDuration);
 
 impl<'de> Deserialize<'de> for Length {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -184,6 +209,10 @@ impl Advance {
 
 pub(super) fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, LabError> {
     let body = if body.trim_ascii().is_empty() { b"{}" } else { body };
+    // An array would fill the fields in their order.
+    if !body.trim_ascii_start().starts_with(b"{") {
+        return Err(LabError::bad_request("wrong body: it is no object"));
+    }
     serde_json::from_slice(body).map_err(|error| LabError::bad_request(format!("wrong body: {error}")))
 }
 
@@ -232,6 +261,9 @@ mod tests {
     #[test]
     fn a_body_says_nothing_more_than_it_may() {
         assert_eq!(Request::parse("TIME", "GET", b" "), Ok(Request::TimeGet));
+        for wrong in [&b"[]"[..], b"null", b"\"\"", b"{", b"{}{}", b"\xff"] {
+            assert_eq!(Request::parse("TIME", "GET", wrong).map_err(|error| error.code), Err(400));
+        }
         assert!(Request::parse("TIME", "GET", br#"{"by":"1h"}"#).is_err());
         let reset = Request::parse("STATE", "RESET", br#"{"account":"A","keep":["clock"]}"#);
         let account = Some("A".to_owned());

@@ -31,6 +31,7 @@ use crate::blocking::BlockingThreads;
 use crate::connections::{ClientType, ClosedClients, ConnectionHandle};
 use crate::faults::Faults;
 use crate::jetstream::JetStream;
+use crate::journal::Journal;
 use crate::options::Options;
 use crate::router::Accounts;
 use crate::timers::Timers;
@@ -110,6 +111,8 @@ pub(crate) struct Shared {
     pub reload_asks: ReloadAsks,
     /// Faults on purpose.
     pub faults: Faults,
+    /// What clients asked, where the test lab is on.
+    pub journal: Option<Journal>,
     /// Log lines that are not said again and again.
     pub repeats: Repeats,
     /// TLS handshakes of clients.
@@ -156,6 +159,7 @@ impl Shared {
             reload_asks: ReloadAsks::default(),
             repeats: Repeats::default(),
             faults: Faults::default(),
+            journal: options.lab.is_some().then(Journal::default),
             tls_rate: TlsRate::default(),
             configured_at,
             visits: Visits::default(),

@@ -9,6 +9,8 @@
     clippy::indexing_slicing
 )]
 
+pub mod lab;
+
 use std::ops::{Deref, DerefMut};
 use std::time::{Duration, Instant};
 

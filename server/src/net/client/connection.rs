@@ -125,6 +125,9 @@ fn check_of(stopped: Option<Stopped>) -> Option<Box<Undecided>> {
 pub(crate) async fn serve(shared: Arc<Shared>, link: Link, upgraded: Option<Box<Upgraded>>) {
     let _task = shared.begin_task();
     let mut connection = Connection::new(&shared, link, upgraded);
+    if shared.journal.is_some() {
+        connection.client.begin_journal();
+    }
     tracing::debug!("{} - Client connection created", connection.client.label());
     let first = connection.begins_with_tls();
     if first.is_none() {

@@ -108,6 +108,7 @@ impl Connection {
             tracing::debug!("{} - Error flushing: {error}", self.client.label());
         }
         tracing::debug!("{} - Client connection closed: {reason}", self.client.label());
+        self.note_end(reason);
         if self.is_surplus {
             // Said once when it is found out, and again as the reason why its login failed (nats-server v2.15.2).
             tracing::error!("{} - maximum account active connections exceeded", self.client.label());

@@ -68,6 +68,8 @@ impl ConnectionHandle for Client {
             *self.trace_options.lock() = options;
         }
         self.traced.store(options.is_some(), Ordering::Release);
+        let is_noted = self.noted.load(Ordering::Relaxed);
+        self.observed.store(options.is_some() || is_noted, Ordering::Release);
     }
 
     fn rules(&self) -> Option<Arc<DeliveryRules>> {

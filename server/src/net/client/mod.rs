@@ -65,6 +65,10 @@ pub(super) struct Client {
     /// Held until the connection has taken a reload over.
     reloading: Mutex<Option<Vec<ReloadGuard>>>,
     traced: AtomicBool,
+    /// What it sends is written down in the journal.
+    noted: AtomicBool,
+    /// One of these two.
+    observed: AtomicBool,
     trace_options: Mutex<TraceOptions>,
     /// What went through the connection.
     traffic: Traffic,
@@ -119,6 +123,8 @@ impl Client {
             reload: AtomicBool::new(false),
             reloading: Mutex::new(Some(Vec::new())),
             traced: AtomicBool::new(false),
+            noted: AtomicBool::new(false),
+            observed: AtomicBool::new(false),
             trace_options: Mutex::new(TraceOptions::default()),
             traffic: Traffic::default(),
             last_active_ns: AtomicI64::new(now.ns()),
@@ -201,6 +207,18 @@ impl Client {
     #[inline]
     pub(super) fn is_traced(&self) -> bool {
         self.traced.load(Ordering::Relaxed)
+    }
+
+    /// Whether the log shows what it sends, or the journal of the lab notes it.
+    #[inline]
+    pub(super) fn is_observed(&self) -> bool {
+        self.observed.load(Ordering::Relaxed)
+    }
+
+    /// Has the journal of the lab note what it sends.
+    pub(super) fn begin_journal(&self) {
+        self.noted.store(true, Ordering::Relaxed);
+        self.observed.store(true, Ordering::Relaxed);
     }
 
     pub(super) fn trace_options(&self) -> TraceOptions {

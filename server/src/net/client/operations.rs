@@ -188,8 +188,8 @@ impl Connection {
     }
 
     fn operation(&mut self, turn: &mut Turn<'_>, op: &ClientOp<'_>) -> Option<Stopped> {
-        if self.client.is_traced() {
-            self.trace_in(op);
+        if self.client.is_observed() {
+            self.observe(op);
         }
         match op {
             ClientOp::Pub(publish) => self.publish(turn, publish),

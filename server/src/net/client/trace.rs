@@ -2,15 +2,60 @@
 
 use jetkv_jetstream::OutMsg;
 use jetkv_protocol::{ClientOp, Publish};
+use serde_json::Value;
 
 use super::Client;
 use super::connection::Connection;
-use crate::connections::ConnectionHandle as _;
+use crate::connections::{CloseReason, ConnectionHandle as _};
+use crate::journal::{Actor, Entry, Journal};
 use crate::router::Subscription;
 
+/// What the lab is asked on, which its journal leaves out.
+const LAB: &[u8] = b"$JETKV.LAB.";
+
 impl Connection {
+    /// Shows an operation that came in to those who want to see it.
+    #[cold]
+    pub(super) fn observe(&self, op: &ClientOp<'_>) {
+        if self.client.is_traced() {
+            self.trace_in(op);
+        }
+        if let Some(journal) = &self.shared.journal {
+            self.note(journal, op);
+        }
+    }
+
+    /// Notes an operation in the journal of the lab, unless it is a request to the lab itself.
+    fn note(&self, journal: &Journal, op: &ClientOp<'_>) {
+        let mut actor = self.actor();
+        match op {
+            ClientOp::Pub(publish) if publish.subject.starts_with(LAB) => return,
+            // What account it comes to is not known yet.
+            ClientOp::Connect(json) => {
+                actor.account = "";
+                actor.name = announced_name(json);
+            }
+            _ => {}
+        }
+        if let Some(entry) = Entry::of(actor, op, redacted) {
+            journal.note(entry);
+        }
+    }
+
+    /// Notes in the journal of the lab, if there is one, that the connection ends.
+    pub(super) fn note_end(&self, reason: CloseReason) {
+        if let Some(journal) = &self.shared.journal {
+            journal.note(Entry::closed(self.actor(), &reason.to_string()));
+        }
+    }
+
+    fn actor(&self) -> Actor<'_> {
+        let (at, id, name) = (self.shared.clock.wall(), self.client.id(), self.options.name.clone());
+        Actor { at, id, name, account: self.account.name() }
+    }
+
     /// Logs an operation that came in.
-    pub(super) fn trace_in(&self, op: &ClientOp<'_>) {
+    fn trace_in(&self, op: &ClientOp<'_>) {
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         let line = match op {
             ClientOp::Connect(json) => format!("CONNECT {}", redacted(json)),
@@ -95,6 +140,12 @@ impl Client {
             tracing::trace!("{} - {direction} MSG_PAYLOAD: [{content}]", self.label());
         }
     }
+}
+
+/// What a client that sends this CONNECT calls itself.
+fn announced_name(json: &[u8]) -> String {
+    let fields: Option<Value> = serde_json::from_slice(json).ok();
+    fields.and_then(|fields| Some(fields.get("name")?.as_str()?.to_owned())).unwrap_or_default()
 }
 
 /// CONNECT as it was sent, but for its secrets.
