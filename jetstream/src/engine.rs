@@ -12,8 +12,8 @@ mod update;
 mod usage;
 
 pub use crate::settings::{EngineConfig, SyncPolicy};
-pub use backup::BackupProgress;
 use backup::Jobs;
+pub use backup::{BackupProgress, SavedStream};
 pub(crate) use backup::{RestoreJob, RestoreWording, SnapshotJob, SnapshotRequest};
 pub use details::{OwnSubscriptionCounts, StreamDetail};
 pub use reset::Removed;
@@ -71,6 +71,12 @@ pub enum EngineError {
     /// A stream cannot be deleted.
     #[error("cannot delete a stream: {0}")]
     Delete(ApiError),
+    /// A stream cannot be saved; why, in words.
+    #[error("cannot save a stream: {0}")]
+    Save(String),
+    /// A stream cannot be brought back.
+    #[error("cannot load a stream: {0}")]
+    Load(ApiError),
 }
 
 /// A JetStream engine. All methods may be called from any thread.

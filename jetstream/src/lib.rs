@@ -45,7 +45,8 @@ pub use clock::{
 pub use disk::{Disk, DiskFile};
 pub use due::{Due, DueKind};
 pub use engine::{
-    AccountUsage, Engine, EngineError, OwnSubscriptionCounts, RecoveryReport, Removed, StreamDetail,
+    AccountUsage, Engine, EngineError, OwnSubscriptionCounts, RecoveryReport, Removed, SavedStream,
+    StreamDetail,
 };
 pub use error::{ApiError, ErrorDef};
 pub use filter::Filter;

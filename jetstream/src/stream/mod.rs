@@ -160,6 +160,11 @@ impl Stream {
         jetkv_go_compat::base62::short_hash(created)
     }
 
+    /// When it was created, by the wall clock.
+    pub(crate) fn created_ns(&self) -> i64 {
+        self.inner.lock().created_ns
+    }
+
     /// Whether anyone holds the stream's lock.
     pub(crate) fn is_locked(&self) -> bool {
         self.inner.is_locked()

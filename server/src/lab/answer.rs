@@ -7,8 +7,10 @@ use serde_json::Value;
 use std::sync::Arc;
 
 use super::control::{Advanced, ClockState, Reset};
+use super::isolation::Isolated;
 use super::journal::Noted;
 use super::request::Request;
+use super::saved::Summary;
 use crate::faults::Rule;
 
 /// Why the lab does not do what it is asked for.
@@ -78,6 +80,12 @@ pub(super) enum Told {
     Fault { id: u64 },
     Faults { faults: Vec<Fault> },
     FaultsCleared { removed: usize },
+    Saved(SavedState),
+    States { states: Vec<SavedState> },
+    StatesDropped { removed: usize },
+    Isolated(Isolated),
+    Released { account: String },
+    Accounts { accounts: Vec<String> },
     Entries { entries: Vec<Noted>, dropped: u64 },
     Count { count: usize },
     EntriesCleared { removed: usize },
@@ -135,6 +143,26 @@ struct NextDue {
     stream: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     consumer: Option<String>,
+}
+
+/// A state that was saved.
+#[derive(Debug, Serialize)]
+pub(super) struct SavedState {
+    name: String,
+    /// The moment that it is of.
+    now: GoTime,
+    accounts: usize,
+    streams: usize,
+    consumers: usize,
+    messages: u64,
+    bytes: usize,
+}
+
+impl From<Summary> for SavedState {
+    fn from(summary: Summary) -> Self {
+        let Summary { name, now, accounts, streams, consumers, msgs, size_bytes } = summary;
+        Self { name, now: time(now.ns()), accounts, streams, consumers, messages: msgs, bytes: size_bytes }
+    }
 }
 
 #[derive(Debug, Serialize)]

@@ -10,11 +10,14 @@ use parking_lot::Mutex;
 
 use super::answer::{Answer, LabError, Told};
 use super::fault::FaultRule;
+use super::isolation::Isolations;
 use super::journal::{Awaited, Noted, Wait, Wanted};
 use super::record;
 use super::request::{Kept, Request, To};
+use super::saved::{SavedStates, Summary};
 use crate::auth::matches_plain;
 use crate::journal::{Entry, Filter, Journal};
+use crate::options::LabOptions;
 use crate::router::{Account, Listed as _, Target};
 use crate::state::Shared;
 
@@ -64,13 +67,22 @@ pub(super) struct Control {
     shared: Arc<Shared>,
     clock: Arc<AdjustableClock>,
     token: Option<String>,
+    isolations: Arc<Isolations>,
+    saved: SavedStates,
     /// Held while something is done: an advance does not see another.
     turn: Mutex<()>,
 }
 
 impl Control {
-    pub(super) fn new(shared: Arc<Shared>, clock: Arc<AdjustableClock>, token: Option<String>) -> Self {
-        Self { shared, clock, token, turn: Mutex::new(()) }
+    pub(super) fn new(shared: Arc<Shared>, clock: Arc<AdjustableClock>, options: &LabOptions) -> Self {
+        let isolations = Isolations::new(&shared, options);
+        let (token, saved, turn) = (options.token.clone(), SavedStates::default(), Mutex::new(()));
+        Self { shared, clock, token, isolations, saved, turn }
+    }
+
+    /// Those who make accounts for whoever comes.
+    pub(super) fn isolations(&self) -> &Arc<Isolations> {
+        &self.isolations
     }
 
     /// Whether who shows this as `Authorization` may ask.
@@ -130,6 +142,18 @@ impl Control {
                 (Some(id), 0) => return Err(LabError::not_found(format!("no fault {id}"))),
                 (_, removed) => Told::cleared(removed),
             },
+            Request::StateSave { name } => Told::Saved(self.save(name)?.into()),
+            Request::StateLoad { name } => Told::Saved(self.load(name)?.into()),
+            Request::StateList => {
+                Told::States { states: self.saved.list().into_iter().map(Into::into).collect() }
+            }
+            Request::StateDrop { name } => Told::StatesDropped { removed: self.saved.drop(name.as_deref())? },
+            Request::AccountIsolate { name } => Told::Isolated(self.isolations.isolate(name.as_deref())?),
+            Request::AccountRelease { name } => {
+                self.isolations.release(name)?;
+                Told::Released { account: name.clone() }
+            }
+            Request::AccountList => Told::Accounts { accounts: self.isolations.list() },
             Request::JournalList(wanted) => self.entries(wanted),
             Request::JournalWait(awaited) => self.entries(&awaited.wanted),
             Request::JournalCount(filter) => {
@@ -242,6 +266,21 @@ impl Control {
             self.journal(0, |journal| journal.clear(&of));
         }
         Ok(Reset { now: self.clock.wall(), removed })
+    }
+
+    /// Saves what all accounts have stored, under a name.
+    pub(super) fn save(&self, name: &str) -> Result<Summary, LabError> {
+        let _turn = self.turn.lock();
+        self.saved.save(name, &self.shared, self.clock.wall())
+    }
+
+    /// Brings back what was saved under a name: all else that is stored goes, and the clock shows what it showed then.
+    pub(super) fn load(&self, name: &str) -> Result<Summary, LabError> {
+        let _turn = self.turn.lock();
+        let saved = self.saved.get(name)?;
+        saved.clear(&self.shared)?;
+        self.clock.advance_ns(saved.now().since(self.clock.wall()), Moved::Wall);
+        saved.load(&self.shared)
     }
 
     /// Adds a rule of faults; gives its number.

@@ -6,6 +6,7 @@ use std::thread::JoinHandle;
 use std::time::Instant;
 use std::{fmt, io};
 
+use hashbrown::HashMap;
 use hyper::body::Bytes;
 use jetkv_jetstream::{AccountId, OutMsg};
 use jetkv_protocol::Headers;
@@ -74,11 +75,14 @@ struct Clerk {
     waiting: Vec<(Wait, Way)>,
 }
 
+/// The subscription of each account, by which its clients ask.
+pub(super) type Listening = HashMap<AccountId, (Arc<Account>, Arc<Subscription>)>;
+
 /// Where requests of all accounts come in.
 pub(super) struct Inbox {
     asks: Mutex<Option<mpsc::SyncSender<Ask>>>,
     thread: Mutex<Option<JoinHandle<()>>>,
-    listening: Mutex<Vec<(Arc<Account>, Arc<Subscription>)>>,
+    listening: Mutex<Listening>,
 }
 
 /// Where requests of one account come in.
@@ -114,24 +118,35 @@ impl Inbox {
 
     /// Subscribes in the accounts where it does not yet.
     pub(super) fn listen(self: &Arc<Self>, shared: &Shared) {
-        let mut listening = self.listening.lock();
         for account in shared.accounts.all() {
-            if listening.iter().any(|(known, _)| known.id() == account.id()) {
-                continue;
-            }
-            let inbox = Arc::downgrade(self);
-            let desk = Desk { id: shared.next_client_id(), account: Arc::clone(&account), inbox };
-            let sub = Subscription::new(Target::Receiver(Arc::new(desk)), SUBJECTS, b"", b"lab");
-            let sub = Arc::new(sub);
-            if account.subscribe(Arc::clone(&sub)).is_ok() {
-                listening.push((account, sub));
-            }
+            self.listen_in(shared, &account);
+        }
+    }
+
+    /// Subscribes in an account, if it does not yet.
+    pub(super) fn listen_in(self: &Arc<Self>, shared: &Shared, account: &Arc<Account>) {
+        let mut listening = self.listening.lock();
+        if listening.contains_key(&account.id()) {
+            return;
+        }
+        let inbox = Arc::downgrade(self);
+        let desk = Desk { id: shared.next_client_id(), account: Arc::clone(account), inbox };
+        let sub = Arc::new(Subscription::new(Target::Receiver(Arc::new(desk)), SUBJECTS, b"", b"lab"));
+        if account.subscribe(Arc::clone(&sub)).is_ok() {
+            listening.insert(account.id(), (Arc::clone(account), sub));
+        }
+    }
+
+    /// Ends the subscription in an account.
+    pub(super) fn leave(&self, account: &Account) {
+        if let Some((_, sub)) = self.listening.lock().remove(&account.id()) {
+            account.unsubscribe(&sub);
         }
     }
 
     /// Takes no more requests, and waits until the last one is answered.
     pub(super) fn stop(&self) {
-        for (account, sub) in self.listening.lock().drain(..) {
+        for (_, (account, sub)) in self.listening.lock().drain() {
             account.unsubscribe(&sub);
         }
         *self.asks.lock() = None;

@@ -13,9 +13,11 @@ mod control;
 mod fault;
 mod http;
 mod inbox;
+mod isolation;
 mod journal;
 mod record;
 mod request;
+mod saved;
 
 use std::io;
 use std::sync::Arc;
@@ -32,6 +34,7 @@ pub use control::{Advanced, ClockState, Reset};
 use fault::FaultRule;
 pub(crate) use http::{PREFIX as HTTP_PREFIX, serve};
 use inbox::Inbox;
+pub use isolation::Isolated;
 pub use jetkv_jetstream::Moved;
 
 /// The subjects that requests are made on.
@@ -41,7 +44,7 @@ pub(crate) const SUBJECTS: &[u8] = b"$JETKV.LAB.>";
 ///
 /// ```
 /// use jetkv::Server;
-/// use jetkv::lab::{Advanced, ClockState, Lab, LabError, Moved, Reset};
+/// use jetkv::lab::{Advanced, ClockState, Isolated, Lab, LabError, Moved, Reset};
 /// use jetkv::options::{LabOptions, Options};
 /// use std::time::Duration;
 ///
@@ -55,6 +58,8 @@ pub(crate) const SUBJECTS: &[u8] = b"$JETKV.LAB.>";
 /// let Advanced { fired, .. } = lab.move_clock(Duration::from_secs(3600), Moved::Both);
 /// assert_eq!((fired, lab.next()), (0, None));
 /// assert!(!lab.resume().frozen);
+/// let alone: Isolated = lab.isolate(None)?;
+/// assert!(alone.url.contains(&alone.password));
 /// let cleared: Result<Reset, LabError> = lab.reset();
 /// assert!(cleared.is_ok() && lab.advance(Duration::ZERO).now >= stopped.now);
 /// server.shutdown();
@@ -76,8 +81,9 @@ impl Lab {
         clock: Arc<AdjustableClock>,
         options: &LabOptions,
     ) -> io::Result<Self> {
-        let control = Arc::new(Control::new(Arc::clone(shared), clock, options.token.clone()));
+        let control = Arc::new(Control::new(Arc::clone(shared), clock, options));
         let inbox = Inbox::start(shared, Arc::clone(&control))?;
+        control.isolations().open(&inbox);
         let lab = Self { control, inbox };
         lab.listen(shared);
         let guarded =
@@ -139,6 +145,39 @@ impl Lab {
     /// Takes all rules of faults away; tells how many there were.
     pub fn clear_faults(&self) -> usize {
         self.control.clear_faults(None)
+    }
+
+    /// Makes an account of its own with JetStream, which goes when its last connection has left, or with
+    /// [`release`](Self::release). Without a name it gets one.
+    ///
+    /// # Errors
+    /// The name is taken, or cannot be one.
+    pub fn isolate(&self, name: Option<&str>) -> Result<Isolated, LabError> {
+        self.control.isolations().isolate(name)
+    }
+
+    /// Ends an account that was made for itself: its connections are closed, and all that it stored is gone.
+    ///
+    /// # Errors
+    /// There is no such account, or something of it is still there.
+    pub fn release(&self, account: &str) -> Result<(), LabError> {
+        self.control.isolations().release(account)
+    }
+
+    /// Saves what all accounts have stored, in memory, under a name.
+    ///
+    /// # Errors
+    /// A stream cannot be read, or too much is saved.
+    pub fn save(&self, name: &str) -> Result<(), LabError> {
+        self.control.save(name).map(|_| ())
+    }
+
+    /// Brings back what was saved under a name: all else that is stored goes, and the clock shows what it showed then.
+    ///
+    /// # Errors
+    /// Nothing was saved under the name, or a stream cannot be deleted or brought back.
+    pub fn load(&self, name: &str) -> Result<(), LabError> {
+        self.control.load(name).map(|_| ())
     }
 
     /// Makes any request, as a client would on `$JETKV.LAB.<group>.<verb>`, and gives the answer without its type.

@@ -34,6 +34,13 @@ pub(super) enum Request {
     FaultAdd(FaultRule),
     FaultList,
     FaultClear { id: Option<u64> },
+    StateSave { name: String },
+    StateLoad { name: String },
+    StateList,
+    StateDrop { name: Option<String> },
+    AccountIsolate { name: Option<String> },
+    AccountRelease { name: String },
+    AccountList,
     JournalList(Wanted),
     JournalCount(Filter),
     JournalClear(Filter),
@@ -69,6 +76,13 @@ impl Request {
                 let Reset { account, keep } = read(body)?;
                 Self::StateReset { account, keep }
             }
+            ("STATE", "SAVE") => Self::StateSave { name: read::<Named>(body)?.given()? },
+            ("STATE", "LOAD") => Self::StateLoad { name: read::<Named>(body)?.given()? },
+            ("STATE", "LIST") => nothing(body, Self::StateList)?,
+            ("STATE", "DROP") => Self::StateDrop { name: read::<Named>(body)?.name },
+            ("ACCOUNT", "ISOLATE") => Self::AccountIsolate { name: read::<Named>(body)?.name },
+            ("ACCOUNT", "RELEASE") => Self::AccountRelease { name: read::<Named>(body)?.given()? },
+            ("ACCOUNT", "LIST") => nothing(body, Self::AccountList)?,
             ("FAULT", "ADD") => Self::FaultAdd(FaultRule::read(body)?),
             ("FAULT", "LIST") => nothing(body, Self::FaultList)?,
             ("FAULT", "CLEAR") => {
@@ -93,6 +107,13 @@ impl Request {
             Self::TimeResume => "time_resume",
             Self::TimeNext { .. } => "time_next",
             Self::StateReset { .. } => "state_reset",
+            Self::StateSave { .. } => "state_save",
+            Self::StateLoad { .. } => "state_load",
+            Self::StateList => "state_list",
+            Self::StateDrop { .. } => "state_drop",
+            Self::AccountIsolate { .. } => "account_isolate",
+            Self::AccountRelease { .. } => "account_release",
+            Self::AccountList => "account_list",
             Self::FaultAdd(_) => "fault_add",
             Self::FaultList => "fault_list",
             Self::FaultClear { .. } => "fault_clear",
@@ -108,6 +129,9 @@ impl Request {
     pub(super) fn only_reads(&self) -> bool {
         match self {
             Self::TimeGet | Self::TimeNext { .. } | Self::FaultList => true,
+            Self::StateList | Self::AccountList => true,
+            Self::StateSave { .. } | Self::StateLoad { .. } | Self::StateDrop { .. } => false,
+            Self::AccountIsolate { .. } | Self::AccountRelease { .. } => false,
             Self::JournalList(_) | Self::JournalCount(_) | Self::JournalRecord(_) => true,
             Self::TimeAdvance { .. } | Self::TimeFreeze | Self::TimeResume | Self::StateReset { .. } => false,
             Self::FaultAdd(_) | Self::FaultClear { .. } => false,
@@ -147,6 +171,19 @@ struct Reset {
     account: Option<String>,
     #[serde(default)]
     keep: Vec<Kept>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Named {
+    #[serde(default)]
+    name: Option<String>,
+}
+
+impl Named {
+    fn given(self) -> Result<String, LabError> {
+        self.name.ok_or_else(|| LabError::bad_request("a name is needed"))
+    }
 }
 
 #[derive(Deserialize)]

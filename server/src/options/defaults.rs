@@ -61,3 +61,6 @@ pub(crate) const RESOLVER_TIMEOUT: Duration = Duration::from_millis(1900);
 pub(crate) const RESOLVER_INTERVAL: Duration = Duration::from_secs(60);
 /// Time for which a cache keeps an account that nobody asks for.
 pub(crate) const RESOLVER_TTL: Duration = Duration::from_secs(3600);
+
+/// What names of users begin with who get an account of their own, where the test lab is on.
+pub(crate) const LAB_ISOLATION_PREFIX: &str = "lab-";

@@ -15,10 +15,18 @@ const TOKEN: &str = "JETKV_LAB_TOKEN";
 const LOOPBACK: &str = "127.0.0.1";
 
 /// How the test lab is reached.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LabOptions {
     /// What each request must show. Without it the server listens on this machine only.
     pub token: Option<String>,
+    /// What the names of users begin with who get an account of their own. Empty: nobody does by name.
+    pub isolation_prefix: String,
+}
+
+impl Default for LabOptions {
+    fn default() -> Self {
+        Self { token: None, isolation_prefix: defaults::LAB_ISOLATION_PREFIX.to_owned() }
+    }
 }
 
 /// The lab as the environment asks for it; `var` gives the value of a variable. A token of the configuration counts more.
@@ -82,8 +90,11 @@ mod tests {
         for off in ["", "0", "false"] {
             assert_eq!(lab(off, "t"), Ok(None));
         }
-        assert_eq!(lab("1", ""), Ok(Some(LabOptions { token: None })));
-        assert_eq!(lab("true", "t"), Ok(Some(LabOptions { token: Some("t".to_owned()) })));
+        assert_eq!(lab("1", ""), Ok(Some(LabOptions::default())));
+        assert_eq!(
+            lab("true", "t"),
+            Ok(Some(LabOptions { token: Some("t".to_owned()), ..LabOptions::default() }))
+        );
         assert!(lab("yes", "").is_err());
     }
 
@@ -103,7 +114,10 @@ mod tests {
         for host in ["::", "192.0.2.1", "example.org"] {
             assert!(confined(host, open()).is_err(), "{host}");
             let token = Some("t".to_owned());
-            assert_eq!(confined(host, Some(LabOptions { token })), Ok(host.to_owned()));
+            assert_eq!(
+                confined(host, Some(LabOptions { token, ..LabOptions::default() })),
+                Ok(host.to_owned())
+            );
         }
     }
 }

@@ -141,8 +141,8 @@ fn server(old: &Options, new: &Options, jetstream_runs: bool, found: &mut Differ
     unserved(unserved_listeners, found);
     if lab.differ() {
         let shown = |lab: &Option<LabOptions>| match lab {
-            Some(LabOptions { token: Some(_) }) => "on, with a token",
-            Some(LabOptions { token: None }) => "on",
+            Some(LabOptions { token: Some(_), .. }) => "on, with a token",
+            Some(LabOptions { token: None, .. }) => "on",
             None => "off",
         };
         found.refuse(Field::Last, format!("lab: old={}, new={}", shown(lab.old), shown(lab.new)));

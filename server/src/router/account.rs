@@ -50,6 +50,8 @@ pub struct Account {
     exported: RwLock<Vec<Arc<ExportedService>>>,
     /// The configuration has it; a reload may have taken it away.
     configured: AtomicBool,
+    /// It was made for whoever came to it.
+    isolated: AtomicBool,
     /// What went through the account.
     pub(crate) traffic: Traffic,
     slow_consumers: AtomicI64,
@@ -94,6 +96,7 @@ impl Account {
             claimed: RwLock::new(None),
             exported: RwLock::new(Vec::new()),
             configured: AtomicBool::new(true),
+            isolated: AtomicBool::new(false),
             traffic: Traffic::default(),
             slow_consumers: AtomicI64::new(0),
             services: Services::default(),
@@ -119,6 +122,15 @@ impl Account {
 
     pub(crate) fn set_configured(&self, configured: bool) {
         self.configured.store(configured, Ordering::Relaxed);
+    }
+
+    /// Whether the test lab made it for whoever came to it.
+    pub(crate) fn is_isolated(&self) -> bool {
+        self.isolated.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn set_isolated(&self) {
+        self.isolated.store(true, Ordering::Relaxed);
     }
 
     /// What was claimed of it, where it comes with claims.

@@ -12,11 +12,11 @@ use super::exchange::{ExportedService, ImportedService, ImportedStream};
 use super::mappings::Mappings;
 use crate::options::{AccountJetStreamLimits, AccountOptions, Options, defaults};
 
-/// All accounts, by number and by name. Accounts are only ever added: one that a reload took away has no
-/// connections and no users left, but keeps its number.
+/// All accounts, by number and by name. A number is never given again: an account that a reload took away has no
+/// connections and no users left, but keeps its number; of one that is forgotten only the number is left.
 #[derive(Debug)]
 pub struct Accounts {
-    list: RwLock<Vec<Arc<Account>>>,
+    list: RwLock<Vec<Option<Arc<Account>>>>,
     /// Places in the list by name.
     names: RwLock<HashMap<String, usize>>,
     system: RwLock<Option<Arc<Account>>>,
@@ -28,7 +28,7 @@ impl Accounts {
     pub(crate) fn new(options: &Options) -> Self {
         let global = Arc::new(Account::new(AccountId(0), defaults::GLOBAL_ACCOUNT));
         let accounts = Self {
-            list: RwLock::new(vec![Arc::clone(&global)]),
+            list: RwLock::new(vec![Some(Arc::clone(&global))]),
             names: RwLock::new(HashMap::from([(defaults::GLOBAL_ACCOUNT.to_owned(), 0)])),
             system: RwLock::new(None),
             global,
@@ -50,7 +50,8 @@ impl Accounts {
         let global_limits = only_global.then(AccountJetStreamLimits::default).or(had_limits);
         let global_limits = global_limits.filter(|_| options.jetstream.enabled);
         self.global.set_jetstream(global_limits);
-        for account in self.all().into_iter().filter(|account| account.claimed().is_none()) {
+        let stays = |account: &Arc<Account>| account.claimed().is_some() || account.is_isolated();
+        for account in self.all().into_iter().filter(|account| !stays(account)) {
             let is_configured = |configured: &AccountOptions| configured.name == account.name();
             account.set_configured(options.accounts.iter().any(is_configured));
         }
@@ -115,7 +116,7 @@ impl Accounts {
 
     /// The account with this number.
     pub fn get(&self, id: AccountId) -> Option<Arc<Account>> {
-        self.list.read().get(id.0 as usize).cloned()
+        self.list.read().get(id.0 as usize).cloned().flatten()
     }
 
     /// What `look` says of the account with this number. The global account, which most messages belong to, is found
@@ -131,7 +132,7 @@ impl Accounts {
     /// The account with this name.
     pub fn by_name(&self, name: &str) -> Option<Arc<Account>> {
         let at = *self.names.read().get(name)?;
-        self.list.read().get(at).cloned()
+        self.list.read().get(at).cloned().flatten()
     }
 
     /// `$G`.
@@ -151,7 +152,23 @@ impl Accounts {
 
     /// All accounts.
     pub fn all(&self) -> Vec<Arc<Account>> {
-        self.list.read().clone()
+        self.list.read().iter().flatten().cloned().collect()
+    }
+
+    /// Makes an account that no configuration has.
+    pub(crate) fn add_isolated(&self, name: &str) -> Arc<Account> {
+        let account = self.register(name);
+        account.set_isolated();
+        account
+    }
+
+    /// Lets an account go that no configuration has.
+    pub(crate) fn forget(&self, account: &Account) {
+        let mut list = self.list.write();
+        self.names.write().remove(account.name());
+        if let Some(place) = list.get_mut(account.id().0 as usize) {
+            *place = None;
+        }
     }
 
     pub(super) fn register(&self, name: &str) -> Arc<Account> {
@@ -160,13 +177,13 @@ impl Accounts {
         }
         let mut list = self.list.write();
         // Somebody else may have been faster.
-        if let Some(known) = list.iter().find(|account| account.name() == name) {
+        if let Some(known) = list.iter().flatten().find(|account| account.name() == name) {
             return Arc::clone(known);
         }
         let id = AccountId(u32::try_from(list.len()).unwrap_or(u32::MAX));
         let account = Arc::new(Account::new(id, name));
         self.names.write().insert(name.to_owned(), list.len());
-        list.push(Arc::clone(&account));
+        list.push(Some(Arc::clone(&account)));
         account
     }
 }

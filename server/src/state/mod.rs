@@ -3,6 +3,7 @@
 mod counters;
 mod identity;
 mod info;
+mod isolation;
 mod reload_asks;
 mod repeats;
 mod system_services;
@@ -22,6 +23,7 @@ use tokio::sync::watch;
 
 pub(crate) use counters::Counters;
 pub(crate) use identity::{ServerIdentity, random_id};
+pub(crate) use isolation::Isolation;
 pub(crate) use reload_asks::{ReloadAsk, ReloadAsks};
 pub(crate) use system_services::SystemServices;
 pub(crate) use visits::Visits;
@@ -113,6 +115,8 @@ pub(crate) struct Shared {
     pub faults: Faults,
     /// What clients asked, where the test lab is on.
     pub journal: Option<Journal>,
+    /// Who makes accounts for whoever comes, where the test lab is on.
+    pub isolation: OnceLock<Arc<dyn Isolation>>,
     /// Log lines that are not said again and again.
     pub repeats: Repeats,
     /// TLS handshakes of clients.
@@ -160,6 +164,7 @@ impl Shared {
             repeats: Repeats::default(),
             faults: Faults::default(),
             journal: options.lab.is_some().then(Journal::default),
+            isolation: OnceLock::new(),
             tls_rate: TlsRate::default(),
             configured_at,
             visits: Visits::default(),

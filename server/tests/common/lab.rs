@@ -12,7 +12,7 @@ pub fn lab_server(token: Option<&str>) -> (TempDir, Server) {
     let (directory, mut options) = with_streams();
     options.monitor.host = "127.0.0.1".to_owned();
     options.monitor.port = Some(0);
-    options.lab = Some(LabOptions { token: token.map(str::to_owned) });
+    options.lab = Some(LabOptions { token: token.map(str::to_owned), ..LabOptions::default() });
     (directory, start(options))
 }
 

@@ -7,10 +7,12 @@ mod intake;
 mod place;
 mod reservation;
 mod restore;
+mod saved;
 mod snapshot;
 mod source;
 
 pub(crate) use restore::{RestoreJob, RestoreWording};
+pub use saved::SavedStream;
 pub(crate) use snapshot::{SnapshotJob, SnapshotRequest};
 
 use super::Engine;

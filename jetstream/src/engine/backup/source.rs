@@ -1,6 +1,7 @@
 //! Reading a stream for a backup, a little at a time.
 
 use super::documents::consumer_document;
+use crate::config::ConsumerConfig;
 use crate::filter::Filter;
 use crate::store::archive::{Entry, MAGIC, Packer, put_entry};
 use crate::store::query::next_seq;
@@ -29,6 +30,9 @@ pub(super) struct Source {
     /// What the stream held when the backup began. What comes later is not in it.
     state: StreamState,
     with_consumers: bool,
+    /// Consumers that belong to mirrors and sources are left out: those make them anew.
+    without_internal: bool,
+    consumers: usize,
     stage: Stage,
     packer: Packer,
     /// Entries on their way into the packer; kept for its memory.
@@ -47,10 +51,22 @@ impl Source {
             world: Arc::clone(world),
             state,
             with_consumers,
+            without_internal: false,
+            consumers: 0,
             stage: Stage::Documents,
             packer: Packer::new(),
             entries: Vec::new(),
         }
+    }
+
+    /// Leaves consumers out that are not a client's.
+    pub(super) fn without_internal(self) -> Self {
+        Self { without_internal: true, ..self }
+    }
+
+    /// Consumers that are in it.
+    pub(super) fn consumers(&self) -> usize {
+        self.consumers
     }
 
     /// The last sequence that was read, and the last that will be.
@@ -108,10 +124,14 @@ impl Source {
             let inner = self.stream.lock();
             let found = inner.consumers.export(&name, &inner.now);
             drop(inner);
+            let is_left_out =
+                |config: &ConsumerConfig| self.without_internal && (config.direct || config.sourcing);
+            let found = found.filter(|(config, _)| !is_left_out(config));
             documents.extend(found.map(|(config, state)| {
                 (format!("consumers/{name}"), consumer_document(&config, &state, self.state.last_seq))
             }));
         }
+        self.consumers = documents.len();
         let state = StreamState { consumer_count: documents.len(), ..self.state.clone() };
         let state = jetkv_go_compat::json::to_vec(&state);
         self.entries.extend_from_slice(MAGIC);

@@ -44,7 +44,13 @@ impl Connection {
             // Nobody looks at claims here, so nobody is shown any.
             self.options.jwt.clear();
         }
-        let check = self.auth.check(&Credentials::of(&self.options, &self.nonce));
+        let given = Credentials::of(&self.options, &self.nonce);
+        match self.shared.isolation.get().and_then(|isolation| isolation.check(&given)) {
+            Some(Check::Admitted(admitted)) => return self.admit(&admitted, true),
+            Some(_) => return self.refuse(),
+            None => {}
+        }
+        let check = self.auth.check(&given);
         match check {
             Check::Admitted(_) | Check::Refused(_) if self.settings.auth.callout.is_some() => {
                 Some(Stopped::Authenticating(Box::new(Undecided { check, announced: true })))
@@ -88,7 +94,9 @@ impl Connection {
         if self.options.new_account || !self.options.account.is_empty() {
             return self.refuse();
         }
-        let account = self.shared.accounts.by_name(&admitted.account);
+        let isolation = self.shared.isolation.get();
+        let isolated = isolation.and_then(|isolation| isolation.enter(&admitted.account, self.client.id()));
+        let account = isolated.or_else(|| self.shared.accounts.by_name(&admitted.account));
         let account = account.unwrap_or_else(|| Arc::clone(self.shared.accounts.global()));
         if !self.join(account) {
             return Some(Stopped::Closing);
@@ -193,7 +201,8 @@ impl Connection {
     pub(super) fn join(&mut self, account: Arc<Account>) -> bool {
         if !Arc::ptr_eq(&account, &self.account) {
             self.account.remove_client(self.client.id());
-            self.account = account;
+            let left = std::mem::replace(&mut self.account, account);
+            self.tell_left(&left);
             let full = self.account.add_client(self.client.id()).is_err();
             self.apply_limits();
             if full {

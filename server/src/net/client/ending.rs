@@ -8,7 +8,7 @@ use crate::connections::{CloseReason, ClosedClient, ConnectionHandle as _};
 use crate::crossing;
 use crate::events;
 use crate::net::outbound::Drained;
-use crate::router::{Ended, Subscription};
+use crate::router::{Account, Ended, Subscription};
 use jetkv_go_compat::GoDuration;
 
 /// A wait for receivers that is told.
@@ -138,7 +138,18 @@ impl Connection {
 
     fn leave_account(&mut self) -> Vec<Arc<Subscription>> {
         self.account.remove_client(self.client.id());
-        self.drop_subscriptions()
+        let subscriptions = self.drop_subscriptions();
+        self.tell_left(&self.account);
+        subscriptions
+    }
+
+    /// Tells whoever made an account for this connection that it left.
+    pub(super) fn tell_left(&self, account: &Arc<Account>) {
+        if account.is_isolated()
+            && let Some(isolation) = self.shared.isolation.get()
+        {
+            isolation.left(account);
+        }
     }
 
     fn remember(&self, reason: CloseReason, subscriptions: Vec<Arc<Subscription>>) {

@@ -62,6 +62,9 @@ impl Connection {
     }
 
     fn standing(&mut self) -> Standing {
+        if self.account.is_isolated() {
+            return Standing::Same;
+        }
         if self.shared.operators().is_some() {
             return Standing::ByClaims;
         }

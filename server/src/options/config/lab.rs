@@ -18,6 +18,7 @@ pub(super) fn read(node: &Node, draft: &mut Draft, report: &mut Report) -> Check
                 match key.to_ascii_lowercase().as_str() {
                     "enabled" => is_on = boolean(value)?,
                     "token" => lab.token = text(value)?,
+                    "isolation_prefix" => lab.isolation_prefix = text(value)?.unwrap_or_default(),
                     _ if value.is_used_variable() => {}
                     _ => report.error(Problem::unknown_field(value, key)),
                 }

@@ -1,0 +1,245 @@
+//! Accounts that tests get for themselves: made when somebody first comes, gone when the last one leaves.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, OnceLock, Weak};
+
+use parking_lot::Mutex;
+use serde::Serialize;
+
+use super::answer::LabError;
+use super::inbox::Inbox;
+use crate::auth::{Admitted, Check, Credentials, matches_plain};
+use crate::connections::CloseReason;
+use crate::options::{AccountJetStreamLimits, LabOptions};
+use crate::router::Account;
+use crate::state::{Isolation, Shared, random_id};
+
+/// Isolated accounts at once.
+const ACCOUNTS_MAX: usize = 10_000;
+/// Length of a name, in bytes.
+const NAME_BYTES_MAX: usize = 64;
+
+/// An account of its own, and how to come to it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Isolated {
+    /// The account.
+    pub account: String,
+    /// The user.
+    pub user: String,
+    /// Its password; empty where none is needed.
+    pub password: String,
+    /// Where clients connect, with both.
+    pub url: String,
+}
+
+struct Known {
+    account: Arc<Account>,
+    /// `None` for an account that was made by coming to it.
+    password: Option<String>,
+}
+
+/// The isolated accounts.
+pub(super) struct Isolations {
+    shared: Weak<Shared>,
+    inbox: OnceLock<Weak<Inbox>>,
+    prefix: String,
+    token: Option<String>,
+    known: Mutex<BTreeMap<String, Known>>,
+}
+
+impl Isolations {
+    pub(super) fn new(shared: &Arc<Shared>, options: &LabOptions) -> Arc<Self> {
+        Arc::new(Self {
+            shared: Arc::downgrade(shared),
+            inbox: OnceLock::new(),
+            prefix: options.isolation_prefix.clone(),
+            token: options.token.clone(),
+            known: Mutex::default(),
+        })
+    }
+
+    /// Opens them to clients, whose requests come to `inbox`.
+    pub(super) fn open(self: &Arc<Self>, inbox: &Arc<Inbox>) {
+        // The lab is started once.
+        let _ = self.inbox.set(Arc::downgrade(inbox));
+        if let Some(shared) = self.shared.upgrade() {
+            let _ = shared.isolation.set(Arc::clone(self) as _);
+        }
+    }
+
+    fn inbox(&self) -> Option<Arc<Inbox>> {
+        self.inbox.get()?.upgrade()
+    }
+
+    fn stop_listening(&self, account: &Account) {
+        if let Some(inbox) = self.inbox() {
+            inbox.leave(account);
+        }
+    }
+
+    /// Makes an account. Without a name it gets one.
+    pub(super) fn isolate(&self, name: Option<&str>) -> Result<Isolated, LabError> {
+        let shared = self.shared.upgrade().ok_or_else(|| LabError::failed("the server stops"))?;
+        let account = format!("{}{}", self.prefix, name.map_or_else(random_id, str::to_owned));
+        let password = random_id();
+        let mut known = self.known.lock();
+        if known.contains_key(&account) {
+            return Err(LabError::bad_request(format!("account {account} is there already")));
+        }
+        self.make(&shared, &mut known, &account, Some(password.clone()))?;
+        drop(known);
+        let options = shared.options();
+        let host =
+            if options.host.contains(':') { format!("[{}]", options.host) } else { options.host.clone() };
+        let url = format!("nats://{account}:{password}@{host}:{}", options.port);
+        Ok(Isolated { user: account.clone(), account, password, url })
+    }
+
+    /// Ends an account: its connections are closed, and all that it stored is gone when this returns.
+    pub(super) fn release(&self, name: &str) -> Result<(), LabError> {
+        let shared = self.shared.upgrade().ok_or_else(|| LabError::failed("the server stops"))?;
+        let mut known = self.known.lock();
+        let Some(Known { account, .. }) = known.remove(name) else {
+            return Err(LabError::not_found(format!("no isolated account {name}")));
+        };
+        shared.accounts.forget(&account);
+        let mut clients = shared.clients();
+        clients.retain(|client| Arc::ptr_eq(&client.account(), &account));
+        clients.iter().for_each(|client| client.close(CloseReason::Kicked));
+        self.stop_listening(&account);
+        clear(&shared, &account)
+    }
+
+    /// The accounts.
+    pub(super) fn list(&self) -> Vec<String> {
+        self.known.lock().keys().cloned().collect()
+    }
+
+    fn make(
+        &self,
+        shared: &Shared,
+        known: &mut BTreeMap<String, Known>,
+        name: &str,
+        password: Option<String>,
+    ) -> Result<Arc<Account>, LabError> {
+        check_name(name)?;
+        if known.len() >= ACCOUNTS_MAX {
+            return Err(LabError::bad_request(format!("there are {ACCOUNTS_MAX} isolated accounts already")));
+        }
+        if shared.accounts.by_name(name).is_some() {
+            return Err(LabError::bad_request(format!("account {name} is configured")));
+        }
+        let account = shared.accounts.add_isolated(name);
+        if let Some(jetstream) = shared.jetstream() {
+            account.set_jetstream(Some(AccountJetStreamLimits::default()));
+            jetstream.apply_account(&account);
+        }
+        account.set_meets_faults(shared.faults.are_there());
+        if let Some(inbox) = self.inbox() {
+            inbox.listen_in(shared, &account);
+        }
+        known.insert(name.to_owned(), Known { account: Arc::clone(&account), password });
+        Ok(account)
+    }
+}
+
+/// Takes away what an account has stored.
+fn clear(shared: &Shared, account: &Account) -> Result<(), LabError> {
+    account.set_jetstream(None);
+    let Some(jetstream) = shared.jetstream() else { return Ok(()) };
+    let dropped = jetstream.engine().drop_account(account.id());
+    shared.end_turn();
+    dropped.map_err(|error| LabError::failed(error.to_string()))
+}
+
+/// An account's name is that of a directory, too.
+fn check_name(name: &str) -> Result<(), LabError> {
+    let is_good = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
+    if name.is_empty() || name.len() > NAME_BYTES_MAX || !name.bytes().all(is_good) {
+        return Err(LabError::bad_request(
+            "the name of an isolated account is 1 to 64 letters, digits, dashes and underscores",
+        ));
+    }
+    Ok(())
+}
+
+impl Isolation for Isolations {
+    fn check(&self, given: &Credentials) -> Option<Check> {
+        // A URL with a name alone is a token for clients.
+        let name = if given.user.is_empty() { &given.token } else { &given.user };
+        if self.prefix.is_empty() || !name.starts_with(&self.prefix) {
+            return None;
+        }
+        let refused = Some(Check::Refused(None));
+        if check_name(name).is_err() {
+            return refused;
+        }
+        let wanted = match self.known.lock().get(name) {
+            Some(Known { password: Some(password), .. }) => Some(password.clone()),
+            _ => self.token.clone(),
+        };
+        if wanted.is_some_and(|wanted| !matches_plain(&wanted, given.password.as_bytes())) {
+            return refused;
+        }
+        Some(Check::Admitted(Admitted {
+            account: name.clone(),
+            user: name.clone(),
+            by_key: false,
+            permissions: None,
+            claims: None,
+        }))
+    }
+
+    fn enter(&self, name: &str, client: u64) -> Option<Arc<Account>> {
+        if self.prefix.is_empty() || !name.starts_with(&self.prefix) {
+            return None;
+        }
+        let shared = self.shared.upgrade()?;
+        let mut known = self.known.lock();
+        let account = match known.get(name) {
+            Some(known) => Arc::clone(&known.account),
+            None => match self.make(&shared, &mut known, name, None) {
+                Ok(account) => account,
+                Err(error) => {
+                    tracing::error!("Test lab: no account {name}: {error}");
+                    return None;
+                }
+            },
+        };
+        // It stays from now on, as the account of this connection.
+        account.add_client(client).ok()?;
+        Some(account)
+    }
+
+    fn left(&self, account: &Arc<Account>) {
+        let Some(shared) = self.shared.upgrade() else { return };
+        let mut known = self.known.lock();
+        let is_its = known.get(account.name()).is_some_and(|known| Arc::ptr_eq(&known.account, account));
+        if !is_its || account.client_count() > 0 {
+            return;
+        }
+        known.remove(account.name());
+        shared.accounts.forget(account);
+        self.stop_listening(account);
+        // Whoever comes under the same name finds nothing of it.
+        if let Err(error) = clear(&shared, account) {
+            tracing::error!("Test lab: account {} is not all gone: {error}", account.name());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_that_lead_elsewhere_are_refused() {
+        for good in ["lab-a", "lab-A_9"] {
+            assert_eq!(check_name(good), Ok(()), "{good}");
+        }
+        let long = "a".repeat(NAME_BYTES_MAX + 1);
+        for wrong in ["", "lab-..", "lab-a/b", "lab-a.b", "lab-a b", "lab-\u{e9}", "lab-a\0", long.as_str()] {
+            assert_eq!(check_name(wrong).map_err(|error| error.code), Err(400), "{wrong:?}");
+        }
+    }
+}
