@@ -14,6 +14,7 @@ pub mod process;
 pub mod random;
 pub mod request;
 pub mod scoreboard;
+pub mod secure;
 pub mod transcript;
 pub mod websocket;
 pub mod wire;

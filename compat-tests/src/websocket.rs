@@ -3,7 +3,6 @@
 //! As with the protocol inside, the parser is not the one of the server under test.
 
 use std::io::{Read, Write};
-use std::net::TcpStream;
 
 use flate2::read::DeflateDecoder;
 
@@ -19,7 +18,7 @@ const TAIL: [u8; 9] = [0, 0, 0xff, 0xff, 1, 0, 0, 0xff, 0xff];
 ///
 /// # Errors
 /// The server closes before it answered.
-pub fn ask(stream: &mut TcpStream, line: &str, headers: &[String]) -> Result<Vec<String>> {
+pub fn ask(stream: &mut (impl Read + Write), line: &str, headers: &[String]) -> Result<Vec<String>> {
     let usual = [
         "Host: 127.0.0.1",
         "Upgrade: websocket",

@@ -9,6 +9,7 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::Result;
+use crate::secure::{Stream, Trust};
 use crate::websocket::{self, Frames};
 
 const CONNECT_WAIT: Duration = Duration::from_secs(15);
@@ -52,7 +53,7 @@ pub struct Message {
 /// A raw connection with a thread that reads frames.
 #[derive(Debug)]
 pub struct Connection {
-    stream: TcpStream,
+    stream: Stream,
     frames: Receiver<Frame>,
     closed: bool,
     /// Its bytes are in the frames of a WebSocket.
@@ -85,7 +86,20 @@ impl Connection {
     /// # Errors
     /// When nothing listens there.
     pub fn open(port: u16) -> Result<Self> {
-        Self::over(connect(port)?, None)
+        Self::over(Stream::Plain(Arc::new(connect(port)?)), None)
+    }
+
+    /// As [`open`](Self::open), under TLS, whose handshake comes after INFO, which is returned, or `first`.
+    ///
+    /// # Errors
+    /// When nothing listens there, or the handshake fails.
+    pub fn secure(port: u16, first: bool, trust: &Trust) -> Result<(Option<String>, Self)> {
+        let mut socket = connect(port)?;
+        socket.set_read_timeout(Some(CONNECT_WAIT))?;
+        let info = if first { None } else { Some(read_info(&mut socket)?) };
+        let stream = Stream::secure(socket, trust)?;
+        stream.socket().set_read_timeout(None)?;
+        Ok((info, Self::over(stream, None)?))
     }
 
     /// As [`open`](Self::open), over a WebSocket. Returns the lines of the answer too, and no connection where that is no
@@ -93,20 +107,29 @@ impl Connection {
     ///
     /// # Errors
     /// When nothing listens there, or it closes at once.
-    pub fn upgrade(port: u16, line: &str, headers: &[String]) -> Result<(Vec<String>, Option<Self>)> {
-        let mut stream = connect(port)?;
-        stream.set_read_timeout(Some(CONNECT_WAIT))?;
+    pub fn upgrade(
+        port: u16,
+        line: &str,
+        headers: &[String],
+        trust: Option<&Trust>,
+    ) -> Result<(Vec<String>, Option<Self>)> {
+        let socket = connect(port)?;
+        socket.set_read_timeout(Some(CONNECT_WAIT))?;
+        let mut stream = match trust {
+            Some(trust) => Stream::secure(socket, trust)?,
+            None => Stream::Plain(Arc::new(socket)),
+        };
         let lines = websocket::ask(&mut stream, line, headers)?;
-        stream.set_read_timeout(None)?;
+        stream.socket().set_read_timeout(None)?;
         let upgraded = lines.first().is_some_and(|line| line.contains(" 101 "));
         let connection = upgraded.then(|| Self::over(stream, Some(Frames::default()))).transpose()?;
         Ok((lines, connection))
     }
 
-    fn over(stream: TcpStream, unframed: Option<Frames>) -> Result<Self> {
+    fn over(stream: Stream, unframed: Option<Frames>) -> Result<Self> {
         let upgraded = unframed.is_some();
         let (sender, frames) = channel();
-        let reader = stream.try_clone()?;
+        let reader = stream.clone();
         let gate = Arc::new(Gate::default());
         let passed = Arc::clone(&gate);
         std::thread::spawn(move || read_frames(reader, unframed, &passed, &sender));
@@ -181,7 +204,7 @@ impl Connection {
 impl Drop for Connection {
     fn drop(&mut self) {
         // Fails when the peer was first; the reading thread ends either way.
-        let _ = self.stream.shutdown(Shutdown::Both);
+        let _ = self.stream.socket().shutdown(Shutdown::Both);
         self.gate.set(false);
     }
 }
@@ -192,7 +215,19 @@ fn connect(port: u16) -> Result<TcpStream> {
     Ok(stream)
 }
 
-fn read_frames(mut stream: TcpStream, mut unframed: Option<Frames>, gate: &Gate, frames: &Sender<Frame>) {
+/// Reads the line that comes first, and returns what INFO says.
+fn read_info(socket: &mut TcpStream) -> Result<String> {
+    let mut line = Vec::new();
+    let mut byte = [0];
+    while !line.ends_with(b"\r\n") {
+        socket.read_exact(&mut byte)?;
+        line.extend_from_slice(&byte);
+    }
+    let line = String::from_utf8(line)?;
+    Ok(line.trim_end().strip_prefix("INFO ").ok_or("no INFO")?.to_string())
+}
+
+fn read_frames(mut stream: Stream, mut unframed: Option<Frames>, gate: &Gate, frames: &Sender<Frame>) {
     let mut buffer = Vec::new();
     let mut chunk = [0_u8; 64 * 1024];
     loop {

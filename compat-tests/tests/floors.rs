@@ -54,7 +54,7 @@ const HOUSE: &[Floors] = &[
     Floors {
         krate: "server",
         floors: &[
-            &["claims"],
+            &["certificate", "claims"],
             &["blocking", "faults", "interfaces", "journal", "options", "timers", "traffic"],
             &["auth", "banner", "log", "machine", "pid_file", "ports_file"],
             &["router"],

@@ -28,6 +28,12 @@ impl GoTime {
         Self { ns: i128::from(ns), offset_secs: 0 }
     }
 
+    /// A moment in UTC, from seconds since 1970.
+    #[must_use]
+    pub fn from_secs(secs: i64) -> Self {
+        Self { ns: i128::from(secs) * NS, offset_secs: 0 }
+    }
+
     /// Nanoseconds since 1970, clamped to what fits.
     #[must_use]
     pub fn ns(self) -> i64 {

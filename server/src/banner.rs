@@ -38,7 +38,7 @@ pub(crate) fn log_identity(name: &str, id: &str, options: &Options) {
     }
     tracing::info!("  ID:       {id}");
     log_features(options);
-    if options.auth.has_plain_password() {
+    if options.has_plain_password() {
         tracing::warn!("Plaintext passwords detected, use nkeys or bcrypt");
     }
     if let Some(file) = &options.config_file {

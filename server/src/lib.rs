@@ -6,6 +6,7 @@
 mod auth;
 mod banner;
 mod blocking;
+mod certificate;
 mod claimed;
 #[doc(hidden)]
 pub mod claims;

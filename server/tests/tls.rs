@@ -148,7 +148,7 @@ fn info_comes_first_and_then_everything_is_under_tls() {
     assert_eq!(line(&mut client) + &line(&mut client), "MSG s 1 5\r\nhello\r\n");
     let shown = connections(&server, "").pop().unwrap();
     assert_eq!(shown["tls_version"], "1.3");
-    assert_eq!(shown["tls_cipher_suite"], "TLS_AES_256_GCM_SHA384");
+    assert_eq!(shown["tls_cipher_suite"], "TLS_AES_128_GCM_SHA256");
 }
 
 #[test]

@@ -21,9 +21,13 @@ pub enum Action {
     Open { conn: String },
     /// `connect C [json]`: connection, CONNECT with the given fields over the default ones, PING, wait for PONG.
     Connect { conn: String, fields: String },
+    /// `secure C [first] [as NAME] [json]`: as `connect`, under TLS, showing that certificate, with the handshake before INFO
+    /// where it says so.
+    Secure { conn: String, first: bool, shows: Option<String>, fields: String },
     /// `upgrade C [Header: value; ...] GET / HTTP/1.1`: a WebSocket; records the answer, and INFO. A header without a value
-    /// takes the usual one out. Everything but `C raw` is put into frames from then on.
-    Upgrade { conn: String, request: Outgoing },
+    /// takes the usual one out. Everything but `C raw` is put into frames from then on. `upgrade C secure ...` and
+    /// `upgrade C as NAME ...` do it under TLS, the latter showing that certificate.
+    Upgrade { conn: String, secure: bool, shows: Option<String>, request: Outgoing },
     /// `C raw bytes`: bytes as they are, without CR LF.
     Raw { conn: String, text: String },
     /// `C > text` (adds CR LF) and `C >> text` (adds nothing).
@@ -155,12 +159,22 @@ pub fn parse_action(first: &str, more: &[String]) -> Result<Action> {
     match word {
         "open" => Ok(Action::Open { conn: name(rest)? }),
         "upgrade" => {
-            let (conn, request) = split_word(rest);
-            let mut request = outgoing(&format!("- {request}"))?;
+            let (conn, rest) = split_word(rest);
+            let (is_secure, rest) = take_word(rest, "secure");
+            let (shows, rest) = shown(rest)?;
+            let mut request = outgoing(&format!("- {rest}"))?;
             if request.payload.is_empty() {
                 request.payload = "GET / HTTP/1.1".to_string();
             }
-            Ok(Action::Upgrade { conn: name(conn)?, request })
+            let secure = is_secure || shows.is_some();
+            Ok(Action::Upgrade { conn: name(conn)?, secure, shows, request })
+        }
+        "secure" => {
+            let (conn, rest) = split_word(rest);
+            let (first, rest) = take_word(rest, "first");
+            let (shows, fields) = shown(rest)?;
+            let fields = if fields.is_empty() { "{}" } else { fields };
+            Ok(Action::Secure { conn: name(conn)?, first, shows, fields: fields.to_string() })
         }
         "connect" => {
             let (conn, fields) = split_word(rest);
@@ -322,6 +336,24 @@ fn api(text: &str) -> Result<Outgoing> {
     let mut message = outgoing(text)?;
     message.subject = format!("$JS.API.{}", message.subject);
     Ok(message)
+}
+
+/// Whether a text begins with a word, and what stands behind it.
+fn take_word<'a>(text: &'a str, word: &str) -> (bool, &'a str) {
+    match split_word(text) {
+        (found, rest) if found == word => (true, rest),
+        _ => (false, text),
+    }
+}
+
+/// The certificate that `as NAME` names, and what stands behind it.
+fn shown(text: &str) -> Result<(Option<String>, &str)> {
+    let (is_shown, rest) = take_word(text, "as");
+    if !is_shown {
+        return Ok((None, text));
+    }
+    let (shown, rest) = split_word(rest);
+    Ok((Some(name(shown)?), rest))
 }
 
 fn split_word(text: &str) -> (&str, &str) {

@@ -66,6 +66,13 @@ impl Client {
         }
     }
 
+    /// The same, with a frame that was read already.
+    #[must_use]
+    pub fn after(mut self, frame: Option<Frame>) -> Self {
+        self.ahead.extend(frame);
+        self
+    }
+
     /// Sends bytes. An error is ignored: a closed connection shows in what is read.
     pub fn send(&mut self, bytes: &[u8]) {
         let _ = self.connection.send(bytes);
@@ -116,7 +123,7 @@ impl Client {
     /// Waits for INFO, which no step has seen yet; another CONNECT of the connection uses what the first one did.
     fn announced_nonce(&mut self) -> String {
         if self.nonce.is_empty()
-            && let Some(frame) = self.connection.next(CONNECT_WAIT)
+            && let Some(frame) = self.read(CONNECT_WAIT)
         {
             if let Frame::Info(text) = &frame
                 && let Ok(info) = serde_json::from_str::<Value>(text)

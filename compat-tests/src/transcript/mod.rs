@@ -14,6 +14,7 @@
 
 pub mod action;
 mod callout;
+mod certificates;
 mod claims;
 pub mod compare;
 pub mod connections;

@@ -3,6 +3,7 @@
 mod callout;
 mod cli;
 mod outside;
+mod secured;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -19,7 +20,7 @@ use super::scenario::{Case, Step};
 use super::template::{Variables, decode, expand};
 use crate::Result;
 use crate::process::{Program, Running, Server};
-use crate::wire::{Connection, Frame};
+use crate::wire::Frame;
 
 /// How often `until` and `log` look.
 const POLL: Duration = Duration::from_millis(10);
@@ -217,7 +218,7 @@ impl<'a> Player<'a> {
     fn act(&mut self, action: &Action) -> Result<()> {
         match action {
             Action::Open { .. } | Action::Connect { .. } => self.act_connect(action),
-            Action::Upgrade { conn, request } => self.upgrade(conn, request),
+            Action::Upgrade { .. } | Action::Secure { .. } => self.act_secured(action),
             Action::Request { conn, message } => self.request(conn, message, 1),
             Action::Collect { conn, count, message } => self.request(conn, message, *count),
             Action::Silent { message } => {
@@ -277,43 +278,31 @@ impl<'a> Player<'a> {
                 self.clients.insert(conn.clone(), client);
             }
             Action::Connect { conn, fields } => {
-                let mut client = Client::open(conn, port, true)?;
-                client.say_connect(&self.text(fields)?)?;
-                let (mut frames, mut whole) = client.until_pong();
-                if whole && !client.is_closed() {
-                    client.send(b"PING\r\n");
-                    let (more, whole_too) = client.until_pong();
-                    frames.extend(more);
-                    whole = whole_too;
-                }
-                // The INFO before CONNECT, and the one after the first PONG, are subjects of their own scenarios.
-                frames.retain(|frame| !matches!(frame, Frame::Info(_)));
-                self.record(&frames, None);
-                if !whole {
-                    self.timed_out("PONG after CONNECT");
-                }
-                self.clients.insert(conn.clone(), client);
+                let client = Client::open(conn, port, true)?;
+                self.introduce(conn, client, fields)?;
             }
             _ => {}
         }
         Ok(())
     }
 
-    fn upgrade(&mut self, conn: &str, request: &Outgoing) -> Result<()> {
-        let port = self.server()?.port("websocket").ok_or("the server has no port for WebSocket")?;
-        let headers: Result<Vec<String>> = request.headers.iter().map(|header| self.text(header)).collect();
-        let line = self.text(&request.payload)?;
-        let (answer, connection) = Connection::upgrade(port, &line, &headers?)?;
-        for line in &answer {
-            let line = self.normaliser.text(line);
-            self.line(line);
+    /// Has a new connection say who it is, and waits until that is taken.
+    fn introduce(&mut self, conn: &str, mut client: Client, fields: &str) -> Result<()> {
+        client.say_connect(&self.text(fields)?)?;
+        let (mut frames, mut whole) = client.until_pong();
+        if whole && !client.is_closed() {
+            client.send(b"PING\r\n");
+            let (more, whole_too) = client.until_pong();
+            frames.extend(more);
+            whole = whole_too;
         }
-        if let Some(connection) = connection {
-            let mut client = Client::over(conn, connection, false);
-            let frames: Vec<Frame> = client.next(WAIT_LIMIT).into_iter().collect();
-            self.record(&frames, None);
-            self.clients.insert(conn.to_string(), client);
+        // The INFO before CONNECT, and the one after the first PONG, are subjects of their own scenarios.
+        frames.retain(|frame| !matches!(frame, Frame::Info(_)));
+        self.record(&frames, None);
+        if !whole {
+            self.timed_out("PONG after CONNECT");
         }
+        self.clients.insert(conn.to_string(), client);
         Ok(())
     }
 

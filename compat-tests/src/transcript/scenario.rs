@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::action::{Action, parse_action};
+use super::certificates::Certificates;
 use super::claims::{Deferred, Named};
 use super::difference;
 use crate::Result;
@@ -258,12 +259,17 @@ fn build_case(path: &Path, name: String, items: &[Item]) -> Result<Case> {
     Ok(case)
 }
 
-/// Puts keys and tokens where the case names them.
+/// Puts keys and tokens where the case names them, and certificates into files beside the configuration.
 fn name_claims(items: &[Item], case: &mut Case) -> Result<Vec<Item>> {
     let mut named = Named::default();
+    let mut certificates = Certificates::default();
     let mut rest = Vec::with_capacity(items.len());
     for item in items {
         let line = with_continuation(item.first.clone(), &item.more);
+        if let Some(files) = certificates.take(&line).map_err(|e| format!("line {}: {e}", item.line))? {
+            case.options.files.extend(files);
+            continue;
+        }
         let is_name = named.take(&line).map_err(|e| format!("line {}: {e}", item.line))?;
         if !is_name {
             rest.push(item);

@@ -1,5 +1,8 @@
 //! From the credentials in CONNECT to a user.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Instant;
@@ -8,12 +11,15 @@ use hashbrown::HashMap;
 use jetkv_protocol::ConnectOptions;
 use nkeys::KeyPair;
 
+use super::certificates::CertificateUsers;
 use super::nkey::{self, SignatureError};
 use super::password;
 use super::permissions::UserPermissions;
+use crate::certificate::PeerCertificates;
 use crate::claims::{ConnectLimits, UserScope};
 use crate::options::{
-    AuthOptions, ConnectionType, NkeyUserOptions, Options, Permissions, UserOptions, WebsocketAuth, defaults,
+    AuthOptions, ConnectionType, NkeyUserOptions, Options, Permissions, UserOptions, WebsocketAuth, allows,
+    defaults,
 };
 
 /// What a client shows to get in.
@@ -96,11 +102,22 @@ pub(crate) enum Check {
     /// Come in.
     Admitted(Admitted),
     /// Stay out; for the log, where there is more to say.
-    Refused(Option<SignatureError>),
+    Refused(Option<Reason>),
     /// A hash has to be computed first; see [`SlowCheck::run`].
     Slow(SlowCheck),
     /// Claims have to be looked at, and perhaps be fetched.
     Claims,
+}
+
+/// Why somebody stays out. The texts are those that the log shows, at level debug.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Reason {
+    /// The nonce was not signed by the key that was shown.
+    #[error(transparent)]
+    Signature(#[from] SignatureError),
+    /// A user without a password is one whom a certificate names.
+    #[error("User {} requires a client certificate", jetkv_go_compat::quoted(.0))]
+    NeedsCertificate(String),
 }
 
 /// A comparison with a bcrypt hash, which takes too long for a thread that serves connections.
@@ -134,6 +151,8 @@ pub(crate) struct Authenticator {
     kind: ConnectionType,
     /// Users come with claims.
     by_claims: bool,
+    /// The users whom certificates name, where these say who somebody is.
+    by_certificate: Option<CertificateUsers>,
 }
 
 #[derive(Debug)]
@@ -149,6 +168,8 @@ struct User {
     password: String,
     admitted: Admitted,
     allowed: bool,
+    /// It has no password, and connections of some kind are told by their certificates.
+    needs_certificate: bool,
 }
 
 impl Authenticator {
@@ -170,7 +191,7 @@ impl Authenticator {
     fn with(options: &Options, kind: ConnectionType, single: Single) -> Self {
         let auth = &options.auth;
         let users: HashMap<_, _> =
-            auth.users.iter().map(|user| (user.username.clone(), User::new(user, kind))).collect();
+            auth.users.iter().map(|user| (user.username.clone(), User::new(user, kind, options))).collect();
         let nkeys = auth.nkeys.iter().map(|user| (user.nkey.clone(), NkeyUser::new(user, kind))).collect();
         let open_besides_system = auth.no_auth_user.is_none()
             && auth.username.is_none()
@@ -178,6 +199,8 @@ impl Authenticator {
             && !auth.has_block
             && options.named_system_account().is_some()
             && options.accounts.len() == 1;
+        let allowed = users.iter().filter(|(_, user)| user.allowed).map(|(name, _)| name.clone());
+        let allowed: BTreeSet<String> = allowed.collect();
         Self {
             users,
             nkeys,
@@ -187,6 +210,7 @@ impl Authenticator {
             open_besides_system,
             kind,
             by_claims: options.operators.is_on(),
+            by_certificate: options.maps_certificates(kind).then(|| CertificateUsers::new(allowed)),
         }
     }
 
@@ -266,8 +290,27 @@ impl Authenticator {
         let verified = if is_open { Ok(()) } else { nkey::verify(key, &given.nonce, &given.signature) };
         Some(match verified {
             Ok(()) => Check::Admitted(user.admitted.clone()),
-            Err(error) => Check::Refused(Some(error)),
+            Err(error) => Check::Refused(Some(error.into())),
         })
+    }
+
+    /// Whether the certificate says who this is, whatever else is shown.
+    pub(crate) fn goes_by_certificate(&self, given: &Credentials) -> bool {
+        let silent = given.is_empty() && given.nkey.is_empty();
+        let is_key = |name: &String| self.nkeys.contains_key(name);
+        let by_key = !self.nkeys.is_empty()
+            && (!given.nkey.is_empty() || silent && self.no_auth_user.as_ref().is_some_and(is_key));
+        self.by_certificate.is_some() && !self.by_claims && !self.users.is_empty() && !by_key
+    }
+
+    /// The user whom a certificate names. `peer` is `None` without TLS, or where none was shown; `log` is told, at level
+    /// debug, how it was found.
+    pub(crate) fn user_of(
+        &self,
+        peer: Option<&PeerCertificates>,
+        log: &mut dyn FnMut(String),
+    ) -> Option<&str> {
+        self.by_certificate.as_ref()?.find(peer, log)
     }
 
     /// The user of the configuration that credentials name, rightly or not.
@@ -296,6 +339,12 @@ impl Authenticator {
         Some(Credentials { user, password, ..Credentials::default() })
     }
 
+    /// Whether a password is enough for a user. An empty one is none where a certificate is meant.
+    fn takes_password(&self, user: &User) -> bool {
+        let name = &user.admitted.user;
+        !user.needs_certificate || self.by_certificate.is_some() || self.no_auth_user.as_ref() == Some(name)
+    }
+
     /// Looks at credentials.
     pub(crate) fn check(&self, given: &Credentials) -> Check {
         if !self.required() {
@@ -321,7 +370,12 @@ impl Authenticator {
         }
         if !self.users.is_empty() && !given.user.is_empty() {
             return match self.users.get(&given.user) {
-                Some(user) if user.allowed => compare(&user.password, &given.password, user.admitted.clone()),
+                Some(user) if user.allowed && self.takes_password(user) => {
+                    compare(&user.password, &given.password, user.admitted.clone())
+                }
+                Some(user) if user.allowed => {
+                    Check::Refused(Some(Reason::NeedsCertificate(given.user.clone())))
+                }
                 _ => Check::Refused(None),
             };
         }
@@ -393,12 +447,13 @@ impl Admitted {
 }
 
 impl User {
-    fn new(options: &UserOptions, kind: ConnectionType) -> Self {
-        let (account, permissions) = (options.account.as_deref(), options.permissions.as_ref());
+    fn new(user: &UserOptions, kind: ConnectionType, options: &Options) -> Self {
+        let (account, permissions) = (user.account.as_deref(), user.permissions.as_ref());
         Self {
-            password: options.password.clone(),
-            admitted: Admitted::user(&options.username, account, permissions, false),
-            allowed: allows(options.allowed_connection_types.as_ref(), kind),
+            password: user.password.clone(),
+            admitted: Admitted::user(&user.username, account, permissions, false),
+            allowed: user.may_come_over(kind),
+            needs_certificate: options.needs_certificate(user),
         }
     }
 }
@@ -411,182 +466,5 @@ impl NkeyUser {
             admitted: Admitted::user(&options.nkey, account, permissions, true),
             allowed: allows(options.allowed_connection_types.as_ref(), kind),
         }
-    }
-}
-
-/// Whether a user with these kinds of connection may come over this one; without any, everybody may.
-fn allows(kinds: Option<&BTreeSet<ConnectionType>>, kind: ConnectionType) -> bool {
-    kinds.is_none_or(|kinds| kinds.is_empty() || kinds.contains(&kind))
-}
-
-#[cfg(test)]
-mod tests {
-    use base64::Engine as _;
-
-    use super::*;
-    use crate::options::AccountOptions;
-
-    fn user(name: &str, password: &str, account: Option<&str>) -> UserOptions {
-        UserOptions {
-            username: name.into(),
-            password: password.into(),
-            account: account.map(Into::into),
-            permissions: None,
-            allowed_connection_types: None,
-        }
-    }
-
-    fn given(user: &str, password: &str, token: &str) -> Credentials {
-        Credentials {
-            user: user.into(),
-            password: password.into(),
-            token: token.into(),
-            ..Credentials::default()
-        }
-    }
-
-    fn account(check: Check) -> Option<String> {
-        match check {
-            Check::Admitted(admitted) => Some(admitted.account),
-            Check::Slow(slow) => slow.run().map(|admitted| admitted.account),
-            Check::Refused(_) | Check::Claims => None,
-        }
-    }
-
-    #[test]
-    fn users_get_into_their_accounts_with_plain_and_hashed_passwords() {
-        let mut options = Options::default();
-        options.auth.users = vec![
-            user("a", "pa", Some("A")),
-            user("b", &bcrypt::hash("pb", 4).unwrap(), Some("B")),
-            user("c", "pc", None),
-        ];
-        let auth = Authenticator::new(&options);
-        assert!(auth.required() && auth.announced());
-        assert_eq!(account(auth.check(&given("a", "pa", ""))).as_deref(), Some("A"));
-        assert_eq!(account(auth.check(&given("b", "pb", ""))).as_deref(), Some("B"));
-        assert_eq!(account(auth.check(&given("c", "pc", ""))).as_deref(), Some("$G"));
-        for wrong in [given("a", "pb", ""), given("b", "pa", ""), given("d", "", ""), given("", "", "")] {
-            assert_eq!(account(auth.check(&wrong)), None, "{wrong:?}");
-        }
-    }
-
-    fn keyed(key: &KeyPair, account: Option<&str>) -> NkeyUserOptions {
-        NkeyUserOptions {
-            nkey: key.public_key(),
-            account: account.map(Into::into),
-            permissions: None,
-            allowed_connection_types: None,
-        }
-    }
-
-    fn signing(key: &KeyPair, signed: &str, nonce: &str) -> Credentials {
-        let signature = key.sign(signed.as_bytes()).unwrap();
-        Credentials {
-            nkey: key.public_key(),
-            signature: base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(signature),
-            nonce: nonce.into(),
-            ..Credentials::default()
-        }
-    }
-
-    #[test]
-    fn keys_open_their_accounts_with_the_nonce_of_the_connection_only() {
-        let (a, b) = (KeyPair::new_user(), KeyPair::new_user());
-        let mut options = Options::default();
-        options.auth.nkeys = vec![keyed(&a, Some("A")), keyed(&b, None)];
-        options.auth.users = vec![user("u", "p", Some("U"))];
-        let auth = Authenticator::new(&options);
-        assert!(auth.required() && auth.announced() && auth.sends_nonce());
-        assert_eq!(account(auth.check(&signing(&a, "n", "n"))).as_deref(), Some("A"));
-        assert_eq!(account(auth.check(&signing(&b, "n", "n"))).as_deref(), Some("$G"));
-        let with_password =
-            |key, signed| Credentials { user: "u".into(), password: "p".into(), ..signing(key, signed, "n") };
-        assert_eq!(account(auth.check(&with_password(&a, "n"))).as_deref(), Some("A"), "the key goes first");
-        let stranger = KeyPair::new_user();
-        let stolen = Credentials { nkey: b.public_key(), ..signing(&a, "n", "n") };
-        for wrong in [
-            signing(&a, "old", "n"),
-            signing(&a, "", ""),
-            signing(&stranger, "n", "n"),
-            stolen,
-            with_password(&a, "old"),
-            with_password(&stranger, "n"),
-        ] {
-            assert_eq!(account(auth.check(&wrong)), None, "{wrong:?}");
-        }
-        assert_eq!(account(auth.check(&given("u", "p", ""))).as_deref(), Some("U"));
-        assert_eq!(account(auth.check(&given(&a.public_key(), "", ""))), None, "a key is no name");
-    }
-
-    #[test]
-    fn the_key_that_all_become_needs_no_signature_and_a_kind_of_connection_may_be_closed_to_it() {
-        let key = KeyPair::new_user();
-        let mut options = Options::default();
-        options.auth.nkeys = vec![keyed(&key, Some("A"))];
-        options.auth.no_auth_user = Some(key.public_key());
-        let auth = Authenticator::new(&options);
-        let unsigned = Credentials { nkey: key.public_key(), ..Credentials::default() };
-        for given in [Credentials::default(), unsigned.clone()] {
-            assert_eq!(account(auth.check(&given)).as_deref(), Some("A"));
-        }
-        assert_eq!(account(auth.check(&given("u", "p", ""))), None);
-        if let Some(user) = options.auth.nkeys.first_mut() {
-            user.allowed_connection_types = Some([ConnectionType::Websocket].into());
-        }
-        let auth = Authenticator::new(&options);
-        for given in [Credentials::default(), unsigned, signing(&key, "n", "n")] {
-            assert_eq!(account(auth.check(&given)), None);
-        }
-    }
-
-    #[test]
-    fn connections_without_credentials_become_the_no_auth_user() {
-        let mut options = Options::default();
-        options.auth.users = vec![user("a", "pa", Some("A"))];
-        options.auth.no_auth_user = Some("a".into());
-        let auth = Authenticator::new(&options);
-        assert!(auth.required() && !auth.announced());
-        assert_eq!(account(auth.check(&given("", "", ""))).as_deref(), Some("A"));
-        assert_eq!(account(auth.check(&given("a", "", ""))), None);
-    }
-
-    #[test]
-    fn users_of_the_system_account_alone_leave_the_global_account_open() {
-        let mut options = Options { system_account: Some("SYS".into()), ..Options::default() };
-        options.auth.users = vec![user("admin", "p", Some("SYS"))];
-        options.accounts = vec![AccountOptions::new("SYS")];
-        let auth = Authenticator::new(&options);
-        assert!(auth.announced());
-        assert_eq!(account(auth.check(&given("", "", ""))).as_deref(), Some("$G"));
-        assert_eq!(account(auth.check(&given("admin", "p", ""))).as_deref(), Some("SYS"));
-        assert_eq!(account(auth.check(&given("admin", "x", ""))), None);
-        let mut without_users = options.clone();
-        without_users.auth.users.clear();
-        let auth = Authenticator::new(&without_users);
-        assert!(auth.announced());
-        assert_eq!(account(auth.check(&given("", "", ""))).as_deref(), Some("$G"));
-        assert_eq!(account(auth.check(&given("admin", "p", ""))), None);
-        let mut with_block = options.clone();
-        with_block.auth.has_block = true;
-        options.accounts.push(AccountOptions::new("A"));
-        for closed in [with_block, options] {
-            assert_eq!(account(Authenticator::new(&closed).check(&given("", "", ""))), None);
-        }
-    }
-
-    #[test]
-    fn a_token_or_a_single_user_is_all_that_opens() {
-        let mut options = Options::default();
-        options.auth.token = Some("t".into());
-        let auth = Authenticator::new(&options);
-        assert_eq!(account(auth.check(&given("", "", "t"))).as_deref(), Some("$G"));
-        assert_eq!(account(auth.check(&given("", "", "u"))), None);
-        options.auth.token = None;
-        options.auth.username = Some("u".into());
-        options.auth.password = Some("p".into());
-        let auth = Authenticator::new(&options);
-        assert_eq!(account(auth.check(&given("u", "p", ""))).as_deref(), Some("$G"));
-        assert_eq!(account(auth.check(&given("u", "", ""))), None);
     }
 }

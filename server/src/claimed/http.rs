@@ -1,6 +1,5 @@
 //! A request of HTTP for the claims of an account.
 
-use std::io;
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
@@ -16,6 +15,7 @@ use rustls::{ClientConfig, RootCertStore};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 
+use crate::certificate::trusted_by_system;
 use crate::claims::TOKEN_BYTES_MAX;
 use crate::timers::Timers;
 
@@ -120,7 +120,7 @@ fn config(ca: Option<&[u8]>) -> Result<ClientConfig, String> {
             }
         }
         None => {
-            let found = system_certificates().map_err(|error| os_text(&error))?;
+            let found = trusted_by_system().map_err(|error| os_text(&error))?;
             roots.add_parsable_certificates(CertificateDer::pem_slice_iter(&found).flatten());
         }
     }
@@ -128,29 +128,6 @@ fn config(ca: Option<&[u8]>) -> Result<ClientConfig, String> {
     let config = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
     let config = config.map_err(|error| error.to_string())?;
     Ok(config.with_root_certificates(roots).with_no_client_auth())
-}
-
-/// Those that the system trusts, where Linux systems have them (Go looks there, too).
-fn system_certificates() -> io::Result<Vec<u8>> {
-    const PLACES: [&str; 5] = [
-        "/etc/ssl/certs/ca-certificates.crt",
-        "/etc/pki/tls/certs/ca-bundle.crt",
-        "/etc/ssl/ca-bundle.pem",
-        "/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem",
-        "/etc/ssl/cert.pem",
-    ];
-    let named = std::env::var_os("SSL_CERT_FILE");
-    if let Some(named) = named {
-        return std::fs::read(named);
-    }
-    let mut error = io::Error::from(io::ErrorKind::NotFound);
-    for place in PLACES {
-        match std::fs::read(place) {
-            Ok(found) => return Ok(found),
-            Err(cause) => error = cause,
-        }
-    }
-    Err(error)
 }
 
 #[cfg(test)]

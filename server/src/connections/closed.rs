@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use jetkv_jetstream::WallNs;
 use parking_lot::Mutex;
 
-use super::{ClientType, CloseReason, Identity, Peer};
+use super::{ClientType, CloseReason, Identity, Peer, Secured};
 use crate::router::Subscription;
 use crate::traffic::TrafficCounts;
 use std::sync::Arc;
@@ -19,6 +19,8 @@ pub(crate) struct ClosedClient {
     pub peer: Peer,
     /// What it spoke over.
     pub client_type: ClientType,
+    /// What was agreed on, where it was under TLS.
+    pub secured: Option<Secured>,
     /// Who it was.
     pub identity: Identity,
     /// When it connected.

@@ -1,5 +1,9 @@
 //! TLS of a connection.
 
+use std::sync::Arc;
+
+use crate::certificate::PeerCertificates;
+
 /// What a connection under TLS agreed on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Secured {
@@ -9,4 +13,6 @@ pub(crate) struct Secured {
     pub cipher_suite: String,
     /// The handshake came before INFO.
     pub is_first: bool,
+    /// What the client showed, where it showed something.
+    pub peer: Option<Arc<PeerCertificates>>,
 }

@@ -206,11 +206,23 @@ impl AuthOptions {
             || self.nkeys.iter().any(|listed| listed.nkey == user)
     }
 
-    /// Whether some password is configured as it is, instead of as a bcrypt hash.
-    pub(crate) fn has_plain_password(&self) -> bool {
+    /// Whether some password is configured as it is, instead of as a bcrypt hash, and meant as one.
+    pub(super) fn has_plain_password(&self, is_meant: impl Fn(&UserOptions) -> bool) -> bool {
         self.password.as_deref().is_some_and(|password| !is_bcrypt(password))
-            || self.users.iter().any(|user| !is_bcrypt(&user.password))
+            || self.users.iter().any(|user| !is_bcrypt(&user.password) && is_meant(user))
     }
+}
+
+impl UserOptions {
+    /// Whether the user may come over this kind of connection.
+    pub(crate) fn may_come_over(&self, kind: ConnectionType) -> bool {
+        allows(self.allowed_connection_types.as_ref(), kind)
+    }
+}
+
+/// Whether a user with these kinds of connection may come over this one; without any, everybody may.
+pub(crate) fn allows(kinds: Option<&BTreeSet<ConnectionType>>, kind: ConnectionType) -> bool {
+    kinds.is_none_or(|kinds| kinds.is_empty() || kinds.contains(&kind))
 }
 
 /// Whether a configured password is a bcrypt hash: `$2a$10$...`, also with b, x or y.

@@ -411,6 +411,10 @@ fn finish(draft: Draft, purpose: Purpose) -> Result<Options, OptionsError> {
     if let Some(tls) = tls_of_flags(&draft.tls_flags).map_err(OptionsError::Invalid)? {
         options.tls = tls;
     }
+    // The handshake takes of the time that there is.
+    let after_handshake =
+        options.tls.as_ref().map(|tls| tls.timeout.saturating_add(defaults::AUTH_AFTER_TLS));
+    options.auth.timeout = draft.auth_timeout.or(after_handshake).unwrap_or(options.auth.timeout);
     options.monitor.secure = draft.https_port != 0;
     let http_port = http_port(draft.http_port, draft.https_port, &options).map_err(OptionsError::Invalid)?;
     options.monitor.port = match http_port {

@@ -110,6 +110,7 @@ mod mapping;
 mod model;
 mod operator_model;
 pub(crate) mod origin;
+mod own_certificates;
 mod redact;
 mod reload;
 mod signal_request;
@@ -118,11 +119,11 @@ mod usage;
 mod validate;
 mod websocket_model;
 
-pub(crate) use auth_model::is_bcrypt;
 pub use auth_model::{
     AccountJetStreamLimits, AccountLimits, AccountOptions, AuthCallout, AuthOptions, ConnectionType,
     MessageTraceOptions, NkeyUserOptions, Permissions, ResponsePermission, SubjectPermission, UserOptions,
 };
+pub(crate) use auth_model::{allows, is_bcrypt};
 pub use command_line::{Command, CommandLine, Message, OptionsError};
 pub use config::{ConfigError, Report};
 pub use exchange::{

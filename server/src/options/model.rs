@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::auth_model::{AccountOptions, AuthOptions};
+use super::auth_model::{AccountOptions, AuthOptions, ConnectionType, UserOptions};
 use super::defaults;
 use super::jetstream_model::JetStreamOptions;
 use super::lab_model::LabOptions;
@@ -230,6 +230,28 @@ impl Default for Options {
 }
 
 impl Options {
+    /// Whether certificates say who comes over this kind of connection.
+    pub(crate) fn maps_certificates(&self, kind: ConnectionType) -> bool {
+        let tls = match kind {
+            ConnectionType::Standard => self.tls.as_ref(),
+            ConnectionType::Websocket => self.websocket.as_ref().and_then(|websocket| websocket.tls.as_ref()),
+            _ => None,
+        };
+        tls.is_some_and(|tls| tls.map)
+    }
+
+    /// Whether a user has no password because its certificate says who it is.
+    pub(crate) fn needs_certificate(&self, user: &UserOptions) -> bool {
+        let kinds = [ConnectionType::Standard, ConnectionType::Websocket];
+        let mut kinds = kinds.into_iter();
+        user.password.is_empty() && kinds.any(|kind| self.maps_certificates(kind) && user.may_come_over(kind))
+    }
+
+    /// Whether some password is configured as it is, instead of as a bcrypt hash.
+    pub(crate) fn has_plain_password(&self) -> bool {
+        self.auth.has_plain_password(|user| !self.needs_certificate(user))
+    }
+
     /// Name of the system account where it is said, or where an account has the reserved name.
     pub(crate) fn named_system_account(&self) -> Option<&str> {
         let is_reserved = |account: &AccountOptions| account.name == defaults::SYSTEM_ACCOUNT;

@@ -324,6 +324,9 @@ fn same_in_any_order(nkeys: Pair<'_, Vec<NkeyUserOptions>>) -> bool {
 /// Certificates are read anew by every reload, which is always said.
 fn tls_options(tls: Pair<'_, Option<TlsOptions>>, found: &mut Differences) {
     let nothing = Action::Nothing;
+    let maps = |tls: &Option<TlsOptions>| tls.as_ref().is_some_and(|tls| tls.map);
+    let (old, new) = (&maps(tls.old), &maps(tls.new));
+    found.fixed(Field::TLSMap, Pair { old, new }, Shown::plain);
     let (Some(old), Some(new)) = (tls.old, tls.new) else {
         if let Some(state) = tls.differ().then(|| if tls.new.is_some() { "enabled" } else { "disabled" }) {
             found.change(Field::TLSConfig, nothing, format!("Reloaded: tls = {state}"));
@@ -331,10 +334,10 @@ fn tls_options(tls: Pair<'_, Option<TlsOptions>>, found: &mut Differences) {
         return;
     };
     pairs!(old, new => TlsOptions {
-        verify, timeout, handshake_first, pinned_certs, connection_rate_limit, identity,
+        verify, map, timeout, handshake_first, pinned_certs, connection_rate_limit, identity,
     });
     // Whoever is asked for a certificate is asked by the new ones.
-    let _ = (verify, identity);
+    let _ = (verify, map, identity);
     found.change(Field::TLSConfig, nothing, "Reloaded: tls = enabled");
     found.value(Field::TLSTimeout, nothing, "tls timeout", timeout, |timeout| {
         timeout.as_secs_f64().to_string()

@@ -1,26 +1,28 @@
 //! TLS of the port that clients connect to, and of the monitoring pages.
 
 use std::collections::BTreeSet;
-use std::fmt::{self, Write as _};
+use std::fmt;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use rustls::crypto::{CryptoProvider, ring};
-use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::server::{ParsedCertificate, WebPkiClientVerifier};
-use rustls::{RootCertStore, ServerConfig, SupportedProtocolVersion, version};
+use rustls::pki_types::CertificateDer;
+use rustls::server::WebPkiClientVerifier;
+use rustls::{ConfigBuilder, RootCertStore, ServerConfig, SupportedProtocolVersion, WantsVerifier, version};
 
-use jetkv_go_compat::os_text;
-use sha2::{Digest, Sha256};
+use super::own_certificates::OwnCertificates;
+use crate::certificate::{self, PeerCertificates};
+use jetkv_go_compat::{GoTime, os_text};
 
 /// TLS as it is configured, with what was read from the files that it names.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TlsOptions {
     /// Clients must show a certificate of one of the authorities.
     pub verify: bool,
+    /// Their certificates say who they are, instead of a name and a password.
+    pub map: bool,
     /// Time that a handshake may take.
     pub timeout: Duration,
     /// When the handshake comes, if not after INFO.
@@ -36,21 +38,10 @@ pub struct TlsOptions {
 
 impl TlsOptions {
     /// Whether a peer with this certificate may come in, as far as keys are pinned.
-    pub(crate) fn accepts(&self, certificate: Option<&CertificateDer<'static>>) -> bool {
-        let digest = || certificate.and_then(key_digest);
-        self.pinned_certs.is_empty() || digest().is_some_and(|key| self.pinned_certs.contains(&key))
+    pub(crate) fn accepts(&self, peer: Option<&PeerCertificates>) -> bool {
+        let own = || peer.and_then(|peer| peer.shown.first());
+        self.pinned_certs.is_empty() || own().is_some_and(|own| self.pinned_certs.contains(&own.key_digest()))
     }
-}
-
-/// The SHA-256 of a certificate's `SubjectPublicKeyInfo`, in hexadecimal.
-fn key_digest(certificate: &CertificateDer<'static>) -> Option<String> {
-    let parsed = ParsedCertificate::try_from(certificate).ok()?;
-    let digest = Sha256::digest(parsed.subject_public_key_info());
-    Some(digest.iter().fold(String::new(), |mut text, byte| {
-        // Writing to a string cannot fail.
-        let _ = write!(text, "{byte:02x}");
-        text
-    }))
 }
 
 /// How a client that begins with the handshake is told from one that waits for INFO.
@@ -68,15 +59,24 @@ pub struct TlsIdentity {
     source: Arc<TlsSource>,
     clients: Arc<ServerConfig>,
     pages: Arc<ServerConfig>,
+    authorities: Arc<[CertificateDer<'static>]>,
+    not_after: Option<GoTime>,
+}
+
+/// A certificate and its key.
+#[derive(Default, PartialEq, Eq)]
+pub(crate) struct Pair {
+    /// PEM of the certificate and those above it.
+    pub cert: Vec<u8>,
+    /// PEM of the key.
+    pub key: Vec<u8>,
 }
 
 /// What a [`TlsIdentity`] is made of.
 #[derive(Default, PartialEq, Eq)]
 pub(crate) struct TlsSource {
-    /// PEM of the server's certificate and those above it.
-    pub cert: Vec<u8>,
-    /// PEM of its key.
-    pub key: Vec<u8>,
+    /// The server's certificates. The first goes to whom none fits.
+    pub pairs: Vec<Pair>,
     /// PEM of the authorities that clients' certificates are from.
     pub authorities: Option<Vec<u8>>,
     pub verify: bool,
@@ -96,6 +96,9 @@ pub(crate) const CIPHER_SUITES: [&str; 6] = [
     "TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384",
     "TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256",
 ];
+
+/// Ciphers, the preferred one first.
+const PREFERRED: [&str; 3] = ["AES_128", "AES_256", "CHACHA20"];
 
 /// Curves that are served, as nats-server names them, and as the library does.
 pub(crate) const CURVES: [(&str, rustls::NamedGroup); 3] = [
@@ -117,9 +120,34 @@ impl TlsIdentity {
     /// Makes sure that certificate, key and authorities fit together. The error is nats-server's text.
     pub(crate) fn new(source: TlsSource) -> Result<Self, String> {
         let provider = Arc::new(source.provider());
-        let pages = source.config(&provider, false)?;
-        let clients = if source.verify { source.config(&provider, true)? } else { Arc::clone(&pages) };
-        Ok(Self { source: Arc::new(source), clients, pages })
+        let own = Arc::new(OwnCertificates::new(&source.pairs, &provider)?);
+        let builder = source.builder(&provider)?.with_no_client_auth();
+        let pages = Arc::new(choosing(builder.with_cert_resolver(Arc::clone(&own) as _)));
+        let mut authorities = Vec::new();
+        let clients = if source.verify {
+            let (roots, found) = source.roots()?;
+            // Only those that the configuration names are shown to others.
+            authorities = found;
+            let verifier =
+                WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider));
+            let verifier = verifier.build().map_err(|error| error.to_string())?;
+            let builder = source.builder(&provider)?.with_client_cert_verifier(verifier);
+            Arc::new(choosing(builder.with_cert_resolver(Arc::clone(&own) as _)))
+        } else {
+            Arc::clone(&pages)
+        };
+        let not_after = own.not_after();
+        Ok(Self { source: Arc::new(source), clients, pages, authorities: authorities.into(), not_after })
+    }
+
+    /// Those whose signatures of clients' certificates count.
+    pub(crate) fn authorities(&self) -> &[CertificateDer<'static>] {
+        &self.authorities
+    }
+
+    /// Until when the server's own certificate is valid.
+    pub(crate) fn not_after(&self) -> Option<GoTime> {
+        self.not_after
     }
 
     /// For clients.
@@ -133,9 +161,20 @@ impl TlsIdentity {
     }
 }
 
+/// The server chooses among what a client offers, as Go's does.
+fn choosing(mut config: ServerConfig) -> ServerConfig {
+    config.ignore_client_order = true;
+    config
+}
+
 impl TlsSource {
     fn provider(&self) -> CryptoProvider {
         let mut provider = ring::default_provider();
+        // As Go chooses: the cheaper one before the one with the longer key, and AES, which machines have, before ChaCha20.
+        let rank = |name: &str| PREFERRED.iter().position(|part| name.contains(part));
+        provider.cipher_suites.sort_by_key(|suite| {
+            (suite.tls13().is_none(), rank(&format!("{:?}", suite.suite())).unwrap_or(PREFERRED.len()))
+        });
         if !self.cipher_suites.is_empty() {
             provider.cipher_suites.retain(|suite| {
                 let name = format!("{:?}", suite.suite());
@@ -151,46 +190,25 @@ impl TlsSource {
         provider
     }
 
-    fn config(&self, provider: &Arc<CryptoProvider>, verify: bool) -> Result<Arc<ServerConfig>, String> {
-        let pair = |error: String| format!("error parsing X509 certificate/key pair: {error}");
-        let chain: Vec<_> = CertificateDer::pem_slice_iter(&self.cert)
-            .collect::<Result<_, _>>()
-            .map_err(|_| pair("tls: failed to find any PEM data in certificate input".to_owned()))?;
-        if chain.is_empty() {
-            return Err(pair("tls: failed to find any PEM data in certificate input".to_owned()));
-        }
-        let key = PrivateKeyDer::from_pem_slice(&self.key)
-            .map_err(|_| pair("tls: failed to find any PEM data in key input".to_owned()))?;
+    fn builder(
+        &self,
+        provider: &Arc<CryptoProvider>,
+    ) -> Result<ConfigBuilder<ServerConfig, WantsVerifier>, String> {
         let versions = if self.only_tls13 { TLS13_ALONE } else { TLS12_TOO };
-        let builder = ServerConfig::builder_with_provider(Arc::clone(provider))
+        ServerConfig::builder_with_provider(Arc::clone(provider))
             .with_protocol_versions(versions)
-            .map_err(|error| error.to_string())?;
-        let builder = if verify {
-            let roots = self.roots()?;
-            let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(provider));
-            builder.with_client_cert_verifier(verifier.build().map_err(|error| error.to_string())?)
-        } else {
-            builder.with_no_client_auth()
-        };
-        let config = builder.with_single_cert(chain, key).map_err(|error| match error {
-            rustls::Error::InconsistentKeys(_) => {
-                pair("tls: private key does not match public key".to_owned())
-            }
-            other => pair(other.to_string()),
-        })?;
-        Ok(Arc::new(config))
+            .map_err(|error| error.to_string())
     }
 
-    fn roots(&self) -> Result<RootCertStore, String> {
-        let Some(authorities) = &self.authorities else {
-            return Err("'verify' without 'ca_file' is not supported by JetKV yet".to_owned());
-        };
-        let mut roots = RootCertStore::empty();
-        let found = CertificateDer::pem_slice_iter(authorities).filter_map(Result::ok);
-        if roots.add_parsable_certificates(found).0 == 0 {
-            return Err("failed to parse root ca certificate".to_owned());
+    fn roots(&self) -> Result<(RootCertStore, Vec<CertificateDer<'static>>), String> {
+        let failed = || "failed to parse root ca certificate".to_owned();
+        match &self.authorities {
+            Some(pem) => certificate::trusted(pem).ok_or_else(failed),
+            None => {
+                let found = certificate::trusted_by_system().map_err(|error| os_text(&error))?;
+                certificate::trusted(&found).ok_or_else(failed)
+            }
         }
-        Ok(roots)
     }
 }
 

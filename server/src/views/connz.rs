@@ -12,7 +12,8 @@ use super::json::{between, is_default, time, uptime};
 use super::page::Page;
 use super::query::Query;
 use super::subsz::SubscriptionPart;
-use crate::connections::{ClosedClient, ConnectionHandle, Identity, Peer};
+use crate::certificate::{Certificate, PeerCertificates};
+use crate::connections::{ClosedClient, ConnectionHandle, Identity, Peer, Secured};
 use crate::options::defaults;
 use crate::router::{Listed, Subscription};
 use crate::snapshot::MonitorSource;
@@ -87,6 +88,8 @@ struct Connection {
     tls_version: &'static str,
     #[serde(skip_serializing_if = "is_default")]
     tls_cipher_suite: String,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    tls_peer_certs: Vec<PeerCertificate>,
     #[serde(skip_serializing_if = "is_default")]
     tls_first: bool,
     #[serde(skip_serializing_if = "is_default")]
@@ -121,6 +124,7 @@ struct Order {
     account_tag: String,
     token: String,
     tags: Vec<String>,
+    certificates: Option<Arc<PeerCertificates>>,
 }
 
 /// What is asked for.
@@ -218,6 +222,10 @@ impl<'a> Wanted<'a> {
             connection.issuer_key.clone_from(&connection.order.issuer);
             connection.jwt.clone_from(&connection.order.token);
             connection.tags.clone_from(&connection.order.tags);
+            // Of connections that ended nobody keeps them.
+            let peer = connection.order.certificates.as_ref().filter(|_| connection.stop.is_none());
+            let shown = peer.map_or(&[][..], |peer| &peer.shown);
+            connection.tls_peer_certs = shown.iter().map(PeerCertificate::new).collect();
             let is_global = connection.order.account == defaults::GLOBAL_ACCOUNT;
             if !is_global {
                 connection.account.clone_from(&connection.order.account);
@@ -310,11 +318,8 @@ fn open(client: &dyn ConnectionHandle, now: WallNs) -> Connection {
     let moments = (client.started_at(), client.last_active(), None);
     let base = identified(client.id(), client.identity(), client.peer(), moments, client.rtt_ns());
     let protocol = client.client_type().name();
-    let secured = client.secured();
+    let base = under_tls(base, client.secured());
     Connection {
-        tls_version: secured.map_or("", |secured| secured.version),
-        tls_cipher_suite: secured.map(|secured| secured.cipher_suite.clone()).unwrap_or_default(),
-        tls_first: secured.is_some_and(|secured| secured.is_first),
         protocol,
         uptime: uptime(between(moments.0, now)),
         idle: uptime(between(moments.1, now)),
@@ -332,6 +337,7 @@ fn closed(client: &ClosedClient) -> Connection {
     let traffic = client.traffic;
     let moments = (client.started_at, client.last_active, Some(client.stopped_at));
     let base = identified(client.id, client.identity.clone(), client.peer, moments, client.rtt_ns);
+    let base = under_tls(base, client.secured.as_ref());
     Connection {
         protocol: client.client_type.name(),
         stop: Some(time(client.stopped_at)),
@@ -344,6 +350,39 @@ fn closed(client: &ClosedClient) -> Connection {
         in_bytes: traffic.in_bytes,
         out_bytes: traffic.out_bytes,
         ..base
+    }
+}
+
+/// What a client showed of itself.
+#[derive(Clone, Serialize)]
+struct PeerCertificate {
+    #[serde(skip_serializing_if = "is_default")]
+    subject: String,
+    #[serde(skip_serializing_if = "is_default")]
+    spki_sha256: String,
+    #[serde(skip_serializing_if = "is_default")]
+    cert_sha256: String,
+}
+
+impl PeerCertificate {
+    fn new(certificate: &Certificate) -> Self {
+        Self {
+            subject: certificate.subject.to_string(),
+            spki_sha256: certificate.key_digest(),
+            cert_sha256: certificate.digest(),
+        }
+    }
+}
+
+fn under_tls(connection: Connection, secured: Option<&Secured>) -> Connection {
+    let Some(secured) = secured else { return connection };
+    let order = Order { certificates: secured.peer.clone(), ..connection.order };
+    Connection {
+        tls_version: secured.version,
+        tls_cipher_suite: secured.cipher_suite.clone(),
+        tls_first: secured.is_first,
+        order,
+        ..connection
     }
 }
 
@@ -383,6 +422,7 @@ fn identified(
         version: identity.version,
         tls_version: "",
         tls_cipher_suite: String::new(),
+        tls_peer_certs: Vec::new(),
         tls_first: false,
         authorized_user: String::new(),
         account: String::new(),
@@ -403,6 +443,7 @@ fn identified(
             account_tag,
             token,
             tags,
+            certificates: None,
         },
     }
 }

@@ -75,6 +75,8 @@ struct Varz<'a> {
     slow_consumer_stats: ByKind,
     stale_connection_stats: ByKind,
     disk_io_wait_stats: DiskWaits,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tls_cert_not_after: Option<GoTime>,
 }
 
 /// Waits in a queue for the disk. There is no such queue, so nobody ever waited.
@@ -143,6 +145,8 @@ struct WebsocketPart {
     #[serde(skip_serializing_if = "is_default")]
     no_tls: bool,
     #[serde(skip_serializing_if = "is_default")]
+    tls_map: bool,
+    #[serde(skip_serializing_if = "is_default")]
     tls_pinned_certs: Vec<String>,
     #[serde(skip_serializing_if = "is_default")]
     same_origin: bool,
@@ -150,6 +154,8 @@ struct WebsocketPart {
     allowed_origins: Vec<String>,
     #[serde(skip_serializing_if = "is_default")]
     compression: bool,
+    #[serde(skip_serializing_if = "is_default")]
+    tls_cert_not_after: Option<GoTime>,
 }
 
 impl WebsocketPart {
@@ -167,10 +173,12 @@ impl WebsocketPart {
             handshake_timeout: options.handshake_timeout.map_or(0, ns),
             auth_timeout: auth.timeout.map_or(0.0, |time| time.as_secs_f64()),
             no_tls: options.no_tls,
+            tls_map: options.tls.as_ref().is_some_and(|tls| tls.map),
             tls_pinned_certs: pinned.collect(),
             same_origin: options.same_origin,
             allowed_origins: options.allowed_origins.clone(),
             compression: options.compression,
+            tls_cert_not_after: options.tls.as_ref().and_then(|tls| tls.identity.not_after()),
         }
     }
 }
@@ -238,6 +246,7 @@ pub(super) fn page(source: &MonitorSource) -> Page {
         slow_consumer_stats: ByKind::clients(counts.slow_consumers),
         stale_connection_stats: ByKind::clients(counts.stale_connections),
         disk_io_wait_stats: DiskWaits::default(),
+        tls_cert_not_after: options.tls.as_ref().and_then(|tls| tls.identity.not_after()),
     })
 }
 

@@ -54,6 +54,12 @@ pub(crate) struct ApplicantTls {
     /// The cipher suite's name.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub cipher: String,
+    /// What it showed, in PEM, where nobody looked who signed it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub certs: Vec<String>,
+    /// The ways from what it showed to an authority, in PEM.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub verified_chains: Vec<Vec<String>>,
 }
 
 #[derive(Serialize)]

@@ -10,10 +10,11 @@ use jetkv_protocol::Rejection;
 use super::connection::Connection;
 use super::operations::Stopped;
 use crate::auth::{Admitted, Credentials};
+use crate::certificate::Certificate;
 use crate::claimed::Delegated;
 use crate::claimed::callout::{self, Applicant, ApplicantTls, Asked, Court, Failed};
 use crate::claims::Token;
-use crate::connections::{CloseReason, ConnectionHandle as _, Identity};
+use crate::connections::{CloseReason, ConnectionHandle as _, Identity, Secured};
 use crate::events;
 use crate::net::outbound::Next;
 use crate::router::Account;
@@ -182,10 +183,7 @@ impl Connection {
             label: self.client.label(),
             nonce: self.nonce.clone(),
             connect,
-            tls: self.client.secured().map(|secured| ApplicantTls {
-                version: secured.version,
-                cipher: secured.cipher_suite.clone(),
-            }),
+            tls: self.client.secured().map(shown_by),
         }
     }
 
@@ -254,5 +252,18 @@ impl Connection {
         let user = self.claimed_user().map(|user| format!(" - {user}")).unwrap_or_default();
         tracing::error!("{} - authentication error{user}", self.client.label());
         events::refused(&self.shared, &*self.client, reason);
+    }
+}
+
+/// What a client under TLS agreed on and showed, as a question says it.
+fn shown_by(secured: &Secured) -> ApplicantTls {
+    let pem = |certificates: &[Certificate]| certificates.iter().map(Certificate::to_pem).collect::<Vec<_>>();
+    let peer = secured.peer.as_deref();
+    let chain = peer.map(|peer| pem(&peer.chain)).filter(|chain| !chain.is_empty());
+    ApplicantTls {
+        version: secured.version,
+        cipher: secured.cipher_suite.clone(),
+        certs: peer.filter(|_| chain.is_none()).map(|peer| pem(&peer.shown)).unwrap_or_default(),
+        verified_chains: chain.into_iter().collect(),
     }
 }

@@ -18,7 +18,7 @@ impl Connection {
         let (admitted, delegated) = match undecided.check {
             Check::Admitted(admitted) => (Some(admitted), None),
             Check::Refused(error) => {
-                self.log_signature(error.as_ref());
+                self.log_reason(error.as_ref());
                 (None, None)
             }
             // A panic in the comparison counts as a wrong password.

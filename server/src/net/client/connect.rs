@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
+use jetkv_go_compat::quoted;
 use jetkv_protocol::connect::PROTOCOL_INFO;
 use jetkv_protocol::{ConnectOptions, Rejection, encode};
 
 use super::connection::Connection;
 use super::operations::{Stopped, Undecided};
-use crate::auth::{Admitted, Check, Credentials, DeliveryRules, SignatureError};
+use crate::auth::{Admitted, Check, Credentials, DeliveryRules, Reason};
 use crate::connections::{CloseReason, ConnectionHandle as _, Identity, IdentityClaims, Refused};
 use crate::events;
 use crate::router::Account;
@@ -50,14 +51,14 @@ impl Connection {
             Some(_) => return self.refuse(),
             None => {}
         }
-        let check = self.auth.check(&given);
+        let check = self.check();
         match check {
             Check::Admitted(_) | Check::Refused(_) if self.settings.auth.callout.is_some() => {
                 Some(Stopped::Authenticating(Box::new(Undecided { check, announced: true })))
             }
             Check::Admitted(admitted) => self.admit(&admitted, true),
             Check::Refused(error) => {
-                self.log_signature(error.as_ref());
+                self.log_reason(error.as_ref());
                 self.refuse()
             }
             Check::Slow(_) | Check::Claims => {
@@ -66,10 +67,32 @@ impl Connection {
         }
     }
 
-    /// Says what is wrong with a signature.
-    pub(super) fn log_signature(&self, error: Option<&SignatureError>) {
-        if let Some(error) = error {
-            tracing::debug!("{} - {error}", self.client.label());
+    /// Looks at what the client shows.
+    fn check(&mut self) -> Check {
+        let given = Credentials::of(&self.options, &self.nonce);
+        if !self.auth.goes_by_certificate(&given) {
+            return self.auth.check(&given);
+        }
+        let label = self.client.label();
+        let secured = self.client.secured();
+        let peer = secured.map(|secured| secured.peer.clone().unwrap_or_default());
+        let found = self
+            .auth
+            .user_of(peer.as_deref(), &mut |line| tracing::debug!("{label} - {line}"))
+            .map(str::to_owned);
+        let Some(user) = found else { return Check::Refused(None) };
+        if !given.user.is_empty() {
+            let shown = quoted(&given.user);
+            tracing::warn!("User {shown} found in connect proto, but user required from cert");
+        }
+        self.options.user.clone_from(&user);
+        self.auth.check(&Credentials { user, ..given })
+    }
+
+    /// Says why the client stays out.
+    pub(super) fn log_reason(&self, reason: Option<&Reason>) {
+        if let Some(reason) = reason {
+            tracing::debug!("{} - {reason}", self.client.label());
         }
     }
 
@@ -156,15 +179,15 @@ impl Connection {
     pub(super) fn claimed_user(&self) -> Option<String> {
         let options = &self.options;
         if self.is_claimed() && options.nkey.is_empty() && options.user.is_empty() {
-            return Some(format!("JWT User {}", jetkv_go_compat::quoted(&self.user)));
+            return Some(format!("JWT User {}", quoted(&self.user)));
         }
         match (&*options.nkey, &*options.user, &*options.auth_token) {
             // Where there are only claims nobody is named, since nobody has looked at them.
             ("", "", "") => None,
             ("", "", _) if !options.jwt.is_empty() => None,
             ("", "", _) => Some(format!("Token \"{REDACTED}\"")),
-            ("", user, _) => Some(format!("User {}", jetkv_go_compat::quoted(user))),
-            (nkey, ..) => Some(format!("Nkey {}", jetkv_go_compat::quoted(nkey))),
+            ("", user, _) => Some(format!("User {}", quoted(user))),
+            (nkey, ..) => Some(format!("Nkey {}", quoted(nkey))),
         }
     }
 
@@ -270,11 +293,11 @@ impl Connection {
             .filter(|part| !part.is_empty())
             .collect();
         if !parts.is_empty() {
-            label.push_str(&format!(" - {}", jetkv_go_compat::quoted(parts.join(":"))));
+            label.push_str(&format!(" - {}", quoted(parts.join(":"))));
         }
         if !user_label.is_empty() {
             let who = format!("{}/{user_label}", self.account.trace_label());
-            label.push_str(&format!(" - {}", jetkv_go_compat::quoted(who)));
+            label.push_str(&format!(" - {}", quoted(who)));
         }
         identity.label = label;
         self.client.set_identity(identity);

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::connection::Connection;
-use crate::connections::{CloseReason, ClosedClient, ConnectionHandle as _};
+use crate::connections::{CloseReason, ClosedClient, ConnectionHandle as _, Secured};
 use crate::crossing;
 use crate::events;
 use crate::net::outbound::Drained;
@@ -159,6 +159,8 @@ impl Connection {
             id: self.client.id(),
             peer: self.client.peer(),
             client_type: self.client.client_type(),
+            // What the client showed is not kept.
+            secured: self.client.secured().map(|secured| Secured { peer: None, ..secured.clone() }),
             identity: self.client.identity(),
             started_at: self.client.started_at(),
             stopped_at,

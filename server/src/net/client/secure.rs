@@ -1,11 +1,15 @@
 //! From a link as it came to one under TLS, before the client says anything else.
 
 use std::future::poll_fn;
+use std::io::ErrorKind;
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
+use jetkv_go_compat::os_text;
+
 use super::connection::Connection;
+use crate::certificate::PeerCertificates;
 use crate::connections::{CloseReason, ConnectionHandle as _, Peer, Secured};
 use crate::net::link::tls::{self, Accepted, HandshakeError};
 use crate::net::link::{Link, Reader, Writer};
@@ -36,8 +40,11 @@ pub(crate) async fn log_rejected(shared: Arc<Shared>) {
 /// Why a connection does not get under TLS.
 enum Failed {
     Handshake(HandshakeError),
+    /// The link did, with what Go says of that.
+    Link(String),
     NotPinned,
-    TookTooLong,
+    /// With what Go says of the read that waited.
+    TookTooLong(String),
     Closed(CloseReason),
 }
 
@@ -152,13 +159,14 @@ impl Connection {
         // Until the handshake is done, which may be never, the connection has nothing to read from.
         let lower = std::mem::replace(&mut self.reader, Link::ended_reader());
         match self.handshake(tls, lower, writer, before).await {
-            Ok(Accepted { reader, writer, agreed, .. }) => {
+            Ok((Accepted { reader, writer, agreed, .. }, peer)) => {
                 self.reader = reader;
                 self.client.put_link(Arc::new(writer));
                 let label = self.client.label();
                 tracing::debug!("{label} - TLS handshake complete");
                 tracing::debug!("{label} - TLS version {}, cipher suite {}", agreed.version, agreed.suite);
-                let secured = Secured { version: agreed.version, cipher_suite: agreed.suite, is_first };
+                let (version, cipher_suite) = (agreed.version, agreed.suite);
+                let secured = Secured { version, cipher_suite, is_first, peer };
                 // It is put under TLS once.
                 let _ = self.client.tls.set(secured);
                 self.begin_authentication(Instant::now());
@@ -178,21 +186,31 @@ impl Connection {
         lower: Reader,
         writer: Arc<Writer>,
         before: Vec<u8>,
-    ) -> Result<Accepted, Failed> {
+    ) -> Result<(Accepted, Option<Arc<PeerCertificates>>), Failed> {
         let config = Arc::clone(tls.identity.clients());
         let closing = poll_fn(|context| match self.client.poll_next(context) {
             Next::Close(reason) => Poll::Ready(reason),
             _ => Poll::Pending,
         });
+        let link = Arc::clone(&writer);
+        let failed = |error| match error {
+            HandshakeError::Link(error) if error.kind() != ErrorKind::UnexpectedEof => {
+                Failed::Link(link.failed_read(&format!("read: {}", os_text(&error))))
+            }
+            other => Failed::Handshake(other),
+        };
         let accepted = tokio::select! {
-            accepted = tls::accept(lower, writer, config, before) => accepted.map_err(Failed::Handshake)?,
-            () = self.shared.timers.sleep(tls.timeout) => return Err(Failed::TookTooLong),
+            accepted = tls::accept(lower, writer, config, before) => accepted.map_err(failed)?,
+            () = self.shared.timers.sleep(tls.timeout) => {
+                return Err(Failed::TookTooLong(link.failed_read("i/o timeout")));
+            }
             reason = closing => return Err(Failed::Closed(reason)),
         };
-        if !tls.accepts(accepted.certificate.as_ref()) {
+        let peer = accepted.peer(tls.identity.authorities()).map_err(Failed::Handshake)?;
+        if !tls.accepts(peer.as_deref()) {
             return Err(Failed::NotPinned);
         }
-        Ok(accepted)
+        Ok((accepted, peer))
     }
 
     fn report(&self, failed: &Failed) -> CloseReason {
@@ -203,7 +221,11 @@ impl Connection {
             }
             Failed::Handshake(error) => tracing::error!("{label} - TLS handshake error: {error}"),
             Failed::NotPinned => tracing::error!("{label} - TLS handshake error: certificate not pinned"),
-            Failed::TookTooLong => tracing::debug!("{label} - TLS handshake timeout"),
+            Failed::Link(error) => tracing::error!("{label} - TLS handshake error: {error}"),
+            Failed::TookTooLong(error) => {
+                tracing::debug!("{label} - TLS handshake error: {error}");
+                tracing::debug!("{label} - TLS handshake timeout");
+            }
             Failed::Closed(reason) => return *reason,
         }
         CloseReason::TlsHandshakeError

@@ -120,6 +120,14 @@ impl Writer {
         }
     }
 
+    /// Why a read failed, as Go words it.
+    pub(crate) fn failed_read(&self, reason: &str) -> String {
+        match self {
+            Self::Tcp(writer) => writer.failed_read(reason),
+            Self::Memory(_) | Self::Tls(_) | Self::Websocket(_) => reason.to_owned(),
+        }
+    }
+
     /// Whether another [`try_write`](Self::try_write) is worth it; only the last caller is woken.
     pub(crate) fn poll_writable(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self {

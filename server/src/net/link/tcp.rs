@@ -52,9 +52,17 @@ impl TcpWriter {
     }
 
     pub(super) fn failed_write(&self, error: &io::Error) -> String {
+        format!("write tcp {}: write: {}", self.ends(), jetkv_go_compat::os_text(error))
+    }
+
+    pub(super) fn failed_read(&self, reason: &str) -> String {
+        format!("read tcp {}: {reason}", self.ends())
+    }
+
+    fn ends(&self) -> String {
         let local = self.half.as_ref().and_then(|half| half.local_addr().ok());
         let local = local.map_or_else(String::new, |local| local.to_string());
-        format!("write tcp {local}->{}: write: {}", self.peer, jetkv_go_compat::os_text(error))
+        format!("{local}->{}", self.peer)
     }
 
     pub(super) fn poll_writable(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -91,5 +99,6 @@ mod tests {
         // EPIPE
         let error = io::Error::from_raw_os_error(32);
         assert_eq!(writer.failed_write(&error), format!("write tcp {local}->{peer}: write: broken pipe"));
+        assert_eq!(writer.failed_read("i/o timeout"), format!("read tcp {local}->{peer}: i/o timeout"));
     }
 }

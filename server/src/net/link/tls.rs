@@ -11,6 +11,7 @@ use rustls::pki_types::CertificateDer;
 use rustls::{ProtocolVersion, ServerConfig, ServerConnection};
 
 use super::{Reader, Writer};
+use crate::certificate::PeerCertificates;
 use crate::worker;
 
 /// The half that is read from.
@@ -62,7 +63,26 @@ pub(crate) struct Accepted {
     pub reader: Reader,
     pub writer: Writer,
     pub agreed: Agreed,
-    pub certificate: Option<CertificateDer<'static>>,
+    /// What it showed, its own first.
+    pub certificates: Vec<CertificateDer<'static>>,
+}
+
+impl Accepted {
+    /// What the client showed, and the way from there to one of `authorities`; `None` for nothing.
+    ///
+    /// # Errors
+    /// It is no certificate, whoever signed it.
+    pub(crate) fn peer(
+        &self,
+        authorities: &[CertificateDer<'static>],
+    ) -> Result<Option<Arc<PeerCertificates>>, HandshakeError> {
+        if self.certificates.is_empty() {
+            return Ok(None);
+        }
+        let peer = PeerCertificates::new(&self.certificates, authorities);
+        let malformed = rustls::Error::InvalidCertificate(rustls::CertificateError::BadEncoding);
+        peer.map(Arc::new).map(Some).map_err(|_| HandshakeError::Tls(malformed))
+    }
 }
 
 /// Writes records to the link below.
@@ -108,9 +128,14 @@ impl Session {
         while !bytes.is_empty() {
             state.tls.read_tls(&mut bytes).map_err(HandshakeError::Link)?;
             let processed = state.tls.process_new_packets();
+            let processed = processed.map_err(HandshakeError::Tls);
+            if processed.as_ref().is_err_and(HandshakeError::is_probe) {
+                // Who speaks no TLS is told nothing in it.
+                return processed.map(|_| Incoming::Ended);
+            }
             // An alert that says why it ends; whoever does not take it goes without.
             let flushed = self.flush(&mut state);
-            processed.map_err(HandshakeError::Tls)?;
+            processed?;
             match flushed {
                 Err(error) if error.kind() != io::ErrorKind::WouldBlock => {
                     return Err(HandshakeError::Link(error));
@@ -185,13 +210,13 @@ pub(crate) async fn accept(
             return Err(HandshakeError::Link(io::ErrorKind::UnexpectedEof.into()));
         }
     }
-    let (agreed, certificate) = {
+    let (agreed, certificates) = {
         let state = session.state.lock();
         let certificates = state.tls.peer_certificates().unwrap_or_default();
-        (state.agreed(), certificates.first().map(|certificate| certificate.clone().into_owned()))
+        (state.agreed(), certificates.iter().map(|certificate| certificate.clone().into_owned()).collect())
     };
     let reader = Reader::Tls(Box::new(TlsReader { lower, session: Arc::clone(&session), early }));
-    Ok(Accepted { reader, writer: Writer::Tls(TlsWriter { session }), agreed, certificate })
+    Ok(Accepted { reader, writer: Writer::Tls(TlsWriter { session }), agreed, certificates })
 }
 
 /// Bytes that one read of a handshake takes at most.

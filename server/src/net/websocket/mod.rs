@@ -121,17 +121,20 @@ impl Entrance {
             let config = Arc::clone(tls.identity.clients());
             let accepted = tls::accept(self.reader, self.writer, config, bytes).await;
             let accepted = accepted.map_err(|error| failed(error.to_string()))?;
-            if !tls.accepts(accepted.certificate.as_ref()) {
+            let peer = accepted.peer(tls.identity.authorities());
+            let peer = peer.map_err(|error| failed(error.to_string()))?;
+            if !tls.accepts(peer.as_deref()) {
                 return Err(failed("certificate not pinned".to_owned()));
             }
-            Ok(accepted)
+            Ok((accepted, peer))
         };
         let timed = shared.timers.timeout(time, handshake).await;
-        let accepted = timed.map_err(|_| failed("i/o timeout".to_owned()))??;
+        let (accepted, certificates) = timed.map_err(|_| failed("i/o timeout".to_owned()))??;
         let secured = Secured {
             version: accepted.agreed.version,
             cipher_suite: accepted.agreed.suite,
             is_first: false,
+            peer: certificates,
         };
         Ok(Self {
             shared,

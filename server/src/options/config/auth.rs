@@ -9,7 +9,6 @@ use super::{Draft, callout, permissions};
 use crate::options::auth_model::{
     AuthCallout, AuthOptions, ConnectionType, NkeyUserOptions, Permissions, UserOptions,
 };
-use crate::options::defaults;
 use crate::options::grammar::{Node, Value};
 use jetkv_go_compat::GoDuration;
 use jetkv_go_compat::quoted;
@@ -50,7 +49,7 @@ pub(super) fn read(node: &Node, draft: &mut Draft, report: &mut Report) -> Check
             "user" | "username" => block.username = text(value)?,
             "pass" | "password" => block.password = text(value)?,
             "token" => block.token = text(value)?,
-            "timeout" => draft.options.auth.timeout = timeout(key, value, report)?,
+            "timeout" => draft.auth_timeout = timeout(key, value, report)?,
             "users" => block.users = Some(users(value, report)?),
             "default_permission" | "default_permissions" | "permissions" => {
                 block.default_permissions = report.attempt(|report| permissions::read(value, report));
@@ -137,7 +136,7 @@ pub(super) fn add(known: &mut HashSet<String>, kind: &str, name: &str) -> Result
 }
 
 /// Seconds, or a length of time as a string.
-pub(super) fn timeout(key: &str, node: &Node, report: &mut Report) -> Checked<Duration> {
+pub(super) fn timeout(key: &str, node: &Node, report: &mut Report) -> Checked<Option<Duration>> {
     #[allow(clippy::cast_precision_loss)]
     let seconds = match &node.value {
         Value::Integer(value) => *value as f64,
@@ -162,9 +161,9 @@ pub(super) fn timeout(key: &str, node: &Node, report: &mut Report) -> Checked<Du
         ));
     }
     if seconds == 0.0 {
-        return Ok(defaults::AUTH_TIMEOUT);
+        return Ok(None);
     }
-    Ok(Duration::try_from_secs_f64(seconds.max(0.0)).unwrap_or(Duration::MAX))
+    Ok(Some(Duration::try_from_secs_f64(seconds.max(0.0)).unwrap_or(Duration::MAX)))
 }
 
 /// Reads a `users` array.

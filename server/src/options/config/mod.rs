@@ -20,6 +20,8 @@ pub(crate) use listeners::ListenerDraft;
 pub use report::Report;
 pub(crate) use websocket::WebsocketDraft;
 
+use std::time::Duration;
+
 use super::grammar::{self, Map, ParseError};
 use super::model::Options;
 use report::Problem;
@@ -47,6 +49,8 @@ pub(crate) struct Draft {
     pub(crate) https_port: i64,
     /// What flags say of TLS.
     pub(crate) tls_flags: tls::TlsFlags,
+    /// Time in which a client has to say who it is, where that is said.
+    pub(crate) auth_timeout: Option<Duration>,
     /// The block `websocket`.
     pub(crate) websocket: WebsocketDraft,
     /// Listeners of what is not served yet.

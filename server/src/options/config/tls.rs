@@ -8,7 +8,7 @@ use super::typed::{map, string};
 use crate::options::defaults;
 use crate::options::grammar::{Node, Value};
 use crate::options::tls_model::{
-    self, CIPHER_SUITES, CURVES, HandshakeFirst, TlsIdentity, TlsOptions, TlsSource,
+    self, CIPHER_SUITES, CURVES, HandshakeFirst, Pair, TlsIdentity, TlsOptions, TlsSource,
 };
 use jetkv_go_compat::{GoDuration, quoted};
 
@@ -61,6 +61,8 @@ struct Block {
     key_file: Option<PathBuf>,
     ca_file: Option<PathBuf>,
     source: TlsSource,
+    pairs: Vec<(PathBuf, PathBuf)>,
+    map: bool,
     allows_insecure: bool,
     insecure: Vec<String>,
     timeout: Option<Duration>,
@@ -110,15 +112,12 @@ fn unknown(key: &str, node: &Node) -> Problem {
         "verify_cert_and_check_known_urls" => {
             Problem::at(node, "verify_cert_and_check_known_urls not supported in this context")
         }
-        "verify_and_map"
-        | "cert_store"
+        "cert_store"
         | "cert_match_by"
         | "cert_match"
         | "ca_certs_match"
         | "cert_match_skip_invalid"
-        | "ocsp_peer"
-        | "certs"
-        | "certificates" => Problem::unsupported(node, key),
+        | "ocsp_peer" => Problem::unsupported(node, key),
         _ => Problem::at(node, format!("error parsing tls config, unknown field {}", quoted(key))),
     }
 }
@@ -158,16 +157,49 @@ impl Block {
             "key_file" => self.key_file = file("key_file", node)?,
             "ca_file" => self.ca_file = file("ca_file", node)?,
             "verify" => self.source.verify = flag("verify", node)?,
+            "verify_and_map" => self.map = flag("verify_and_map", node)?,
+            "certs" | "certificates" => self.certificates(node)?,
             // They concern whoever connects to others, and switches that are off.
             "insecure" => {
                 flag("insecure", node)?;
             }
-            "verify_and_map" | "verify_cert_and_check_known_urls" | "ocsp_peer"
-                if matches!(node.value, Value::Bool(false)) => {}
+            "verify_cert_and_check_known_urls" | "ocsp_peer" if matches!(node.value, Value::Bool(false)) => {}
             "pinned_certs" => self.pinned(node)?,
             _ => return Ok(false),
         }
         Ok(true)
+    }
+
+    /// Several pairs of files.
+    fn certificates(&mut self, node: &Node) -> Checked<()> {
+        let wrong = |node: &Node| {
+            let kind = node.value.kind();
+            Problem::at(node, format!("error parsing certificates config: unsupported type {kind}"))
+        };
+        let Value::Array(pairs) = &node.value else { return Err(wrong(node)) };
+        for pair in pairs.iter() {
+            let Value::Map(entries) = &pair.value else { return Err(wrong(pair)) };
+            let (mut cert, mut key) = (PathBuf::new(), PathBuf::new());
+            for (name, value) in entries.iter() {
+                let Value::String(file) = &value.value else { return Err(wrong(value)) };
+                match name {
+                    "cert_file" => cert = file.into(),
+                    "key_file" => key = file.into(),
+                    _ => {
+                        let name = quoted(name);
+                        let text = format!("error parsing tls certs config, unknown field {name}");
+                        return Err(Problem::at(value, text));
+                    }
+                }
+            }
+            if cert.as_os_str().is_empty() || key.as_os_str().is_empty() {
+                let text =
+                    "error parsing certificates config: both 'cert_file' and 'cert_key' options are required";
+                return Err(Problem::at(pair, text));
+            }
+            self.pairs.push((cert, key));
+        }
+        Ok(())
     }
 
     fn pinned(&mut self, node: &Node) -> Checked<()> {
@@ -242,22 +274,30 @@ impl Block {
     }
 
     fn finish(self) -> Result<TlsOptions, String> {
-        let Self { cert_file, key_file, ca_file, mut source, .. } = self;
-        let (cert_file, key_file) = match (cert_file, key_file) {
-            (Some(cert), Some(key)) => (cert, key),
+        let Self { cert_file, key_file, ca_file, pairs, mut source, .. } = self;
+        let pairs = match (cert_file, key_file) {
+            (Some(cert), Some(key)) => vec![(cert, key)],
             (Some(_), None) => return Err("missing 'key_file' in TLS configuration".to_owned()),
             (None, Some(_)) => return Err("missing 'cert_file' in TLS configuration".to_owned()),
             // nats-server starts, and no handshake succeeds.
-            (None, None) => {
+            (None, None) if pairs.is_empty() => {
                 return Err("TLS without 'cert_file' and 'key_file' is not supported by JetKV".to_owned());
             }
+            (None, None) => pairs,
         };
-        let pair = |error: String| format!("error parsing X509 certificate/key pair: {error}");
-        source.cert = tls_model::read_file(&cert_file).map_err(pair)?;
-        source.key = tls_model::read_file(&key_file).map_err(pair)?;
+        let count = pairs.len();
+        for (at, (cert, key)) in pairs.iter().enumerate() {
+            let place = if count > 1 { format!(" {}/{count}", at + 1) } else { String::new() };
+            let failed = |error: String| format!("error parsing X509 certificate/key pair{place}: {error}");
+            let cert = tls_model::read_file(cert).map_err(failed)?;
+            let key = tls_model::read_file(key).map_err(failed)?;
+            source.pairs.push(Pair { cert, key });
+        }
+        source.verify |= self.map;
         source.authorities = ca_file.as_deref().map(tls_model::read_file).transpose()?;
         Ok(TlsOptions {
             verify: source.verify,
+            map: self.map,
             timeout: self.timeout.unwrap_or(defaults::TLS_TIMEOUT),
             handshake_first: self.handshake_first,
             pinned_certs: self.pinned_certs.into_iter().collect(),

@@ -81,6 +81,7 @@ pub(super) enum Field {
     Syslog,
     RemoteSyslog,
     TLSTimeout,
+    TLSMap,
     TLSConfig,
     TLSPinnedCerts,
     TLSRateLimit,
