@@ -64,6 +64,16 @@ fn held(engine: &TestEngine) -> Vec<u64> {
     span.filter(|seq| !deleted.contains(&json!(seq))).collect()
 }
 
+/// Sequences of what the first consumer is given now.
+fn delivered(engine: &TestEngine) -> Vec<u64> {
+    engine.host.listen("_INBOX.api", None);
+    let sent = engine.request_all("CONSUMER.MSG.NEXT.S.one", r#"{"batch":10,"no_wait":true}"#);
+    let seq = |reply: &str| reply.split('.').nth(5).and_then(|token| token.parse().ok());
+    let mut seqs: Vec<u64> = sent.iter().filter_map(|sent| seq(&sent.reply)).collect();
+    seqs.sort_unstable();
+    seqs
+}
+
 #[test]
 fn an_interest_stream_is_cleaned_of_what_all_acknowledged() {
     let disk = crashed("interest", ["s.*", "s.*"]);
@@ -91,21 +101,28 @@ fn nothing_goes_while_the_state_of_a_consumer_is_not_known() {
 }
 
 #[test]
-fn nothing_goes_for_a_state_that_contradicts_itself() {
-    let at = |seq| SequencePair { consumer_seq: seq, stream_seq: seq };
-    // Below the ack floor in the stream, and in the consumer; and beyond its last delivery.
-    for (sseq, dseq) in [(1, 1), (2, 1), (3, 7)] {
-        let disk = crashed("workqueue", ["s.a", "s.b"]);
-        let storage = Storage::open(Arc::new(disk.clone()), Path::new("/store"), true).unwrap();
-        let pending = PendingAck { consumer_seq: dseq, ts_ns: START_NS.ns() };
-        let state = ConsumerState {
-            delivered: at(6),
-            ack_floor: at(1),
-            pending: [(sseq, pending)].into(),
-            ..ConsumerState::default()
-        };
-        storage.save_consumer("$G", "S", "one", &state).unwrap();
-        drop(storage);
-        assert_eq!(held(&start(&disk)), [1, 2, 3, 4, 5, 6], "{sseq} {dseq}");
+fn what_a_damaged_state_shows_as_acknowledged_stays_and_comes_again() {
+    let path = Path::new("/store/jetstream/$G/streams/S/obs/one/o.dat");
+    let whole = crashed("workqueue", ["s.*", "t"]).read(path).unwrap();
+    // With what proves it, and without, as nats-server writes it.
+    for len in [whole.len(), whole.len() - 12] {
+        let mut doubtful = 0;
+        for at in 16..len * 8 {
+            let mut damaged = whole[..len].to_vec();
+            damaged[at / 8] ^= 1 << (at % 8);
+            let read = ConsumerState::decode(&damaged);
+            if read.as_ref().is_some_and(|read| !read.is_doubtful) {
+                assert!(len < whole.len(), "bit {at} of {len}");
+                continue;
+            }
+            doubtful += 1;
+            let disk = crashed("workqueue", ["s.*", "t"]);
+            disk.replace(path, &damaged, true).unwrap();
+            let engine = start(&disk);
+            assert_eq!(held(&engine), [1, 2, 3, 4, 5, 6], "bit {at} of {len}: {read:?}");
+            engine.advance_ns(60_000_000_000);
+            assert_eq!(delivered(&engine), [1, 2, 3, 4, 5, 6], "bit {at} of {len}: {read:?}");
+        }
+        assert!(doubtful > 10);
     }
 }

@@ -127,7 +127,9 @@ fn worse(before: &Picture, reference: &Picture, candidate: &Picture) -> Vec<Stri
         let (wanted, found) = (reference.get(name), candidate.get(name));
         let is_lost = wanted == Some(value) && found != Some(value);
         // Counts go with what is counted, and nats-server may find out about that only when it reads.
-        if is_lost && !(name.contains(store::STATE) && is_hurt(before, candidate, name)) {
+        let is_counted = name.contains(store::STATE)
+            && (is_hurt(before, candidate, name) || begins_anew([reference, candidate], name));
+        if is_lost && !is_counted {
             lines.push(format!("{name}\n- {value}\n+ {}", found.unwrap_or(&nothing)));
         }
         let is_made_up = found.is_some() && found != Some(value) && wanted.is_none_or(|it| Some(it) != found);
@@ -155,6 +157,14 @@ fn is_hurt(before: &Picture, after: &Picture, name: &str) -> bool {
         .any(|(name, value)| after.get(name) != Some(value))
 }
 
+/// Whether a line is about the ack floor of a consumer that begins anew on both. Where it lay before its first message
+/// nats-server tells by whether there is a file without anything in it.
+fn begins_anew(pictures: [&Picture; 2], name: &str) -> bool {
+    let Some(consumer) = name.strip_suffix(store::ACK_FLOOR) else { return false };
+    let delivered = format!("{consumer}{}", store::DELIVERED);
+    pictures.iter().all(|picture| picture.get(&delivered).is_some_and(|count| count == "0"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -178,5 +188,18 @@ mod tests {
         assert_eq!(worse(&before, &none, &false_one).len(), 1);
         assert_eq!(worse(&before, &false_one, &false_one), [""; 0]);
         assert_eq!(worse(&before, &none, &picture(&[("S message 3", "c")])).len(), 1);
+    }
+
+    #[test]
+    fn where_a_consumer_begins_anew_on_both_its_ack_floor_is_not_compared() {
+        let consumer = |delivered, floor| {
+            picture(&[
+                ("S c state delivered/consumer_seq", delivered),
+                ("S c state ack_floor/stream_seq", floor),
+            ])
+        };
+        let before = consumer("3", "0");
+        assert_eq!(worse(&before, &consumer("0", "0"), &consumer("0", "1")), [""; 0]);
+        assert_eq!(worse(&before, &consumer("3", "0"), &consumer("0", "1")).len(), 2);
     }
 }

@@ -7,16 +7,12 @@ use crate::filter::Filter;
 
 impl Consumers {
     /// Marks for removal what the consumers' state shows as acknowledged by all of them. To be called once all
-    /// consumers are restored, and only if each of them had a state: without it, what it waits for is not known.
+    /// consumers are restored, and only if each of them had a state that is beyond doubt: without it, what it waits for is not known.
     pub fn remove_leftovers(&mut self, ctx: &mut StreamCtx<'_>) {
         if ctx.config.retention == Retention::Limits {
             return;
         }
         let consumers = || self.table.iter().flatten().map(|consumer| &**consumer);
-        // Where no checksum tells damage, what contradicts itself proves nothing.
-        if consumers().any(Consumer::contradicts_itself) {
-            return;
-        }
         let upto_seq = consumers().map(|consumer| consumer.delivered.sseq).max().unwrap_or(0);
         // Most of what is held is waited for by those who want every message; these need not be read to know it.
         let greedy: Vec<&Consumer> =
@@ -40,16 +36,5 @@ impl Consumers {
             }
         }
         self.removable.extend(leftovers.into_iter().rev());
-    }
-}
-
-impl Consumer {
-    /// Whether a message waits for an acknowledgement that was never delivered, or is below the ack floor.
-    fn contradicts_itself(&self) -> bool {
-        let is_between = |sseq: u64, dseq: u64| {
-            (self.floor.sseq + 1..=self.delivered.sseq).contains(&sseq)
-                && (self.floor.dseq + 1..=self.delivered.dseq).contains(&dseq)
-        };
-        !self.pending.iter().all(|pending| is_between(pending.sseq, pending.dseq))
     }
 }

@@ -481,7 +481,13 @@ impl Consumer {
         let known = ctx.known;
         let (store, out) = part(ctx);
         let Some(state) = state else { return self.start(store, out.config, known) };
-        self.restore(state, store.totals().last_seq, out.now);
+        let totals = store.totals();
+        if state.is_doubtful {
+            let state = self.without_doubt(state, store, out.config, out.now)?;
+            self.restore(&state, totals.last_seq, out.now);
+        } else {
+            self.restore(state, totals.last_seq, out.now);
+        }
         if let Err(ask) = self.count_pending(store, known)? {
             return Ok(Err(ask));
         }

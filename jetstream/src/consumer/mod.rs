@@ -10,6 +10,7 @@ mod backup;
 mod change;
 mod checks;
 mod deliver;
+mod doubt;
 mod due;
 mod flow;
 mod info;

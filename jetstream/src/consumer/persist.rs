@@ -234,6 +234,7 @@ impl Consumer {
                 })
                 .collect(),
             redelivered: self.redelivery.counts().collect(),
+            is_doubtful: false,
         }
     }
 

@@ -70,8 +70,8 @@ pub(super) fn decode_consumer(meta: &[u8]) -> Result<(i64, ConsumerConfig), Stri
 }
 
 /// Reads metadata of the consumer `name` whose checksum is wrong. nats-server does not look at the checksums of consumers,
-/// and writes them after what they are about; nor does it look at what stands behind the metadata, and it fills in what is
-/// missing.
+/// and writes them after what they are about; nor does it look at what stands behind the metadata, nor at the name that
+/// stands beside the configuration, and it fills in what is missing.
 pub(super) fn decode_unproven_consumer(
     meta: &[u8],
     name: &str,
@@ -80,7 +80,8 @@ pub(super) fn decode_unproven_consumer(
     let mut read = ConsumerMeta::default();
     json::decode_first(meta, &mut read).ok()?;
     consumer_rules::set_defaults(&mut read.config, stream, &ConsumerSettings::default(), false).ok()?;
-    (read.name == name).then(|| (read.created.ns(), read.config))
+    let is_its_own = !read.config.is_durable() || read.config.durable == name;
+    is_its_own.then(|| (read.created.ns(), read.config))
 }
 
 /// How a stream's files are laid out.
@@ -261,7 +262,8 @@ mod tests {
             read(r#"{"Name":"c","durable_name":"c","ack_policy":"explicit"} and more"#).unwrap();
         assert_eq!((config.max_waiting, config.max_deliver), (512, -1));
         assert_eq!(config.ack_wait_ns, 30_000_000_000);
-        assert_eq!(read(r#"{"Name":"d"}"#), None);
+        assert_eq!(read(r#"{"Name":"d","durable_name":"d"}"#), None);
+        assert!(read(r#"{"Name":"d","durable_name":"c"}"#).is_some());
         assert_eq!(read(r#"{"Name":"c""#), None);
     }
 }

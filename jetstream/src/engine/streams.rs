@@ -396,7 +396,11 @@ fn recover_consumers(
             problems.push(format!("{place}: {problem}; it begins anew"));
             None
         });
-        all_known &= state.is_some();
+        all_known &= state.as_ref().is_some_and(|state| !state.is_doubtful);
+        if state.as_ref().is_some_and(|state| state.is_doubtful) {
+            problems
+                .push(format!("{place}: its state is damaged; messages that it acknowledged may come again"));
+        }
         let read = match consumer.meta {
             Ok(meta) => decode_consumer(&meta),
             Err(problem) => {

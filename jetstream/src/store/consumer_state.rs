@@ -2,11 +2,15 @@
 #![warn(clippy::indexing_slicing)]
 
 use super::varint::{Fields, put_uvarint, put_varint};
+use highway::{HighwayHash, HighwayHasher, Key};
 use std::collections::BTreeMap;
 
 const MAGIC: u8 = 22;
 const VERSION: u8 = 2;
 const NANOS_PER_SECOND: i64 = 1_000_000_000;
+/// Stands before the checksum of all bytes before it. nats-server reads no further than what it knows.
+const PROOF: [u8; 4] = *b"jkv1";
+const PROOF_LEN: usize = PROOF.len() + size_of::<u64>();
 
 /// A pair of positions: the consumer's own count and the sequence in the stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -37,6 +41,9 @@ pub struct ConsumerState {
     pub pending: BTreeMap<u64, PendingAck>,
     /// How often a message was delivered again, by stream sequence; only messages delivered more than once.
     pub redelivered: BTreeMap<u64, u64>,
+    /// It was read, and is not what was written: the checksum is wrong, or it contradicts itself. What nats-server wrote has
+    /// no checksum. Of a message that seems acknowledged this proves nothing.
+    pub is_doubtful: bool,
 }
 
 impl ConsumerState {
@@ -72,11 +79,14 @@ impl ConsumerState {
             put_uvarint(&mut out, stream_seq.wrapping_sub(self.ack_floor.stream_seq));
             put_uvarint(&mut out, *count);
         }
+        let sum = checksum(&out);
+        out.extend_from_slice(&PROOF);
+        out.extend_from_slice(&sum.to_le_bytes());
         out
     }
 
-    /// Reads `o.dat` of version 1 (nats-server before 2.2) or 2. `None` where the bytes are damaged or of another
-    /// version.
+    /// Reads `o.dat` of version 1 (nats-server before 2.2) or 2. `None` where its positions are damaged or it is of another
+    /// version; where what follows these cannot be read, the rest is doubtful.
     #[must_use]
     pub fn decode(bytes: &[u8]) -> Option<Self> {
         let mut fields = Fields::new(bytes);
@@ -97,12 +107,29 @@ impl ConsumerState {
             state.delivered.stream_seq =
                 state.delivered.stream_seq.checked_add(floor.stream_seq.saturating_sub(1))?;
         }
-        if (state.ack_floor.stream_seq | state.delivered.stream_seq) >> 63 != 0 {
+        let (floor, delivered) = (state.ack_floor, state.delivered);
+        let all = floor.stream_seq | delivered.stream_seq | floor.consumer_seq | delivered.consumer_seq;
+        if all >> 63 != 0 {
             return None;
         }
-        state.decode_pending(&mut fields, version)?;
-        state.decode_redelivered(&mut fields);
+        let pending = state.decode_pending(&mut fields, version);
+        let is_cut = pending.and_then(|()| state.decode_redelivered(&mut fields)).is_none();
+        state.is_doubtful =
+            is_cut || !is_proven(bytes, fields.rest()) || (version == 2 && state.contradicts_itself());
         Some(state)
+    }
+
+    /// Whether a message waits for an acknowledgement that was never delivered, or is below the ack floor, or this is
+    /// beyond what was delivered.
+    pub(crate) fn contradicts_itself(&self) -> bool {
+        let (floor, delivered) = (self.ack_floor, self.delivered);
+        let is_between = |stream_seq: u64, consumer_seq: u64| {
+            (stream_seq > floor.stream_seq && stream_seq <= delivered.stream_seq)
+                && (consumer_seq > floor.consumer_seq && consumer_seq <= delivered.consumer_seq)
+        };
+        floor.stream_seq > delivered.stream_seq
+            || floor.consumer_seq > delivered.consumer_seq
+            || !self.pending.iter().all(|(seq, pending)| is_between(*seq, pending.consumer_seq))
     }
 
     fn decode_pending(&mut self, fields: &mut Fields<'_>, version: u8) -> Option<()> {
@@ -131,14 +158,26 @@ impl ConsumerState {
 
     /// How often messages came again. Where that part is cut off the rest holds, as with nats-server: those come once more
     /// than they should.
-    fn decode_redelivered(&mut self, fields: &mut Fields<'_>) {
-        for _ in 0..fields.count().unwrap_or(0) {
-            let (Some(above_floor), Some(count)) = (fields.uvarint(), fields.uvarint()) else { return };
+    fn decode_redelivered(&mut self, fields: &mut Fields<'_>) -> Option<()> {
+        for _ in 0..fields.count()? {
+            let (above_floor, count) = (fields.uvarint()?, fields.uvarint()?);
             if above_floor > 0 && count > 0 {
                 self.redelivered.insert(above_floor.wrapping_add(self.ack_floor.stream_seq), count);
             }
         }
+        Some(())
     }
+}
+
+fn checksum(bytes: &[u8]) -> u64 {
+    HighwayHasher::new(Key::default()).hash64(bytes)
+}
+
+/// Whether what stands behind a state proves it. Nothing stands there where nats-server wrote it, which is believed.
+fn is_proven(bytes: &[u8], behind: &[u8]) -> bool {
+    let Some((proof, sum)) = behind.split_at_checked(PROOF.len()) else { return behind.is_empty() };
+    let stated = bytes.get(..bytes.len() - behind.len()).map(checksum);
+    proof == PROOF && behind.len() == PROOF_LEN && stated.is_some_and(|stated| sum == stated.to_le_bytes())
 }
 
 #[cfg(test)]
@@ -152,6 +191,7 @@ mod tests {
             ack_floor: SequencePair { consumer_seq: 8, stream_seq: 30 },
             pending: [(31, ack(9, 1_700_000_000)), (36, ack(11, 1_700_000_050))].into(),
             redelivered: [(31, 2)].into(),
+            is_doubtful: false,
         }
     }
 
@@ -163,23 +203,64 @@ mod tests {
     }
 
     #[test]
-    fn every_cut_of_a_state_is_refused_or_shorter_and_never_panics() {
+    fn every_cut_of_a_state_is_refused_or_doubtful_and_never_panics() {
         let encoded = sample().encode();
-        let uncounted = ConsumerState { redelivered: BTreeMap::default(), ..sample() };
-        // The count of those that came again, and one of them.
-        let begins = encoded.len() - 3;
+        // Two bytes at the front, and a byte for each position.
+        let begins = 6;
         for len in 0..begins {
             assert_eq!(ConsumerState::decode(&encoded[..len]), None, "cut at {len}");
         }
         for len in begins..encoded.len() {
-            assert_eq!(ConsumerState::decode(&encoded[..len]), Some(uncounted.clone()), "cut at {len}");
+            let read = ConsumerState::decode(&encoded[..len]).unwrap();
+            assert_eq!(
+                (read.delivered, read.ack_floor),
+                (sample().delivered, sample().ack_floor),
+                "cut at {len}"
+            );
+            // Without what proves it it is what nats-server writes.
+            assert_eq!(read.is_doubtful, len != encoded.len() - PROOF_LEN, "cut at {len}");
         }
     }
 
     #[test]
-    fn a_huge_count_of_pending_messages_is_refused() {
+    fn no_flipped_bit_goes_unnoticed() {
+        for state in [ConsumerState::default(), ConsumerState::beginning_at(7), sample()] {
+            let encoded = state.encode();
+            for at in 0..encoded.len() * 8 {
+                let mut flipped = encoded.clone();
+                flipped[at / 8] ^= 1 << (at % 8);
+                let read = ConsumerState::decode(&flipped);
+                assert!(read.is_none_or(|read| read.is_doubtful), "{state:?}, bit {at}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_state_that_nats_server_wrote_is_believed_unless_it_contradicts_itself() {
+        let read = |state: &ConsumerState| {
+            let encoded = state.encode();
+            ConsumerState::decode(&encoded[..encoded.len() - PROOF_LEN]).unwrap()
+        };
+        assert_eq!(read(&sample()), sample());
+        let ack = |consumer_seq| PendingAck { consumer_seq, ts_ns: NANOS_PER_SECOND };
+        for (stream_seq, consumer_seq) in [(30, 9), (41, 9), (31, 8), (31, 13)] {
+            let state = ConsumerState { pending: [(stream_seq, ack(consumer_seq))].into(), ..sample() };
+            assert!(read(&state).is_doubtful, "{stream_seq} {consumer_seq}");
+        }
+        for ack_floor in [
+            SequencePair { consumer_seq: 13, stream_seq: 30 },
+            SequencePair { consumer_seq: 8, stream_seq: 41 },
+        ] {
+            let state = ConsumerState { ack_floor, pending: BTreeMap::default(), ..sample() };
+            assert!(read(&state).is_doubtful, "{ack_floor:?}");
+        }
+    }
+
+    #[test]
+    fn a_huge_count_of_pending_messages_is_not_believed() {
         let mut damaged = vec![MAGIC, VERSION, 0, 0, 0, 0];
         put_uvarint(&mut damaged, u64::MAX);
-        assert_eq!(ConsumerState::decode(&damaged), None);
+        let read = ConsumerState::decode(&damaged).unwrap();
+        assert!(read.is_doubtful && read.pending.is_empty());
     }
 }

@@ -8,6 +8,9 @@ use crate::request::Requester;
 
 /// What counts and positions are called in a picture, as against what somebody wrote.
 pub(super) const STATE: &str = " state ";
+/// What is told of a consumer's ack floor, and of its deliveries.
+pub(super) const ACK_FLOOR: &str = " state ack_floor/stream_seq";
+pub(super) const DELIVERED: &str = " state delivered/consumer_seq";
 /// What a message is called.
 pub(super) const MESSAGE: &str = " message ";
 /// What a configuration is called.

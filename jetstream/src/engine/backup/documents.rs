@@ -171,7 +171,7 @@ pub(super) fn read_consumer(name: &str, document: &[u8]) -> Result<(ConsumerConf
     let config = read.config.ok_or_else(|| format!("consumer {quoted} is missing config"))?;
     let state = read.state.ok_or_else(|| format!("consumer {quoted} is missing state"))?;
     let pair = |pair: Pair| SequencePair { consumer_seq: pair.consumer_seq, stream_seq: pair.stream_seq };
-    let state = ConsumerState {
+    let mut state = ConsumerState {
         delivered: pair(state.delivered),
         ack_floor: pair(state.ack_floor),
         pending: state
@@ -181,7 +181,9 @@ pub(super) fn read_consumer(name: &str, document: &[u8]) -> Result<(ConsumerConf
             .map(|(seq, pending)| (seq, PendingAck { consumer_seq: pending.seq, ts_ns: pending.ts_ns }))
             .collect(),
         redelivered: state.redelivered.0,
+        is_doubtful: false,
     };
+    state.is_doubtful = state.contradicts_itself();
     check_state(&state).map_err(|error| format!("failed to set consumer {quoted} state: {error}"))?;
     Ok((config, state))
 }
@@ -191,7 +193,7 @@ pub(super) fn read_consumer(name: &str, document: &[u8]) -> Result<(ConsumerConf
 /// # Errors
 /// Why not, in nats-server's words.
 fn check_state(state: &ConsumerState) -> Result<(), String> {
-    let ConsumerState { delivered, ack_floor, pending, redelivered } = state;
+    let ConsumerState { delivered, ack_floor, pending, redelivered, is_doubtful: _ } = state;
     if ack_floor.consumer_seq > delivered.consumer_seq {
         return Err("bad ack floor for consumer".to_owned());
     }
@@ -222,6 +224,7 @@ mod tests {
             ]
             .into(),
             redelivered: [(5, 2)].into(),
+            is_doubtful: false,
         }
     }
 

@@ -106,7 +106,7 @@ impl Engine {
             consumers.restore(&mut ctx, name, created_ns, config.clone(), state.as_ref())?;
         }
         if ctx.config.retention != Retention::Limits
-            && restored.iter().all(|consumer| consumer.state.is_some())
+            && restored.iter().all(|consumer| consumer.state.as_ref().is_some_and(|state| !state.is_doubtful))
         {
             consumers.remove_leftovers(&mut ctx);
         }

@@ -18,7 +18,8 @@ use std::sync::Arc;
 const BLOCK_MAX_BYTES: u64 = 2 << 20;
 
 /// States of consumers, and how a plain one is known.
-const STATE: Frame<'static> = Frame::Known(|state| ConsumerState::decode(state).is_some());
+const STATE: Frame<'static> =
+    Frame::Known(|state| ConsumerState::decode(state).is_some_and(|state| !state.is_doubtful));
 
 impl Storage {
     /// The same, with all that is written from here on encrypted, and what is there as it is opened. Nothing was opened
