@@ -92,7 +92,7 @@ pub type ServerParsed<'a> = Step<ServerOp<'a>>;
 ///
 /// // What has not all arrived is given again with more behind it.
 /// let mut buffer = b"PUB a 5\r\nhe".to_vec();
-/// assert_eq!(parser.parse(&buffer)?, Step::Incomplete { need: 16 });
+/// assert_eq!(parser.parse(&buffer)?, Step::Incomplete { need: 15 });
 /// assert_eq!(parser.take_announced(&buffer), Some(&b"a"[..]));
 /// buffer.extend_from_slice(b"llo\r\nPING\r\n");
 /// let Step::Op { op: ClientOp::Pub(publish), consumed } = parser.parse(&buffer)? else { panic!() };

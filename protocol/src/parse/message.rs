@@ -36,7 +36,9 @@ impl<'a> Message<'a> {
         let end = at + self.size_bytes;
         match buf.get(end..) {
             Some([b'\r', b'\n', ..]) => {}
-            None | Some([] | [b'\r']) => return Ok(Step::Incomplete { need: end + 2 }),
+            // What cannot be the end is refused as soon as it is there.
+            None | Some([]) => return Ok(Step::Incomplete { need: end + 1 }),
+            Some([b'\r']) => return Ok(Step::Incomplete { need: end + 2 }),
             Some(_) => return Err(ProtocolError::UnknownOperation),
         }
         let split = at + self.headers_bytes;

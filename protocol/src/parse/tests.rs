@@ -63,11 +63,14 @@ fn what_is_missing_of_a_message_is_known_from_its_line() {
     for length in 0..11 {
         assert_eq!(parser.parse(&bytes[..length]), Ok(Step::Incomplete { need: length + 1 }));
     }
-    for length in 11..18 {
-        assert_eq!(parser.parse(&bytes[..length]), Ok(Step::Incomplete { need: 18 }));
+    for length in 11..17 {
+        assert_eq!(parser.parse(&bytes[..length]), Ok(Step::Incomplete { need: 17 }));
     }
+    assert_eq!(parser.parse(&bytes[..17]), Ok(Step::Incomplete { need: 18 }));
     assert!(matches!(parser.parse(bytes), Ok(Step::Op { consumed: 18, .. })));
     assert_eq!(parser.parse(b""), Ok(Step::Incomplete { need: 1 }));
+    // One byte tells that it does not end as it should.
+    assert_eq!(Parser::new(CONNECTED).parse(b"PUB foo 5\r\nhellox"), Err(ProtocolError::UnknownOperation));
 }
 
 #[test]
