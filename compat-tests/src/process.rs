@@ -40,6 +40,8 @@ pub struct ServerOptions {
     pub flags: Vec<String>,
     /// Text of the configuration file; `${dir}` stands for the server's own folder.
     pub config: Option<String>,
+    /// Whether the configuration says all that the harness otherwise sets by flags, but for the ports folder.
+    pub is_bare: bool,
     /// Further files beside the configuration file (name, text).
     pub files: Vec<(String, String)>,
 }
@@ -133,18 +135,19 @@ impl Server {
     fn arguments(&self, ports_dir: &Path) -> Vec<String> {
         let port_of = |name: &str| self.ports.get(name).map_or_else(|| "-1".to_string(), u16::to_string);
         let store = self.dir.path().join("store");
-        let mut arguments = vec![
-            "-a".to_string(),
-            "127.0.0.1".to_string(),
-            "-p".to_string(),
-            port_of("nats"),
-            "-m".to_string(),
-            port_of("monitoring"),
-            "--ports_file_dir".to_string(),
-            ports_dir.display().to_string(),
-            "-sd".to_string(),
-            store.display().to_string(),
-        ];
+        let mut arguments = vec!["--ports_file_dir".to_string(), ports_dir.display().to_string()];
+        if !self.options.is_bare {
+            arguments.extend([
+                "-a".to_string(),
+                "127.0.0.1".to_string(),
+                "-p".to_string(),
+                port_of("nats"),
+                "-m".to_string(),
+                port_of("monitoring"),
+                "-sd".to_string(),
+                store.display().to_string(),
+            ]);
+        }
         if self.options.config.is_some() {
             arguments.push("-c".to_string());
             arguments.push(self.dir.path().join("server.conf").display().to_string());

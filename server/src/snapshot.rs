@@ -3,6 +3,7 @@
 mod own_subscriptions;
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use jetkv_jetstream::{OwnSubscription, WallNs};
@@ -224,6 +225,11 @@ impl MonitorSource {
     /// The system account.
     pub(crate) fn system_account(&self) -> Option<Arc<Account>> {
         self.shared.accounts.system()
+    }
+
+    /// Connections that were refused because their account is not one of the pinned ones.
+    pub(crate) fn pinned_account_failures(&self) -> u64 {
+        self.shared.operators().map_or(0, |operators| operators.pinned_failures.load(Ordering::Relaxed))
     }
 
     /// The stream engine; `None` when JetStream is off.

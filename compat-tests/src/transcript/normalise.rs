@@ -57,6 +57,8 @@ static FLOW: LazyLock<Option<Regex>> =
 static INBOX: LazyLock<Option<Regex>> = LazyLock::new(|| Regex::new(r"\b_INBOX\.(\w+)\.\d+").ok());
 static LOG_HEAD: LazyLock<Option<Regex>> =
     LazyLock::new(|| Regex::new(r"(?m)^\[\d+\] \d{4}/\d\d/\d\d \d\d:\d\d:\d\d\.\d{6} ").ok());
+/// Where it has no time (`logtime: false`).
+static LOG_HEAD_WITHOUT_TIME: LazyLock<Option<Regex>> = LazyLock::new(|| Regex::new(r"(?m)^\[\d+\] \[").ok());
 static ELAPSED: LazyLock<Option<Regex>> =
     LazyLock::new(|| Regex::new(r"\b\d+(\.\d+)?(ns|µs|ms)\b|\b\d+\.\d+s\b").ok());
 static CLOCK: LazyLock<Option<Regex>> =
@@ -126,6 +128,7 @@ impl Normaliser {
     /// A log line or a whole log without process id and time.
     pub fn log(&self, text: &str) -> String {
         let text = replace(&LOG_HEAD, text, |_| String::new());
+        let text = replace(&LOG_HEAD_WITHOUT_TIME, &text, |_| "[<pid>] [".to_string());
         let text = replace(&ELAPSED, &text, |_| "<elapsed>".to_string());
         self.text(&text)
     }

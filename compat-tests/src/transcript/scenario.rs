@@ -302,6 +302,7 @@ fn apply_header(case: &mut Case, item: &Item) -> Result<bool> {
         "proves" => case.proves.extend(list()),
         "server" => case.options.flags = value.split_whitespace().map(str::to_string).collect(),
         "config" => case.options.config = Some(block(&item.more)),
+        "bare" => case.options.is_bare = yes_or_no(item, &value)?,
         "fresh" => case.fresh = yes_or_no(item, &value)?,
         "start" => case.start = yes_or_no(item, &value)?,
         "login" => case.login = Some(value),

@@ -49,9 +49,7 @@ pub(crate) enum LookupError {
 /// [`LookupError`].
 pub(crate) fn lookup(shared: &Arc<Shared>, name: &str) -> Result<Arc<Account>, LookupError> {
     let operators = shared.operators().ok_or(LookupError::Missing)?;
-    if let Some(account) = shared.accounts.by_name(name)
-        && let Some(claimed) = account.claimed()
-    {
+    if let Some((account, claimed)) = known(shared, name) {
         if !claimed.has_expired() {
             return Ok(account);
         }
@@ -65,6 +63,13 @@ pub(crate) fn lookup(shared: &Arc<Shared>, name: &str) -> Result<Arc<Account>, L
     }
     let token = fetch(shared, operators, name)?;
     install(shared, name, &token)
+}
+
+/// An account that is there, and its claims.
+fn known(shared: &Shared, name: &str) -> Option<(Arc<Account>, Arc<Claimed>)> {
+    let account = shared.accounts.by_name(name)?;
+    let claimed = account.claimed().filter(|claimed| !claimed.is_gone())?;
+    Some((account, claimed))
 }
 
 /// The claims of an account as its resolver has them.
@@ -104,7 +109,7 @@ pub(super) fn verify(shared: &Shared, token: &str) -> Result<AccountClaims, Look
 /// [`LookupError`].
 pub(super) fn install(shared: &Arc<Shared>, name: &str, token: &str) -> Result<Arc<Account>, LookupError> {
     let operators = shared.operators().ok_or(LookupError::Missing)?;
-    let known = shared.accounts.by_name(name).and_then(|account| account.claimed());
+    let in_force = known(shared, name);
     let is_same = |claimed: &Arc<Claimed>| {
         !claimed.token.is_empty() && claimed.token == token && !claimed.is_incomplete.load(Ordering::Relaxed)
     };
@@ -112,9 +117,9 @@ pub(super) fn install(shared: &Arc<Shared>, name: &str, token: &str) -> Result<A
     if claims.sub != name {
         return Err(LookupError::Invalid);
     }
-    if known.as_ref().is_some_and(is_same) {
+    if let Some((account, _)) = in_force.filter(|(_, claimed)| is_same(claimed)) {
         tracing::debug!("Requested account update for [{name}], same claims detected");
-        return shared.accounts.by_name(name).ok_or(LookupError::Missing);
+        return Ok(account);
     }
     // What is fetched may take long, so nobody waits for it who needs none of it.
     let mut found = fetch_exporters(shared, operators, &claims);
@@ -123,7 +128,7 @@ pub(super) fn install(shared: &Arc<Shared>, name: &str, token: &str) -> Result<A
     let mut accounts = Vec::new();
     for (name, token, claims) in found {
         let is_first = accounts.is_empty();
-        if !is_first && shared.accounts.by_name(&name).is_some_and(|account| account.claimed().is_some()) {
+        if !is_first && known(shared, &name).is_some() {
             continue;
         }
         accounts.push(apply(shared, operators, &name, token, claims));
@@ -152,8 +157,7 @@ fn fetch_exporters(shared: &Arc<Shared>, operators: &Operators, claims: &Account
     };
     let mut wanted = names(claims);
     while let Some(name) = wanted.pop_front() {
-        let is_known = shared.accounts.by_name(&name).is_some_and(|account| account.claimed().is_some());
-        if is_known || seen.contains(&name) || seen.len() > FETCHES_MAX {
+        if known(shared, &name).is_some() || seen.contains(&name) || seen.len() > FETCHES_MAX {
             continue;
         }
         seen.push(name.clone());
@@ -202,6 +206,7 @@ fn apply(
         updated: Instant::now(),
         is_incomplete: AtomicBool::new(false),
         is_expired: AtomicBool::new(is_expired),
+        is_gone: AtomicBool::new(false),
         default_permissions: permissions.map(|permissions| Arc::new(UserPermissions::new(&permissions))),
     }));
     shared.accounts.apply_claimed(&account, &configured, &options);
@@ -222,8 +227,7 @@ pub(super) fn wire(shared: &Arc<Shared>, operators: &Operators, account: &Arc<Ac
     let mut market = market_of(shared, account, claims);
     let mut is_complete = true;
     for import in claims.nats.imports.iter().flatten() {
-        let exporter = shared.accounts.by_name(&import.account);
-        let Some(theirs) = exporter.as_ref().and_then(|exporter| exporter.claimed()) else {
+        let Some((_, theirs)) = known(shared, &import.account) else {
             let (subject, kind) = (&import.subject, &import.kind);
             tracing::error!(
                 "Can't locate account [{}] for import of [{subject}] {kind} (err=account missing)",
@@ -373,6 +377,7 @@ fn wait_for_system_account(shared: &Arc<Shared>, operators: &Operators, name: &s
         updated: Instant::now(),
         is_incomplete: AtomicBool::new(true),
         is_expired: AtomicBool::new(false),
+        is_gone: AtomicBool::new(false),
         default_permissions: None,
         is_strict: false,
     }));
@@ -386,7 +391,7 @@ pub(crate) fn reload(shared: &Arc<Shared>) {
     if options.operators.is_memory() {
         warn_of_preloads(&options.operators.preloads, shared.clock.wall());
         for account in shared.accounts.all() {
-            let Some(claimed) = account.claimed() else { continue };
+            let Some(claimed) = account.claimed().filter(|claimed| !claimed.is_gone()) else { continue };
             let name = account.name();
             let renewed = fetch(shared, operators, name).map_err(|_| "removed").and_then(|token| {
                 verify(shared, &token).map_err(|_| "removed")?;
@@ -394,7 +399,7 @@ pub(crate) fn reload(shared: &Arc<Shared>) {
             });
             if let Err(why) = renewed {
                 tracing::info!("Reloaded: deleting account [{why}]: {name:?}");
-                claimed.is_expired.store(true, Ordering::Release);
+                claimed.is_gone.store(true, Ordering::Release);
                 account.set_configured(false);
             }
         }

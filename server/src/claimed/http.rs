@@ -112,7 +112,7 @@ async fn exchange(
 
 fn config(ca: Option<&[u8]>) -> Result<ClientConfig, String> {
     let mut roots = RootCertStore::empty();
-    match ca {
+    match ca.filter(|pem| !pem.is_empty()) {
         Some(pem) => {
             for certificate in CertificateDer::pem_slice_iter(pem) {
                 let certificate = certificate.map_err(|error| error.to_string())?;

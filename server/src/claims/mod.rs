@@ -5,6 +5,7 @@
 
 mod activation;
 mod model;
+mod operator;
 mod read;
 mod sources;
 mod template;
@@ -15,9 +16,10 @@ pub use activation::Activation;
 pub use model::AuthorizationResponse;
 pub use model::{
     Account, AccountClaims, Claims, ConnectLimits, Export, ExternalAuthorization, Import, JetStreamLimits,
-    Kind, Latency, Mapping, Operator, OperatorClaims, Permission, Permissions, Responses, SigningKeys,
-    TimeRange, Trace, User, UserClaims, UserScope,
+    Kind, Latency, Mapping, OperatorClaims, Permission, Permissions, Responses, SigningKeys, TimeRange,
+    Trace, User, UserClaims, UserScope,
 };
+pub use operator::Operator;
 pub use sources::{admits_source, time_left};
 pub use template::{Filled, TemplateError, fill};
 pub use token::{TOKEN_BYTES_MAX, Token, TokenError, encode, is_key, key_kind};

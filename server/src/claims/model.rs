@@ -3,32 +3,41 @@
 use std::collections::BTreeMap;
 
 use nkeys::KeyPairType;
-use serde::{Deserialize, Deserializer};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
 
+use super::operator::Operator;
 use super::read::{networks, sampling};
 use super::token::is_key;
 use super::validate::Issues;
 
 /// Claims about something, `N`.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
 #[serde(default)]
 pub struct Claims<N> {
     /// For whom they are.
+    #[serde(skip_serializing_if = "is_default")]
     pub aud: String,
     /// When they end, in seconds since 1970. 0: never.
+    #[serde(skip_serializing_if = "is_default")]
     pub exp: i64,
     /// Their id.
+    #[serde(skip_serializing_if = "is_default")]
     pub jti: String,
     /// When they were made, in seconds since 1970.
+    #[serde(skip_serializing_if = "is_default")]
     pub iat: i64,
     /// Public key of who signed them.
+    #[serde(skip_serializing_if = "is_default")]
     pub iss: String,
     /// A name for people.
+    #[serde(skip_serializing_if = "is_default")]
     pub name: String,
     /// When they begin, in seconds since 1970. 0: at once.
+    #[serde(skip_serializing_if = "is_default")]
     pub nbf: i64,
     /// Public key of whom they are about.
+    #[serde(skip_serializing_if = "is_default")]
     pub sub: String,
     /// What they say.
     pub nats: N,
@@ -84,29 +93,6 @@ impl Kind {
     pub(super) fn is_account_key(text: &str) -> bool {
         is_key(text, KeyPairType::Account)
     }
-}
-
-/// An operator.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
-#[serde(default)]
-pub struct Operator {
-    /// Keys that sign for it.
-    #[serde(deserialize_with = "or_default")]
-    pub signing_keys: Vec<String>,
-    /// Where account claims are asked for.
-    pub account_server_url: String,
-    /// Where its servers are.
-    #[serde(deserialize_with = "or_default")]
-    pub operator_service_urls: Vec<String>,
-    /// The system account.
-    pub system_account: String,
-    /// The oldest version that a server may have.
-    pub assert_server_version: String,
-    /// Whether its own key signs nothing but itself.
-    pub strict_signing_key_usage: bool,
-    /// Words.
-    #[serde(deserialize_with = "or_default")]
-    pub tags: Vec<String>,
 }
 
 /// An account.
@@ -553,16 +539,25 @@ pub(super) fn migrate(payload: &mut Value, kind: Kind) {
                 nats.insert("kind".to_owned(), kind);
             }
         }
+        Kind::Operator => {
+            nats.insert("type".to_owned(), Value::from("operator"));
+            nats.insert("version".to_owned(), Value::from(1));
+        }
         _ => {}
     }
     nats.extend(moved.into_iter().map(|(key, value)| (key.to_owned(), value)));
 }
 
 /// Null is nothing.
-fn or_default<'de, D, T>(deserializer: D) -> Result<T, D::Error>
+pub(super) fn or_default<'de, D, T>(deserializer: D) -> Result<T, D::Error>
 where
     D: Deserializer<'de>,
     T: Default + Deserialize<'de>,
 {
     Option::<T>::deserialize(deserializer).map(Option::unwrap_or_default)
+}
+
+/// Whether a value says no more than one that is left out.
+pub(super) fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
 }

@@ -8,9 +8,10 @@ use jetkv_go_compat::quoted;
 use nkeys::KeyPairType;
 
 use super::model::{
-    Account, AccountClaims, AuthorizationResponse, Claims, ExternalAuthorization, Kind, Mapping, Operator,
+    Account, AccountClaims, AuthorizationResponse, Claims, ExternalAuthorization, Kind, Mapping,
     OperatorClaims, Permission, Permissions, Trace, User, UserClaims, subject_issue,
 };
+use super::operator::Operator;
 use super::sources;
 use super::token::is_key;
 

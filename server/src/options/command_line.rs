@@ -390,12 +390,13 @@ fn tls_of_flags(flags: &TlsFlags) -> Result<Option<Option<TlsOptions>>, String> 
     tls::from_flags(Path::new(&flags.cert), Path::new(&flags.key), ca, flags.verify).map(Some).map(Some)
 }
 
-/// The port of the monitoring pages as given, with or without TLS. The error is nats-server's text.
-fn http_port(http: i64, https: i64, options: &Options) -> Result<i64, String> {
+/// The port of the monitoring pages as given, with or without TLS, which a running server has no need of: whether there are
+/// certificates is found out where the port is opened. The error is nats-server's text.
+fn http_port(http: i64, https: i64, options: &Options, purpose: Purpose) -> Result<i64, String> {
     let refused = |reason: &str| Err(format!("Can't start monitoring: {reason}"));
     match (http, https) {
         (http, 0) => Ok(http),
-        (0, https) if options.tls.is_some() => Ok(https),
+        (0, https) if options.tls.is_some() || purpose == Purpose::Reload => Ok(https),
         (0, _) => refused("TLS cert and key required for HTTPS"),
         (http, https) => refused(&format!("can't specify both HTTP ({http}) and HTTPs ({https}) ports")),
     }
@@ -416,7 +417,8 @@ fn finish(draft: Draft, purpose: Purpose) -> Result<Options, OptionsError> {
         options.tls.as_ref().map(|tls| tls.timeout.saturating_add(defaults::AUTH_AFTER_TLS));
     options.auth.timeout = draft.auth_timeout.or(after_handshake).unwrap_or(options.auth.timeout);
     options.monitor.secure = draft.https_port != 0;
-    let http_port = http_port(draft.http_port, draft.https_port, &options).map_err(OptionsError::Invalid)?;
+    let http_port = http_port(draft.http_port, draft.https_port, &options, purpose);
+    let http_port = http_port.map_err(OptionsError::Invalid)?;
     options.monitor.port = match http_port {
         0 => None,
         given => Some(port(given, 0).map_err(|error| {

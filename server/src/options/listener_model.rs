@@ -39,12 +39,4 @@ impl Unserved {
             Self::Cluster => format!("Error listening on router port: {port} - {reason}"),
         }
     }
-
-    /// nats-server's name of its options, as a reload names them.
-    pub(super) fn options_name(self) -> &'static str {
-        match self {
-            Self::Leafnodes => "LeafNode",
-            Self::Cluster => "Cluster",
-        }
-    }
 }

@@ -49,7 +49,7 @@ pub struct OperatorOptions {
     pub pinned_accounts: Option<BTreeSet<String>>,
     /// Claims of the user that whoever shows none becomes.
     pub default_sentinel: Option<String>,
-    /// Certificates of those that sign for the resolver's server, in PEM. `None`: those of the system.
+    /// Certificates of those that sign for the resolver's server, in PEM. `None` or empty: those of the system.
     pub resolver_ca: Option<Vec<u8>>,
 }
 
@@ -138,6 +138,12 @@ impl OperatorOptions {
 }
 
 impl ResolverOptions {
+    /// Whether a reload takes it for another one even where the configuration says the same: it has a state by then
+    /// (nats-server v2.15.2, observed).
+    pub(super) fn is_never_the_same(&self) -> bool {
+        !matches!(self, Self::Url(_))
+    }
+
     /// Whether the system account is needed to reach it.
     pub(super) fn needs_system_account(&self) -> bool {
         matches!(self, Self::Full { .. } | Self::Cache { .. })

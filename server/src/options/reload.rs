@@ -18,7 +18,7 @@ use super::jetstream_model::JetStreamOptions;
 use super::lab_model::LabOptions;
 use super::listener_model::{Unserved, UnservedListener};
 use super::model::{LimitOptions, LogOptions, MonitorOptions, Options};
-use super::operator_model::{OperatorOptions, TrustedOperator};
+use super::operator_model::{OperatorOptions, ResolverOptions, TrustedOperator};
 use super::tls_model::{HandshakeFirst, TlsOptions};
 use super::websocket_model::WebsocketOptions;
 use differences::{Differences, Field, Pair, Shown, pairs};
@@ -114,7 +114,7 @@ fn server(old: &Options, new: &Options, jetstream_runs: bool, found: &mut Differ
     found.fixed(Field::NoHeaderSupport, no_header_support, Shown::plain);
     // Whether accounts differ is found out connection by connection; it is always said.
     // What belongs to them is with them.
-    let _ = (accounts, mappings, cluster_name);
+    let _ = (accounts, mappings);
     found.change(Field::Accounts, Action::Authorization, "Reloaded: accounts");
     // An account by the reserved name makes itself the system account only once it is taken over.
     let named = old.named_system_account();
@@ -138,7 +138,7 @@ fn server(old: &Options, new: &Options, jetstream_runs: bool, found: &mut Differ
     found.name(Field::Tags, "tags", tags);
     found.name(Field::Metadata, "metadata", metadata);
     found.fixed(Field::FeatureFlags, feature_flags, Shown::map);
-    unserved(unserved_listeners, found);
+    unserved(unserved_listeners, cluster_name, found);
     if lab.differ() {
         let shown = |lab: &Option<LabOptions>| match lab {
             Some(LabOptions { token: Some(_), .. }) => "on, with a token",
@@ -175,20 +175,39 @@ fn websocket_options(websocket: Pair<'_, Option<WebsocketOptions>>, found: &mut 
     }
 }
 
-/// Ports stay as they were opened.
-fn unserved(listeners: Pair<'_, Vec<UnservedListener>>, found: &mut Differences) {
-    for feature in [Unserved::Cluster, Unserved::Leafnodes] {
-        let listener = |all: &[UnservedListener]| all.iter().find(|one| one.feature == feature).cloned();
-        let (old, new) = (listener(listeners.old), listener(listeners.new));
-        if old != new {
-            let shown = |listener: Option<UnservedListener>| {
-                listener
-                    .map(|one| format!("{}:{}", one.host, Shown::port(&Some(one.port))))
-                    .unwrap_or_default()
-            };
-            let name = feature.options_name();
-            found.refuse(Field::Last, format!("{name}: old={}, new={}", shown(old), shown(new)));
-        }
+/// Addresses and ports stay as they were opened; the name of the cluster may be another one.
+fn unserved(
+    listeners: Pair<'_, Vec<UnservedListener>>,
+    cluster: Pair<'_, Option<String>>,
+    found: &mut Differences,
+) {
+    let of =
+        |all: &[UnservedListener], feature: Unserved| all.iter().find(|one| one.feature == feature).cloned();
+    let host = |listener: &Option<UnservedListener>| {
+        listener.as_ref().map(|one| one.host.clone()).unwrap_or_default()
+    };
+    let port = |listener: &Option<UnservedListener>| listener.as_ref().map(|one| one.port);
+    for (feature, field) in [(Unserved::Cluster, Field::Cluster), (Unserved::Leafnodes, Field::LeafNode)] {
+        let (old, new) = (of(listeners.old, feature), of(listeners.new, feature));
+        let (what, old, new) = if host(&old) != host(&new) {
+            ("host", host(&old), host(&new))
+        } else if port(&old) != port(&new) {
+            ("port", Shown::port(&port(&old)), Shown::port(&port(&new)))
+        } else {
+            continue;
+        };
+        let named = match (feature, what) {
+            (Unserved::Cluster, what) => format!("cluster {what}"),
+            (Unserved::Leafnodes, "host") => "LeafNode: field \"Host\"".to_owned(),
+            (Unserved::Leafnodes, _) => "LeafNode: field \"Port\"".to_owned(),
+        };
+        found.refuse(field, format!("{named}: old={old}, new={new}"));
+    }
+    if let (Some(_), Some(name)) = (cluster.old, cluster.new)
+        && cluster.differ()
+    {
+        found.change(Field::Cluster, Action::Nothing, format!("Cluster name updated to {name}"));
+        found.change(Field::Cluster, Action::Nothing, "Reloaded: cluster");
     }
 }
 
@@ -198,23 +217,23 @@ fn operator_options(old: &OperatorOptions, new: &OperatorOptions, found: &mut Di
     });
     // A resolver that stays takes them.
     let _ = (preloads, pinned_accounts);
-    // Of operators only names are shown: claims are long.
-    let names = |operators: &Vec<TrustedOperator>| {
-        let names: Vec<&str> = operators.iter().map(|operator| operator.claims.sub.as_str()).collect();
-        format!("[{}]", names.join(" "))
+    let claims = |operators: &Vec<TrustedOperator>| {
+        let claims: Vec<String> = operators.iter().map(|operator| operator.claims.to_string()).collect();
+        format!("[{}]", claims.join(" "))
     };
     if operators.old.is_empty() || !old.is_on() {
         let keys = |keys: &Option<Vec<String>>| format!("[{}]", keys.clone().unwrap_or_default().join(" "));
         found.fixed(Field::TrustedKeys, trusted_keys, keys);
     }
-    found.fixed(Field::TrustedOperators, operators, names);
+    found.fixed(Field::TrustedOperators, operators, claims);
     if resolver.old.is_some() != resolver.new.is_some() {
         let text = "config reload does not support moving to or from an account resolver";
         found.fail(Field::AccountResolver, text.to_owned());
-    } else if resolver.differ() || old.preloads != new.preloads {
+    } else if resolver.differ() || resolver.new.as_ref().is_some_and(ResolverOptions::is_never_the_same) {
         found.change(Field::AccountResolver, Action::Authorization, "Reloaded: accounts");
     }
-    if resolver_ca.differ() {
+    // Certificates are read anew, and count as others.
+    if resolver_ca.differ() || resolver_ca.new.as_ref().is_some_and(|ca| !ca.is_empty()) {
         found.change(Field::AccountResolverTLSConfig, Action::Authorization, "Reloaded: accounts");
     }
     if default_sentinel.differ() {

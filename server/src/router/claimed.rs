@@ -30,6 +30,8 @@ pub struct Claimed {
     pub is_incomplete: AtomicBool,
     /// They hold no more.
     pub is_expired: AtomicBool,
+    /// The account was taken away while the server runs; who is still in it is so for a moment only.
+    pub is_gone: AtomicBool,
     /// What users may do whose claims say nothing of it.
     pub(crate) default_permissions: Option<Arc<UserPermissions>>,
     /// Whether the account's own key signs no users.
@@ -40,6 +42,11 @@ impl Claimed {
     /// Whether the claims hold no more.
     pub fn has_expired(&self) -> bool {
         self.is_expired.load(Ordering::Acquire)
+    }
+
+    /// Whether the account was taken away.
+    pub fn is_gone(&self) -> bool {
+        self.is_gone.load(Ordering::Acquire)
     }
 
     /// Whether a key signs users of the account; the inner `Some` is what it may sign.

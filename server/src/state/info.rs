@@ -36,6 +36,7 @@ impl Shared {
             client_id: client.id(),
             client_ip: if knows_client { client.peer().ip_text() } else { String::new() },
             api_lvl: i64::from(API_LEVEL),
+            cluster: options.cluster_name.clone().unwrap_or_default(),
             domain: options.jetstream.domain.clone().filter(|_| jetstream).unwrap_or_default(),
             xkey: self.identity.xkey.clone(),
             jetkv_lab: options.lab.is_some(),

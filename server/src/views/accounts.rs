@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering;
 
 use jetkv_go_compat::GoTime;
 use serde::Serialize;
+use serde_json::{Value, json};
 
 use super::exchange::{self, Export, Import};
 use super::json::{is_default, time};
@@ -56,7 +57,7 @@ struct Detail {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     tags: Vec<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    decoded_jwt: Option<serde_json::Value>,
+    decoded_jwt: Option<Value>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     validation_result_jwt: Vec<IssuePart>,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
@@ -170,6 +171,21 @@ pub(super) fn info(source: &MonitorSource, query: &Query) -> Result<Page, String
     Ok(Page::json(&detail(source, query.text("acc"))?))
 }
 
+/// Claims with the parts that are shown even where they say nothing.
+fn filled_in(mut claims: Value) -> Value {
+    if let Some(nats) = claims.get_mut("nats").and_then(Value::as_object_mut) {
+        for part in ["limits", "authorization", "default_permissions"] {
+            nats.entry(part).or_insert_with(|| json!({}));
+        }
+        if let Some(permissions) = nats.get_mut("default_permissions").and_then(Value::as_object_mut) {
+            for part in ["pub", "sub"] {
+                permissions.entry(part).or_insert_with(|| json!({}));
+            }
+        }
+    }
+    claims
+}
+
 fn detail(source: &MonitorSource, name: &str) -> Result<Detail, String> {
     let accounts = source.accounts();
     let Some(account) = accounts.iter().find(|account| account.name() == name && account.is_configured())
@@ -205,7 +221,9 @@ fn detail(source: &MonitorSource, name: &str) -> Result<Detail, String> {
         issuer_key: claims.map(|claimed| claimed.claims.iss.clone()).unwrap_or_default(),
         name_tag: account.name_tag(),
         tags: claims.map(|claimed| claimed.claims.nats.tags.clone()).unwrap_or_default(),
-        decoded_jwt: claims.and_then(|claimed| Token::open(&claimed.token).ok()).map(|token| token.payload),
+        decoded_jwt: claims
+            .and_then(|claimed| Token::open(&claimed.token).ok())
+            .map(|token| filled_in(token.payload)),
         validation_result_jwt: claims.map(|claimed| issues(claimed, source)).unwrap_or_default(),
         revoked_user: claims
             .map(|claimed| claimed.claims.nats.revocations.iter())

@@ -10,6 +10,7 @@ use super::jetstream::{JetStreamPart, jetstream_part};
 use super::json::{Empty, is_default, time, uptime};
 use super::page::Page;
 use crate::banner;
+use crate::claims::OperatorClaims;
 use crate::options::{WebsocketOptions, WriteTimeout, defaults};
 use crate::snapshot::MonitorSource;
 use jetkv_go_compat::version::{GO_VERSION, SERVER_VERSION};
@@ -71,7 +72,14 @@ struct Varz<'a> {
     metadata: BTreeMap<String, String>,
     feature_flags: BTreeMap<&'static str, bool>,
     #[serde(skip_serializing_if = "is_default")]
+    trusted_operators_jwt: Vec<&'a str>,
+    #[serde(skip_serializing_if = "is_default")]
+    trusted_operators_claim: Vec<&'a OperatorClaims>,
+    #[serde(skip_serializing_if = "is_default")]
     system_account: String,
+    /// Connections that were refused because of their account.
+    #[serde(skip_serializing_if = "is_default")]
+    pinned_account_fails: u64,
     slow_consumer_stats: ByKind,
     stale_connection_stats: ByKind,
     disk_io_wait_stats: DiskWaits,
@@ -192,6 +200,7 @@ pub(super) fn page(source: &MonitorSource) -> Page {
     let ns = |time: Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
     let start = time(source.started_at());
     let (host, port) = source.advertised();
+    let operators = &options.operators.operators;
     Page::json(&Varz {
         server_id: source.server_id(),
         server_name: source.server_name(),
@@ -242,7 +251,10 @@ pub(super) fn page(source: &MonitorSource) -> Page {
         tags: &options.tags,
         metadata: options.metadata.clone(),
         feature_flags: banner::features(&options),
+        trusted_operators_jwt: operators.iter().map(|operator| operator.token.as_str()).collect(),
+        trusted_operators_claim: operators.iter().map(|operator| &operator.claims).collect(),
         system_account: source.system_account().map(|account| account.name().to_owned()).unwrap_or_default(),
+        pinned_account_fails: source.pinned_account_failures(),
         slow_consumer_stats: ByKind::clients(counts.slow_consumers),
         stale_connection_stats: ByKind::clients(counts.stale_connections),
         disk_io_wait_stats: DiskWaits::default(),

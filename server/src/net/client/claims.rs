@@ -95,7 +95,10 @@ impl Connection {
     pub(super) fn judge_claims(&mut self, is_reload: bool) -> bool {
         let Some(claims) = self.claims.clone().filter(|_| self.connected) else { return false };
         let Some(claimed) = self.account.claimed() else { return false };
-        self.judge(&claims, &claimed);
+        // Who is in an account that is not there any more is looked at as if it came now.
+        if !claimed.is_gone() {
+            self.judge(&claims, &claimed);
+        }
         if !is_reload || self.client.closing().is_some() {
             return false;
         }

@@ -159,9 +159,9 @@ fn preload(node: &Node, draft: &mut Draft, report: &mut Report) -> Checked<()> {
     Ok(())
 }
 
-/// Whom the resolver's server has to be signed by.
+/// Whom the resolver's server has to be signed by. A block that names nobody is one, too: empty.
 fn resolver_ca(node: &Node) -> Checked<Option<Vec<u8>>> {
-    let mut ca = None;
+    let mut ca = Some(Vec::new());
     for (key, value) in map(node)?.iter() {
         match key.to_ascii_lowercase().as_str() {
             "ca_file" => {

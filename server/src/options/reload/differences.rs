@@ -51,6 +51,8 @@ pub(super) enum Field {
     MaxPayload,
     MaxPending,
     NoFastProducerStall,
+    Cluster,
+    LeafNode,
     JetStream,
     NoJetStreamStrict,
     JetStreamMaxMemory,

@@ -76,7 +76,8 @@ fn changes_are_logged_as_on_nats_server() {
 fn what_cannot_change_is_refused_with_the_texts_of_nats_server() {
     for (old, new, what) in [
         ("", "port: 4555", "Port: old=36315, new=4555"),
-        ("", "leafnodes {port: -1}", "LeafNode: old=, new=0.0.0.0:-1"),
+        ("", "leafnodes {port: -1}", "LeafNode: field \"Host\": old=, new=0.0.0.0"),
+        ("cluster {name: a, port: -1}", "", "cluster host: old=0.0.0.0, new="),
         (
             "ws {port: 1, no_tls: true}",
             "ws {port: 2, no_tls: true}",
