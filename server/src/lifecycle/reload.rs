@@ -79,6 +79,7 @@ impl Inner {
     /// Has every connection take the options over, waits for that, and then tells accounts whom of them it refused.
     fn tell_connections(&self) {
         let traced = TraceOptions::new(&self.shared.options().log);
+        self.free_places();
         let (guard, all_done) = mpsc::channel();
         for client in self.shared.clients() {
             client.set_traced(traced);
@@ -93,6 +94,26 @@ impl Inner {
             events::refused_in_account(&self.shared, &*client, reason);
         }
         self.shared.end_turn();
+    }
+
+    /// Takes the places of those who have to go to another account, so that who stays is not one too many in theirs.
+    fn free_places(&self) {
+        let options = self.shared.options();
+        if options.operators.is_on() || options.auth.callout.is_some() {
+            return;
+        }
+        for client in self.shared.clients() {
+            let (identity, auth) = (client.identity(), self.shared.auth_of(&*client));
+            let user = identity.user.as_str();
+            let account = if identity.by_key { auth.account_of_key(user) } else { auth.account_of(user) };
+            let moves = match account {
+                Some(account) => account != identity.account.name(),
+                None => !user.is_empty() && !auth.is_single(),
+            };
+            if moves {
+                identity.account.remove_client(client.id());
+            }
+        }
     }
 
     /// Where the server listens, for the ports file.
