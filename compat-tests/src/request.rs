@@ -41,7 +41,7 @@ impl Requester {
         let connect =
             format!("CONNECT {{\"verbose\":false,\"headers\":true,\"no_responders\":true{fields}}}\r\n");
         connection.send(connect.as_bytes())?;
-        connection.send(format!("SUB _INBOX.{number}.* 1\r\n").as_bytes())?;
+        connection.send(format!("SUB _INBOX.{number}.> 1\r\n").as_bytes())?;
         Ok(Self { connection, number, next_inbox: 0 })
     }
 
@@ -51,8 +51,22 @@ impl Requester {
     /// # Errors
     /// When the answer stays away.
     pub fn ask(&mut self, subject: &str, headers: &str, payload: &[u8]) -> Result<Option<Message>> {
+        self.ask_as("", subject, headers, payload)
+    }
+
+    /// As [`Requester::ask`], with a reply subject that ends in `end`, which says something by itself and begins with a dot.
+    ///
+    /// # Errors
+    /// When the answer stays away.
+    pub fn ask_as(
+        &mut self,
+        end: &str,
+        subject: &str,
+        headers: &str,
+        payload: &[u8],
+    ) -> Result<Option<Message>> {
         self.next_inbox += 1;
-        let inbox = format!("_INBOX.{}.{}", self.number, self.next_inbox);
+        let inbox = format!("_INBOX.{}.{}{end}", self.number, self.next_inbox);
         let block = if headers.is_empty() { String::new() } else { format!("NATS/1.0\r\n{headers}\r\n") };
         let line = if block.is_empty() {
             format!("PUB {subject} {inbox} {}\r\n", payload.len())

@@ -8,6 +8,8 @@ use rustix::process::Signal;
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
 
+/// Messages of a fast batch that is open when its server ends.
+const OPEN: u64 = 2;
 /// What holds still between one server and the next.
 const STREAMS: [&str; 9] =
     ["ORIGIN", "OTHER", "MIRROR", "GATHERED", "CHAINED", "COUNTER", "SUMS", "SCHEDULES", "BATCHES"];
@@ -22,6 +24,34 @@ fn origins_counters_schedules_and_batches_change_hands() {
     for signal in [Signal::TERM, Signal::KILL] {
         hand_over(&ours, &theirs, signal).expect("the directory changes hands");
     }
+}
+
+#[test]
+fn open_batches_of_a_killed_server_are_over_and_what_they_stored_is_there() {
+    let Some((theirs, ours)) = servers() else { return };
+    hand_over_batches(&theirs, &ours).expect("the directory changes hands");
+    hand_over_batches(&ours, &theirs).expect("the directory changes hands");
+}
+
+/// Each server in turn is killed with open batches.
+fn hand_over_batches(first: &Program, second: &Program) -> Result<()> {
+    let options = ServerOptions { flags: vec!["-js".into()], ..ServerOptions::default() };
+    let mut server = Server::start(first, &options)?;
+    let mut client = Requester::open(&server)?;
+    create_batches(&mut client)?;
+    for (round, program) in [second, first, second].into_iter().enumerate() {
+        open_batches(&mut client, round)?;
+        server.stop(Signal::KILL)?;
+        server.hand_over(program)?;
+        client = Requester::open(&server)?;
+        check_batches(&mut client, round)?;
+        let batches = client.api("$JS.API.STREAM.INFO.BATCHES", &Value::Null)?;
+        if batches.pointer("/state/messages") != Some(&json!(0)) {
+            return Err(format!("round {round}: half a batch is there: {batches}").into());
+        }
+    }
+    server.stop(Signal::TERM)?;
+    Ok(())
 }
 
 /// The first server ends by `signal` the first time, and all by SIGTERM after that: what nats-server acknowledges is not
@@ -66,8 +96,8 @@ fn fill(client: &mut Requester) -> Result<()> {
         ]}),
         json!({"name": "SCHEDULES", "subjects": ["s.>"], "allow_msg_schedules": true, "allow_msg_ttl": true}),
         json!({"name": "SOON", "subjects": ["soon.>"], "allow_msg_schedules": true}),
-        json!({"name": "BATCHES", "subjects": ["b.>"], "allow_atomic": true, "allow_batched": true}),
     ];
+    create_batches(client)?;
     for config in &configs {
         client.create_stream(config)?;
     }
@@ -86,8 +116,28 @@ fn fill(client: &mut Requester) -> Result<()> {
     client.publish("s.often", headers, b"often")
 }
 
-/// Begins a batch that nobody ends, and a schedule that is due when the next server is there.
+fn create_batches(client: &mut Requester) -> Result<()> {
+    client.create_stream(&json!({"name": "BATCHES", "subjects": ["b.>"], "allow_atomic": true}))?;
+    client.create_stream(&json!({"name": "FAST", "subjects": ["fast.>"], "allow_batched": true}))
+}
+
+/// Begins batches that nobody ends, and a schedule that is due when the next server is there.
 fn stage(client: &mut Requester, round: usize) -> Result<()> {
+    open_batches(client, round)?;
+    let due = jiff::Timestamp::now().checked_add(Duration::from_secs(1))?;
+    let headers = format!("Nats-Schedule: @at {due}\r\nNats-Schedule-Target: soon.target\r\n");
+    client.publish("soon.schedule", &headers, b"soon")
+}
+
+/// A step of a fast batch each message of which is answered.
+fn fast(client: &mut Requester, batch: &str, seq: u64, step: u8) -> Result<Value> {
+    let end = format!(".{batch}.1.fail.{seq}.{step}.$FI");
+    let answer = client.ask_as(&end, "fast.a", "", b"of a fast batch")?.ok_or("closed")?;
+    Ok(serde_json::from_slice(&answer.payload)?)
+}
+
+/// An atomic batch, and a fast one all of whose messages are acknowledged.
+fn open_batches(client: &mut Requester, round: usize) -> Result<()> {
     let batch = |seq: u64| format!("Nats-Batch-Id: staged{round}\r\nNats-Batch-Sequence: {seq}\r\n");
     for seq in 1..=3 {
         let answer = client.ask("b.staged", &batch(seq), b"of no batch")?.ok_or("closed")?;
@@ -95,13 +145,28 @@ fn stage(client: &mut Requester, round: usize) -> Result<()> {
             return Err(format!("staged: {}", String::from_utf8_lossy(&answer.payload)).into());
         }
     }
-    let due = jiff::Timestamp::now().checked_add(Duration::from_secs(1))?;
-    let headers = format!("Nats-Schedule: @at {due}\r\nNats-Schedule-Target: soon.target\r\n");
-    client.publish("soon.schedule", &headers, b"soon")
+    for seq in 1..=OPEN {
+        let answer = fast(client, &format!("open{round}"), seq, u8::from(seq > 1))?;
+        if answer.get("error").is_some() {
+            return Err(format!("fast: {answer}").into());
+        }
+    }
+    Ok(())
 }
 
 /// What was staged is gone, and what was due has come, once.
 fn check_staged(client: &mut Requester, round: usize) -> Result<()> {
+    check_batches(client, round)?;
+    let soon = until(client, "SOON", "/state/subjects/soon.target", 1)?;
+    if soon.pointer("/state/messages") != Some(&json!(1)) {
+        return Err(format!("the schedule did not go: {soon}").into());
+    }
+    client.api("$JS.API.STREAM.PURGE.SOON", &Value::Null)?;
+    Ok(())
+}
+
+/// Nobody can go on with a batch of the server before, begun anew it is another one, and what a fast one stored is there.
+fn check_batches(client: &mut Requester, round: usize) -> Result<()> {
     let headers =
         format!("Nats-Batch-Id: staged{round}\r\nNats-Batch-Sequence: 4\r\nNats-Batch-Commit: 1\r\n");
     let answer = client.ask("b.staged", &headers, b"")?.ok_or("closed")?;
@@ -109,11 +174,21 @@ fn check_staged(client: &mut Requester, round: usize) -> Result<()> {
     if answer.get("error").is_none() {
         return Err(format!("a batch outlived its server: {answer}").into());
     }
-    let soon = until(client, "SOON", "/state/subjects/soon.target", 1)?;
-    if soon.pointer("/state/messages") != Some(&json!(1)) {
-        return Err(format!("the schedule did not go: {soon}").into());
+    let stored = client.api("$JS.API.STREAM.INFO.FAST", &Value::Null)?;
+    // Each round before stored one message more.
+    let last_seq = u64::try_from(round)? * (OPEN + 1) + OPEN;
+    if stored.pointer("/state/last_seq") != Some(&json!(last_seq)) {
+        return Err(format!("round {round}: not all of a fast batch is there: {stored}").into());
     }
-    client.api("$JS.API.STREAM.PURGE.SOON", &Value::Null)?;
+    let open = format!("open{round}");
+    let answer = fast(client, &open, OPEN + 1, 1)?;
+    if answer.get("error").is_none() {
+        return Err(format!("a fast batch outlived its server: {answer}").into());
+    }
+    let answer = fast(client, &open, 1, 2)?;
+    if answer.get("count") != Some(&json!(1)) {
+        return Err(format!("a fast batch cannot be begun anew: {answer}").into());
+    }
     Ok(())
 }
 
