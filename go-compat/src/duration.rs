@@ -48,6 +48,18 @@ impl GoDuration {
         i64::try_from(signed).map(Self).map_err(|_| invalid())
     }
 
+    /// The multiple of `unit` that is nearest, as Go's `Round` has it: the one further from nothing where two are as near. The
+    /// same length where no such multiple fits.
+    #[must_use]
+    pub fn rounded(self, unit: Duration) -> Self {
+        let (length, unit) = (i128::from(self.0), i128::try_from(unit.as_nanos()).unwrap_or_default());
+        if unit == 0 {
+            return self;
+        }
+        let nearest = (length.abs() * 2 + unit) / (unit * 2) * unit * length.signum();
+        i64::try_from(nearest).map_or(self, Self)
+    }
+
     /// The same as an unsigned length; a negative one is none at all.
     #[must_use]
     pub fn as_duration(self) -> Duration {
@@ -136,6 +148,14 @@ impl fmt::Display for GoDuration {
 #[cfg(test)]
 mod tests {
     use super::GoDuration;
+
+    #[test]
+    fn a_length_is_rounded_to_the_nearest_multiple() {
+        let rounded = |ns| GoDuration(ns).rounded(Duration::from_millis(1)).0;
+        assert_eq!((rounded(499_999), rounded(500_000), rounded(-500_000)), (0, 1_000_000, -1_000_000));
+        assert_eq!(rounded(i64::MAX), i64::MAX);
+        assert_eq!(GoDuration(7).rounded(Duration::ZERO), GoDuration(7));
+    }
 
     #[test]
     fn reads_and_shows_what_go_does() {

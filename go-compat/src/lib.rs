@@ -11,10 +11,12 @@ mod duration;
 pub mod json;
 mod os_error;
 mod quote;
+mod size;
 mod time;
 pub mod version;
 
 pub use duration::GoDuration;
 pub use os_error::os_text;
 pub use quote::{push_quoted, quoted, quoted_byte};
+pub use size::friendly_bytes;
 pub use time::{GoTime, write_time};

@@ -7,7 +7,8 @@ use std::time::Duration;
 use jetkv_go_compat::base62::short_hash;
 
 use crate::interfaces::host_port;
-use crate::options::{HandshakeFirst, Options, defaults, friendly_bytes};
+use crate::options::{HandshakeFirst, Options, defaults};
+use jetkv_go_compat::friendly_bytes;
 use jetkv_go_compat::version::{API_LEVEL, GO_VERSION, SERVER_VERSION};
 use jetkv_go_compat::{GoDuration, quoted};
 

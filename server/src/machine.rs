@@ -12,7 +12,7 @@ pub(crate) fn memory_bytes() -> u64 {
     let group = group_limit_bytes(Path::new("/"));
     let variable = std::env::var("GOMEMLIMIT").ok().and_then(|text| go_bytes(&text));
     if let Some(bytes) = variable.filter(|bytes| *bytes < machine) {
-        let shown = crate::options::friendly_bytes(i64::try_from(bytes).unwrap_or(i64::MAX));
+        let shown = jetkv_go_compat::friendly_bytes(i64::try_from(bytes).unwrap_or(i64::MAX));
         tracing::debug!("JetStream detected GOMEMLIMIT of {shown}");
     }
     [group, variable].into_iter().flatten().fold(machine, u64::min)

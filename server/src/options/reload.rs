@@ -438,30 +438,9 @@ fn size(field: Field, name: &str, bytes: Pair<'_, i64>, enabled: bool, found: &m
         (_, -1) if enabled => found.refuse(Field::Last, "jetstream max memory and max store"),
         (_, -1) => {}
         (old, new) if new > old => {
-            let line = format!("Reloaded: JetStream {name} = {}", friendly_bytes(new));
+            let line = format!("Reloaded: JetStream {name} = {}", jetkv_go_compat::friendly_bytes(new));
             found.change(field, Action::Nothing, line);
         }
         _ => found.refuse(field, "decreasing jetstream max memory and store"),
     }
-}
-
-/// A size as log lines show it: `1.86 GB`, with 1024 as the base; below that, bytes.
-#[must_use]
-#[allow(clippy::cast_precision_loss)]
-pub(crate) fn friendly_bytes(bytes: i64) -> String {
-    const UNITS: [&str; 6] = ["KB", "MB", "GB", "TB", "PB", "EB"];
-    if bytes < 1024 {
-        return format!("{bytes} B");
-    }
-    let mut size = bytes as f64 / 1024.0;
-    let mut units = UNITS.into_iter();
-    let mut unit = units.next().unwrap_or_default();
-    for larger in units {
-        if size < 1024.0 {
-            break;
-        }
-        size /= 1024.0;
-        unit = larger;
-    }
-    format!("{size:.2} {unit}")
 }

@@ -22,7 +22,9 @@ use crate::error::catalogue::STREAM_RESTORE;
 use crate::message::AccountId;
 use crate::store::StoreError;
 use crate::store::archive::ArchiveError;
+use crate::stream::world::World;
 use hashbrown::HashMap;
+use jetkv_go_compat::{GoDuration, GoTime};
 use parking_lot::RwLock;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -76,6 +78,11 @@ impl From<StoreError> for RestoreError {
     fn from(error: StoreError) -> Self {
         Self::Text(error.to_string())
     }
+}
+
+/// How long it is since `start`, as log lines say it.
+fn time_since(world: &World, start: GoTime) -> GoDuration {
+    GoDuration(world.now_time().ns().saturating_sub(start.ns()))
 }
 
 /// What is going on, for whoever wants to know how far it is.

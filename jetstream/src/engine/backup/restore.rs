@@ -2,7 +2,7 @@
 
 use super::advisory::Advisor;
 use super::intake::{Intake, Site};
-use super::{Job, RESTORE, RestoreError};
+use super::{Job, RESTORE, RestoreError, time_since};
 use crate::client::ClientInfo;
 use crate::clock::Deadline;
 use crate::clock::ElapsedNs;
@@ -13,10 +13,11 @@ use crate::error::ApiError;
 use crate::message::{AccountId, OutMsg};
 use crate::stream::Stream;
 use crate::stream::world::World;
-use jetkv_go_compat::GoTime;
+use jetkv_go_compat::{GoTime, friendly_bytes};
 use parking_lot::Mutex;
 use std::collections::VecDeque;
 use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 /// A restore of which nothing came for so long is given up (nats-server v2.15.2).
 const STALLED_NS: u64 = 5_000_000_000;
@@ -212,14 +213,14 @@ impl RestoreJob {
 
     /// What makes an end of the restore at once.
     fn check(&self, piece: &Piece, too_much: bool) -> Option<RestoreError> {
-        if too_much {
-            return Some(RestoreError::text("more is sent than is waited for"));
-        }
-        let full_name = || format!("{} > {}", self.account.share.name, self.stream);
-        piece.reply.is_empty().then(|| {
-            let what = "requires reply subject for each chunk";
-            RestoreError::text(format!("restore for stream '{}' {what}", full_name()))
-        })
+        let what = match piece.reply.is_empty() {
+            _ if too_much => "is sent more than is waited for",
+            true => "requires reply subject for each chunk",
+            false => return None,
+        };
+        let text = format!("restore for stream '{} > {}' {what}", self.account.share.name, self.stream);
+        tracing::warn!("{text}");
+        Some(RestoreError::text(text))
     }
 
     fn answer(&self, piece: &Piece, progress: (u64, u64)) {
@@ -249,17 +250,20 @@ impl RestoreJob {
     /// Tells how it ended.
     fn end(&self, reply: &[u8], outcome: Result<Arc<Stream>, RestoreError>) {
         let bytes = self.inbox.lock().taken_bytes;
+        let shown = friendly_bytes(i64::try_from(bytes).unwrap_or(i64::MAX));
         let full_name = format!("{} > {}", self.account.share.name, self.stream);
+        let took = time_since(&self.world, self.start);
         let advisor = self.advisor();
         let response = match outcome {
             Ok(stream) => {
                 advisor.send("CREATED", &(self.wording.created)(&self.world, &self.stream));
-                tracing::info!("Completed restore of {bytes} B for stream '{full_name}'");
+                let took = took.rounded(Duration::from_millis(1));
+                tracing::info!("Completed restore of {shown} for stream '{full_name}' in {took}");
                 (self.wording.end)(&self.world, Ok(&stream))
             }
             Err(error) => {
                 let error = error.told(&self.account.share.name);
-                tracing::warn!("Restore failed for {bytes} B for stream '{full_name}': {error}");
+                tracing::warn!("Restore failed for {shown} for stream '{full_name}' in {took}");
                 (self.wording.end)(&self.world, Err(&error))
             }
         };
@@ -292,7 +296,7 @@ impl RestoreJob {
             return Some(inbox.deadline);
         }
         drop(inbox);
-        tracing::warn!("restore for stream '{} > {}' is stalled", self.account.share.name, self.stream);
+        tracing::debug!("restore for stream '{} > {}' is stalled", self.account.share.name, self.stream);
         self.remove();
         self.later(|job| *job.intake.lock() = Taking::Ended);
         None

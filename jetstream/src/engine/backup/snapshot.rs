@@ -2,7 +2,7 @@
 
 use super::advisory::Advisor;
 use super::source::Source;
-use super::{ACK, BackupProgress, Job};
+use super::{ACK, BackupProgress, Job, time_since};
 use crate::client::ClientInfo;
 use crate::clock::{Deadline, ElapsedNs};
 use crate::engine::Engine;
@@ -10,7 +10,7 @@ use crate::message::{AccountId, OutMsg};
 use crate::settings::SyncPolicy;
 use crate::stream::world::World;
 use crate::stream::{Stream, StreamState};
-use jetkv_go_compat::GoTime;
+use jetkv_go_compat::{GoTime, friendly_bytes};
 use parking_lot::Mutex;
 use std::sync::{Arc, Weak};
 
@@ -274,9 +274,13 @@ impl SnapshotJob {
         self.deliver(b"", headers, b"");
         self.advisor().snapshot_ended(self.start, error);
         let full_name = format!("{} > {}", self.account_name, self.stream.name());
+        let took = time_since(&self.world, self.start);
         match error {
-            "" => tracing::info!("Completed snapshot of {} B for stream '{full_name}'", self.bytes),
-            error => tracing::warn!("Snapshot for stream '{full_name}' failed: {error}"),
+            "" => {
+                let bytes = friendly_bytes(i64::try_from(self.bytes).unwrap_or(i64::MAX));
+                tracing::info!("Completed snapshot of {bytes} for stream '{full_name}' in {took}");
+            }
+            error => tracing::warn!("Snapshot for stream '{full_name}' failed after {took}: {error}"),
         }
         self.world.host.end_turn();
     }

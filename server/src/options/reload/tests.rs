@@ -1,6 +1,6 @@
 //! What changes, what is refused, and what is said of it.
 
-use super::{diff, friendly_bytes};
+use super::diff;
 use crate::options::Options;
 
 /// What a server that runs with `old` logs when it is told to use `new`.
@@ -110,18 +110,5 @@ fn what_cannot_change_is_refused_with_the_texts_of_nats_server() {
         ("jetstream {}", "jetstream {cipher: aes}", "JetStreamCipher: old=ChaCha20-Poly1305, new=AES-GCM"),
     ] {
         assert_eq!(reloaded(old, new), [format!("config reload not supported for {what}")], "{new}");
-    }
-}
-
-#[test]
-fn sizes_are_shown_with_two_digits() {
-    for (bytes, shown) in [
-        (-1, "-1 B"),
-        (1023, "1023 B"),
-        (1024, "1.00 KB"),
-        (1_500_000, "1.43 MB"),
-        (2_000_000_000, "1.86 GB"),
-    ] {
-        assert_eq!(friendly_bytes(bytes), shown);
     }
 }
