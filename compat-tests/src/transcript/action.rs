@@ -21,9 +21,9 @@ pub enum Action {
     Open { conn: String },
     /// `connect C [json]`: connection, CONNECT with the given fields over the default ones, PING, wait for PONG.
     Connect { conn: String, fields: String },
-    /// `secure C [first] [as NAME] [json]`: as `connect`, under TLS, showing that certificate, with the handshake before INFO
-    /// where it says so.
-    Secure { conn: String, first: bool, shows: Option<String>, fields: String },
+    /// `secure C [first] [silent] [as NAME] [json]`: as `connect`, or as `open` where it is silent, under TLS, showing that
+    /// certificate, with the handshake before INFO where it says so.
+    Secure { conn: String, first: bool, silent: bool, shows: Option<String>, fields: String },
     /// `upgrade C [Header: value; ...] GET / HTTP/1.1`: a WebSocket; records the answer, and INFO. A header without a value
     /// takes the usual one out. Everything but `C raw` is put into frames from then on. `upgrade C secure ...` and
     /// `upgrade C as NAME ...` do it under TLS, the latter showing that certificate.
@@ -158,24 +158,8 @@ pub fn parse_action(first: &str, more: &[String]) -> Result<Action> {
     }
     match word {
         "open" => Ok(Action::Open { conn: name(rest)? }),
-        "upgrade" => {
-            let (conn, rest) = split_word(rest);
-            let (is_secure, rest) = take_word(rest, "secure");
-            let (shows, rest) = shown(rest)?;
-            let mut request = outgoing(&format!("- {rest}"))?;
-            if request.payload.is_empty() {
-                request.payload = "GET / HTTP/1.1".to_string();
-            }
-            let secure = is_secure || shows.is_some();
-            Ok(Action::Upgrade { conn: name(conn)?, secure, shows, request })
-        }
-        "secure" => {
-            let (conn, rest) = split_word(rest);
-            let (first, rest) = take_word(rest, "first");
-            let (shows, fields) = shown(rest)?;
-            let fields = if fields.is_empty() { "{}" } else { fields };
-            Ok(Action::Secure { conn: name(conn)?, first, shows, fields: fields.to_string() })
-        }
+        "upgrade" => upgrade(rest),
+        "secure" => secure(rest),
         "connect" => {
             let (conn, fields) = split_word(rest);
             let fields = if fields.is_empty() { "{}" } else { fields };
@@ -206,6 +190,27 @@ pub fn parse_action(first: &str, more: &[String]) -> Result<Action> {
         "sleep" => Ok(Action::Sleep { time: duration(rest)? }),
         conn => parse_connection_verb(conn, rest),
     }
+}
+
+fn upgrade(rest: &str) -> Result<Action> {
+    let (conn, rest) = split_word(rest);
+    let (is_secure, rest) = take_word(rest, "secure");
+    let (shows, rest) = shown(rest)?;
+    let mut request = outgoing(&format!("- {rest}"))?;
+    if request.payload.is_empty() {
+        request.payload = "GET / HTTP/1.1".to_string();
+    }
+    let secure = is_secure || shows.is_some();
+    Ok(Action::Upgrade { conn: name(conn)?, secure, shows, request })
+}
+
+fn secure(rest: &str) -> Result<Action> {
+    let (conn, rest) = split_word(rest);
+    let (first, rest) = take_word(rest, "first");
+    let (silent, rest) = take_word(rest, "silent");
+    let (shows, fields) = shown(rest)?;
+    let fields = if fields.is_empty() { "{}" } else { fields };
+    Ok(Action::Secure { conn: name(conn)?, first, silent, shows, fields: fields.to_string() })
 }
 
 fn parse_send(conn: &str, rest: &str, more: &[String]) -> Option<Action> {

@@ -152,15 +152,59 @@ mod tests {
 
     /// As the server's, on a thread of its own.
     fn fetch(url: &str, timeout: Duration) -> Result<String, String> {
+        fetch_with(url, None, timeout)
+    }
+
+    fn fetch_trusting(url: &str, ca: Option<&[u8]>) -> Result<String, String> {
+        fetch_with(url, ca, Duration::from_secs(30))
+    }
+
+    fn fetch_with(url: &str, ca: Option<&[u8]>, timeout: Duration) -> Result<String, String> {
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let timers = Timers::default();
         timers.set(runtime.handle().clone());
-        get(&timers, url, None, timeout)
+        get(&timers, url, ca, timeout)
     }
 
     fn ask(answer: &'static str) -> Result<String, String> {
         fetch(&serve(answer), Duration::from_secs(10))
+    }
+
+    /// Serves one request under TLS, and returns its address with the authority that signed for it, in PEM.
+    fn serve_under_tls(answer: &'static str) -> (String, String) {
+        let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
+        let key = rustls::pki_types::PrivateKeyDer::try_from(made.key_pair.serialize_der()).unwrap();
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let config = rustls::ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(vec![made.cert.der().clone()], key)
+            .unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        std::thread::spawn(move || {
+            let (socket, _) = listener.accept().unwrap();
+            let session = rustls::ServerConnection::new(Arc::new(config)).unwrap();
+            let mut stream = rustls::StreamOwned::new(session, socket);
+            // A client that trusts somebody else ends the handshake.
+            if matches!(stream.read(&mut [0; 1024]), Ok(count) if count > 0) {
+                stream.write_all(answer.as_bytes()).unwrap();
+            }
+        });
+        (format!("https://localhost:{port}/jwt/A"), made.cert.pem())
+    }
+
+    #[test]
+    fn claims_come_under_tls_from_whom_the_authority_signed_for() {
+        let answer = "HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nabc";
+        let (url, ca) = serve_under_tls(answer);
+        assert_eq!(fetch_trusting(&url, Some(ca.as_bytes())).unwrap(), "abc");
+        let ((url, _), (_, other)) = (serve_under_tls(answer), serve_under_tls(answer));
+        let error = fetch_trusting(&url, Some(other.as_bytes())).unwrap_err();
+        assert!(error.contains("invalid peer certificate"), "{error}");
+        assert!(fetch_trusting(&url, Some(b"nothing")).is_err());
     }
 
     #[test]

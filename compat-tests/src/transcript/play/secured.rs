@@ -12,13 +12,17 @@ impl Player<'_> {
     /// Connects under TLS, over a WebSocket, or both.
     pub(super) fn act_secured(&mut self, action: &Action) -> Result<()> {
         match action {
-            Action::Secure { conn, first, shows, fields } => {
+            Action::Secure { conn, first, silent, shows, fields } => {
                 let port = self.server()?.port("nats").ok_or("the server has no port")?;
                 let trust = self.trust(shows.as_deref())?;
                 match Connection::secure(port, *first, &trust) {
                     Ok((info, connection)) => {
-                        let client = Client::over(conn, connection, true).after(info.map(Frame::Info));
-                        self.introduce(conn, client, fields)?;
+                        let client = Client::over(conn, connection, !silent).after(info.map(Frame::Info));
+                        if *silent {
+                            self.hear_info(conn, client);
+                        } else {
+                            self.introduce(conn, client, fields)?;
+                        }
                     }
                     Err(_) => self.line("(no handshake)"),
                 }
@@ -54,11 +58,15 @@ impl Player<'_> {
             self.line(line);
         }
         if let Some(connection) = connection {
-            let mut client = Client::over(conn, connection, false);
-            let frames: Vec<Frame> = client.next(WAIT_LIMIT).into_iter().collect();
-            self.record(&frames, None);
-            self.clients.insert(conn.to_string(), client);
+            let client = Client::over(conn, connection, false);
+            self.hear_info(conn, client);
         }
         Ok(())
+    }
+
+    fn hear_info(&mut self, conn: &str, mut client: Client) {
+        let frames: Vec<Frame> = client.next(WAIT_LIMIT).into_iter().collect();
+        self.record(&frames, None);
+        self.clients.insert(conn.to_string(), client);
     }
 }
