@@ -23,6 +23,50 @@ pub(crate) enum Fault {
     NoResponders,
     /// It goes nowhere, and its connection is closed.
     Disconnect,
+    /// It goes its way, and the answer comes so much later.
+    DelayAnswer(Delay),
+    /// It goes its way so much later.
+    Hold(Delay),
+    /// It goes its way when a line with so much bandwidth has room for it.
+    Narrow {
+        /// The number of the rule, whose line it is.
+        rule: u64,
+        /// What goes through the line.
+        bytes_per_sec: u64,
+    },
+    /// It goes its way twice.
+    Twice,
+    /// No message: who is meant gets nothing any more of what is sent to it.
+    StopReading,
+    /// No message: the disk fails.
+    FailDisk(DiskFault),
+}
+
+/// How much later something is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Delay {
+    /// At least.
+    pub(crate) by_ns: u64,
+    /// And up to so much more, by chance.
+    pub(crate) jitter_ns: u64,
+}
+
+/// Why a message comes late, and when it does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Slowness {
+    /// After so much time.
+    By { ns: u64 },
+    /// When the line of a rule has room for it.
+    Bandwidth { rule: u64, bytes_per_sec: u64 },
+}
+
+/// How a disk fails.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum DiskFault {
+    /// It takes nothing more.
+    Full,
+    /// What it took does not become durable.
+    Sync,
 }
 
 /// Which messages a rule is about. What is `None` may be anything.
@@ -76,6 +120,34 @@ impl Rule {
         is(&self.aim.account, met.account)
             && pattern.is_none_or(|pattern| subject::matches(met.subject, pattern.as_bytes()))
             && (self.aim.client.is_none() || is(&self.aim.client, &(met.client)()))
+    }
+
+    /// What happens this time, with what chance leaves open.
+    fn outcome(&self) -> Fault {
+        let drawn = |delay: Delay| match delay.jitter_ns {
+            0 => delay,
+            jitter_ns => {
+                let more_ns = self.chance.lock().random_range(0..=jitter_ns);
+                Delay { by_ns: delay.by_ns.saturating_add(more_ns), jitter_ns: 0 }
+            }
+        };
+        match self.fault.clone() {
+            Fault::DelayAnswer(delay) => Fault::DelayAnswer(drawn(delay)),
+            Fault::Hold(delay) => Fault::Hold(drawn(delay)),
+            Fault::Narrow { bytes_per_sec, .. } => Fault::Narrow { rule: self.id, bytes_per_sec },
+            other => other,
+        }
+    }
+
+    fn is_about_messages(&self) -> bool {
+        !matches!(self.fault, Fault::StopReading | Fault::FailDisk(_))
+    }
+
+    /// Whether it is about an account, or a client in it, where no message is concerned.
+    fn is_about_whom(&self, account: &str, client: Option<&str>) -> bool {
+        let is =
+            |wanted: &Option<String>, found| wanted.as_deref().is_none_or(|wanted| Some(wanted) == found);
+        is(&self.aim.account, Some(account)) && is(&self.aim.client, client)
     }
 
     /// Whether it happens this time.
@@ -142,14 +214,44 @@ impl Faults {
     /// What happens to a message, by the first rule that it meets and that happens this time.
     pub(crate) fn meet(&self, met: &Met<'_>) -> Option<Fault> {
         let rules = self.rules.load();
-        let rule = rules.iter().find(|rule| rule.is_about(met) && rule.happens())?;
+        let is_met = |rule: &&Arc<Rule>| rule.is_about_messages() && rule.is_about(met) && rule.happens();
+        let rule = rules.iter().find(is_met)?;
         tracing::debug!(
             "Test lab: fault {} ({}) happens to {}",
             rule.id,
             rule.kind,
             met.subject.escape_ascii()
         );
-        Some(rule.fault.clone())
+        Some(rule.outcome())
+    }
+
+    /// Whether a client, by its name, is one that reads nothing any more.
+    pub(crate) fn stops_reading(&self, account: &str, client: &str) -> bool {
+        let rules = self.rules.load();
+        let is_met = |rule: &&Arc<Rule>| {
+            rule.fault == Fault::StopReading && rule.is_about_whom(account, Some(client)) && rule.happens()
+        };
+        let met = rules.iter().find(is_met);
+        if let Some(rule) = met {
+            tracing::debug!("Test lab: fault {} ({}) happens to client {client:?}", rule.id, rule.kind);
+        }
+        met.is_some()
+    }
+
+    /// Whether the disk fails where it has files of an account.
+    pub(crate) fn meet_disk(&self, account: &str, fault: DiskFault) -> bool {
+        if !self.are_there() {
+            return false;
+        }
+        let rules = self.rules.load();
+        let is_met = |rule: &&Arc<Rule>| {
+            rule.fault == Fault::FailDisk(fault) && rule.is_about_whom(account, None) && rule.happens()
+        };
+        let met = rules.iter().find(is_met);
+        if let Some(rule) = met {
+            tracing::debug!("Test lab: fault {} ({}) happens to files of {account:?}", rule.id, rule.kind);
+        }
+        met.is_some()
     }
 }
 
@@ -194,6 +296,33 @@ mod tests {
         assert_eq!(meet(&faults, "a"), None);
         faults.add(Rule::new("test", aim("c", "A"), Fault::LoseAnswer, 1));
         assert_eq!(meet(&faults, "a"), Some(Fault::LoseAnswer));
+    }
+
+    #[test]
+    fn what_is_no_message_has_rules_of_its_own() {
+        let faults = Faults::default();
+        let aim = Aim { account: Some("A".to_owned()), ..Aim::default() };
+        faults.add(Rule::new("test", aim.clone(), Fault::FailDisk(DiskFault::Full), 1));
+        faults.add(Rule { times: Some(1), ..Rule::new("test", aim, Fault::StopReading, 1) });
+        assert_eq!(meet(&faults, "a"), None);
+        assert!(faults.meet_disk("A", DiskFault::Full) && !faults.meet_disk("B", DiskFault::Full));
+        assert!(!faults.meet_disk("A", DiskFault::Sync) && !faults.stops_reading("B", "c"));
+        assert!(faults.stops_reading("A", "c") && !faults.stops_reading("A", "c"));
+    }
+
+    #[test]
+    fn chance_adds_to_a_delay_and_the_seed_to_chance() {
+        let delays = |seed| -> Vec<Option<Fault>> {
+            let faults = Faults::default();
+            let delay = Delay { by_ns: 5, jitter_ns: 3 };
+            faults.add(Rule::new("test", Aim::default(), Fault::Hold(delay), seed));
+            (0..20).map(|_| meet(&faults, "a")).collect()
+        };
+        let is_within =
+            |fault: &Option<Fault>| matches!(fault, Some(Fault::Hold(Delay { by_ns: 5..=8, jitter_ns: 0 })));
+        assert!(delays(1).iter().all(is_within));
+        assert_eq!(delays(1), delays(1));
+        assert_ne!(delays(1), delays(2));
     }
 
     #[test]

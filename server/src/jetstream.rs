@@ -2,6 +2,7 @@
 
 mod alarm;
 mod api;
+mod faulty_disk;
 mod gets;
 mod host;
 mod queue;
@@ -14,13 +15,14 @@ use std::time::Duration;
 
 use jetkv_jetstream::disk::RealDisk;
 use jetkv_jetstream::stream::{Inbound, Stream};
-use jetkv_jetstream::{AccountId, Deadlines, Engine, EngineError, Host, Outbox, Router as _};
+use jetkv_jetstream::{AccountId, Deadlines, Disk, Engine, EngineError, Host, OutMsg, Outbox, Router as _};
 
 use crate::failure;
 use crate::router::{Account, Listed, Receiver, Shadow, Subscription};
 use crate::state::{Phase, Shared};
 use crate::worker::{Concerned, Deferred, LongGet, QueuedRequest, Streams, touch};
 use api::Warned;
+use faulty_disk::FaultyDisk;
 use gets::GetQueue;
 use host::EngineHost;
 use queue::ApiQueue;
@@ -64,7 +66,11 @@ impl JetStream {
         let host = EngineHost::new(shared);
         let config = engine_config(shared, &options);
         let clock = Arc::clone(&shared.clock);
-        let engine = Engine::new(config, clock, Arc::new(RealDisk), Arc::clone(&host) as Arc<dyn Host>)?;
+        let mut disk: Arc<dyn Disk> = Arc::new(RealDisk);
+        if options.lab.is_some() {
+            disk = Arc::new(FaultyDisk::new(disk, shared));
+        }
+        let engine = Engine::new(config, clock, disk, Arc::clone(&host) as Arc<dyn Host>)?;
         let workers = Workers::default();
         let (api, gets, warned) = (ApiQueue::default(), GetQueue::default(), Warned::default());
         let jetstream = Arc::new(Self { engine, host, api, gets, warned, workers });
@@ -194,6 +200,11 @@ impl JetStream {
         self.end_workers();
         self.host.stop();
         self.engine.shutdown();
+    }
+
+    /// Publishes a message for a client that left it to the server. Its turn is ended by the caller.
+    pub(crate) fn publish_for_client(&self, account: &Account, msg: OutMsg<'_>) {
+        self.host.publish_as_client(account.id(), msg);
     }
 
     /// Fires the timers that are due, and says when the next ones are.

@@ -95,6 +95,9 @@ pub(crate) trait ConnectionHandle: Send + Sync {
     /// Has the log show its protocol from now on, or no longer.
     fn set_traced(&self, options: Option<TraceOptions>);
 
+    /// Keeps back all that is sent to it, as if the peer read nothing, or no longer.
+    fn hold_back(self: Arc<Self>, held: bool);
+
     /// Has the connection's task look at its options again. It lets go of `guard` when it has.
     fn ask_reload(&self, guard: ReloadGuard);
 }

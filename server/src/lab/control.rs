@@ -12,10 +12,12 @@ use super::answer::{Answer, LabError, Told};
 use super::fault::FaultRule;
 use super::isolation::Isolations;
 use super::journal::{Awaited, Noted, Wait, Wanted};
+use super::late::Late;
 use super::record;
 use super::request::{Kept, Request, To};
 use super::saved::{SavedStates, Summary};
 use crate::auth::matches_plain;
+use crate::faults::Fault;
 use crate::journal::{Entry, Filter, Journal};
 use crate::options::LabOptions;
 use crate::router::{Account, Listed as _, Target};
@@ -69,6 +71,7 @@ pub(super) struct Control {
     token: Option<String>,
     isolations: Arc<Isolations>,
     saved: SavedStates,
+    late: Arc<Late>,
     /// Held while something is done: an advance does not see another.
     turn: Mutex<()>,
 }
@@ -76,8 +79,14 @@ pub(super) struct Control {
 impl Control {
     pub(super) fn new(shared: Arc<Shared>, clock: Arc<AdjustableClock>, options: &LabOptions) -> Self {
         let isolations = Isolations::new(&shared, options);
+        let late = Late::new(&shared, &clock);
         let (token, saved, turn) = (options.token.clone(), SavedStates::default(), Mutex::new(()));
-        Self { shared, clock, token, isolations, saved, turn }
+        Self { shared, clock, token, isolations, saved, late, turn }
+    }
+
+    /// What comes late.
+    pub(super) fn late(&self) -> &Arc<Late> {
+        &self.late
     }
 
     /// Those who make accounts for whoever comes.
@@ -260,6 +269,7 @@ impl Control {
         }
         if account.is_none() && !keep.contains(&Kept::Faults) {
             self.clear_faults(None);
+            self.late.clear();
         }
         if !keep.contains(&Kept::Journal) {
             let of = Filter { account: account.map(str::to_owned), ..Filter::default() };
@@ -288,6 +298,14 @@ impl Control {
         let id = self.shared.faults.add(rule.to_rule());
         tracing::info!("Test lab: fault {id} added: {rule}");
         self.announce_faults();
+        if rule.stops_readers() {
+            for client in self.shared.clients() {
+                let name = client.identity().name;
+                if self.shared.faults.stops_reading(client.account().name(), &name) {
+                    client.hold_back(true);
+                }
+            }
+        }
         id
     }
 
@@ -296,6 +314,10 @@ impl Control {
         let removed = self.shared.faults.clear(id);
         tracing::info!("Test lab: {removed} faults cleared");
         self.announce_faults();
+        let still_stopped = self.shared.faults.list().iter().any(|rule| rule.fault == Fault::StopReading);
+        if !still_stopped {
+            self.shared.clients().into_iter().for_each(|client| client.hold_back(false));
+        }
         removed
     }
 
@@ -309,7 +331,16 @@ impl Control {
 
     /// Has everything happen that is due now.
     fn fire_due(&self) -> Deadlines {
-        self.shared.jetstream().map(|jetstream| jetstream.tick_until_idle(&self.shared)).unwrap_or_default()
+        loop {
+            let came = self.late.came();
+            let jetstream = self.shared.jetstream();
+            let next = jetstream.map(|jetstream| jetstream.tick_until_idle(&self.shared)).unwrap_or_default();
+            self.late.fire();
+            // What came late may have more fall due.
+            if self.late.came() == came {
+                return next.earlier(self.late.next());
+            }
+        }
     }
 
     /// How long it is until one of these by the clock that is moved.

@@ -7,8 +7,8 @@ use jetkv_protocol::subject;
 use serde::{Deserialize, Serialize};
 
 use super::answer::LabError;
-use super::request::read;
-use crate::faults::{Aim, Fault, Rule};
+use super::request::{Length, read};
+use crate::faults::{Aim, Delay, DiskFault, Fault, Rule};
 
 /// What stands before the subjects of the API.
 const API: &str = "$JS.API.";
@@ -46,15 +46,46 @@ struct Body {
     err_code: Option<u16>,
     #[serde(default)]
     description: Option<String>,
+    #[serde(default)]
+    by: Option<Length>,
+    #[serde(default)]
+    jitter: Option<Length>,
+    #[serde(default)]
+    bytes_per_sec: Option<u64>,
 }
 
-#[derive(Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "snake_case")]
 enum Kind {
     ApiError,
     AckLost,
+    AckDelay,
     NoResponders,
     Disconnect,
+    Latency,
+    Bandwidth,
+    SlowReader,
+    Duplicate,
+    DiskFull,
+    SyncFailure,
+}
+
+impl Kind {
+    fn name(self) -> &'static str {
+        match self {
+            Self::ApiError => "api_error",
+            Self::AckLost => "ack_lost",
+            Self::AckDelay => "ack_delay",
+            Self::NoResponders => "no_responders",
+            Self::Disconnect => "disconnect",
+            Self::Latency => "latency",
+            Self::Bandwidth => "bandwidth",
+            Self::SlowReader => "slow_reader",
+            Self::Duplicate => "duplicate",
+            Self::DiskFull => "disk_full",
+            Self::SyncFailure => "sync_failure",
+        }
+    }
 }
 
 #[derive(Default, Deserialize)]
@@ -84,6 +115,57 @@ struct ErrorPart {
     description: String,
 }
 
+impl Body {
+    fn fault(&self) -> Result<Fault, LabError> {
+        let kind = self.kind.name();
+        let says_error = self.code.is_some() || self.err_code.is_some() || self.description.is_some();
+        let odd = [
+            ("an error", says_error, matches!(self.kind, Kind::ApiError)),
+            ("by", self.by.is_some(), matches!(self.kind, Kind::AckDelay | Kind::Latency)),
+            ("jitter", self.jitter.is_some(), matches!(self.kind, Kind::AckDelay | Kind::Latency)),
+            ("bytes_per_sec", self.bytes_per_sec.is_some(), matches!(self.kind, Kind::Bandwidth)),
+        ];
+        if let Some((what, ..)) = odd.iter().find(|(_, is_said, may_be)| *is_said && !may_be) {
+            return Err(LabError::bad_request(format!("{kind} has no {}", what.trim_start_matches("an "))));
+        }
+        Ok(match self.kind {
+            Kind::ApiError => {
+                let Some(err_code) = self.err_code else {
+                    return Err(LabError::bad_request("an api_error needs an err_code"));
+                };
+                let description =
+                    self.description.clone().unwrap_or_else(|| "fault of the test lab".to_owned());
+                let error = ErrorPart { code: self.code.unwrap_or(CODE), err_code, description };
+                let answer = ErrorAnswer { r#type: "io.nats.jetstream.api.v1.error_response", error };
+                Fault::Answer(json::to_vec(&answer))
+            }
+            Kind::AckLost => Fault::LoseAnswer,
+            Kind::AckDelay => Fault::DelayAnswer(self.delay()?),
+            Kind::NoResponders => Fault::NoResponders,
+            Kind::Disconnect => Fault::Disconnect,
+            Kind::Latency => Fault::Hold(self.delay()?),
+            Kind::Bandwidth => match self.bytes_per_sec {
+                None | Some(0) => return Err(LabError::bad_request("a bandwidth needs bytes_per_sec")),
+                Some(bytes_per_sec) => Fault::Narrow { rule: 0, bytes_per_sec },
+            },
+            Kind::SlowReader => Fault::StopReading,
+            Kind::Duplicate => Fault::Twice,
+            Kind::DiskFull => Fault::FailDisk(DiskFault::Full),
+            Kind::SyncFailure => Fault::FailDisk(DiskFault::Sync),
+        })
+    }
+
+    fn delay(&self) -> Result<Delay, LabError> {
+        let Some(by) = &self.by else {
+            return Err(LabError::bad_request(format!("{} needs by", self.kind.name())));
+        };
+        let ns = |length: &Length| {
+            u64::try_from(length.0.0).map_err(|_| LabError::bad_request("a delay is not negative"))
+        };
+        Ok(Delay { by_ns: ns(by)?, jitter_ns: self.jitter.as_ref().map(ns).transpose()?.unwrap_or(0) })
+    }
+}
+
 impl FaultRule {
     pub(super) fn read(body: &[u8]) -> Result<Self, LabError> {
         let body: Body = read(body)?;
@@ -91,25 +173,7 @@ impl FaultRule {
         if !(0.0..=1.0).contains(&probability) {
             return Err(LabError::bad_request("a probability is between 0 and 1"));
         }
-        let (kind, fault) = match body.kind {
-            Kind::ApiError => {
-                let Some(err_code) = body.err_code else {
-                    return Err(LabError::bad_request("an api_error needs an err_code"));
-                };
-                let description =
-                    body.description.clone().unwrap_or_else(|| "fault of the test lab".to_owned());
-                let error = ErrorPart { code: body.code.unwrap_or(CODE), err_code, description };
-                let answer = ErrorAnswer { r#type: "io.nats.jetstream.api.v1.error_response", error };
-                ("api_error", Fault::Answer(json::to_vec(&answer)))
-            }
-            Kind::AckLost => ("ack_lost", Fault::LoseAnswer),
-            Kind::NoResponders => ("no_responders", Fault::NoResponders),
-            Kind::Disconnect => ("disconnect", Fault::Disconnect),
-        };
-        let says_error = body.code.is_some() || body.err_code.is_some() || body.description.is_some();
-        if says_error && kind != "api_error" {
-            return Err(LabError::bad_request(format!("{kind} has no error")));
-        }
+        let fault = body.fault()?;
         let Where { subject, api, client, account } = body.r#where;
         let subject = match (subject, api) {
             (Some(_), Some(_)) => return Err(LabError::bad_request("one of subject and api says which")),
@@ -118,8 +182,22 @@ impl FaultRule {
         if let Some(pattern) = subject.as_ref().filter(|pattern| !subject::is_valid(pattern.as_bytes())) {
             return Err(LabError::bad_request(format!("{pattern} is no subject")));
         }
+        let kind = body.kind.name();
+        let is_odd = match body.kind {
+            Kind::SlowReader => subject.is_some(),
+            Kind::DiskFull | Kind::SyncFailure => subject.is_some() || client.is_some(),
+            _ => false,
+        };
+        if is_odd {
+            return Err(LabError::bad_request(format!("where says what a {kind} is not about")));
+        }
         let aim = Aim { subject, client, account };
         Ok(Self { kind, aim, fault, times: body.times, probability, seed: body.seed })
+    }
+
+    /// Whether it is about those who are sent something.
+    pub(super) fn stops_readers(&self) -> bool {
+        self.fault == Fault::StopReading
     }
 
     pub(super) fn to_rule(&self) -> Rule {
@@ -156,6 +234,16 @@ mod tests {
             r#"{"kind":"ack_lost","where":{"subject":"a..b"}}"#,
             r#"{"kind":"ack_lost","where":{"subject":"a","api":"b"}}"#,
             r#"{"kind":"ack_lost","where":{"user":"a"}}"#,
+            r#"{"kind":"ack_lost","by":"1s"}"#,
+            r#"{"kind":"ack_delay"}"#,
+            r#"{"kind":"latency","by":"-1s"}"#,
+            r#"{"kind":"latency","by":"1s","jitter":-1}"#,
+            r#"{"kind":"bandwidth"}"#,
+            r#"{"kind":"bandwidth","bytes_per_sec":0}"#,
+            r#"{"kind":"duplicate","bytes_per_sec":1}"#,
+            r#"{"kind":"slow_reader","where":{"subject":"a"}}"#,
+            r#"{"kind":"disk_full","where":{"client":"a"}}"#,
+            r#"{"kind":"sync_failure","where":{"api":"INFO"}}"#,
         ] {
             assert_eq!(read(wrong).map_err(|error| error.code), Err(400), "{wrong}");
         }

@@ -145,6 +145,9 @@ impl Isolations {
 
 /// Takes away what an account has stored.
 fn clear(shared: &Shared, account: &Account) -> Result<(), LabError> {
+    if let Some(lateness) = shared.lateness.get() {
+        lateness.leave(account);
+    }
     account.set_jetstream(None);
     let Some(jetstream) = shared.jetstream() else { return Ok(()) };
     let dropped = jetstream.engine().drop_account(account.id());

@@ -15,6 +15,7 @@ mod http;
 mod inbox;
 mod isolation;
 mod journal;
+mod late;
 mod record;
 mod request;
 mod saved;
@@ -84,6 +85,9 @@ impl Lab {
         let control = Arc::new(Control::new(Arc::clone(shared), clock, options));
         let inbox = Inbox::start(shared, Arc::clone(&control))?;
         control.isolations().open(&inbox);
+        control.late().start()?;
+        // The lab is started once.
+        let _ = shared.lateness.set(Arc::clone(control.late()) as _);
         let lab = Self { control, inbox };
         lab.listen(shared);
         let guarded =
@@ -100,6 +104,7 @@ impl Lab {
 
     /// Ends it: what comes later is answered by nobody.
     pub(crate) fn stop(&self) {
+        self.control.late().stop();
         self.inbox.stop();
     }
 

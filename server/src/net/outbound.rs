@@ -74,6 +74,8 @@ pub(crate) struct Outbound {
 struct State {
     limits: OutboundLimits,
     link: Option<Arc<Writer>>,
+    /// The link, while nothing is to be written to it on purpose.
+    held: Option<Arc<Writer>>,
     /// Appended to by senders.
     queue: Vec<u8>,
     /// Being written; the first `written` bytes are gone. Not here while `busy`.
@@ -122,6 +124,7 @@ impl Outbound {
             state: Mutex::new(State {
                 limits,
                 link: Some(Arc::new(link)),
+                held: None,
                 queue: Vec::new(),
                 chunk: Vec::new(),
                 written: 0,
@@ -149,6 +152,26 @@ impl Outbound {
     /// Has everything written to `link` from now on.
     pub(crate) fn put_link(&self, link: Arc<Writer>) {
         self.state.lock().link = Some(link);
+    }
+
+    /// Keeps back all that is to be written, or no longer. Tells whether something waits that can be written now: the
+    /// connection's task then has to be woken.
+    pub(crate) fn hold_back(&self, held: bool) -> bool {
+        let mut state = self.state.lock();
+        if held {
+            if state.held.is_none() {
+                state.held = state.link.take();
+            }
+            return false;
+        }
+        let Some(link) = state.held.take() else { return false };
+        if state.closing.is_some_and(CloseReason::drops_pending) {
+            return false;
+        }
+        state.link = Some(link);
+        // The task writes what waits as soon as the link takes it.
+        state.blocked = state.pending > 0;
+        state.blocked
     }
 
     /// Changes the limits, on a reload.
@@ -326,6 +349,7 @@ impl Outbound {
     pub(crate) fn release(&self) {
         let mut state = self.state.lock();
         state.link = None;
+        state.held = None;
         state.queue = Vec::new();
         state.chunk = Vec::new();
         state.pending = 0;

@@ -4,6 +4,7 @@ mod counters;
 mod identity;
 mod info;
 mod isolation;
+mod lateness;
 mod reload_asks;
 mod repeats;
 mod system_services;
@@ -24,6 +25,7 @@ use tokio::sync::watch;
 pub(crate) use counters::Counters;
 pub(crate) use identity::{ServerIdentity, random_id};
 pub(crate) use isolation::Isolation;
+pub(crate) use lateness::Lateness;
 pub(crate) use reload_asks::{ReloadAsk, ReloadAsks};
 pub(crate) use system_services::SystemServices;
 pub(crate) use visits::Visits;
@@ -117,6 +119,8 @@ pub(crate) struct Shared {
     pub journal: Option<Journal>,
     /// Who makes accounts for whoever comes, where the test lab is on.
     pub isolation: OnceLock<Arc<dyn Isolation>>,
+    /// Who has messages come late that meet a fault.
+    pub lateness: OnceLock<Arc<dyn Lateness>>,
     /// Log lines that are not said again and again.
     pub repeats: Repeats,
     /// TLS handshakes of clients.
@@ -165,6 +169,7 @@ impl Shared {
             faults: Faults::default(),
             journal: options.lab.is_some().then(Journal::default),
             isolation: OnceLock::new(),
+            lateness: OnceLock::new(),
             tls_rate: TlsRate::default(),
             configured_at,
             visits: Visits::default(),

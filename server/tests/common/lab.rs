@@ -1,7 +1,7 @@
 //! A server whose test lab is on, and requests to it.
 
 use jetkv::Server;
-use jetkv::options::LabOptions;
+use jetkv::options::{LabOptions, Options};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -9,10 +9,17 @@ use super::{Wire, start, with_streams};
 
 /// A server with JetStream and the pages, and its lab on.
 pub fn lab_server(token: Option<&str>) -> (TempDir, Server) {
+    let token = token.map(str::to_owned);
+    lab_server_with(|options| options.lab = Some(LabOptions { token, ..LabOptions::default() }))
+}
+
+/// As [`lab_server`], with other options.
+pub fn lab_server_with(change: impl FnOnce(&mut Options)) -> (TempDir, Server) {
     let (directory, mut options) = with_streams();
     options.monitor.host = "127.0.0.1".to_owned();
     options.monitor.port = Some(0);
-    options.lab = Some(LabOptions { token: token.map(str::to_owned), ..LabOptions::default() });
+    options.lab = Some(LabOptions::default());
+    change(&mut options);
     (directory, start(options))
 }
 

@@ -1,22 +1,27 @@
 //! Messages that meet a fault on purpose.
 
+use jetkv_jetstream::OutMsg;
 use jetkv_protocol::Publish;
 
 use super::connection::Connection;
 use crate::connections::{CloseReason, ConnectionHandle as _};
 use crate::events;
-use crate::faults::{Fault, Met};
+use crate::faults::{Delay, Fault, Met, Slowness};
 
 /// What the lab is asked on, which no rule is about: it could not be taken back.
 const EXEMPT: &[u8] = b"$JETKV.LAB.";
 
 /// Where a message goes that may have met a fault.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Way {
     /// Where it would.
     Plain,
     /// Where it would, without an answer.
     Unanswered,
+    /// Where it would, and the answer to there.
+    AnsweredTo(Vec<u8>),
+    /// Where it would, twice.
+    Twice,
     /// Nowhere.
     Nowhere,
 }
@@ -31,12 +36,23 @@ impl Connection {
         let name = || client.identity().name;
         let met = Met { subject: publish.subject, account: self.account.name(), client: &name };
         let Some(fault) = self.shared.faults.meet(&met) else { return Way::Plain };
-        if fault == Fault::LoseAnswer {
-            return Way::Unanswered;
-        }
         let reply = publish.reply.unwrap_or_default();
+        match fault {
+            Fault::LoseAnswer => return Way::Unanswered,
+            Fault::Twice => return Way::Twice,
+            Fault::DelayAnswer(_) if reply.is_empty() => return Way::Plain,
+            _ => {}
+        }
         if !self.may_publish(publish.subject, reply) {
             return Way::Nowhere;
+        }
+        match fault {
+            Fault::DelayAnswer(Delay { by_ns, .. }) => return self.delay_answer(reply, by_ns),
+            Fault::Hold(Delay { by_ns, .. }) => return self.hold(publish, Slowness::By { ns: by_ns }),
+            Fault::Narrow { rule, bytes_per_sec } => {
+                return self.hold(publish, Slowness::Bandwidth { rule, bytes_per_sec });
+            }
+            _ => {}
         }
         if self.verbose {
             self.send_ok();
@@ -49,7 +65,34 @@ impl Connection {
                 self.answer_no_responders(publish.subject, reply);
             }
             Fault::Disconnect => self.client.close(CloseReason::Kicked),
-            Fault::LoseAnswer | Fault::Answer(_) | Fault::NoResponders => {}
+            _ => {}
+        }
+        Way::Nowhere
+    }
+
+    fn delay_answer(&self, reply: &[u8], by_ns: u64) -> Way {
+        let lateness = self.shared.lateness.get();
+        let there = lateness.and_then(|lateness| lateness.delay_answers(&self.account, reply, by_ns));
+        there.map_or(Way::Plain, Way::AnsweredTo)
+    }
+
+    /// Leaves a message to who sends it later.
+    fn hold(&mut self, publish: &Publish<'_>, slowness: Slowness) -> Way {
+        let msg = OutMsg {
+            to: publish.subject,
+            subject: publish.subject,
+            reply: publish.reply.unwrap_or_default(),
+            headers: publish.headers,
+            payload: publish.payload,
+        };
+        let lateness = self.shared.lateness.get();
+        let is_held =
+            lateness.is_some_and(|lateness| lateness.hold(&self.account, self.client.id(), &msg, slowness));
+        if !is_held {
+            return Way::Plain;
+        }
+        if self.verbose {
+            self.send_ok();
         }
         Way::Nowhere
     }

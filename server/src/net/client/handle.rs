@@ -107,6 +107,13 @@ impl ConnectionHandle for Client {
         self.close(reason);
     }
 
+    fn hold_back(self: Arc<Self>, held: bool) {
+        if self.out.hold_back(held) {
+            // What waited leaves.
+            self.out.wake();
+        }
+    }
+
     fn closing(&self) -> Option<CloseReason> {
         self.out.closing()
     }

@@ -59,11 +59,18 @@ impl Connection {
         if way == Way::Nowhere {
             return;
         }
-        let publish = &Publish { reply: publish.reply.filter(|_| way == Way::Plain), ..*publish };
-        if self.account.renames() {
-            self.publish_renamed(turn, publish);
-        } else {
-            self.publish_named(turn, publish);
+        let reply = match &way {
+            Way::Unanswered | Way::Nowhere => None,
+            Way::AnsweredTo(reply) => Some(reply.as_slice()),
+            Way::Plain | Way::Twice => publish.reply,
+        };
+        let publish = &Publish { reply, ..*publish };
+        for _ in 0..=u32::from(way == Way::Twice) {
+            if self.account.renames() {
+                self.publish_renamed(turn, publish);
+            } else {
+                self.publish_named(turn, publish);
+            }
         }
     }
 
