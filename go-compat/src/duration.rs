@@ -147,6 +147,8 @@ impl fmt::Display for GoDuration {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::GoDuration;
 
     #[test]
