@@ -143,22 +143,46 @@ fn tests_use_only_paths_that_they_made() {
     );
 }
 
-/// A port that a scenario names may be in use: it says `-1`, or the port is only told and nobody listens there.
+/// A port that a scenario names may be in use: it says `-1`, or the port is one of its own (`${port.nats}`). Where a
+/// configuration is only looked at, nobody listens.
 #[test]
 fn scenarios_listen_only_on_free_ports() {
-    let listens = |line: &str| {
-        let after =
-            |key: &str| line.split(key).nth(1).and_then(|rest| rest.trim().split([' ', ',', '}']).next());
-        ["-p ", "-m ", "--port ", "--http_port ", "--addr_port "]
-            .into_iter()
-            .filter_map(after)
-            .filter_map(|value| value.parse::<u64>().ok())
-            .any(|port| (1..=u64::from(u16::MAX)).contains(&port))
+    let is_port = |value: &str| {
+        let port = value.rsplit(':').next().unwrap_or_default();
+        port.parse::<u64>().is_ok_and(|port| (1..=u64::from(u16::MAX)).contains(&port))
     };
-    assert_no_line(
-        "ports that may be in use",
-        |path| path.starts_with(scenario_root()) && has_extension(path, "txt"),
-        |line| line.starts_with("run ") && listens(line) || line.starts_with("server:") && listens(line),
+    let told = |line: &str, keys: &[&str], ends: &[char]| {
+        keys.iter().any(|key| {
+            line.match_indices(key).any(|(at, _)| {
+                let is_word = line.get(..at).is_some_and(|before| !before.ends_with(char::is_alphanumeric));
+                let rest = line.get(at + key.len()..).unwrap_or_default();
+                let value = rest.trim_start_matches(['"', '\'', ':', '=', ' ']).split(ends).next();
+                is_word && value.is_some_and(|value| !value.starts_with("//") && is_port(value))
+            })
+        })
+    };
+    let by_flag = |line: &str| {
+        let flags = ["-p ", "-m ", "-ms ", "--port ", "--http_port ", "--https_port ", "--addr_port "];
+        (line.starts_with("run ") || line.starts_with("server:")) && told(line, &flags, &[' ', ',', '}'])
+    };
+    // `websocket { port: 1 }`, `listen = "127.0.0.1:1"`.
+    let keys = ["port", "listen", "http", "https", "http_port", "https_port", "net"];
+    let keys: Vec<String> =
+        keys.iter().flat_map(|key| [": ", ":", " = ", "=", " "].map(|sign| format!("{key}{sign}"))).collect();
+    let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
+    let by_config =
+        |line: &str| line.starts_with(' ') && told(line, &keys, &['"', '\'', ' ', ',', '}', '\n']);
+    let is_scenario = |path: &Path| path.starts_with(scenario_root()) && has_extension(path, "txt");
+    let is_started = |path: &Path| {
+        let text = std::fs::read_to_string(path).unwrap();
+        text.lines().any(|line| line.starts_with("run ") && !line.contains("-t "))
+            || !text.contains("start: no")
+    };
+    assert_no_line("ports that may be in use", |path| is_scenario(path), by_flag);
+    assert_no_line("ports that may be in use", |path| is_scenario(path) && is_started(path), by_config);
+    assert!(by_flag("run -p 4222") && !by_flag("run -p -1") && by_config("  listen: \"127.0.0.1:4222\""));
+    assert!(
+        by_config("  a | websocket { port = 80 }") && !by_config("  port: -1, http: 127.0.0.1:${port.nats}")
     );
 }
 

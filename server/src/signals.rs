@@ -97,6 +97,9 @@ pub(crate) trait Controlled {
     /// Puts other options in force, all but those of the log, and logs what changes.
     fn reload(&self, options: Options) -> Result<Vec<Change>, ReloadError>;
 
+    /// Does what comes once it was told that they are in force. `before` are those before them.
+    fn reloaded(&self, before: &Options);
+
     /// Enters lame duck mode, which ends with the server's end. Returns at once.
     fn lame_duck(&self);
 
@@ -175,6 +178,7 @@ fn handle(signal: Signal, server: &impl Controlled, command_line: &CommandLine, 
 fn reload(server: &impl Controlled, command_line: &CommandLine, log: &Log) -> Result<(), String> {
     let options = command_line.reload().map_err(|error| error.to_string())?;
     let (log_options, digest) = (options.log.clone(), options.config_digest.clone());
+    let before = server.options();
     let changes = server.reload(options).map_err(|error| error.to_string())?;
     let is_about_log = |change: &Change| matches!(change.action, Action::Log | Action::Trace);
     if changes.iter().any(is_about_log)
@@ -183,5 +187,6 @@ fn reload(server: &impl Controlled, command_line: &CommandLine, log: &Log) -> Re
         tracing::error!("{error}");
     }
     tracing::info!("Reloaded server configuration ({})", digest.unwrap_or_default());
+    server.reloaded(&before);
     Ok(())
 }

@@ -8,20 +8,20 @@ use std::path::Path;
 use jetkv::options::Options;
 
 /// Options without a case there, and why.
-const WITHOUT: [(&str, &str); 6] = [
+const WITHOUT: [(&str, &str); 5] = [
     ("config_file", "a running server reads the file that it was started with, whatever it holds"),
     ("config_digest", "is made of the whole file, and so turns with every case"),
     ("origin.in_config", "tells which options the file names, and so turns with the others"),
     ("origin.in_command_line", "tells which flags there were, which a running server does not get again"),
     ("lab", "nats-server has none"),
-    ("tls", "its files are made by server/tests/tls.rs, which turns it"),
 ];
 
 /// Options whose cases fill a scenario of their own.
-const ELSEWHERE: [(&str, &str); 4] = [
+const ELSEWHERE: [(&str, &str); 5] = [
     ("auth.nkeys", "reload/nkeys.txt"),
     ("auth.callout", "auth/callout.txt"),
     ("mappings", "reload/mappings.txt"),
+    ("tls", "reload/tls.txt"),
     ("websocket", "reload/told.txt"),
 ];
 

@@ -366,7 +366,10 @@ impl Server {
     /// # Errors
     /// An option changed that cannot change while the server runs; then nothing was changed.
     pub fn reload(&self, options: Options) -> Result<Vec<Change>, ReloadError> {
-        self.inner.reload(options)
+        let before = self.options();
+        let changes = self.inner.reload(options)?;
+        self.inner.close_unpinned(&before);
+        Ok(changes)
     }
 
     /// Fires the timers that are due by the server's clock.
@@ -486,6 +489,10 @@ impl Controlled for Server {
 
     fn reload(&self, options: Options) -> Result<Vec<Change>, ReloadError> {
         self.inner.reload(options)
+    }
+
+    fn reloaded(&self, before: &Options) {
+        self.inner.close_unpinned(before);
     }
 
     fn lame_duck(&self) {

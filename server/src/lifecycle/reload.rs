@@ -7,7 +7,7 @@ use jetkv_protocol::Rejection;
 
 use super::{Inner, announce};
 use crate::claimed;
-use crate::connections::{CloseReason, Refused, TraceOptions};
+use crate::connections::{ClientType, CloseReason, Refused, TraceOptions};
 use crate::events;
 use crate::options::{Action, Change, Options, ReloadError, diff};
 use crate::pid_file;
@@ -44,6 +44,28 @@ impl Inner {
             self.tell_connections();
         }
         Ok(changes)
+    }
+
+    /// Closes the connections without a certificate whose key is pinned, where other keys were pinned before.
+    pub(super) fn close_unpinned(&self, before: &Options) {
+        let options = self.shared.options();
+        let of_websocket = |options: &Options| options.websocket.as_ref().and_then(|block| block.tls.clone());
+        let of_kind = [
+            (ClientType::Nats, before.tls.clone(), options.tls.clone()),
+            (ClientType::Websocket, of_websocket(before), of_websocket(&options)),
+        ];
+        let mut refused = self.shared.clients();
+        refused.retain(|client| {
+            let kind = of_kind.iter().find(|(kind, ..)| *kind == client.client_type());
+            let Some((_, old, Some(new))) = kind else { return false };
+            let are_new = old.as_ref().is_none_or(|old| old.pinned_certs != new.pinned_certs);
+            are_new && !new.accepts(client.secured().and_then(|secured| secured.peer.as_deref()))
+        });
+        if refused.is_empty() {
+            return;
+        }
+        tracing::info!("Disconnect {} clients due to pinned certs reload", refused.len());
+        refused.iter().for_each(|client| client.close(CloseReason::TlsHandshakeError));
     }
 
     /// Does what belongs before the line of a change.

@@ -340,7 +340,7 @@ fn same_in_any_order(nkeys: Pair<'_, Vec<NkeyUserOptions>>) -> bool {
     sorted(nkeys.old) == sorted(nkeys.new) && !in_account(nkeys.old) && !in_account(nkeys.new)
 }
 
-/// Certificates are read anew by every reload, which is always said.
+/// Certificates are read anew by every reload, which is said where they are others or there are authorities.
 fn tls_options(tls: Pair<'_, Option<TlsOptions>>, found: &mut Differences) {
     let nothing = Action::Nothing;
     let maps = |tls: &Option<TlsOptions>| tls.as_ref().is_some_and(|tls| tls.map);
@@ -356,8 +356,10 @@ fn tls_options(tls: Pair<'_, Option<TlsOptions>>, found: &mut Differences) {
         verify, map, timeout, handshake_first, pinned_certs, connection_rate_limit, identity,
     });
     // Whoever is asked for a certificate is asked by the new ones.
-    let _ = (verify, map, identity);
-    found.change(Field::TLSConfig, nothing, "Reloaded: tls = enabled");
+    let _ = map;
+    if identity.differ() || verify.differ() || identity.new.has_authorities() {
+        found.change(Field::TLSConfig, nothing, "Reloaded: tls = enabled");
+    }
     found.value(Field::TLSTimeout, nothing, "tls timeout", timeout, |timeout| {
         timeout.as_secs_f64().to_string()
     });

@@ -117,6 +117,11 @@ pub(crate) fn read_file(path: &Path) -> Result<Vec<u8>, String> {
 }
 
 impl TlsIdentity {
+    /// Whether it knows authorities of its own, which nats-server never takes for the same that it had.
+    pub(crate) fn has_authorities(&self) -> bool {
+        self.source.authorities.is_some()
+    }
+
     /// Makes sure that certificate, key and authorities fit together. The error is nats-server's text.
     pub(crate) fn new(source: TlsSource) -> Result<Self, String> {
         let provider = Arc::new(source.provider());
