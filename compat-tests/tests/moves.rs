@@ -35,7 +35,10 @@ const REQUESTS: [(&str, &str); 16] = [
         "CONSUMER.CREATE.S.P",
         r#"{"stream_name":"S","config":{"name":"P","durable_name":"P","ack_policy":"explicit"}}"#,
     ),
-    ("CONSUMER.CREATE.S", r#"{"stream_name":"S","config":{"ack_policy":"none","deliver_subject":"d","inactive_threshold":3600000000000}}"#),
+    (
+        "CONSUMER.CREATE.S",
+        r#"{"stream_name":"S","config":{"ack_policy":"none","deliver_subject":"d","inactive_threshold":3600000000000}}"#,
+    ),
     (
         "CONSUMER.CREATE.D.M",
         r#"{"stream_name":"D","config":{"name":"M","mem_storage":true,"inactive_threshold":3600000000000}}"#,
