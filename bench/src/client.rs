@@ -28,6 +28,8 @@ pub(crate) struct Received<'a> {
     pub(crate) headers: &'a [u8],
     /// Payload.
     pub(crate) payload: &'a [u8],
+    /// Where an answer goes, empty for nowhere.
+    pub(crate) reply: &'a [u8],
 }
 
 impl Client {
@@ -66,7 +68,23 @@ impl Client {
 
     /// Queues a message.
     pub(crate) fn publish(&mut self, subject: &[u8], reply: Option<&[u8]>, payload: &[u8]) {
-        encode::publish(&mut self.outbound, subject, reply, &[], payload);
+        self.publish_with(subject, reply, &[], payload);
+    }
+
+    /// Queues a message with a header block.
+    pub(crate) fn publish_with(
+        &mut self,
+        subject: &[u8],
+        reply: Option<&[u8]>,
+        headers: &[u8],
+        payload: &[u8],
+    ) {
+        encode::publish(&mut self.outbound, subject, reply, headers, payload);
+    }
+
+    /// Queues the end of a subscription.
+    pub(crate) fn unsubscribe(&mut self, sid: &[u8]) {
+        encode::unsub(&mut self.outbound, sid, None);
     }
 
     /// Bytes queued and not sent.
@@ -135,7 +153,7 @@ impl Client {
         self.request(subject.as_bytes(), b"_INBOX.api", &body, |received| {
             answer.extend_from_slice(received.payload);
         })?;
-        encode::unsub(&mut self.outbound, b"api", None);
+        self.unsubscribe(b"api");
         let answer: serde_json::Value = serde_json::from_slice(&answer)?;
         match answer.get("error") {
             Some(error) => Err(io::Error::other(format!("{subject}: {error}"))),
@@ -157,9 +175,9 @@ impl Client {
             self.start += consumed;
             let mut progress = Progress { message: false, pong: false };
             match op {
-                ServerOp::Msg { headers, payload, .. } => {
+                ServerOp::Msg { headers, payload, reply, .. } => {
                     progress.message = true;
-                    visit(Received { headers, payload });
+                    visit(Received { headers, payload, reply: reply.unwrap_or_default() });
                 }
                 ServerOp::Pong => progress.pong = true,
                 ServerOp::Ping => {

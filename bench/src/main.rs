@@ -3,6 +3,7 @@
 //! Seconds on a shared machine are noise; what counts is the ratio within a run and the server's CPU per operation.
 
 mod client;
+mod features;
 mod lists;
 mod measure;
 mod process;
@@ -34,6 +35,7 @@ Usage: jetkv-bench [OPTIONS]
   --restart            also stop and kill each server over a bucket of all keys, and time its start
   --lists              only lists of 1,000 keys, in buckets of 20,000 to 1,000,000
   --lists-large        the same, of 10,000,000 as well
+  --features           only mirrors, backups and batches, each of so many messages as pipelined operations
   --alone              JetKV only, without ratios
 ";
 
@@ -46,6 +48,8 @@ struct Plan {
     only: String,
     alone: bool,
     restart: bool,
+    /// Nothing else is measured than mirrors, backups and batches.
+    features: bool,
     /// Keys of the buckets that are listed from; with any, nothing else is measured.
     lists: Vec<u64>,
 }
@@ -78,12 +82,14 @@ fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Plan, String> {
         only: String::new(),
         alone: false,
         restart: false,
+        features: false,
         lists: Vec::new(),
     };
     while let Some(flag) = arguments.next() {
         match flag.as_str() {
             "--alone" => plan.alone = true,
             "--restart" => plan.restart = true,
+            "--features" => plan.features = true,
             "--lists" => plan.lists = lists::KEYS.into(),
             "--lists-large" => plan.lists = lists::KEYS.into_iter().chain([lists::KEYS_LARGE]).collect(),
             _ => set(&mut plan, &flag, arguments.next())?,
@@ -128,6 +134,9 @@ fn run(plan: &Plan) -> Outcome<()> {
     }
     if !plan.lists.is_empty() {
         return run_lists(plan, &programs);
+    }
+    if plan.features {
+        return run_features(plan, &programs);
     }
     let idle =
         programs.iter().map(|program| measure_idle(program, plan.rounds)).collect::<Outcome<Vec<_>>>()?;
@@ -176,6 +185,27 @@ fn run_lists(plan: &Plan, programs: &[Program]) -> Outcome<()> {
         if let [ours, theirs] = &*costs {
             table::row(&format!("list filtered, 1000 of {keys}"), ours, theirs);
         }
+    }
+    Ok(())
+}
+
+/// A row for each of the features; the servers take turns within a round.
+fn run_features(plan: &Plan, programs: &[Program]) -> Outcome<()> {
+    let mut rounds = [Vec::new(), Vec::new()];
+    for _ in 0..plan.rounds {
+        for (program, rounds) in programs.iter().zip(&mut rounds) {
+            let server = start(program)?;
+            let costs = features::costs(address(&server)?, pid(&server)?, &plan.storage, plan.scale)
+                .map_err(|error| format!("features on {}: {error}", program.name))?;
+            rounds.push(costs);
+        }
+    }
+    table::header(plan.alone, &plan.storage, plan.scale, plan.rounds);
+    for (at, name) in features::ROWS.into_iter().enumerate() {
+        let [ours, theirs] = rounds.each_ref().map(|rounds| -> Vec<Cost> {
+            rounds.iter().filter_map(|costs| costs.get(at).copied()).collect()
+        });
+        table::row(name, &ours, &theirs);
     }
     Ok(())
 }
