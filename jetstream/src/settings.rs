@@ -2,6 +2,7 @@
 //! copied into what exists: a change holds for all of it at once.
 
 use arc_swap::{ArcSwap, Cache};
+use jetkv_go_compat::base62::short_hash;
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -16,6 +17,9 @@ pub struct EngineConfig {
     pub store_dir: Option<PathBuf>,
     /// Name of the JetStream domain, empty for none.
     pub domain: String,
+    /// Whether consumers ask for answers under subjects that name domain and account, too (nats-server's feature flag
+    /// `js_ack_fc_v2`). They listen to both forms in any case.
+    pub scoped_acks: bool,
     /// Whether unknown fields in requests are errors (`jetstream { strict }`; nats-server's default is true).
     pub strict: bool,
     /// When writes are made durable.
@@ -42,6 +46,7 @@ impl Default for EngineConfig {
         Self {
             store_dir: None,
             domain: String::new(),
+            scoped_acks: false,
             strict: true,
             sync: SyncPolicy::EveryNs(120_000_000_000),
             encryption: None,
@@ -193,6 +198,8 @@ pub struct ConsumerSettings {
     pub account_name: String,
     /// The JetStream domain, empty for none.
     pub domain: String,
+    /// Whether consumers ask for answers under subjects that name these two.
+    pub scoped_acks: bool,
     /// Bytes that may wait for one receiver before the server cuts it, 0 for any number.
     pub max_pending_bytes: u64,
     /// Seed of generated names, identifiers and jitter.
@@ -201,6 +208,14 @@ pub struct ConsumerSettings {
     pub server: Live<EngineSettings>,
     /// What the account may use.
     pub account: Live<AccountLimits>,
+}
+
+impl ConsumerSettings {
+    /// Domain and account, as subjects name them.
+    pub(crate) fn scope(&self) -> String {
+        let domain = if self.domain.is_empty() { "_" } else { &self.domain };
+        format!("{domain}.{}", short_hash(&self.account_name))
+    }
 }
 
 /// A value that is replaced as a whole while others read it. Clones share the value.

@@ -1,7 +1,7 @@
 //! What slows deliveries down: the receiver's flow control, a rate limit, the original timing.
 
 use super::set::Shared;
-use super::{Consumer, Out, StreamCtx};
+use super::{ACK, Consumer, Out, StreamCtx};
 use crate::clock::{ElapsedNs, Now};
 use crate::config::{AckPolicy, ReplayPolicy};
 use crate::message::OutMsg;
@@ -78,10 +78,8 @@ impl Consumer {
         flow.asked_bytes = flow.under_way_bytes;
         flow.asked.clear();
         flow.asked.extend_from_slice(b"$JS.FC.");
-        flow.asked.extend_from_slice(out.config.name.as_bytes());
-        flow.asked.push(b'.');
-        flow.asked.extend_from_slice(self.name.as_bytes());
-        flow.asked.push(b'.');
+        // Stream and consumer are told as they are in acknowledgements.
+        flow.asked.extend_from_slice(self.ack_prefix.get(ACK.len()..).unwrap_or_default());
         for _ in 0..4 {
             flow.asked.push(shared.rng.sample(rand::distr::Alphanumeric));
         }

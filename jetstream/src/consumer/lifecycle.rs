@@ -7,7 +7,7 @@ use super::survey::Ask;
 use super::sweep::Sweep;
 use super::timers::{Armed, Kind};
 use super::trie::Slot;
-use super::{Consumer, Position, StreamCtx, part};
+use super::{ACK, Consumer, Position, StreamCtx, part};
 use crate::clock::ElapsedNs;
 use crate::config::consumer_rules as rules;
 use crate::config::{ConsumerAction, ConsumerConfig, DeliverPolicy, Retention, StreamConfig};
@@ -266,7 +266,8 @@ impl Consumers {
         config: ConsumerConfig,
         state: Option<&ConsumerState>,
     ) -> Result<(), ApiError> {
-        let mut consumer = Consumer::new(Slot::MAX, name, created_ns, config, ctx.config);
+        let mut consumer =
+            Consumer::new(Slot::MAX, name, created_ns, config, self.answers_to(ctx.config, name));
         let begun = consumer.begin(ctx, state);
         let begun = begun.map_err(|error| errors::CONSUMER_STORE_FAILED.because(error))?;
         debug_assert!(begun.is_ok(), "nothing is asked when a consumer is brought back");
@@ -307,7 +308,7 @@ impl Consumers {
             Some(Staged::Config(_, created_ns)) => *created_ns,
             _ => ctx.now.wall().ns(),
         };
-        let mut consumer = Consumer::new(slot, &name, created_ns, config, ctx.config);
+        let mut consumer = Consumer::new(slot, &name, created_ns, config, self.answers_to(ctx.config, &name));
         let is_durable = consumer.config.is_durable();
         consumer.set_inactive_threshold(&mut self.shared, is_durable);
         let left = match &mut self.shared.store {
@@ -410,6 +411,13 @@ impl Consumers {
         }
     }
 
+    /// What the reply subjects of a consumer's deliveries begin with.
+    fn answers_to(&self, stream: &StreamConfig, name: &str) -> Vec<u8> {
+        let settings = &self.shared.settings;
+        let scope = if settings.scoped_acks { settings.scope() + "." } else { String::new() };
+        format!("{ACK}{scope}{}.{name}.", stream.name).into_bytes()
+    }
+
     pub(super) fn forget_deliver(&mut self, deliver: &[u8], slot: Slot) {
         if let Some(slots) = self.deliver.get_mut(deliver) {
             slots.retain(|held| *held != slot);
@@ -433,7 +441,7 @@ pub(super) fn for_each_pattern(config: &ConsumerConfig, mut act: impl FnMut(Opti
 }
 
 impl Consumer {
-    fn new(slot: Slot, name: &str, created_ns: i64, config: ConsumerConfig, stream: &StreamConfig) -> Self {
+    fn new(slot: Slot, name: &str, created_ns: i64, config: ConsumerConfig, ack_prefix: Vec<u8>) -> Self {
         Self {
             slot,
             name: name.into(),
@@ -458,7 +466,7 @@ impl Consumer {
             replay: None,
             requests: super::Requests::default(),
             pin: None,
-            ack_prefix: format!("$JS.ACK.{}.{name}.", stream.name).into_bytes().into(),
+            ack_prefix: ack_prefix.into(),
             last_delivered: None,
             last_acked: None,
             heard: ElapsedNs::default(),

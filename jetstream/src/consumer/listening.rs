@@ -11,7 +11,6 @@ use crate::config::{AckPolicy, ConsumerConfig};
 use crate::own::{OwnCounts, OwnSubscription};
 use crate::router::Router;
 use crate::settings::ConsumerSettings;
-use jetkv_go_compat::base62::short_hash;
 use std::sync::Arc;
 
 /// Connections that nats-server gives a consumer.
@@ -72,9 +71,7 @@ impl Consumer {
     fn own_subscriptions(&self, stream: &str, settings: &ConsumerSettings) -> Vec<OwnSubscription> {
         let counts = &self.listening;
         let name = &self.name;
-        let ConsumerSettings { account_name, domain, .. } = settings;
-        let domain = if domain.is_empty() { "_" } else { domain };
-        let scope = format!("{domain}.{}", short_hash(account_name));
+        let scope = settings.scope();
         let mut list = Vec::new();
         let mut listen = |subject: String, msgs: u64| {
             let sid = list.len() as u64 + 1;
@@ -98,7 +95,7 @@ impl Consumer {
             listen(format!("$JS.FC.{scope}.{stream}.{name}.*"), counts.scoped_flow);
         }
         list.push(OwnSubscription {
-            subject: format!("$JSC.CI.{account_name}.{stream}.{name}"),
+            subject: format!("$JSC.CI.{}.{stream}.{name}", settings.account_name),
             queue: "",
             sid: counts.system_sid,
             msgs: 0,

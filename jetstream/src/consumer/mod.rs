@@ -62,6 +62,9 @@ use start::SkipList;
 use state::PendingAcks;
 use timers::Armed;
 
+/// What the subjects of acknowledgements begin with.
+const ACK: &str = "$JS.ACK.";
+
 /// What a consumer works with, lent to it for the length of one call under its stream's lock.
 pub struct StreamCtx<'a> {
     /// The account.
@@ -126,7 +129,7 @@ struct Consumer {
     replay: Option<Replay>,
     requests: Requests,
     pin: Option<Pin>,
-    /// `$JS.ACK.<stream>.<consumer>.`
+    /// `$JS.ACK.<stream>.<consumer>.`, or with domain and account before the stream.
     ack_prefix: Box<[u8]>,
     last_delivered: Option<WallNs>,
     last_acked: Option<WallNs>,

@@ -407,6 +407,7 @@ pub(crate) fn consumer_settings(world: &World, account: &AccountShare) -> Consum
     ConsumerSettings {
         account_name: account.name.clone(),
         domain: world.config.domain.clone(),
+        scoped_acks: world.config.scoped_acks,
         max_pending_bytes: world.config.max_pending_bytes,
         seed: world.ids.seed(),
         server: world.settings.clone(),

@@ -14,6 +14,7 @@ pub(super) fn engine_config(shared: &Shared, all: &Options) -> EngineConfig {
     let store_dir = options.store_dir.clone().unwrap_or_else(default_store_dir);
     EngineConfig {
         domain: options.domain.clone().unwrap_or_default(),
+        scoped_acks: all.feature_flags.get("js_ack_fc_v2").is_some_and(|on| *on),
         strict: options.strict,
         settings: EngineSettings {
             max_memory_bytes: memory_limit_bytes(options),

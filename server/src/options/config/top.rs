@@ -331,10 +331,6 @@ fn feature_flag(name: &str, node: &Node) -> Checked<bool> {
             format!("error parsing feature flag {name}: expected bool, got {kind}"),
         ));
     };
-    // The other flags concern clusters and mirrors; this one changes what clients see.
-    if name == "js_ack_fc_v2" && on {
-        return Err(Problem::unsupported(node, name));
-    }
     Ok(on)
 }
 
