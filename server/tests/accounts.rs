@@ -18,6 +18,7 @@ fn user(name: &str, account: Option<&str>) -> UserOptions {
         account: account.map(Into::into),
         permissions: None,
         allowed_connection_types: None,
+        proxy_required: false,
     }
 }
 

@@ -86,6 +86,7 @@ fn user(name: &str, account: &str) -> UserOptions {
         account: Some(account.into()),
         permissions: None,
         allowed_connection_types: None,
+        proxy_required: false,
     }
 }
 

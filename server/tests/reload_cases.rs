@@ -17,9 +17,11 @@ const WITHOUT: [(&str, &str); 5] = [
 ];
 
 /// Options whose cases fill a scenario of their own.
-const ELSEWHERE: [(&str, &str); 5] = [
+const ELSEWHERE: [(&str, &str); 7] = [
     ("auth.nkeys", "reload/nkeys.txt"),
     ("auth.callout", "auth/callout.txt"),
+    ("auth.proxy_required", "auth/proxies.txt"),
+    ("trusted_proxies", "auth/proxies.txt"),
     ("mappings", "reload/mappings.txt"),
     ("tls", "reload/tls.txt"),
     ("websocket", "reload/told.txt"),

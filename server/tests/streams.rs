@@ -118,6 +118,7 @@ fn a_stream_captures_nothing_of_other_accounts() {
         account: Some(name.to_uppercase()),
         permissions: None,
         allowed_connection_types: None,
+        proxy_required: false,
     };
     options.accounts = ["A", "B"].map(AccountOptions::new).into();
     options.accounts[0].jetstream = Some(AccountJetStreamLimits::default());

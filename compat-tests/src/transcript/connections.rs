@@ -105,6 +105,14 @@ impl Client {
     /// Replaces `seed`, that of a key made for tests, by the key and its signature of what INFO asks to be signed, or of
     /// `nonce` where that is given.
     fn sign(&mut self, connect: &mut Map<String, Value>) -> Result<()> {
+        // A proxy signs the same.
+        if let Some(seed) = connect.remove("proxy_seed") {
+            let key =
+                KeyPair::from_seed(seed.as_str().unwrap_or_default()).map_err(|e| format!("seed: {e}"))?;
+            let signature =
+                key.sign(self.announced_nonce().as_bytes()).map_err(|e| format!("signature: {e}"))?;
+            connect.insert("proxy_sig".to_string(), URL_SAFE_NO_PAD.encode(signature).into());
+        }
         let Some(seed) = connect.remove("seed") else { return Ok(()) };
         let key = KeyPair::from_seed(seed.as_str().unwrap_or_default()).map_err(|e| format!("seed: {e}"))?;
         let nonce = match connect.remove("nonce") {

@@ -34,6 +34,8 @@ pub(crate) struct Credentials {
     pub signature: String,
     /// What the server asked to be signed. Empty: nothing.
     pub nonce: String,
+    /// A proxy that is trusted says that they come by way of it.
+    pub by_proxy: bool,
 }
 
 impl Credentials {
@@ -45,6 +47,7 @@ impl Credentials {
             nkey: connect.nkey.clone(),
             signature: connect.sig.clone(),
             nonce: nonce.to_owned(),
+            by_proxy: false,
         }
     }
 
@@ -118,6 +121,12 @@ pub(crate) enum Reason {
     /// A user without a password is one whom a certificate names.
     #[error("User {} requires a client certificate", jetkv_go_compat::quoted(.0))]
     NeedsCertificate(String),
+    /// A proxy that is not trusted signed for it.
+    #[error("proxy is not trusted")]
+    ProxyNotTrusted,
+    /// It has to come by way of a proxy that is trusted.
+    #[error("proxy connection required")]
+    ProxyRequired,
 }
 
 /// A comparison with a bcrypt hash, which takes too long for a thread that serves connections.
@@ -153,6 +162,10 @@ pub(crate) struct Authenticator {
     by_claims: bool,
     /// The users whom certificates name, where these say who somebody is.
     by_certificate: Option<CertificateUsers>,
+    /// Who is no user of a list has to come by way of a proxy.
+    proxy_required: bool,
+    /// Some proxy signs the nonce.
+    has_proxies: bool,
 }
 
 #[derive(Debug)]
@@ -161,6 +174,7 @@ struct NkeyUser {
     key: Option<KeyPair>,
     admitted: Admitted,
     allowed: bool,
+    needs_proxy: bool,
 }
 
 #[derive(Debug)]
@@ -170,6 +184,7 @@ struct User {
     allowed: bool,
     /// It has no password, and connections of some kind are told by their certificates.
     needs_certificate: bool,
+    needs_proxy: bool,
 }
 
 impl Authenticator {
@@ -210,6 +225,8 @@ impl Authenticator {
             open_besides_system,
             kind,
             by_claims: options.operators.is_on(),
+            proxy_required: auth.proxy_required,
+            has_proxies: options.trusted_proxies.as_ref().is_some_and(|keys| !keys.is_empty()),
             by_certificate: options.maps_certificates(kind).then(|| CertificateUsers::new(allowed)),
         }
     }
@@ -226,7 +243,7 @@ impl Authenticator {
 
     /// Whether INFO holds a nonce to be signed.
     pub(crate) fn sends_nonce(&self) -> bool {
-        self.by_claims || !self.nkeys.is_empty()
+        self.by_claims || !self.nkeys.is_empty() || self.has_proxies
     }
 
     /// Whether INFO asks for credentials.
@@ -259,7 +276,7 @@ impl Authenticator {
             (Some(now), Some(before)) => {
                 let is_same =
                     now.password == before.password && now.admitted.account == before.admitted.account;
-                is_same && now.allowed
+                is_same && now.allowed && !now.needs_proxy
             }
             (None, None) => self.single == other.single,
             _ => false,
@@ -285,6 +302,9 @@ impl Authenticator {
             return (!silent).then_some(refused);
         };
         let Some(key) = user.key.as_ref().filter(|_| user.allowed) else { return Some(refused) };
+        if user.needs_proxy && !given.by_proxy {
+            return Some(Check::Refused(Some(Reason::ProxyRequired)));
+        }
         // Nobody has to sign for the user that everybody becomes.
         let is_open = self.no_auth_user.as_ref() == Some(nkey);
         let verified = if is_open { Ok(()) } else { nkey::verify(key, &given.nonce, &given.signature) };
@@ -358,10 +378,12 @@ impl Authenticator {
         }
         if given.is_empty() {
             if let Some(user) = self.no_auth_user.as_ref().and_then(|name| self.users.get(name)) {
-                return if user.allowed {
-                    Check::Admitted(user.admitted.clone())
-                } else {
-                    Check::Refused(None)
+                return match user.allowed {
+                    true if user.needs_proxy && !given.by_proxy => {
+                        Check::Refused(Some(Reason::ProxyRequired))
+                    }
+                    true => Check::Admitted(user.admitted.clone()),
+                    false => Check::Refused(None),
                 };
             }
             if self.open_besides_system {
@@ -370,6 +392,9 @@ impl Authenticator {
         }
         if !self.users.is_empty() && !given.user.is_empty() {
             return match self.users.get(&given.user) {
+                Some(user) if user.allowed && user.needs_proxy && !given.by_proxy => {
+                    Check::Refused(Some(Reason::ProxyRequired))
+                }
                 Some(user) if user.allowed && self.takes_password(user) => {
                     compare(&user.password, &given.password, user.admitted.clone())
                 }
@@ -378,6 +403,9 @@ impl Authenticator {
                 }
                 _ => Check::Refused(None),
             };
+        }
+        if self.proxy_required && !given.by_proxy {
+            return Check::Refused(Some(Reason::ProxyRequired));
         }
         if let Some(token) = &self.token {
             return compare(token, &given.token, Admitted::anonymous());
@@ -454,6 +482,7 @@ impl User {
             admitted: Admitted::user(&user.username, account, permissions, false),
             allowed: user.may_come_over(kind),
             needs_certificate: options.needs_certificate(user),
+            needs_proxy: user.proxy_required,
         }
     }
 }
@@ -465,6 +494,7 @@ impl NkeyUser {
             key: KeyPair::from_public_key(&options.nkey).ok(),
             admitted: Admitted::user(&options.nkey, account, permissions, true),
             allowed: allows(options.allowed_connection_types.as_ref(), kind),
+            needs_proxy: options.proxy_required,
         }
     }
 }

@@ -30,6 +30,8 @@ pub(crate) struct Request {
     pub address: Option<IpAddr>,
     /// How it is connected.
     pub kind: ConnectionType,
+    /// A proxy that is trusted says that it comes by way of it.
+    pub by_proxy: bool,
 }
 
 /// Why a user does not come in. The texts are those that the log shows.
@@ -145,7 +147,7 @@ fn check(
         let texts: Vec<&str> = issues.0.iter().map(|issue| issue.text.as_str()).collect();
         return Err(UserError::Invalid(format!("&{{Issues:[{}]}}", texts.join(" "))));
     }
-    if user.nats.proxy_required {
+    if user.nats.proxy_required && !request.by_proxy {
         return Err(UserError::ProxyRequired);
     }
     check_pinned(&options, operators, user.account())?;
@@ -166,7 +168,7 @@ fn check(
             return Err(UserError::Scoped);
         }
         user.nats = claims::fill(&scope.template, &user, &claimed.claims)?;
-        if user.nats.proxy_required {
+        if user.nats.proxy_required && !request.by_proxy {
             return Err(UserError::ProxyRequired);
         }
     }

@@ -49,6 +49,8 @@ pub(crate) enum CloseReason {
     Kicked,
     /// It has to come by way of a proxy that is trusted.
     ProxyRequired,
+    /// A proxy that is not trusted signed for it.
+    ProxyNotTrusted,
 }
 
 impl CloseReason {
@@ -85,7 +87,10 @@ impl CloseReason {
             Self::WriteError | Self::ReadError | Self::StaleConnection | Self::ServerShutdown => {
                 status::GOING_AWAY
             }
-            Self::NoRespondersRequiresHeaders | Self::Kicked | Self::ProxyRequired => status::INTERNAL_ERROR,
+            Self::NoRespondersRequiresHeaders
+            | Self::Kicked
+            | Self::ProxyRequired
+            | Self::ProxyNotTrusted => status::INTERNAL_ERROR,
         };
         close_payload(status, self.text())
     }
@@ -115,6 +120,7 @@ impl CloseReason {
             Self::TlsHandshakeError => "TLS Handshake Failure",
             Self::Kicked => "Kicked",
             Self::ProxyRequired => "Proxy Required",
+            Self::ProxyNotTrusted => "Proxy Not Trusted",
         }
     }
 }

@@ -29,6 +29,8 @@ pub(crate) struct Identity {
     pub label: String,
     /// Client protocol, 0 or 1.
     pub protocol: i64,
+    /// Key of the proxy that signed for it. Empty: none did.
+    pub proxy: String,
 }
 
 /// What a user's claims say.

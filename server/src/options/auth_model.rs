@@ -30,6 +30,8 @@ pub struct AuthOptions {
     pub has_block: bool,
     /// Who is asked about clients. `None`: nobody.
     pub callout: Option<AuthCallout>,
+    /// Who is no user of a list has to come by way of a proxy that is trusted.
+    pub proxy_required: bool,
 }
 
 /// A service that decides, instead of the configuration, who may connect and as whom (ADR-26).
@@ -67,6 +69,8 @@ pub struct UserOptions {
     pub permissions: Option<Permissions>,
     /// Kinds of connection that the user may use. `None`: all.
     pub allowed_connection_types: Option<BTreeSet<ConnectionType>>,
+    /// It has to come by way of a proxy that is trusted.
+    pub proxy_required: bool,
 }
 
 /// One user of an `authorization` or `accounts` block who signs with a key.
@@ -80,6 +84,8 @@ pub struct NkeyUserOptions {
     pub permissions: Option<Permissions>,
     /// Kinds of connection that the user may use. `None`: all.
     pub allowed_connection_types: Option<BTreeSet<ConnectionType>>,
+    /// It has to come by way of a proxy that is trusted.
+    pub proxy_required: bool,
 }
 
 /// Kinds of connection, by the names in `allowed_connection_types`.
@@ -178,6 +184,7 @@ impl Default for AuthOptions {
             users: Vec::new(),
             nkeys: Vec::new(),
             no_auth_user: None,
+            proxy_required: false,
             timeout: defaults::AUTH_TIMEOUT,
             has_block: false,
             callout: None,

@@ -51,6 +51,8 @@ pub struct Options {
     pub operators: OperatorOptions,
     /// TLS for clients, and for the monitoring pages where those are to have it.
     pub tls: Option<TlsOptions>,
+    /// Public keys of proxies whose signatures say that a client comes by way of them. `None`: nothing is said of proxies.
+    pub trusted_proxies: Option<Vec<String>>,
     /// Connections of clients may begin with the header of a proxy that says where the client is.
     pub proxy_protocol: bool,
     /// Clients may do without TLS although it is there.
@@ -204,6 +206,7 @@ impl Default for Options {
             operators: OperatorOptions::default(),
             tls: None,
             allow_non_tls: false,
+            trusted_proxies: None,
             proxy_protocol: false,
             websocket: None,
             monitor: MonitorOptions::default(),

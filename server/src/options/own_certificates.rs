@@ -20,14 +20,13 @@ pub(super) struct OwnCertificates(Vec<Arc<CertifiedKey>>);
 impl OwnCertificates {
     /// Makes sure that each certificate has its key. The error is nats-server's text.
     pub(super) fn new(pairs: &[Pair], provider: &CryptoProvider) -> Result<Self, String> {
-        let count = pairs.len();
-        let one = |(at, pair): (usize, &Pair)| {
-            let place = if count > 1 { format!(" {}/{count}", at + 1) } else { String::new() };
+        let one = |pair: &Pair| {
+            let place = &pair.place;
             certified(pair, provider)
                 .map(Arc::new)
                 .map_err(|error| format!("error parsing X509 certificate/key pair{place}: {error}"))
         };
-        Ok(Self(pairs.iter().enumerate().map(one).collect::<Result<_, _>>()?))
+        Ok(Self(pairs.iter().map(one).collect::<Result<_, _>>()?))
     }
 
     /// Until when the first is valid.

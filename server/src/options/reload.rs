@@ -90,7 +90,7 @@ fn server(old: &Options, new: &Options, jetstream_runs: bool, found: &mut Differ
     pairs!(old, new => Options {
         config_file, config_digest, server_name, host, port, client_advertise, log, limits, auth, accounts,
         mappings, cluster_name, system_account, no_system_account, operators, tls,
-        allow_non_tls, proxy_protocol, websocket, monitor, jetstream, pid_file, ports_file_dir, lame_duck_duration,
+        allow_non_tls, trusted_proxies, proxy_protocol, websocket, monitor, jetstream, pid_file, ports_file_dir, lame_duck_duration,
         lame_duck_grace_period, no_sublist_cache, no_header_support, connect_error_reports, reconnect_error_reports,
         tags, metadata, feature_flags, default_js_domain, unserved_listeners, lab, origin,
     });
@@ -109,6 +109,7 @@ fn server(old: &Options, new: &Options, jetstream_runs: bool, found: &mut Differ
         let line = format!("Reload: client_advertise = {}", Shown::text(client_advertise.new));
         found.change(Field::ClientAdvertise, Action::ClientAdvertise, line);
     }
+    proxies(trusted_proxies, found);
     found.fixed(Field::ProxyProtocol, proxy_protocol, Shown::plain);
     found.fixed(Field::NoSublistCache, no_sublist_cache, Shown::plain);
     found.fixed(Field::NoHeaderSupport, no_header_support, Shown::plain);
@@ -290,10 +291,26 @@ fn limit_options(old: &LimitOptions, new: &LimitOptions, found: &mut Differences
     found.fixed(Field::MaxClosedClients, max_closed_clients, Shown::plain);
 }
 
+/// Clients that came by way of a proxy that is no longer trusted are sent away.
+fn proxies(trusted: Pair<'_, Option<Vec<String>>>, found: &mut Differences) {
+    let keys = |keys: &Option<Vec<String>>| keys.clone().unwrap_or_default();
+    let (old, new) = (keys(trusted.old), keys(trusted.new));
+    let missing = |these: &[String], those: &[String]| -> Vec<String> {
+        those.iter().filter(|key| !these.contains(key)).map(jetkv_go_compat::quoted).collect()
+    };
+    for (keys, what) in [(missing(&new, &old), "removed"), (missing(&old, &new), "added")] {
+        if !keys.is_empty() {
+            let line = format!("Reloaded: proxies trusted keys [{}] were {what}", keys.join(" "));
+            found.change(Field::Proxies, Action::Nothing, line);
+        }
+    }
+}
+
 fn auth_options(old: &AuthOptions, new: &AuthOptions, found: &mut Differences) {
     pairs!(old, new => AuthOptions {
-        username, password, token, users, nkeys, no_auth_user, timeout, has_block, callout,
+        username, password, token, users, nkeys, no_auth_user, timeout, has_block, callout, proxy_required,
     });
+    found.fixed(Field::ProxyRequired, proxy_required, Shown::plain);
     found.fixed(Field::AuthCallout, callout, shown_callout);
     // As with the accounts, and the block holds what the others say.
     let _ = (users, has_block);

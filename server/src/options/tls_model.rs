@@ -70,6 +70,8 @@ pub(crate) struct Pair {
     pub cert: Vec<u8>,
     /// PEM of the key.
     pub key: Vec<u8>,
+    /// Which of several it is, as errors say it, with a blank in front; empty for the only one.
+    pub place: String,
 }
 
 /// What a [`TlsIdentity`] is made of.

@@ -31,6 +31,10 @@ pub(super) fn check(options: &Options, purpose: Purpose) -> Result<(), String> {
     check_no_auth_user(options)?;
     check_default_domains(options)?;
     check_domain(options)?;
+    let is_key = |key: &&String| nkeys::KeyPair::from_public_key(key).is_ok();
+    if let Some(key) = options.trusted_proxies.iter().flatten().find(|key| !is_key(key)) {
+        return Err(format!("proxy trusted key {} is invalid", quoted(key)));
+    }
     if purpose == Purpose::Start {
         check_accounts(options)?;
     }

@@ -108,6 +108,8 @@ struct Connection {
     name_tag: String,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     tags: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    proxy: Option<Proxy>,
     #[serde(skip)]
     order: Order,
 }
@@ -353,6 +355,12 @@ fn closed(client: &ClosedClient) -> Connection {
     }
 }
 
+/// The proxy that signed for a client.
+#[derive(Serialize)]
+struct Proxy {
+    key: String,
+}
+
 /// What a client showed of itself.
 #[derive(Clone, Serialize)]
 struct PeerCertificate {
@@ -432,6 +440,7 @@ fn identified(
         jwt: String::new(),
         name_tag: String::new(),
         tags: Vec::new(),
+        proxy: (!identity.proxy.is_empty()).then_some(Proxy { key: identity.proxy }),
         order: Order {
             start,
             last,

@@ -84,7 +84,28 @@ struct Varz<'a> {
     stale_connection_stats: ByKind,
     disk_io_wait_stats: DiskWaits,
     #[serde(skip_serializing_if = "Option::is_none")]
+    proxies: Option<ProxiesPart<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     tls_cert_not_after: Option<GoTime>,
+}
+
+/// Proxies whose signatures count.
+#[derive(Serialize)]
+struct ProxiesPart<'a> {
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    trusted: Vec<ProxyPart<'a>>,
+}
+
+impl<'a> ProxiesPart<'a> {
+    fn new(keys: &'a [String]) -> Self {
+        Self { trusted: keys.iter().map(|key| ProxyPart { key }).collect() }
+    }
+}
+
+/// A proxy.
+#[derive(Serialize)]
+struct ProxyPart<'a> {
+    key: &'a str,
 }
 
 /// Waits in a queue for the disk. There is no such queue, so nobody ever waited.
@@ -258,6 +279,7 @@ pub(super) fn page(source: &MonitorSource) -> Page {
         slow_consumer_stats: ByKind::clients(counts.slow_consumers),
         stale_connection_stats: ByKind::clients(counts.stale_connections),
         disk_io_wait_stats: DiskWaits::default(),
+        proxies: options.trusted_proxies.as_deref().map(ProxiesPart::new),
         tls_cert_not_after: options.tls.as_ref().and_then(|tls| tls.identity.not_after()),
     })
 }

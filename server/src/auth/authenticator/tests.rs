@@ -10,6 +10,7 @@ fn user(name: &str, password: &str, account: Option<&str>) -> UserOptions {
         account: account.map(Into::into),
         permissions: None,
         allowed_connection_types: None,
+        proxy_required: false,
     }
 }
 
@@ -54,6 +55,7 @@ fn keyed(key: &KeyPair, account: Option<&str>) -> NkeyUserOptions {
         account: account.map(Into::into),
         permissions: None,
         allowed_connection_types: None,
+        proxy_required: false,
     }
 }
 

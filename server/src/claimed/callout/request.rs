@@ -43,6 +43,10 @@ pub(crate) struct Applicant {
     pub connect: ConnectOptions,
     /// What was agreed on, where it is under TLS.
     pub tls: Option<ApplicantTls>,
+    /// A proxy that is trusted says that it comes by way of it.
+    pub by_proxy: bool,
+    /// Its own user has to.
+    pub proxy_required: bool,
 }
 
 /// What a client agreed on.

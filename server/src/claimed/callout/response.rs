@@ -24,7 +24,8 @@ const ANY: &str = "*";
 /// Whom a client becomes.
 pub(super) fn judge(asked: &Asked, answer: &[u8]) -> Result<Admitted, Failed> {
     let user = open(asked, answer)?;
-    if user.nats.proxy_required {
+    let applicant = &asked.applicant;
+    if (user.nats.proxy_required || applicant.proxy_required) && !applicant.by_proxy {
         return Err(Failed::needs_proxy());
     }
     let now_s = asked.shared.clock.wall().secs();
@@ -215,7 +216,7 @@ fn admit(asked: &Asked, target: &Arc<Account>, user: UserClaims, now_s: i64) -> 
             )));
         }
     }
-    if user.nats.proxy_required {
+    if user.nats.proxy_required && !asked.applicant.by_proxy {
         return Err(Failed::needs_proxy());
     }
     let claimed = target.claimed();

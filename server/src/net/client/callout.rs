@@ -9,7 +9,7 @@ use jetkv_protocol::Rejection;
 
 use super::connection::Connection;
 use super::operations::Stopped;
-use crate::auth::{Admitted, Credentials};
+use crate::auth::Admitted;
 use crate::certificate::Certificate;
 use crate::claimed::Delegated;
 use crate::claimed::callout::{self, Applicant, ApplicantTls, Asked, Court, Failed};
@@ -48,7 +48,7 @@ impl Connection {
         delegated: Option<Delegated>,
         announced: bool,
     ) -> Option<Stopped> {
-        let given = Credentials::of(&self.options, &self.nonce);
+        let given = self.credentials();
         let given = match self.auth.stand_in(&given) {
             Some(given) => {
                 self.options.nkey.clone_from(&given.nkey);
@@ -184,6 +184,8 @@ impl Connection {
             nonce: self.nonce.clone(),
             connect,
             tls: self.client.secured().map(shown_by),
+            by_proxy: self.is_by_proxy(),
+            proxy_required: self.proxy_required,
         }
     }
 

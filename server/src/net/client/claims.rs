@@ -6,6 +6,7 @@ use jetkv_protocol::Rejection;
 
 use super::connection::Connection;
 use super::operations::{Stopped, Undecided};
+use super::trusted;
 use crate::auth::{Admitted, Check, ClaimsAdmission, DeliveryRules};
 use crate::claimed::{self, Delegated, Looked, Request};
 use crate::connections::{ClientType, CloseReason, ConnectionHandle as _, Peer};
@@ -15,16 +16,19 @@ use crate::router::Claimed;
 impl Connection {
     /// Waits for a look at credentials that takes long, and does what comes of it.
     pub(super) async fn decide(&mut self, undecided: Undecided) -> Option<Stopped> {
+        let mut reason = CloseReason::AuthenticationViolation;
         let (admitted, delegated) = match undecided.check {
             Check::Admitted(admitted) => (Some(admitted), None),
             Check::Refused(error) => {
                 self.log_reason(error.as_ref());
+                reason = trusted::end_of(error.as_ref());
                 (None, None)
             }
             // A panic in the comparison counts as a wrong password.
             Check::Slow(check) => (self.shared.call_blocking(move || check.run()).await.flatten(), None),
-            Check::Claims => self.check_claims().await,
+            Check::Claims => self.check_claims(&mut reason).await,
         };
+        self.proxy_required = reason == CloseReason::ProxyRequired;
         if let Some(admitted) = &admitted {
             let account = self.shared.accounts.by_name(&admitted.account);
             if let Some(line) = account.and_then(|account| claimed::log_line(&account, admitted)) {
@@ -36,15 +40,21 @@ impl Connection {
         }
         match admitted {
             Some(admitted) => self.admit(&admitted, undecided.announced),
-            None => self.refuse(),
+            None => self.refuse_as(reason),
         }
     }
 
-    async fn check_claims(&mut self) -> (Option<Admitted>, Option<Delegated>) {
+    async fn check_claims(&mut self, reason: &mut CloseReason) -> (Option<Admitted>, Option<Delegated>) {
         let (shared, request) = (Arc::clone(&self.shared), self.claims_request());
         let looked = self.shared.call_blocking(move || claimed::authenticate(&shared, &request)).await;
         let Some(Looked { result, delegated }) = looked else { return (None, None) };
-        (result.inspect_err(|error| self.log_refusal(error)).ok(), delegated)
+        let refused = |error: &claimed::UserError| {
+            self.log_refusal(error);
+            if matches!(error, claimed::UserError::ProxyRequired) {
+                *reason = CloseReason::ProxyRequired;
+            }
+        };
+        (result.inspect_err(refused).ok(), delegated)
     }
 
     fn log_refusal(&self, error: &claimed::UserError) {
@@ -63,6 +73,7 @@ impl Connection {
             nonce: self.nonce.clone(),
             address: self.client.peer().ip(),
             kind: self.connection_type(),
+            by_proxy: self.is_by_proxy(),
         }
     }
 

@@ -8,6 +8,7 @@ use jetkv_protocol::{ConnectOptions, Rejection, encode};
 
 use super::connection::Connection;
 use super::operations::{Stopped, Undecided};
+use super::trusted;
 use crate::auth::{Admitted, Check, Credentials, DeliveryRules, Reason};
 use crate::connections::{CloseReason, ConnectionHandle as _, Identity, IdentityClaims, Refused};
 use crate::events;
@@ -45,7 +46,10 @@ impl Connection {
             // Nobody looks at claims here, so nobody is shown any.
             self.options.jwt.clear();
         }
-        let given = Credentials::of(&self.options, &self.nonce);
+        if !self.look_at_proxy() {
+            return self.refuse_proxy();
+        }
+        let given = self.credentials();
         match self.shared.isolation.get().and_then(|isolation| isolation.check(&given)) {
             Some(Check::Admitted(admitted)) => return self.admit(&admitted, true),
             Some(_) => return self.refuse(),
@@ -59,7 +63,7 @@ impl Connection {
             Check::Admitted(admitted) => self.admit(&admitted, true),
             Check::Refused(error) => {
                 self.log_reason(error.as_ref());
-                self.refuse()
+                self.refuse_as(trusted::end_of(error.as_ref()))
             }
             Check::Slow(_) | Check::Claims => {
                 Some(Stopped::Authenticating(Box::new(Undecided { check, announced: true })))
@@ -69,7 +73,7 @@ impl Connection {
 
     /// Looks at what the client shows.
     fn check(&mut self) -> Check {
-        let given = Credentials::of(&self.options, &self.nonce);
+        let given = self.credentials();
         if !self.auth.goes_by_certificate(&given) {
             return self.auth.check(&given);
         }
@@ -156,12 +160,17 @@ impl Connection {
 
     /// Sends the client away.
     pub(super) fn refuse(&mut self) -> Option<Stopped> {
+        self.refuse_as(CloseReason::AuthenticationViolation)
+    }
+
+    /// The same, as what it ends.
+    pub(super) fn refuse_as(&mut self, reason: CloseReason) -> Option<Stopped> {
         let user = self.claimed_user().map(|user| format!(" - {user}")).unwrap_or_default();
         tracing::error!("{} - authentication error{user}", self.client.label());
         self.reject(&Rejection::AuthorizationViolation);
         self.introduce();
-        self.tell_refused(CloseReason::AuthenticationViolation);
-        self.stop(CloseReason::AuthenticationViolation)
+        self.tell_refused(reason);
+        self.stop(reason)
     }
 
     /// Tells of a client that is refused. Of one that a reload refuses its account hears later, so that only those do who

@@ -49,6 +49,8 @@ pub(super) struct Connection {
     pub no_responders: bool,
     /// What INFO asked a client with a key to sign. Empty: nothing.
     pub nonce: String,
+    /// Its user has to come by way of a proxy, and did not.
+    pub proxy_required: bool,
     pub user: String,
     /// Whether `user` is a key.
     pub by_key: bool,
@@ -160,11 +162,10 @@ fn ping_interval(options: &Options, client: &Client) -> Duration {
 impl Connection {
     fn new(shared: &Arc<Shared>, link: Link, upgraded: Option<Box<Upgraded>>) -> Self {
         let options = shared.options();
-        let limits = &options.limits;
         let now = Instant::now();
         let account = Arc::clone(shared.accounts.global());
         let Link { reader, writer, peer } = link;
-        let out = Outbound::new(writer, OutboundLimits::new(limits));
+        let out = Outbound::new(writer, OutboundLimits::new(&options.limits));
         let client = Arc::new(Client::new(
             shared.next_client_id(),
             peer,
@@ -179,7 +180,7 @@ impl Connection {
             let _ = client.tls.set(secured);
         }
         let auth = shared.auth_of(&*client);
-        let keepalive = Keepalive::new(ping_interval(&options, &client), limits.ping_max, now);
+        let keepalive = Keepalive::new(ping_interval(&options, &client), options.limits.ping_max, now);
         let timer = Box::pin(shared.timers.sleep_until(keepalive.due_at()));
         let _ = account.add_client(client.id());
         let mut connection = Self {
@@ -195,6 +196,7 @@ impl Connection {
             pedantic: true,
             subject_judged: false,
             no_responders: false,
+            proxy_required: false,
             nonce: if auth.sends_nonce() { nonce() } else { String::new() },
             user: String::new(),
             by_key: false,

@@ -20,6 +20,7 @@ mod subscribe;
 #[cfg(test)]
 mod tests;
 mod trace;
+mod trusted;
 mod upgraded;
 
 use std::fmt;
@@ -115,6 +116,7 @@ impl Client {
                 version: String::new(),
                 label,
                 protocol: 0,
+                proxy: String::new(),
             }),
             echo: AtomicBool::new(true),
             headers: AtomicBool::new(false),

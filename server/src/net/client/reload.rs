@@ -7,7 +7,7 @@ use jetkv_protocol::Rejection;
 
 use super::connection::Connection;
 use super::operations::Undecided;
-use crate::auth::{Authenticator, Check, Credentials, DeliveryRules};
+use crate::auth::{Authenticator, Check, DeliveryRules};
 use crate::connections::{CloseReason, ConnectionHandle as _};
 use crate::events;
 use crate::net::outbound::OutboundLimits;
@@ -37,7 +37,11 @@ impl Connection {
         self.keepalive.set_limits(self.ping_interval(), self.settings.limits.ping_max);
         self.client.set_outbound_limits(OutboundLimits::new(&self.settings.limits));
         self.apply_limits();
+        if self.lost_its_proxy() {
+            self.refuse_proxy();
+        }
         match self.standing() {
+            _ if self.client.closing().is_some() => {}
             Standing::ByClaims => {
                 if self.judge_claims(!Arc::ptr_eq(&before, &self.settings)) {
                     self.decide_anew(Check::Claims).await;
@@ -94,7 +98,7 @@ impl Connection {
         if was_silent && !named.is_empty() {
             return Standing::Refused;
         }
-        let admitted = match auth.check(&Credentials::of(&self.options, &self.nonce)) {
+        let admitted = match auth.check(&self.credentials()) {
             Check::Admitted(admitted) => Some(admitted),
             Check::Slow(check) => check.run(),
             Check::Refused(_) | Check::Claims => None,
@@ -119,7 +123,7 @@ impl Connection {
         if account != Some(self.account.name()) {
             return Standing::Moved;
         }
-        Standing::Asked(auth.check(&Credentials::of(&self.options, &self.nonce)))
+        Standing::Asked(auth.check(&self.credentials()))
     }
 
     /// Lets the client in anew, or sends it away.
@@ -134,7 +138,7 @@ impl Connection {
         if auth.account_of_key(&self.options.nkey) != Some(self.account.name()) {
             return Standing::Moved;
         }
-        match auth.check(&Credentials::of(&self.options, &self.nonce)) {
+        match auth.check(&self.credentials()) {
             Check::Admitted(_) => Standing::Same,
             Check::Refused(_) | Check::Slow(_) | Check::Claims => Standing::Refused,
         }

@@ -57,8 +57,7 @@ pub(super) fn read(node: &Node, draft: &mut Draft, report: &mut Report) -> Check
             "auth_callout" | "auth_hook" => {
                 block.callout = report.attempt(|report| callout::read(value, report));
             }
-            "proxy_required" if boolean(value)? => return Err(Problem::unsupported(value, key)),
-            "proxy_required" => {}
+            "proxy_required" => draft.options.auth.proxy_required = boolean(value)?,
             _ if value.is_used_variable() => {}
             _ => report.error(Problem::unknown_field(value, key)),
         }
@@ -195,6 +194,7 @@ fn user(node: &Node, report: &mut Report) -> Checked<Entry> {
         account: None,
         permissions: None,
         allowed_connection_types: None,
+        proxy_required: false,
     };
     let mut last = node;
     for (key, value) in map(node)?.iter() {
@@ -209,8 +209,7 @@ fn user(node: &Node, report: &mut Report) -> Checked<Entry> {
             "allowed_connection_types" | "connection_types" | "clients" => {
                 user.allowed_connection_types = connection_types(value, report)?;
             }
-            "proxy_required" if boolean(value)? => return Err(Problem::unsupported(value, key)),
-            "proxy_required" => {}
+            "proxy_required" => user.proxy_required = boolean(value)?,
             _ if value.is_used_variable() => {}
             _ => report.error(Problem::unknown_field(value, key)),
         }
@@ -227,8 +226,8 @@ fn user(node: &Node, report: &mut Report) -> Checked<Entry> {
     if !user.username.is_empty() || !user.password.is_empty() {
         return Err(Problem::at(last, "Nkey users do not take usernames or passwords"));
     }
-    let UserOptions { account, permissions, allowed_connection_types, .. } = user;
-    Ok(Entry::Nkey(NkeyUserOptions { nkey, account, permissions, allowed_connection_types }))
+    let UserOptions { account, permissions, allowed_connection_types, proxy_required, .. } = user;
+    Ok(Entry::Nkey(NkeyUserOptions { nkey, account, permissions, allowed_connection_types, proxy_required }))
 }
 
 /// Whether a text is the public key of somebody of this kind.

@@ -10,6 +10,7 @@ mod listeners;
 mod mappings;
 mod operators;
 mod permissions;
+mod proxies;
 mod report;
 pub(crate) mod tls;
 mod top;

@@ -179,8 +179,9 @@ impl Block {
         let Value::Array(pairs) = &node.value else { return Err(wrong(node)) };
         for pair in pairs.iter() {
             let Value::Map(entries) = &pair.value else { return Err(wrong(pair)) };
-            let (mut cert, mut key) = (PathBuf::new(), PathBuf::new());
+            let (mut cert, mut key, mut last) = (PathBuf::new(), PathBuf::new(), pair);
             for (name, value) in entries.iter() {
+                last = value;
                 let Value::String(file) = &value.value else { return Err(wrong(value)) };
                 match name {
                     "cert_file" => cert = file.into(),
@@ -195,7 +196,7 @@ impl Block {
             if cert.as_os_str().is_empty() || key.as_os_str().is_empty() {
                 let text =
                     "error parsing certificates config: both 'cert_file' and 'cert_key' options are required";
-                return Err(Problem::at(pair, text));
+                return Err(Problem::at(last, text));
             }
             self.pairs.push((cert, key));
         }
@@ -275,6 +276,7 @@ impl Block {
 
     fn finish(self) -> Result<TlsOptions, String> {
         let Self { cert_file, key_file, ca_file, pairs, mut source, .. } = self;
+        let is_one = cert_file.is_some();
         let pairs = match (cert_file, key_file) {
             (Some(cert), Some(key)) => vec![(cert, key)],
             (Some(_), None) => return Err("missing 'key_file' in TLS configuration".to_owned()),
@@ -287,11 +289,11 @@ impl Block {
         };
         let count = pairs.len();
         for (at, (cert, key)) in pairs.iter().enumerate() {
-            let place = if count > 1 { format!(" {}/{count}", at + 1) } else { String::new() };
+            let place = if is_one { String::new() } else { format!(" {}/{count}", at + 1) };
             let failed = |error: String| format!("error parsing X509 certificate/key pair{place}: {error}");
             let cert = tls_model::read_file(cert).map_err(failed)?;
             let key = tls_model::read_file(key).map_err(failed)?;
-            source.pairs.push(Pair { cert, key });
+            source.pairs.push(Pair { cert, key, place });
         }
         source.verify |= self.map;
         source.authorities = ca_file.as_deref().map(tls_model::read_file).transpose()?;

@@ -2,7 +2,9 @@
 
 use super::report::{Checked, Problem, Report};
 use super::typed::{boolean, duration, duration_string, integer, listen, string, strings, text};
-use super::{Draft, accounts, auth, callout, jetstream, lab, listeners, mappings, operators, tls, websocket};
+use super::{
+    Draft, accounts, auth, callout, jetstream, lab, listeners, mappings, operators, proxies, tls, websocket,
+};
 use crate::options::defaults;
 use crate::options::grammar::{Map, Node, Value};
 use crate::options::model::{LogOptions, WriteTimeout};
@@ -12,7 +14,7 @@ use jetkv_go_compat::quoted;
 type Known = Checked<bool>;
 
 /// Keys of nats-server's features that this server lacks, whatever their value.
-const UNSUPPORTED: [&str; 3] = ["gateway", "mqtt", "proxies"];
+const UNSUPPORTED: [&str; 2] = ["gateway", "mqtt"];
 
 /// The same for keys that change nothing while they are false, zero or empty.
 const UNSUPPORTED_UNLESS_OFF: [&str; 4] = ["ocsp", "ocsp_cache", "prof_block_rate", "prof_port"];
@@ -269,6 +271,7 @@ fn accounts_and_blocks(key: &str, node: &Node, draft: &mut Draft, report: &mut R
         "accounts" => accounts::read(node, draft, report)?,
         "authorization" => auth::read(node, draft, report)?,
         "jetstream" => jetstream::read(node, draft, report)?,
+        "proxies" => draft.options.trusted_proxies = Some(proxies::read(node, report)?),
         "lab" => lab::read(node, draft, report)?,
         "mappings" | "maps" => draft.options.mappings = Some(mappings::read(node, report)?),
         "no_auth_user" => draft.options.auth.no_auth_user = text(node)?,

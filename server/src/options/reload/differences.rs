@@ -37,6 +37,7 @@ pub(super) enum Field {
     NoSystemAccount,
     Username,
     Password,
+    ProxyRequired,
     ProxyProtocol,
     Authorization,
     AuthCallout,
@@ -105,6 +106,7 @@ pub(super) enum Field {
     Tags,
     Metadata,
     FeatureFlags,
+    Proxies,
     /// What is found out when all fields have been looked at.
     Last,
 }
