@@ -80,6 +80,7 @@ pub(super) enum Told {
     Fault { id: u64 },
     Faults { faults: Vec<Fault> },
     FaultsCleared { removed: usize },
+    Restarting {},
     Saved(SavedState),
     States { states: Vec<SavedState> },
     StatesDropped { removed: usize },

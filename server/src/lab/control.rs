@@ -21,7 +21,7 @@ use crate::faults::Fault;
 use crate::journal::{Entry, Filter, Journal};
 use crate::options::LabOptions;
 use crate::router::{Account, Listed as _, Target};
-use crate::state::Shared;
+use crate::state::{Restart, Shared};
 
 /// Moments at which a clock that is moved stops at most, for what falls due there. It goes to its end in one step after
 /// that, so that a heartbeat of a millisecond does not hold up an advance by a year.
@@ -62,6 +62,8 @@ pub(super) enum Done {
     Now(Answer),
     /// It is answered when what it waits for is there.
     Later(Wait),
+    /// It is answered, and then the server starts again.
+    Last(Answer, Restart),
 }
 
 /// What moves a server about.
@@ -111,7 +113,11 @@ impl Control {
             let until = Instant::now() + awaited.timeout;
             return Done::Later(Wait { awaited, until });
         }
-        Done::Now(Answer::new(Some(&request), &self.carry_out(&request)))
+        let answer = Answer::new(Some(&request), &self.carry_out(&request));
+        match request {
+            Request::Restart(how) if self.shared.restarter.is_there() => Done::Last(answer, how),
+            _ => Done::Now(answer),
+        }
     }
 
     /// The answer to who waits for entries of the journal, if they are there or it is too late.
@@ -146,6 +152,12 @@ impl Control {
             }
             Request::StateReset { account, keep } => self.reset(account.as_deref(), keep)?.into(),
             Request::FaultAdd(rule) => Told::fault(self.add_fault(rule)),
+            Request::Restart(_) if self.shared.restarter.is_there() => Told::Restarting {},
+            Request::Restart(_) => {
+                return Err(LabError::bad_request(
+                    "a server within another program is started again by that",
+                ));
+            }
             Request::FaultList => Told::faults(&self.shared.faults.list()),
             Request::FaultClear { id } => match (id, self.clear_faults(*id)) {
                 (Some(id), 0) => return Err(LabError::not_found(format!("no fault {id}"))),

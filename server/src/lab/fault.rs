@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::answer::LabError;
 use super::request::{Length, read};
 use crate::faults::{Aim, Delay, DiskFault, Fault, Rule};
+use crate::state::Restart;
 
 /// What stands before the subjects of the API.
 const API: &str = "$JS.API.";
@@ -115,6 +116,43 @@ struct ErrorPart {
     description: String,
 }
 
+/// A fault that is no rule: the server starts again.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RestartBody {
+    #[expect(dead_code, reason = "it was looked at before")]
+    kind: String,
+    #[serde(default)]
+    signal: SignalName,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum SignalName {
+    #[default]
+    Term,
+    Kill,
+}
+
+/// How the server is to start again, where a body asks for that.
+pub(super) fn restart(body: &[u8]) -> Result<Option<Restart>, LabError> {
+    #[derive(Deserialize)]
+    struct Kinds {
+        #[serde(default)]
+        kind: Option<serde_json::Value>,
+    }
+    // What is wrong with another body is said where it is read.
+    let kind = read::<Kinds>(body).ok().and_then(|body| body.kind);
+    if kind.is_none_or(|kind| kind != "restart") {
+        return Ok(None);
+    }
+    let RestartBody { signal, .. } = read(body)?;
+    Ok(Some(match signal {
+        SignalName::Term => Restart::Orderly,
+        SignalName::Kill => Restart::Killed,
+    }))
+}
+
 impl Body {
     fn fault(&self) -> Result<Fault, LabError> {
         let kind = self.kind.name();
@@ -215,6 +253,19 @@ impl fmt::Display for FaultRule {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_restart_is_no_rule() {
+        let read = |body: &str| restart(body.as_bytes());
+        assert_eq!(read(r#"{"kind":"restart"}"#), Ok(Some(Restart::Orderly)));
+        assert_eq!(read(r#"{"kind":"restart","signal":"kill"}"#), Ok(Some(Restart::Killed)));
+        for wrong in [r#"{"kind":"restart","signal":"hup"}"#, r#"{"kind":"restart","times":1}"#] {
+            assert_eq!(read(wrong).map_err(|error| error.code), Err(400), "{wrong}");
+        }
+        for other in ["", "{", r#"{"kind":"ack_lost"}"#, r#"{"kind":1}"#] {
+            assert_eq!(read(other), Ok(None), "{other}");
+        }
+    }
 
     #[test]
     fn a_rule_that_makes_no_sense_is_refused() {

@@ -228,6 +228,10 @@ impl Clerk {
     fn send_or_wait(&mut self, done: Done, way: Way) {
         match done {
             Done::Now(answer) => self.send(answer, way),
+            Done::Last(answer, how) => {
+                self.send(answer, way);
+                self.shared.restarter.restart(how);
+            }
             Done::Later(_) if self.waiting.len() >= WAITS_MAX => {
                 self.send(Answer::new(None, &Err(LabError::failed("too many requests wait"))), way);
             }

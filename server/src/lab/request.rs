@@ -6,9 +6,10 @@ use serde::Deserialize;
 use serde::de::{DeserializeOwned, Deserializer, Error as _};
 
 use super::answer::LabError;
-use super::fault::FaultRule;
+use super::fault::{self, FaultRule};
 use super::journal::{Awaited, Wanted};
 use crate::journal::Filter;
+use crate::state::Restart;
 
 /// Something that stays when the rest is reset.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
@@ -32,6 +33,7 @@ pub(super) enum Request {
     TimeNext { account: Option<String>, stream: Option<String> },
     StateReset { account: Option<String>, keep: Vec<Kept> },
     FaultAdd(FaultRule),
+    Restart(Restart),
     FaultList,
     FaultClear { id: Option<u64> },
     StateSave { name: String },
@@ -83,7 +85,10 @@ impl Request {
             ("ACCOUNT", "ISOLATE") => Self::AccountIsolate { name: read::<Named>(body)?.name },
             ("ACCOUNT", "RELEASE") => Self::AccountRelease { name: read::<Named>(body)?.given()? },
             ("ACCOUNT", "LIST") => nothing(body, Self::AccountList)?,
-            ("FAULT", "ADD") => Self::FaultAdd(FaultRule::read(body)?),
+            ("FAULT", "ADD") => match fault::restart(body)? {
+                Some(how) => Self::Restart(how),
+                None => Self::FaultAdd(FaultRule::read(body)?),
+            },
             ("FAULT", "LIST") => nothing(body, Self::FaultList)?,
             ("FAULT", "CLEAR") => {
                 let Clear { id } = read(body)?;
@@ -114,7 +119,7 @@ impl Request {
             Self::AccountIsolate { .. } => "account_isolate",
             Self::AccountRelease { .. } => "account_release",
             Self::AccountList => "account_list",
-            Self::FaultAdd(_) => "fault_add",
+            Self::FaultAdd(_) | Self::Restart(_) => "fault_add",
             Self::FaultList => "fault_list",
             Self::FaultClear { .. } => "fault_clear",
             Self::JournalList(_) => "journal_list",
@@ -134,7 +139,7 @@ impl Request {
             Self::AccountIsolate { .. } | Self::AccountRelease { .. } => false,
             Self::JournalList(_) | Self::JournalCount(_) | Self::JournalRecord(_) => true,
             Self::TimeAdvance { .. } | Self::TimeFreeze | Self::TimeResume | Self::StateReset { .. } => false,
-            Self::FaultAdd(_) | Self::FaultClear { .. } => false,
+            Self::FaultAdd(_) | Self::Restart(_) | Self::FaultClear { .. } => false,
             Self::JournalClear(_) | Self::JournalWait(_) => false,
         }
     }

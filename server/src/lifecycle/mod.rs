@@ -32,7 +32,7 @@ use crate::pid_file;
 use crate::ports_file::PortsFile;
 use crate::signals::Controlled;
 use crate::snapshot::MonitorSource;
-use crate::state::{Phase, ReloadAsk, Shared};
+use crate::state::{Phase, ReloadAsk, Restart, Shared};
 use crate::unserved::{self, Opened};
 use crate::views;
 pub use start_error::StartError;
@@ -377,6 +377,11 @@ impl Server {
         if let Some(jetstream) = self.inner.shared.jetstream() {
             jetstream.tick(&self.inner.shared);
         }
+    }
+
+    /// Has `restart` called where the lab is asked to start the server again.
+    pub(crate) fn on_restart(&self, restart: impl Fn(Restart) + Send + Sync + 'static) {
+        self.inner.shared.restarter.set(restart);
     }
 
     /// Enters lame duck mode: no new connections, and the others are closed one by one before the server stops.

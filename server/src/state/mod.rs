@@ -7,6 +7,7 @@ mod isolation;
 mod lateness;
 mod reload_asks;
 mod repeats;
+mod restart;
 mod system_services;
 mod tls_rate;
 mod visits;
@@ -27,6 +28,7 @@ pub(crate) use identity::{ServerIdentity, random_id};
 pub(crate) use isolation::Isolation;
 pub(crate) use lateness::Lateness;
 pub(crate) use reload_asks::{ReloadAsk, ReloadAsks};
+pub(crate) use restart::{Restart, Restarter};
 pub(crate) use system_services::SystemServices;
 pub(crate) use visits::Visits;
 
@@ -121,6 +123,8 @@ pub(crate) struct Shared {
     pub isolation: OnceLock<Arc<dyn Isolation>>,
     /// Who has messages come late that meet a fault.
     pub lateness: OnceLock<Arc<dyn Lateness>>,
+    /// Who starts the server again.
+    pub restarter: Restarter,
     /// Log lines that are not said again and again.
     pub repeats: Repeats,
     /// TLS handshakes of clients.
@@ -170,6 +174,7 @@ impl Shared {
             journal: options.lab.is_some().then(Journal::default),
             isolation: OnceLock::new(),
             lateness: OnceLock::new(),
+            restarter: Restarter::default(),
             tls_rate: TlsRate::default(),
             configured_at,
             visits: Visits::default(),

@@ -1,0 +1,92 @@
+//! A program that the test lab has start again.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::{Child, Command};
+use std::time::{Duration, Instant};
+
+use jetkv_testing::{WAIT_MAX, Wire};
+use serde_json::Value;
+
+/// A program with its lab on, and what it is to be killed by.
+struct Program(Child);
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn start(folder: &Path) -> (Program, SocketAddr) {
+    let mut program = Command::new(env!("CARGO_BIN_EXE_jetkv"));
+    program.args(["-js", "-a", "127.0.0.1", "-p", "-1", "-m", "-1", "-sd", "store", "-l", "log"]);
+    program.args(["--ports_file_dir", "."]).current_dir(folder).env("JETKV_LAB", "1");
+    let program = Program(program.spawn().unwrap());
+    let address = wait_for("the ports", || {
+        let files = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+        let file = files.into_iter().find(|path| path.extension().is_some_and(|end| end == "ports"))?;
+        let ports: Value = serde_json::from_str(&std::fs::read_to_string(file).ok()?).ok()?;
+        ports["nats"][0].as_str()?.strip_prefix("nats://")?.parse().ok()
+    });
+    (program, address)
+}
+
+fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+    let until = Instant::now() + WAIT_MAX;
+    loop {
+        if let Some(found) = look() {
+            return found;
+        }
+        assert!(Instant::now() < until, "{what}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// Waits until the program has begun so often.
+fn wait_until_ready(folder: &Path, times: usize) {
+    wait_for("the server is ready", || {
+        let log = std::fs::read_to_string(folder.join("log")).unwrap_or_default();
+        (log.matches("Server is ready").count() >= times).then_some(())
+    });
+}
+
+fn ask(wire: &mut Wire, subject: &str, body: &str) -> Value {
+    wire.send(&format!("SUB answer 9\r\nUNSUB 9 1\r\nPUB {subject} answer {}\r\n{body}\r\n", body.len()));
+    assert!(wire.line().starts_with("MSG answer 9 "));
+    serde_json::from_str(&wire.line()).unwrap()
+}
+
+fn begins_again(signal: &str) {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut program, address) = start(folder.path());
+    wait_until_ready(folder.path(), 1);
+    let mut wire = Wire::client_with(address, "");
+    ask(&mut wire, "$JS.API.STREAM.CREATE.S", r#"{"name":"S","subjects":["s.*"]}"#);
+    assert_eq!(ask(&mut wire, "s.a", "v")["seq"], 1);
+    ask(&mut wire, "$JETKV.LAB.FAULT.ADD", r#"{"kind":"no_responders","where":{"subject":"never"}}"#);
+    let restart = format!(r#"{{"kind":"restart","signal":"{signal}"}}"#);
+    let answer = ask(&mut wire, "$JETKV.LAB.FAULT.ADD", &restart);
+    assert_eq!(
+        (answer["type"].as_str(), answer.get("error")),
+        (Some("io.jetkv.lab.v1.fault_add_response"), None)
+    );
+    wire.expect_close();
+    wait_until_ready(folder.path(), 2);
+    let mut wire = Wire::client_with(address, "");
+    assert_eq!(ask(&mut wire, "$JETKV.LAB.FAULT.LIST", "")["faults"], Value::Array(Vec::new()));
+    assert_eq!(ask(&mut wire, "s.a", "v")["seq"], 2);
+    assert!(program.0.try_wait().unwrap().is_none(), "the process is the same");
+}
+
+#[test]
+fn after_an_orderly_end_it_is_there_again() {
+    begins_again("term");
+}
+
+#[test]
+fn after_being_killed_it_is_there_again() {
+    begins_again("kill");
+}
