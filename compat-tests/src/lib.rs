@@ -15,6 +15,7 @@ pub mod random;
 pub mod request;
 pub mod scoreboard;
 pub mod secure;
+pub mod testkit;
 pub mod transcript;
 pub mod websocket;
 pub mod wire;

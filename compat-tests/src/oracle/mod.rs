@@ -186,6 +186,18 @@ fn skip(text: &str) -> Result<Option<Launch>> {
     Ok(None)
 }
 
+/// Whether commands are there that something needs. Where one is not, a skip is reported, or with `CI=true` an error.
+///
+/// # Errors
+/// With `CI=true`, where one is not there.
+pub fn has_commands(what: &str, names: &[&str]) -> Result<bool> {
+    let missing: Vec<&str> = names.iter().copied().filter(|name| !is_on_path(name)).collect();
+    if missing.is_empty() {
+        return Ok(true);
+    }
+    skip(&format!("{what} needs {}, which is not installed", missing.join(" and "))).map(|_| false)
+}
+
 fn prepared(tool: Tool) -> Option<PathBuf> {
     if !matches!(tool, Tool::Server | Tool::Cli) {
         return None;
