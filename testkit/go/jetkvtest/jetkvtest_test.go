@@ -12,14 +12,17 @@ import (
 	"jetkv-testkit/jetkvtest"
 )
 
+// A busy machine takes its time.
+const patience = time.Minute
+
 func bucket(t *testing.T, s *jetkvtest.Server, ttl time.Duration) (*nats.Conn, jetstream.KeyValue) {
 	t.Helper()
-	nc, err := nats.Connect(s.ClientURL())
+	nc, err := nats.Connect(s.ClientURL(), nats.Timeout(patience))
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(nc.Close)
-	js, err := jetstream.New(nc)
+	js, err := jetstream.New(nc, jetstream.WithDefaultTimeout(patience))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -75,7 +78,7 @@ func TestFaults(t *testing.T) {
 
 func TestNamesOfTheOtherPackage(t *testing.T) {
 	s := jetkvtest.RunRandClientPortServer()
-	nc, err := nats.Connect("nats://" + s.Addr())
+	nc, err := nats.Connect("nats://"+s.Addr(), nats.Timeout(patience))
 	if err != nil {
 		t.Fatal(err)
 	}

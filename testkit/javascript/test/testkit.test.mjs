@@ -8,16 +8,18 @@ import { connect } from "@nats-io/transport-node";
 import { JetKV, LabError } from "../index.mjs";
 
 const HOUR_MS = 3_600_000;
+// A busy machine takes its time.
+const timeout = 60_000;
 
 describe("a server for tests", async () => {
   const server = await JetKV.start();
-  const connection = await connect({ servers: server.url });
+  const connection = await connect({ servers: server.url, timeout });
   after(async () => {
     await connection.close();
     await server.stop();
   });
   beforeEach(() => server.reset());
-  const bucket = (options) => new Kvm(jetstream(connection)).create("b", options);
+  const bucket = (options) => new Kvm(jetstream(connection, { timeout })).create("b", options);
 
   it("lets keys expire", async () => {
     const kv = await bucket({ ttl: HOUR_MS });

@@ -13,11 +13,14 @@ from nats.errors import TimeoutError as NoAnswer
 from jetkv_testkit import LabError
 
 HOUR = 3_600
+# A busy machine takes its time.
+PATIENCE = 60
 
 
 async def bucket(server, **config):
-    connection = await nats.connect(server.url)
-    return connection, await connection.jetstream().create_key_value(KeyValueConfig(bucket="b", **config))
+    connection = await nats.connect(server.url, connect_timeout=PATIENCE)
+    js = connection.jetstream(timeout=PATIENCE)
+    return connection, await js.create_key_value(KeyValueConfig(bucket="b", **config))
 
 
 async def test_expiry(jetkv):

@@ -7,7 +7,9 @@ import static org.junit.jupiter.api.Assertions.assertThrows;
 
 import io.nats.client.Connection;
 import io.nats.client.KeyValue;
+import io.nats.client.KeyValueOptions;
 import io.nats.client.Nats;
+import io.nats.client.Options;
 import io.nats.client.api.KeyValueConfiguration;
 import io.nats.client.api.KeyValueEntry;
 import java.nio.charset.StandardCharsets;
@@ -22,11 +24,14 @@ class JetKVTest {
     @RegisterExtension
     static JetKV jetkv = JetKV.jetStream();
 
+    /** A busy machine takes its time. */
+    private static final Duration PATIENCE = Duration.ofMinutes(1);
+
     private Connection connection;
 
     @BeforeEach
     void connect() throws Exception {
-        connection = Nats.connect(jetkv.url());
+        connection = Nats.connect(Options.builder().server(jetkv.url()).connectionTimeout(PATIENCE).build());
     }
 
     @AfterEach
@@ -35,8 +40,9 @@ class JetKVTest {
     }
 
     private KeyValue bucket(Duration ttl) throws Exception {
-        connection.keyValueManagement().create(KeyValueConfiguration.builder("b").ttl(ttl).build());
-        return connection.keyValue("b");
+        KeyValueOptions patient = KeyValueOptions.builder().jsRequestTimeout(PATIENCE).build();
+        connection.keyValueManagement(patient).create(KeyValueConfiguration.builder("b").ttl(ttl).build());
+        return connection.keyValue("b", patient);
     }
 
     @Test
