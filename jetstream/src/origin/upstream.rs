@@ -2,16 +2,17 @@
 
 mod asking;
 mod reading;
+mod transforms;
 
 use super::answer::Answer;
 use super::name::Position;
 use super::request::{self, Start};
 use super::{Act, Brought, Heard, Here, SourceInfo};
 use crate::clock::ElapsedNs;
-use crate::config::{StreamSource, SubjectTransform};
+use crate::config::StreamSource;
 use crate::error::ApiError;
 use crate::message::OutMsg;
-use jetkv_protocol::transform::Transform;
+use transforms::Transforms;
 
 const MS: u64 = 1_000_000;
 const SECOND: u64 = 1_000 * MS;
@@ -57,7 +58,7 @@ pub(super) struct Upstream {
     index_name: String,
     /// The name of the consumer that is asked for.
     consumer: String,
-    transforms: Vec<Transform>,
+    transforms: Transforms,
     phase: Phase,
     /// The last sequence of the origin that was taken.
     seq: u64,
@@ -95,19 +96,12 @@ impl Upstream {
         here: &Here<'_>,
     ) -> Self {
         let stored = position.cloned().unwrap_or_default();
-        let made = |to: &SubjectTransform| match Transform::new(&to.src, &to.dest) {
-            Ok(made) => made,
-            Err(error) => {
-                tracing::error!(stream = here.stream, %error, "a transform of subjects is left out");
-                None
-            }
-        };
         let mut upstream = Self {
             source: source.clone(),
             is_mirror,
             index_name: source.index_name(),
             consumer,
-            transforms: source.subject_transforms.iter().filter_map(made).collect(),
+            transforms: Transforms::new(&source.subject_transforms, here.stream),
             phase: Phase::Ended,
             seq: if is_mirror { here.held.last_seq } else { stored.seq },
             consumer_seq: 0,

@@ -111,13 +111,7 @@ impl Upstream {
     /// The subject that a message has here.
     fn subject<'m>(&self, subject: &'m [u8], here: &Here<'_>) -> Cow<'m, [u8]> {
         let random = || u32::try_from(here.random >> 32).unwrap_or_default();
-        for transform in &self.transforms {
-            let mut to = Vec::new();
-            if transform.apply(subject, &mut to, random) {
-                return Cow::Owned(to);
-            }
-        }
-        Cow::Borrowed(subject)
+        self.transforms.apply(subject, random)
     }
 
     /// The headers that a message has here; of a source they say where it comes from.
