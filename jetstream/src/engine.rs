@@ -2,6 +2,7 @@
 
 pub(crate) mod account;
 mod backup;
+mod closing;
 mod details;
 mod due;
 mod idle;
@@ -327,10 +328,10 @@ impl Engine {
         self.jobs.cancel(None);
         let accounts: Vec<(AccountId, Arc<Account>)> =
             self.accounts.read().iter().map(|(id, account)| (*id, Arc::clone(account))).collect();
-        for (_, account) in &accounts {
-            for stream in account.streams() {
-                stream.shut_down(&*self.world.host);
-            }
+        let streams: Vec<_> = accounts.iter().flat_map(|(_, account)| account.streams()).collect();
+        self.sync_together(&streams);
+        for stream in &streams {
+            stream.shut_down(&*self.world.host);
         }
         for (id, _) in accounts {
             self.disable_account(id);
