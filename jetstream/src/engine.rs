@@ -223,6 +223,18 @@ impl Engine {
         }
     }
 
+    /// As [`Engine::js_control`], unless the stream [is busy](Stream::is_busy): that it is tells `None`.
+    pub fn js_control_at_once(
+        &self,
+        account: AccountId,
+        subject: &[u8],
+        reply: &[u8],
+        headers: &[u8],
+        payload: &[u8],
+    ) -> Option<Option<Arc<Stream>>> {
+        self.control(account, subject, (reply, headers, payload), true)
+    }
+
     /// Takes a message on `$JS.ACK.>` or `$JS.FC.>`, in both of nats-server's forms: with stream and consumer, or with
     /// domain and hash of the account before them, which must then be the right ones. Answers and deliveries leave with
     /// the commit of the stream returned, which is due when all that came with the message has been taken in; without
@@ -235,6 +247,32 @@ impl Engine {
         headers: &[u8],
         payload: &[u8],
     ) -> Option<Arc<Stream>> {
+        self.control(account, subject, (reply, headers, payload), false).flatten()
+    }
+
+    fn control(
+        &self,
+        account: AccountId,
+        subject: &[u8],
+        (reply, headers, payload): (&[u8], &[u8], &[u8]),
+        at_once: bool,
+    ) -> Option<Option<Arc<Stream>>> {
+        let Some(stream) = self.controlled(account, subject) else { return Some(None) };
+        if at_once && stream.is_busy() {
+            return None;
+        }
+        let mut inner = stream.lock();
+        if !inner.takes_more() {
+            return Some(Some(Arc::clone(&stream)));
+        }
+        let (consumers, mut ctx) = inner.parts();
+        let taken = consumers.control(&mut ctx, subject, reply, headers, payload);
+        drop(inner);
+        Some(taken.then_some(stream))
+    }
+
+    /// The stream that a control subject is about.
+    fn controlled(&self, account: AccountId, subject: &[u8]) -> Option<Arc<Stream>> {
         let address = Address::parse(subject)?;
         let account = self.account(account)?;
         if let Some((domain, hash)) = address.scope {
@@ -244,15 +282,7 @@ impl Engine {
                 return None;
             }
         }
-        let stream = account.stream(address.stream)?;
-        let mut inner = stream.lock();
-        if !inner.takes_more() {
-            return Some(Arc::clone(&stream));
-        }
-        let (consumers, mut ctx) = inner.parts();
-        let taken = consumers.control(&mut ctx, subject, reply, headers, payload);
-        drop(inner);
-        taken.then_some(stream)
+        account.stream(address.stream)
     }
 
     /// Tells that someone now listens (`present`) or nobody listens any more on a literal `subject`. Cheap where no

@@ -257,7 +257,7 @@ impl JetStream {
 
 impl Streams for JetStream {
     fn commit(&self, stream: &Arc<Stream>) {
-        stream.commit(&*self.host);
+        stream.commit_at_once(&*self.host);
     }
 
     fn deliver_all(&self, account: AccountId, answers: &mut Outbox) {
@@ -287,7 +287,7 @@ impl Streams for JetStream {
             touch(&mut streams, stream);
         }
         for stream in &streams {
-            self.commit(stream);
+            stream.commit(&*self.host);
         }
     }
 

@@ -38,6 +38,9 @@ pub(super) fn get(call: &mut Call<'_>, name: &str, key: &str) -> ApiOutcome {
 /// Serves a direct get from a stream, or from a mirror of the one that was asked.
 fn get_from(call: &mut Call<'_>, (stream, is_mirror): (&Arc<Stream>, bool), key: &str) -> ApiOutcome {
     let (req, name) = (call.req, stream.name());
+    if stream.is_busy() && matches!(call.way, Way::AtOnce) {
+        return ApiOutcome::takes_long();
+    }
     if !key.is_empty() && req.payload.is_empty() && req.headers.is_empty() && !has_wildcard(key.as_bytes()) {
         return last_of((stream, is_mirror), req, name, key.as_bytes(), call.out);
     }
@@ -117,7 +120,7 @@ pub(super) fn of_key(engine: &Engine, req: &ApiRequest<'_>, out: &mut Outbox) ->
         return None;
     }
     let name = std::str::from_utf8(name).ok()?;
-    let stream = engine.account(req.account)?.stream(name)?;
+    let stream = engine.account(req.account)?.stream(name).filter(|stream| !stream.is_busy())?;
     // A mirror may answer where the stream does not.
     Some(last_of((&stream, false), req, name, key, out)).filter(|outcome| !outcome.no_responders)
 }

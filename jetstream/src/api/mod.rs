@@ -67,7 +67,7 @@ pub struct ApiOutcome {
 pub(crate) enum Way<'a> {
     /// With what the call was given, all together.
     Whole,
-    /// As with `Whole`, and a direct get that may take long is left alone.
+    /// As with `Whole`, and a direct get that may take long is left alone, as is all that is for a busy stream.
     AtOnce,
     /// A direct get that may take long hands them over piece by piece.
     Pieces(&'a dyn Fn(&mut Outbox)),
@@ -148,6 +148,9 @@ fn serve(call: &mut Call<'_>, request: Request<'_>) -> ApiOutcome {
 /// A pull request: the consumer itself takes it.
 fn next(call: &Call<'_>, name: &str) -> ApiOutcome {
     let Some(stream) = call.stream(name) else { return ApiOutcome::no_responders() };
+    if stream.is_busy() && matches!(call.way, Way::AtOnce) {
+        return ApiOutcome::takes_long();
+    }
     let req = call.req;
     let mut inner = stream.lock();
     let (consumers, mut ctx) = inner.parts();

@@ -57,6 +57,9 @@ impl Engine {
         let account = self.account(req.account);
         let call = &mut Call { engine: self, req, subject: &subject, account, out, way };
         let Some(stream) = met else { return serve(call, request) };
+        if stream.is_busy() && matches!(call.way, Way::AtOnce) {
+            return ApiOutcome::takes_long();
+        }
         let rollbacks = stream.rollbacks();
         let mut outcome = serve(call, request);
         if stream.hold_back(call.out, rollbacks, request.asked(req.payload)) {

@@ -1,6 +1,7 @@
 //! What a stream's lock guards.
 
 use super::batch::Batches;
+use super::busy::Busy;
 use super::commit::CommitState;
 use super::expiry::Expiry;
 use super::listening::DirectGets;
@@ -51,6 +52,8 @@ pub(crate) struct Inner {
     pub(crate) closed: bool,
     /// The stream is about to be closed: it takes nothing more, and what it did is made as durable as configured.
     pub(super) is_ending: bool,
+    /// Told while the lock is held for long.
+    pub(super) busy: Busy,
     pub(super) acks: Acks,
     pub(super) dedupe: Dedupe,
     pub(super) expiry: Expiry,
@@ -107,6 +110,7 @@ impl Inner {
             now: Now::new(world.clock.clone()),
             closed: false,
             is_ending: false,
+            busy: Busy::default(),
             expiry: Expiry::default(),
             last_msg_id: Vec::new(),
             scratch: Vec::new(),

@@ -7,6 +7,7 @@
 
 mod aging;
 mod batch;
+mod busy;
 mod commit;
 mod counter;
 mod due;
@@ -48,7 +49,7 @@ use crate::store::Store;
 use commit::Gate;
 use listening::Listening;
 use parking_lot::{Condvar, Mutex, MutexGuard};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use world::{AccountShare, World};
 use write::IfLong;
@@ -70,6 +71,9 @@ pub struct Stream {
     name: String,
     me: Weak<Stream>,
     inner: Mutex<Inner>,
+    busy: busy::Busy,
+    /// Somebody was asked to commit once the stream is not busy any more.
+    commits_afterwards: AtomicBool,
     gate: Mutex<Gate>,
     /// Told when a sync that ran without the lock is over.
     sync_over: Condvar,
@@ -94,10 +98,14 @@ impl Stream {
     ) -> Arc<Self> {
         let stream = Arc::new_cyclic(|me: &Weak<Self>| {
             let timer = world.timers.register(me.clone());
+            let name = config.name.clone();
+            let inner = Inner::new(&world, &account, config, created_ns, store, timer);
             Self {
-                name: config.name.clone(),
+                name,
                 me: me.clone(),
-                inner: Mutex::new(Inner::new(&world, &account, config, created_ns, store, timer)),
+                busy: inner.busy.clone(),
+                commits_afterwards: AtomicBool::new(false),
+                inner: Mutex::new(inner),
                 gate: Mutex::default(),
                 sync_over: Condvar::new(),
                 purge_over: Condvar::new(),

@@ -159,6 +159,8 @@ impl Inner {
 
     /// Finds out where the origins stand by what is stored.
     pub(super) fn recover_origins(&mut self) {
+        // It looks at all that is stored where a source is new.
+        let _holding = self.busy.begin();
         if self.config.mirror.is_none() && self.config.sources.is_empty() {
             return;
         }

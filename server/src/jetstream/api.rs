@@ -143,7 +143,7 @@ impl JetStream {
         }
         self.deliver_all(request.account, answers);
         if let Some(stream) = outcome.stream {
-            self.commit(&stream);
+            stream.commit(&*self.host);
         }
         if let Some(begin) = outcome.then {
             begin();

@@ -11,7 +11,7 @@ use jetkv_jetstream::ApiRequest;
 use jetkv_jetstream::stream::{Inbound, Stream};
 use parking_lot::{Condvar, Mutex};
 
-use super::JetStream;
+use super::{ControlSubject, JetStream};
 use crate::state::Shared;
 use crate::worker::{LongGet, Streams as _};
 
@@ -64,17 +64,23 @@ impl JetStream {
     pub(super) fn publish_long(&self, stream: &Arc<Stream>, msg: &ApiRequest<'_>) {
         let &ApiRequest { subject, reply, headers, payload, .. } = msg;
         stream.publish_when_known(&Inbound { subject, reply, headers, payload });
-        self.commit(stream);
+        stream.commit(&*self.host);
     }
 
-    /// Serves a direct get, and lets its answers leave as they are read.
+    /// Serves a direct get, and lets its answers leave as they are read; or whatever else was for a stream that was busy.
     pub(super) fn serve_in_pieces(&self, shared: &Shared, request: &ApiRequest<'_>) {
+        if Self::control_subject(request.subject) == Some(ControlSubject::Control) {
+            let &ApiRequest { account, subject, reply, headers, payload, .. } = request;
+            let stream = self.engine.js_control(account, subject, reply, headers, payload);
+            stream.iter().for_each(|stream| stream.commit(&*self.host));
+            return;
+        }
         let outcome = self.engine.get_in_pieces(request, &|answers| {
             self.deliver_all(request.account, answers);
             shared.end_turn();
         });
         if let Some(stream) = outcome.stream {
-            self.commit(&stream);
+            stream.commit(&*self.host);
         }
     }
 }

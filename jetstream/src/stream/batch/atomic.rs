@@ -4,6 +4,7 @@ use super::advisory::Reason;
 use super::staged::{Staged, StagedMsg};
 use super::{ID_MAX_BYTES, Kind, Limits, Place};
 use crate::config::metadata::{REQUIRED_LEVEL_HEADER, serves_level};
+use crate::consumer::FEW;
 use crate::error::ApiError;
 use crate::error::catalogue as errors;
 use crate::headers::{header, without_header};
@@ -17,6 +18,9 @@ const ID: &[u8] = b"Nats-Batch-Id";
 pub(super) const SEQUENCE: &[u8] = b"Nats-Batch-Sequence";
 /// Which message is the last of its batch.
 pub(in crate::stream) const COMMIT: &[u8] = b"Nats-Batch-Commit";
+
+/// What a message rolls up.
+pub(super) const ROLLUP: &[u8] = b"Nats-Rollup";
 
 /// What a message says of the end of its batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,7 +58,9 @@ impl Inner {
     pub(in crate::stream) fn ends_large_batch(&self, block: &[u8]) -> bool {
         !self.batches.atomic.is_empty()
             && header(block, COMMIT).is_some()
-            && header(block, ID).and_then(|id| self.batches.atomic.get(id)).is_some_and(Staged::is_large)
+            && header(block, ID).and_then(|id| self.batches.atomic.get(id)).is_some_and(|staged| {
+                staged.is_large() || header(block, ROLLUP).is_some() && self.store.totals().msgs > FEW as u64
+            })
     }
 
     /// Takes a message of the batch `id`. `block` is its header block as it is to be stored.

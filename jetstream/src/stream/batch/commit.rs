@@ -13,6 +13,7 @@ use crate::ttl::{Ttl, parse_ttl};
 impl Inner {
     /// Stores the messages of a batch, all or none. `by_end` says that its end was told by a message that is not stored.
     pub(super) fn commit_atomic(&mut self, id: &[u8], staged: &Staged, by_end: bool) -> Result<(), Refusal> {
+        let _holding = staged.is_large().then(|| self.busy.begin());
         let mut diff = Diff::default();
         let mut edits = Vec::new();
         for msg in staged.iter() {

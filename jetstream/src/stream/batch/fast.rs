@@ -1,8 +1,9 @@
 //! Fast batches: each message is stored as it comes, and answered now and then. In nats-server's order of checks.
 
+use super::atomic::ROLLUP;
 use super::flow::{Asked, Flow};
 use super::staged::StagedMsg;
-use super::{ID_MAX_BYTES, Kind, Place};
+use super::{FAST_SUFFIX, ID_MAX_BYTES, Kind, Place};
 use crate::clock::ElapsedNs;
 use crate::config::metadata::{REQUIRED_LEVEL_HEADER, serves_level};
 use crate::error::ApiError;
@@ -10,7 +11,7 @@ use crate::error::catalogue as errors;
 use crate::headers::{header, without_header};
 use crate::outbox::Says;
 use crate::stream::batch::check::Diff;
-use crate::stream::write::{PublishHeaders, Refusal};
+use crate::stream::write::{PublishHeaders, Refusal, Rollup};
 use crate::stream::{Inbound, Inner};
 use jetkv_go_compat::json;
 use serde::Serialize;
@@ -49,6 +50,15 @@ struct Told {
 }
 
 impl Inner {
+    /// Whether a message is of a fast batch, and rolls up many.
+    #[inline]
+    pub(in crate::stream) fn is_long_of_fast(&self, msg: &Inbound<'_>) -> bool {
+        msg.reply.ends_with(FAST_SUFFIX)
+            && header(msg.headers, ROLLUP)
+                .and_then(Rollup::of)
+                .is_some_and(|rollup| self.rolls_up_many(rollup, msg.subject))
+    }
+
     /// Takes a message of a fast batch. `block` is its header block as it is to be stored.
     pub(in crate::stream) fn take_fast(
         &mut self,

@@ -1,7 +1,9 @@
 //! What waits in memory for the commit of its batch.
 
 use super::Place;
+use super::atomic::ROLLUP;
 use crate::clock::ElapsedNs;
+use crate::headers::header;
 use crate::stream::world::InFlight;
 use std::ops::Range;
 use std::sync::atomic::Ordering;
@@ -23,6 +25,8 @@ pub(in crate::stream) struct Staged {
     pub(super) last_seq: u64,
     bytes: Vec<u8>,
     msgs: Vec<Item>,
+    /// Whether a message rolls up others.
+    rolls_up: bool,
 }
 
 #[derive(Debug, Clone)]
@@ -42,7 +46,7 @@ pub(in crate::stream) struct StagedMsg<'a> {
 
 impl Staged {
     pub(super) fn new(place: Place, due: ElapsedNs) -> Self {
-        Self { place, due, last_seq: 0, bytes: Vec::new(), msgs: Vec::new() }
+        Self { place, due, last_seq: 0, bytes: Vec::new(), msgs: Vec::new(), rolls_up: false }
     }
 
     fn in_flight(&self) -> &InFlight {
@@ -65,12 +69,13 @@ impl Staged {
         let item =
             Item { subject: copy(msg.subject), headers: copy(msg.headers), payload: copy(msg.payload) };
         self.msgs.push(item);
+        self.rolls_up |= header(msg.headers, ROLLUP).is_some();
         true
     }
 
-    /// Whether it takes long to store it.
+    /// Whether it may take long to store it.
     pub(super) fn is_large(&self) -> bool {
-        self.bytes.len() > LARGE_BYTES || self.msgs.len() > LARGE_MSGS
+        self.rolls_up || self.bytes.len() > LARGE_BYTES || self.msgs.len() > LARGE_MSGS
     }
 
     /// How many messages there are.

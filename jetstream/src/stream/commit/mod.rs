@@ -26,6 +26,7 @@ use super::{Inner, Stream};
 use crate::stream::Host;
 use parking_lot::MutexGuard;
 use route::Leaving;
+use std::sync::atomic::Ordering;
 
 /// How many messages consumers that lag may get in one turn.
 const PUMP_BUDGET: usize = 512;
@@ -42,6 +43,31 @@ impl Stream {
             self.sync_over.wait(&mut inner);
         }
         self.commit_locked(inner, host);
+    }
+
+    /// As [`Stream::commit`], for whoever serves connections: where the stream [is busy](Stream::is_busy), somebody else does it
+    /// afterwards.
+    pub fn commit_at_once(&self, host: &dyn Host) {
+        if self.is_busy() {
+            self.commit_afterwards(host);
+        } else {
+            self.commit(host);
+        }
+    }
+
+    /// Has a thread that may wait commit, one for all who ask meanwhile.
+    #[cold]
+    fn commit_afterwards(&self, host: &dyn Host) {
+        if let Some(me) = self.me.upgrade()
+            && !self.commits_afterwards.swap(true, Ordering::AcqRel)
+        {
+            host.run_later(Box::new(move || {
+                me.commits_afterwards.store(false, Ordering::Release);
+                let host = &*me.world.host;
+                me.commit(host);
+                host.end_turn();
+            }));
+        }
     }
 
     /// As [`Stream::commit`], and returns only when all that was queued before has left, or is about to leave on the thread
@@ -96,6 +122,10 @@ impl Stream {
 
     /// Goes on delivering to consumers that lag. Includes a commit.
     pub fn pump(&self, host: &dyn Host) {
+        if self.is_busy() {
+            // A commit asks for it again.
+            return self.commit_afterwards(host);
+        }
         let mut inner = self.lock().into_inner();
         // What waits for a sync takes memory, and no receiver says when it is enough; they are fed after it.
         if !inner.awaits_sync() {
@@ -106,12 +136,25 @@ impl Stream {
 
     /// Fires the timers that are due. Includes a commit. Of what expired a bounded part goes; what is left is due at once.
     pub(crate) fn tick(&self, host: &dyn Host) {
+        if self.is_busy()
+            && let Some(me) = self.me.upgrade()
+        {
+            // Not on the thread of the timers, which serves connections, too.
+            return host.run_later(Box::new(move || me.tick_now(&*me.world.host)));
+        }
+        self.tick_now(host);
+    }
+
+    fn tick_now(&self, host: &dyn Host) {
         let mut inner = self.lock().into_inner();
         inner.tick();
-        let calls_receiver = inner.calls_receiver();
+        let (calls_receiver, waits) = (inner.calls_receiver(), inner.has_waiting_followers());
         self.commit_locked(inner, host);
         if calls_receiver {
             self.wake_receiver();
+        }
+        if waits && let Some(me) = self.me.upgrade() {
+            host.run_later(Box::new(move || me.fire_waiting(&*me.world.host)));
         }
     }
 

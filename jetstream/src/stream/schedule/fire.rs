@@ -3,8 +3,8 @@
 use super::{NEXT, PURGE, ROLLUP, SCHEDULE, SCHEDULER, SOURCE, TARGET, TIME_ZONE, TTL, pattern};
 use crate::clock::WallNs;
 use crate::headers::{add_header, header, without_headers};
-use crate::stream::write::{PublishHeaders, Refusal, Rollup, Told};
-use crate::stream::{Inbound, Inner};
+use crate::stream::write::{IfLong, PublishHeaders, Refusal, Rollup, Told};
+use crate::stream::{Host, Inbound, Inner, Stream};
 use crate::ttl::parse_ttl;
 
 /// What does not go over from a schedule to what follows from it: what is of schedules, and what could keep that from being
@@ -13,7 +13,8 @@ const LEFT_OUT: [&[u8]; 6] =
     [SCHEDULE, b"Nats-Expected-", b"Nats-Msg-Id:", b"Nats-TTL:", b"Nats-Rollup:", b"Nats-Batch-"];
 
 /// A message that follows from a schedule.
-struct Follower {
+#[derive(Debug)]
+pub(super) struct Follower {
     target: Vec<u8>,
     headers: Vec<u8>,
     payload: Vec<u8>,
@@ -31,17 +32,36 @@ impl Inner {
             }
         }
         for follower in followers {
-            let Follower { target, headers, payload } = &follower;
-            let msg = Inbound { subject: target, reply: b"", headers, payload };
-            self.with_stored_subject(&msg, |inner, msg| {
-                if let Err(refusal) = inner.take_follower(msg) {
-                    tracing::warn!(
-                        stream = %inner.config.name, subject = %String::from_utf8_lossy(msg.subject), ?refusal,
-                        "cannot publish what was scheduled"
-                    );
-                }
-            });
+            // What comes behind one that waits waits with it.
+            if self.schedules.waiting.is_empty() && !self.rolls_up_many_with(&follower) {
+                self.publish_follower(&follower, IfLong::FindOut);
+            } else {
+                self.schedules.waiting.push_back(follower);
+            }
         }
+    }
+
+    /// Whether something that was due waits for a thread that has time ([`Stream::fire_waiting`]).
+    pub(in crate::stream) fn has_waiting_followers(&self) -> bool {
+        !self.schedules.waiting.is_empty()
+    }
+
+    fn rolls_up_many_with(&self, follower: &Follower) -> bool {
+        let rollup = header(&follower.headers, b"Nats-Rollup").and_then(Rollup::of);
+        rollup.is_some_and(|rollup| self.rolls_up_many(rollup, &follower.target))
+    }
+
+    fn publish_follower(&mut self, follower: &Follower, if_long: IfLong) {
+        let Follower { target, headers, payload } = follower;
+        let msg = Inbound { subject: target, reply: b"", headers, payload };
+        self.with_stored_subject(&msg, |inner, msg| {
+            if let Err(refusal) = inner.take_follower(msg, if_long) {
+                tracing::warn!(
+                    stream = %inner.config.name, subject = %String::from_utf8_lossy(msg.subject), ?refusal,
+                    "cannot publish what was scheduled"
+                );
+            }
+        });
     }
 
     /// What follows from the schedule at `seq`, which is due at `at`; `None` where there is none.
@@ -84,11 +104,37 @@ impl Inner {
     }
 
     /// Stores it. What a publisher may ask was checked when the schedule came.
-    fn take_follower(&mut self, msg: &Inbound<'_>) -> Result<(), Refusal> {
+    fn take_follower(&mut self, msg: &Inbound<'_>, if_long: IfLong) -> Result<(), Refusal> {
         self.check_size(msg.subject, msg.headers, msg.payload)?;
         let headers = PublishHeaders::scan(msg.headers);
         let allowed = self.config.allow_rollup_hdrs && !self.config.deny_purge;
         let rollup = Rollup::of(headers.rollup).filter(|_| allowed).unwrap_or(Rollup::None);
+        if rollup != Rollup::None {
+            // No purge goes on where it has time.
+            self.prepare_roll_up(rollup, msg.subject, if_long);
+        }
         self.store_checked(msg, msg.headers, &headers, rollup, Told::Nothing)
+    }
+}
+
+impl Stream {
+    /// Publishes what waits since it rolls up many, which goes in slices. Blocks while the stream is purged.
+    pub(in crate::stream) fn fire_waiting(&self, host: &dyn Host) {
+        loop {
+            self.await_purge();
+            let mut inner = self.lock();
+            if inner.purging.is_some() {
+                continue;
+            }
+            let follower = inner.schedules.waiting.pop_front().filter(|_| inner.takes_more());
+            let Some(follower) = follower else { break };
+            inner.publish_follower(&follower, IfLong::Slices);
+            match inner.take_rolling() {
+                Some(rolling) => self.roll_up_slices(inner, &rolling),
+                None => drop(inner),
+            }
+            self.commit(host);
+            host.end_turn();
+        }
     }
 }

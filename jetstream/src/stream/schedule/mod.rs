@@ -17,9 +17,10 @@ use super::{Inner, PurgeRequest};
 use crate::clock::{Deadline, WallNs};
 use crate::headers::header;
 use crate::store::{Msg, StoreError};
+use fire::Follower;
 use hashbrown::HashMap;
 use jetkv_go_compat::GoTime;
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 
 const SCHEDULE: &[u8] = b"Nats-Schedule";
 const TIME_ZONE: &[u8] = b"Nats-Schedule-Time-Zone";
@@ -45,6 +46,9 @@ pub(super) struct Schedules {
     /// Messages from this one on have yet to be looked at, those that come now among them. Nothing is due meanwhile: one that
     /// is known may be replaced by one that is not.
     unlooked_from: Option<u64>,
+    /// What follows from schedules that were due and has yet to be published: the first of it rolls up many, for which a
+    /// thread is needed that may take its time.
+    waiting: VecDeque<Follower>,
 }
 
 #[derive(Debug, Clone, Copy)]

@@ -21,8 +21,8 @@ const NEWER_MAX: usize = 512;
 /// So often something is found out for one message. Then the rest is found out at once.
 const TRIES_MAX: usize = 4096;
 
-/// A message that has not been taken: what it expects takes long to find out, it rolls up many, or it ends a large batch.
-/// It is for [`Stream::publish_when_known`].
+/// A message that has not been taken: what it expects takes long to find out, it rolls up many, it ends a large batch, or
+/// somebody holds the stream's lock for long. It is for [`Stream::publish_when_known`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TakesLong;
 
@@ -75,15 +75,18 @@ impl Lasts {
 }
 
 impl Stream {
-    /// As [`Stream::publish`], unless what the message expects takes long to find out, it rolls up many, or it ends a large
-    /// batch.
+    /// As [`Stream::publish`], unless what the message expects takes long to find out, it rolls up many, it ends a large
+    /// batch, or the stream [is busy](Stream::is_busy).
     ///
     /// # Errors
     /// It takes long; nothing has happened yet.
     #[inline]
     pub fn publish_if_short(&self, msg: &Inbound<'_>) -> Result<WallNs, TakesLong> {
+        if self.is_busy() {
+            return Err(TakesLong);
+        }
         let mut inner = self.lock();
-        if inner.ends_large_batch(msg.headers) {
+        if inner.is_long_change(msg) {
             return Err(TakesLong);
         }
         inner.publish(msg, IfLong::Ask);
@@ -98,6 +101,9 @@ impl Stream {
     /// slices.
     pub fn publish_when_known(&self, msg: &Inbound<'_>) -> WallNs {
         let mut lasts = Lasts::default();
+        // Told before the lock is taken, so that nobody waits for it meanwhile who need not.
+        let is_long = !msg.headers.is_empty() && self.inner.lock().is_long_change(msg);
+        let _holding = is_long.then(|| self.busy.begin());
         for _ in 0..TRIES_MAX {
             let mut inner = self.lock();
             inner.lasts = lasts;

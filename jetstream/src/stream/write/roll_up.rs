@@ -49,7 +49,8 @@ impl Inner {
         true
     }
 
-    fn rolls_up_many(&self, rollup: Rollup, subject: &[u8]) -> bool {
+    /// Whether a message on `subject` rolls up many.
+    pub(in crate::stream) fn rolls_up_many(&self, rollup: Rollup, subject: &[u8]) -> bool {
         let held = match rollup {
             Rollup::None => 0,
             Rollup::Subject => self.store.index().get(subject).map_or(0, |entry| entry.count),
@@ -75,6 +76,7 @@ impl Inner {
             self.begin_roll_up(filter, seq);
             return Ok(());
         }
+        let _holding = self.rolls_up_many(rollup, subject).then(|| self.busy.begin());
         let keep = u64::from(stored.is_some());
         self.purge_before(&PurgeRequest { filter, seq: 0, keep }, stored)
             .map_err(|error| Refusal::Error(self.fail_half_way(error)))

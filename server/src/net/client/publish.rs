@@ -246,13 +246,7 @@ impl Connection {
                     return self.api_request(turn, &jetstream, account.id(), &asker, msg);
                 }
                 Some(ControlSubject::Control) if account.has_jetstream() => {
-                    let account = account.id();
-                    let stream =
-                        jetstream.engine().js_control(account, msg.to, msg.reply, msg.headers, msg.payload);
-                    if let Some(stream) = &stream {
-                        turn.batch.touch(stream);
-                    }
-                    return stream.is_some();
+                    return self.control(turn, &jetstream, account.id(), &msg);
                 }
                 Some(ControlSubject::Backup) => {
                     let account = self.account.id();
@@ -273,6 +267,38 @@ impl Connection {
             return true;
         }
         events::serve(&self.shared, &*self.client, account, msg)
+    }
+
+    /// Takes an acknowledgement, or an answer to flow control; tells whether anyone wanted it.
+    fn control(
+        &mut self,
+        turn: &mut Turn<'_>,
+        jetstream: &JetStream,
+        account: AccountId,
+        msg: &OutMsg<'_>,
+    ) -> bool {
+        let engine = jetstream.engine();
+        match engine.js_control_at_once(account, msg.to, msg.reply, msg.headers, msg.payload) {
+            Some(stream) => {
+                stream.iter().for_each(|stream| turn.batch.touch(stream));
+                stream.is_some()
+            }
+            None => {
+                let client = Arc::clone(self.client_info());
+                let request = ApiRequest {
+                    account,
+                    subject: msg.to,
+                    reply: msg.reply,
+                    headers: msg.headers,
+                    payload: msg.payload,
+                    client: Some(&client),
+                };
+                let (get, done) = LongGet::new(QueuedRequest::new(&request, &client));
+                turn.batch.long_gets.push(get);
+                self.long_gets.push(done);
+                true
+            }
+        }
     }
 
     /// Takes a request that came after JetStream was turned off, as long as it is not for a stream or consumer itself:

@@ -204,3 +204,29 @@ fn what_is_acknowledged_is_whole_after_a_crash() {
         assert_eq!(stream.lock().store.totals().msgs, left, "{headers}");
     }
 }
+
+#[test]
+fn what_a_schedule_rolls_up_goes_in_slices_and_what_is_due_behind_it_comes_behind_it() {
+    let engine = open(Arc::new(SimDisk::new(1)));
+    let config = r#"{"name":"S","subjects":["s.>"],"allow_msg_schedules":true,"allow_rollup_hdrs":true,
+        "allow_msg_ttl":true}"#;
+    assert!(engine.request("STREAM.CREATE.S", config).contains("did_create"));
+    let schedule = |plan: &str, target: &str, rollup: &[(&str, &str)]| {
+        let mut headers = vec![("Nats-Schedule", "@every 1h"), ("Nats-Schedule-Target", target)];
+        headers.extend_from_slice(rollup);
+        assert!(engine.publish(plan, &headers, "due").contains("\"seq\""));
+    };
+    schedule("s.plan.1", "s.a", &[("Nats-Schedule-Rollup", "sub")]);
+    schedule("s.plan.2", "s.b", &[]);
+    for _ in 0..MSGS {
+        engine.publish("s.a", &[], "x");
+    }
+    let (_, most, _) = steps::count(|| engine.advance_ns(3_600_000_000_000));
+    assert!(most <= STEPS_MAX, "{most} steps");
+    let stream = engine.engine.stream(engine.account, "S").unwrap();
+    let inner = stream.lock();
+    let held = |subject: &str| {
+        inner.store.index().get(subject.as_bytes()).map(|entry| (entry.count, entry.last_seq))
+    };
+    assert_eq!((held("s.a"), held("s.b")), (Some((1, MSGS + 3)), Some((1, MSGS + 4))));
+}
