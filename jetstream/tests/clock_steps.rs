@@ -138,3 +138,38 @@ fn clocks_outside_of_what_is_counted_stop_nothing() {
         assert!(engine.publish("s.c", &[], "x").contains("\"seq\":4"), "{wall_ns}");
     }
 }
+
+#[test]
+fn a_schedule_goes_by_the_wall_and_is_caught_up_once() {
+    let config = r#"{"name":"S","subjects":["s.>"],"storage":"memory","allow_msg_schedules":true,"allow_msg_ttl":true,
+        "allow_rollup_hdrs":true}"#;
+    for (by_ns, fires) in [(HOUR_NS, 1), (-HOUR_NS, 0)] {
+        let engine = engine(config);
+        let plan = [("Nats-Schedule", "@every 30m"), ("Nats-Schedule-Target", "s.target")];
+        assert!(engine.publish("s.plan", &plan, "x").contains("\"seq\":1"));
+        engine.step_wall_ns(by_ns);
+        assert_eq!(messages(&engine), 1 + fires, "a step of {by_ns} ns");
+        engine.advance_ns(31 * 60 * SECOND_NS);
+        assert_eq!(messages(&engine), 1 + 2 * fires, "half an hour after a step of {by_ns} ns");
+    }
+}
+
+#[test]
+fn a_batch_waits_for_the_time_that_passes_whatever_the_wall_shows() {
+    for by_ns in [HOUR_NS, -HOUR_NS] {
+        let engine = engine(r#"{"name":"S","subjects":["s.>"],"storage":"memory","allow_atomic":true}"#);
+        let put = |seq: &str, more: &[(&str, &str)]| {
+            let headers = [&[("Nats-Batch-Id", "b"), ("Nats-Batch-Sequence", seq)], more].concat();
+            engine.publish("s.a", &headers, "x")
+        };
+        assert_eq!(put("1", &[]), "");
+        engine.step_wall_ns(by_ns);
+        engine.advance_ns(9 * SECOND_NS);
+        assert!(put("2", &[("Nats-Batch-Commit", "1")]).contains("\"count\":2"), "a step of {by_ns} ns");
+        assert_eq!(put("1", &[]), "");
+        engine.step_wall_ns(by_ns);
+        engine.advance_ns(11 * SECOND_NS);
+        assert!(put("2", &[("Nats-Batch-Commit", "1")]).contains("\"error\""), "a step of {by_ns} ns");
+        assert_eq!(messages(&engine), 2);
+    }
+}

@@ -115,7 +115,7 @@ mod tests {
             let msg = Inbound { subject: b"s.1", reply, headers, payload: b"x" };
             stream.publish_if_short(&msg).is_ok()
         };
-        let fast = |seq: u32| format!("r.batch{seq}.10.ok.1.{seq}.0.$FI");
+        let fast = |seq: u32| format!("r.b.10.ok.{seq}.{}.$FI", u32::from(seq > 1));
         assert!(take("Nats-Rollup: sub", "r"), "there is little to roll up");
         (0..2_000).for_each(|_| drop(engine.publish("s.1", &[], "x")));
         assert!(take("X: y", &fast(1)) && !take("Nats-Rollup: sub", &fast(2)));

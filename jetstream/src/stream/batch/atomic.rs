@@ -56,10 +56,11 @@ impl Inner {
     /// Whether a message with this header block ends a batch that takes long to store.
     #[inline]
     pub(in crate::stream) fn ends_large_batch(&self, block: &[u8]) -> bool {
+        let rolls_up = |staged: &Staged| staged.rolls_up() || header(block, ROLLUP).is_some();
         !self.batches.atomic.is_empty()
             && header(block, COMMIT).is_some()
             && header(block, ID).and_then(|id| self.batches.atomic.get(id)).is_some_and(|staged| {
-                staged.is_large() || header(block, ROLLUP).is_some() && self.store.totals().msgs > FEW as u64
+                staged.is_large() || (self.store.totals().msgs > FEW as u64 && rolls_up(staged))
             })
     }
 

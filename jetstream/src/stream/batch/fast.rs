@@ -35,6 +35,13 @@ pub(super) struct Fast {
     commits: bool,
 }
 
+impl Fast {
+    /// Whether a message of it was stored after a sequence.
+    pub(super) fn is_beyond(&self, seq: u64) -> bool {
+        self.stream_seq > seq
+    }
+}
+
 /// What a publisher is told in between.
 #[derive(Serialize)]
 struct Told {

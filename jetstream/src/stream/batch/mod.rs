@@ -95,6 +95,12 @@ impl Batches {
         self.next_due
     }
 
+    /// What was stored after a sequence is taken back: a fast batch that had a part in it has ended, since all that it is told
+    /// from here on would say that the part is there.
+    pub(super) fn lose_after(&mut self, kept_seq: u64) {
+        self.fast.retain(|_, fast| !fast.is_beyond(kept_seq));
+    }
+
     /// Forgets the batches of a kind that the stream does not take any more.
     pub(super) fn allow(&mut self, atomic: bool, fast: bool) {
         if !atomic {

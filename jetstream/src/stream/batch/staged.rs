@@ -73,9 +73,14 @@ impl Staged {
         true
     }
 
-    /// Whether it may take long to store it.
+    /// Whether a message of it rolls up others.
+    pub(super) fn rolls_up(&self) -> bool {
+        self.rolls_up
+    }
+
+    /// Whether it takes long to store it.
     pub(super) fn is_large(&self) -> bool {
-        self.rolls_up || self.bytes.len() > LARGE_BYTES || self.msgs.len() > LARGE_MSGS
+        self.bytes.len() > LARGE_BYTES || self.msgs.len() > LARGE_MSGS
     }
 
     /// How many messages there are.

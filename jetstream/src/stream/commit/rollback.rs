@@ -51,6 +51,7 @@ impl Inner {
 
     fn forget_lost(&mut self, lost: &Lost, kept_seq: u64) {
         self.dedupe.forget_after(kept_seq);
+        self.batches.lose_after(kept_seq);
         self.removals.note_many();
         for (seq, subject) in &lost.appended {
             self.expiry.forget(*seq);
