@@ -19,7 +19,7 @@ struct Floors {
 const HOUSE: &[Floors] = &[
     Floors {
         krate: "go-compat",
-        floors: &[&["base62", "os_error", "quote", "version"], &["duration", "time"], &["json"]],
+        floors: &[&["base62", "os_error", "quote", "size", "version"], &["duration", "time"], &["json"]],
         upwards: &[],
     },
     Floors {
