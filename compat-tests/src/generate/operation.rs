@@ -69,7 +69,7 @@ pub enum Operation {
     Ask {
         /// Subject.
         subject: String,
-        /// One of the subjects that are pushed to, or one below [`FAST_SUBJECT`].
+        /// One of the subjects that are pushed to, or one below `FAST_SUBJECT`.
         inbox: String,
         /// Header lines (`Name: value`).
         headers: Vec<String>,
