@@ -55,6 +55,18 @@ const LAST_LINES: [&str; 10] = [
     "A+ a\r\n",
     "HPUB a.. 12 14\r\nNATS/1.0\r\n\r\nhi!\r\n",
 ];
+/// What nats-server v2.15.2 reads of a new connection at once, at most.
+const FIRST_READ_BYTES: usize = 512;
+/// Tokens of a deep subject: about the limits of what is kept without an allocation, and beyond the longest line.
+const DEPTHS: [usize; 9] = [15, 16, 17, 31, 32, 33, 300, 1500, 2100];
+/// What stands around a deep subject. It is in no queue group: of several groups, and in one, nothing says who comes first.
+const DEEP: [(&str, &str); 5] = [
+    ("SUB ", " 8\r\n"),
+    ("PUB ", " 2\r\nhi\r\n"),
+    ("PUB ", " r 2\r\nhi\r\n"),
+    ("PUB a ", " 2\r\nhi\r\n"),
+    ("HPUB ", " 12 14\r\nNATS/1.0\r\n\r\nhi\r\n"),
+];
 const FLAGS: [&str; 5] = ["verbose", "pedantic", "echo", "headers", "no_responders"];
 
 /// A session of at least `length` operations.
@@ -63,6 +75,19 @@ pub fn session(mut random: Random, length: usize) -> Vec<Operation> {
 }
 
 fn pieces(random: &mut Random) -> Vec<Vec<u8>> {
+    loop {
+        let bytes = lines(random);
+        if !is_read_by_pieces(&bytes) {
+            return split(random, &bytes);
+        }
+        if bytes.len() <= FIRST_READ_BYTES {
+            return vec![bytes];
+        }
+    }
+}
+
+/// Lines, some of them mutated.
+fn lines(random: &mut Random) -> Vec<u8> {
     let mut bytes = Vec::new();
     // Without CONNECT a connection is verbose and pedantic.
     if random.chance(80) {
@@ -71,7 +96,11 @@ fn pieces(random: &mut Random) -> Vec<Vec<u8>> {
     let first = if random.chance(85) { bytes.len() } else { 0 };
     for _ in 0..=random.below(5) {
         let lines = if random.chance(5) { LAST_LINES.as_slice() } else { LINES.as_slice() };
-        bytes.extend(random.pick(lines).as_bytes());
+        if random.chance(8) {
+            bytes.extend(deep_line(random).into_bytes());
+        } else {
+            bytes.extend(random.pick(lines).as_bytes());
+        }
         if random.chance(4) {
             bytes.extend(connect(random).into_bytes());
         }
@@ -83,7 +112,23 @@ fn pieces(random: &mut Random) -> Vec<Vec<u8>> {
     }
     // Answers to what came before show when the connection is still served.
     bytes.extend(b"PING\r\n");
-    if is_read_by_pieces(&bytes) { vec![bytes] } else { split(random, &bytes) }
+    bytes
+}
+
+/// A line with a subject of many tokens, which may have wildcards wherever.
+fn deep_line(random: &mut Random) -> String {
+    let (before, behind) = random.pick(&DEEP);
+    let depth = random.pick(&DEPTHS);
+    let mut tokens = vec!["a"; depth];
+    for token in ["*", "b", "", ">"] {
+        let at = if token == ">" { Some(depth - 1) } else { random.index(depth) };
+        if random.chance(25)
+            && let Some(place) = at.and_then(|at| tokens.get_mut(at))
+        {
+            *place = token;
+        }
+    }
+    format!("{before}{}{behind}", tokens.join("."))
 }
 
 /// Whether what nats-server v2.15.2 makes of the bytes depends on how many of them it reads at once: a carriage return
