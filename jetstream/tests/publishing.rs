@@ -1,7 +1,7 @@
 //! What publishers are told.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
-use jetkv_jetstream::Deadline;
+use jetkv_jetstream::{Deadline, EngineConfig};
 use jetkv_testing::{START_NS, TestEngine};
 
 fn engine(config: &str) -> TestEngine {
@@ -80,6 +80,18 @@ fn what_exceeds_a_limit_with_discard_new_is_refused() {
     assert_eq!(engine.publish("s.1", &[], "x"), refused(10077, 503, text));
     assert_eq!(engine.publish("s.2", &[], "x"), stored(2));
     assert_eq!(engine.publish("s.3", &[], "x"), refused(10077, 503, "maximum messages exceeded"));
+}
+
+/// As nats-server v2.15.2, whose file store takes records of up to 32 MiB.
+#[test]
+fn a_message_that_no_record_holds_is_refused_and_uses_no_sequence_up() {
+    let directory = tempfile::tempdir().unwrap();
+    let store_dir = Some(directory.path().to_owned());
+    let engine = TestEngine::with(EngineConfig { store_dir, ..EngineConfig::default() }).unwrap();
+    engine.request("STREAM.CREATE.S", r#"{"name":"S","subjects":["s.>"],"storage":"file"}"#);
+    let large = "x".repeat(32 << 20);
+    assert_eq!(engine.publish("s.1", &[], &large), refused(10077, 503, "message too large"));
+    assert_eq!(engine.publish("s.1", &[], "x"), stored(1));
 }
 
 #[test]
