@@ -76,12 +76,23 @@ impl Stream {
     /// Returns when all that was done before is as durable as configured, or taken back because it could not be made so.
     /// Blocks while the disk works, but holds no lock then. What others do meanwhile is not waited for.
     pub(crate) fn await_durable(&self, host: &dyn Host) {
-        let mut inner = self.inner.lock();
+        let inner = self.inner.lock();
         if !inner.syncs_always() {
             return;
         }
         let decides = inner.commit.deciding_sync();
-        while !inner.closed && !inner.commit.is_decided(decides) {
+        drop(self.sync_while(inner, host, |inner| !inner.closed && !inner.commit.is_decided(decides)));
+    }
+
+    /// The stream's lock, once what `waits` says no longer holds; before, syncs run without the lock. Who waits goes on waiting
+    /// after a sync that did not serve it, but for one that runs the next for all of them.
+    pub(super) fn sync_while<'s>(
+        &'s self,
+        mut inner: MutexGuard<'s, Inner>,
+        host: &dyn Host,
+        waits: impl Fn(&Inner) -> bool,
+    ) -> MutexGuard<'s, Inner> {
+        while waits(&inner) {
             if inner.commit.is_syncing() {
                 self.sync_over.wait(&mut inner);
             } else {
@@ -90,6 +101,7 @@ impl Stream {
                 inner = self.inner.lock();
             }
         }
+        inner
     }
 
     /// The stream's lock, when everything is as durable as configured, of a stream that takes nothing more: so what is left

@@ -117,18 +117,7 @@ impl Stream {
             self.sync_with_others(host);
             return Ok(None);
         }
-        // Those who waited for the sync that has ended and are not served yet go on waiting, but for one that runs
-        // the next for all of them.
-        while inner.is_queued(caller) {
-            if inner.commit.is_syncing() {
-                self.sync_over.wait(&mut inner);
-            } else {
-                drop(inner);
-                self.sync_with_others(host);
-                inner = self.inner.lock();
-            }
-        }
-        drop(inner);
+        drop(self.sync_while(inner, host, |inner| inner.is_queued(caller)));
         // By now it is with whoever ran the sync that it waited for.
         self.answers.wait(caller)
     }
