@@ -162,10 +162,6 @@ impl Engine {
         &self.world
     }
 
-    pub(crate) fn jobs(&self) -> &Jobs {
-        &self.jobs
-    }
-
     pub(crate) fn account(&self, id: AccountId) -> Option<Arc<Account>> {
         self.accounts.read().get(&id).cloned()
     }

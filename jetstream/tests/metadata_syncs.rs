@@ -371,3 +371,22 @@ fn a_server_that_goes_down_waits_for_the_disk_without_a_lock_and_takes_nothing_m
         |reply: &str| told.iter().any(|sent| sent.to == reply && sent.payload.contains("\"seq\":1"));
     assert!(answered("first") && told.iter().all(|sent| sent.to != "late"), "{told:?}");
 }
+
+#[test]
+fn streams_that_cannot_be_deleted_with_all_others_go_on() {
+    for sync in POLICIES {
+        let disk = SimDisk::new(7);
+        let engine = start(Arc::new(disk.clone()), sync);
+        for name in ["S", "T", "U"] {
+            let config = format!(r#"{{"name":"{name}","subjects":["{name}"]}}"#);
+            assert!(is_granted(&engine.request(&format!("STREAM.CREATE.{name}"), &config)));
+        }
+        disk.fail_after(0, 1000, Fault::Error);
+        assert!(engine.engine.reset_account(engine.account).is_err(), "{sync:?}");
+        disk.restart();
+        for name in ["S", "T", "U"] {
+            let answer = engine.publish(name, &[], "x");
+            assert!(answer.contains("\"seq\":1"), "{name} {sync:?}: {answer}");
+        }
+    }
+}

@@ -82,16 +82,14 @@ fn try_purge(call: &mut Call<'_>, name: &str, id: Option<AccountId>) -> Result<(
         return Err(errors::STREAM_GENERAL_ERROR.because("account name can not contain path separators"));
     }
     let account = id.and_then(|id| call.engine.account(id));
-    let streams = account.as_ref().map(|account| account.streams()).unwrap_or_default();
-    let count = streams.len();
+    let count = account.as_ref().map_or(0, |account| account.streams().len());
     tracing::info!("Purge request for account {name} (streams: {count}, hasAccount: {})", id.is_some());
-    call.engine.jobs().cancel(id);
-    streams.iter().for_each(|stream| stream.rest(&*call.engine.world().host));
+    if let Some(account) = &account {
+        call.engine.rest_streams(account);
+    }
     let _changes = account.as_ref().map(|account| account.changes.lock());
-    for stream in &streams {
-        if let Some(account) = &account {
-            call.engine.delete_stream(account, stream)?;
-        }
+    if let Some(account) = &account {
+        call.engine.delete_streams(account)?;
     }
     call.engine.remove_account_dir(name).map_err(|error| errors::STREAM_GENERAL_ERROR.because(error))
 }

@@ -84,6 +84,13 @@ impl Stream {
         self.commit_locked(inner, host);
     }
 
+    /// Has a stream that [rests](Self::rest) and does not end after all take messages again, and deliver.
+    pub(crate) fn go_on(&self, host: &dyn Host) {
+        let mut inner = self.lock().into_inner();
+        inner.is_ending = false;
+        self.commit_locked(inner, host);
+    }
+
     /// Ends the stream for good, with its consumers. `discard` takes its files away at a moment when all that was
     /// queued before is as durable as configured, and nothing is stored any more.
     ///
