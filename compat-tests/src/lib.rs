@@ -34,6 +34,11 @@ pub fn workspace_root() -> PathBuf {
     package.parent().map(PathBuf::from).unwrap_or(package)
 }
 
+/// Where what is built, or installed for tests, goes: `target/`, or `CARGO_TARGET_DIR`.
+pub fn target_dir() -> PathBuf {
+    std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| workspace_root().join("target"), PathBuf::from)
+}
+
 /// The folder of the scenario files.
 pub fn scenario_root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("scenarios")

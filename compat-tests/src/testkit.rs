@@ -1,13 +1,13 @@
 //! The helpers for tests in other languages (`testkit/`), each run by its own tests over the client of its language.
 
 use std::fs::File;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
 use crate::oracle::{has_commands, jetkv};
 use crate::process::{command, run_to_end};
-use crate::{Result, workspace_root};
+use crate::{Result, target_dir, workspace_root};
 
 /// No installation and no test takes this long on two busy cores.
 const LIMIT: Duration = Duration::from_secs(15 * 60);
@@ -55,21 +55,19 @@ pub fn run(language: Language) -> Result<()> {
         return Ok(());
     }
     let program = jetkv()?.path;
-    let target =
-        std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| workspace_root().join("target"), PathBuf::from);
-    let home = target.join("testkit").join(language.name());
+    let home = target_dir().join("testkit").join(language.name());
     std::fs::create_dir_all(&home)?;
     let lock = File::create(home.join("lock"))?;
     lock.lock()?;
     let sources = home.join("sources");
     copy(&workspace_root().join("testkit").join(language.name()), &sources)?;
-    let done = match language {
+    let steps = match language {
         Language::Python => python(&home, &sources),
-        Language::JavaScript => javascript(&sources),
-        Language::Go => Ok(vec![tool("go", &["test", "-count=1", "./..."])]),
-        Language::Java => Ok(vec![tool("mvn", &["-q", "-B", "test"])]),
+        Language::JavaScript => javascript(&sources)?,
+        Language::Go => vec![tool("go", &["test", "-count=1", "./..."])],
+        Language::Java => vec![tool("mvn", &["-q", "-B", "test"])],
     };
-    for mut step in done? {
+    for mut step in steps {
         step.current_dir(&sources).env("JETKV_BIN", &program);
         succeed(step, language)?;
     }
@@ -82,7 +80,7 @@ fn tool(program: impl AsRef<std::ffi::OsStr>, arguments: &[&str]) -> Command {
     tool
 }
 
-fn python(home: &Path, sources: &Path) -> Result<Vec<Command>> {
+fn python(home: &Path, sources: &Path) -> Vec<Command> {
     let venv = home.join("venv");
     let python = venv.join("bin").join("python");
     let mut steps = Vec::new();
@@ -97,7 +95,7 @@ fn python(home: &Path, sources: &Path) -> Result<Vec<Command>> {
     let mut test = tool(&python, &["-m", "pytest", "-q", "-p", "jetkv_testkit.plugin", "tests"]);
     test.env("PYTHONPATH", sources);
     steps.push(test);
-    Ok(steps)
+    steps
 }
 
 fn javascript(sources: &Path) -> Result<Vec<Command>> {

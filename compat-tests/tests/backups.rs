@@ -5,7 +5,7 @@
 use std::net::TcpListener;
 use std::time::{Duration, Instant};
 
-use jetkv_compat_tests::oracle::{self, Launch, Tool, Toolbox};
+use jetkv_compat_tests::oracle::{Launch, Tool, Toolbox};
 use jetkv_compat_tests::process::{Program, Server, ServerOptions, command, run_to_end};
 use jetkv_compat_tests::request::Requester;
 use jetkv_compat_tests::{Result, is_ci};
@@ -28,14 +28,13 @@ struct Tools {
 /// The programs, or nothing where they cannot be had.
 fn tools() -> Option<Tools> {
     let toolbox = Toolbox::default();
-    let server = toolbox.require(Tool::Server).expect("nats-server can be installed");
+    let servers = toolbox.servers().expect("both servers can be had");
     let cli = toolbox.require(Tool::Cli).expect("the CLI can be installed");
-    let (Some(server), Some(cli)) = (server, cli) else {
+    let (Some((theirs, ours)), Some(cli)) = (servers, cli) else {
         assert!(!is_ci(), "nats-server and the CLI are needed");
         return None;
     };
-    let theirs = Program { name: "nats-server".into(), path: server.program };
-    Some(Tools { theirs, ours: oracle::jetkv().expect("JetKV is built"), cli })
+    Some(Tools { theirs, ours, cli })
 }
 
 impl Tools {

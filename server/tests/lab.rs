@@ -6,18 +6,12 @@ mod common;
 
 use std::time::{Duration, Instant};
 
-use common::lab::{ask, lab_request as lab, lab_server};
+use common::lab::{api, ask, lab_request as lab, lab_server};
 use common::{Wire, options, start};
 use jetkv_testing::http;
 use serde_json::{Value, json};
 
 const HOUR: Duration = Duration::from_secs(3600);
-
-fn api(wire: &mut Wire, what: &str, body: &str) -> Value {
-    let (answer, _) = ask(wire, &format!("$JS.API.{what}"), "", body);
-    assert_eq!(answer.get("error"), None, "{what}");
-    answer
-}
 
 fn messages(wire: &mut Wire, stream: &str) -> Value {
     api(wire, &format!("STREAM.INFO.{stream}"), "")["state"]["messages"].clone()

@@ -7,14 +7,8 @@ mod common;
 use std::time::Duration;
 
 use common::Wire;
-use common::lab::{ask, lab_request, lab_server};
+use common::lab::{api, ask, lab_request, lab_server};
 use serde_json::{Value, json};
-
-fn api(wire: &mut Wire, what: &str, body: &str) -> Value {
-    let (answer, _) = ask(wire, &format!("$JS.API.{what}"), "", body);
-    assert_eq!(answer.get("error"), None, "{what}: {answer}");
-    answer
-}
 
 fn create(wire: &mut Wire, storage: &str) {
     let config =

@@ -13,10 +13,10 @@ mod libnats;
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use crate::process::Program;
-use crate::{Result, is_ci, workspace_root};
+use crate::{Result, is_ci, target_dir, workspace_root};
 
 /// The version of nats-server that is the specification.
 pub const SERVER_VERSION: &str = "v2.15.2";
@@ -99,9 +99,7 @@ pub struct Toolbox {
 
 impl Default for Toolbox {
     fn default() -> Self {
-        let target = std::env::var_os("CARGO_TARGET_DIR")
-            .map_or_else(|| workspace_root().join("target"), PathBuf::from);
-        Self { dir: target.join("oracle") }
+        Self { dir: target_dir().join("oracle") }
     }
 }
 
@@ -111,9 +109,8 @@ impl Toolbox {
     /// # Errors
     /// When the installation fails, or with `CI=true` when its toolchain is missing.
     pub fn require(&self, tool: Tool) -> Result<Option<Launch>> {
-        let missing: Vec<&str> = tool.toolchain().iter().copied().filter(|name| !is_on_path(name)).collect();
-        if !missing.is_empty() && prepared(tool).is_none() {
-            return skip(&format!("{} needs {}, which is not installed", tool.name(), missing.join(" and ")));
+        if prepared(tool).is_none() && !has_commands(tool.name(), tool.toolchain())? {
+            return Ok(None);
         }
         match self.install(tool) {
             Err(error) if error.is::<libnats::Unavailable>() => skip(&error.to_string()),
@@ -127,7 +124,7 @@ impl Toolbox {
     /// As for [`Toolbox::require`], and a skip is an error.
     pub fn reference(&self) -> Result<Program> {
         let launch = self.require(Tool::Server)?.ok_or("nats-server cannot be installed")?;
-        Ok(Program { name: "nats-server".to_string(), path: launch.program })
+        Ok(nats_server(launch))
     }
 
     /// nats-server and JetKV, for what is done with both. `Ok(None)` is a skip, reported on the error output.
@@ -135,10 +132,8 @@ impl Toolbox {
     /// # Errors
     /// As for [`Toolbox::require`], or JetKV cannot be built.
     pub fn servers(&self) -> Result<Option<(Program, Program)>> {
-        if self.require(Tool::Server)?.is_none() {
-            return Ok(None);
-        }
-        Ok(Some((self.reference()?, jetkv()?)))
+        let Some(launch) = self.require(Tool::Server)? else { return Ok(None) };
+        Ok(Some((nats_server(launch), jetkv()?)))
     }
 
     fn install(&self, tool: Tool) -> Result<Launch> {
@@ -161,6 +156,10 @@ impl Toolbox {
     }
 }
 
+fn nats_server(launch: Launch) -> Program {
+    Program { name: "nats-server".to_string(), path: launch.program }
+}
+
 /// JetKV: the one that `JETKV_BIN` names, or the release build of this workspace.
 ///
 /// # Errors
@@ -172,8 +171,7 @@ pub fn jetkv() -> Result<Program> {
     let mut build = crate::process::command("cargo");
     build.args(["build", "--release", "--quiet", "-p", "jetkv"]).current_dir(workspace_root());
     install::run(build, "cargo build --release -p jetkv")?;
-    let target = Toolbox::default().dir.parent().map(Path::to_path_buf).unwrap_or_default();
-    Ok(Program { name: "jetkv".to_string(), path: target.join("release").join("jetkv") })
+    Ok(Program { name: "jetkv".to_string(), path: target_dir().join("release").join("jetkv") })
 }
 
 /// A skip, which a test's run shows even when it passes; with `CI=true` an error.

@@ -107,24 +107,21 @@ impl Client {
     fn sign(&mut self, connect: &mut Map<String, Value>) -> Result<()> {
         // A proxy signs the same.
         if let Some(seed) = connect.remove("proxy_seed") {
-            let key =
-                KeyPair::from_seed(seed.as_str().unwrap_or_default()).map_err(|e| format!("seed: {e}"))?;
-            let signature =
-                key.sign(self.announced_nonce().as_bytes()).map_err(|e| format!("signature: {e}"))?;
-            connect.insert("proxy_sig".to_string(), URL_SAFE_NO_PAD.encode(signature).into());
+            let signature = signature(&key_of(&seed)?, &self.announced_nonce())?;
+            connect.insert("proxy_sig".to_string(), signature.into());
         }
         let Some(seed) = connect.remove("seed") else { return Ok(()) };
-        let key = KeyPair::from_seed(seed.as_str().unwrap_or_default()).map_err(|e| format!("seed: {e}"))?;
+        let key = key_of(&seed)?;
         let nonce = match connect.remove("nonce") {
             Some(given) => given.as_str().unwrap_or_default().to_string(),
             None => self.announced_nonce(),
         };
-        let signature = key.sign(nonce.as_bytes()).map_err(|e| format!("signature: {e}"))?;
+        let signature = signature(&key, &nonce)?;
         // A user with claims shows these in place of its key.
         if !connect.contains_key("jwt") {
             connect.insert("nkey".to_string(), key.public_key().into());
         }
-        connect.insert("sig".to_string(), URL_SAFE_NO_PAD.encode(signature).into());
+        connect.insert("sig".to_string(), signature.into());
         Ok(())
     }
 
@@ -323,3 +320,14 @@ fn prefixed(first: &str, rest: Vec<String>) -> Vec<String> {
 
 /// Named connections of a case.
 pub type Clients = BTreeMap<String, Client>;
+
+/// A key made for tests, by its seed.
+fn key_of(seed: &Value) -> Result<KeyPair> {
+    KeyPair::from_seed(seed.as_str().unwrap_or_default()).map_err(|e| format!("seed: {e}").into())
+}
+
+/// The signature of what INFO asks to be signed, as CONNECT shows it.
+fn signature(key: &KeyPair, nonce: &str) -> Result<String> {
+    let signature = key.sign(nonce.as_bytes()).map_err(|e| format!("signature: {e}"))?;
+    Ok(URL_SAFE_NO_PAD.encode(signature))
+}

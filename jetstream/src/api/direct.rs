@@ -38,7 +38,7 @@ pub(super) fn get(call: &mut Call<'_>, name: &str, key: &str) -> ApiOutcome {
 /// Serves a direct get from a stream, or from a mirror of the one that was asked.
 fn get_from(call: &mut Call<'_>, (stream, is_mirror): (&Arc<Stream>, bool), key: &str) -> ApiOutcome {
     let (req, name) = (call.req, stream.name());
-    if stream.is_busy() && matches!(call.way, Way::AtOnce) {
+    if call.leaves(stream) {
         return ApiOutcome::takes_long();
     }
     if !key.is_empty() && req.payload.is_empty() && req.headers.is_empty() && !has_wildcard(key.as_bytes()) {

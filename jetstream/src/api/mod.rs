@@ -148,7 +148,7 @@ fn serve(call: &mut Call<'_>, request: Request<'_>) -> ApiOutcome {
 /// A pull request: the consumer itself takes it.
 fn next(call: &Call<'_>, name: &str) -> ApiOutcome {
     let Some(stream) = call.stream(name) else { return ApiOutcome::no_responders() };
-    if stream.is_busy() && matches!(call.way, Way::AtOnce) {
+    if call.leaves(&stream) {
         return ApiOutcome::takes_long();
     }
     let req = call.req;

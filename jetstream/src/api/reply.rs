@@ -1,6 +1,6 @@
 //! Answers of the API, and the audit advisory that follows each.
 
-use super::{ApiOutcome, Call};
+use super::{ApiOutcome, Call, Way};
 use crate::client::ClientInfo;
 use crate::config::metadata::{REQUIRED_LEVEL_HEADER, serves_level};
 use crate::engine::account::Account;
@@ -108,6 +108,11 @@ impl Call<'_> {
     pub(crate) fn has_body(&self) -> bool {
         let first = self.req.payload.iter().find(|byte| !matches!(byte, b' ' | b'\t' | b'\n' | b'\r'));
         matches!(first, Some(b'{' | b'['))
+    }
+
+    /// Whether a request is left to who may wait, since somebody holds the stream's lock for long.
+    pub(super) fn leaves(&self, stream: &Stream) -> bool {
+        stream.is_busy() && matches!(self.way, Way::AtOnce)
     }
 
     /// Whether the body is empty or an empty object.

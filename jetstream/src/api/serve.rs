@@ -57,7 +57,7 @@ impl Engine {
         let account = self.account(req.account);
         let call = &mut Call { engine: self, req, subject: &subject, account, out, way };
         let Some(stream) = met else { return serve(call, request) };
-        if stream.is_busy() && matches!(call.way, Way::AtOnce) {
+        if call.leaves(&stream) {
             return ApiOutcome::takes_long();
         }
         let rollbacks = stream.rollbacks();

@@ -48,3 +48,10 @@ pub fn ask(wire: &mut Wire, subject: &str, headers: &str, body: &str) -> (Value,
 pub fn lab_request(wire: &mut Wire, verb: &str, body: &str) -> Value {
     ask(wire, &format!("$JETKV.LAB.{verb}"), "", body).0
 }
+
+/// A request of the JetStream API that has to be granted; gives the answer.
+pub fn api(wire: &mut Wire, what: &str, body: &str) -> Value {
+    let (answer, _) = ask(wire, &format!("$JS.API.{what}"), "", body);
+    assert_eq!(answer.get("error"), None, "{what}: {answer}");
+    answer
+}
