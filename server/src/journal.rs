@@ -224,7 +224,8 @@ impl Journal {
             entries.bytes = entries.bytes.saturating_sub(oldest.bytes());
             entries.dropped += 1;
         }
-        let is_awaited = entries.is_awaited;
+        // Whoever looks says so again where that was in vain: one look is asked for, however much comes meanwhile.
+        let is_awaited = std::mem::take(&mut entries.is_awaited);
         drop(entries);
         if is_awaited && let Some(told) = self.on_entry.get() {
             told();

@@ -4,10 +4,10 @@
 
 mod common;
 
-use common::lab::{ask, lab_request, lab_server};
+use common::lab::{ask, lab_request, lab_server, lab_server_with};
 use common::{Wire, eventually};
 use jetkv::Server;
-use jetkv::options::Options;
+use jetkv::options::{AccountOptions, Options, UserOptions};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
@@ -122,6 +122,27 @@ fn with_a_token_it_is_the_password() {
     let mut wire = Wire::client_with(&server, r#","user":"lab-a","pass":"secret""#);
     ask(&mut wire, "$JS.API.STREAM.CREATE.S", "", CREATE);
     assert_eq!(accounts(&server), ["lab-a"]);
+}
+
+#[test]
+fn an_account_of_the_configuration_lets_in_whom_that_says() {
+    let (_directory, server) = lab_server_with(|options| {
+        options.accounts = vec![AccountOptions::new("lab-own")];
+        options.auth.users = vec![UserOptions {
+            username: "u".into(),
+            password: "p".into(),
+            account: Some("lab-own".into()),
+            permissions: None,
+            allowed_connection_types: None,
+            proxy_required: false,
+        }];
+    });
+    refused(&server, r#","user":"lab-own""#);
+    refused(&server, r#","auth_token":"lab-own""#);
+    drop(Wire::client_with(&server, r#","user":"u","pass":"p""#));
+    let mut other = isolated(&server, "lab-other");
+    ask(&mut other, "$JS.API.STREAM.CREATE.S", "", CREATE);
+    assert_eq!(accounts(&server), ["lab-other"]);
 }
 
 #[test]

@@ -247,6 +247,8 @@ impl Clerk {
         if self.waiting.is_empty() {
             return;
         }
+        // Before anything is counted: what comes meanwhile has it looked for again.
+        self.set_awaited(true);
         let now = Instant::now();
         for (wait, way) in std::mem::take(&mut self.waiting) {
             match self.control.look(&wait, now) {

@@ -10,6 +10,7 @@ use super::answer::LabError;
 use super::inbox::Inbox;
 use crate::auth::{Admitted, Check, Credentials, matches_plain};
 use crate::connections::CloseReason;
+use crate::interfaces::host_port;
 use crate::options::{AccountJetStreamLimits, LabOptions};
 use crate::router::Account;
 use crate::state::{Isolation, Shared, random_id};
@@ -89,9 +90,8 @@ impl Isolations {
         self.make(&shared, &mut known, &account, Some(password.clone()))?;
         drop(known);
         let options = shared.options();
-        let host =
-            if options.host.contains(':') { format!("[{}]", options.host) } else { options.host.clone() };
-        let url = format!("nats://{account}:{password}@{host}:{}", options.port);
+        let address = host_port(&options.host, options.port);
+        let url = format!("nats://{account}:{password}@{address}");
         Ok(Isolated { user: account.clone(), account, password, url })
     }
 
@@ -113,6 +113,15 @@ impl Isolations {
     /// The accounts.
     pub(super) fn list(&self) -> Vec<String> {
         self.known.lock().keys().cloned().collect()
+    }
+
+    /// Whether who comes under this name has an account of its own: one that is there, or that is made for the prefix. Never
+    /// one of the configuration, which lets in whom it says.
+    fn admits(&self, known: &BTreeMap<String, Known>, name: &str) -> bool {
+        let is_configured =
+            || self.shared.upgrade().is_some_and(|shared| shared.accounts.by_name(name).is_some());
+        known.contains_key(name)
+            || !self.prefix.is_empty() && name.starts_with(&self.prefix) && !is_configured()
     }
 
     fn make(
@@ -170,17 +179,17 @@ impl Isolation for Isolations {
     fn check(&self, given: &Credentials) -> Option<Check> {
         // A URL with a name alone is a token for clients.
         let name = if given.user.is_empty() { &given.token } else { &given.user };
-        if self.prefix.is_empty() || !name.starts_with(&self.prefix) {
+        let known = self.known.lock();
+        if !self.admits(&known, name) {
             return None;
         }
         let refused = Some(Check::Refused(None));
-        if check_name(name).is_err() {
+        let (found, is_full) = (known.get(name), known.len() >= ACCOUNTS_MAX);
+        if check_name(name).is_err() || found.is_none() && is_full {
             return refused;
         }
-        let wanted = match self.known.lock().get(name) {
-            Some(Known { password: Some(password), .. }) => Some(password.clone()),
-            _ => self.token.clone(),
-        };
+        let wanted = found.and_then(|known| known.password.clone()).or_else(|| self.token.clone());
+        drop(known);
         if wanted.is_some_and(|wanted| !matches_plain(&wanted, given.password.as_bytes())) {
             return refused;
         }
@@ -194,11 +203,11 @@ impl Isolation for Isolations {
     }
 
     fn enter(&self, name: &str, client: u64) -> Option<Arc<Account>> {
-        if self.prefix.is_empty() || !name.starts_with(&self.prefix) {
-            return None;
-        }
         let shared = self.shared.upgrade()?;
         let mut known = self.known.lock();
+        if !self.admits(&known, name) {
+            return None;
+        }
         let account = match known.get(name) {
             Some(known) => Arc::clone(&known.account),
             None => match self.make(&shared, &mut known, name, None) {

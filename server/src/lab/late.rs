@@ -41,7 +41,7 @@ struct Held {
 
 impl Held {
     fn size_bytes(&self) -> usize {
-        self.subject.len() + self.reply.len() + self.headers.len() + self.payload.len()
+        size_of::<Self>() + self.subject.len() + self.reply.len() + self.headers.len() + self.payload.len()
     }
 }
 

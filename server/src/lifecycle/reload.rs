@@ -126,6 +126,10 @@ impl Inner {
         }
         for client in self.shared.clients() {
             let (identity, auth) = (client.identity(), self.shared.auth_of(&*client));
+            if identity.account.is_isolated() {
+                // It is in no configuration, and whoever is in it stays.
+                continue;
+            }
             let user = identity.user.as_str();
             let account = if identity.by_key { auth.account_of_key(user) } else { auth.account_of(user) };
             let moves = match account {
