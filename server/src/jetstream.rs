@@ -67,8 +67,10 @@ impl JetStream {
         let config = engine_config(shared, &options);
         let clock = Arc::clone(&shared.clock);
         let mut disk: Arc<dyn Disk> = Arc::new(RealDisk);
-        if options.lab.is_some() {
-            disk = Arc::new(FaultyDisk::new(disk, shared));
+        if options.lab.is_some()
+            && let Some(store_dir) = &config.store_dir
+        {
+            disk = Arc::new(FaultyDisk::new(disk, store_dir, shared));
         }
         let engine = Engine::new(config, clock, disk, Arc::clone(&host) as Arc<dyn Host>)?;
         let workers = Workers::default();

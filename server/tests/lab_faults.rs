@@ -148,7 +148,10 @@ fn store_again(wire: &mut Wire) {
 
 #[test]
 fn a_full_disk_takes_nothing_until_it_has_room() {
-    let (_directory, server) = lab_server(None);
+    // A directory of that name above the one that the server makes is no account's.
+    let (_directory, server) = lab_server_with(|options| {
+        options.jetstream.store_dir = options.jetstream.store_dir.take().map(|dir| dir.join("jetstream"));
+    });
     let mut wire = Wire::client(&server);
     create(&mut wire, "file");
     assert_eq!(ask(&mut wire, "s.a", "", "v").0["seq"], 1);

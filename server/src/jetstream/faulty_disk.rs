@@ -1,7 +1,7 @@
 //! The disk of a server whose test lab is on: it fails where a rule of faults says so.
 
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Weak};
 
 use jetkv_jetstream::disk::{Claim, DirEntry};
@@ -17,6 +17,8 @@ const IO_ERROR: i32 = 5;
 /// A disk, and the rules that it fails by.
 pub(super) struct FaultyDisk {
     disk: Arc<dyn Disk>,
+    /// Where the accounts have their directories.
+    root: PathBuf,
     shared: Weak<Shared>,
 }
 
@@ -28,20 +30,20 @@ struct FaultyFile {
 }
 
 impl FaultyDisk {
-    pub(super) fn new(disk: Arc<dyn Disk>, shared: &Arc<Shared>) -> Self {
-        Self { disk, shared: Arc::downgrade(shared) }
+    /// Puts itself before `disk`, for what is stored in `store_dir`.
+    pub(super) fn new(disk: Arc<dyn Disk>, store_dir: &Path, shared: &Arc<Shared>) -> Self {
+        Self { disk, root: store_dir.join("jetstream"), shared: Arc::downgrade(shared) }
     }
 
     fn check(&self, path: &Path, fault: DiskFault) -> io::Result<()> {
-        check(&self.shared, &account_of(path), fault)
+        check(&self.shared, &self.account_of(path), fault)
     }
-}
 
-/// The account whose files are there, by name; empty for none.
-fn account_of(path: &Path) -> String {
-    let mut parts = path.components().map(|part| part.as_os_str().to_string_lossy());
-    parts.find(|part| part == "jetstream");
-    parts.next().map(|part| part.into_owned()).unwrap_or_default()
+    /// The account whose files are there, by name; empty for none.
+    fn account_of(&self, path: &Path) -> String {
+        let first = path.strip_prefix(&self.root).ok().and_then(|below| below.components().next());
+        first.map(|part| part.as_os_str().to_string_lossy().into_owned()).unwrap_or_default()
+    }
 }
 
 fn check(shared: &Weak<Shared>, account: &str, fault: DiskFault) -> io::Result<()> {
@@ -63,7 +65,11 @@ impl Disk for FaultyDisk {
         } else {
             file
         };
-        Ok(Box::new(FaultyFile { file: file?, account: account_of(path), shared: Weak::clone(&self.shared) }))
+        Ok(Box::new(FaultyFile {
+            file: file?,
+            account: self.account_of(path),
+            shared: Weak::clone(&self.shared),
+        }))
     }
 
     fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
@@ -111,7 +117,7 @@ impl Disk for FaultyDisk {
 
     fn for_engine(&self, told: Box<dyn Fn() + Send + Sync>) -> Option<Arc<dyn Disk>> {
         let disk = self.disk.for_engine(told)?;
-        Some(Arc::new(Self { disk, shared: Weak::clone(&self.shared) }))
+        Some(Arc::new(Self { disk, root: self.root.clone(), shared: Weak::clone(&self.shared) }))
     }
 
     fn close_idle(&self) -> bool {
