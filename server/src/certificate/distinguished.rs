@@ -1,20 +1,7 @@
 //! Distinguished names, by which users are found whose name is one.
 
-use super::name::{Attribute, Name};
+use super::name::{Attribute, DOMAIN, KNOWN, Name};
 
-/// Attributes that a name in the configuration can speak of.
-const NAMES: [(&str, &str); 10] = [
-    ("2.5.4.3", "CN"),
-    ("2.5.4.5", "SERIALNUMBER"),
-    ("2.5.4.6", "C"),
-    ("2.5.4.7", "L"),
-    ("2.5.4.8", "ST"),
-    ("2.5.4.9", "STREET"),
-    ("2.5.4.10", "O"),
-    ("2.5.4.11", "OU"),
-    ("2.5.4.17", "POSTALCODE"),
-    ("0.9.2342.19200300.100.1.25", "DC"),
-];
 /// What a backslash takes the meaning from.
 const SPECIAL: &[u8] = b" \"#+,;<=>\\";
 
@@ -39,7 +26,8 @@ impl Distinguished {
     /// That of a certificate's subject; `None` where it says something that such a name does not.
     pub(crate) fn of(name: &Name) -> Option<Self> {
         let attribute = |attribute: &Attribute| {
-            let (_, known) = NAMES.iter().find(|(id, _)| *id == attribute.id)?;
+            let mut names = KNOWN.iter().chain(&[(DOMAIN, "DC")]);
+            let (_, known) = names.find(|(id, _)| *id == attribute.id)?;
             Some((known.as_bytes().to_vec(), attribute.value.clone()?.into_bytes()))
         };
         let sets = name.sets.iter().rev().filter(|set| !set.is_empty());

@@ -186,14 +186,9 @@ impl PeerCertificates {
     ///
     /// # Errors
     /// One of them is malformed.
-    pub(crate) fn new(
-        shown: &[CertificateDer<'_>],
-        authorities: &[CertificateDer<'_>],
-    ) -> Result<Self, Malformed> {
+    pub(crate) fn new(shown: &[CertificateDer<'_>], authorities: &[Certificate]) -> Result<Self, Malformed> {
         let shown: Vec<_> = shown.iter().map(Certificate::new).collect::<Result<_, _>>()?;
-        // What is no certificate signs nothing.
-        let roots: Vec<_> = authorities.iter().flat_map(Certificate::new).collect();
-        let chain = shown.first().map(|own| way_up(own, &shown, &roots)).unwrap_or_default();
+        let chain = shown.first().map(|own| way_up(own, &shown, authorities)).unwrap_or_default();
         Ok(Self { shown, chain })
     }
 }
@@ -256,7 +251,9 @@ mod tests {
     fn the_way_to_the_authority_is_found_by_names() {
         let root = authority();
         let der = signed(&root, CertificateParams::new(vec!["a.org".to_owned()]).unwrap());
-        let found = PeerCertificates::new(std::slice::from_ref(&der), &[root.cert.der().clone()]).unwrap();
+        let found =
+            PeerCertificates::new(std::slice::from_ref(&der), &[Certificate::new(root.cert.der()).unwrap()])
+                .unwrap();
         assert_eq!(found.chain.len(), 2);
         assert_eq!(found.chain.last().unwrap().der, *root.cert.der());
         assert_eq!(PeerCertificates::new(&[der], &[]).unwrap().chain, []);

@@ -1,14 +1,14 @@
 //! Whose a certificate is.
 
-use std::fmt::{self, Write as _};
+use std::fmt;
 
 use der::asn1::{AnyRef, ObjectIdentifier};
 use der::{Tag, Tagged as _};
 
-use super::{Malformed, elements};
+use super::{Malformed, elements, hexadecimal};
 
 /// Attributes that Go knows by name, in the order in which it writes them, backwards.
-const KNOWN: [(&str, &str); 9] = [
+pub(super) const KNOWN: [(&str, &str); 9] = [
     ("2.5.4.6", "C"),
     ("2.5.4.10", "O"),
     ("2.5.4.11", "OU"),
@@ -22,7 +22,7 @@ const KNOWN: [(&str, &str); 9] = [
 /// Attributes of which the last one counts.
 const SINGLE: [&str; 2] = ["2.5.4.3", "2.5.4.5"];
 /// A component of a domain.
-const DOMAIN: &str = "0.9.2342.19200300.100.1.25";
+pub(super) const DOMAIN: &str = "0.9.2342.19200300.100.1.25";
 
 /// One thing that is said of the subject.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -156,11 +156,7 @@ fn encoded(value: &str) -> String {
         }
     }
     bytes.extend_from_slice(value.as_bytes());
-    bytes.iter().fold(String::new(), |mut text, byte| {
-        // Writing to a string cannot fail.
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
+    hexadecimal(&bytes)
 }
 
 #[cfg(test)]

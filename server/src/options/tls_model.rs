@@ -13,6 +13,7 @@ use rustls::server::WebPkiClientVerifier;
 use rustls::{ConfigBuilder, RootCertStore, ServerConfig, SupportedProtocolVersion, WantsVerifier, version};
 
 use super::own_certificates::OwnCertificates;
+use crate::certificate::Certificate;
 use crate::certificate::{self, PeerCertificates};
 use jetkv_go_compat::{GoTime, os_text};
 
@@ -59,7 +60,7 @@ pub struct TlsIdentity {
     source: Arc<TlsSource>,
     clients: Arc<ServerConfig>,
     pages: Arc<ServerConfig>,
-    authorities: Arc<[CertificateDer<'static>]>,
+    authorities: Arc<[Certificate]>,
     not_after: Option<GoTime>,
 }
 
@@ -134,7 +135,8 @@ impl TlsIdentity {
         let clients = if source.verify {
             let (roots, found) = source.roots()?;
             // Only those that the configuration names are shown to others.
-            authorities = found;
+            // What is no certificate signs nothing.
+            authorities = found.iter().flat_map(Certificate::new).collect();
             let verifier =
                 WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider));
             let verifier = verifier.build().map_err(|error| error.to_string())?;
@@ -148,7 +150,7 @@ impl TlsIdentity {
     }
 
     /// Those whose signatures of clients' certificates count.
-    pub(crate) fn authorities(&self) -> &[CertificateDer<'static>] {
+    pub(crate) fn authorities(&self) -> &[Certificate] {
         &self.authorities
     }
 

@@ -165,12 +165,17 @@ impl Connection {
 
     /// The same, as what it ends.
     pub(super) fn refuse_as(&mut self, reason: CloseReason) -> Option<Stopped> {
+        self.turn_away();
+        self.tell_refused(reason);
+        self.stop(reason)
+    }
+
+    /// Tells the client that it stays out, and the log who it said it was.
+    pub(super) fn turn_away(&mut self) {
         let user = self.claimed_user().map(|user| format!(" - {user}")).unwrap_or_default();
         tracing::error!("{} - authentication error{user}", self.client.label());
         self.reject(&Rejection::AuthorizationViolation);
         self.introduce();
-        self.tell_refused(reason);
-        self.stop(reason)
     }
 
     /// Tells of a client that is refused. Of one that a reload refuses its account hears later, so that only those do who

@@ -2,7 +2,6 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use jetkv_protocol::Rejection;
 use nkeys::KeyPair;
 
 use super::connection::Connection;
@@ -47,10 +46,7 @@ impl Connection {
     /// Sends a client away whose proxy nobody trusts. Its account does not hear of that.
     pub(super) fn refuse_proxy(&mut self) -> Option<Stopped> {
         self.log_reason(Some(&Reason::ProxyNotTrusted));
-        let user = self.claimed_user().map(|user| format!(" - {user}")).unwrap_or_default();
-        tracing::error!("{} - authentication error{user}", self.client.label());
-        self.reject(&Rejection::AuthorizationViolation);
-        self.introduce();
+        self.turn_away();
         let reason = CloseReason::ProxyNotTrusted;
         events::refused(&self.shared, &*self.client, reason);
         self.stop(reason)

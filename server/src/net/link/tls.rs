@@ -11,7 +11,7 @@ use rustls::pki_types::CertificateDer;
 use rustls::{ProtocolVersion, ServerConfig, ServerConnection};
 
 use super::{Reader, Writer};
-use crate::certificate::PeerCertificates;
+use crate::certificate::{Certificate, PeerCertificates};
 use crate::worker;
 
 /// The half that is read from.
@@ -74,7 +74,7 @@ impl Accepted {
     /// It is no certificate, whoever signed it.
     pub(crate) fn peer(
         &self,
-        authorities: &[CertificateDer<'static>],
+        authorities: &[Certificate],
     ) -> Result<Option<Arc<PeerCertificates>>, HandshakeError> {
         if self.certificates.is_empty() {
             return Ok(None);
