@@ -4,19 +4,19 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
-use jetkv_jetstream::EngineError;
-
+use super::StartError;
 use crate::banner;
 use crate::jetstream::JetStream;
-use crate::options::{Options, host_and_port};
+use crate::options::{JetStreamOptions, Options, host_and_port};
 use crate::state::Shared;
 
 /// Starts the engine, and logs around it.
-pub(super) fn start_jetstream(shared: &Arc<Shared>) -> Result<(), EngineError> {
+pub(super) fn start_jetstream(shared: &Arc<Shared>) -> Result<(), StartError> {
     let options = shared.options();
     banner::log_jetstream_start(options.jetstream.store_dir.is_none());
     let began = Instant::now();
-    let jetstream = match JetStream::start(shared) {
+    let started = no_sealed_key(&options.jetstream).and_then(|()| Ok(JetStream::start(shared)?));
+    let jetstream = match started {
         Ok(jetstream) => jetstream,
         Err(error) => {
             banner::log_jetstream_ready(began.elapsed());
@@ -28,6 +28,17 @@ pub(super) fn start_jetstream(shared: &Arc<Shared>) -> Result<(), EngineError> {
     banner::log_jetstream(&options, settings.max_memory_bytes, settings.max_file_bytes, &store_dir);
     banner::log_jetstream_ready(began.elapsed());
     Ok(())
+}
+
+/// A key that a trusted platform module keeps cannot be had, so that nothing may be stored without it.
+fn no_sealed_key(options: &JetStreamOptions) -> Result<(), StartError> {
+    match (&options.tpm.keys_file, &options.encryption_key) {
+        (None, _) => Ok(()),
+        (Some(_), None) => Err(StartError::SealedKey("TPM functionality is not supported on this platform")),
+        (Some(_), Some(_)) => {
+            Err(StartError::SealedKey("JetStream encryption key may not be used with TPM options"))
+        }
+    }
 }
 
 /// Host and port that INFO names: the advertised ones, else those that are bound. The error is Go's text.

@@ -164,7 +164,7 @@ impl Inner {
             (true, None) => {
                 tracing::info!("Restarting JetStream");
                 if let Err(error) = announce::start_jetstream(&self.shared) {
-                    tracing::warn!("Can't start JetStream: {error}");
+                    tracing::warn!("{error}");
                 }
             }
             (false, Some(jetstream)) => {

@@ -79,6 +79,9 @@ pub enum StartError {
     /// The stream engine cannot start.
     #[error("Can't start JetStream: {0}")]
     JetStream(#[from] EngineError),
+    /// The store's key is said to be with a trusted platform module.
+    #[error("Can't start JetStream: {0}")]
+    SealedKey(&'static str),
     /// A thread cannot be started.
     #[error("cannot start a thread: {}", os_text(.0))]
     Thread(#[source] io::Error),

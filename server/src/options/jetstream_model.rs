@@ -53,8 +53,24 @@ pub struct JetStreamOptions {
     pub previous_encryption_key: Option<String>,
     /// How they are encrypted.
     pub cipher: Cipher,
+    /// Where a trusted platform module keeps the key instead.
+    pub tpm: TpmOptions,
     /// Limits on what requests may ask for.
     pub limits: JetStreamLimits,
+}
+
+/// The `tpm` block within `jetstream`: a key for the store that the machine's trusted platform module seals. Only
+/// nats-server for Windows can ask one. On any other system neither server starts the engine with `keys_file` given.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TpmOptions {
+    /// The file of the sealed key. `None`: the block has no effect.
+    pub keys_file: Option<String>,
+    /// Password of the sealed key.
+    pub key_password: Option<String>,
+    /// Password of the storage root key.
+    pub root_password: Option<String>,
+    /// The register of the platform's configuration that the key is bound to. 0: the default.
+    pub register: i64,
 }
 
 /// The `limits` block within `jetstream`. 0: no limit beyond the engine's own.
@@ -102,6 +118,7 @@ impl Default for JetStreamOptions {
             encryption_key: None,
             previous_encryption_key: None,
             cipher: Cipher::default(),
+            tpm: TpmOptions::default(),
             limits: JetStreamLimits::default(),
         }
     }

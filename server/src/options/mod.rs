@@ -132,7 +132,7 @@ pub use exchange::{
 };
 pub(crate) use exchange::{ExchangeError, ImportTerms, Market};
 pub use grammar::{ParseError, Reference};
-pub use jetstream_model::{JetStreamLimits, JetStreamOptions};
+pub use jetstream_model::{JetStreamLimits, JetStreamOptions, TpmOptions};
 pub use lab_model::LabOptions;
 pub use listener_model::{Unserved, UnservedListener};
 pub use mapping::Mapping;

@@ -416,7 +416,7 @@ fn jetstream_options(old: &JetStreamOptions, new: &JetStreamOptions, runs: bool,
     pairs!(old, new => JetStreamOptions {
         enabled, strict, store_dir, max_memory_bytes, max_store_bytes, domain, sync_interval, sync_always, unique_tag,
         extension_hint, max_buffered_msgs, max_buffered_bytes, max_outstanding_catchup_bytes, request_queue_limit,
-        info_queue_limit, max_concurrent_io, limits, encryption_key, previous_encryption_key, cipher,
+        info_queue_limit, max_concurrent_io, limits, encryption_key, previous_encryption_key, cipher, tpm,
     });
     if enabled.differ() || (new.enabled && !runs) {
         found.change(Field::JetStream, Action::JetStream, "Reloaded: JetStream");
@@ -439,6 +439,7 @@ fn jetstream_options(old: &JetStreamOptions, new: &JetStreamOptions, runs: bool,
     found.fixed(Field::JetStreamUniqueTag, unique_tag, Shown::text);
     // Looked at when streams and consumers are made and changed.
     found.name(Field::JetStreamLimits, "JetStream limits", limits);
+    found.fixed(Field::JetStreamTpm, tpm, Shown::sealed_key);
     found.fixed(Field::JetStreamMaxCatchup, max_outstanding_catchup_bytes, Shown::plain);
     found.fixed(Field::JetStreamRequestQueueLimit, request_queue_limit, Shown::plain);
     found.fixed(Field::JetStreamInfoQueueLimit, info_queue_limit, Shown::plain);

@@ -5,7 +5,7 @@ use super::report::{Checked, Problem, Report};
 use super::typed::{boolean, duration, integer, storage_size, string, text};
 use crate::options::defaults;
 use crate::options::grammar::{Map, Node, Value};
-use crate::options::jetstream_model::{JetStreamLimits, JetStreamOptions};
+use crate::options::jetstream_model::{JetStreamLimits, JetStreamOptions, TpmOptions};
 use jetkv_go_compat::GoDuration;
 use jetkv_go_compat::quoted;
 use jetkv_jetstream::Cipher;
@@ -57,13 +57,9 @@ struct Setting<'a> {
     node: &'a Node,
 }
 
-/// A key of a feature that is not there, or one that nobody knows.
-fn unknown(Setting { lower, key, node }: Setting<'_>) -> Checked<()> {
-    match lower {
-        "tpm" => Err(Problem::unsupported(node, key)),
-        _ if node.is_used_variable() => Ok(()),
-        _ => Err(Problem::unknown_field(node, key)),
-    }
+/// A key that nobody knows.
+fn unknown(Setting { key, node, .. }: Setting<'_>) -> Checked<()> {
+    if node.is_used_variable() { Ok(()) } else { Err(Problem::unknown_field(node, key)) }
 }
 
 fn size(what: &str, node: &Node) -> Checked<i64> {
@@ -104,14 +100,8 @@ fn store(setting: Setting<'_>, options: &mut JetStreamOptions, report: &mut Repo
         "max_file_store" | "max_file" => options.max_store_bytes = size("max_file_store", node)?,
         "key" | "ek" | "encryption_key" => options.encryption_key = text(node)?,
         "prev_key" | "prev_ek" | "prev_encryption_key" => options.previous_encryption_key = text(node)?,
-        "cipher" => {
-            let name = string(node)?;
-            options.cipher = match name.to_lowercase().as_str() {
-                "chacha" | "chachapoly" => Cipher::ChaCha,
-                "aes" => Cipher::Aes,
-                _ => return Err(Problem::at(node, format!("Unknown cipher type: {}", quoted(name)))),
-            };
-        }
+        "cipher" => options.cipher = cipher(node)?,
+        "tpm" => tpm(node, options, report)?,
         "max_outstanding_catchup" => options.max_outstanding_catchup_bytes = size(lower, node)?,
         "max_buffered_size" => options.max_buffered_bytes = size(lower, node)?,
         "max_buffered_msgs" => options.max_buffered_msgs = number(key, node)?,
@@ -129,6 +119,35 @@ fn store(setting: Setting<'_>, options: &mut JetStreamOptions, report: &mut Repo
         _ => return Ok(false),
     }
     Ok(true)
+}
+
+fn cipher(node: &Node) -> Checked<Cipher> {
+    let name = string(node)?;
+    match name.to_lowercase().as_str() {
+        "chacha" | "chachapoly" => Ok(Cipher::ChaCha),
+        "aes" => Ok(Cipher::Aes),
+        _ => Err(Problem::at(node, format!("Unknown cipher type: {}", quoted(name)))),
+    }
+}
+
+fn tpm(node: &Node, options: &mut JetStreamOptions, report: &mut Report) -> Checked<()> {
+    let Value::Map(entries) = &node.value else {
+        let text = format!("Expected a map to define JetStreamLimits, got {}", node.value.kind());
+        return Err(Problem::at(node, text));
+    };
+    options.tpm = TpmOptions::default();
+    for (key, value) in entries.iter() {
+        match key.to_ascii_lowercase().as_str() {
+            "keys_file" => options.tpm.keys_file = text(value)?,
+            "encryption_password" => options.tpm.key_password = text(value)?,
+            "srk_password" => options.tpm.root_password = text(value)?,
+            "pcr" => options.tpm.register = integer(value)?,
+            "cipher" => options.cipher = cipher(value)?,
+            _ if value.is_used_variable() => {}
+            _ => report.error(Problem::unknown_field(value, key)),
+        }
+    }
+    Ok(())
 }
 
 /// What requests may do.

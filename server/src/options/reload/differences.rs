@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::{Action, Change, ReloadError};
+use crate::options::jetstream_model::TpmOptions;
 use crate::options::model::WriteTimeout;
 use crate::options::redact::REDACTED;
 use jetkv_go_compat::GoDuration;
@@ -65,6 +66,7 @@ pub(super) enum Field {
     JetStreamCipher,
     JetStreamUniqueTag,
     JetStreamLimits,
+    JetStreamTpm,
     JetStreamMaxCatchup,
     JetStreamRequestQueueLimit,
     JetStreamInfoQueueLimit,
@@ -208,6 +210,13 @@ impl Shown {
     /// Not the value itself, which nats-server shows.
     pub(super) fn secret(value: &Option<String>) -> String {
         value.as_ref().map(|_| REDACTED.to_owned()).unwrap_or_default()
+    }
+
+    pub(super) fn sealed_key(value: &TpmOptions) -> String {
+        let TpmOptions { keys_file, key_password, root_password, register } = value;
+        let [file, key, root] =
+            [Self::text(keys_file), Self::secret(key_password), Self::secret(root_password)];
+        format!("{{{file} {key} {root} {register}}}")
     }
 
     pub(super) fn path(value: &Option<PathBuf>) -> String {

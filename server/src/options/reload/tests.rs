@@ -107,6 +107,11 @@ fn what_cannot_change_is_refused_with_the_texts_of_nats_server() {
             "jetstream {prev_key: b}",
             "JetStreamOldKey: old=[REDACTED], new=[REDACTED]",
         ),
+        (
+            "jetstream {}",
+            "jetstream {tpm {encryption_password: x, pcr: 3}}",
+            "JetStreamTpm: old={   0}, new={ [REDACTED]  3}",
+        ),
         ("jetstream {}", "jetstream {cipher: aes}", "JetStreamCipher: old=ChaCha20-Poly1305, new=AES-GCM"),
     ] {
         assert_eq!(reloaded(old, new), [format!("config reload not supported for {what}")], "{new}");
