@@ -239,7 +239,11 @@ impl Session {
                 self.mark(0);
             }
             79..=83 => {
-                self.push(Operation::Restart { kill: false });
+                // What a limit removed comes back to nats-server after a kill, and stays removed here.
+                let mut limits = self.limits.as_object().into_iter().flatten();
+                let is_limited = !self.has_bursts || limits.any(|(_, limit)| *limit != -1);
+                let kill = self.random.chance(60) && !is_limited;
+                self.push(Operation::Restart { kill });
                 self.mark(0);
                 self.mark(1);
             }
