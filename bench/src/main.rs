@@ -2,6 +2,7 @@
 //!
 //! Seconds on a shared machine are noise; what counts is the ratio within a run and the server's CPU per operation.
 
+mod bare;
 mod client;
 mod features;
 mod lists;
@@ -55,6 +56,12 @@ struct Plan {
 }
 
 fn main() -> ExitCode {
+    let mut arguments = std::env::args().skip(1);
+    if let (Some(bare::FLAG), Some(Ok(value_bytes))) =
+        (arguments.next().as_deref(), arguments.next().map(|bytes| bytes.parse()))
+    {
+        return ended(bare::serve(value_bytes).map_err(Into::into));
+    }
     let plan = match parse(std::env::args().skip(1)) {
         Ok(plan) => plan,
         Err(text) => {
@@ -62,7 +69,11 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    match run(&plan) {
+    ended(run(&plan))
+}
+
+fn ended(outcome: Outcome<()>) -> ExitCode {
+    match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("jetkv-bench: {error}");
@@ -121,6 +132,9 @@ fn set(plan: &mut Plan, flag: &str, value: Option<String>) -> Result<(), String>
     Ok(())
 }
 
+/// The bare loop's place behind JetKV and before nats-server.
+const BARE: usize = 1;
+
 type Outcome<T> = Result<T, Box<dyn std::error::Error + Send + Sync>>;
 
 fn run(plan: &Plan) -> Outcome<()> {
@@ -152,16 +166,17 @@ fn run(plan: &Plan) -> Outcome<()> {
     // rounds[round][program][workload]: the servers take turns, so that a slow spell of the machine hits both.
     let mut rounds = Vec::new();
     for round in 0..plan.rounds {
-        let costs =
-            programs.iter().map(|program| play(program, plan, &chosen)).collect::<Outcome<Vec<_>>>()?;
+        let costs = programs.iter().map(|program| play(program, plan, &chosen));
+        let mut costs = costs.collect::<Outcome<Vec<_>>>()?;
+        costs.insert(BARE, play_bare(plan, &chosen)?);
         eprintln!("round {} of {} done", round + 1, plan.rounds);
         rounds.push(costs);
     }
     for (at, workload) in chosen.iter().enumerate() {
         let of = |program: usize| -> Vec<Cost> {
-            rounds.iter().filter_map(|costs| costs.get(program)?.get(at).copied()).collect()
+            rounds.iter().filter_map(|costs| costs.get(program)?.get(at).copied().flatten()).collect()
         };
-        table::row(&workload.name(), &of(0), &if plan.alone { Vec::new() } else { of(1) });
+        table::row(&workload.name(), &of(0), &of(BARE + 1), &of(BARE));
     }
     Ok(())
 }
@@ -183,7 +198,7 @@ fn run_lists(plan: &Plan, programs: &[Program]) -> Outcome<()> {
             }
         }
         if let [ours, theirs] = &*costs {
-            table::row(&format!("list filtered, 1000 of {keys}"), ours, theirs);
+            table::row(&format!("list filtered, 1000 of {keys}"), ours, theirs, &[]);
         }
     }
     Ok(())
@@ -205,7 +220,7 @@ fn run_features(plan: &Plan, programs: &[Program]) -> Outcome<()> {
         let [ours, theirs] = rounds.each_ref().map(|rounds| -> Vec<Cost> {
             rounds.iter().filter_map(|costs| costs.get(at).copied()).collect()
         });
-        table::row(name, &ours, &theirs);
+        table::row(name, &ours, &theirs, &[]);
     }
     Ok(())
 }
@@ -258,7 +273,7 @@ fn measure_restart(program: &Program, plan: &Plan) -> Outcome<Restart> {
     Ok(Restart { loaded_rss_bytes, stopped, killed, restarted_rss_bytes })
 }
 
-fn play(program: &Program, plan: &Plan, workloads: &[Workload]) -> Outcome<Vec<Cost>> {
+fn play(program: &Program, plan: &Plan, workloads: &[Workload]) -> Outcome<Vec<Option<Cost>>> {
     let server = start(program)?;
     let address = address(&server)?;
     workload::prepare(address, &plan.storage, plan.scale)?;
@@ -267,9 +282,23 @@ fn play(program: &Program, plan: &Plan, workloads: &[Workload]) -> Outcome<Vec<C
     for workload in workloads {
         let cost = measure::measure(pid, || workload.run(address, plan.scale))
             .map_err(|error| format!("{} on {}: {error}", workload.name(), program.name))?;
-        costs.push(cost);
+        costs.push(Some(cost));
     }
     Ok(costs)
+}
+
+/// What the bare loop takes for the workloads that it can serve.
+fn play_bare(plan: &Plan, workloads: &[Workload]) -> Outcome<Vec<Option<Cost>>> {
+    let bare = bare::BareLoop::start(plan.scale.value_bytes)?;
+    let cost = |workload: &Workload| -> Outcome<Option<Cost>> {
+        if !matches!(workload, Workload::Synchronous(..)) {
+            return Ok(None);
+        }
+        let cost = measure::measure(bare.pid(), || workload.run(bare.address, plan.scale))
+            .map_err(|error| format!("{} on the bare loop: {error}", workload.name()))?;
+        Ok(Some(cost))
+    };
+    workloads.iter().map(cost).collect()
 }
 
 fn start(program: &Program) -> Outcome<Server> {

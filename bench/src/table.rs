@@ -76,12 +76,14 @@ pub(crate) fn lists_header(alone: bool, storage: &str, rounds: usize) {
 
 fn head() {
     println!(
-        "| workload | ops/s | p50 µs | p99 µs | server CPU µs/op | CPU ratio | RSS MiB |\n|---|---|---|---|---|---|---|"
+        "| workload | ops/s | p50 µs | p99 µs | server CPU µs/op | CPU ratio | bare loop CPU µs/op | times the bare loop | RSS MiB |\n\
+         |---|---|---|---|---|---|---|---|---|"
     );
 }
 
-/// One workload: medians over the rounds of each server, and the median of the rounds' own CPU ratios.
-pub(crate) fn row(name: &str, ours: &[Cost], theirs: &[Cost]) {
+/// One workload: medians over the rounds of each server and of the bare loop, and the medians of the rounds' own CPU
+/// ratios. Of what was not measured there are no costs.
+pub(crate) fn row(name: &str, ours: &[Cost], theirs: &[Cost], bare: &[Cost]) {
     let cell = |figure: &dyn Fn(&Cost) -> f64, digits: usize| {
         let one = |costs: &[Cost]| format!("{:.digits$}", median(costs.iter().map(figure).collect()));
         if theirs.is_empty() { one(ours) } else { format!("{} / {}", one(ours), one(theirs)) }
@@ -94,15 +96,22 @@ pub(crate) fn row(name: &str, ours: &[Cost], theirs: &[Cost]) {
             "–".to_owned()
         }
     };
-    let ratios: Vec<f64> =
-        ours.iter().zip(theirs).map(|(ours, theirs)| ours.cpu_us_per_op / theirs.cpu_us_per_op).collect();
-    let ratio = if ratios.is_empty() { "–".to_owned() } else { format!("{:.2}", median(ratios)) };
+    let one = |figures: Vec<f64>| match &*figures {
+        [] => "–".to_owned(),
+        _ => format!("{:.2}", median(figures)),
+    };
+    let ratio = |others: &[Cost]| {
+        one(ours.iter().zip(others).map(|(ours, other)| ours.cpu_us_per_op / other.cpu_us_per_op).collect())
+    };
     println!(
-        "| {name} | {} | {} | {} | {} | {ratio} | {} |",
+        "| {name} | {} | {} | {} | {} | {} | {} | {} | {} |",
         cell(&|cost| cost.ops_per_second, 0),
         latency(&|cost| cost.p50),
         latency(&|cost| cost.p99),
         cell(&|cost| cost.cpu_us_per_op, 2),
+        ratio(theirs),
+        one(bare.iter().map(|cost| cost.cpu_us_per_op).collect()),
+        ratio(bare),
         cell(&|cost| cost.rss_bytes as f64 / MIB, 1),
     );
 }

@@ -1,0 +1,229 @@
+//! The least that a server could do: a loop over epoll that reads requests, appends what they put to a file, and answers.
+//!
+//! It knows nothing of subjects, buckets or limits, so its processor time is what the system calls of a request cost on
+//! this machine. How far a server is from that is how much there is left to gain. It runs as a process of its own, as the
+//! servers do, and sleeps as soon as nothing is left to be read.
+
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::net::{Ipv4Addr, SocketAddr};
+use std::process::{Child, Command, Stdio};
+
+use mio::net::{TcpListener, TcpStream};
+use mio::{Events, Interest, Poll, Token};
+
+/// What makes this program the loop instead of a benchmark.
+pub(crate) const FLAG: &str = "--bare-loop";
+
+const LISTENER: Token = Token(usize::MAX);
+const READ_BUFFER_BYTES: usize = 64 * 1024;
+const INFO: &[u8] =
+    b"INFO {\"server_id\":\"bare\",\"version\":\"0\",\"headers\":true,\"max_payload\":1048576}\r\n";
+/// As long as the header block of a direct get.
+const GET_HEADERS: &[u8] = b"NATS/1.0\r\nNats-Stream: KV_bench\r\nNats-Subject: $KV.bench.1234\r\nNats-Sequence: 12345\r\n\
+    Nats-Time-Stamp: 2026-01-02T03:04:05.678901234Z\r\n\r\n";
+
+/// The loop as a process, which ends when this is dropped.
+pub(crate) struct BareLoop {
+    process: Child,
+    /// Where it listens.
+    pub(crate) address: SocketAddr,
+}
+
+impl BareLoop {
+    /// Starts it. Values that are got have so many bytes.
+    pub(crate) fn start(value_bytes: usize) -> io::Result<Self> {
+        let mut process = Command::new(std::env::current_exe()?)
+            .args([FLAG, &value_bytes.to_string()])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()?;
+        let mut line = String::new();
+        let read = match process.stdout.take() {
+            Some(stdout) => BufReader::new(stdout).read_line(&mut line),
+            None => Ok(0),
+        };
+        let address = read.and_then(|_| line.trim().parse().map_err(io::Error::other));
+        match address {
+            Ok(address) => Ok(Self { process, address }),
+            Err(error) => {
+                end(&mut process);
+                Err(error)
+            }
+        }
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.process.id()
+    }
+}
+
+impl Drop for BareLoop {
+    fn drop(&mut self) {
+        end(&mut self.process);
+    }
+}
+
+/// A process that is gone already needs no end.
+fn end(process: &mut Child) {
+    let _ = process.kill();
+    let _ = process.wait();
+}
+
+/// Is the loop, until whoever started it is gone.
+pub(crate) fn serve(value_bytes: usize) -> io::Result<()> {
+    std::thread::spawn(|| {
+        // Its end of the pipe is closed when the starter ends, however it does.
+        let _ = io::stdin().read(&mut [0]);
+        std::process::exit(0);
+    });
+    let mut listener = TcpListener::bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)))?;
+    println!("{}", listener.local_addr()?);
+    let mut poll = Poll::new()?;
+    poll.registry().register(&mut listener, LISTENER, Interest::READABLE)?;
+    let mut turns = Turns { file: tempfile::tempfile()?, records: Vec::new(), last_seq: 0, value_bytes };
+    let mut connections: Vec<Option<Connection>> = Vec::new();
+    let mut events = Events::with_capacity(64);
+    loop {
+        poll.poll(&mut events, None)?;
+        for event in &events {
+            if event.token() == LISTENER {
+                accept(&listener, &poll, &mut connections)?;
+            } else if let Some(slot) = connections.get_mut(event.token().0)
+                && let Some(connection) = slot
+                && !connection.read(&mut turns)
+            {
+                *slot = None;
+            }
+        }
+        turns.store()?;
+        for slot in &mut connections {
+            if slot.as_mut().is_some_and(|connection| connection.answer().is_err()) {
+                *slot = None;
+            }
+        }
+    }
+}
+
+fn accept(
+    listener: &TcpListener,
+    poll: &Poll,
+    connections: &mut Vec<Option<Connection>>,
+) -> io::Result<()> {
+    loop {
+        let mut socket = match listener.accept() {
+            Ok((socket, _)) => socket,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+            Err(error) => return Err(error),
+        };
+        socket.set_nodelay(true)?;
+        poll.registry().register(&mut socket, Token(connections.len()), Interest::READABLE)?;
+        connections.push(Some(Connection { socket, inbound: Vec::new(), outbound: INFO.to_vec() }));
+    }
+}
+
+/// What the connections share.
+struct Turns {
+    file: File,
+    /// What the requests that were read put, until it is written at once.
+    records: Vec<u8>,
+    last_seq: u64,
+    value_bytes: usize,
+}
+
+impl Turns {
+    fn store(&mut self) -> io::Result<()> {
+        if !self.records.is_empty() {
+            self.file.write_all(&self.records)?;
+            self.records.clear();
+        }
+        Ok(())
+    }
+}
+
+struct Connection {
+    socket: TcpStream,
+    inbound: Vec<u8>,
+    outbound: Vec<u8>,
+}
+
+impl Connection {
+    /// Reads what there is, and works on it. False once the client is gone, or says what it should not.
+    fn read(&mut self, turns: &mut Turns) -> bool {
+        loop {
+            let start = self.inbound.len();
+            self.inbound.resize(start + READ_BUFFER_BYTES, 0);
+            let room = self.inbound.get_mut(start..).unwrap_or_default();
+            let read = self.socket.read(room);
+            let count = *read.as_ref().unwrap_or(&0);
+            self.inbound.truncate(start + count);
+            match read {
+                Ok(0) => return false,
+                Err(error) => return error.kind() == io::ErrorKind::WouldBlock,
+                Ok(_) => {}
+            }
+            let Some(used) = work(&self.inbound, turns, &mut self.outbound) else { return false };
+            self.inbound.drain(..used);
+            // A read that is not full has emptied the socket; more to come is another event.
+            if count < READ_BUFFER_BYTES {
+                return true;
+            }
+        }
+    }
+
+    fn answer(&mut self) -> io::Result<()> {
+        if !self.outbound.is_empty() {
+            // Clients that wait for each answer leave room for it.
+            self.socket.write_all(&self.outbound)?;
+            self.outbound.clear();
+        }
+        Ok(())
+    }
+}
+
+/// Works on all operations that are there as a whole; says how many bytes those are. `None`: that is no operation.
+fn work(bytes: &[u8], turns: &mut Turns, outbound: &mut Vec<u8>) -> Option<usize> {
+    let mut used = 0;
+    while let Some(rest) = bytes.get(used..)
+        && let Some(end) = rest.iter().position(|byte| *byte == b'\n')
+    {
+        let line = rest.get(..end)?.strip_suffix(b"\r")?;
+        let mut taken = end + 1;
+        if let Some(arguments) = line.strip_prefix(b"PUB ") {
+            let mut arguments = arguments.split(|byte| *byte == b' ');
+            let (subject, reply) = (arguments.next()?, arguments.next()?);
+            let length: usize = std::str::from_utf8(arguments.next()?).ok()?.parse().ok()?;
+            let Some(payload) = rest.get(taken..taken + length + 2) else { break };
+            taken += payload.len();
+            request(subject, reply, payload, turns, outbound)?;
+        } else if line == b"PING" {
+            outbound.extend_from_slice(b"PONG\r\n");
+        }
+        used += taken;
+    }
+    Some(used)
+}
+
+fn request(
+    subject: &[u8],
+    reply: &[u8],
+    payload: &[u8],
+    turns: &mut Turns,
+    outbound: &mut Vec<u8>,
+) -> Option<()> {
+    let reply = std::str::from_utf8(reply).ok()?;
+    if subject.starts_with(b"$JS.API.DIRECT.GET.") {
+        let (head, value) = (GET_HEADERS.len(), turns.value_bytes);
+        write!(outbound, "HMSG {reply} 1 {head} {}\r\n", head + value).ok()?;
+        outbound.extend_from_slice(GET_HEADERS);
+        outbound.resize(outbound.len() + value, b'v');
+    } else {
+        turns.last_seq += 1;
+        turns.records.extend_from_slice(subject);
+        turns.records.extend_from_slice(payload);
+        let answer = format!("{{\"stream\":\"KV_bench\",\"seq\":{}}}", turns.last_seq);
+        write!(outbound, "MSG {reply} 1 {}\r\n{answer}", answer.len()).ok()?;
+    }
+    outbound.extend_from_slice(b"\r\n");
+    Some(())
+}
