@@ -131,7 +131,7 @@ impl<'f> Follow<'f> {
     }
 
     /// Whether all that can match is in the middle of what one wildcard stands for.
-    fn is_within_any(&self, range: &Range<usize>) -> bool {
+    pub(crate) fn is_within_any(&self, range: &Range<usize>) -> bool {
         matches!(self.states.get(range.clone()), Some([State { any: true, .. }]))
     }
 

@@ -8,8 +8,9 @@ use crate::store::query::Scan;
 use crate::store::{Msg, Pending, StoreError};
 use std::ops::ControlFlow;
 
-/// Messages that the first slice of a search looks at, and the most that one does: a message of a file costs what a dozen
-/// nodes cost, of which a slice enters [`NODES`], and whichever way is in vain must not cost more than the other.
+/// Messages that the first slices of a search look at, and the most that one does: a message of a file costs what a dozen
+/// nodes cost, of which a slice enters [`NODES`], and whichever way is in vain must not cost more than the other. As long
+/// as no subject was found that matches, one that does is not expected among the next messages either.
 const FIRST_MSGS: usize = 32;
 const MSGS_MAX: usize = 128;
 
@@ -198,7 +199,6 @@ impl<'f> Search<'f> {
             true => inner.store.scan_up(at, self.msgs, &mut visit)?,
             false => inner.store.scan_down(at, self.msgs, &mut visit)?,
         };
-        self.msgs = (self.msgs * 2).min(MSGS_MAX);
         let at = match (scan, found) {
             (_, Some(seq)) => return Ok(Slice::Found(seq)),
             (Scan::More(next), None) => next,
@@ -216,6 +216,9 @@ impl<'f> Search<'f> {
             };
             ControlFlow::Continue(())
         });
+        if self.best.is_some() {
+            self.msgs = (self.msgs * 2).min(MSGS_MAX);
+        }
         Ok(match (&self.from, self.best) {
             (Some(_), _) => Slice::More,
             (None, Some(seq)) => Slice::Found(seq),

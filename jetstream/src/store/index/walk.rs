@@ -24,6 +24,20 @@ struct Frame<'t> {
     /// Only subjects above the bound are visited; this many bytes of the bound are behind, if the way here equals it.
     bound: Option<usize>,
     value_left: bool,
+    plain: Plain,
+}
+
+/// What is known beforehand of the leaves right below a node: where a wildcard leaves all open, they are most of a walk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Plain {
+    /// Each has to be followed.
+    None,
+    /// All match.
+    All,
+    /// Those without another dot match.
+    WithoutDot,
+    /// Only some of those with another dot can match.
+    WithDot,
 }
 
 pub(super) struct Walk<'t, 'f> {
@@ -98,7 +112,11 @@ impl<'t, 'f> Walk<'t, 'f> {
         if let Some(end) = self.enter(root, at, self.after.map(|_| 0), visit) {
             return end;
         }
-        while let Some((child, byte, at, bound)) = self.next_child() {
+        loop {
+            if let Some(end) = self.plain_leaves(visit) {
+                return end;
+            }
+            let Some((child, byte, at, bound)) = self.next_child() else { return WalkEnd::Done };
             if let Some(byte) = byte {
                 self.key.push(byte);
             }
@@ -106,7 +124,47 @@ impl<'t, 'f> Walk<'t, 'f> {
                 return end;
             }
         }
-        WalkEnd::Done
+    }
+
+    /// Goes through the next children as long as they are leaves of which a look tells whether they match.
+    fn plain_leaves(&mut self, visit: &mut dyn FnMut(&[u8], Seqs<'t>) -> ControlFlow<()>) -> Option<WalkEnd> {
+        let frame = self.stack.last_mut()?;
+        if frame.plain == Plain::None || frame.value_left {
+            return None;
+        }
+        let keys = frame.node.keys();
+        while frame.next < frame.end && self.budget > 0 {
+            let byte = *keys.get(frame.next)?;
+            let child = frame.node.child_at(frame.next).filter(|child| child.is_leaf())?;
+            let leaf = Leaf::read(self.tree.arena.get(child))?;
+            if frame.plain != Plain::All && (byte == b'.' || leaf.suffix.contains(&b'.')) {
+                return None;
+            }
+            #[cfg(test)]
+            crate::steps::note();
+            self.budget -= 1;
+            frame.next += 1;
+            if frame.plain == Plain::WithDot {
+                continue;
+            }
+            self.key.truncate(frame.key_len);
+            self.key.push(byte);
+            self.key.extend_from_slice(leaf.suffix);
+            if visit(&self.key, self.tree.seqs_at(child, &leaf)?).is_break() {
+                return Some(WalkEnd::Broke);
+            }
+        }
+        None
+    }
+
+    /// What is known of the leaves below a node without following them.
+    fn plain(&self, at: &At) -> Plain {
+        match at {
+            At::Any => Plain::All,
+            At::States(range) if !self.follow.is_within_any(range) => Plain::None,
+            At::States(_) if self.follow.accepts(at) => Plain::WithoutDot,
+            At::States(_) => Plain::WithDot,
+        }
     }
 
     /// Goes into a node: visits a leaf, or puts an inner node on the stack.
@@ -171,10 +229,11 @@ impl<'t, 'f> Walk<'t, 'f> {
             end = position.map_or(first, |position| position + 1);
         }
         value_left = value_left && self.follow.accepts(&at);
+        let plain = if below.is_none() { self.plain(&at) } else { Plain::None };
         self.key.extend_from_slice(inner.prefix);
         let (states_len, key_len) = (self.follow.depth(), self.key.len());
-        let frame =
-            Frame { node: inner, at, states_len, key_len, next: first, end, bound: below, value_left };
+        let (next, bound) = (first, below);
+        let frame = Frame { node: inner, at, states_len, key_len, next, end, bound, value_left, plain };
         self.stack.push(frame);
         None
     }

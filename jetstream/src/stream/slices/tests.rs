@@ -1,4 +1,6 @@
+use super::{FIRST_MSGS, NODES};
 use crate::filter::Filter;
+use crate::steps;
 use crate::store::index::SubjectIndex;
 use crate::testing::TestEngine;
 use proptest::prelude::*;
@@ -38,12 +40,12 @@ proptest! {
     }
 }
 
-/// 3,000 keys, of which every thousandth is rare.
-fn bucket() -> TestEngine {
+/// Keys, of which every thousandth is rare.
+fn bucket(keys: u64) -> TestEngine {
     let engine = TestEngine::new().unwrap();
     let config = r#"{"name":"KV","subjects":["kv.>"],"storage":"memory","max_msgs_per_subject":1}"#;
     assert!(engine.request("STREAM.CREATE.KV", config).contains("did_create"));
-    for seq in 1..=3_000 {
+    for seq in 1..=keys {
         let sort = if seq % 1_000 == 0 { "rare" } else { "often" };
         engine.publish(&format!("kv.{seq}.{sort}"), &[], "x");
     }
@@ -52,7 +54,7 @@ fn bucket() -> TestEngine {
 
 #[test]
 fn a_search_in_slices_finds_the_first_and_the_last_that_match() {
-    let engine = bucket();
+    let engine = bucket(3_000);
     let get = |body: &str| {
         let answer = engine.request("STREAM.MSG.GET.KV", body);
         let seq = answer.split("\"seq\":").nth(1).and_then(|rest| rest.split(',').next());
@@ -71,7 +73,7 @@ fn a_search_in_slices_finds_the_first_and_the_last_that_match() {
 
 #[test]
 fn a_purge_by_a_pattern_takes_what_matches_and_keeps_the_newest() {
-    let engine = bucket();
+    let engine = bucket(3_000);
     let purge = |body: &str| engine.request("STREAM.PURGE.KV", body);
     assert!(purge(r#"{"filter":"kv.*.none"}"#).contains("\"purged\":0"));
     assert!(purge(r#"{"filter":"kv.*.rare","keep":2}"#).contains("\"purged\":1"));
@@ -79,4 +81,22 @@ fn a_purge_by_a_pattern_takes_what_matches_and_keeps_the_newest() {
     assert!(purge(r#"{"filter":"kv.*.often"}"#).contains("\"purged\":2997"));
     let info = engine.request("STREAM.INFO.KV", r#"{"subjects_filter":"kv.*.>"}"#);
     assert!(info.contains("\"messages\":1,") && info.contains("\"kv.3000.rare\":1"), "{info}");
+}
+
+#[test]
+fn a_search_in_vain_costs_little_more_than_the_nodes_of_the_index() {
+    const KEYS: u64 = 12_000;
+    let engine = bucket(KEYS);
+    for body in [
+        r#"{"seq":1,"next_by_subj":"kv.*.*.none"}"#,
+        r#"{"last_by_subj":"kv.*.*.none"}"#,
+        r#"{"seq":1,"next_by_subj":"*.*.rare.*"}"#,
+    ] {
+        let (answer, most, holds) = steps::count(|| engine.request("STREAM.MSG.GET.KV", body));
+        assert!(answer.contains("no message found"), "{answer}");
+        // Each hold of the lock enters as many nodes as it may, of fewer than two for each key, and looks at few messages.
+        let holds_max = 2 * KEYS / NODES as u64 + 4;
+        assert!(holds <= holds_max, "{body}: {holds} holds");
+        assert!(most <= (NODES + 2 * FIRST_MSGS) as u64, "{body}: {most} steps in one hold");
+    }
 }
