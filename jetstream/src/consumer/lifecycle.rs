@@ -224,10 +224,13 @@ impl Consumers {
                 }
                 _ => return refuse("not allowed"),
             };
-            let num_pending = match known.pending(store, &consumer.filter, seq.max(1)) {
-                Ok(Ok(count)) => count,
-                Ok(Err(ask)) => return Ok(Change::Stage(ask.into())),
-                Err(error) => return refuse(&error.to_string()),
+            let num_pending = match consumer.stands_at(seq.max(1)) {
+                true => consumer.num_pending,
+                false => match known.pending(store, &consumer.filter, seq.max(1)) {
+                    Ok(Ok(count)) => count,
+                    Ok(Err(ask)) => return Ok(Change::Stage(ask.into())),
+                    Err(error) => return refuse(&error.to_string()),
+                },
             };
             match consumer.keep_beginning(shared, seq, staged).map(Change::or_first) {
                 Ok(Ok(())) => {}

@@ -92,6 +92,11 @@ impl Consumer {
         self.settled_sseq = 0;
     }
 
+    /// Whether it goes on at `sseq` and has nothing to deliver again: what is to come is counted already.
+    pub(super) fn stands_at(&self, sseq: u64) -> bool {
+        self.next_sseq == sseq && self.skip.is_none() && self.pending.is_empty() && self.redelivery.is_empty()
+    }
+
     fn start_with_last_of_each(&mut self, store: &mut dyn Store, known: &Known) -> Result<u64, Ask> {
         let last_seq = store.totals().last_seq;
         let index = store.index();
