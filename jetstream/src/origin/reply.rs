@@ -5,7 +5,9 @@ use jetkv_protocol::subject;
 
 /// What the reply subject of a delivery says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Delivered {
+pub(super) struct Delivered<'a> {
+    /// The consumer that delivered it.
+    pub(super) consumer: &'a [u8],
     /// How often the message was delivered.
     pub(super) count: u64,
     /// Its sequence in the stream.
@@ -18,9 +20,9 @@ pub(super) struct Delivered {
     pub(super) pending: u64,
 }
 
-impl Delivered {
+impl<'a> Delivered<'a> {
     /// Reads `$JS.ACK.<stream>.<consumer>.<five numbers>`, or with domain and account before the stream.
-    pub(super) fn parse(reply: &[u8]) -> Option<Self> {
+    pub(super) fn parse(reply: &'a [u8]) -> Option<Self> {
         if !reply.starts_with(b"$JS.ACK.") {
             return None;
         }
@@ -29,12 +31,14 @@ impl Delivered {
             11.. => 6,
             _ => return None,
         };
-        let mut numbers = subject::tokens(reply).skip(at).map(number);
+        let mut tokens = subject::tokens(reply).skip(at - 1);
+        let consumer = tokens.next()?;
+        let mut numbers = tokens.map(number);
         let mut next = || numbers.next().flatten();
         let (count, stream_seq, consumer_seq) = (next()?, next()?, next()?);
         let (stored_ns, pending) = (next()?, next()?);
         let stored = WallNs::from_ns(i64::try_from(stored_ns).ok()?);
-        Some(Self { count, stream_seq, consumer_seq, stored, pending })
+        Some(Self { consumer, count, stream_seq, consumer_seq, stored, pending })
     }
 }
 
@@ -48,8 +52,8 @@ mod tests {
 
     #[test]
     fn both_forms_are_read_and_nothing_else() {
-        let told =
-            Delivered { count: 1, stream_seq: 7, consumer_seq: 3, stored: WallNs::from_ns(99), pending: 4 };
+        let stored = WallNs::from_ns(99);
+        let told = Delivered { consumer: b"C", count: 1, stream_seq: 7, consumer_seq: 3, stored, pending: 4 };
         assert_eq!(Delivered::parse(b"$JS.ACK.S.C.1.7.3.99.4"), Some(told));
         assert_eq!(Delivered::parse(b"$JS.ACK._.hash.S.C.1.7.3.99.4"), Some(told));
         assert_eq!(Delivered::parse(b"$JS.ACK._.hash.S.C.1.7.3.99.4.random"), Some(told));

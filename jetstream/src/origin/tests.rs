@@ -282,3 +282,53 @@ fn a_consumer_that_waits_for_an_answer_again_and_again_is_an_error() {
     assert!(world.hear(channel, &msg("$JS.ACK.O.C.1.1.1.99.0", "", "x")).is_some());
     assert_eq!(error(&world), None, "it goes on");
 }
+
+#[test]
+fn deliveries_of_other_consumers_are_not_those_of_the_origin() {
+    for config in [SOURCE, r#"{"name":"S","mirror":{"name":"O"}}"#] {
+        let mut world = World::new(config);
+        let asked = world.asked();
+        let channel = world.answer(&asked, "");
+        for reply in ["$JS.ACK.O.D.1.1.1.99.0", "$JS.ACK._.hash.O.CC.1.1.1.99.0.x", "$JS.ACK.C.O.1.1.1.99.0"]
+        {
+            assert_eq!(world.hear(channel, &msg(reply, "", "x")), None, "{reply}");
+        }
+        assert!(world.hear(channel, &msg("$JS.ACK._.hash.O.C.1.1.1.99.0.x", "", "x")).is_some());
+    }
+}
+
+#[test]
+fn whoever_asks_whether_all_was_taken_cannot_have_anything_else_published() {
+    let mut world = World::new(SOURCE);
+    let asked = world.asked();
+    let channel = world.answer(&asked, "");
+    let ask = "NATS/1.0 100 FlowControl Request\r\n\r\n";
+    for reply in ["victim", "$JS.API.STREAM.DELETE.S", "$JS.FC", "$JS.FC.>", "$JS.FC.*.x", "$JS.FC..x"] {
+        world.hear(channel, &msg(reply, ask, ""));
+        let stalled = format!("NATS/1.0 100 Idle Heartbeat\r\nNats-Consumer-Stalled: {reply}\r\n\r\n");
+        world.hear(channel, &msg("", &stalled, ""));
+        assert_eq!(world.origins.take_acts(), [], "{reply}");
+    }
+    world.hear(channel, &msg("$JS.FC.O.C.x", ask, ""));
+    assert!(
+        matches!(&world.origins.take_acts()[..], [Act::Publish { subject, .. }] if subject == "$JS.FC.O.C.x")
+    );
+}
+
+#[test]
+fn numbers_at_their_ends_are_taken_in() {
+    const MAX: u64 = u64::MAX;
+    for config in [SOURCE, r#"{"name":"S","mirror":{"name":"O"}}"#] {
+        for (stream_seq, consumer_seq) in [(MAX, 1), (MAX - 1, 1), (1, MAX), (MAX, MAX), (1, 0)] {
+            let mut world = World::new(config);
+            let asked = world.asked();
+            let channel = world.answer(&asked, "");
+            for (seq, at) in [(stream_seq, consumer_seq), (1, 1), (2, 2), (MAX, 2), (MAX, MAX), (1, MAX)] {
+                world.hear(channel, &msg(&format!("$JS.ACK.O.C.1.{seq}.{at}.{}.{MAX}", i64::MAX), "", "x"));
+                world.hear(channel, &msg(&format!("$JS.ACK.O.C.{MAX}.{seq}.{at}.99.0"), "", "x"));
+            }
+            // It asks again, or goes on.
+            world.pass(100 * SECOND);
+        }
+    }
+}

@@ -58,6 +58,8 @@ pub(super) struct Upstream {
     index_name: String,
     /// The name of the consumer that is asked for.
     consumer: String,
+    /// The name of the consumer that delivers, as the answer says it.
+    reads_from: String,
     transforms: Transforms,
     phase: Phase,
     /// The last sequence of the origin that was taken.
@@ -101,6 +103,7 @@ impl Upstream {
             is_mirror,
             index_name: source.index_name(),
             consumer,
+            reads_from: String::new(),
             transforms: Transforms::new(&source.subject_transforms, here.stream),
             phase: Phase::Ended,
             seq: if is_mirror { here.held.last_seq } else { stored.seq },

@@ -163,6 +163,7 @@ impl Upstream {
             self.recreated = false;
             self.seq = self.seq.max(delivered_seq);
         }
+        self.reads_from.clone_from(&answer.name);
         self.consumer_seq = 0;
         self.stalled_on.clear();
         self.stalls = 0;

@@ -7,12 +7,16 @@ use crate::message::OutMsg;
 use crate::origin::SOURCE_HEADER;
 use crate::origin::name::source_header;
 use crate::origin::reply::{Delivered, number};
+use jetkv_protocol::subject::is_valid_publish;
 use std::borrow::Cow;
 
 /// Where the status of heartbeats and flow control begins.
 const CONTROL: &[u8] = b"NATS/1.0 100 ";
 const LAST_CONSUMER: &[u8] = b"Nats-Last-Consumer";
 const STALLED: &[u8] = b"Nats-Consumer-Stalled";
+/// Where consumers are told that all was taken. Whoever delivers says on which subject, and could have the server publish
+/// anywhere, where he himself may not.
+const FLOW_CONTROL: &[u8] = b"$JS.FC.";
 /// Headers that hold for the origin alone.
 const FOR_ORIGIN: [&[u8]; 2] = [b"Nats-Expected-", b"Nats-Batch-"];
 
@@ -24,17 +28,18 @@ impl Upstream {
             return self.read_control(msg, here, acts);
         }
         let Some(told) = Delivered::parse(msg.reply) else { return Heard::Nothing };
-        if told.count > 1 {
+        // Anybody may have a consumer that delivers here.
+        if told.count > 1 || told.consumer != self.reads_from.as_bytes() {
             return Heard::Nothing;
         }
         let follows = told.consumer_seq == self.consumer_seq.saturating_add(1);
         if told.stream_seq <= self.seq {
             // It came before, by another consumer.
-            self.consumer_seq += u64::from(follows);
+            self.consumer_seq = self.consumer_seq.saturating_add(u64::from(follows));
             return Heard::Nothing;
         }
         // Of a mirror the next one is good, whatever the consumer counted.
-        let is_next = self.is_mirror && told.stream_seq == self.seq + 1;
+        let is_next = self.is_mirror && self.seq.checked_add(1) == Some(told.stream_seq);
         if !follows && !is_next {
             if told.consumer_seq > self.consumer_seq || self.is_mirror {
                 self.begin_again(here, acts);
@@ -62,6 +67,9 @@ impl Upstream {
     /// Takes in a heartbeat, or a question whether all was taken.
     fn read_control<'m>(&mut self, msg: &OutMsg<'_>, here: &Here<'_>, acts: &mut Vec<Act>) -> Heard<'m> {
         if !msg.reply.is_empty() {
+            if !is_flow_control(msg.reply) {
+                return Heard::Nothing;
+            }
             let (last, seq) = (self.consumer_seq, self.seq);
             let headers =
                 format!("NATS/1.0\r\nNats-Last-Consumer: {last}\r\nNats-Last-Stream: {seq}\r\n\r\n");
@@ -73,7 +81,7 @@ impl Upstream {
             self.begin_again(here, acts);
             return Heard::Nothing;
         }
-        match header(msg.headers, STALLED).filter(|reply| !reply.is_empty()) {
+        match header(msg.headers, STALLED).filter(|reply| is_flow_control(reply)) {
             Some(reply) => {
                 if self.stalled_on != reply {
                     self.stalled_on = reply.to_vec();
@@ -132,6 +140,11 @@ impl Upstream {
         let value = source_header(&self.index_name, self.seq, msg.subject, &self.identity);
         Cow::Owned(add_header(&headers, SOURCE_HEADER, &value))
     }
+}
+
+/// Whether a subject is one on which a consumer waits for an answer to its flow control.
+fn is_flow_control(subject: &[u8]) -> bool {
+    subject.starts_with(FLOW_CONTROL) && is_valid_publish(subject)
 }
 
 fn answer(acts: &mut Vec<Act>, to: &[u8], headers: Vec<u8>) {
