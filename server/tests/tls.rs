@@ -10,7 +10,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use common::{closed_for, connections, start};
+use common::{closed_for, connections, eventually, start};
 use jetkv::Server;
 use jetkv::options::Options;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedKey, IsCa, KeyPair};
@@ -326,6 +326,81 @@ fn attacks_on_the_handshake_end_their_connection_alone() {
     let mut socket = open(&server);
     line(&mut socket);
     ping(&mut secure(&certificates.client(None), socket));
+}
+
+/// Options by which nobody is given up for being slow.
+fn patient(certificates: &Certificates) -> Options {
+    let mut options = certificates.options("timeout: 600", "");
+    options.auth.timeout = Duration::from_secs(600);
+    options
+}
+
+/// However many have begun a handshake, and do not go on with it: others are let in and served beside them, and nothing stays of
+/// those who go.
+#[test]
+fn handshakes_that_stand_still_keep_nobody_waiting() {
+    const COUNT: usize = 200;
+    let certificates = Certificates::new();
+    let server = start(patient(&certificates));
+    let hello = hello(&certificates);
+    let mut socket = open(&server);
+    line(&mut socket);
+    let mut idle = secure(&certificates.client(None), socket);
+    ping(&mut idle);
+    let half_open: Vec<TcpStream> = (0..COUNT)
+        .map(|at| {
+            let mut socket = open(&server);
+            line(&mut socket);
+            // Some say nothing, and some all but the last byte.
+            socket.write_all(&hello[..hello.len() * at / COUNT]).unwrap();
+            socket
+        })
+        .collect();
+    ping(&mut idle);
+    let mut socket = open(&server);
+    line(&mut socket);
+    ping(&mut secure(&certificates.client(None), socket));
+    ping(&mut idle);
+    drop(half_open);
+    eventually("they are gone", || connections(&server, "").len() == 1);
+    ping(&mut idle);
+}
+
+/// What is no record, or none of this connection, ends a connection that was under TLS, without a word to anybody else.
+#[test]
+fn garbage_behind_the_handshake_ends_its_connection_alone() {
+    let certificates = Certificates::new();
+    let server = start(patient(&certificates));
+    let mut socket = open(&server);
+    line(&mut socket);
+    let mut idle = secure(&certificates.client(None), socket);
+    ping(&mut idle);
+    let hello = hello(&certificates);
+    let mut long = vec![0x17, 3, 3, 0xff, 0xff];
+    long.resize(70_000, b'x');
+    let changes = [0x14, 3, 3, 0, 1, 1].repeat(1000);
+    let attacks: [&[u8]; 7] = [
+        b"PING\r\n",
+        &hello,
+        &[0x17, 3, 3, 0, 0],
+        &[0x17, 3, 3, 0, 20, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0],
+        // Another handshake, an alert as text, and changes of the cipher.
+        &[0x16, 3, 3, 0, 4, 1, 0, 0, 0],
+        &long,
+        &changes,
+    ];
+    for attack in attacks {
+        let mut socket = open(&server);
+        line(&mut socket);
+        let mut client = secure(&certificates.client(None), socket);
+        ping(&mut client);
+        let mut socket = client.sock;
+        let _ = socket.write_all(attack);
+        let _ = socket.shutdown(std::net::Shutdown::Write);
+        assert!(ends(socket), "{}", attack[..20.min(attack.len())].escape_ascii());
+        ping(&mut idle);
+    }
+    eventually("they are gone", || connections(&server, "").len() == 1);
 }
 
 /// The first flight of a client.

@@ -3,6 +3,8 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
+mod callout;
+mod claims;
 #[path = "../common/mod.rs"]
 mod common;
 mod origins;
