@@ -10,7 +10,7 @@ use jetkv_jetstream::{OwnSubscription, WallNs};
 use parking_lot::Mutex;
 
 use crate::connections::{ClosedClient, ConnectionHandle};
-use crate::options::Options;
+use crate::options::{Options, Unserved};
 use crate::router::Account;
 use crate::state::{Shared, Visits};
 use crate::traffic::TrafficCounts;
@@ -160,6 +160,11 @@ impl MonitorSource {
     /// Host and port that INFO names: the advertised ones, if any are.
     pub(crate) fn advertised(&self) -> (String, i64) {
         self.shared.listening()
+    }
+
+    /// The port that was bound for something that nobody is served at.
+    pub(crate) fn bound_unserved_port(&self, feature: Unserved) -> u16 {
+        self.shared.bound_unserved_port(feature).unwrap_or_default()
     }
 
     /// When the options in force were read.

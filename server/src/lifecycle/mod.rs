@@ -243,7 +243,9 @@ impl Server {
             services.spawn(failure::vital(Arc::clone(&shared), "The listener for WebSocket", listening));
         }
         start_watches(&shared, &services);
-        let places = unserved.iter().map(Opened::place).collect();
+        let places: Vec<unserved::Place> = unserved.iter().map(Opened::place).collect();
+        let ports = places.iter().map(|place| (place.feature, place.address.port())).collect();
+        let _ = shared.unserved_ports.set(ports);
         for opened in unserved {
             services.spawn(opened.refuse_all(Arc::clone(&shared)));
         }

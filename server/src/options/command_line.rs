@@ -464,7 +464,8 @@ fn unserved_listeners(
     drafts.retain(|draft| draft.port != 0);
     drafts.sort_by_key(|draft| draft.feature);
     let mut listeners = Vec::with_capacity(drafts.len());
-    for ListenerDraft { feature, host, port: given, name } in drafts {
+    for draft in drafts {
+        let ListenerDraft { feature, host, port: given, name, .. } = draft;
         if feature == Unserved::Cluster && options.jetstream.enabled {
             return Err(match (&options.server_name, name.as_str()) {
                 (None, _) => "jetstream cluster requires `server_name` to be set",
@@ -475,7 +476,15 @@ fn unserved_listeners(
         }
         let host = if host.is_empty() { defaults::HOST.to_owned() } else { host };
         let port = port(given, 0).map_err(|error| feature.cannot_listen(given, &error))?;
-        listeners.push(UnservedListener { feature, host, port });
+        listeners.push(UnservedListener {
+            feature,
+            host,
+            port,
+            auth_timeout: draft.auth_timeout.unwrap_or(defaults::AUTH_TIMEOUT),
+            pool_size: if draft.pool_size == 0 { defaults::POOL_SIZE } else { draft.pool_size },
+            write_deadline: draft.write_deadline,
+            write_timeout: draft.write_timeout,
+        });
     }
     Ok(listeners)
 }

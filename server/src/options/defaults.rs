@@ -25,6 +25,8 @@ pub(crate) const PING_INTERVAL: Duration = Duration::from_secs(120);
 pub(crate) const PING_MAX: i64 = 2;
 /// Time a client has to send its CONNECT.
 pub(crate) const AUTH_TIMEOUT: Duration = Duration::from_secs(2);
+/// Connections to each other server of a cluster.
+pub(crate) const POOL_SIZE: i64 = 3;
 /// What it is longer than the time for the handshake of TLS, where clients are under TLS.
 pub(crate) const AUTH_AFTER_TLS: Duration = Duration::from_secs(1);
 /// Time one write to a client may take.

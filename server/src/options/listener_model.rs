@@ -3,6 +3,10 @@
 //! Configurations of tests and of containers carry their blocks whether anybody connects there or not, so a server that
 //! has nothing more to do there than to listen starts, and refuses who comes.
 
+use std::time::Duration;
+
+use super::WriteTimeout;
+
 /// What a listener would be for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Unserved {
@@ -12,7 +16,7 @@ pub enum Unserved {
     Cluster,
 }
 
-/// A port that is opened although nobody is served there.
+/// A port that is opened although nobody is served there. What its block says about those who are let in is only shown.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UnservedListener {
     /// What it would be for.
@@ -21,6 +25,14 @@ pub struct UnservedListener {
     pub host: String,
     /// Port that connections are accepted on. 0: any free one.
     pub port: u16,
+    /// Time to say who one is.
+    pub auth_timeout: Duration,
+    /// Connections to each other server of a cluster; -1: one.
+    pub pool_size: i64,
+    /// Time that a write may take.
+    pub write_deadline: Duration,
+    /// What becomes of a connection whose writes take longer.
+    pub write_timeout: WriteTimeout,
 }
 
 impl Unserved {

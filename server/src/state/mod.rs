@@ -38,7 +38,7 @@ use crate::connections::{ClientType, ClosedClients, ConnectionHandle};
 use crate::faults::Faults;
 use crate::jetstream::JetStream;
 use crate::journal::Journal;
-use crate::options::Options;
+use crate::options::{Options, Unserved};
 use crate::router::Accounts;
 use crate::timers::Timers;
 use crate::worker::{self, Streams};
@@ -95,6 +95,8 @@ pub(crate) struct Shared {
     pub identity: ServerIdentity,
     pub accounts: Accounts,
     clients: Mutex<HashMap<u64, Arc<dyn ConnectionHandle>>>,
+    /// Ports where nobody is served.
+    pub(crate) unserved_ports: OnceLock<Vec<(Unserved, u16)>>,
     /// Connections whose tasks have not ended: those in `clients`, and those that only send what is left.
     tasks: Mutex<usize>,
     tasks_ended: Condvar,
@@ -159,6 +161,7 @@ impl Shared {
             counters: Counters::default(),
             clock,
             jetstream: RwLock::new(None),
+            unserved_ports: OnceLock::new(),
             had_jetstream: AtomicBool::new(false),
             closed: ClosedClients::new(limit),
             listening: RwLock::new((options.host.clone(), i64::from(options.port))),
@@ -245,6 +248,12 @@ impl Shared {
             websocket.port = port;
         }
         self.options.store(Arc::new(options));
+    }
+
+    /// The port that was bound for something that nobody is served at.
+    pub(crate) fn bound_unserved_port(&self, feature: Unserved) -> Option<u16> {
+        let bound = self.unserved_ports.get()?;
+        bound.iter().find(|(of, _)| *of == feature).map(|(_, port)| *port)
     }
 
     /// The stream engine, if JetStream is enabled.

@@ -11,7 +11,7 @@ use super::json::{Empty, is_default, time, uptime};
 use super::page::Page;
 use crate::banner;
 use crate::claims::OperatorClaims;
-use crate::options::{WebsocketOptions, WriteTimeout, defaults};
+use crate::options::{Unserved, UnservedListener, WebsocketOptions, WriteTimeout, defaults};
 use crate::snapshot::MonitorSource;
 use jetkv_go_compat::version::{GO_VERSION, SERVER_VERSION};
 
@@ -44,9 +44,9 @@ struct Varz<'a> {
     max_control_line: usize,
     max_payload: i32,
     max_pending: i64,
-    cluster: Empty,
-    gateway: Empty,
-    leaf: Empty,
+    cluster: ClusterPart,
+    gateway: WritesPart,
+    leaf: LeafPart,
     mqtt: Empty,
     websocket: WebsocketPart,
     jetstream: JetStreamPart,
@@ -190,7 +190,6 @@ struct WebsocketPart {
 impl WebsocketPart {
     fn new(options: Option<&WebsocketOptions>) -> Self {
         let Some(options) = options else { return Self::default() };
-        let ns = |time: Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
         let auth = &options.auth;
         let pinned = options.tls.iter().flat_map(|tls| tls.pinned_certs.iter().cloned());
         Self {
@@ -199,7 +198,7 @@ impl WebsocketPart {
             advertise: options.advertise.clone().unwrap_or_default(),
             no_auth_user: auth.no_auth_user.clone().unwrap_or_default(),
             jwt_cookie: options.cookies.jwt.clone().unwrap_or_default(),
-            handshake_timeout: options.handshake_timeout.map_or(0, ns),
+            handshake_timeout: options.handshake_timeout.map_or(0, nanos),
             auth_timeout: auth.timeout.map_or(0.0, |time| time.as_secs_f64()),
             no_tls: options.no_tls,
             tls_map: options.tls.as_ref().is_some_and(|tls| tls.map),
@@ -212,13 +211,105 @@ impl WebsocketPart {
     }
 }
 
+/// The listener for routes; only the name where there is none.
+#[derive(Default, Serialize)]
+struct ClusterPart {
+    #[serde(skip_serializing_if = "is_default")]
+    name: String,
+    #[serde(skip_serializing_if = "is_default")]
+    addr: String,
+    #[serde(skip_serializing_if = "is_default")]
+    cluster_port: u16,
+    #[serde(skip_serializing_if = "is_default")]
+    auth_timeout: f64,
+    #[serde(skip_serializing_if = "is_default")]
+    tls_timeout: f64,
+    #[serde(skip_serializing_if = "is_default")]
+    pool_size: i64,
+    #[serde(flatten)]
+    writes: WritesPart,
+}
+
+/// The listener for leaf nodes.
+#[derive(Default, Serialize)]
+struct LeafPart {
+    #[serde(skip_serializing_if = "is_default")]
+    host: String,
+    #[serde(skip_serializing_if = "is_default")]
+    port: u16,
+    #[serde(skip_serializing_if = "is_default")]
+    auth_timeout: f64,
+    #[serde(skip_serializing_if = "is_default")]
+    tls_timeout: f64,
+    #[serde(flatten)]
+    writes: WritesPart,
+}
+
+/// How long writes to routes may take. nats-server v2.15.2 shows it of gateways and leaf nodes, too (observed).
+#[derive(Clone, Copy, Default, Serialize)]
+struct WritesPart {
+    #[serde(skip_serializing_if = "is_default")]
+    write_deadline: u64,
+    #[serde(skip_serializing_if = "is_default")]
+    write_timeout: &'static str,
+}
+
+impl WritesPart {
+    fn new(listener: &UnservedListener) -> Self {
+        Self { write_deadline: nanos(listener.write_deadline), write_timeout: policy(listener.write_timeout) }
+    }
+}
+
+fn cluster_part(
+    source: &MonitorSource,
+    name: Option<&String>,
+    listener: Option<&UnservedListener>,
+) -> ClusterPart {
+    let name = name.cloned().unwrap_or_default();
+    let Some(listener) = listener else { return ClusterPart { name, ..ClusterPart::default() } };
+    ClusterPart {
+        name,
+        addr: listener.host.clone(),
+        cluster_port: source.bound_unserved_port(listener.feature),
+        auth_timeout: listener.auth_timeout.as_secs_f64(),
+        tls_timeout: defaults::TLS_TIMEOUT.as_secs_f64(),
+        pool_size: listener.pool_size,
+        writes: WritesPart::new(listener),
+    }
+}
+
+fn leaf_part(source: &MonitorSource, writes: WritesPart, listener: Option<&UnservedListener>) -> LeafPart {
+    let Some(listener) = listener else { return LeafPart { writes, ..LeafPart::default() } };
+    LeafPart {
+        host: listener.host.clone(),
+        port: source.bound_unserved_port(listener.feature),
+        auth_timeout: listener.auth_timeout.as_secs_f64(),
+        tls_timeout: defaults::TLS_TIMEOUT.as_secs_f64(),
+        writes,
+    }
+}
+
+fn nanos(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
+}
+
+fn policy(of: WriteTimeout) -> &'static str {
+    match of {
+        WriteTimeout::Default => "",
+        WriteTimeout::Close => "close",
+        WriteTimeout::Retry => "retry",
+    }
+}
+
 pub(super) fn page(source: &MonitorSource) -> Page {
     let options = source.options();
     // Zero stands for any free port, which nats-server calls -1.
     let monitor_port = options.monitor.port.map_or(0, |port| if port == 0 { -1 } else { i32::from(port) });
     let counts = source.counts();
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let ns = |time: Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+    let unserved = |feature| options.unserved_listeners.iter().find(|listener| listener.feature == feature);
+    let routes = unserved(Unserved::Cluster);
+    let writes = routes.map(WritesPart::new).unwrap_or_default();
     let start = time(source.started_at());
     let (host, port) = source.advertised();
     let operators = &options.operators.operators;
@@ -235,7 +326,7 @@ pub(super) fn page(source: &MonitorSource) -> Page {
         tls_verify: options.tls.as_ref().is_some_and(|tls| tls.verify),
         max_connections: options.limits.max_connections,
         max_subscriptions: options.limits.max_subscriptions,
-        ping_interval: ns(options.limits.ping_interval),
+        ping_interval: nanos(options.limits.ping_interval),
         ping_max: options.limits.ping_max,
         http_host: &options.monitor.host,
         http_port: if options.monitor.secure { 0 } else { monitor_port },
@@ -245,19 +336,15 @@ pub(super) fn page(source: &MonitorSource) -> Page {
         max_control_line: options.limits.max_control_line_bytes,
         max_payload: options.limits.shown_max_payload(),
         max_pending: options.limits.max_pending_bytes,
-        cluster: Empty {},
-        gateway: Empty {},
-        leaf: Empty {},
+        cluster: cluster_part(source, options.cluster_name.as_ref(), routes),
+        gateway: writes,
+        leaf: leaf_part(source, writes, unserved(Unserved::Leafnodes)),
         mqtt: Empty {},
         websocket: WebsocketPart::new(options.websocket.as_ref()),
         jetstream: jetstream_part(source),
         tls_timeout: options.tls.as_ref().map_or(defaults::TLS_TIMEOUT, |tls| tls.timeout).as_secs_f64(),
-        write_deadline: ns(options.limits.write_deadline),
-        write_timeout: match options.limits.write_timeout {
-            WriteTimeout::Default => "",
-            WriteTimeout::Close => "close",
-            WriteTimeout::Retry => "retry",
-        },
+        write_deadline: nanos(options.limits.write_deadline),
+        write_timeout: policy(options.limits.write_timeout),
         start,
         now: time(source.now()),
         uptime: uptime(source.uptime()),

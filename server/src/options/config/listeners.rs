@@ -8,6 +8,7 @@ use std::time::Duration;
 use super::report::{Checked, Problem, Report};
 use super::typed::{boolean, duration, integer, listen, map, string, strings};
 use super::{Draft, auth, permissions};
+use crate::options::WriteTimeout;
 use crate::options::grammar::{Node, Value};
 use crate::options::listener_model::Unserved;
 use jetkv_go_compat::{GoDuration, quoted};
@@ -25,6 +26,26 @@ pub(crate) struct ListenerDraft {
     pub(crate) port: i64,
     /// The name of the cluster. Empty: none is given.
     pub(crate) name: String,
+    pub(crate) auth_timeout: Option<Duration>,
+    /// As given; 0 stands for the default.
+    pub(crate) pool_size: i64,
+    pub(crate) write_deadline: Duration,
+    pub(crate) write_timeout: WriteTimeout,
+}
+
+impl ListenerDraft {
+    fn new(feature: Unserved) -> Self {
+        Self {
+            feature,
+            host: String::new(),
+            port: 0,
+            name: String::new(),
+            auth_timeout: None,
+            pool_size: 0,
+            write_deadline: Duration::ZERO,
+            write_timeout: WriteTimeout::Default,
+        }
+    }
 }
 
 /// Reads the block if the key is that of one.
@@ -42,7 +63,7 @@ pub(super) fn read(key: &str, node: &Node, draft: &mut Draft, report: &mut Repor
         let lower = key.to_ascii_lowercase();
         let known = match address(&lower, value, &mut listener) {
             Ok(false) => match feature {
-                Unserved::Leafnodes => leafnodes(&lower, key, value, report),
+                Unserved::Leafnodes => leafnodes(&lower, key, value, &mut listener, report),
                 Unserved::Cluster => cluster(&lower, key, value, &mut listener, report),
             },
             known => known,
@@ -63,7 +84,7 @@ impl Draft {
     fn take_listener(&mut self, feature: Unserved) -> ListenerDraft {
         match self.listeners.iter().position(|known| known.feature == feature) {
             Some(at) => self.listeners.swap_remove(at),
-            None => ListenerDraft { feature, host: String::new(), port: 0, name: String::new() },
+            None => ListenerDraft::new(feature),
         }
     }
 }
@@ -78,11 +99,17 @@ fn address(key: &str, node: &Node, listener: &mut ListenerDraft) -> Checked<bool
     Ok(true)
 }
 
-fn leafnodes(lower: &str, key: &str, node: &Node, report: &mut Report) -> Checked<bool> {
+fn leafnodes(
+    lower: &str,
+    key: &str,
+    node: &Node,
+    listener: &mut ListenerDraft,
+    report: &mut Report,
+) -> Checked<bool> {
     match lower {
         "remotes" => nobody(node, key, "remotes")?,
         "tls" => return Err(Problem::unsupported(node, key)),
-        "authorization" => leaf_authorization(node, report)?,
+        "authorization" => leaf_authorization(node, listener, report)?,
         "reconnect" | "reconnect_delay" | "reconnect_interval" => drop(duration(node, "reconnect", report)?),
         "dial_timeout" | "write_deadline" => drop(duration(node, lower, report)?),
         "leafnode_advertise" | "advertise" | "min_version" | "minimum_version" => drop(string(node)?),
@@ -111,7 +138,7 @@ fn cluster(
         }
         "routes" => nobody(node, key, "routes")?,
         "tls" => return Err(Problem::unsupported(node, key)),
-        "authorization" => cluster_authorization(node, report)?,
+        "authorization" => cluster_authorization(node, listener, report)?,
         "permissions" => {
             if permissions::read(node, report)?.responses.is_some() {
                 return Err(Problem::at(node, "Cluster permissions do not support dynamic responses"));
@@ -119,7 +146,8 @@ fn cluster(
         }
         "cluster_advertise" | "advertise" => drop(string(node)?),
         "no_advertise" | "connect_backoff" => drop(boolean(node)?),
-        "connect_retries" | "pool_size" | "ping_max" => drop(integer(node)?),
+        "pool_size" => listener.pool_size = integer(node)?,
+        "connect_retries" | "ping_max" => drop(integer(node)?),
         "accounts" => drop(strings(node, "accounts", report)?),
         "compression" => compression(node, key, report)?,
         "ping_interval" => {
@@ -128,8 +156,8 @@ fn cluster(
                 report.warning(Problem::at(node, text));
             }
         }
-        "write_deadline" => drop(duration(node, lower, report)?),
-        "write_timeout" => drop(super::top::write_timeout(node)?),
+        "write_deadline" => listener.write_deadline = duration(node, lower, report)?.as_duration(),
+        "write_timeout" => listener.write_timeout = super::top::write_timeout(node)?,
         _ => return Ok(false),
     }
     Ok(true)
@@ -147,7 +175,7 @@ fn nobody(node: &Node, key: &str, field: &str) -> Checked<()> {
     }
 }
 
-fn cluster_authorization(node: &Node, report: &mut Report) -> Checked<()> {
+fn cluster_authorization(node: &Node, listener: &mut ListenerDraft, report: &mut Report) -> Checked<()> {
     let refused = |what: &str| Err(Problem::at(node, format!("Cluster authorization does not {what}")));
     for (key, value) in map(node)?.iter() {
         match key.to_ascii_lowercase().as_str() {
@@ -156,7 +184,7 @@ fn cluster_authorization(node: &Node, report: &mut Report) -> Checked<()> {
             "token" => return refused("support tokens"),
             "users" => return refused("allow multiple users"),
             "auth_callout" | "auth_hook" => return refused("support callouts"),
-            "timeout" => drop(auth::timeout(key, value, report)?),
+            "timeout" => listener.auth_timeout = auth::timeout(key, value, report)?,
             "default_permission" | "default_permissions" | "permissions" => {
                 report.attempt(|report| permissions::read(value, report));
                 let key = quoted("authorization");
@@ -176,11 +204,11 @@ fn cluster_authorization(node: &Node, report: &mut Report) -> Checked<()> {
     Ok(())
 }
 
-fn leaf_authorization(node: &Node, report: &mut Report) -> Checked<()> {
+fn leaf_authorization(node: &Node, listener: &mut ListenerDraft, report: &mut Report) -> Checked<()> {
     for (key, value) in map(node)?.iter() {
         match key.to_ascii_lowercase().as_str() {
             "user" | "username" | "pass" | "password" | "account" => drop(string(value)?),
-            "timeout" => drop(auth::timeout(key, value, report)?),
+            "timeout" => listener.auth_timeout = auth::timeout(key, value, report)?,
             "nkey" => report.error(Problem::unsupported(value, key)),
             "proxy_required" => drop(boolean(value)?),
             "users" => leaf_users(value, report)?,
