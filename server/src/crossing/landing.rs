@@ -21,8 +21,31 @@ pub(crate) trait Landing {
         onward: &mut Vec<Crossing>,
     ) -> bool;
 
+    /// A message goes on in `account`, under another subject than before. What is to become of it there, and of its trace, which may
+    /// go along where that `is_allowed`.
+    fn passes(&mut self, account: &Account, msg: &OutMsg<'_>, to: &[u8], is_allowed: bool) -> Passage {
+        let _ = (account, msg, to, is_allowed);
+        Passage::AsItIs
+    }
+
+    /// Whether messages are only shown where they would go, and nobody gets them.
+    fn is_shown_only(&self) -> bool {
+        false
+    }
+
     /// Who publishes, with all that is known of it where that is `shared` with others. `None`: the server does.
     fn sender(&self, shared: bool) -> Option<ClientInfo>;
+}
+
+/// What becomes of a message, and of its trace, when it goes into another account.
+pub(crate) enum Passage {
+    AsItIs,
+    /// Its trace ends here.
+    Untraced,
+    /// Its trace goes along.
+    Traced,
+    /// It does not go there.
+    Ends,
 }
 
 /// Who asks, as the service in another account is told.

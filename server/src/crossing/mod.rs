@@ -9,7 +9,7 @@ mod landing;
 mod latency;
 mod sampling;
 
-pub(crate) use landing::{Landing, asker_in, count, route_own};
+pub(crate) use landing::{Landing, Passage, asker_in, count, route_own};
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -131,11 +131,8 @@ impl Journey<'_> {
         let mut headers = HeaderBuf::from(msg.headers);
         headers.remove(REQUEST_INFO);
         headers.append(REQUEST_INFO, &json::to_vec(&asker));
-        if headers.view().get(TRACE_DESTINATION.as_bytes()) == Some(TRACE_DISABLED) {
-            // What says that there is no trace any more stands last.
-            headers.remove(TRACE_DESTINATION);
-            headers.append(TRACE_DESTINATION, TRACE_DISABLED);
-        }
+        let passage = self.landing.passes(&exporter, msg, &to, export.options.allow_trace);
+        set_trace(&mut headers, &passage, &exporter);
         (self.asker, self.shares) = (Some(asker), share);
         let there = OutMsg {
             to: &to,
@@ -144,12 +141,16 @@ impl Journey<'_> {
             headers: headers.as_bytes(),
             payload: msg.payload,
         };
-        let delivered = self.land(&exporter, &there, export);
+        let delivered = !matches!(passage, Passage::Ends) && self.land(&exporter, &there, export);
         (self.asker, self.shares) = before;
-        if let Some(reply) = opened.filter(|_| !delivered)
+        let is_shown_only = self.landing.is_shown_only();
+        if let Some(reply) = opened.filter(|_| !delivered || is_shown_only)
             && let Some(response) = exporter.responses().close(&reply)
         {
             from.wait_no_more(&response.to, &reply);
+            if is_shown_only {
+                return delivered;
+            }
             latency::failed(self.shared, self.publish, &response, latency::Failure::NoDelivery);
         }
         delivered
@@ -181,6 +182,16 @@ impl Journey<'_> {
             subject: if msg.subject == msg.to { &open.to } else { msg.subject },
             reply: opened.as_deref().unwrap_or(msg.reply),
             ..*msg
+        };
+        let passage = self.landing.passes(&requester, msg, &open.to, false);
+        let mut headers = HeaderBuf::from(msg.headers);
+        let here = match passage {
+            Passage::AsItIs => here,
+            Passage::Ends => return false,
+            Passage::Traced | Passage::Untraced => {
+                set_trace(&mut headers, &passage, &requester);
+                OutMsg { headers: headers.as_bytes(), ..here }
+            }
         };
         let asker = self.asker.take();
         let delivered = self.land(&requester, &here, &open.export);
@@ -232,6 +243,19 @@ impl Journey<'_> {
         }
         info
     }
+}
+
+/// Writes into the headers of a message where its trace goes from here on, or that there is none any more, which stands last.
+fn set_trace(headers: &mut HeaderBuf, passage: &Passage, there: &Account) {
+    let is_ended = headers.view().get(TRACE_DESTINATION.as_bytes()) == Some(TRACE_DISABLED);
+    let destination = match passage {
+        Passage::Traced => there.responses().unused(),
+        Passage::Untraced => TRACE_DISABLED.to_vec(),
+        Passage::AsItIs | Passage::Ends if is_ended => TRACE_DISABLED.to_vec(),
+        Passage::AsItIs | Passage::Ends => return,
+    };
+    headers.remove(TRACE_DESTINATION);
+    headers.append(TRACE_DESTINATION, &destination);
 }
 
 /// The subject that a request has in the exporting account, mappings included.

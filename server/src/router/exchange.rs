@@ -222,10 +222,15 @@ impl Responses {
 
     /// Takes a request in; returns its reply subject.
     pub(crate) fn open(&self, response: Response) -> Arc<[u8]> {
+        let reply: Arc<[u8]> = self.unused().into();
+        self.open.lock().insert(Arc::clone(&reply), response);
+        reply
+    }
+
+    /// A reply subject that no request has.
+    pub(crate) fn unused(&self) -> Vec<u8> {
         let mut reply = self.prefix.to_vec();
         add_digits(REPLY_DIGITS, &mut reply);
-        let reply: Arc<[u8]> = reply.into();
-        self.open.lock().insert(Arc::clone(&reply), response);
         reply
     }
 

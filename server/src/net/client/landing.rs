@@ -12,9 +12,9 @@ use crate::router::{Account, Crossing, Matches, Origin, Receiver, Subscription, 
 use crate::worker::{Batch, Turn, touch};
 
 /// Where what a connection publishes comes in.
-struct ConnectionLanding<'a, 'w> {
-    connection: &'a mut Connection,
-    turn: &'a mut Turn<'w>,
+pub(super) struct ConnectionLanding<'a, 'w> {
+    pub(super) connection: &'a mut Connection,
+    pub(super) turn: &'a mut Turn<'w>,
 }
 
 impl Connection {

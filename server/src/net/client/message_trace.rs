@@ -4,17 +4,20 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use jetkv_go_compat::quoted;
-use jetkv_jetstream::OutMsg;
 use jetkv_jetstream::stream::{Inbound, Stream};
+use jetkv_jetstream::{ClientInfo, OutMsg};
 use jetkv_protocol::{HeaderBuf, Headers, Publish, Rejection, subject};
 use memchr::memmem;
 use rand::Rng;
 
 use super::connection::Connection;
+use super::landing::ConnectionLanding;
 use crate::connections::ConnectionHandle as _;
-use crate::crossing;
-use crate::events::{Egress, MessageTrace};
-use crate::router::{Crossing, Listed, Matches, Observed, Origin, Subscription, Target, route_observed};
+use crate::crossing::{self, Landing, Passage};
+use crate::events::{self, Egress, MessageTrace};
+use crate::router::{
+    Account, Crossing, Listed, Matches, Observed, Origin, Subscription, Target, route_observed,
+};
 use crate::worker::{Batch, Turn, touch};
 
 const DESTINATION: &str = "Nats-Trace-Dest";
@@ -175,17 +178,16 @@ impl Connection {
         }
         let (headers, payload) = (publish.headers, publish.payload);
         let msg = OutMsg { to: subject, subject, reply, headers, payload };
-        let (mut delivered, ways) = self.route_with_trace(turn, &msg, trace, only);
+        let account = Arc::clone(&self.account);
+        let (mut delivered, ways) = self.route_with_trace(turn, &account, &msg, trace, only);
         let crosses = !ways.is_empty();
-        if crosses && !only {
-            // What goes on in another account is not traced there.
-            let mut untraced = HeaderBuf::from(headers);
-            untraced.remove(DESTINATION);
-            untraced.append(DESTINATION, DISABLED);
-            delivered |= self.cross(turn, &OutMsg { headers: untraced.as_bytes(), ..msg }, ways);
+        if crosses {
+            let shared = Arc::clone(&self.shared);
+            let landing = ConnectionLanding { connection: self, turn };
+            let mut landing = TracedLanding { landing, trace, only };
+            delivered |= crossing::cross(&shared, &mut landing, events::publish, &account, &msg, ways);
         }
         if subject.first() == Some(&b'$') && !only {
-            let account = Arc::clone(&self.account);
             delivered |= self.serve(turn, &account, msg, None, crosses);
         }
         if !delivered && self.no_responders && !reply.is_empty() {
@@ -196,12 +198,15 @@ impl Connection {
     fn route_with_trace(
         &mut self,
         turn: &mut Turn<'_>,
+        account: &Arc<Account>,
         msg: &OutMsg<'_>,
         trace: &mut MessageTrace,
         only: bool,
     ) -> (bool, Vec<Crossing>) {
         let mut matches = Matches::<Subscription>::default();
-        self.account.matching(msg.to, &mut matches);
+        account.matching(msg.to, &mut matches);
+        let is_own = account.id() == self.account.id();
+        let here = if is_own { "" } else { account.name() };
         let clients = self.shared.clients();
         let touched = &turn.worker.touched;
         let Batch { streams, tally, stored_at, .. } = &mut *turn.batch;
@@ -220,7 +225,7 @@ impl Connection {
         let (sender, wants_echo) = (&self.client, self.options.echo);
         let observe = |sub: &Subscription, given: Option<bool>| {
             let (receiver, account, shown) = match sub.target() {
-                Target::Receiver(receiver) => (receiver, "", msg.subject.to_vec()),
+                Target::Receiver(receiver) => (receiver, here, msg.subject.to_vec()),
                 Target::Shadowed(shadowed) => {
                     let shown = shadowed.subject_for(msg.subject);
                     trace.exported(&shadowed.importer, &shown);
@@ -236,7 +241,7 @@ impl Connection {
                 Target::Service(_) | Target::Responses(_) => return Observed::Taken,
             };
             let client = clients.iter().find(|client| client.id() == receiver.id());
-            let is_muted = receiver.id() == sender.id() && !wants_echo;
+            let is_muted = is_own && receiver.id() == sender.id() && !wants_echo;
             let denies = client
                 .and_then(|client| client.rules())
                 .is_some_and(|rules| rules.denies(&shown, sub.queue()));
@@ -252,23 +257,16 @@ impl Connection {
             trace.delivered(Egress { cid: receiver.id(), name, account, subject, queue, error });
             if error.is_empty() { Observed::Taken } else { Observed::Refused }
         };
-        let origin = Origin::Receiver(&**sender);
+        let origin = if is_own { Origin::Receiver(&**sender) } else { Origin::Crossed(Some(&**sender)) };
         let routed = route_observed(&matches, origin, msg, touched, only, capture, observe);
-        tally.out_msgs += routed.sent_msgs;
-        tally.out_bytes += routed.sent_msgs * (msg.headers.len() + msg.payload.len()) as u64;
+        if is_own {
+            tally.out_msgs += routed.sent_msgs;
+            tally.out_bytes += routed.sent_msgs * (msg.headers.len() + msg.payload.len()) as u64;
+        } else {
+            crossing::count(&self.shared, account, msg, &routed);
+        }
         for stream in take_long {
             self.publish_later(turn, stream, &OutMsg { headers, ..*msg });
-        }
-        for way in &routed.crossings {
-            if let Crossing::Request(service) = way
-                && let Some(exporter) = self.shared.accounts.get(service.export.owner)
-            {
-                trace.requested(
-                    exporter.name(),
-                    msg.subject,
-                    &crossing::subject_there(service, &exporter, msg.to),
-                );
-            }
         }
         (routed.delivered, routed.crossings)
     }
@@ -286,6 +284,61 @@ impl Connection {
         };
         trace.refused(why);
         false
+    }
+}
+
+/// Where a message that is traced comes in in other accounts.
+struct TracedLanding<'a, 'w, 't> {
+    landing: ConnectionLanding<'a, 'w>,
+    trace: &'t mut MessageTrace,
+    only: bool,
+}
+
+/// Whether a message goes on without being traced.
+fn is_untraced(headers: &[u8]) -> bool {
+    Headers::new(headers).get(DESTINATION.as_bytes()) == Some(DISABLED)
+}
+
+impl Landing for TracedLanding<'_, '_, '_> {
+    fn land(
+        &mut self,
+        account: &Arc<Account>,
+        msg: &OutMsg<'_>,
+        asker: Option<&ClientInfo>,
+        onward: &mut Vec<Crossing>,
+    ) -> bool {
+        if is_untraced(msg.headers) {
+            return self.landing.land(account, msg, asker, onward);
+        }
+        let ConnectionLanding { connection, turn } = &mut self.landing;
+        let (delivered, ways) = connection.route_with_trace(turn, account, msg, self.trace, self.only);
+        let crosses = !ways.is_empty();
+        onward.extend(ways);
+        let Some(asker) = asker.filter(|_| msg.to.first() == Some(&b'$') && !self.only) else {
+            return delivered;
+        };
+        let asker = crossing::asker_in(&connection.shared, account, asker);
+        connection.serve(turn, account, *msg, Some(Arc::new(asker)), crosses) || delivered
+    }
+
+    fn passes(&mut self, account: &Account, msg: &OutMsg<'_>, to: &[u8], is_allowed: bool) -> Passage {
+        if is_untraced(msg.headers) {
+            return Passage::AsItIs;
+        }
+        self.trace.requested(account.name(), msg.subject, to);
+        match (is_allowed, self.only) {
+            (true, _) => Passage::Traced,
+            (false, true) => Passage::Ends,
+            (false, false) => Passage::Untraced,
+        }
+    }
+
+    fn is_shown_only(&self) -> bool {
+        self.only
+    }
+
+    fn sender(&self, shared: bool) -> Option<ClientInfo> {
+        self.landing.sender(shared)
     }
 }
 
