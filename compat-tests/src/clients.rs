@@ -162,8 +162,8 @@ fn drive(launch: &Launch, program: &Program, scenario: &str, seen: &mut Observat
 }
 
 /// A driver process that does not outlive its run.
-struct Driver {
-    child: Child,
+pub(crate) struct Driver {
+    pub(crate) child: Child,
 }
 
 impl Driver {
@@ -259,7 +259,7 @@ fn drop_volatile(value: &mut Value) {
     }
 }
 
-fn read_lines(output: std::process::ChildStdout) -> Receiver<String> {
+pub(crate) fn read_lines(output: std::process::ChildStdout) -> Receiver<String> {
     let (sender, lines) = channel();
     std::thread::spawn(move || {
         for line in BufReader::new(output).lines().map_while(std::result::Result::ok) {

@@ -7,6 +7,7 @@
 
 pub mod clients;
 pub mod crash;
+pub mod faults;
 pub mod generate;
 pub mod moves;
 pub mod oracle;

@@ -90,6 +90,15 @@ impl Requester {
         }
     }
 
+    /// Sends a message that nobody answers.
+    ///
+    /// # Errors
+    /// When the connection has ended.
+    pub fn send(&mut self, subject: &str, payload: &[u8]) -> Result<()> {
+        let line = format!("PUB {subject} {}\r\n", payload.len());
+        self.connection.send(&[line.as_bytes(), payload, b"\r\n"].concat())
+    }
+
     /// Sends a JetStream API request, `null` for an empty body, and returns its answer.
     ///
     /// # Errors

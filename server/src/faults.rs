@@ -36,6 +36,8 @@ pub(crate) enum Fault {
     },
     /// It goes its way twice.
     Twice,
+    /// No message of a client's: what a stream delivers comes twice.
+    DeliverTwice,
     /// No message: who is meant gets nothing any more of what is sent to it.
     StopReading,
     /// No message: the disk fails.
@@ -140,7 +142,7 @@ impl Rule {
     }
 
     fn is_about_messages(&self) -> bool {
-        !matches!(self.fault, Fault::StopReading | Fault::FailDisk(_))
+        !matches!(self.fault, Fault::StopReading | Fault::FailDisk(_) | Fault::DeliverTwice)
     }
 
     /// Whether it is about an account, or a client in it, where no message is concerned.
@@ -234,6 +236,20 @@ impl Faults {
         let met = rules.iter().find(is_met);
         if let Some(rule) = met {
             tracing::debug!("Test lab: fault {} ({}) happens to client {client:?}", rule.id, rule.kind);
+        }
+        met.is_some()
+    }
+
+    /// Whether what a stream of an account delivers comes twice this time; `subject` is the one that it is stored under.
+    pub(crate) fn delivers_twice(&self, account: &str, subject: &[u8]) -> bool {
+        let rules = self.rules.load();
+        let met = Met { subject, account, client: &String::new };
+        let is_met =
+            |rule: &&Arc<Rule>| rule.fault == Fault::DeliverTwice && rule.is_about(&met) && rule.happens();
+        let met = rules.iter().find(is_met);
+        if let Some(rule) = met {
+            let subject = subject.escape_ascii();
+            tracing::debug!("Test lab: fault {} ({}) happens to a delivery of {subject}", rule.id, rule.kind);
         }
         met.is_some()
     }

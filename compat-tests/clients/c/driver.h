@@ -83,5 +83,6 @@ void js_ordered(world *w);
 void js_push(world *w);
 void core(world *w);
 void kv_restart(world *w);
+void faults(world *w);
 
 #endif

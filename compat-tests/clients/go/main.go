@@ -37,10 +37,11 @@ var scenarios = []struct {
 	{"kv-purge-deletes", kvPurgeDeletes}, {"kv-many", kvMany}, {"objects", objects},
 	{"js-publish", jsPublish}, {"js-stream", jsStream}, {"js-pull", jsPull}, {"js-ordered", jsOrdered},
 	{"js-push", jsPush}, {"core", core}, {"services", services}, {"kv-restart", kvRestart},
+	{"faults", faults},
 }
 
 func main() {
-	nc, err := nats.Connect(os.Args[1], nats.MaxReconnects(-1), nats.ReconnectWait(50*time.Millisecond),
+	nc, err := nats.Connect(os.Args[1], nats.Name("driver"), nats.MaxReconnects(-1), nats.ReconnectWait(50*time.Millisecond),
 		nats.ReconnectJitter(0, 0))
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
@@ -53,7 +54,7 @@ func main() {
 		os.Exit(1)
 	}
 	for _, scenario := range scenarios {
-		if os.Args[2] == "all" || os.Args[2] == scenario.name {
+		if os.Args[2] == "all" && scenario.name != "faults" || os.Args[2] == scenario.name {
 			ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 			play(&world{ctx, scenario.name, nc, js}, scenario.run)
 			cancel()

@@ -35,17 +35,19 @@ public final class Driver {
             new Scenario("js-push", Consumers::push),
             new Scenario("core", Core::core),
             new Scenario("services", Core::services),
-            new Scenario("kv-restart", Watch::restart));
+            new Scenario("kv-restart", Watch::restart),
+            new Scenario("faults", Faults::faults));
 
     public static void main(String[] arguments) throws Exception {
         // Errors of the connection during a restart are part of the scenario. With a jitter of zero the library
         // would not connect again.
-        Options options = Options.builder().server(arguments[0]).maxReconnects(-1).reconnectWait(Duration.ofMillis(50))
+        Options options = Options.builder().server(arguments[0]).connectionName("driver").maxReconnects(-1).reconnectWait(Duration.ofMillis(50))
                 .connectionTimeout(World.PATIENCE).requestCleanupInterval(REQUEST_AGE_MAX)
                 .advancedRequestBehavior().errorListener(new ErrorListener() {}).build();
         try (Connection connection = Nats.connect(options)) {
             for (Scenario scenario : SCENARIOS) {
-                if (arguments[1].equals("all") || arguments[1].equals(scenario.name())) {
+                boolean isInAll = arguments[1].equals("all") && !scenario.name().equals("faults");
+                if (isInAll || arguments[1].equals(scenario.name())) {
                     World.play(scenario.name(), connection, scenario.play());
                 }
             }

@@ -125,6 +125,11 @@ final class World {
         return nc.keyValue(bucket, kvOptions);
     }
 
+    /** What the harness asks for next; null when that is all. */
+    static String asked() throws IOException {
+        return INPUT.readLine();
+    }
+
     /** Has the harness stop the server by a signal and start it again; returns when the connection is back. */
     void ask(String signal) throws Exception {
         CountDownLatch back = new CountDownLatch(1);

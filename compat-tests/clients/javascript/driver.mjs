@@ -3,6 +3,7 @@
 import { connect } from "@nats-io/transport-node";
 import { jetstream, jetstreamManager } from "@nats-io/jetstream";
 import { core, services } from "./core.mjs";
+import { faults } from "./faults.mjs";
 import { jsOrdered, jsPublish, jsPull, jsPush, jsStream } from "./jetstream.mjs";
 import {
   kvBucket, kvHistory, kvKeys, kvLimits, kvManage, kvNames, kvPurgeDeletes, kvTTL, kvValues,
@@ -17,14 +18,16 @@ const scenarios = {
   "kv-history": kvHistory, "kv-keys": kvKeys, "kv-ttl": kvTTL, "kv-watch": kvWatch, "kv-watch-writing": kvWatchWriting,
   "kv-two": kvTwo, "kv-purge-deletes": kvPurgeDeletes, "kv-many": kvMany, objects, "js-publish": jsPublish,
   "js-stream": jsStream, "js-pull": jsPull, "js-ordered": jsOrdered, "js-push": jsPush, core, services,
-  "kv-restart": kvRestart,
+  "kv-restart": kvRestart, faults,
 };
 
-const nc = await connect({ servers: process.argv[2], maxReconnectAttempts: -1, reconnectTimeWait: 50, reconnectJitter: 0 });
+const nc = await connect({
+  servers: process.argv[2], name: "driver", maxReconnectAttempts: -1, reconnectTimeWait: 50, reconnectJitter: 0,
+});
 const js = jetstream(nc, { timeout: PATIENCE_MS });
 const jsm = await jetstreamManager(nc, { timeout: PATIENCE_MS });
 for (const [name, scenario] of Object.entries(scenarios)) {
-  if (process.argv[3] !== "all" && process.argv[3] !== name) continue;
+  if (process.argv[3] !== name && (process.argv[3] !== "all" || name === "faults")) continue;
   const w = new World(name, nc, js, jsm);
   try {
     await scenario(w);

@@ -8,7 +8,7 @@ export const PATIENCE_MS = 40_000;
 /** Values longer than this are printed by their length. */
 const SHOWN_MAX = 64;
 export const text = new TextDecoder();
-const lines = createInterface({ input: process.stdin })[Symbol.asyncIterator]();
+export const lines = createInterface({ input: process.stdin })[Symbol.asyncIterator]();
 
 export function bounded(promise, what) {
   let timer;

@@ -6,6 +6,7 @@ import sys
 import nats
 
 from core import core, services
+from faults import faults
 from jetstream import js_ordered, js_publish, js_pull, js_push, js_stream
 from kv import (
     kv_bucket,
@@ -26,7 +27,7 @@ from world import World, failure
 SCENARIOS = [
     kv_bucket, kv_manage, kv_values, kv_names, kv_limits, kv_history, kv_keys, kv_ttl, kv_watch, kv_watch_writing,
     kv_two, kv_purge_deletes, kv_many, objects, js_publish, js_stream, js_pull, js_ordered, js_push, core, services,
-    kv_restart,
+    kv_restart, faults,
 ]
 
 
@@ -40,11 +41,12 @@ async def main():
         reconnected.set()
 
     nc = await nats.connect(
-        sys.argv[1], max_reconnect_attempts=-1, reconnect_time_wait=0.05, error_cb=quiet, reconnected_cb=back
+        sys.argv[1], name="driver", max_reconnect_attempts=-1, reconnect_time_wait=0.05, error_cb=quiet,
+        reconnected_cb=back,
     )
     for scenario in SCENARIOS:
         name = scenario.__name__.replace("_", "-")
-        if sys.argv[2] in ("all", name):
+        if sys.argv[2] == name or sys.argv[2] == "all" and name != "faults":
             w = World(name, nc, reconnected)
             try:
                 await scenario(w)

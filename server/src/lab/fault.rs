@@ -53,6 +53,18 @@ struct Body {
     jitter: Option<Length>,
     #[serde(default)]
     bytes_per_sec: Option<u64>,
+    #[serde(default)]
+    what: Option<Doubled>,
+}
+
+/// What comes twice.
+#[derive(Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Doubled {
+    /// What a client publishes.
+    Message,
+    /// What a stream delivers.
+    Delivery,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
@@ -162,6 +174,7 @@ impl Body {
             ("by", self.by.is_some(), matches!(self.kind, Kind::AckDelay | Kind::Latency)),
             ("jitter", self.jitter.is_some(), matches!(self.kind, Kind::AckDelay | Kind::Latency)),
             ("bytes_per_sec", self.bytes_per_sec.is_some(), matches!(self.kind, Kind::Bandwidth)),
+            ("what", self.what.is_some(), matches!(self.kind, Kind::Duplicate)),
         ];
         if let Some((what, ..)) = odd.iter().find(|(_, is_said, may_be)| *is_said && !may_be) {
             return Err(LabError::bad_request(format!("{kind} has no {}", what.trim_start_matches("an "))));
@@ -187,6 +200,7 @@ impl Body {
                 Some(bytes_per_sec) => Fault::Narrow { rule: 0, bytes_per_sec },
             },
             Kind::SlowReader => Fault::StopReading,
+            Kind::Duplicate if self.what == Some(Doubled::Delivery) => Fault::DeliverTwice,
             Kind::Duplicate => Fault::Twice,
             Kind::DiskFull => Fault::FailDisk(DiskFault::Full),
             Kind::SyncFailure => Fault::FailDisk(DiskFault::Sync),
@@ -224,6 +238,8 @@ impl FaultRule {
         let is_odd = match body.kind {
             Kind::SlowReader => subject.is_some(),
             Kind::DiskFull | Kind::SyncFailure => subject.is_some() || client.is_some(),
+            // Who receives it is not known where it is delivered.
+            Kind::Duplicate => fault == Fault::DeliverTwice && client.is_some(),
             _ => false,
         };
         if is_odd {
@@ -292,6 +308,9 @@ mod tests {
             r#"{"kind":"bandwidth"}"#,
             r#"{"kind":"bandwidth","bytes_per_sec":0}"#,
             r#"{"kind":"duplicate","bytes_per_sec":1}"#,
+            r#"{"kind":"duplicate","what":"delivery","where":{"client":"a"}}"#,
+            r#"{"kind":"duplicate","what":"answer"}"#,
+            r#"{"kind":"latency","by":"1s","what":"message"}"#,
             r#"{"kind":"slow_reader","where":{"subject":"a"}}"#,
             r#"{"kind":"disk_full","where":{"client":"a"}}"#,
             r#"{"kind":"sync_failure","where":{"api":"INFO"}}"#,

@@ -1,6 +1,7 @@
 //! Walks through the scenarios of ../README.md with async-nats and prints one JSON line for each thing that it sees.
 
 mod core;
+mod faults;
 mod jetstream;
 mod kv;
 mod many;
@@ -42,6 +43,7 @@ const SCENARIOS: &[&str] = &[
     "core",
     "services",
     "kv-restart",
+    "faults",
 ];
 
 async fn play(w: &mut World) -> Result {
@@ -67,6 +69,7 @@ async fn play(w: &mut World) -> Result {
         "js-push" => jetstream::push(w).await,
         "core" => core::core(w).await,
         "services" => core::services(w).await,
+        "faults" => faults::faults(w).await,
         _ => watch::restart(w).await,
     }
 }
@@ -79,6 +82,7 @@ async fn main() -> Result {
     };
     let (connected, connections) = channel(0);
     let options = ConnectOptions::new()
+        .name("driver")
         .request_timeout(Some(PATIENCE))
         .subscription_capacity(BACKLOG_MAX)
         .reconnect_delay_callback(|_| RETRY)
@@ -90,7 +94,7 @@ async fn main() -> Result {
         });
     let mut w = World::new(options.connect(url).await?, connections);
     for name in SCENARIOS {
-        if wanted == "all" || wanted == *name {
+        if wanted == *name || wanted == "all" && *name != "faults" {
             w.name = name;
             if let Err(error) = play(&mut w).await {
                 w.stopped(&*error);

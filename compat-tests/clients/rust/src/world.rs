@@ -97,6 +97,13 @@ impl World {
         Ok(())
     }
 
+    /// What the harness asks for next; `None` when that is all.
+    pub async fn asked(&mut self) -> Result<Option<String>> {
+        let mut line = String::new();
+        let read = self.input.read_line(&mut line).await?;
+        Ok((read > 0).then(|| line.trim_end().to_owned()))
+    }
+
     /// Has the harness stop the server by a signal and start it again, and returns when the client has connected again.
     pub async fn ask(&mut self, signal: &str) -> Result {
         let before = *self.connections.borrow();
