@@ -235,6 +235,11 @@ impl Server {
                 shared.set_jetstream(None);
             }
         })?;
+        // Whoever comes first finds it.
+        let lab = match (&options.lab, adjustable) {
+            (Some(lab), Some(clock)) => Some(Lab::start(&shared, clock, lab).map_err(StartError::Thread)?),
+            _ => None,
+        };
         let listening = net::listen(Arc::clone(&shared), Door::Clients, listener, threads.handles());
         services.spawn(failure::vital(Arc::clone(&shared), "The listener", listening));
         let websocket_address = websocket.as_ref().map(|(address, _)| *address);
@@ -249,10 +254,6 @@ impl Server {
         for opened in unserved {
             services.spawn(opened.refuse_all(Arc::clone(&shared)));
         }
-        let lab = match (&options.lab, adjustable) {
-            (Some(lab), Some(clock)) => Some(Lab::start(&shared, clock, lab).map_err(StartError::Thread)?),
-            _ => None,
-        };
         let inner = Arc::new(Inner {
             shared,
             lab,

@@ -161,10 +161,13 @@ impl Intake {
         }
         let Self { site, unpacker, kind } = self;
         unpacker.push(bytes, |content| kind.push(site, content))?;
-        match kind {
-            Kind::Messages(_, intake) => intake.flush(),
-            _ => Ok(()),
-        }
+        kind.flush()
+    }
+
+    /// As [`push`](Self::push), of what was never packed.
+    pub(super) fn push_unpacked(&mut self, content: &[u8]) -> Result<(), RestoreError> {
+        self.kind.push(&self.site, content)?;
+        self.kind.flush()
     }
 
     /// Whether the end of the backup has come.
@@ -196,6 +199,13 @@ impl Intake {
 }
 
 impl Kind {
+    fn flush(&mut self) -> Result<(), RestoreError> {
+        match self {
+            Self::Messages(_, intake) => intake.flush(),
+            _ => Ok(()),
+        }
+    }
+
     fn push(&mut self, site: &Site, content: &[u8]) -> Result<(), RestoreError> {
         let first = match self {
             Self::Messages(reader, intake) => return reader.push(content, &mut intake.with(site)),

@@ -10,9 +10,6 @@ use crate::message::AccountId;
 use crate::stream::Stream;
 use std::sync::Arc;
 
-/// Bytes of a backup that are read at a time.
-const PIECE_BYTES: usize = 1 << 20;
-
 /// A stream as it was: its configuration, its messages with their sequences and times, and its consumers.
 #[derive(Debug, Clone)]
 pub struct SavedStream {
@@ -71,14 +68,8 @@ impl Engine {
         drop(inner);
         let (created_ns, msgs) = (stream.created_ns(), state.messages);
         let mut source = Source::new(stream, &self.world, state, true).without_internal();
-        let mut archive = Vec::new();
-        loop {
-            let piece = source.next_piece(PIECE_BYTES).map_err(EngineError::Save)?;
-            archive.extend_from_slice(&piece);
-            if piece.len() < PIECE_BYTES {
-                break;
-            }
-        }
+        // What is packed takes a good deal of the time that bringing it back may take.
+        let archive = source.read_whole().map_err(EngineError::Save)?;
         Ok(SavedStream { config, created_ns, msgs, consumers: source.consumers(), archive })
     }
 
@@ -102,7 +93,7 @@ impl Engine {
             storage: self.storage.clone(),
             config: saved.config.clone(),
         });
-        intake.push(&saved.archive)?;
+        intake.push_unpacked(&saved.archive)?;
         let mut restored = intake.finish()?;
         restored.created_ns = saved.created_ns;
         self.place(account, restored).map(|_| ())

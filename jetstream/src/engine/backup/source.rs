@@ -91,7 +91,22 @@ impl Source {
         Ok(self.packer.take(len))
     }
 
-    fn read_on(&mut self) -> Result<(), String> {
+    /// All of it at once, and as it is before it is packed.
+    ///
+    /// # Errors
+    /// As of [`next_piece`](Self::next_piece).
+    pub(super) fn read_whole(&mut self) -> Result<Vec<u8>, String> {
+        let mut content = Vec::new();
+        while !matches!(self.stage, Stage::Packed) {
+            self.read_entries()?;
+            content.extend_from_slice(&self.entries);
+            std::thread::yield_now();
+        }
+        content.shrink_to_fit();
+        Ok(content)
+    }
+
+    fn read_entries(&mut self) -> Result<(), String> {
         self.entries.clear();
         match self.stage {
             Stage::Documents => {
@@ -107,6 +122,11 @@ impl Source {
             },
             Stage::Packed => {}
         }
+        Ok(())
+    }
+
+    fn read_on(&mut self) -> Result<(), String> {
+        self.read_entries()?;
         let packed = self.packer.push(&self.entries);
         let packed = packed.and_then(|()| match self.stage {
             Stage::Packed => self.packer.finish(),
