@@ -44,6 +44,8 @@ pub struct ServerOptions {
     pub is_bare: bool,
     /// Further files beside the configuration file (name, text).
     pub files: Vec<(String, String)>,
+    /// Variables of its environment besides those of the harness (name, value).
+    pub environment: Vec<(String, String)>,
 }
 
 /// A running (or deliberately stopped) server with its folder.
@@ -112,6 +114,7 @@ impl Server {
         let log = File::create(self.log_path(self.starts))?;
         let mut command = command(&self.program.path);
         command.args(self.arguments(&ports_dir)).current_dir(self.dir.path());
+        command.envs(self.options.environment.iter().map(|(name, value)| (name, value)));
         command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
         self.child = Some(spawn(command)?);
         let deadline = Instant::now() + PROCESS_WAIT;

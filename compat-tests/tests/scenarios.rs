@@ -55,6 +55,7 @@ topics! {
     jsapi_consumer "jsapi-consumer";
     jsapi_stream "jsapi-stream";
     kv "kv";
+    lab "lab";
     limits "limits";
     log "log";
     monitoring "monitoring";

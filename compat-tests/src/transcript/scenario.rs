@@ -49,6 +49,7 @@ impl Case {
     pub fn text(&self) -> String {
         let files = self.options.files.iter().flat_map(|(name, text)| [name.as_str(), text.as_str()]);
         let mut parts = vec![self.options.flags.join(" ")];
+        parts.extend(self.options.environment.iter().map(|(name, value)| format!("{name}={value}")));
         parts.extend(self.options.config.clone());
         parts.extend(self.login.clone());
         parts.extend(files.map(str::to_string));
@@ -301,6 +302,10 @@ fn apply_header(case: &mut Case, item: &Item) -> Result<bool> {
     match key {
         "proves" => case.proves.extend(list()),
         "server" => case.options.flags = value.split_whitespace().map(str::to_string).collect(),
+        "environment" => {
+            let pairs = value.split_whitespace().filter_map(|pair| pair.split_once('='));
+            case.options.environment = pairs.map(|(name, value)| (name.to_string(), value.to_string())).collect();
+        }
         "config" => case.options.config = Some(block(&item.more)),
         "bare" => case.options.is_bare = yes_or_no(item, &value)?,
         "fresh" => case.fresh = yes_or_no(item, &value)?,
