@@ -20,7 +20,8 @@ const READ_BUFFER_BYTES: usize = 64 * 1024;
 const INFO: &[u8] =
     b"INFO {\"server_id\":\"bare\",\"version\":\"0\",\"headers\":true,\"max_payload\":1048576}\r\n";
 /// As long as the header block of a direct get.
-const GET_HEADERS: &[u8] = b"NATS/1.0\r\nNats-Stream: KV_bench\r\nNats-Subject: $KV.bench.1234\r\nNats-Sequence: 12345\r\n\
+const GET_HEADERS: &[u8] =
+    b"NATS/1.0\r\nNats-Stream: KV_bench\r\nNats-Subject: $KV.bench.1234\r\nNats-Sequence: 12345\r\n\
     Nats-Time-Stamp: 2026-01-02T03:04:05.678901234Z\r\n\r\n";
 
 /// The loop as a process, which ends when this is dropped.
@@ -105,11 +106,7 @@ pub(crate) fn serve(value_bytes: usize) -> io::Result<()> {
     }
 }
 
-fn accept(
-    listener: &TcpListener,
-    poll: &Poll,
-    connections: &mut Vec<Option<Connection>>,
-) -> io::Result<()> {
+fn accept(listener: &TcpListener, poll: &Poll, connections: &mut Vec<Option<Connection>>) -> io::Result<()> {
     loop {
         let mut socket = match listener.accept() {
             Ok((socket, _)) => socket,

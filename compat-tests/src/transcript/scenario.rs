@@ -304,7 +304,8 @@ fn apply_header(case: &mut Case, item: &Item) -> Result<bool> {
         "server" => case.options.flags = value.split_whitespace().map(str::to_string).collect(),
         "environment" => {
             let pairs = value.split_whitespace().filter_map(|pair| pair.split_once('='));
-            case.options.environment = pairs.map(|(name, value)| (name.to_string(), value.to_string())).collect();
+            case.options.environment =
+                pairs.map(|(name, value)| (name.to_string(), value.to_string())).collect();
         }
         "config" => case.options.config = Some(block(&item.more)),
         "bare" => case.options.is_bare = yes_or_no(item, &value)?,
