@@ -11,6 +11,7 @@ use parking_lot::Mutex;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 const DIR: &str = "/store/jetstream/$G/streams/S";
 const STREAM: &str = r#"{"name":"S","subjects":["s.>"],"max_msgs":50}"#;
@@ -270,6 +271,33 @@ fn a_change_that_meets_another_while_it_waits_for_the_disk_is_made_of_what_that_
                 disk.list(Path::new(DIR)).unwrap().into_iter().map(|entry| entry.name).collect();
             assert!(!entries.iter().any(|name| name.ends_with(".tmp")), "{entries:?}");
         }
+    }
+}
+
+#[test]
+fn a_consumer_that_is_granted_as_soon_as_its_stream_is_there_is_kept() {
+    for sync in POLICIES {
+        let disk = SimDisk::new(8);
+        let engine = start(Arc::new(disk.clone()), sync);
+        let made = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            // Again and again while the stream is made, and once more.
+            let creates = scope.spawn(|| {
+                loop {
+                    let was_made = made.load(Ordering::SeqCst);
+                    let granted = is_granted(&engine.request("CONSUMER.DURABLE.CREATE.S.C", CONSUMER));
+                    if granted || was_made {
+                        return granted;
+                    }
+                }
+            });
+            let stream = engine.request("STREAM.CREATE.S", STREAM);
+            made.store(true, Ordering::SeqCst);
+            assert!(creates.join().unwrap(), "{stream}");
+        });
+        let killed = start(Arc::new(disk.clone_of()), sync);
+        let found = killed.request("CONSUMER.INFO.S.C", "");
+        assert!(is_granted(&found), "{sync:?}: {found}");
     }
 }
 
