@@ -16,6 +16,8 @@ use crate::stream::write::RollingUp;
 use crate::stream::{Inner, Locked, NODES, Stream, let_others};
 use std::ops::ControlFlow;
 
+/// Messages that a slice gathers: one costs a small part of what a node of the index does.
+const GATHERED_MSGS: usize = 4 * NODES;
 /// Messages that a slice removes.
 const SLICE_MSGS: usize = 256;
 /// Messages of one subject that are removed at once because somebody asks for it.
@@ -68,6 +70,8 @@ struct Gathered {
     gone: Vec<u64>,
     through_seq: u64,
     next: Option<Vec<u8>>,
+    /// Where the messages of the last subject go on, of which a slice may gather only some.
+    next_seq: u64,
     tries: u32,
 }
 
@@ -86,13 +90,24 @@ impl Gathered {
         if self.next.is_none() {
             self.through_seq = inner.store.totals().last_seq;
         }
-        let nodes = if self.tries < TRIES_MAX { NODES } else { usize::MAX };
-        let Self { subjects, msgs, through_seq, .. } = self;
+        let is_bounded = self.tries < TRIES_MAX;
+        let (nodes, mut left) = if is_bounded { (NODES, GATHERED_MSGS) } else { (usize::MAX, usize::MAX) };
+        let Self { subjects, msgs, through_seq, next_seq, .. } = self;
         self.next = inner.store.index().walk_part(filter, self.next.as_deref(), nodes, |subject, seqs| {
-            let number = u32::try_from(subjects.len()).unwrap_or(u32::MAX);
-            subjects.push(subject.into());
-            msgs.extend(seqs.iter().take_while(|seq| *seq <= *through_seq).map(|seq| (seq, number)));
-            ControlFlow::Continue(())
+            // One at which the slice before broke off is visited again.
+            if subjects.last().is_none_or(|last| **last != *subject) {
+                subjects.push(subject.into());
+                *next_seq = 0;
+            }
+            let number = u32::try_from(subjects.len() - 1).unwrap_or(u32::MAX);
+            for seq in seqs.iter_from(*next_seq).take_while(|seq| *seq <= *through_seq).take(left) {
+                #[cfg(test)]
+                crate::steps::note();
+                msgs.push((seq, number));
+                *next_seq = seq + 1;
+                left -= 1;
+            }
+            if left > 0 { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
         });
         self.next.is_some()
     }

@@ -90,6 +90,27 @@ fn purges_hold_the_lock_for_a_slice_and_leave_what_they_should() {
 }
 
 #[test]
+fn the_messages_of_one_subject_are_gathered_in_slices() {
+    const MSGS: u64 = 3 * super::GATHERED_MSGS as u64;
+    let engine = TestEngine::new().unwrap();
+    let config = r#"{"name":"KV","subjects":["kv.>"],"storage":"memory"}"#;
+    assert!(engine.request("STREAM.CREATE.KV", config).contains("did_create"));
+    for _ in 0..MSGS {
+        engine.publish("kv.one", &[], "x");
+    }
+    for filter in ["kv.one", "kv.*", "*.one"] {
+        let before = field(&engine.request("STREAM.INFO.KV", ""), "messages");
+        let body = format!(r#"{{"filter":"{filter}","keep":{}}}"#, before - 10);
+        let (answer, most, _) = steps::count(|| engine.request("STREAM.PURGE.KV", &body));
+        assert_eq!(field(&answer, "purged"), 10, "{filter}");
+        assert!(most < 2 * super::GATHERED_MSGS as u64, "{filter}: {most} steps in one hold");
+        let info = engine.request("STREAM.INFO.KV", "");
+        assert_eq!(field(&info, "messages"), before - 10, "{filter}");
+        assert_eq!(field(&info, "first_seq"), MSGS - before + 11, "{filter}");
+    }
+}
+
+#[test]
 fn nobody_sees_what_a_purge_has_taken_while_it_goes_on() {
     for (storage, body) in [
         ("memory", r#"{"filter":"kv.*.often"}"#),
