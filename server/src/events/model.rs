@@ -22,6 +22,8 @@ pub(crate) struct ServerPart {
     host: String,
     id: String,
     #[serde(skip_serializing_if = "String::is_empty")]
+    cluster: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
     domain: String,
     ver: &'static str,
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -53,6 +55,7 @@ impl ServerPart {
             name: shared.identity.name.clone(),
             host: shared.listening().0,
             id: shared.identity.id.clone(),
+            cluster: options.cluster_name.clone().unwrap_or_default(),
             domain: options.jetstream.domain.clone().filter(|_| jetstream).unwrap_or_default(),
             ver: SERVER_VERSION,
             tags: options.tags.clone(),

@@ -54,6 +54,7 @@ impl<'a> Question<'a> {
             b"HEALTHZ" => ("/healthz", "server.HealthzEventOptions"),
             b"EXPVARZ" => ("/debug/vars", "server.ExpvarzEventOptions"),
             b"IPQUEUESZ" => ("/ipqueuesz", "server.IpqueueszEventOptions"),
+            b"PROFILEZ" => (views::PROFILE, "server.ProfilezEventOptions"),
             b"RAFTZ" => (views::RAFT_GROUPS, "server.RaftzEventOptions"),
             _ => return None,
         };
@@ -223,7 +224,7 @@ fn is_meant(shared: &Shared, request: &Value) -> bool {
     let domain = field("domain");
     fits("server_name", &shared.identity.name)
         && fits("host", &shared.listening().0)
-        && fits("cluster", "")
+        && fits("cluster", options.cluster_name.as_deref().unwrap_or_default())
         && has_tags
         && (domain.is_empty() || options.jetstream.domain.as_deref() == Some(domain))
 }

@@ -1,7 +1,7 @@
 //! Pages about other servers: a server that stands alone has none, and says so as nats-server v2.15.2 does.
 
 use hyper::StatusCode;
-use jetkv_go_compat::GoTime;
+use jetkv_go_compat::{GoDuration, GoTime, quoted};
 use serde::Serialize;
 
 use super::json::{Empty, time};
@@ -32,6 +32,12 @@ struct Leafz<'a> {
     now: GoTime,
     leafnodes: u32,
     leafs: [Empty; 0],
+}
+
+#[derive(Serialize)]
+struct Profilez {
+    profile: Option<Empty>,
+    error: String,
 }
 
 /// `/routez`.
@@ -69,6 +75,23 @@ pub(super) fn leafz(source: &MonitorSource, query: &Query) -> Result<Page, Strin
 pub(super) fn ipqueuesz(query: &Query) -> Result<Page, String> {
     query.boolean("all")?;
     Ok(Page::json(&Empty {}))
+}
+
+/// The longest that a profile of the processor may take, in nanoseconds.
+const PROFILE_NS_MAX: i64 = 15_000_000_000;
+
+/// The answer to a request for a profile, as Go makes them of itself: there is none by any name. Who asks for one that there cannot be
+/// is told so in nats-server's words.
+pub(super) fn profilez(query: &Query) -> Result<Page, String> {
+    let duration = GoDuration(query.integer("duration")?);
+    let error = match query.text("name") {
+        "" => "Profile name not specified".to_owned(),
+        "cpu" if duration.0 <= 0 || duration.0 > PROFILE_NS_MAX => {
+            format!("Duration {duration} should be between 0s and 15s")
+        }
+        name => format!("Profile {} not found", quoted(name)),
+    };
+    Ok(Page::json(&Profilez { profile: None, error }))
 }
 
 /// `/raftz`.

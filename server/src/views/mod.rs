@@ -32,6 +32,8 @@ pub(crate) use varz::ByKind;
 pub(crate) const ACCOUNT_INFO: &str = "account info";
 /// See [`ACCOUNT_INFO`].
 pub(crate) const ACCOUNT_JSZ: &str = "account jsz";
+/// A profile of the process, which is Go's.
+pub(crate) const PROFILE: &str = "profile";
 /// `/raftz` as the system account sees it, where no groups are no error.
 pub(crate) const RAFT_GROUPS: &str = "raft groups";
 
@@ -48,6 +50,7 @@ pub(crate) fn json_page(
     let page = match path {
         ACCOUNT_INFO => accounts::info(source, &query).unwrap_or_else(Page::bad_request),
         RAFT_GROUPS => Page::json(&json::Empty {}),
+        PROFILE => lone::profilez(&query).unwrap_or_else(Page::bad_request),
         ACCOUNT_JSZ => jetstream::account_page(source, &query).unwrap_or_else(Page::bad_request),
         _ => make(source, path, &query).map_or_else(Page::not_found, |(_, made)| finished(made)),
     };
