@@ -3,20 +3,24 @@
 //! The generator shares the machine with the server under test, so whatever it spends is taken from both servers
 //! alike; it therefore does as little as it can.
 
+use crate::link::{Link, Place};
 use jetkv_protocol::{ServerOp, ServerParser, Step, encode};
 use std::io::{self, Read, Write};
-use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
 /// Longer than any step of a healthy run; a server that hangs ends the run instead of stalling it.
 pub(crate) const IO_TIMEOUT: Duration = Duration::from_secs(30);
 const READ_BUFFER_BYTES: usize = 256 * 1024;
+/// What INFO and the first PONG fit into, so that many clients that do nothing more take little.
+const FIRST_READ_BYTES: usize = 4 * 1024;
 
 /// A connection that has sent CONNECT and seen the first PONG.
 pub(crate) struct Client {
-    socket: TcpStream,
+    socket: Link,
     parser: ServerParser,
     inbound: Vec<u8>,
+    /// How much room a read has.
+    read_bytes: usize,
     start: usize,
     end: usize,
     outbound: Vec<u8>,
@@ -34,22 +38,20 @@ pub(crate) struct Received<'a> {
 
 impl Client {
     /// Connects and exchanges CONNECT and PING for PONG.
-    pub(crate) fn connect(address: SocketAddr) -> io::Result<Self> {
-        let socket = TcpStream::connect(address)?;
-        socket.set_nodelay(true)?;
-        socket.set_read_timeout(Some(IO_TIMEOUT))?;
-        socket.set_write_timeout(Some(IO_TIMEOUT))?;
+    pub(crate) fn connect(place: &Place) -> io::Result<Self> {
         let mut client = Self {
-            socket,
+            socket: Link::open(place, IO_TIMEOUT)?,
             parser: ServerParser::new(),
-            inbound: vec![0; READ_BUFFER_BYTES],
+            inbound: Vec::new(),
+            read_bytes: FIRST_READ_BYTES,
             start: 0,
             end: 0,
-            outbound: Vec::with_capacity(READ_BUFFER_BYTES),
+            outbound: Vec::new(),
         };
         let options = br#"{"verbose":false,"pedantic":false,"headers":true,"no_responders":true,"protocol":1,"lang":"bench","version":"1","name":"bench"}"#;
         encode::connect(&mut client.outbound, options);
         client.ping_pong()?;
+        client.read_bytes = READ_BUFFER_BYTES;
         Ok(client)
     }
 
@@ -96,6 +98,7 @@ impl Client {
     pub(crate) fn flush(&mut self) -> io::Result<()> {
         if !self.outbound.is_empty() {
             self.socket.write_all(&self.outbound)?;
+            self.socket.flush()?;
             self.outbound.clear();
         }
         Ok(())
@@ -197,8 +200,9 @@ impl Client {
         self.inbound.copy_within(self.start..self.end, 0);
         self.end -= self.start;
         self.start = 0;
-        if self.inbound.len() < need {
-            self.inbound.resize(need.next_power_of_two(), 0);
+        let least = self.read_bytes.max(need.next_power_of_two());
+        if self.inbound.len() < least {
+            self.inbound.resize(least, 0);
         }
         let free = self.inbound.get_mut(self.end..).unwrap_or_default();
         match self.socket.read(free)? {

@@ -26,13 +26,13 @@ pub(crate) const ROWS: [&str; 5] =
 
 /// What each row costs a server.
 pub(crate) fn costs(address: SocketAddr, pid: u32, storage: &str, scale: Scale) -> io::Result<[Cost; 5]> {
-    let mut client = Client::connect(address)?;
+    let mut client = Client::connect(&address.into())?;
     let count = scale.pipelined_ops;
     client.api(
         "$JS.API.STREAM.CREATE.ORIGIN",
         &json!({"name": "ORIGIN", "subjects": ["o.>"], "storage": storage}),
     )?;
-    workload::pipelined(address, scale, |key, out| write!(out, "o.{key}"), scale.value_bytes)?;
+    workload::pipelined(&address.into(), scale, |key, out| write!(out, "o.{key}"), scale.value_bytes)?;
     let mirror = measure::measure(pid, || mirror(&mut client, storage, count))?;
     let mut taken = (Value::Null, Vec::new());
     let backup = measure::measure(pid, || {
@@ -109,7 +109,7 @@ fn restore(client: &mut Client, told: &Value, archive: &[u8], count: u64) -> io:
 
 /// Publishes batches; the last message of each asks for an answer.
 fn atomic(address: SocketAddr, scale: Scale) -> io::Result<(u64, Latencies)> {
-    let mut client = Client::connect(address)?;
+    let mut client = Client::connect(&address.into())?;
     client.subscribe(INBOX.as_bytes(), b"1");
     let payload = vec![b'v'; scale.value_bytes];
     let batches = scale.pipelined_ops / BATCH;
@@ -135,7 +135,7 @@ fn atomic(address: SocketAddr, scale: Scale) -> io::Result<(u64, Latencies)> {
 
 /// Publishes one batch, each message of which is stored by itself.
 fn fast(address: SocketAddr, scale: Scale) -> io::Result<(u64, Latencies)> {
-    let mut client = Client::connect(address)?;
+    let mut client = Client::connect(&address.into())?;
     client.subscribe(format!("{INBOX}.>").as_bytes(), b"1");
     let payload = vec![b'v'; scale.value_bytes];
     let flows = scale.pipelined_ops / FLOW;

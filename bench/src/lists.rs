@@ -21,7 +21,7 @@ pub(crate) fn prepare(address: SocketAddr, storage: &str, scale: Scale) -> io::R
     let load = Scale { pipelined_ops: scale.keys, ..scale };
     let groups = scale.keys / LISTED;
     let subject_of = |key: u64, out: &mut Vec<u8>| write!(out, "$KV.bench.k.{}.{key}", key % groups);
-    workload::pipelined(address, load, subject_of, scale.value_bytes).map(|_| ())
+    workload::pipelined(&address.into(), load, subject_of, scale.value_bytes).map(|_| ())
 }
 
 /// Lists the keys of one group after the other, as clients list keys by a filter: with a watch that shows no values.
@@ -29,7 +29,7 @@ pub(crate) fn run(address: SocketAddr, scale: Scale) -> io::Result<(u64, Latenci
     let mut latencies = Latencies::with_capacity(LISTS as usize);
     let groups = scale.keys / LISTED;
     for list in 0..LISTS {
-        let mut client = Client::connect(address)?;
+        let mut client = Client::connect(&address.into())?;
         let inbox = format!("_INBOX.list.{list}");
         client.subscribe(inbox.as_bytes(), b"1");
         client.ping_pong()?;

@@ -5,11 +5,13 @@
 mod bare;
 mod client;
 mod features;
+mod link;
 mod lists;
 mod measure;
 mod process;
 mod synchronous;
 mod table;
+mod transports;
 mod workload;
 
 use jetkv_compat_tests::oracle::Toolbox;
@@ -37,6 +39,8 @@ Usage: jetkv-bench [OPTIONS]
   --lists              only lists of 1,000 keys, in buckets of 20,000 to 1,000,000
   --lists-large        the same, of 10,000,000 as well
   --features           only mirrors, backups and batches, each of so many messages as pipelined operations
+  --transports         only puts, gets and publishing over a bare socket, under TLS and over WebSocket
+  --idle-tls N         only the memory that N connections take that nobody uses, bare ones and others under TLS
   --alone              JetKV only, without ratios
 ";
 
@@ -51,6 +55,10 @@ struct Plan {
     restart: bool,
     /// Nothing else is measured than mirrors, backups and batches.
     features: bool,
+    /// Nothing else is measured than the transports.
+    transports: bool,
+    /// Connections that nobody uses; with any, nothing else is measured.
+    idle_tls: usize,
     /// Keys of the buckets that are listed from; with any, nothing else is measured.
     lists: Vec<u64>,
 }
@@ -94,6 +102,8 @@ fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Plan, String> {
         alone: false,
         restart: false,
         features: false,
+        transports: false,
+        idle_tls: 0,
         lists: Vec::new(),
     };
     while let Some(flag) = arguments.next() {
@@ -101,6 +111,7 @@ fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Plan, String> {
             "--alone" => plan.alone = true,
             "--restart" => plan.restart = true,
             "--features" => plan.features = true,
+            "--transports" => plan.transports = true,
             "--lists" => plan.lists = lists::KEYS.into(),
             "--lists-large" => plan.lists = lists::KEYS.into_iter().chain([lists::KEYS_LARGE]).collect(),
             _ => set(&mut plan, &flag, arguments.next())?,
@@ -126,6 +137,7 @@ fn set(plan: &mut Plan, flag: &str, value: Option<String>) -> Result<(), String>
         "--value-bytes" => {
             plan.scale.value_bytes = usize::try_from(number()?).map_err(|_| "--value-bytes: too many")?;
         }
+        "--idle-tls" => plan.idle_tls = usize::try_from(number()?).map_err(|_| "--idle-tls: too many")?,
         "--only" => plan.only = value,
         _ => return Err(format!("unknown option {flag}")),
     }
@@ -151,6 +163,14 @@ fn run(plan: &Plan) -> Outcome<()> {
     }
     if plan.features {
         return run_features(plan, &programs);
+    }
+    if plan.transports {
+        return run_transports(plan, &programs);
+    }
+    if plan.idle_tls > 0 {
+        let taken = programs.iter().map(|program| transports::idle(program, plan.idle_tls));
+        table::idle_connections(&programs, plan.idle_tls, &taken.collect::<Outcome<Vec<_>>>()?);
+        return Ok(());
     }
     let idle =
         programs.iter().map(|program| measure_idle(program, plan.rounds)).collect::<Outcome<Vec<_>>>()?;
@@ -225,6 +245,24 @@ fn run_features(plan: &Plan, programs: &[Program]) -> Outcome<()> {
     Ok(())
 }
 
+/// A row for each workload over each transport; the servers take turns within a round.
+fn run_transports(plan: &Plan, programs: &[Program]) -> Outcome<()> {
+    let mut rounds = [Vec::new(), Vec::new()];
+    for _ in 0..plan.rounds {
+        for (program, rounds) in programs.iter().zip(&mut rounds) {
+            rounds.push(transports::costs(program, &plan.storage, plan.scale)?);
+        }
+    }
+    table::header(plan.alone, &plan.storage, plan.scale, plan.rounds);
+    for (at, name) in transports::rows().iter().enumerate() {
+        let [ours, theirs] = rounds.each_ref().map(|rounds| -> Vec<Cost> {
+            rounds.iter().filter_map(|costs| costs.get(at).copied()).collect()
+        });
+        table::row(name, &ours, &theirs, &[]);
+    }
+    Ok(())
+}
+
 /// Start-up time and resident memory of a server that nobody uses.
 pub(crate) struct Idle {
     start_up: Duration,
@@ -238,7 +276,7 @@ fn measure_idle(program: &Program, rounds: usize) -> Outcome<Idle> {
     times.sort_unstable();
     let server = start(program)?;
     // The first connection makes both servers allocate what every use of them needs.
-    client::Client::connect(address(&server)?)?.ping_pong()?;
+    client::Client::connect(&address(&server)?.into())?.ping_pong()?;
     let rss_bytes = process::rss_bytes(pid(&server)?)?;
     Ok(Idle { start_up: times.get(times.len() / 2).copied().unwrap_or_default(), rss_bytes })
 }
@@ -280,7 +318,7 @@ fn play(program: &Program, plan: &Plan, workloads: &[Workload]) -> Outcome<Vec<O
     let pid = pid(&server)?;
     let mut costs = Vec::new();
     for workload in workloads {
-        let cost = measure::measure(pid, || workload.run(address, plan.scale))
+        let cost = measure::measure(pid, || workload.run(&address.into(), plan.scale))
             .map_err(|error| format!("{} on {}: {error}", workload.name(), program.name))?;
         costs.push(Some(cost));
     }
@@ -294,7 +332,7 @@ fn play_bare(plan: &Plan, workloads: &[Workload]) -> Outcome<Vec<Option<Cost>>> 
         if !matches!(workload, Workload::Synchronous(..)) {
             return Ok(None);
         }
-        let cost = measure::measure(bare.pid(), || workload.run(bare.address, plan.scale))
+        let cost = measure::measure(bare.pid(), || workload.run(&bare.address.into(), plan.scale))
             .map_err(|error| format!("{} on the bare loop: {error}", workload.name()))?;
         Ok(Some(cost))
     };

@@ -6,10 +6,10 @@
 //! server's own work in the figure. Both are measured.
 
 use crate::client::{Client, IO_TIMEOUT};
+use crate::link::Place;
 use crate::measure::Latencies;
 use crate::workload::Scale;
 use std::io::{self, Write};
-use std::net::SocketAddr;
 use std::thread;
 use std::time::Instant;
 
@@ -36,14 +36,14 @@ const ROUNDS_PER_LOOK: u32 = 1 << 16;
 
 /// Runs `scale.sync_ops` requests over so many connections; says how many were done.
 pub(crate) fn run(
-    address: SocketAddr,
+    place: &Place,
     scale: Scale,
     request: Request,
     connections: u64,
     waiting: Waiting,
 ) -> io::Result<(u64, Latencies)> {
     let callers = (0..connections)
-        .map(|number| Caller::connect(address, scale, request, number, scale.sync_ops / connections))
+        .map(|number| Caller::connect(place, scale, request, number, scale.sync_ops / connections))
         .collect::<io::Result<Vec<_>>>()?;
     let latencies = match waiting {
         Waiting::Awake => awake(callers)?,
@@ -66,14 +66,8 @@ struct Caller {
 }
 
 impl Caller {
-    fn connect(
-        address: SocketAddr,
-        scale: Scale,
-        request: Request,
-        number: u64,
-        ops: u64,
-    ) -> io::Result<Self> {
-        let mut client = Client::connect(address)?;
+    fn connect(place: &Place, scale: Scale, request: Request, number: u64, ops: u64) -> io::Result<Self> {
+        let mut client = Client::connect(place)?;
         let inbox = format!("_INBOX.sync.{number}").into_bytes();
         client.subscribe(&inbox, b"1");
         client.ping_pong()?;

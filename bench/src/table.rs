@@ -21,6 +21,18 @@ pub(crate) fn idle(programs: &[Program], idle: &[Idle]) {
     }
 }
 
+/// What connections take that nobody uses.
+pub(crate) fn idle_connections(programs: &[Program], count: usize, taken: &[[u64; 2]]) {
+    println!("| {count} idle connections | KiB each, plain | KiB each, TLS |\n|---|---|---|");
+    for (program, [plain, tls]) in programs.iter().zip(taken) {
+        println!("| {} | {:.1} | {:.1} |", program.name, *plain as f64 / 1024.0, *tls as f64 / 1024.0);
+    }
+    if let [[ours_plain, ours_tls], [plain, tls]] = taken {
+        let ratio = |ours: u64, theirs: u64| ours as f64 / theirs as f64;
+        println!("| ratio | {:.2} | {:.2} |", ratio(*ours_plain, *plain), ratio(*ours_tls, *tls));
+    }
+}
+
 /// What a bucket with all keys costs in memory and at the next start.
 pub(crate) fn restarts(programs: &[Program], restarts: &[Restart], scale: Scale) {
     println!(

@@ -1,6 +1,7 @@
 //! What is asked of a server: each workload is a fixed number of operations.
 
 use crate::client::Client;
+use crate::link::Place;
 use crate::measure::Latencies;
 use crate::synchronous::{self, Request, Waiting};
 use serde_json::json;
@@ -81,24 +82,24 @@ impl Workload {
     }
 
     /// Runs it; says how many operations were done.
-    pub(crate) fn run(self, address: SocketAddr, scale: Scale) -> io::Result<(u64, Latencies)> {
+    pub(crate) fn run(self, place: &Place, scale: Scale) -> io::Result<(u64, Latencies)> {
         match self {
             Self::Synchronous(request, connections, waiting) => {
-                synchronous::run(address, scale, request, connections, waiting)
+                synchronous::run(place, scale, request, connections, waiting)
             }
             Self::PutPipelined => {
-                pipelined(address, scale, |key, out| write!(out, "$KV.bench.{key}"), scale.value_bytes)
+                pipelined(place, scale, |key, out| write!(out, "$KV.bench.{key}"), scale.value_bytes)
             }
             Self::GetPipelined => pipelined(
-                address,
+                place,
                 scale,
                 |key, out| write!(out, "$JS.API.DIRECT.GET.KV_bench.$KV.bench.{key}"),
                 0,
             ),
-            Self::WatchFanOut => watch(address, scale),
-            Self::PubSub => publish_subscribe(address, scale.pipelined_ops, 1, scale.value_bytes),
+            Self::WatchFanOut => watch(place, scale),
+            Self::PubSub => publish_subscribe(place, scale.pipelined_ops, 1, scale.value_bytes),
             Self::PubSubFanOut => {
-                publish_subscribe(address, scale.pipelined_ops / 4, SUBSCRIBERS, scale.value_bytes)
+                publish_subscribe(place, scale.pipelined_ops / 4, SUBSCRIBERS, scale.value_bytes)
             }
         }
     }
@@ -108,13 +109,13 @@ impl Workload {
 pub(crate) fn prepare(address: SocketAddr, storage: &str, scale: Scale) -> io::Result<()> {
     create_bucket(address, storage)?;
     let load = Scale { pipelined_ops: scale.keys, ..scale };
-    pipelined(address, load, |key, out| write!(out, "$KV.bench.{key}"), scale.value_bytes)?;
+    pipelined(&address.into(), load, |key, out| write!(out, "$KV.bench.{key}"), scale.value_bytes)?;
     Ok(())
 }
 
 /// Creates the bucket `bench`, empty.
 pub(crate) fn create_bucket(address: SocketAddr, storage: &str) -> io::Result<()> {
-    let mut client = Client::connect(address)?;
+    let mut client = Client::connect(&address.into())?;
     let bucket = json!({
         "name": "KV_bench", "subjects": ["$KV.bench.>"], "storage": storage, "max_msgs_per_subject": 1,
         "retention": "limits", "discard": "new", "max_msgs": -1, "max_bytes": -1, "max_age": 0,
@@ -128,17 +129,17 @@ pub(crate) fn create_bucket(address: SocketAddr, storage: &str) -> io::Result<()
 /// Writes one value to the bucket of [`prepare`].
 pub(crate) fn put_one(address: SocketAddr, scale: Scale) -> io::Result<()> {
     let one = Scale { sync_ops: 1, ..scale };
-    synchronous::run(address, one, Request::Put, 1, Waiting::Asleep).map(|_| ())
+    synchronous::run(&address.into(), one, Request::Put, 1, Waiting::Asleep).map(|_| ())
 }
 
 /// Keeps a window of requests under way on one connection; half a window is refilled with one send.
 pub(crate) fn pipelined(
-    address: SocketAddr,
+    place: &Place,
     scale: Scale,
     subject_of: impl Fn(u64, &mut Vec<u8>) -> io::Result<()>,
     payload_bytes: usize,
 ) -> io::Result<(u64, Latencies)> {
-    let mut client = Client::connect(address)?;
+    let mut client = Client::connect(place)?;
     client.subscribe(b"_INBOX.pipe", b"1");
     let payload = vec![b'v'; payload_bytes];
     let mut subject = Vec::new();
@@ -165,12 +166,12 @@ pub(crate) fn pipelined(
     Ok((answered, Latencies::default()))
 }
 
-fn watch(address: SocketAddr, scale: Scale) -> io::Result<(u64, Latencies)> {
+fn watch(place: &Place, scale: Scale) -> io::Result<(u64, Latencies)> {
     let puts = scale.sync_ops / 4;
     thread::scope(|scope| {
         let mut watchers = Vec::new();
         for number in 0..WATCHERS {
-            let mut client = Client::connect(address)?;
+            let mut client = Client::connect(place)?;
             let inbox = format!("_INBOX.watch.{number}");
             client.subscribe(inbox.as_bytes(), b"1");
             client.ping_pong()?;
@@ -187,7 +188,7 @@ fn watch(address: SocketAddr, scale: Scale) -> io::Result<(u64, Latencies)> {
             }));
         }
         let put = pipelined(
-            address,
+            place,
             Scale { pipelined_ops: puts, ..scale },
             |key, out| write!(out, "$KV.bench.{key}"),
             scale.value_bytes,
@@ -200,7 +201,7 @@ fn watch(address: SocketAddr, scale: Scale) -> io::Result<(u64, Latencies)> {
 }
 
 fn publish_subscribe(
-    address: SocketAddr,
+    place: &Place,
     msgs: u64,
     subscribers: u64,
     bytes: usize,
@@ -208,7 +209,7 @@ fn publish_subscribe(
     thread::scope(|scope| {
         let mut receivers = Vec::new();
         for _ in 0..subscribers {
-            let mut client = Client::connect(address)?;
+            let mut client = Client::connect(place)?;
             client.subscribe(b"bench.core", b"1");
             client.ping_pong()?;
             receivers.push(scope.spawn(move || -> io::Result<()> {
@@ -218,7 +219,7 @@ fn publish_subscribe(
                 Ok(())
             }));
         }
-        let mut publisher = Client::connect(address)?;
+        let mut publisher = Client::connect(place)?;
         let payload = vec![b'v'; bytes];
         for _ in 0..msgs {
             publisher.publish(b"bench.core", None, &payload);
