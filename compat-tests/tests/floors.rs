@@ -69,6 +69,7 @@ const HOUSE: &[Floors] = &[
             &["lab"],
             &["monitor", "signals", "unserved"],
             &["lifecycle"],
+            &["tester"],
             &["program"],
         ],
         upwards: &[(

@@ -199,6 +199,9 @@ fn timers_of_the_server_are_made_where_there_are_some() {
         "crossing/mod.rs",
         "timers.rs",
         "unserved.rs",
+        // On a runtime of their own.
+        "tester/toxics/line.rs",
+        "tester/toxics/mod.rs",
     ];
     let server = workspace_root().join("server/src");
     let calls = ["sleep", "sleep_until", "timeout", "timeout_at", "interval"];

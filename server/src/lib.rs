@@ -33,6 +33,7 @@ pub mod router;
 mod signals;
 mod snapshot;
 mod state;
+mod tester;
 mod timers;
 mod traffic;
 mod unserved;

@@ -13,7 +13,7 @@ use crate::log::{Log, fatal};
 use crate::options::{Command, CommandLine, Message};
 use crate::signals::{self, Controlled as _, Ending, Signals};
 use crate::state::Restart;
-use crate::{Server, StartError, failure, lab};
+use crate::{Server, StartError, failure, lab, tester};
 
 /// Exit code after SIGQUIT or a panic, as programs in Go have it.
 const QUIT_CODE: i32 = 2;
@@ -30,7 +30,13 @@ const QUIT_CODE: i32 = 2;
 pub fn run(arguments: &[String]) -> ExitCode {
     match Command::from_arguments(arguments) {
         Command::Print(message) => print(&message),
-        Command::Lab(arguments) => print(&lab::command::run(&arguments)),
+        Command::Lab(arguments) => match arguments.split_first() {
+            Some((verb, rest)) if verb == "serve" => {
+                raise_descriptor_limit();
+                tester::run(rest)
+            }
+            _ => print(&lab::command::run(&arguments)),
+        },
         Command::Signal(request) => match request.send() {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => fail(&error),

@@ -19,6 +19,7 @@ Asks the test lab of a running server, and prints its answer as JSON.
     jetkv lab time advance by=1h30m
     jetkv lab time next stream=KV_b
     jetkv lab state reset
+    jetkv lab serve --help        starts servers for tests when asked to, as NTF does
 
 A value is JSON where it can be read so, else text.
 
@@ -164,14 +165,14 @@ impl Command {
 }
 
 /// Where a server is, and who asks.
-struct Place {
-    user: String,
-    password: String,
-    address: String,
+pub(crate) struct Place {
+    pub(crate) user: String,
+    pub(crate) password: String,
+    pub(crate) address: String,
 }
 
 impl Place {
-    fn parse(url: &str) -> Result<Self, String> {
+    pub(crate) fn parse(url: &str) -> Result<Self, String> {
         let rest = match url.split_once("://") {
             Some(("nats", rest)) => rest,
             Some((scheme, _)) => return Err(format!("this command does not speak {scheme}")),

@@ -54,18 +54,24 @@ pub(super) fn confine(options: &mut Options) -> Result<(), String> {
     if options.lab.as_ref().is_none_or(|lab| lab.token.is_some()) {
         return Ok(());
     }
+    stay_at(options, LOOPBACK).map_err(|host| {
+        let host = quoted(&host);
+        format!("the test lab listens on {host} only with a token (lab {{ token: ... }}, or {TOKEN})")
+    })
+}
+
+/// Has everything listen on `host` that is to listen on the default address. Refuses, and names, any other address than that one
+/// and those of this machine alone.
+pub(crate) fn stay_at(options: &mut Options, host: &str) -> Result<(), String> {
     let mut hosts = vec![&mut options.host, &mut options.monitor.host];
     hosts.extend(options.websocket.iter_mut().map(|websocket| &mut websocket.host));
     hosts.extend(options.unserved_listeners.iter_mut().map(|listener| &mut listener.host));
-    for host in hosts {
-        if host == defaults::HOST {
-            LOOPBACK.clone_into(host);
+    for asked in hosts {
+        if asked == defaults::HOST {
+            host.clone_into(asked);
         }
-        if !is_loopback(host) {
-            let host = quoted(&**host);
-            return Err(format!(
-                "the test lab listens on {host} only with a token (lab {{ token: ... }}, or {TOKEN})"
-            ));
+        if asked != host && !is_loopback(asked) {
+            return Err(asked.clone());
         }
     }
     Ok(())

@@ -134,6 +134,7 @@ pub(crate) use exchange::{ExchangeError, ImportTerms, Market};
 pub use grammar::{ParseError, Reference};
 pub use jetstream_model::{JetStreamLimits, JetStreamOptions, TpmOptions};
 pub use lab_model::LabOptions;
+pub(crate) use lab_model::stay_at;
 pub use listener_model::{Unserved, UnservedListener};
 pub use mapping::Mapping;
 pub(crate) use mapping::{Destination, MapDestination, MappingError};
