@@ -12,6 +12,9 @@ use crate::{Result, target_dir, workspace_root};
 /// No installation and no test takes this long on two busy cores.
 const LIMIT: Duration = Duration::from_secs(15 * 60);
 
+/// What tools leave beside the sources, and want to find again.
+const INSTALLED: [&str; 3] = ["node_modules", "installed", "target"];
+
 /// A language that has a helper.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Language {
@@ -111,8 +114,21 @@ fn javascript(sources: &Path) -> Result<Vec<Command>> {
     Ok(steps)
 }
 
+/// Makes a folder hold what another holds. What tools installed beside the sources stays.
 fn copy(from: &Path, to: &Path) -> Result<()> {
     std::fs::create_dir_all(to)?;
+    for entry in std::fs::read_dir(to)? {
+        let entry = entry?;
+        let is_installed = INSTALLED.iter().any(|name| entry.file_name() == *name);
+        if is_installed || from.join(entry.file_name()).exists() {
+            continue;
+        }
+        if entry.file_type()?.is_dir() {
+            std::fs::remove_dir_all(entry.path())?;
+        } else {
+            std::fs::remove_file(entry.path())?;
+        }
+    }
     for entry in std::fs::read_dir(from).map_err(|error| format!("{}: {error}", from.display()))? {
         let entry = entry?;
         let there = to.join(entry.file_name());
@@ -133,4 +149,26 @@ fn succeed(step: Command, language: Language) -> Result<()> {
     }
     let (stdout, stderr) = (finished.stdout, finished.stderr);
     Err(format!("testkit/{}: {what} failed ({:?}):\n{stdout}{stderr}", language.name(), finished.code).into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_copy_holds_no_more_than_its_source() {
+        let folder = tempfile::tempdir().unwrap();
+        let (from, to) = (folder.path().join("from"), folder.path().join("to"));
+        std::fs::create_dir_all(from.join("tests")).unwrap();
+        std::fs::write(from.join("tests/stays"), "1").unwrap();
+        for old in ["tests/goes", "goes/too", "node_modules/stays"] {
+            let old = to.join(old);
+            std::fs::create_dir_all(old.parent().unwrap()).unwrap();
+            std::fs::write(old, "0").unwrap();
+        }
+        copy(&from, &to).unwrap();
+        let is_there = |path: &str| to.join(path).exists();
+        assert!(is_there("tests/stays") && is_there("node_modules/stays"));
+        assert!(!is_there("tests/goes") && !is_there("goes"));
+    }
 }
