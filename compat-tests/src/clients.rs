@@ -22,6 +22,8 @@ const DRIVER_LIMIT: Duration = Duration::from_secs(1_200);
 const ANCHOR_WAIT: Duration = Duration::from_secs(30);
 /// In the line that a driver prints when a scenario cannot go on.
 const STOPPED: &str = r#""step":"stopped""#;
+/// The scenario that has time pass.
+pub const EXPIRY: &str = "ttl";
 /// Scenario name of lines that a driver printed outside of any scenario.
 const NO_SCENARIO: &str = "driver";
 
@@ -40,7 +42,8 @@ impl Observations {
         self.lines.entry(scenario.to_string()).or_default().push(line);
     }
 
-    fn of(&self, scenario: &str) -> &[String] {
+    /// What a scenario printed.
+    pub fn of(&self, scenario: &str) -> &[String] {
         self.lines.get(scenario).map_or(&[], Vec::as_slice)
     }
 }
@@ -139,7 +142,10 @@ pub fn observe(launch: &Launch, program: &Program, scenario: &str) -> (Observati
 }
 
 fn drive(launch: &Launch, program: &Program, scenario: &str, seen: &mut Observations) -> Result<()> {
-    let options = ServerOptions { flags: vec!["-js".to_string()], ..ServerOptions::default() };
+    let mut options = ServerOptions { flags: vec!["-js".to_string()], ..ServerOptions::default() };
+    if scenario == EXPIRY {
+        options.environment.push(("JETKV_LAB".to_string(), "1".to_string()));
+    }
     let mut server = Server::start(program, &options)?;
     anchor(&server)?;
     let mut driver = command(&launch.program);

@@ -6,6 +6,7 @@ mod jetstream;
 mod kv;
 mod many;
 mod objects;
+mod ttl;
 mod watch;
 mod world;
 
@@ -44,7 +45,11 @@ const SCENARIOS: &[&str] = &[
     "services",
     "kv-restart",
     "faults",
+    "ttl",
 ];
+
+/// Those of them that need the test lab, and so are only played when they are named.
+const OF_THE_LAB: &[&str] = &["faults", "ttl"];
 
 async fn play(w: &mut World) -> Result {
     match w.name {
@@ -70,6 +75,7 @@ async fn play(w: &mut World) -> Result {
         "core" => core::core(w).await,
         "services" => core::services(w).await,
         "faults" => faults::faults(w).await,
+        "ttl" => ttl::ttl(w).await,
         _ => watch::restart(w).await,
     }
 }
@@ -94,7 +100,7 @@ async fn main() -> Result {
         });
     let mut w = World::new(options.connect(url).await?, connections);
     for name in SCENARIOS {
-        if wanted == *name || wanted == "all" && *name != "faults" {
+        if wanted == *name || wanted == "all" && !OF_THE_LAB.contains(name) {
             w.name = name;
             if let Err(error) = play(&mut w).await {
                 w.stopped(&*error);
