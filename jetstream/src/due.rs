@@ -32,6 +32,8 @@ pub enum DueKind {
     Inactive,
     /// The pause of a consumer ends.
     Pause,
+    /// A message that the host holds goes on.
+    Held,
 }
 
 impl DueKind {
@@ -52,6 +54,7 @@ impl DueKind {
             Self::Pin => "pin",
             Self::Inactive => "inactive",
             Self::Pause => "pause",
+            Self::Held => "held",
         }
     }
 }
@@ -63,9 +66,9 @@ pub struct Due {
     pub in_ns: u64,
     /// What happens then.
     pub kind: DueKind,
-    /// The account of the stream.
+    /// The account that it happens in.
     pub account: AccountId,
-    /// The stream.
+    /// The stream; empty where it is none's.
     pub stream: String,
     /// The consumer, where it is one's.
     pub consumer: Option<String>,

@@ -23,7 +23,7 @@ pub use usage::AccountUsage;
 use crate::clock::{Clock, Deadline, Deadlines};
 use crate::disk::Disk;
 use crate::error::ApiError;
-use crate::message::AccountId;
+use crate::message::{AccountId, Inbound};
 use crate::origin::Mirrors;
 use crate::settings::{AccountLimits, EngineSettings, Live};
 use crate::store::StoreError;
@@ -220,40 +220,20 @@ impl Engine {
     }
 
     /// As [`Engine::js_control`], unless the stream [is busy](Stream::is_busy): that it is tells `None`.
-    pub fn js_control_at_once(
-        &self,
-        account: AccountId,
-        subject: &[u8],
-        reply: &[u8],
-        headers: &[u8],
-        payload: &[u8],
-    ) -> Option<Option<Arc<Stream>>> {
-        self.control(account, subject, (reply, headers, payload), true)
+    pub fn js_control_at_once(&self, account: AccountId, msg: &Inbound<'_>) -> Option<Option<Arc<Stream>>> {
+        self.control(account, msg, true)
     }
 
     /// Takes a message on `$JS.ACK.>` or `$JS.FC.>`, in both of nats-server's forms: with stream and consumer, or with
     /// domain and hash of the account before them, which must then be the right ones. Answers and deliveries leave with
     /// the commit of the stream returned, which is due when all that came with the message has been taken in; without
     /// a stream nothing listens on that subject.
-    pub fn js_control(
-        &self,
-        account: AccountId,
-        subject: &[u8],
-        reply: &[u8],
-        headers: &[u8],
-        payload: &[u8],
-    ) -> Option<Arc<Stream>> {
-        self.control(account, subject, (reply, headers, payload), false).flatten()
+    pub fn js_control(&self, account: AccountId, msg: &Inbound<'_>) -> Option<Arc<Stream>> {
+        self.control(account, msg, false).flatten()
     }
 
-    fn control(
-        &self,
-        account: AccountId,
-        subject: &[u8],
-        (reply, headers, payload): (&[u8], &[u8], &[u8]),
-        at_once: bool,
-    ) -> Option<Option<Arc<Stream>>> {
-        let Some(stream) = self.controlled(account, subject) else { return Some(None) };
+    fn control(&self, account: AccountId, msg: &Inbound<'_>, at_once: bool) -> Option<Option<Arc<Stream>>> {
+        let Some(stream) = self.controlled(account, msg.subject) else { return Some(None) };
         if at_once && stream.is_busy() {
             return None;
         }
@@ -262,7 +242,7 @@ impl Engine {
             return Some(Some(Arc::clone(&stream)));
         }
         let (consumers, mut ctx) = inner.parts();
-        let taken = consumers.control(&mut ctx, subject, reply, headers, payload);
+        let taken = consumers.control(&mut ctx, msg.subject, msg.reply, msg.headers, msg.payload);
         drop(inner);
         Some(taken.then_some(stream))
     }

@@ -32,3 +32,10 @@ pub struct Inbound<'a> {
     /// Payload.
     pub payload: &'a [u8],
 }
+
+/// A message as whoever has the subject gets it that decides who receives it.
+impl<'a> From<&OutMsg<'a>> for Inbound<'a> {
+    fn from(msg: &OutMsg<'a>) -> Self {
+        Self { subject: msg.to, reply: msg.reply, headers: msg.headers, payload: msg.payload }
+    }
+}

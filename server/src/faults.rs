@@ -12,6 +12,9 @@ use parking_lot::Mutex;
 use rand::rngs::SmallRng;
 use rand::{Rng as _, SeedableRng as _};
 
+/// What stands before what the lab is asked on: no rule is about that, since it could not be taken back.
+pub(crate) const LAB: &str = "$JETKV.LAB.";
+
 /// What happens to a message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Fault {

@@ -50,6 +50,40 @@ fn an_acknowledgement_comes_late() {
 }
 
 #[test]
+fn an_answer_that_there_is_no_room_for_comes_at_once() {
+    let (_directory, server) = lab_server(None);
+    let mut wire = Wire::client(&server);
+    create(&mut wire, "memory");
+    add(&mut wire, r#"{"kind":"latency","by":"1h","where":{"subject":"x"}}"#);
+    // Ever smaller, until not even one without a body is held.
+    for (bytes, times) in [(1 << 20, 64), (64 << 10, 16), (4 << 10, 16), (256, 20), (0, 20)] {
+        let body = "v".repeat(bytes);
+        (0..times).for_each(|_| wire.send(&format!("PUB x {bytes}\r\n{body}\r\n")));
+    }
+    add(&mut wire, r#"{"kind":"ack_delay","by":"1h","where":{"subject":"s.a"}}"#);
+    wire.send("SUB late 1\r\nPUB s.a late 1\r\n1\r\n");
+    assert!(wire.line().starts_with("MSG late 1 "));
+    assert!(wire.line().contains("\"seq\":1"));
+}
+
+#[test]
+fn what_is_held_falls_due() {
+    let (_directory, server) = lab_server(None);
+    let mut wire = Wire::client(&server);
+    lab_request(&mut wire, "TIME.FREEZE", "");
+    add(&mut wire, r#"{"kind":"latency","by":"1h","where":{"subject":"x"}}"#);
+    wire.send("SUB x 1\r\nPUB x 1\r\nv\r\n");
+    let next = lab_request(&mut wire, "TIME.NEXT", "");
+    assert_eq!(
+        (&next["what"], &next["in"], &next["account"]),
+        (&json!("held"), &json!("1h0m0s"), &json!("$G"))
+    );
+    assert_eq!(lab_request(&mut wire, "TIME.NEXT", r#"{"account":"$SYS"}"#).get("what"), None);
+    let (moved, came) = ask(&mut wire, "$JETKV.LAB.TIME.ADVANCE", "", r#"{"to":"next"}"#);
+    assert_eq!((moved.get("error"), came.len()), (None, 1));
+}
+
+#[test]
 fn messages_come_late_and_in_order() {
     let (_directory, server) = lab_server(None);
     let mut wire = Wire::client(&server);

@@ -91,7 +91,13 @@ mod tests {
         };
         let control = || {
             let subject = b"$JS.ACK.S.C.1.1.1.1.0";
-            engine.engine.js_control_at_once(engine.account, subject, b"", b"", b"").is_none()
+            engine
+                .engine
+                .js_control_at_once(
+                    engine.account,
+                    &Inbound { subject, reply: b"", headers: b"", payload: b"" },
+                )
+                .is_none()
         };
         assert!(stream.publish_if_short(&msg).is_ok() && !control() && take_long() == [false; 3]);
         let holding = stream.busy.begin();

@@ -71,7 +71,7 @@ impl JetStream {
     pub(super) fn serve_in_pieces(&self, shared: &Shared, request: &ApiRequest<'_>) {
         if Self::control_subject(request.subject) == Some(ControlSubject::Control) {
             let &ApiRequest { account, subject, reply, headers, payload, .. } = request;
-            let stream = self.engine.js_control(account, subject, reply, headers, payload);
+            let stream = self.engine.js_control(account, &Inbound { subject, reply, headers, payload });
             stream.iter().for_each(|stream| stream.commit(&*self.host));
             return;
         }

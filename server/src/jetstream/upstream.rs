@@ -164,7 +164,7 @@ impl StreamLanding<'_> {
             }
             Some(ControlSubject::Control) if account.has_jetstream() => {
                 let engine = jetstream.engine();
-                let stream = engine.js_control(account.id(), msg.to, msg.reply, msg.headers, msg.payload);
+                let stream = engine.js_control(account.id(), &Inbound::from(msg));
                 stream.inspect(|stream| stream.commit(self.host)).is_some()
             }
             _ => false,

@@ -141,6 +141,7 @@ struct NextDue {
     r#in: String,
     what: &'static str,
     account: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
     stream: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     consumer: Option<String>,

@@ -8,6 +8,7 @@ use jetkv_go_compat::GoDuration;
 use jetkv_protocol::{ConnectOptions, ServerInfo, ServerOp, ServerParser, Step, encode};
 use serde_json::{Map, Value};
 
+use crate::faults::LAB;
 use crate::options::Message;
 
 const USAGE: &str = "\
@@ -97,7 +98,7 @@ impl Command {
             return Err(format!("{odd} is no group and no verb\n{USAGE}"));
         }
         Ok(Self {
-            subject: format!("$JETKV.LAB.{group}.{verb}"),
+            subject: format!("{LAB}{group}.{verb}"),
             body: Value::Object(fields).to_string(),
             server: server.or_else(|| var("NATS_URL")).unwrap_or_else(|| "127.0.0.1".to_owned()),
             token: token.or_else(|| var("JETKV_LAB_TOKEN")),

@@ -236,7 +236,9 @@ impl Control {
     }
 
     pub(super) fn next(&self, account: Option<AccountId>, stream: Option<&str>) -> Option<Due> {
-        self.shared.jetstream()?.engine().next_due(account, stream)
+        let stored = self.shared.jetstream().and_then(|js| js.engine().next_due(account, stream));
+        let held = if stream.is_none() { self.late.next_due(account) } else { None };
+        stored.into_iter().chain(held).min_by_key(|due| due.in_ns)
     }
 
     /// Lets so much time pass, stopping wherever something falls due.

@@ -14,16 +14,14 @@ use parking_lot::Mutex;
 use serde_json::Value;
 use tokio::sync::oneshot;
 
-use super::SUBJECTS;
 use super::answer::{Answer, LabError};
 use super::control::{Control, Done};
 use super::journal::Wait;
 use crate::events;
+use crate::faults::LAB;
 use crate::router::{Account, Queued, Receipt, Receiver, Subscription, Target};
 use crate::state::Shared;
 
-/// What stands before the group and the verb.
-const PREFIX: &[u8] = b"$JETKV.LAB.";
 /// Requests that wait at most; more are dropped, as those to any receiver that is full.
 const WAITING_MAX: usize = 10_000;
 /// Requests that wait for entries of the journal at most.
@@ -131,7 +129,9 @@ impl Inbox {
         }
         let inbox = Arc::downgrade(self);
         let desk = Desk { id: shared.next_client_id(), account: Arc::clone(account), inbox };
-        let sub = Arc::new(Subscription::new(Target::Receiver(Arc::new(desk)), SUBJECTS, b"", b"lab"));
+        let subjects = format!("{LAB}>");
+        let sub = Subscription::new(Target::Receiver(Arc::new(desk)), subjects.as_bytes(), b"", b"lab");
+        let sub = Arc::new(sub);
         if account.subscribe(Arc::clone(&sub)).is_ok() {
             listening.insert(account.id(), (Arc::clone(account), sub));
         }
@@ -200,7 +200,7 @@ impl Clerk {
         match ask {
             Ask::Message(ask) => {
                 let MessageAsk { account, subject, reply, headers, body } = ask;
-                let text = String::from_utf8_lossy(subject.get(PREFIX.len()..).unwrap_or_default());
+                let text = String::from_utf8_lossy(subject.get(LAB.len()..).unwrap_or_default());
                 let name = text.split_once('.').unwrap_or((&text, ""));
                 let authorization = Headers::new(&headers).get(b"Authorization");
                 self.answer(authorization, name, &body, Way::Message { account, reply });

@@ -1,9 +1,9 @@
 //! Accounts that tests get for themselves: made when somebody first comes, gone when the last one leaves.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, OnceLock, Weak};
 
-use parking_lot::Mutex;
+use parking_lot::{Condvar, Mutex};
 use serde::Serialize;
 
 use super::answer::LabError;
@@ -46,16 +46,38 @@ pub(super) struct Isolations {
     prefix: String,
     token: Option<String>,
     known: Mutex<BTreeMap<String, Known>>,
+    /// The names of accounts that went, and whose files are still being deleted.
+    going: Mutex<BTreeSet<String>>,
+    gone: Condvar,
+    me: Weak<Self>,
+}
+
+/// An account's name while its files are being deleted.
+struct Going {
+    isolations: Weak<Isolations>,
+    name: String,
+}
+
+impl Drop for Going {
+    fn drop(&mut self) {
+        if let Some(isolations) = self.isolations.upgrade() {
+            isolations.going.lock().remove(&self.name);
+            isolations.gone.notify_all();
+        }
+    }
 }
 
 impl Isolations {
     pub(super) fn new(shared: &Arc<Shared>, options: &LabOptions) -> Arc<Self> {
-        Arc::new(Self {
+        Arc::new_cyclic(|me| Self {
             shared: Arc::downgrade(shared),
             inbox: OnceLock::new(),
             prefix: options.isolation_prefix.clone(),
             token: options.token.clone(),
             known: Mutex::default(),
+            going: Mutex::default(),
+            gone: Condvar::new(),
+            me: Weak::clone(me),
         })
     }
 
@@ -124,6 +146,18 @@ impl Isolations {
             || !self.prefix.is_empty() && name.starts_with(&self.prefix) && !is_configured()
     }
 
+    fn begin_going(&self, name: &str) -> Going {
+        self.going.lock().insert(name.to_owned());
+        Going { isolations: Weak::clone(&self.me), name: name.to_owned() }
+    }
+
+    fn await_gone(&self, name: &str) {
+        let mut going = self.going.lock();
+        while going.contains(name) {
+            self.gone.wait(&mut going);
+        }
+    }
+
     fn make(
         &self,
         shared: &Shared,
@@ -138,6 +172,7 @@ impl Isolations {
         if shared.accounts.by_name(name).is_some() {
             return Err(LabError::bad_request(format!("account {name} is configured")));
         }
+        self.await_gone(name);
         let account = shared.accounts.add_isolated(name);
         if let Some(jetstream) = shared.jetstream() {
             account.set_jetstream(Some(AccountJetStreamLimits::default()));
@@ -233,10 +268,16 @@ impl Isolation for Isolations {
         known.remove(account.name());
         shared.accounts.forget(account);
         self.stop_listening(account);
-        // Whoever comes under the same name finds nothing of it.
-        if let Err(error) = clear(&shared, account) {
-            tracing::error!("Test lab: account {} is not all gone: {error}", account.name());
-        }
+        // Whoever comes under the same name waits until nothing of it is left.
+        let going = self.begin_going(account.name());
+        drop(known);
+        let (account, cleared) = (Arc::clone(account), Arc::clone(&shared));
+        shared.in_background(move || {
+            if let Err(error) = clear(&cleared, &account) {
+                tracing::error!("Test lab: account {} is not all gone: {error}", account.name());
+            }
+            drop(going);
+        });
     }
 }
 

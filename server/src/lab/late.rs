@@ -10,7 +10,7 @@ use std::sync::{Arc, Weak};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use jetkv_jetstream::{AccountId, AdjustableClock, Clock as _, Deadlines, ElapsedNs, OutMsg};
+use jetkv_jetstream::{AccountId, AdjustableClock, Clock as _, Deadlines, Due, DueKind, ElapsedNs, OutMsg};
 use parking_lot::{Condvar, Mutex};
 
 use super::inbox::Listening;
@@ -141,6 +141,20 @@ impl Late {
         Deadlines { elapsed: queue.held.peek().map(|Reverse(held)| held.due), ..Deadlines::default() }
     }
 
+    /// The next one, of one account where that is said.
+    pub(super) fn next_due(&self, account: Option<AccountId>) -> Option<Due> {
+        let queue = self.queue.lock();
+        let held = queue.held.iter().map(|Reverse(held)| held);
+        let next = held.filter(|held| account.is_none_or(|account| account == held.account)).min()?;
+        Some(Due {
+            in_ns: next.due.since(self.clock.elapsed()),
+            kind: DueKind::Held,
+            account: next.account,
+            stream: String::new(),
+            consumer: None,
+        })
+    }
+
     /// Has all come that are due. Their turn is over when this returns, whoever had them come.
     pub(super) fn fire(&self) {
         let Some(shared) = self.shared.upgrade() else { return };
@@ -198,11 +212,12 @@ impl Late {
         }
     }
 
-    fn push(&self, mut held: Held, sender: Option<u64>) -> bool {
+    /// Keeps a message; gives one back that there is no room for, or nobody who would send it.
+    fn push(&self, mut held: Held, sender: Option<u64>) -> Result<(), Held> {
         let mut queue = self.queue.lock();
         let size_bytes = held.size_bytes();
         if queue.is_stopped || queue.bytes + size_bytes > HELD_BYTES_MAX {
-            return false;
+            return Err(held);
         }
         if let Some(sender) = sender {
             let last = queue.last_due.entry(sender).or_insert(held.due);
@@ -215,7 +230,7 @@ impl Late {
         queue.held.push(Reverse(held));
         drop(queue);
         self.changed.notify_all();
-        true
+        Ok(())
     }
 
     /// Takes in an answer that is to be delayed.
@@ -228,10 +243,24 @@ impl Late {
         };
         let (due, order) = (self.later_by(by_ns), 0);
         let (headers, payload) = (msg.headers.to_vec(), msg.payload.to_vec());
-        self.push(
-            Held { due, order, account, subject: reply, reply: msg.reply.to_vec(), headers, payload },
-            None,
-        )
+        let held = Held { due, order, account, subject: reply, reply: msg.reply.to_vec(), headers, payload };
+        if let Err(held) = self.push(held, None) {
+            self.send_soon(held);
+        }
+        true
+    }
+
+    /// Sends at once what there is no room for; on another thread, as whoever answers is amid a delivery.
+    fn send_soon(&self, held: Held) {
+        if self.queue.lock().is_stopped {
+            return;
+        }
+        let Some(shared) = self.shared.upgrade() else { return };
+        let sending = Arc::clone(&shared);
+        shared.in_background(move || {
+            send(&sending, &held);
+            sending.end_turn();
+        });
     }
 
     fn later_by(&self, by_ns: u64) -> ElapsedNs {
@@ -305,10 +334,8 @@ impl Lateness for Late {
         };
         let (subject, reply) = (msg.subject.to_vec(), msg.reply.to_vec());
         let (headers, payload) = (msg.headers.to_vec(), msg.payload.to_vec());
-        self.push(
-            Held { due, order: 0, account: account.id(), subject, reply, headers, payload },
-            Some(sender),
-        )
+        let held = Held { due, order: 0, account: account.id(), subject, reply, headers, payload };
+        self.push(held, Some(sender)).is_ok()
     }
 }
 

@@ -38,9 +38,6 @@ use inbox::Inbox;
 pub use isolation::Isolated;
 pub use jetkv_jetstream::Moved;
 
-/// The subjects that requests are made on.
-pub(crate) const SUBJECTS: &[u8] = b"$JETKV.LAB.>";
-
 /// The lab of a running server.
 ///
 /// ```

@@ -177,8 +177,9 @@ impl Accounts {
         }
         let mut list = self.list.write();
         // Somebody else may have been faster.
-        if let Some(known) = list.iter().flatten().find(|account| account.name() == name) {
-            return Arc::clone(known);
+        let known = self.names.read().get(name).and_then(|at| list.get(*at).cloned().flatten());
+        if let Some(known) = known {
+            return known;
         }
         let id = AccountId(u32::try_from(list.len()).unwrap_or(u32::MAX));
         let account = Arc::new(Account::new(id, name));

@@ -1,3 +1,4 @@
+use crate::message::Inbound;
 use crate::steps;
 use crate::testing::TestEngine;
 use std::sync::Arc;
@@ -101,7 +102,13 @@ fn one_acknowledgement_for_many_takes_them_in_slices() {
     engine.host.pump_all();
     let last = engine.host.take().into_iter().rfind(|sent| sent.to == "d").unwrap().reply;
     let (_, most, _) = steps::count(|| {
-        let stream = engine.engine.js_control(engine.account, last.as_bytes(), b"", b"", b"").unwrap();
+        let stream = engine
+            .engine
+            .js_control(
+                engine.account,
+                &Inbound { subject: last.as_bytes(), reply: b"", headers: b"", payload: b"" },
+            )
+            .unwrap();
         stream.commit(&*engine.host);
         engine.host.pump_all();
     });

@@ -6,10 +6,7 @@ use jetkv_protocol::Publish;
 use super::connection::Connection;
 use crate::connections::{CloseReason, ConnectionHandle as _};
 use crate::events;
-use crate::faults::{Delay, Fault, Met, Slowness};
-
-/// What the lab is asked on, which no rule is about: it could not be taken back.
-const EXEMPT: &[u8] = b"$JETKV.LAB.";
+use crate::faults::{Delay, Fault, LAB, Met, Slowness};
 
 /// Where a message goes that may have met a fault.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,7 +26,7 @@ pub(super) enum Way {
 impl Connection {
     /// Has a message meet the faults of the test lab. A client that may not publish it is told so, whatever the rules say.
     pub(super) fn meet_faults(&mut self, publish: &Publish<'_>) -> Way {
-        if publish.subject.starts_with(EXEMPT) {
+        if publish.subject.starts_with(LAB.as_bytes()) {
             return Way::Plain;
         }
         let client = &self.client;

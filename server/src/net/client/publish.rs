@@ -278,7 +278,7 @@ impl Connection {
         msg: &OutMsg<'_>,
     ) -> bool {
         let engine = jetstream.engine();
-        match engine.js_control_at_once(account, msg.to, msg.reply, msg.headers, msg.payload) {
+        match engine.js_control_at_once(account, &Inbound::from(msg)) {
             Some(stream) => {
                 stream.iter().for_each(|stream| turn.batch.touch(stream));
                 stream.is_some()

@@ -7,11 +7,9 @@ use serde_json::Value;
 use super::Client;
 use super::connection::Connection;
 use crate::connections::{CloseReason, ConnectionHandle as _};
+use crate::faults::LAB;
 use crate::journal::{Actor, Entry, Journal};
 use crate::router::Subscription;
-
-/// What the lab is asked on, which its journal leaves out.
-const LAB: &[u8] = b"$JETKV.LAB.";
 
 impl Connection {
     /// Shows an operation that came in to those who want to see it.
@@ -29,7 +27,7 @@ impl Connection {
     fn note(&self, journal: &Journal, op: &ClientOp<'_>) {
         let mut actor = self.actor();
         match op {
-            ClientOp::Pub(publish) if publish.subject.starts_with(LAB) => return,
+            ClientOp::Pub(publish) if publish.subject.starts_with(LAB.as_bytes()) => return,
             // What account it comes to is not known yet.
             ClientOp::Connect(json) => {
                 actor.account = "";
