@@ -37,7 +37,7 @@ Usage: jetkv-bench [OPTIONS]
   --only TEXT          workloads whose name contains TEXT
   --restart            also stop and kill each server over a bucket of all keys, and time its start
   --lists              only lists of 1,000 keys, in buckets of 20,000 to 1,000,000
-  --lists-large        the same, of 10,000,000 as well
+  --lists-large        only such lists in a bucket of 10,000,000
   --features           only mirrors, backups and batches, each of so many messages as pipelined operations
   --transports         only puts, gets and publishing over a bare socket, under TLS and over WebSocket
   --idle-tls N         only the memory that N connections take that nobody uses, bare ones and others under TLS
@@ -113,7 +113,7 @@ fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Plan, String> {
             "--features" => plan.features = true,
             "--transports" => plan.transports = true,
             "--lists" => plan.lists = lists::KEYS.into(),
-            "--lists-large" => plan.lists = lists::KEYS.into_iter().chain([lists::KEYS_LARGE]).collect(),
+            "--lists-large" => plan.lists = vec![lists::KEYS_LARGE],
             _ => set(&mut plan, &flag, arguments.next())?,
         }
     }
@@ -201,24 +201,27 @@ fn run(plan: &Plan) -> Outcome<()> {
     Ok(())
 }
 
-/// A row for each size of bucket; the servers take turns within a round.
+/// Rows for each size of bucket; the servers take turns within a round.
 fn run_lists(plan: &Plan, programs: &[Program]) -> Outcome<()> {
-    table::lists_header(plan.alone, &plan.storage, plan.rounds);
     for keys in &plan.lists {
         let scale = Scale { keys: *keys, ..plan.scale };
-        let mut costs = vec![Vec::new(); 2];
+        let mut rounds = [Vec::new(), Vec::new()];
         for _ in 0..plan.rounds {
-            for (program, costs) in programs.iter().zip(&mut costs) {
+            for (program, rounds) in programs.iter().zip(&mut rounds) {
                 let server = start(program)?;
                 let address = address(&server)?;
                 lists::prepare(address, &plan.storage, scale)?;
-                let cost = measure::measure(pid(&server)?, || lists::run(address, scale))
-                    .map_err(|error| format!("lists on {}: {error}", program.name))?;
-                costs.push(cost);
+                let costs = lists::costs(address, pid(&server)?, scale, &plan.only)
+                    .map_err(|error| format!("{}: {error}", program.name))?;
+                rounds.push(costs);
             }
         }
-        if let [ours, theirs] = &*costs {
-            table::row(&format!("list filtered, 1000 of {keys}"), ours, theirs, &[]);
+        table::lists_header(plan.alone, &plan.storage, *keys, plan.rounds);
+        for row in lists::ROWS.into_iter().filter(|row| row.name().contains(&plan.only)) {
+            let [ours, theirs] = rounds.each_ref().map(|rounds| -> Vec<Cost> {
+                rounds.iter().flatten().filter(|(of, _)| *of == row).map(|(_, cost)| *cost).collect()
+            });
+            table::list(row.name(), &ours, &theirs);
         }
     }
     Ok(())

@@ -77,13 +77,30 @@ pub(crate) fn header(alone: bool, storage: &str, scale: Scale, rounds: usize) {
     head();
 }
 
-/// The head of the table of lists.
-pub(crate) fn lists_header(alone: bool, storage: &str, rounds: usize) {
+/// The head of a table of lists.
+pub(crate) fn lists_header(alone: bool, storage: &str, keys: u64, rounds: usize) {
     let both = if alone { "" } else { " / nats-server" };
     println!(
-        "\nStorage {storage}, an operation is a list, median of {rounds} rounds. Each cell: JetKV{both}.\n"
+        "\nStorage {storage}, {keys} keys; medians of {rounds} rounds. Each cell: JetKV{both}.\n\n\
+         | what is asked for | p50 ms | server CPU ms | CPU ratio | RSS MiB |\n|---|---|---|---|---|"
     );
-    head();
+}
+
+/// A row of a table of lists.
+pub(crate) fn list(name: &str, ours: &[Cost], theirs: &[Cost]) {
+    let cell = |figure: &dyn Fn(&Cost) -> f64| {
+        let one = |costs: &[Cost]| format!("{:.1}", median(costs.iter().map(figure).collect()));
+        if theirs.is_empty() { one(ours) } else { format!("{} / {}", one(ours), one(theirs)) }
+    };
+    let ratios = ours.iter().zip(theirs).map(|(ours, theirs)| ours.cpu_us_per_op / theirs.cpu_us_per_op);
+    let ratios: Vec<f64> = ratios.collect();
+    let ratio = if ratios.is_empty() { "–".to_owned() } else { format!("{:.3}", median(ratios)) };
+    println!(
+        "| {name} | {} | {} | {ratio} | {} |",
+        cell(&|cost| cost.p50.unwrap_or_default().as_secs_f64() * 1e3),
+        cell(&|cost| cost.cpu_us_per_op / 1e3),
+        cell(&|cost| cost.rss_bytes as f64 / MIB),
+    );
 }
 
 fn head() {

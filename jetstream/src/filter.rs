@@ -71,6 +71,12 @@ mod tests {
             for subject in &subjects {
                 let expected = patterns.iter().any(|pattern| matches(subject.as_bytes(), pattern.as_bytes()));
                 prop_assert_eq!(filter.matches(subject.as_bytes()), expected, "{} in {:?}", subject, patterns);
+                // In two parts, the second of which is the end.
+                for (begin, end) in (0..=subject.len()).map(|at| subject.as_bytes().split_at(at)) {
+                    let (mut follow, at) = Follow::new(&filter);
+                    let found = follow.bytes(at, begin).is_some_and(|at| follow.accepts_end(at, end));
+                    prop_assert_eq!(found, expected, "{} in {:?}", subject, patterns);
+                }
             }
         }
     }

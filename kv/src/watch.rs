@@ -5,7 +5,7 @@
 //! history of one, the last value alone.
 
 use crate::{Entry, Error};
-use jetkv_jetstream::store::{Store, StoreError, Upcoming};
+use jetkv_jetstream::store::{Ahead, Store, StoreError, Upcoming};
 use jetkv_jetstream::{Filter, Stream};
 use std::collections::VecDeque;
 use std::ops::ControlFlow;
@@ -232,6 +232,8 @@ impl Watch {
                 Ok(Step::Show(event)) => self.ready.push_back(Ok(event)),
                 Ok(Step::Pass) => {}
                 Ok(Step::Wait) => return false,
+                // Others have their turn.
+                Ok(Step::Looked) => return true,
                 Err(error) => {
                     self.ready.push_back(Err(error));
                     return true;
@@ -244,21 +246,23 @@ impl Watch {
     /// Looks at the next message.
     fn advance(&mut self, store: &mut dyn Store) -> Result<Step, StoreError> {
         let (filter, upcoming) = (&self.filter, &mut self.upcoming);
-        let seq = match &mut self.phase {
+        let ahead = match &mut self.phase {
             Phase::Listed(seqs) => {
                 let seq = seqs.pop();
                 self.behind = seqs.len() as u64;
-                seq
+                seq.map_or(Ahead::Nothing, Ahead::Found)
             }
             Phase::Through(last) => next_seq(store, filter, upcoming, &mut self.next_seq, *last)?,
-            Phase::Live => match next_seq(store, filter, upcoming, &mut self.next_seq, u64::MAX)? {
-                None => return Ok(Step::Wait),
-                seq => seq,
-            },
+            Phase::Live => next_seq(store, filter, upcoming, &mut self.next_seq, u64::MAX)?,
         };
-        let Some(seq) = seq else {
-            self.phase = Phase::Live;
-            return Ok(Step::Show(Event::InitialDone));
+        let seq = match ahead {
+            Ahead::Found(seq) => seq,
+            Ahead::More => return Ok(Step::Looked),
+            Ahead::Nothing if matches!(self.phase, Phase::Live) => return Ok(Step::Wait),
+            Ahead::Nothing => {
+                self.phase = Phase::Live;
+                return Ok(Step::Show(Event::InitialDone));
+            }
         };
         if !matches!(self.phase, Phase::Listed(_)) {
             self.behind = match self.behind.checked_sub(1) {
@@ -280,6 +284,8 @@ enum Step {
     Pass,
     /// There is none yet.
     Wait,
+    /// It was not found yet.
+    Looked,
 }
 
 /// Where a watch begins: its first phase, its position, and how much it has to show.
@@ -312,20 +318,21 @@ fn next_seq(
     upcoming: &mut Upcoming,
     position: &mut u64,
     last: u64,
-) -> Result<Option<u64>, StoreError> {
-    let seq = match store.next_upcoming(filter, *position, upcoming) {
-        Ok(msg) => msg.map(|msg| msg.seq).filter(|seq| *seq <= last),
+) -> Result<Ahead<u64>, StoreError> {
+    match store.next_upcoming(filter, *position, upcoming) {
+        Ok(Ahead::Found(msg)) if msg.seq <= last => {
+            *position = msg.seq.saturating_add(1);
+            Ok(Ahead::Found(msg.seq))
+        }
+        Ok(Ahead::More) => Ok(Ahead::More),
+        Ok(_) => Ok(Ahead::Nothing),
         Err(error) => {
             if let StoreError::Damaged { seq, .. } = &error {
                 *position = seq.saturating_add(1);
             }
-            return Err(error);
+            Err(error)
         }
-    };
-    if let Some(seq) = seq {
-        *position = seq.saturating_add(1);
     }
-    Ok(seq)
 }
 
 /// Wakes a thread that is parked.

@@ -145,9 +145,10 @@ impl Consumer {
         store: &mut dyn Store,
         known: &Known,
     ) -> Result<Result<(), Ask>, StoreError> {
-        let held = (std::mem::replace(&mut self.filter, filter), self.num_pending);
+        let filter = std::mem::replace(&mut self.filter, filter);
+        let held = (filter, self.num_pending, std::mem::take(&mut self.upcoming));
         let counted = self.count_pending(store, known);
-        (self.filter, self.num_pending) = held;
+        (self.filter, self.num_pending, self.upcoming) = held;
         counted
     }
 

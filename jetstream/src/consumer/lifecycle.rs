@@ -224,10 +224,10 @@ impl Consumers {
                 }
                 _ => return refuse("not allowed"),
             };
-            let num_pending = match consumer.stands_at(seq.max(1)) {
-                true => consumer.num_pending,
-                false => match known.pending(store, &consumer.filter, seq.max(1)) {
-                    Ok(Ok(count)) => count,
+            let coming = match consumer.stands_at(seq.max(1)) {
+                true => None,
+                false => match known.coming(store, &consumer.filter, seq.max(1)) {
+                    Ok(Ok(coming)) => Some(coming),
                     Ok(Err(ask)) => return Ok(Change::Stage(ask.into())),
                     Err(error) => return refuse(&error.to_string()),
                 },
@@ -239,7 +239,9 @@ impl Consumers {
             }
             consumer.skip = None;
             consumer.begin_at(seq);
-            consumer.num_pending = num_pending;
+            if let Some(coming) = coming {
+                (consumer.num_pending, consumer.upcoming) = (coming.count, coming.upcoming);
+            }
             shared.timers.disarm(&mut consumer.armed, slot, Kind::AckWait);
             consumer.last_delivered = None;
             consumer.last_acked = None;

@@ -5,10 +5,12 @@ use super::set::Shared;
 use super::timers::Kind;
 use super::{Consumer, Out, StreamCtx, part};
 use crate::clock::{ElapsedNs, Now};
-use crate::store::{Msg, Store};
+use crate::store::{Ahead, Msg, Store, Upcoming};
 
 /// Messages that a consumer delivers in one turn before others get theirs.
 pub(super) const TURN_MSGS: usize = 256;
+/// So many nodes of the index that are looked at for what comes next count as much as a message that is delivered.
+const MSG_NODES: usize = 4;
 /// Bytes after which a turn ends, so that large values do not fill the outbox.
 pub(super) const TURN_BYTES: usize = 1 << 20;
 
@@ -54,16 +56,20 @@ impl Consumer {
         }
     }
 
-    /// Delivers at most `budget` messages; says how many. With more to deliver it queues for another turn.
+    /// Delivers at most `budget` messages; says how many, or how many its looking for them was worth. With more to deliver
+    /// it queues for another turn.
     pub(super) fn turn_of(&mut self, shared: &mut Shared, ctx: &mut StreamCtx<'_>, budget: usize) -> usize {
         let (store, mut out) = part(ctx);
-        let mut sent = 0;
+        let (mut sent, looked_before) = (0, self.upcoming.looked());
+        let worth = |upcoming: &Upcoming| upcoming.looked().wrapping_sub(looked_before) / MSG_NODES;
         let queued_bytes = out.outbox.size_bytes();
         let stop = loop {
             if !self.may_deliver(out.now) {
                 break Some(Stop::Blocked);
             }
-            if sent >= budget || out.outbox.size_bytes() - queued_bytes >= shared.turn_bytes {
+            if sent + worth(&self.upcoming) >= budget
+                || out.outbox.size_bytes() - queued_bytes >= shared.turn_bytes
+            {
                 break None;
             }
             if sent == 0 && self.has_more() && self.is_full(&out) {
@@ -79,7 +85,7 @@ impl Consumer {
             Some(stop) => self.wait(shared, &mut out, stop),
             None => self.queue_for_pump(shared),
         }
-        sent
+        sent + worth(&self.upcoming)
     }
 
     /// Whether anything waits to be delivered.
@@ -117,17 +123,18 @@ impl Consumer {
         if self.skip.is_some() {
             return self.deliver_last_of_each(shared, store, out);
         }
-        let next = match store.next_upcoming(&self.filter, self.next_sseq, &mut self.upcoming) {
-            Ok(next) => next,
-            Err(error) => return self.unreadable(error),
-        };
-        let Some(msg) = next else {
-            let end_seq = store.totals().last_seq + 1;
-            if end_seq >= self.next_sseq {
-                self.next_sseq = end_seq;
-                self.num_pending = 0;
+        let msg = match store.next_upcoming(&self.filter, self.next_sseq, &mut self.upcoming) {
+            Ok(Ahead::Found(msg)) => msg,
+            Ok(Ahead::Nothing) => {
+                let end_seq = store.totals().last_seq + 1;
+                if end_seq >= self.next_sseq {
+                    self.next_sseq = end_seq;
+                    self.num_pending = 0;
+                }
+                return Step::Stop(Stop::End);
             }
-            return Step::Stop(Stop::End);
+            Ok(Ahead::More) => return Step::Skipped,
+            Err(error) => return self.unreadable(error),
         };
         let sseq = msg.seq;
         match self.send(shared, out, &msg, 1) {

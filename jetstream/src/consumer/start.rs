@@ -130,8 +130,11 @@ impl Consumer {
             Some(skip) => (skip.resume, skip.seqs.len() as u64),
             None => (self.next_sseq, 0),
         };
-        let counted = known.pending(store, &self.filter, from_seq)?;
-        Ok(counted.map(|count| self.num_pending = waiting + count))
+        let coming = known.coming(store, &self.filter, from_seq)?;
+        Ok(coming.map(|coming| {
+            self.num_pending = waiting + coming.count;
+            self.upcoming = coming.upcoming;
+        }))
     }
 
     /// Counts anew what is to come, however long that takes.

@@ -3,11 +3,14 @@
 
 use crate::config::consumer_rules::Verdict;
 use crate::filter::Filter;
-use crate::store::{Store, StoreError};
+use crate::store::{Lowest, Store, StoreError, Upcoming};
 use std::ops::ControlFlow;
 
 /// So many messages, subjects or nodes of the index are looked at without being asked for.
 pub(crate) const FEW: usize = 1024;
+
+/// Nodes of the index that are entered to count what is to come, without being asked for.
+const COUNT_NODES: usize = 2 * FEW;
 
 /// A question about a stream that takes long.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,13 +40,23 @@ pub struct Known {
     pub(crate) count: Option<Counted>,
 }
 
-/// How many messages match between two sequences, both included.
+/// How many messages match between two sequences, both included, and which come first.
 #[derive(Debug, Clone)]
 pub(crate) struct Counted {
     pub(crate) filter: Filter,
     pub(crate) from_seq: u64,
     pub(crate) through_seq: u64,
     pub(crate) count: u64,
+    pub(crate) lowest: Lowest,
+    /// What it cost to find them, and how often the store had taken changes back then.
+    pub(crate) cost: usize,
+    pub(crate) take_backs: u64,
+}
+
+/// What is to come.
+pub(super) struct Coming {
+    pub(super) count: u64,
+    pub(super) upcoming: Upcoming,
 }
 
 impl Known {
@@ -55,25 +68,28 @@ impl Known {
             && !store.index().is_covered_by(filter)
     }
 
-    /// How many messages match at or after `from_seq`, or what has to be asked to know that.
-    pub(super) fn pending(
+    /// What matches at or after `from_seq`, or what has to be asked to know that.
+    pub(super) fn coming(
         &self,
         store: &mut dyn Store,
         filter: &Filter,
         from_seq: u64,
-    ) -> Result<Result<u64, Ask>, StoreError> {
+    ) -> Result<Result<Coming, Ask>, StoreError> {
         if !self.asks {
-            return Ok(Ok(store.pending(filter, from_seq, false)?.count));
-        }
-        if let Some(pending) = store.pending_within(filter, from_seq, FEW)? {
-            return Ok(Ok(pending.count));
+            let count = store.pending(filter, from_seq, false)?.count;
+            return Ok(Ok(Coming { count, upcoming: Upcoming::default() }));
         }
         let known = self.count.as_ref().filter(|known| known.filter == *filter && known.from_seq <= from_seq);
         if let Some(known) = known
             && let Some(passed) = passed(store, known, from_seq)?
         {
             let newer = store.pending(filter, from_seq.max(known.through_seq.saturating_add(1)), false)?;
-            return Ok(Ok(known.count.saturating_sub(passed) + newer.count));
+            let count = known.count.saturating_sub(passed) + newer.count;
+            let upcoming = known.lowest.clone().into_upcoming(known.from_seq, known.take_backs, known.cost);
+            return Ok(Ok(Coming { count, upcoming }));
+        }
+        if let Some((pending, upcoming)) = store.look_ahead(filter, from_seq, COUNT_NODES)? {
+            return Ok(Ok(Coming { count: pending.count, upcoming }));
         }
         Ok(Err(Ask::Count(filter.clone(), from_seq)))
     }

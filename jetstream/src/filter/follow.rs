@@ -54,6 +54,32 @@ fn narrow(patterns: &[Box<[u8]>], from: usize, to: usize, at: usize, byte: u8) -
     from + start..from + start + len
 }
 
+/// Whether the end of a subject matches that of a pattern; `any` where both begin within what a wildcard stands for.
+fn end_matches(pattern: &[u8], any: bool, subject: &[u8]) -> bool {
+    let (mut pattern, mut subject, mut any) = (pattern, subject, any);
+    loop {
+        if any {
+            pattern = pattern.get(1..).unwrap_or_default();
+            let token = subject.iter().position(|byte| *byte == b'.').unwrap_or(subject.len());
+            subject = subject.get(token..).unwrap_or_default();
+            any = false;
+        }
+        match (pattern.split_first(), subject.split_first()) {
+            (None, None) => return true,
+            (Some((wanted, after)), Some((byte, rest))) if wanted == byte => {
+                (pattern, subject) = (after, rest);
+                if *byte == b'.' {
+                    if pattern == b">" {
+                        return true;
+                    }
+                    any = matches!(pattern, [b'*'] | [b'*', b'.', ..]);
+                }
+            }
+            _ => return false,
+        }
+    }
+}
+
 impl<'f> Follow<'f> {
     /// Where subjects begin.
     pub(crate) fn new(filter: &'f Filter) -> (Self, At) {
@@ -173,6 +199,18 @@ impl<'f> Follow<'f> {
             let end = state.at + usize::from(state.any);
             self.patterns.get(state.from).is_some_and(|first| first.len() == end)
         })
+    }
+
+    /// Whether a subject matches that ends with these bytes.
+    pub(crate) fn accepts_end(&mut self, from: At, bytes: &[u8]) -> bool {
+        if let At::States(range) = &from
+            && let Some([State { from, to, at, any }]) = self.states.get(range.clone())
+            && to - from == 1
+        {
+            let pattern = self.patterns.get(*from).and_then(|pattern| pattern.get(*at..));
+            return pattern.is_some_and(|pattern| end_matches(pattern, *any, bytes));
+        }
+        self.bytes(from, bytes).is_some_and(|at| self.accepts(&at))
     }
 
     /// The one byte that can come next, if there is only one.

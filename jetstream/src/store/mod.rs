@@ -18,7 +18,7 @@ pub use consumer_state::{ConsumerState, PendingAck, SequencePair};
 pub use file::FileStore;
 pub use memory::MemoryStore;
 pub use sync_work::SyncWork;
-pub use upcoming::Upcoming;
+pub use upcoming::{Ahead, Lowest, Upcoming};
 
 use self::index::SubjectEntry;
 use crate::filter::Filter;
@@ -234,7 +234,7 @@ pub trait Store: query::Sequences + Send {
     /// # Errors
     /// As for [`Store::load`].
     fn next(&mut self, filter: &Filter, from_seq: u64) -> Result<Option<Msg<'_>>, StoreError>;
-    /// As [`Store::next`], for one who asks again and again with the same filter.
+    /// As [`Store::next`], for one who asks again and again with the same filter. Looks at a bounded part of the stream.
     ///
     /// # Errors
     /// As for [`Store::load`].
@@ -243,7 +243,7 @@ pub trait Store: query::Sequences + Send {
         filter: &Filter,
         from_seq: u64,
         upcoming: &mut Upcoming,
-    ) -> Result<Option<Msg<'_>>, StoreError>;
+    ) -> Result<Ahead<Msg<'_>>, StoreError>;
     /// The last message at or before `upto_seq` whose subject matches.
     ///
     /// # Errors
@@ -267,17 +267,18 @@ pub trait Store: query::Sequences + Send {
     ) -> Result<Pending, StoreError> {
         query::pending(self, filter, from_seq, last_per_subject)
     }
-    /// As [`Store::pending`], unless about so many messages, or nodes of the index, have to be looked at for that.
+    /// How many messages match at or after `from_seq`, and which come first, unless more than about `budget` messages or
+    /// nodes of the index have to be looked at for that.
     ///
     /// # Errors
     /// As for [`Store::load`].
-    fn pending_within(
+    fn look_ahead(
         &mut self,
         filter: &Filter,
         from_seq: u64,
         budget: usize,
-    ) -> Result<Option<Pending>, StoreError> {
-        query::pending_within(self, filter, from_seq, budget)
+    ) -> Result<Option<(Pending, Upcoming)>, StoreError> {
+        upcoming::look_ahead(self, filter, from_seq, budget)
     }
     /// Removes the message at `seq`, if it is held. `subject` spares a read where the caller knows it. With `erase`
     /// the bytes are overwritten as well.

@@ -155,30 +155,6 @@ fn seek_in_index(
     (end == WalkEnd::Done).then_some(best)
 }
 
-/// As [`pending`], unless more than about `budget` messages or nodes have to be looked at for that.
-///
-/// # Errors
-/// Those of reading a message.
-pub fn pending_within<S: Sequences + ?Sized>(
-    store: &mut S,
-    filter: &Filter,
-    from_seq: u64,
-    budget: usize,
-) -> Result<Option<Pending>, StoreError> {
-    let Totals { first_seq, last_seq: through_seq, .. } = store.totals();
-    let from_seq = from_seq.max(first_seq);
-    let is_short = matches!(filter, Filter::Literal(_)) || store.subjects().is_covered_by(filter);
-    if is_short || from_seq > through_seq || store.count_from(from_seq) <= budget as u64 {
-        return pending(store, filter, from_seq, false).map(Some);
-    }
-    let (mut left, mut count) = (budget, 0);
-    let end = store.subjects().walk_within(filter, &mut left, |_, seqs| {
-        count += seqs.count_from(from_seq);
-        ControlFlow::Continue(())
-    });
-    Ok((end == WalkEnd::Done).then_some(Pending { count, through_seq }))
-}
-
 /// How many messages match at or after `from_seq`; with `last_per_subject`, how many of them are the last of their
 /// subject.
 ///

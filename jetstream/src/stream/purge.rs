@@ -7,7 +7,7 @@ pub(crate) use slices::Purging;
 use super::Inner;
 use crate::consumer::PurgeNotice;
 use crate::filter::Filter;
-use crate::store::{Msg, StoreError, Upcoming};
+use crate::store::{Ahead, Msg, StoreError, Upcoming};
 
 /// What to purge.
 #[derive(Debug, Clone, Copy, Default)]
@@ -160,7 +160,13 @@ impl Inner {
     ) -> Result<Option<u64>, StoreError> {
         match filter {
             Filter::Literal(literal) => Ok(self.store.index().at_or_after(literal, from)),
-            _ => Ok(self.store.next_upcoming(filter, from, upcoming)?.map(|msg| msg.seq)),
+            _ => loop {
+                match self.store.next_upcoming(filter, from, upcoming)? {
+                    Ahead::Found(msg) => return Ok(Some(msg.seq)),
+                    Ahead::Nothing => return Ok(None),
+                    Ahead::More => {}
+                }
+            },
         }
     }
 

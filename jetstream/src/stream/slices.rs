@@ -5,7 +5,8 @@ use super::{Inner, NODES, Stream};
 use crate::filter::Filter;
 use crate::store::index::{Seqs, SubjectEntry};
 use crate::store::query::Scan;
-use crate::store::{Msg, Pending, StoreError};
+use crate::store::upcoming::COUNTED_SEQS;
+use crate::store::{Lowest, Msg, Pending, StoreError, Upcoming};
 use std::ops::ControlFlow;
 
 /// Messages that the first slices of a search look at, and the most that one does: a message of a file costs what a dozen
@@ -64,26 +65,37 @@ impl Stream {
         }
     }
 
-    /// How many messages match at or after `from_seq`. What changes meanwhile at or below the last sequence that the
-    /// answer names is counted or not; what comes behind it is not.
+    /// How many messages match at or after `from_seq`, and which come first, where that was seen. What changes meanwhile at
+    /// or below the last sequence that the answer names is counted or not; what comes behind it is not.
     ///
     /// # Errors
     /// Those of reading a message.
-    pub(crate) fn count_pending(&self, filter: &Filter, from_seq: u64) -> Result<Pending, StoreError> {
+    pub(crate) fn count_pending(
+        &self,
+        filter: &Filter,
+        from_seq: u64,
+    ) -> Result<(Pending, Option<Upcoming>), StoreError> {
         let mut inner = self.lock();
         inner.flush();
         let is_short = matches!(filter, Filter::Literal(_)) || inner.store.subjects().is_covered_by(filter);
         let Pending { count: msgs, through_seq } = inner.store.pending(&Filter::All, from_seq, false)?;
         if is_short || msgs <= COUNTED_MAX as u64 {
-            return inner.store.pending(filter, from_seq, false);
+            return Ok((inner.store.pending(filter, from_seq, false)?, None));
         }
+        let take_backs = inner.store.take_backs();
         drop(inner);
-        let mut count = 0;
+        let (mut count, mut cost) = (0, 0);
+        let mut lowest = Lowest::below(through_seq.saturating_add(1));
         self.each_subject_while(filter, |_, seqs| {
             count += seqs.count_from(from_seq) - seqs.count_from(through_seq.saturating_add(1));
+            if cost < COUNTED_SEQS {
+                cost += lowest.take(seqs, from_seq).max(1);
+            }
             true
         });
-        Ok(Pending { count, through_seq })
+        let whole = cost < COUNTED_SEQS;
+        let upcoming = whole.then(|| lowest.into_upcoming(from_seq, take_backs, 2 * cost));
+        Ok((Pending { count, through_seq }, upcoming))
     }
 
     /// Returns when what nobody waits for any more is removed.

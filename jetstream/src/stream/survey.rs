@@ -4,8 +4,8 @@ use super::removals::WatchId;
 use super::{Inner, NODES, Stream, Wanted};
 use crate::consumer::{Ask, Counted, FilterTrie, Known, Slot, first_wanted};
 use crate::filter::Filter;
-use crate::store::StoreError;
 use crate::store::index::Seqs;
+use crate::store::{Lowest, StoreError};
 use std::ops::ControlFlow;
 
 /// After so many beginnings anew the rest is found out at once.
@@ -17,6 +17,8 @@ struct Tally {
     filter: Filter,
     from_seq: u64,
     through_seq: u64,
+    /// How often the store had taken changes back when the walk began.
+    take_backs: u64,
     /// Where the walk goes on; `None` before it begins.
     next: Option<Vec<u8>>,
     is_done: bool,
@@ -24,22 +26,26 @@ struct Tally {
 }
 
 enum Found {
-    Count(u64),
+    /// How many, the first of them, and what it cost to find those.
+    Count(u64, Lowest, usize),
     /// The last of each subject, and what was removed since it was found. In order when the walk is done.
     LastOfEach(Vec<u64>, Vec<u64>),
 }
 
 impl Tally {
     fn new(inner: &Inner, filter: Filter, from_seq: u64, found: Found) -> Self {
-        let through_seq = inner.store.totals().last_seq;
-        Self { filter, from_seq, through_seq, next: None, is_done: false, found }
+        let mut tally =
+            Self { filter, from_seq, through_seq: 0, take_backs: 0, next: None, is_done: false, found };
+        tally.begin_anew(inner);
+        tally
     }
 
     fn begin_anew(&mut self, inner: &Inner) {
         self.through_seq = inner.store.totals().last_seq;
+        self.take_backs = inner.store.take_backs();
         (self.next, self.is_done) = (None, false);
         self.found = match self.found {
-            Found::Count(_) => Found::Count(0),
+            Found::Count(..) => Found::Count(0, Lowest::below(self.through_seq.saturating_add(1)), 0),
             Found::LastOfEach(..) => Found::LastOfEach(Vec::new(), Vec::new()),
         };
     }
@@ -51,26 +57,39 @@ impl Tally {
             return;
         }
         match &mut self.found {
-            Found::Count(count) => *count = count.saturating_sub(1),
+            Found::Count(count, ..) => *count = count.saturating_sub(1),
             Found::LastOfEach(_, gone) => gone.push(seq),
         }
     }
 
-    fn add(found: &mut Found, (from_seq, through_seq): (u64, u64), seqs: Seqs<'_>) {
+    /// Takes in a subject. Says how many of its sequences were looked at.
+    fn add(found: &mut Found, (from_seq, through_seq): (u64, u64), seqs: Seqs<'_>) -> usize {
         match found {
-            Found::Count(count) => {
+            Found::Count(count, lowest, _) => {
                 *count += seqs.count_from(from_seq) - seqs.count_from(through_seq.saturating_add(1));
+                lowest.take(seqs, from_seq)
             }
-            Found::LastOfEach(lasts, _) => lasts.extend(seqs.at_or_before(through_seq)),
+            Found::LastOfEach(lasts, _) => {
+                lasts.extend(seqs.at_or_before(through_seq));
+                0
+            }
         }
     }
 
     fn slice(&mut self, inner: &Inner) {
         let (found, range) = (&mut self.found, (self.from_seq, self.through_seq));
-        self.next = inner.store.index().walk_part(&self.filter, self.next.as_deref(), NODES, |_, seqs| {
-            Self::add(found, range, seqs);
+        let (mut left, mut looked) = (NODES, 0);
+        let index = inner.store.index();
+        self.next = index.walk_part_within(&self.filter, self.next.as_deref(), &mut left, |_, seqs| {
+            if looked >= NODES {
+                return ControlFlow::Break(());
+            }
+            looked += Self::add(found, range, seqs);
             ControlFlow::Continue(())
         });
+        if let Found::Count(_, _, cost) = found {
+            *cost += NODES - left + looked;
+        }
         self.is_done = self.next.is_none();
     }
 
@@ -114,9 +133,11 @@ impl<'s> Survey<'s> {
         for tally in self.tallies.iter_mut().filter(|tally| tally.is_done) {
             let (from_seq, through_seq) = (tally.from_seq, tally.through_seq);
             match &mut tally.found {
-                Found::Count(count) => {
-                    let (filter, count) = (tally.filter.clone(), *count);
-                    known.count = Some(Counted { filter, from_seq, through_seq, count });
+                Found::Count(count, lowest, cost) => {
+                    let (filter, lowest) = (tally.filter.clone(), lowest.clone());
+                    let (count, cost, take_backs) = (*count, *cost, tally.take_backs);
+                    let counted = Counted { filter, from_seq, through_seq, count, lowest, cost, take_backs };
+                    known.count = Some(counted);
                 }
                 Found::LastOfEach(lasts, gone) => {
                     drop_gone(lasts, gone);
@@ -140,7 +161,9 @@ impl<'s> Survey<'s> {
             }
             Ask::Firsts(patterns, sseq) => self.start = Some(self.stream.first_wanted(&patterns, sseq)),
             Ask::LastOfEach(filter) => self.tally(filter, 0, Found::LastOfEach(Vec::new(), Vec::new())),
-            Ask::Count(filter, from_seq) => self.tally(filter, from_seq, Found::Count(0)),
+            Ask::Count(filter, from_seq) => {
+                self.tally(filter, from_seq, Found::Count(0, Lowest::below(0), 0));
+            }
         }
         Ok(())
     }

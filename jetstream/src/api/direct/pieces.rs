@@ -10,8 +10,8 @@ use crate::api::{Call, Way};
 use crate::filter::Filter;
 use crate::outbox::Outbox;
 use crate::store::index::Seqs;
-use crate::store::{StoreError, Upcoming};
-use crate::stream::{Inner, Search, Slice, Stream, Wanted};
+use crate::store::{Ahead, StoreError, Upcoming};
+use crate::stream::{Inner, NODES, Search, Slice, Stream, Wanted};
 use hashbrown::HashSet;
 use std::collections::BTreeSet;
 
@@ -71,9 +71,10 @@ impl<'r> Reader<'r> {
         Ok(found.ok_or("404 Message Not Found"))
     }
 
-    /// Whether what was read so far is enough for a piece.
+    /// Whether what was read so far is enough for a piece. Where pieces do not leave, their bytes stay.
     fn is_full(&self, msgs: usize) -> bool {
-        msgs >= PIECE_MSGS || self.out.size_bytes() >= PIECE_BYTES
+        let leaves = matches!(self.way, Way::Pieces(_));
+        msgs >= PIECE_MSGS || (leaves && self.out.size_bytes() >= PIECE_BYTES)
     }
 
     /// Lets a piece leave. No lock may be held.
@@ -91,14 +92,14 @@ impl<'r> Reader<'r> {
         let by_subject = !get.next_by_subj.is_empty();
         let filter = if by_subject { Filter::new([&get.next_by_subj]) } else { Filter::All };
         let from = seek(&mut self.stream.lock(), get)?;
-        let counted = self.stream.count_pending(&filter, from)?;
+        let (counted, upcoming) = self.stream.count_pending(&filter, from)?;
         let mut run = Run {
             progress: Progress { pending: counted.count, last_seq: 0 },
             from,
             wanted: u64::try_from(get.batch).unwrap_or(0),
             sent: 0,
             bytes_left: most_bytes,
-            upcoming: None,
+            upcoming,
         };
         let mut search = Search::new(&filter, Wanted::From(from));
         let mut goes_on = run.wanted > 0;
@@ -111,7 +112,7 @@ impl<'r> Reader<'r> {
         }
         let Progress { mut pending, last_seq } = run.progress;
         if self.stream.lock().store.totals().last_seq > counted.through_seq {
-            pending = self.stream.count_pending(&filter, run.from)?.count;
+            pending = self.stream.count_pending(&filter, run.from)?.0.count;
         }
         let end = format!("204 EOB\r\nNats-Num-Pending: {pending}\r\nNats-Last-Sequence: {last_seq}");
         push_status(self.out, self.reply, &end);
@@ -122,14 +123,15 @@ impl<'r> Reader<'r> {
     fn piece_of_batch(&mut self, run: &mut Run, search: &mut Search<'_>) -> Result<bool, StoreError> {
         let mut inner = self.stream.lock();
         inner.flush();
-        let mut msgs = 0;
-        while !self.is_full(msgs) {
+        let (mut msgs, looked_before) = (0, run.looked());
+        while !self.is_full(msgs) && run.looked().wrapping_sub(looked_before) < NODES {
             let slice = match &mut run.upcoming {
                 None => search.slice(&mut inner)?,
-                Some(upcoming) => {
-                    let next = inner.store.next_upcoming(search.filter(), run.from, upcoming)?;
-                    next.map_or(Slice::Nothing, |msg| Slice::Found(msg.seq))
-                }
+                Some(upcoming) => match inner.store.next_upcoming(search.filter(), run.from, upcoming)? {
+                    Ahead::Found(msg) => Slice::Found(msg.seq),
+                    Ahead::Nothing => Slice::Nothing,
+                    Ahead::More => Slice::More,
+                },
             };
             let seq = match slice {
                 Slice::Found(seq) => seq,
@@ -312,6 +314,11 @@ struct Run {
 }
 
 impl Run {
+    /// How much was looked at for what comes.
+    fn looked(&self) -> usize {
+        self.upcoming.as_ref().map_or(0, Upcoming::looked)
+    }
+
     /// Counts a message of that many bytes; says whether another may follow.
     fn goes_on(&mut self, bytes: u64) -> bool {
         self.sent += 1;

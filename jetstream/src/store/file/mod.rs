@@ -58,7 +58,7 @@ use self::read::Reader;
 use self::undo::Undo;
 use super::index::{SubjectEntry, SubjectIndex};
 use super::query;
-use super::upcoming::{self, Upcoming};
+use super::upcoming::{self, Ahead, Upcoming};
 use super::{LeftMsg, Lost, Msg, Removed, Store, StoreError, StoreState, SyncWork, gaps, msg_size_file};
 use crate::filter::Filter;
 use std::cell::{Cell, RefCell};
@@ -223,16 +223,20 @@ impl Store for FileStore {
         filter: &Filter,
         from_seq: u64,
         upcoming: &mut Upcoming,
-    ) -> Result<Option<Msg<'_>>, StoreError> {
+    ) -> Result<Ahead<Msg<'_>>, StoreError> {
         let mut from_seq = from_seq;
-        while let Some(seq) = upcoming::next_seq(self, filter, from_seq, upcoming)? {
+        loop {
+            let seq = match upcoming::next_seq(self, filter, from_seq, upcoming)? {
+                Ahead::Found(seq) => seq,
+                Ahead::Nothing => return Ok(Ahead::Nothing),
+                Ahead::More => return Ok(Ahead::More),
+            };
             match self.spot(seq) {
-                Ok(Some(spot)) => return Ok(self.view(&spot)),
+                Ok(Some(spot)) => return Ok(self.view(&spot).map_or(Ahead::Nothing, Ahead::Found)),
                 Ok(None) | Err(StoreError::Damaged { .. }) => from_seq = seq.saturating_add(1),
                 Err(error) => return Err(error),
             }
         }
-        Ok(None)
     }
 
     fn previous(&mut self, filter: &Filter, upto_seq: u64) -> Result<Option<Msg<'_>>, StoreError> {

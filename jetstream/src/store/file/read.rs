@@ -13,7 +13,9 @@ use std::sync::Arc;
 
 /// Block files that one store keeps open.
 const HANDLES_MAX: usize = 4;
-/// Read at once by a reader that goes through a block in order.
+/// Read at once by a reader that goes through a block in order: little where it has only begun, as it may be among a few
+/// records that lie together, and twice as much each time it goes on.
+const READ_AHEAD_MIN_BYTES: u64 = 8 << 10;
 const READ_AHEAD_BYTES: u64 = 128 << 10;
 /// A read that begins at most this far behind the one before goes through the block in order.
 const NEAR_BYTES: u64 = 16 << 10;
@@ -28,6 +30,8 @@ pub(super) struct Reader {
     chunk_at: Option<(u32, u64)>,
     /// Block and offset where the last read ended.
     last_end: (u32, u64),
+    /// How much the last read in order brought.
+    ahead_bytes: u64,
 }
 
 impl Reader {
@@ -82,6 +86,9 @@ impl Reader {
         let near = self.last_end.0 == block.index
             && offset.checked_sub(self.last_end.1).is_some_and(|gap| gap <= NEAR_BYTES);
         self.last_end = (block.index, offset + len);
+        if !near {
+            self.ahead_bytes = 0;
+        }
         if let Some(range) = self.find(block.index, offset, len) {
             return Ok(Some(range));
         }
@@ -92,7 +99,10 @@ impl Reader {
             self.chunk_at = Some((block.index, 0));
             return Ok(self.find(block.index, offset, len));
         }
-        let wanted = if near { len.max(READ_AHEAD_BYTES) } else { len };
+        if near {
+            self.ahead_bytes = (2 * self.ahead_bytes).clamp(READ_AHEAD_MIN_BYTES, READ_AHEAD_BYTES);
+        }
+        let wanted = len.max(self.ahead_bytes);
         let wanted = usize::try_from(wanted.min(written.saturating_sub(offset))).unwrap_or(usize::MAX);
         self.chunk_at = None;
         let mut chunk = std::mem::take(&mut self.chunk);

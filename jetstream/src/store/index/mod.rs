@@ -124,6 +124,18 @@ impl SubjectIndex {
         filter: &Filter,
         from: Option<&[u8]>,
         budget: usize,
+        visit: impl FnMut(&[u8], Seqs<'i>) -> ControlFlow<()>,
+    ) -> Option<Vec<u8>> {
+        let mut budget = budget;
+        self.walk_part_within(filter, from, &mut budget, visit)
+    }
+
+    /// As [`walk_part`](Self::walk_part). Leaves in `budget` how many more nodes could have been entered.
+    pub fn walk_part_within<'i>(
+        &'i self,
+        filter: &Filter,
+        from: Option<&[u8]>,
+        budget: &mut usize,
         mut visit: impl FnMut(&[u8], Seqs<'i>) -> ControlFlow<()>,
     ) -> Option<Vec<u8>> {
         Walk::part(&self.tree, filter, from, budget, &mut visit)

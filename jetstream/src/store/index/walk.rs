@@ -9,7 +9,7 @@ use super::node::{Inner, Leaf};
 use super::seqs::Seqs;
 use super::tree::Tree;
 use crate::filter::{At, Filter, Follow};
-use std::ops::ControlFlow;
+use std::ops::{ControlFlow, Range};
 
 /// An inner node on the way, with what is still to be visited below it.
 struct Frame<'t> {
@@ -79,11 +79,10 @@ impl<'t, 'f> Walk<'t, 'f> {
         tree: &'t Tree,
         filter: &'f Filter,
         from: Option<&'f [u8]>,
-        budget: usize,
+        budget: &mut usize,
         visit: &mut dyn FnMut(&[u8], Seqs<'t>) -> ControlFlow<()>,
     ) -> Option<Vec<u8>> {
-        let mut budget = budget;
-        let (end, key) = Self::go(tree, filter, (from, true), &mut budget, visit);
+        let (end, key) = Self::go(tree, filter, (from, true), budget, visit);
         (end != WalkEnd::Done).then_some(key)
     }
 
@@ -193,8 +192,7 @@ impl<'t, 'f> Walk<'t, 'f> {
                     return None;
                 }
             }
-            let at = self.follow.bytes(at, leaf.suffix)?;
-            if !self.follow.accepts(&at) {
+            if !self.follow.accepts_end(at, leaf.suffix) {
                 return None;
             }
             let key_len = self.key.len();
@@ -232,10 +230,24 @@ impl<'t, 'f> Walk<'t, 'f> {
         let plain = if below.is_none() { self.plain(&at) } else { Plain::None };
         self.key.extend_from_slice(inner.prefix);
         let (states_len, key_len) = (self.follow.depth(), self.key.len());
+        if plain != Plain::None {
+            self.touch(inner, first..end);
+        }
         let (next, bound) = (first, below);
         let frame = Frame { node: inner, at, states_len, key_len, next, end, bound, value_left, plain };
         self.stack.push(frame);
         None
+    }
+
+    /// Has the processor fetch what is visited next from memory all at once: cells that were stored at different times lie
+    /// far from each other, and otherwise each is waited for by itself.
+    fn touch(&self, inner: Inner<'t>, children: Range<usize>) {
+        if children.len() < 2 {
+            return;
+        }
+        let children = children.take(self.budget).filter_map(|position| inner.child_at(position));
+        let bytes = children.filter_map(|child| self.tree.arena.get(child).first());
+        std::hint::black_box(bytes.fold(0, |all, byte| all ^ byte));
     }
 
     fn next_child(&mut self) -> Option<(Ref, Option<u8>, At, Option<usize>)> {

@@ -5,7 +5,7 @@ mod segment;
 use self::segment::Segment;
 use super::index::{SubjectEntry, SubjectIndex};
 use super::query::{self, Scan, Sequences, Visit};
-use super::upcoming::{self, Upcoming};
+use super::upcoming::{self, Ahead, Upcoming};
 use super::{Msg, Removed, Store, StoreError, StoreState, SyncWork, Totals, gaps, msg_size_memory};
 use crate::filter::Filter;
 use std::collections::BTreeMap;
@@ -206,21 +206,25 @@ impl Store for MemoryStore {
         filter: &Filter,
         from_seq: u64,
         upcoming: &mut Upcoming,
-    ) -> Result<Option<Msg<'_>>, StoreError> {
+    ) -> Result<Ahead<Msg<'_>>, StoreError> {
         #[cfg(test)]
         match self.batch_seqs {
-            Some(0) => return self.next(filter, from_seq),
-            Some(most) => upcoming.set_most(most),
+            Some(0) => return Ok(self.next(filter, from_seq)?.map_or(Ahead::Nothing, Ahead::Found)),
+            Some(most) => upcoming.set_sizes(most, 2 * most, most),
             None => {}
         }
         let mut from_seq = from_seq;
-        while let Some(seq) = upcoming::next_seq(self, filter, from_seq, upcoming)? {
+        loop {
+            let seq = match upcoming::next_seq(self, filter, from_seq, upcoming)? {
+                Ahead::Found(seq) => seq,
+                Ahead::Nothing => return Ok(Ahead::Nothing),
+                Ahead::More => return Ok(Ahead::More),
+            };
             if self.get(seq).is_some() {
-                return Ok(self.get(seq));
+                return Ok(self.get(seq).map_or(Ahead::Nothing, Ahead::Found));
             }
             from_seq = seq.saturating_add(1);
         }
-        Ok(None)
     }
 
     fn previous(&mut self, filter: &Filter, upto_seq: u64) -> Result<Option<Msg<'_>>, StoreError> {

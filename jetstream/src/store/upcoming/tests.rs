@@ -26,11 +26,28 @@ impl Counting {
     fn list(&mut self, filter: &Filter, from: u64) -> (Vec<u64>, usize) {
         let (mut upcoming, mut seqs, mut from) = (Upcoming::default(), Vec::new(), from);
         self.seen = 0;
-        while let Some(seq) = next_seq(self, filter, from, &mut upcoming).unwrap() {
+        while let Some(seq) = self.next(filter, from, &mut upcoming) {
             seqs.push(seq);
             from = seq + 1;
         }
         (seqs, self.seen + upcoming.walked)
+    }
+
+    /// Asks until there is an answer; each step looks at a bounded part.
+    fn next(&mut self, filter: &Filter, from: u64, upcoming: &mut Upcoming) -> Option<u64> {
+        loop {
+            let (seen, walked, looked) = (self.seen, upcoming.walked, upcoming.looked);
+            let ahead = next_seq(self, filter, from, upcoming).unwrap();
+            assert!(self.seen - seen <= SCANS * SCAN_MSGS, "{} messages", self.seen - seen);
+            // A subject with many sequences ends its part.
+            let walked = upcoming.walked - walked;
+            assert!(walked <= 2 * PART_NODES + 2 * BATCH_SEQS, "{walked} nodes");
+            match ahead {
+                Ahead::Found(seq) => return Some(seq),
+                Ahead::Nothing => return None,
+                Ahead::More => assert_ne!(upcoming.looked, looked),
+            }
+        }
     }
 }
 
@@ -135,19 +152,19 @@ fn who_has_caught_up_looks_at_nothing_twice_and_holds_nothing() {
     let mut store = grouped(10_000, 100);
     let (filter, mut upcoming) = (Filter::new(["kv.3.*"]), Upcoming::default());
     let mut from = 1;
-    while let Some(seq) = next_seq(&mut store, &filter, from, &mut upcoming).unwrap() {
+    while let Some(seq) = store.next(&filter, from, &mut upcoming) {
         from = seq + 1;
     }
     assert_eq!(upcoming.seqs.capacity(), 0);
     (store.seen, upcoming.walked) = (0, 0);
     for n in 0..1_000 {
         store.append(&format!("kv.4.x{n}"));
-        assert_eq!(next_seq(&mut store, &filter, from, &mut upcoming).unwrap(), None);
+        assert_eq!(next_seq(&mut store, &filter, from, &mut upcoming).unwrap(), Ahead::Nothing);
     }
     assert!(store.seen <= 1_000, "{} messages", store.seen);
     assert_eq!(upcoming.walked, 0);
     let seq = store.append("kv.3.new");
-    assert_eq!(next_seq(&mut store, &filter, from, &mut upcoming).unwrap(), Some(seq));
+    assert_eq!(next_seq(&mut store, &filter, from, &mut upcoming).unwrap(), Ahead::Found(seq));
 }
 
 #[test]
@@ -155,7 +172,7 @@ fn a_batch_is_bounded() {
     let mut store = grouped(100_000, 5);
     let (filter, mut upcoming) = (Filter::new(["kv.3.*"]), Upcoming::default());
     let mut from = 1;
-    while let Some(seq) = next_seq(&mut store, &filter, from, &mut upcoming).unwrap() {
+    while let Some(seq) = store.next(&filter, from, &mut upcoming) {
         assert!(upcoming.seqs.len() <= BATCH_SEQS);
         from = seq + 1;
     }
@@ -195,6 +212,13 @@ fn op() -> impl Strategy<Value = Op> {
     ]
 }
 
+/// Batches of so many sequences, taken in parts that are as small.
+fn small(most: usize) -> Upcoming {
+    let mut upcoming = Upcoming { price: 1, ..Upcoming::default() };
+    upcoming.set_sizes(most, most, most);
+    upcoming
+}
+
 /// The store, what it holds, and cursors that step through it.
 struct World {
     store: Counting,
@@ -206,7 +230,7 @@ struct World {
 impl World {
     fn new(most: usize) -> Self {
         let cursors = [&["a.*.9"][..], &["*.7.>"], &["b.>", "a.1*.3", "*.2.*"], &["a.>"]]
-            .map(|patterns| (Filter::new(patterns), 1, Upcoming { most, price: 1, ..Upcoming::default() }));
+            .map(|patterns| (Filter::new(patterns), 1, small(most)));
         let (store, model) = (Counting::default(), BTreeMap::new());
         Self { store, model, cursors: cursors.into(), appended: 0 }
     }
@@ -225,7 +249,7 @@ impl World {
         let wanted = wanted.map(|(seq, _)| *seq);
         let mut at = *from;
         let found = loop {
-            match next_seq(&mut self.store, filter, at, upcoming).unwrap() {
+            match self.store.next(filter, at, upcoming) {
                 Some(seq) if !self.model.contains_key(&seq) => at = seq + 1,
                 found => break found,
             }

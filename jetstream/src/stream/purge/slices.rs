@@ -276,8 +276,8 @@ impl Inner {
             // A stream is emptied at once.
             return Ok(below <= totals.last_seq && totals.msgs - self.store.count_from(below) > FEW as u64);
         }
-        let matching = self.store.pending_within(&Filter::new([request.filter]), 0, FEW)?;
-        Ok(matching.is_none_or(|matching| matching.count > FEW as u64))
+        let matching = self.store.look_ahead(&Filter::new([request.filter]), 0, FEW)?;
+        Ok(matching.is_none_or(|(matching, _)| matching.count > FEW as u64))
     }
 
     /// The sequence below which a purge takes everything.

@@ -1,5 +1,7 @@
+use crate::filter::Filter;
 use crate::steps;
 use crate::testing::TestEngine;
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
 /// What one hold of the lock may look at.
@@ -136,4 +138,88 @@ fn deleted_sequences_are_listed_without_a_long_hold_and_as_they_are_at_the_end()
     let listed = answer.split("\"deleted\":[").nth(1).unwrap().split(']').next().unwrap();
     assert_eq!(listed.split(',').count() as u64, field(&answer, "num_deleted"), "{answer:.300}");
     assert_eq!(info().split("\"deleted\":[").nth(1).unwrap().split(']').next().unwrap(), listed);
+}
+
+/// The sequences that consumers were sent at a subject, from the replies of the deliveries, and what they said is pending.
+fn delivered(engine: &TestEngine, to: &str) -> Vec<(u64, u64)> {
+    let sent = engine.host.take().into_iter().filter(|sent| sent.to == to);
+    let number = |token: Option<&str>| token.and_then(|token| token.parse().ok()).unwrap();
+    sent.map(|sent| {
+        let mut tokens = sent.reply.split('.');
+        (number(tokens.nth(5)), number(tokens.next_back()))
+    })
+    .collect()
+}
+
+/// What the stream holds that matches, by looking at every message.
+fn held(engine: &TestEngine, filter: &[&str], from: u64) -> Vec<u64> {
+    let stream = engine.engine.stream(engine.account, "KV").unwrap();
+    let (mut inner, mut seqs, filter) = (stream.lock(), Vec::new(), Filter::new(filter));
+    inner
+        .store
+        .scan_up(from, usize::MAX, &mut |_, seq, subject| {
+            if filter.matches(subject) {
+                seqs.push(seq);
+            }
+            ControlFlow::Continue(())
+        })
+        .unwrap();
+    seqs
+}
+
+#[test]
+fn a_list_that_was_counted_while_keys_came_and_went_brings_what_there_is() {
+    let from_seq = r#","deliver_policy":"by_start_sequence","opt_start_seq":9000"#;
+    let cases: [(&[&str], &str, u64); 3] = [
+        (&["kv.*.rare"], "", 1),
+        (&["kv.*.often"], from_seq, 9_000),
+        (&["kv.*.rare", "kv.*.none"], from_seq, 9_000),
+    ];
+    for (filters, policy, from) in cases {
+        let engine = bucket(r#","max_msgs_per_subject":1"#);
+        let (other, mut turn) = (engine.clone(), 0);
+        let between = move || {
+            turn += 1;
+            // Written again, new, and removed, in front of the walk and behind it.
+            for number in [turn * 100, KEYS - turn * 100, turn * 7, KEYS - turn * 7] {
+                other.publish(&key(number), &[], "again");
+            }
+            other.publish(&format!("kv.0000000{turn}.rare"), &[], "new");
+            other.publish(&format!("kv.9{turn}.rare"), &[], "new");
+            for seq in [turn * 300 + 1, KEYS - turn * 300 + 1, KEYS - turn * 11] {
+                other.request("STREAM.MSG.DELETE.KV", &format!(r#"{{"seq":{seq}}}"#));
+            }
+        };
+        engine.host.listen("d", None);
+        let listed: Vec<String> = filters.iter().map(|filter| format!("\"{filter}\"")).collect();
+        let config = format!(r#""filter_subjects":[{}],"deliver_subject":"d"{policy}"#, listed.join(","));
+        let answer = steps::with_between(between, || create(&engine, "C", &config));
+        let wanted = held(&engine, filters, from);
+        assert_eq!(field(&answer, "num_pending"), wanted.len() as u64, "{filters:?}");
+        engine.host.pump_all();
+        let got = delivered(&engine, "d");
+        let left = (0..wanted.len() as u64).rev();
+        assert_eq!(got, wanted.into_iter().zip(left).collect::<Vec<_>>(), "{filters:?}");
+    }
+}
+
+#[test]
+fn what_a_consumer_that_lags_delivers_is_looked_for_without_a_long_hold() {
+    for filter in ["kv.*.rare", "kv.*.none", "kv.0199*.*"] {
+        let engine = bucket("");
+        engine.request("STREAM.PURGE.KV", "");
+        // Nobody listens yet, so that it lags behind everything.
+        create(&engine, "C", &format!(r#""filter_subject":"{filter}","deliver_subject":"d""#));
+        for number in 0..KEYS {
+            engine.publish(&key(number), &[], "x");
+        }
+        let ((), most, holds) = steps::count(|| {
+            engine.host.listen("d", None);
+            engine.interest_changed("d", true);
+            engine.host.pump_all();
+        });
+        let got: Vec<u64> = delivered(&engine, "d").into_iter().map(|(seq, _)| seq).collect();
+        assert_eq!(got, held(&engine, &[filter], 1), "{filter}");
+        assert!(most <= STEPS_MAX, "{most} steps in one of {holds} holds");
+    }
 }
