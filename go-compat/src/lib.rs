@@ -19,4 +19,4 @@ pub use duration::GoDuration;
 pub use os_error::os_text;
 pub use quote::{push_quoted, quoted, quoted_byte};
 pub use size::friendly_bytes;
-pub use time::{GoTime, write_time};
+pub use time::{GoTime, eight_digits, write_time};

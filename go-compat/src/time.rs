@@ -134,16 +134,15 @@ pub fn write_time(ns: i64, out: &mut Vec<u8>) {
     let (year, month, day) = civil_from_days(days.cast_signed());
     let mut text = *b"0000-00-00T00:00:00.000000000Z";
     let number = |value: i64| value.unsigned_abs();
-    put_pair(text.get_mut(..2), number(year) / 100);
-    put_pair(text.get_mut(2..4), number(year) % 100);
-    put_pair(text.get_mut(5..7), number(month));
-    put_pair(text.get_mut(8..10), number(day));
-    put_pair(text.get_mut(11..13), of_day / 3600);
-    put_pair(text.get_mut(14..16), of_day / 60 % 60);
-    put_pair(text.get_mut(17..19), of_day % 60);
-    if let Some(field) = text.get_mut(20..28) {
-        field.copy_from_slice(&eight_digits(fraction / 10));
-    }
+    // Where a dash or a colon stands, a zero is made, and raised or lowered to it.
+    let date = u64::from_le_bytes(eight_digits(number(year) * 10_000 + number(month) * 10));
+    let of_day = of_day / 3600 * 1_000_000 + of_day / 60 % 60 * 1000 + of_day % 60;
+    let of_day = u64::from_le_bytes(eight_digits(of_day));
+    put(text.get_mut(..8), &(date - DASHES).to_le_bytes());
+    let day = number(day);
+    put(text.get_mut(8..10), &[b'0' + (day / 10) as u8, b'0' + (day % 10) as u8]);
+    put(text.get_mut(11..19), &(of_day + COLONS).to_le_bytes());
+    put(text.get_mut(20..28), &eight_digits(fraction / 10));
     if let Some(digit) = text.get_mut(28) {
         *digit = b'0' + (fraction % 10) as u8;
     }
@@ -164,18 +163,27 @@ pub fn write_time(ns: i64, out: &mut Vec<u8>) {
 /// Where the seconds of a time end.
 const SECONDS_END: usize = 19;
 
-/// Fills a field of two digits with a number below 100.
+/// By how much a dash is below the digit `0`, where dashes stand in a date.
+const DASHES: u64 = ((b'0' - b'-') as u64) << 32 | ((b'0' - b'-') as u64) << 56;
+/// By how much a colon is above it, where colons stand in a time.
+const COLONS: u64 = ((b':' - b'0') as u64) << 16 | ((b':' - b'0') as u64) << 40;
+
 #[inline]
-fn put_pair(field: Option<&mut [u8]>, number: u64) {
+fn put(field: Option<&mut [u8]>, text: &[u8]) {
     if let Some(field) = field {
-        field.copy_from_slice(&[b'0' + (number / 10) as u8, b'0' + (number % 10) as u8]);
+        field.copy_from_slice(text);
     }
 }
 
 /// The digits of a number below 100,000,000, all at once: halves, then quarters, then eighths of a word become numbers of
-/// half as many digits.
+/// half as many digits. Of a larger number they are others than its last.
+///
+/// ```
+/// assert_eq!(&jetkv_go_compat::eight_digits(12_345), b"00012345");
+/// ```
 #[inline]
-fn eight_digits(number: u64) -> [u8; 8] {
+#[must_use]
+pub fn eight_digits(number: u64) -> [u8; 8] {
     let fours = (number / 10_000) | ((number % 10_000) << 32);
     // A multiplication and a shift divide each part by 100, and by 10 in the next step.
     let hundreds = ((fours * 10_486) >> 20) & 0x7f_0000_007f;

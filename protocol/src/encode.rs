@@ -36,6 +36,7 @@
 //! ```
 
 use bytes::BufMut;
+use jetkv_go_compat::eight_digits;
 
 /// `+OK` as sent.
 pub const OK: &[u8] = b"+OK\r\n";
@@ -48,10 +49,26 @@ const CRLF: &[u8] = b"\r\n";
 
 /// The most digits that a `u64` has.
 const MAX_DIGITS: usize = 20;
+/// Numbers below this have their digits made all at once.
+const EIGHT_DIGITS_END: u64 = 100_000_000;
 
 /// Appends `number` in decimal.
 #[inline]
 pub fn decimal(out: &mut impl BufMut, number: u64) {
+    if number >= EIGHT_DIGITS_END {
+        return long_decimal(out, number);
+    }
+    let digits = eight_digits(number);
+    // The last digit stays, even of nothing.
+    let zeros = (u64::from_le_bytes(digits) ^ ZEROS).trailing_zeros() / 8;
+    out.put_slice(digits.get(zeros.min(7) as usize..).unwrap_or_default());
+}
+
+/// Eight times the digit `0`.
+const ZEROS: u64 = u64::from_le_bytes([b'0'; 8]);
+
+#[cold]
+fn long_decimal(out: &mut impl BufMut, number: u64) {
     let mut digits = [b'0'; MAX_DIGITS];
     let mut rest = number;
     let mut length = 0;
@@ -114,36 +131,27 @@ fn finish_message_line(
         out.put_u8(b' ');
         out.put_slice(reply);
     }
-    // Blanks, sizes and line end are put together from their end, and appended at once.
-    let mut line = [b' '; 2 * (1 + MAX_DIGITS) + 2];
-    let line_len = line.len();
-    let mut left = line.iter_mut().rev();
-    let mut put = |byte| {
-        if let Some(place) = left.next() {
-            *place = byte;
-        }
-    };
-    put(b'\n');
-    put(b'\r');
-    let mut len = 2;
-    for (number, is_there) in [(total_bytes, true), (headers_bytes, headers_bytes != 0)] {
-        if !is_there {
-            continue;
-        }
-        let mut rest = number;
-        loop {
-            // The remainder of a division by ten always fits.
-            put(b'0' + (rest % 10) as u8);
-            len += 1;
-            rest /= 10;
-            if rest == 0 {
-                break;
-            }
-        }
-        put(b' ');
-        len += 1;
+    if headers_bytes != 0 {
+        size(out, headers_bytes);
     }
-    out.put_slice(line.get(line_len - len..).unwrap_or_default());
+    size(out, total_bytes);
+    out.put_slice(CRLF);
+}
+
+/// Appends a blank and a size. That of most messages has up to three digits.
+#[inline]
+fn size(out: &mut impl BufMut, bytes: usize) {
+    // What is left of a division by ten always fits.
+    let digit = |number: usize| b'0' + (number % 10) as u8;
+    match bytes {
+        0..10 => out.put_slice(&[b' ', digit(bytes)]),
+        10..100 => out.put_slice(&[b' ', digit(bytes / 10), digit(bytes)]),
+        100..1000 => out.put_slice(&[b' ', digit(bytes / 100), digit(bytes / 10), digit(bytes)]),
+        _ => {
+            out.put_u8(b' ');
+            decimal(out, bytes as u64);
+        }
+    }
 }
 
 /// Appends INFO with its JSON text, with the blank before the line end that nats-server sends.

@@ -93,8 +93,11 @@ impl Reach {
             return false;
         };
         start == other_start
-            && !subject::has_empty_token(rest)
-            && !(is_one && memchr::memchr(SEPARATOR, rest).is_some())
+            && if is_one {
+                !rest.is_empty() && memchr::memchr(SEPARATOR, rest).is_none()
+            } else {
+                !subject::has_empty_token(rest)
+            }
     }
 }
 

@@ -2,9 +2,10 @@
 //! client library writes: upper case, single blanks, CR LF, and all of the operation at hand. Whatever
 //! looks different, right or wrong, is left to the grammar in `line`, which decides the same.
 
-use memchr::{memchr, memchr2};
+use memchr::memchr;
 
 use super::Step;
+use super::line::is_blank;
 use super::message::{Message, Whole};
 
 /// A whole PUB or HPUB, when it is one that needs no second look.
@@ -45,13 +46,30 @@ pub(super) fn publish<'a>(
 /// `subject` or `subject reply`.
 #[inline]
 fn split_reply(arguments: &[u8]) -> Option<(&[u8], Option<&[u8]>)> {
-    let Some(end) = memchr2(b' ', b'\t', arguments) else {
+    let Some(end) = first_blank(arguments) else {
         return (!arguments.is_empty()).then_some((arguments, None));
     };
     let subject = arguments.get(..end)?;
     let reply = arguments.get(end + 1..)?;
-    let plain = !subject.is_empty() && !reply.is_empty() && memchr2(b' ', b'\t', reply).is_none();
+    let plain = !subject.is_empty() && !reply.is_empty() && first_blank(reply).is_none();
     plain.then_some((subject, Some(reply)))
+}
+
+/// Where the first blank or tab stands. Subjects are so short that a call takes longer than to go through them.
+#[inline]
+fn first_blank(text: &[u8]) -> Option<usize> {
+    const ONES: u64 = u64::from_le_bytes([1; 8]);
+    // The highest bit of each byte that is zero, and perhaps of some above the lowest of them.
+    let zeros = |word: u64| word.wrapping_sub(ONES) & !word & (ONES << 7);
+    let (words, rest) = text.as_chunks::<8>();
+    for (at, word) in words.iter().enumerate() {
+        let word = u64::from_le_bytes(*word);
+        let found = zeros(word ^ (ONES * u64::from(b' '))) | zeros(word ^ (ONES * u64::from(b'\t')));
+        if found != 0 {
+            return Some(at * 8 + found.trailing_zeros() as usize / 8);
+        }
+    }
+    rest.iter().position(|byte| is_blank(*byte)).map(|at| words.len() * 8 + at)
 }
 
 /// Takes a blank and a size of at most nine digits off the end.
@@ -71,5 +89,29 @@ fn split_number(arguments: &[u8]) -> Option<(&[u8], usize)> {
     match left {
         [rest @ .., b' '] if place > 1 => Some((rest, number)),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::first_blank;
+
+    #[test]
+    fn the_first_blank_is_found_wherever_it_stands() {
+        let other = *b"\x1f!\x08\n\0\xa0\x89a.\x7f\xff\r\x0b~>*\x1f!\x08\n\0\xa0\x89a";
+        assert_eq!(first_blank(b""), None);
+        for len in 0..=other.len() {
+            let text = other.get(..len).unwrap();
+            assert_eq!(first_blank(text), None, "{len}");
+            for at in 0..len {
+                for blank in [b' ', b'\t'] {
+                    let mut text = text.to_vec();
+                    text[at] = blank;
+                    assert_eq!(first_blank(&text), Some(at), "{len} {at}");
+                    *text.last_mut().unwrap() = b' ';
+                    assert_eq!(first_blank(&text), Some(at), "{len} {at}");
+                }
+            }
+        }
     }
 }
