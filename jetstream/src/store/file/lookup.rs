@@ -175,7 +175,8 @@ impl FileStore {
         if seq == self.totals.first_seq || self.totals.msgs == 0 {
             let from = self.position(self.totals.first_seq);
             let held = self.blocks.get(from..).unwrap_or_default().iter();
-            let first = held.flat_map(|block| block.table.up(0)).next().map(|(seq, _)| seq);
+            let first = held.filter(|block| block.live() > 0).find_map(|block| block.table.up(0).next());
+            let first = first.map(|(seq, _)| seq);
             self.totals.first_seq = first.unwrap_or(self.totals.last_seq.saturating_add(1));
             self.first_ts_ns.set(None);
         }

@@ -25,9 +25,20 @@ pub(super) struct Tree {
     /// of its own pushes out of a subject goes right after what was recorded.
     recorded: Vec<u8>,
     way: Option<Path>,
-    /// A sequence that was recorded beside the one that stands in the leaf `way` leads to, and is not written there yet. A
-    /// key without history loses the older one at once, and its leaf is written once.
-    unwritten: Option<u64>,
+    /// What was recorded of that subject and is not written yet.
+    unwritten: Option<Unwritten>,
+}
+
+/// A sequence that was recorded beside the only one of a leaf, and does not stand there yet. A key without history loses the
+/// older one at once, so its leaf is found once, read once and written once.
+#[derive(Debug, Clone, Copy)]
+struct Unwritten {
+    path: Path,
+    /// The sequence that the leaf says.
+    first_seq: u64,
+    /// Where in the cell it stands.
+    at: usize,
+    last_seq: u64,
 }
 
 /// The way to a leaf.
@@ -49,9 +60,8 @@ impl Tree {
     /// The sequences of the leaf that stands at `at`.
     pub(super) fn seqs_at<'t>(&'t self, at: Ref, leaf: &Leaf<'t>) -> Option<Seqs<'t>> {
         let seqs = leaf.seqs(&self.lists)?;
-        match (self.unwritten, self.way) {
-            (Some(last_seq), Some(way)) if way.leaf == at => {
-                let first_seq = seqs.entry().first_seq;
+        match self.unwritten {
+            Some(Unwritten { path, first_seq, last_seq, .. }) if path.leaf == at => {
                 Some(Seqs(Form::Few { entry: SubjectEntry { count: 2, first_seq, last_seq }, gaps: &[] }))
             }
             _ => Some(seqs),
@@ -59,12 +69,17 @@ impl Tree {
     }
 
     /// Writes what a leaf does not say yet.
+    #[inline]
     fn write_unwritten(&mut self) {
-        let Some(seq) = self.unwritten.take() else { return };
-        let Some(path) = self.way.take() else { return };
+        if let Some(Unwritten { path, first_seq, last_seq, .. }) = self.unwritten.take() {
+            self.write_seqs(&path, &[first_seq, last_seq]);
+        }
+    }
+
+    /// Has a leaf hold these sequences itself.
+    fn write_seqs(&mut self, path: &Path, seqs: &[u64]) {
         let Some(leaf) = Leaf::read(self.arena.get(path.leaf)) else { return };
-        let Some(Form::One(first_seq)) = leaf.form() else { return };
-        node::write_leaf(&mut self.scratch, leaf.suffix, &[first_seq, seq]);
+        node::write_leaf(&mut self.scratch, leaf.suffix, seqs);
         let moved = self.arena.replace(path.leaf, &self.scratch);
         self.point(path.slot, path.leaf, moved);
     }
@@ -104,7 +119,14 @@ impl Tree {
             if at.is_leaf() {
                 let Some(leaf) = Leaf::read(cell) else { return alone };
                 if leaf.suffix == rest {
-                    return self.push(subject, Path { slot, parent_slot, leaf: at }, seq).unwrap_or(alone);
+                    let path = Path { slot, parent_slot, leaf: at };
+                    let Some(Form::One(first_seq)) = leaf.form() else {
+                        return self.push(subject, path, seq).unwrap_or(alone);
+                    };
+                    let at = cell.len() - leaf.body_len();
+                    self.unwritten = Some(Unwritten { path, first_seq, at, last_seq: seq });
+                    self.note_recorded(subject);
+                    return SubjectEntry { count: 2, first_seq, last_seq: seq };
                 }
                 self.split_leaf(slot, at, rest, seq);
                 return alone;
@@ -138,9 +160,9 @@ impl Tree {
 
     /// Forgets a sequence; says whether it was recorded under `subject`.
     pub(super) fn forget(&mut self, subject: &[u8], seq: u64) -> bool {
-        if self.unwritten.is_some() {
+        if let Some(unwritten) = self.unwritten {
             if self.recorded == subject {
-                return self.forget_beside_unwritten(seq);
+                return self.forget_beside_unwritten(unwritten, seq);
             }
             self.write_unwritten();
         }
@@ -155,36 +177,28 @@ impl Tree {
         seqs.remove(at);
         if seqs.is_empty() {
             self.remove_leaf(&path);
-            return true;
+        } else {
+            self.write_seqs(&path, &seqs);
         }
-        node::write_leaf(&mut self.scratch, leaf.suffix, &seqs);
-        let moved = self.arena.replace(path.leaf, &self.scratch);
-        self.point(path.slot, path.leaf, moved);
         true
     }
 
     /// Forgets one of two sequences, the later of which is not written yet.
-    fn forget_beside_unwritten(&mut self, seq: u64) -> bool {
-        let (Some(last_seq), Some(path)) = (self.unwritten, self.way) else { return false };
-        let cell = self.arena.get(path.leaf);
-        let Some(leaf) = Leaf::read(cell) else { return false };
-        let Some(Form::One(first_seq)) = leaf.form() else { return false };
+    fn forget_beside_unwritten(&mut self, unwritten: Unwritten, seq: u64) -> bool {
+        let Unwritten { path, first_seq, at, last_seq } = unwritten;
         if seq != first_seq && seq != last_seq {
             return false;
         }
-        (self.unwritten, self.way) = (None, None);
+        self.unwritten = None;
         if seq == last_seq {
             return true;
         }
         if node::is_as_long(first_seq, last_seq) {
             // It takes the place of the other, and nothing moves.
-            let at = cell.len() - leaf.body_len();
             node::rewrite_one(self.arena.get_mut(path.leaf).get_mut(at..), last_seq);
-            return true;
+        } else {
+            self.write_seqs(&path, &[last_seq]);
         }
-        node::write_leaf(&mut self.scratch, leaf.suffix, &[last_seq]);
-        let moved = self.arena.replace(path.leaf, &self.scratch);
-        self.point(path.slot, path.leaf, moved);
         true
     }
 
@@ -198,15 +212,11 @@ impl Tree {
         }
         let seqs: Vec<u64> = std::mem::take(list).iter().collect();
         self.free_lists.push(number);
-        if let Some(leaf) = Leaf::read(self.arena.get(path.leaf)) {
-            node::write_leaf(&mut self.scratch, leaf.suffix, &seqs);
-            let moved = self.arena.replace(path.leaf, &self.scratch);
-            self.point(path.slot, path.leaf, moved);
-        }
+        self.write_seqs(path, &seqs);
         true
     }
 
-    /// Appends to the sequences of a leaf.
+    /// Appends to the sequences of a leaf that holds more than one.
     fn push(&mut self, subject: &[u8], path: Path, seq: u64) -> Option<SubjectEntry> {
         let leaf = Leaf::read(self.arena.get(path.leaf))?;
         let mut moved = path.leaf;
@@ -215,10 +225,6 @@ impl Tree {
                 let list = self.lists.get_mut(leaf.list()?)?;
                 list.push(seq);
                 list.entry()
-            }
-            Some(Form::One(first_seq)) => {
-                self.unwritten = Some(seq);
-                SubjectEntry { count: 2, first_seq, last_seq: seq }
             }
             Some(_) => {
                 let mut seqs = leaf.few();
@@ -244,10 +250,14 @@ impl Tree {
             }
         };
         self.point(path.slot, path.leaf, moved);
-        self.recorded.clear();
-        self.recorded.extend_from_slice(subject);
+        self.note_recorded(subject);
         self.way = Some(Path { leaf: moved, ..path });
         Some(entry)
+    }
+
+    fn note_recorded(&mut self, subject: &[u8]) {
+        self.recorded.clear();
+        self.recorded.extend_from_slice(subject);
     }
 
     fn new_leaf(&mut self, suffix: &[u8], seq: u64) -> Ref {
