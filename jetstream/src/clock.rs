@@ -111,11 +111,9 @@ pub struct Deadlines {
 impl Deadlines {
     /// Of each of the two times the earlier deadline.
     #[must_use]
+    #[inline]
     pub fn earlier(self, other: Self) -> Self {
-        Self {
-            wall: self.wall.into_iter().chain(other.wall).min(),
-            elapsed: self.elapsed.into_iter().chain(other.elapsed).min(),
-        }
+        Self { wall: first_of(self.wall, other.wall), elapsed: first_of(self.elapsed, other.elapsed) }
     }
 
     /// Whether one of them is reached.
@@ -131,6 +129,15 @@ impl Deadlines {
         let wall = self.wall.map(|at| u64::try_from(at.since(clock.wall())).unwrap_or(0));
         let elapsed = self.elapsed.map(|at| at.since(clock.elapsed()));
         wall.into_iter().chain(elapsed).min()
+    }
+}
+
+/// The earlier of two moments, either of which may never come. Every commit asks for it.
+#[inline]
+pub(crate) fn first_of<T: Ord>(one: Option<T>, other: Option<T>) -> Option<T> {
+    match (one, other) {
+        (Some(one), Some(other)) => Some(one.min(other)),
+        (one, other) => one.or(other),
     }
 }
 
@@ -255,11 +262,11 @@ impl Clock for ManualClock {
     }
 }
 
-/// Now, for the length of one turn of work: the wall clock is read as it begins, elapsed time when it is first asked for.
-/// Most puts have no use for that.
+/// Now, for the length of one turn of work: each of the two times is read when it is first asked for. Most puts have no use
+/// for elapsed time, and most gets for neither.
 pub struct Now {
     clock: Arc<dyn Clock>,
-    wall: WallNs,
+    wall: Cell<Option<WallNs>>,
     elapsed: Cell<Option<ElapsedNs>>,
 }
 
@@ -267,19 +274,23 @@ impl Now {
     /// Now by that clock.
     #[must_use]
     pub fn new(clock: Arc<dyn Clock>) -> Self {
-        Self { wall: clock.wall(), clock, elapsed: Cell::new(None) }
+        Self { clock, wall: Cell::new(None), elapsed: Cell::new(None) }
     }
 
     /// Another turn begins.
     pub fn renew(&mut self) {
-        self.wall = self.clock.wall();
+        self.wall.set(None);
         self.elapsed.set(None);
     }
 
     /// The time of day.
     #[must_use]
     pub fn wall(&self) -> WallNs {
-        self.wall
+        self.wall.get().unwrap_or_else(|| {
+            let wall = self.clock.wall();
+            self.wall.set(Some(wall));
+            wall
+        })
     }
 
     /// The time that has passed.
@@ -295,7 +306,7 @@ impl Now {
     /// The moment of what was stored with the time of day `at`, if the wall clock was not set since.
     #[must_use]
     pub fn elapsed_at(&self, at: WallNs) -> ElapsedNs {
-        self.elapsed().shifted(at.since(self.wall))
+        self.elapsed().shifted(at.since(self.wall()))
     }
 
     /// What is stored as the time of day of `at`: what the wall clock would have shown then, were it as it is now.
@@ -303,7 +314,7 @@ impl Now {
     pub fn wall_at(&self, at: ElapsedNs) -> WallNs {
         let now = self.elapsed();
         let between = |later: ElapsedNs, earlier| i64::try_from(later.since(earlier)).unwrap_or(i64::MAX);
-        self.wall.plus(if at > now { between(at, now) } else { -between(now, at) })
+        self.wall().plus(if at > now { between(at, now) } else { -between(now, at) })
     }
 }
 

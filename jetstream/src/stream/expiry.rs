@@ -1,6 +1,6 @@
 //! Messages that go with time: `max_age`, and per-message TTLs.
 
-use crate::clock::{Deadline, ElapsedNs, WallNs};
+use crate::clock::{Deadline, ElapsedNs, WallNs, first_of};
 use hashbrown::HashMap;
 use std::collections::BTreeSet;
 
@@ -114,7 +114,7 @@ impl Expiry {
     /// When the next message goes.
     pub(super) fn deadline(&self) -> Option<Deadline> {
         let ttl = self.by_time.first().map(|(at, _)| *at);
-        let next = ttl.into_iter().chain(self.age_due).min().filter(|at| at.comes())?;
+        let next = first_of(ttl, self.age_due).filter(|at| at.comes())?;
         Some(self.held_until.map_or(Deadline::Wall(next), Deadline::Elapsed))
     }
 }

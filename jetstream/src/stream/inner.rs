@@ -9,7 +9,7 @@ use super::purge::{PurgeRequest, Purging};
 use super::removals::Removals;
 use super::schedule::Schedules;
 use super::write::{Acks, Dedupe, Lasts, Rewrite, RollingUp};
-use crate::clock::{Deadlines, Now, WallNs};
+use crate::clock::{Deadlines, Now, WallNs, first_of};
 use crate::config::{Retention, StorageType, StreamConfig};
 use crate::consumer::{Consumers, Known, StreamCtx};
 use crate::error::ApiError;
@@ -282,13 +282,9 @@ impl Inner {
 
     /// Tells the timers when this stream next has something to do, where that changed.
     pub(super) fn arm(&mut self) {
-        let elapsed = [
-            self.dedupe.deadline(),
-            self.commit.sync_due(),
-            self.batches.deadline(),
-            self.origins.deadline(),
-        ];
-        let next = Deadlines { wall: None, elapsed: elapsed.into_iter().flatten().min() };
+        let publishing = first_of(self.dedupe.deadline(), self.batches.deadline());
+        let elsewhere = first_of(self.commit.sync_due(), self.origins.deadline());
+        let next = Deadlines { wall: None, elapsed: first_of(publishing, elsewhere) };
         let next = next.earlier(self.schedules.deadline().into());
         let next = next.earlier(self.expiry.deadline().into()).earlier(self.consumers.next_deadlines());
         // A later deadline than the armed one needs no arming: the tick at the armed one finds out.
