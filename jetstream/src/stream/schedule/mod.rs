@@ -152,9 +152,16 @@ impl Schedules {
 
 impl Inner {
     /// A message was stored, or is found stored: whether it is a schedule, ends one or follows from one.
+    #[inline(always)]
     pub(super) fn note_schedule(&mut self, msg: &Msg<'_>) {
+        if self.config.allow_msg_schedules {
+            self.note_as_schedule(msg);
+        }
+    }
+
+    fn note_as_schedule(&mut self, msg: &Msg<'_>) {
         let comes_later = self.schedules.unlooked_from.is_some_and(|from| msg.seq >= from);
-        if !self.config.allow_msg_schedules || comes_later {
+        if comes_later {
             return;
         }
         let (stored, now) = (WallNs::from_ns(msg.ts_ns), self.now.wall());

@@ -60,6 +60,7 @@ impl Inner {
     }
 
     /// Removes what the message at `seq` rolls up, or begins to; the message itself stays, if it was `stored`.
+    #[inline(always)]
     pub(super) fn roll_up(
         &mut self,
         rollup: Rollup,
@@ -67,9 +68,17 @@ impl Inner {
         seq: u64,
         stored: Option<&Msg<'_>>,
     ) -> Result<(), Refusal> {
-        if rollup == Rollup::None {
-            return Ok(());
-        }
+        // Few messages do.
+        if rollup == Rollup::None { Ok(()) } else { self.remove_rolled_up(rollup, subject, seq, stored) }
+    }
+
+    fn remove_rolled_up(
+        &mut self,
+        rollup: Rollup,
+        subject: &[u8],
+        seq: u64,
+        stored: Option<&Msg<'_>>,
+    ) -> Result<(), Refusal> {
         let filter = rollup.filter(subject);
         if let Some(rolling) = &mut self.rolling_up {
             rolling.begun = true;

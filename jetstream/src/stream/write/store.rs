@@ -26,8 +26,11 @@ impl Inner {
         }
         let size_bytes = self.store.msg_size(msg.subject.len(), block.len(), msg.payload.len());
         self.check_account(size_bytes)?;
-        let ttl = parse_ttl(headers.ttl).ok_or(errors::MESSAGE_TTL_INVALID)?;
-        let (ttl, longer) = self.lengthen_ttl(ttl, block);
+        let (mut ttl, mut longer) = (Ttl::Unset, None);
+        if !headers.ttl.is_empty() {
+            let asked = parse_ttl(headers.ttl).ok_or(errors::MESSAGE_TTL_INVALID)?;
+            (ttl, longer) = self.lengthen_ttl(asked, block);
+        }
         let block = longer.as_deref().unwrap_or(block);
         self.check_room(msg.subject, size_bytes, !headers.rollup.is_empty())?;
         self.store_now(msg, block, headers, (rollup, ttl), told)
@@ -127,12 +130,13 @@ impl Inner {
 
 impl Inner {
     /// Removes the schedule that a message ends, if it ends one.
+    #[inline(always)]
     fn end_schedule_of(
         &mut self,
         headers: &PublishHeaders<'_>,
         stored: Option<&Msg<'_>>,
     ) -> Result<(), Refusal> {
-        if headers.schedule_next != b"purge" || headers.scheduler.is_empty() {
+        if headers.scheduler.is_empty() || headers.schedule_next != b"purge" {
             return Ok(());
         }
         self.end_schedule(headers.scheduler, stored)
