@@ -250,9 +250,11 @@ impl Engine {
         let mut report = RecoveryReport::default();
         let Some(storage) = &self.storage else { return Ok(report) };
         storage.relocate(&account.share.name).map_err(EngineError::Store)?;
-        for stored in storage.streams(&account.share.name).map_err(EngineError::Store)? {
-            let name = stored.name.clone();
-            match self.recover_stream(storage, account, stored, &mut report.problems) {
+        let stored = storage.streams(&account.share.name).map_err(EngineError::Store)?;
+        for (name, found) in self.open_stores(storage, &account.share.name, stored) {
+            let recovered = found
+                .and_then(|found| self.recover_stream(storage, account, &name, found, &mut report.problems));
+            match recovered {
                 Ok(stream) => {
                     let inner = stream.lock();
                     report.streams += 1;
@@ -273,33 +275,51 @@ impl Engine {
         Ok(report)
     }
 
+    /// Opens the stores of streams, side by side: that is most of what a start does.
+    fn open_stores(
+        &self,
+        storage: &Storage,
+        account: &str,
+        stored: Vec<StoredStream>,
+    ) -> Vec<(String, Result<Found, String>)> {
+        let mut opened: Vec<_> = stored
+            .into_iter()
+            .map(|stored| (stored.name.clone(), Err("it was not opened".to_owned()), Some(stored)))
+            .collect();
+        let each = opened.iter_mut().map(|(_, found, stored)| -> Box<dyn FnOnce() + Send + '_> {
+            Box::new(move || {
+                if let Some(stored) = stored.take() {
+                    *found = open_store(storage, account, stored);
+                }
+            })
+        });
+        self.world.host.run_all(each.collect());
+        opened.into_iter().map(|(name, found, _)| (name, found)).collect()
+    }
+
     fn recover_stream(
         &self,
         storage: &Storage,
         account: &Account,
-        stored: StoredStream,
+        name: &str,
+        found: Found,
         problems: &mut Vec<String>,
     ) -> Result<Arc<Stream>, String> {
-        let (created_ns, config) = decode_stream(&stored.meta?)?;
-        if config.name != stored.name {
-            return Err(format!("its metadata is that of '{}'", config.name));
-        }
-        let store = storage.open_stream(&account.share.name, &stored.name, file_options(&config));
-        let mut store = store.map_err(|error| error.to_string())?;
+        let Found { created_ns, config, mut store } = found;
         // A create may have been interrupted before this.
         begin_at(&mut store, config.first_seq).map_err(|error| error.to_string())?;
         problems.extend(
             store
                 .damaged()
                 .iter()
-                .map(|(seq, place)| format!("stream '{}': message {seq} is damaged: {place}", stored.name)),
+                .map(|(seq, place)| format!("stream '{name}': message {seq} is damaged: {place}")),
         );
         // What limits delete goes from the front, and leaves nothing.
         let told = store.lacks().iter().filter(|lack| !lack.is_front || keeps_all(&config));
-        problems.extend(told.map(|lack| format!("stream '{}': {lack}", stored.name)));
+        problems.extend(told.map(|lack| format!("stream '{name}': {lack}")));
         let stream = self.open(account, config, created_ns, Box::new(store));
         let all_known = recover_consumers(storage, account, &stream, problems).unwrap_or_else(|error| {
-            problems.push(format!("consumers of stream '{}': {error}", stored.name));
+            problems.push(format!("consumers of stream '{name}': {error}"));
             false
         });
         if all_known {
@@ -312,6 +332,23 @@ impl Engine {
         account.insert(&stream);
         Ok(stream)
     }
+}
+
+/// A stream that was found on the disk.
+struct Found {
+    created_ns: i64,
+    config: StreamConfig,
+    store: FileStore,
+}
+
+fn open_store(storage: &Storage, account: &str, stored: StoredStream) -> Result<Found, String> {
+    let (created_ns, config) = decode_stream(&stored.meta?)?;
+    if config.name != stored.name {
+        return Err(format!("its metadata is that of '{}'", config.name));
+    }
+    let store = storage.open_stream(account, &stored.name, file_options(&config));
+    let store = store.map_err(|error| error.to_string())?;
+    Ok(Found { created_ns, config, store })
 }
 
 /// Whether messages only go by deletions and purges.

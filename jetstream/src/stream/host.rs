@@ -39,4 +39,9 @@ pub trait Host: Router {
     fn run_later(&self, work: Box<dyn FnOnce() + Send>) {
         work();
     }
+    /// The engine has work that it waits for, parts of which do not wait for each other: run all of it, side by side where
+    /// the machine can, and return when it is done. No lock of the engine is held.
+    fn run_all(&self, work: Vec<Box<dyn FnOnce() + Send + '_>>) {
+        work.into_iter().for_each(|part| part());
+    }
 }

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
+use std::thread;
 
 use hashbrown::HashMap;
 use jetkv_jetstream::stream::Stream;
@@ -258,6 +259,26 @@ impl Host for EngineHost {
 
     fn end_turn(&self) {
         self.shared.end_turn();
+    }
+
+    fn run_all(&self, work: Vec<Box<dyn FnOnce() + Send + '_>>) {
+        let threads = thread::available_parallelism().map_or(1, usize::from).min(work.len());
+        let parts = Mutex::new(work.into_iter());
+        let run = || {
+            loop {
+                // Not within the condition, where it would be locked while the part runs.
+                let part = parts.lock().next();
+                let Some(part) = part else { return };
+                part();
+            }
+        };
+        thread::scope(|scope| {
+            for _ in 1..threads {
+                // Where there is no thread to be had, the others do its part.
+                let _ = thread::Builder::new().name("recovery".to_owned()).spawn_scoped(scope, run);
+            }
+            run();
+        });
     }
 
     fn run_later(&self, work: Box<dyn FnOnce() + Send>) {
