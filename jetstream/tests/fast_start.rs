@@ -5,8 +5,9 @@
 use jetkv_jetstream::Filter;
 use jetkv_jetstream::disk::Disk;
 use jetkv_jetstream::store::file::{FileOptions, Storage};
-use jetkv_jetstream::store::{FileStore, Msg, Store, StoreState};
-use jetkv_testing::SimDisk;
+use jetkv_jetstream::store::{Derived, FileStore, Msg, PictureTaken, Store, StoreState};
+use jetkv_jetstream::{EngineConfig, ManualClock};
+use jetkv_testing::{Fault, START_NS, SimDisk, TestEngine};
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 use std::collections::BTreeMap;
@@ -151,7 +152,8 @@ fn a_start_finds_the_same_with_and_without_what_was_noted() {
             // An owner that does not know the expiries leaves them to be read.
             let knows = rng.random_bool(0.8);
             if knows {
-                store.note_expiries(ttls.iter().map(|(seq, at_ns)| (*seq, *at_ns)).collect());
+                let expiries = ttls.iter().map(|(seq, at_ns)| (*seq, *at_ns)).collect();
+                store.note_derived(Derived { expiries: Some(expiries), ids_from: None });
             }
             store.close().unwrap();
             used += u32::from(disk.list(&msgs_dir()).unwrap().iter().any(|entry| entry.name == "jetkv.db"));
@@ -198,7 +200,8 @@ fn after_an_orderly_stop_no_block_is_read_and_after_a_kill_only_the_last_ones() 
         store.append(&msg).unwrap();
     };
     (1..=500).for_each(|seq| put(&mut store, seq));
-    store.note_expiries((1..=250).map(|half| (half * 2, 60_000_000_001)).collect());
+    let expiries = (1..=250).map(|half| (half * 2, 60_000_000_001)).collect();
+    store.note_derived(Derived { expiries: Some(expiries), ids_from: None });
     store.close().unwrap();
     // A block that nobody reads need not be readable: one that is damaged in its middle is not noticed.
     let blocks = store.num_blocks();
@@ -218,4 +221,205 @@ fn after_an_orderly_stop_no_block_is_read_and_after_a_kill_only_the_last_ones() 
     let store = open(&disk, options);
     assert_eq!(store.damaged().len(), 1, "of the old blocks only the last one was read");
     assert_eq!(store.state().msgs, 599);
+}
+
+/// What pictures in these tests say, by which it shows that they were used.
+const IDS_FROM: Option<(u64, i64)> = Some((1, 7));
+
+fn derived(ttls: &BTreeMap<u64, i64>) -> Derived {
+    Derived { expiries: Some(ttls.iter().map(|(seq, at_ns)| (*seq, *at_ns)).collect()), ids_from: IDS_FROM }
+}
+
+/// Takes a picture while the store goes on, and puts it in its place. Gives the file.
+fn picture(
+    disk: &SimDisk,
+    store: &mut FileStore,
+    rng: &mut SmallRng,
+    ttls: &mut BTreeMap<u64, i64>,
+) -> Option<Vec<u8>> {
+    store.flush().unwrap();
+    let begun = store.begin_picture(derived(ttls))?;
+    let steps = rng.random_range(0..40);
+    work(store, rng, ttls, steps);
+    let taken = begun.run();
+    let steps = rng.random_range(0..40);
+    work(store, rng, ttls, steps);
+    store.sync().unwrap();
+    store.end_picture(taken).unwrap();
+    disk.read(&side_file()).ok()
+}
+
+/// The file as a crash, another server, or nobody would leave it.
+fn variants(rng: &mut SmallRng, pictures: &[Vec<u8>], foreign: &[u8]) -> Vec<(&'static str, Vec<u8>)> {
+    let mut variants = vec![("foreign", foreign.to_vec()), ("empty", Vec::new())];
+    for _ in 0..3 {
+        if let Some(of_some_age) = pictures.get(rng.random_range(0..pictures.len().max(1))) {
+            variants.push(("old", of_some_age.clone()));
+            let mut torn = of_some_age.clone();
+            torn.truncate(rng.random_range(0..torn.len()));
+            variants.push(("torn", torn.clone()));
+            torn.resize(of_some_age.len(), 0);
+            variants.push(("torn, with zeros", torn));
+            let mut flipped = of_some_age.clone();
+            let bit = rng.random_range(0..flipped.len() * 8);
+            flipped[bit / 8] ^= 1 << (bit % 8);
+            variants.push(("with a bit flipped", flipped));
+            variants.push(("followed by something", [of_some_age.as_slice(), b"x"].concat()));
+        }
+    }
+    variants
+}
+
+#[test]
+fn a_start_finds_the_same_with_a_picture_of_any_age_and_with_one_that_is_torn_or_foreign() {
+    let (mut used, mut expiring) = (0, 0);
+    for seed in 0..jetkv_testing::seeds("JETKV_CRASH_SEEDS", 12) {
+        let mut rng = SmallRng::seed_from_u64(seed);
+        let options =
+            FileOptions { block_size_bytes: 1500, compress: rng.random_bool(0.3), fast_start_from_bytes: 0 };
+        let (other, mut ttls) = (SimDisk::new(seed + 1), BTreeMap::new());
+        let mut store = create(&other, options);
+        work(&mut store, &mut rng, &mut ttls, 200);
+        let foreign = picture(&other, &mut store, &mut rng, &mut ttls).unwrap_or_default();
+        let (disk, mut ttls, mut pictures) = (SimDisk::new(seed), BTreeMap::new(), Vec::new());
+        let mut store = create(&disk, options);
+        for round in 0..5 {
+            for _ in 0..rng.random_range(0..3) {
+                let steps = rng.random_range(0..150);
+                work(&mut store, &mut rng, &mut ttls, steps);
+                pictures.extend(picture(&disk, &mut store, &mut rng, &mut ttls));
+            }
+            let steps = rng.random_range(0..150);
+            work(&mut store, &mut rng, &mut ttls, steps);
+            match rng.random_range(0..6) {
+                0 => {
+                    store.note_derived(derived(&ttls));
+                    store.close().unwrap();
+                }
+                1..3 => {
+                    drop(store);
+                    disk.power_failure();
+                }
+                _ => drop(store),
+            }
+            let without = disk.clone_of();
+            drop(without.remove_file(&side_file()));
+            let without = found(open(&without, options));
+            let mut files = variants(&mut rng, &pictures, &foreign);
+            files.extend(disk.read(&side_file()).ok().map(|file| ("as it was left", file)));
+            for (kind, file) in files {
+                let same = disk.clone_of();
+                // A power failure may have left no stream at all.
+                same.create_dir_all(&msgs_dir()).unwrap();
+                same.replace(&side_file(), &file, false).unwrap();
+                let store = open(&same, options);
+                let is_used = store.recovered().ids_window_ns == IDS_FROM.map(|(_, window_ns)| window_ns);
+                used += usize::from(is_used);
+                assert!(!is_used || ["old", "as it was left"].contains(&kind), "seed {seed}, {kind}");
+                let with = found(store);
+                expiring += with.expiries.len();
+                assert_eq!(with, without, "seed {seed}, round {round}, a picture that is {kind}");
+            }
+            store = open(&disk, options);
+            ttls = store.take_recovered_expiries().into_iter().collect();
+        }
+    }
+    assert!(used > 20, "hardly any picture was used: {used}");
+    assert!(expiring > 50, "hardly anything expired: {expiring}");
+}
+
+fn small_store(disk: &SimDisk) -> FileStore {
+    let options = FileOptions { block_size_bytes: 400, compress: false, fast_start_from_bytes: 0 };
+    let mut store = create(disk, options);
+    (1..=40).for_each(|seq| put_small(&mut store, seq));
+    store.sync().unwrap();
+    store
+}
+
+fn put_small(store: &mut FileStore, seq: u64) {
+    let msg = Msg { seq, ts_ns: 1, subject: b"a.b", headers: b"", payload: &[b'v'; 50] };
+    store.append(&msg).unwrap();
+}
+
+fn take(store: &mut FileStore) -> PictureTaken {
+    store.begin_picture(Derived::default()).unwrap().run()
+}
+
+fn names(disk: &SimDisk) -> Vec<String> {
+    let names = disk.list(&msgs_dir()).unwrap().into_iter().map(|entry| entry.name);
+    names.filter(|name| name.starts_with("jetkv")).collect()
+}
+
+#[test]
+fn a_picture_that_shows_what_was_taken_back_or_is_not_the_last_is_not_put_in_place() {
+    let disk = SimDisk::new(1);
+    let mut store = small_store(&disk);
+    put_small(&mut store, 41);
+    store.flush().unwrap();
+    let taken = take(&mut store);
+    disk.fail_after(0, u64::MAX, Fault::Error);
+    store.sync().unwrap_err();
+    store.roll_back();
+    disk.restart();
+    store.sync().unwrap();
+    store.end_picture(taken).unwrap();
+    assert!(names(&disk).is_empty());
+    let before = take(&mut store);
+    let last = take(&mut store);
+    store.end_picture(before).unwrap();
+    assert_eq!(names(&disk), ["jetkv.db.new"]);
+    store.end_picture(last).unwrap();
+    assert_eq!(names(&disk), ["jetkv.db"]);
+}
+
+#[test]
+fn a_picture_for_which_there_is_no_room_leaves_nothing_and_fails_no_put() {
+    let disk = SimDisk::new(1);
+    let mut store = small_store(&disk);
+    for after in 0..4 {
+        let begun = store.begin_picture(Derived::default()).unwrap();
+        disk.fail_after(after, u64::MAX, Fault::Full);
+        let taken = begun.run();
+        disk.restart();
+        let seq = 41 + after;
+        put_small(&mut store, seq);
+        store.sync().unwrap();
+        let was_written = store.end_picture(taken).is_ok();
+        assert_eq!(names(&disk), if was_written { &["jetkv.db"][..] } else { &[] }, "after {after}");
+        assert!(after > 2 || !was_written);
+        assert_eq!(store.state().last_seq, seq);
+    }
+}
+
+#[test]
+fn an_engine_takes_pictures_while_it_runs_and_a_start_after_a_crash_finds_all_there_is() {
+    let disk = SimDisk::new(1);
+    let start = |disk: &SimDisk| {
+        let config = EngineConfig { store_dir: Some("/store".into()), ..EngineConfig::default() };
+        TestEngine::on_disk(config, Arc::new(ManualClock::new(START_NS)), Arc::new(disk.clone())).unwrap()
+    };
+    let engine = start(&disk);
+    let config = r#"{"name":"S","subjects":["s.>"],"storage":"file","max_msgs_per_subject":1}"#;
+    assert!(engine.request("STREAM.CREATE.S", config).contains("did_create"));
+    let payload = "v".repeat(512 << 10);
+    let mut first = None;
+    for put in 0..120 {
+        let answer = engine.publish(&format!("s.{}", put % 80), &[], &payload);
+        assert!(answer.contains(&format!("\"seq\":{}", put + 1)), "{answer}");
+        if first.is_none() && disk.read(&side_file()).is_ok() {
+            first = Some(put);
+        }
+    }
+    let first = first.expect("a picture is taken");
+    assert!((64..80).contains(&first), "the first one when 32 MiB of blocks were filled, not after {first}");
+    let info = |engine: &TestEngine| engine.request("STREAM.INFO.S", r#"{"subjects_filter":">"}"#);
+    let before = info(&engine);
+    for power_fails in [false, true] {
+        let left = if power_fails { disk.after_power_failure(2) } else { disk.clone_of() };
+        let without = left.clone_of();
+        without.remove_file(&side_file()).unwrap();
+        let (with, without) = (info(&start(&left)), info(&start(&without)));
+        assert_eq!(with, without);
+        assert!(power_fails || with == before, "{with} {before}");
+    }
 }

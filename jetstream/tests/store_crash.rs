@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
 use jetkv_jetstream::store::file::{FileOptions, Storage};
-use jetkv_jetstream::store::{FileStore, Msg, Store, StoreError};
+use jetkv_jetstream::store::{Derived, FileStore, Msg, PictureTaken, PictureWork, Store, StoreError};
 use jetkv_jetstream::{Cipher, Encryption, Filter};
 use jetkv_testing::{Fault, SimDisk};
 use rand::rngs::SmallRng;
@@ -38,6 +38,13 @@ struct Bench {
     /// Keys that were removed since the promise for another reason than a newer value.
     bereft: BTreeSet<usize>,
     power: bool,
+    picture: Option<Picture>,
+}
+
+/// A picture that is being taken while the store goes on.
+enum Picture {
+    Begun(Box<PictureWork>),
+    Taken(PictureTaken),
 }
 
 fn subject(key: usize) -> String {
@@ -69,6 +76,7 @@ impl Bench {
             removed: BTreeSet::new(),
             bereft: BTreeSet::new(),
             power,
+            picture: None,
         }
     }
 
@@ -169,6 +177,7 @@ impl Bench {
                 self.check_all();
                 Ok(())
             }
+            83..88 => self.step_of_picture(),
             _ => {
                 self.store.flush()?;
                 if !self.power {
@@ -177,6 +186,27 @@ impl Bench {
                 Ok(())
             }
         }
+    }
+
+    fn step_of_picture(&mut self) -> Result<(), StoreError> {
+        self.picture = match self.picture.take() {
+            None => {
+                self.store.flush()?;
+                if !self.power {
+                    self.promise();
+                }
+                self.store.begin_picture(Derived::default()).map(|begun| Picture::Begun(Box::new(begun)))
+            }
+            Some(Picture::Begun(work)) => Some(Picture::Taken(work.run())),
+            Some(Picture::Taken(taken)) => {
+                self.store.sync()?;
+                self.promise();
+                // A picture that could not be taken is no failure.
+                let _ = self.store.end_picture(taken);
+                None
+            }
+        };
+        Ok(())
     }
 
     fn some_seq(&mut self) -> Option<u64> {
@@ -212,6 +242,7 @@ impl Bench {
     }
 
     fn crash(&mut self) {
+        self.picture = None;
         if self.power {
             self.disk.power_failure()
         } else {

@@ -6,16 +6,20 @@
 
 pub mod archive;
 pub mod consumer_state;
+mod cow_vec;
+mod derived;
 pub mod file;
 pub mod index;
 pub mod memory;
 pub mod query;
+pub(crate) mod source;
 mod sync_work;
 pub mod upcoming;
 pub(crate) mod varint;
 
 pub use consumer_state::{ConsumerState, PendingAck, SequencePair};
-pub use file::FileStore;
+pub use derived::{Derived, Known};
+pub use file::{FileStore, PictureTaken, PictureWork};
 pub use memory::MemoryStore;
 pub use sync_work::SyncWork;
 pub use upcoming::{Ahead, Lowest, Upcoming};
@@ -327,10 +331,29 @@ pub trait Store: query::Sequences + Send {
     /// Messages with a `Nats-TTL` header that were found when the store was opened, as (sequence, moment of expiry
     /// in nanoseconds since 1970); empties the list.
     fn take_recovered_expiries(&mut self) -> Vec<(u64, i64)>;
-    /// The caller knows when every message held expires that has a `Nats-TTL` header: those that do are in `expiries`, in
-    /// any order, which may name some that are not held any more. Called before [`Store::close`], it spares the next
-    /// start the search for them.
-    fn note_expiries(&mut self, _expiries: Vec<(u64, i64)>) {}
+    /// What was known when the store was opened, and need not be found out.
+    fn recovered(&self) -> Known {
+        Known::default()
+    }
+    /// Notes what the caller derived from the messages. Called before [`Store::close`], it spares the next start the search
+    /// for it.
+    fn note_derived(&mut self, _derived: Derived) {}
+    /// Whether so much was stored since the last picture that the next start would take long.
+    fn wants_picture(&self) -> bool {
+        false
+    }
+    /// Begins a picture of what is held, all of which was flushed, for a start after a crash; `None` where it would be of no
+    /// use. It is written without the store's lock.
+    fn begin_picture(&mut self, _derived: Derived) -> Option<PictureWork> {
+        None
+    }
+    /// Puts a picture in its place. All that was flushed before it was begun has to be durable.
+    ///
+    /// # Errors
+    /// I/O. A start after a crash takes longer then, and nothing else.
+    fn end_picture(&mut self, _taken: PictureTaken) -> Result<(), StoreError> {
+        Ok(())
+    }
     /// Begins a change that is kept all or not at all: where a crash cuts it short, what is found is its first messages
     /// with nothing removed. Nothing is flushed before [`Store::end_atomic`], unless by [`Store::roll_back`].
     fn begin_atomic(&mut self) {}

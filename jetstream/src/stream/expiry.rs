@@ -28,6 +28,11 @@ impl Expiry {
         }
     }
 
+    /// How many messages have a TTL.
+    pub(super) fn count(&self) -> usize {
+        self.by_seq.len()
+    }
+
     /// Sequence and moment of every message with a TTL, in order of moments.
     pub(super) fn all(&self) -> Vec<(u64, i64)> {
         self.by_time.iter().map(|(at, seq)| (*seq, at.ns())).collect()

@@ -19,7 +19,7 @@ use crate::headers::header;
 use crate::origin::Origins;
 use crate::outbox::Outbox;
 use crate::settings::{AccountLimits, ConsumerSettings, EngineSettings, Watched};
-use crate::store::{Store, StoreError};
+use crate::store::{Derived, Store, StoreError};
 use crate::stream::world::{AccountShare, World};
 use crate::ttl::{Ttl, parse_ttl};
 use std::sync::Arc;
@@ -170,8 +170,14 @@ impl Inner {
             return;
         }
         let window_start_ns = self.stamp_ns().saturating_sub(self.dedupe.window_ns());
+        let known = self.store.recovered();
+        let holds = known.ids_window_ns.is_none_or(|window_ns| window_ns == self.dedupe.window_ns());
+        let known_from = known.ids_from.filter(|_| holds).unwrap_or(0);
+        if known_from > self.store.totals().last_seq {
+            return;
+        }
         let Ok(first) = self.store.seq_at_time(window_start_ns) else { return };
-        let mut from = first;
+        let mut from = first.max(known_from);
         // Damaged messages are passed over: an id is not known then.
         while let Ok(Some(msg)) = self.store.next(&Filter::All, from) {
             let seq = msg.seq;
@@ -352,11 +358,22 @@ impl Inner {
         self.charge(0);
     }
 
+    /// What the next start need not derive from the messages.
+    pub(super) fn derived(&self) -> Derived {
+        let expiries = self.config.allow_msg_ttl.then(|| self.expiry.all());
+        Derived { expiries, ..self.derived_ids() }
+    }
+
+    /// The part of it that is about the ids of messages.
+    pub(super) fn derived_ids(&self) -> Derived {
+        let ids_from = self.dedupe.first_seq().unwrap_or(self.store.totals().last_seq + 1);
+        Derived { ids_from: Some((ids_from, self.dedupe.window_ns())), expiries: None }
+    }
+
     /// Closes the files of a stream that stays on disk.
     pub(crate) fn close_store(&mut self) -> Result<(), StoreError> {
-        if self.config.allow_msg_ttl {
-            self.store.note_expiries(self.expiry.all());
-        }
+        let derived = self.derived();
+        self.store.note_derived(derived);
         self.close_origins();
         if let Some(noted) = self.schedules_to_note() {
             self.store.note_schedules(noted);

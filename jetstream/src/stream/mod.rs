@@ -17,6 +17,7 @@ mod host;
 mod info;
 mod inner;
 mod listening;
+mod picture;
 mod purge;
 mod receive;
 mod removals;
@@ -74,6 +75,8 @@ pub struct Stream {
     busy: busy::Busy,
     /// Somebody was asked to commit once the stream is not busy any more.
     commits_afterwards: AtomicBool,
+    /// Somebody was asked to take a picture of what it holds.
+    is_pictured: AtomicBool,
     gate: Mutex<Gate>,
     /// Told when a sync that ran without the lock is over.
     sync_over: Condvar,
@@ -105,6 +108,7 @@ impl Stream {
                 me: me.clone(),
                 busy: inner.busy.clone(),
                 commits_afterwards: AtomicBool::new(false),
+                is_pictured: AtomicBool::new(false),
                 inner: Mutex::new(inner),
                 gate: Mutex::default(),
                 sync_over: Condvar::new(),

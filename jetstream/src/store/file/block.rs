@@ -61,6 +61,11 @@ impl Block {
         }
     }
 
+    /// The same, without its table.
+    pub(super) fn without_table(&self) -> Self {
+        Self { table: RecordTable::default(), ..*self }
+    }
+
     pub(super) fn live(&self) -> u64 {
         self.table.live() as u64
     }

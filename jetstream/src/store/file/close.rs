@@ -19,6 +19,7 @@ const POSITIONS: &str = "sources.db";
 impl FileStore {
     /// Makes everything durable and writes `index.db`, and what makes JetKV's own start fast.
     pub(super) fn finish(&mut self) -> Result<(), StoreError> {
+        self.give_up_picture();
         self.sync_files()?;
         self.all_chores();
         if self.blocks.is_empty() {
@@ -37,7 +38,7 @@ impl FileStore {
             .and_then(|file| self.files.disk.replace(&path, &file, false))
             .map_err(|error| io_error("could not write", &path, error))?;
         self.index_db_is_true = true;
-        self.fast_start_is_true = false;
+        self.pictures.is_true = false;
         self.note_for_fast_start();
         Ok(())
     }
@@ -68,7 +69,8 @@ impl FileStore {
 
     /// Without it the next start is slower, and nothing else.
     fn note_for_fast_start(&mut self) {
-        if let Err(error) = self.write_fast_start() {
+        let derived = std::mem::take(&mut self.derived);
+        if let Err(error) = self.leave_picture(derived) {
             tracing::warn!(stream = self.files.name, "the next start will read all blocks: {error}");
         }
     }

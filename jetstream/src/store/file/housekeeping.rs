@@ -194,6 +194,7 @@ impl FileStore {
         new.compressed = compressed.is_some();
         self.reader.get_mut().forget(new.index);
         let bytes = compressed.as_deref().unwrap_or(kept);
+        self.note_replaced(new.index);
         if let Err(error) = self.files.disk.replace(&path, bytes, true) {
             // It may have failed after the new file took the old one's place.
             if self.files.disk.read(&path).ok().as_deref() != Some(bytes) {
@@ -250,6 +251,7 @@ impl FileStore {
     fn delete_file(&mut self, position: usize) -> Result<(), StoreError> {
         let Some(block) = self.blocks.get(position) else { return Ok(()) };
         let path = self.files.block_path(block.index);
+        self.note_replaced(block.index);
         self.reader.get_mut().forget(block.index);
         match self.files.disk.remove_file(&path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {

@@ -10,8 +10,8 @@ mod atomic;
 mod block;
 mod close;
 mod compress;
+mod directory;
 mod encryption;
-mod fast_start;
 mod files;
 mod housekeeping;
 mod index_db;
@@ -22,6 +22,7 @@ mod meta_sync;
 mod missing;
 mod old_index;
 mod options;
+mod picture;
 mod read;
 mod record;
 mod recover;
@@ -42,6 +43,7 @@ pub(crate) use archive::{Files, TarReader};
 pub use meta::StagedMeta;
 pub use missing::Lack;
 pub use options::{FileOptions, StreamLimits};
+pub use picture::{PictureTaken, PictureWork};
 pub use rubbish::Rubbish;
 pub use state_file::StagedState;
 pub(crate) use state_file::StateFile;
@@ -54,12 +56,15 @@ use self::block::Block;
 use self::files::StreamFiles;
 use self::log::Log;
 use self::meta_sync::MetaGate;
+use self::picture::Pictures;
 use self::read::Reader;
 use self::undo::Undo;
 use super::index::{SubjectEntry, SubjectIndex};
 use super::query;
 use super::upcoming::{self, Ahead, Upcoming};
-use super::{LeftMsg, Lost, Msg, Removed, Store, StoreError, StoreState, SyncWork, gaps, msg_size_file};
+use super::{
+    Derived, Known, LeftMsg, Lost, Msg, Removed, Store, StoreError, StoreState, SyncWork, gaps, msg_size_file,
+};
 use crate::filter::Filter;
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -82,8 +87,10 @@ pub struct FileStore {
     damaged: BTreeMap<u64, String>,
     /// Found when the store was opened: sequence and moment of expiry.
     expiries: Vec<(u64, i64)>,
-    /// Told by the owner before the end: those of all messages held, in order.
-    noted_expiries: Option<Vec<(u64, i64)>>,
+    /// Told by the owner before the end.
+    derived: Derived,
+    /// What was known when the store was opened, and the last sequence then.
+    known: (Known, u64),
     /// Told by the owner before the end: what is kept of the schedules.
     noted_schedules: Option<Vec<u8>>,
     durability: Durability,
@@ -107,8 +114,7 @@ pub struct FileStore {
     change: Option<AtomicChange>,
     /// Blocks whose files are longer than what was kept of them, and their right lengths; 0 for those that go.
     to_cut: Vec<(u32, u64)>,
-    /// Whether `jetkv.db` does, where `index.db` does.
-    fast_start_is_true: bool,
+    pictures: Pictures,
     /// Whether `index.db` says what is true now.
     index_db_is_true: bool,
     /// Blocks that may have been lost.
@@ -130,6 +136,8 @@ struct Durability {
     /// Whether a sync failed: the operating system may have dropped what it held, so that all of it is written
     /// again before the next sync is believed.
     rewrite: bool,
+    /// How many syncs failed.
+    failed_syncs: u64,
 }
 
 impl Durability {
@@ -290,8 +298,25 @@ impl Store for FileStore {
         std::mem::take(&mut self.expiries)
     }
 
-    fn note_expiries(&mut self, expiries: Vec<(u64, i64)>) {
-        self.note_for_next_start(expiries);
+    fn recovered(&self) -> Known {
+        let (known, last_seq) = self.known;
+        if last_seq == self.totals.last_seq { known } else { Known::default() }
+    }
+
+    fn note_derived(&mut self, derived: Derived) {
+        self.derived = derived;
+    }
+
+    fn wants_picture(&self) -> bool {
+        FileStore::wants_picture(self)
+    }
+
+    fn begin_picture(&mut self, derived: Derived) -> Option<PictureWork> {
+        FileStore::begin_picture(self, derived)
+    }
+
+    fn end_picture(&mut self, taken: PictureTaken) -> Result<(), StoreError> {
+        FileStore::end_picture(self, taken)
     }
 
     fn begin_atomic(&mut self) {

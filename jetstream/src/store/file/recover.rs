@@ -5,23 +5,23 @@
 #![warn(clippy::indexing_slicing)]
 
 use super::block::Block;
-use super::encryption::Frame;
-use super::fast_start::{FastStart, block_index};
+use super::directory::{block_sizes, finish_purge, leftovers, named, read_index_db};
 use super::files::{StreamFiles, io_error};
 use super::index_db::{self, IndexDb};
 use super::log::Log;
 use super::missing::Findings;
-use super::old_index::{OldIndex, is_old_file};
+use super::old_index::OldIndex;
+use super::picture::{self, Merge, Picture, Pictures};
 use super::read::{Content, Reader, content};
-use super::record::{CHECKSUM_LEN, ChecksumKey, Kind, Record};
+use super::record::{CHECKSUM_LEN, Kind, Record};
 use super::scan::{Damage, Found, Scan};
 use super::seqset::SeqSet;
-use super::undo::{Undo, hold};
+use super::undo::Undo;
 use super::{Durability, FileOptions, FileStore};
 use crate::clock::WallNs;
 use crate::disk::DirEntry;
 use crate::store::index::SubjectIndex;
-use crate::store::{StoreError, StoreState};
+use crate::store::{Derived, Known, StoreError, StoreState};
 use crate::ttl::parse_ttl;
 use jetkv_go_compat::os_text;
 use jetkv_protocol::Headers;
@@ -29,9 +29,6 @@ use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
-
-/// Files from which nats-server would take timers that later changes made wrong; it makes them anew from the blocks.
-const DERIVED_FILES: [&str; 2] = ["thw.db", "sched.db"];
 
 /// A damaged record at the end of the last block is believed to be of a sequence at most this far up.
 const CLAIM_MAX: u64 = 64 << 10;
@@ -57,8 +54,11 @@ struct Recovery {
     files: StreamFiles,
     /// What is in the directory of the blocks.
     entries: Vec<DirEntry>,
+    /// That which is there, or what a picture tells instead.
     index_db: Option<IndexDb>,
-    fast: FastStart,
+    picture: Option<Picture>,
+    /// Whether blocks contradict the picture.
+    disagrees: bool,
     /// Sequences that tombstones in later blocks, or in the one being read, removed.
     removed: SeqSet,
     /// First sequence of the block after; records at or above it are out of order.
@@ -73,6 +73,8 @@ struct Recovery {
     subjects: Vec<Subjects>,
     damaged: BTreeMap<u64, String>,
     expiries: Vec<(u64, i64)>,
+    /// The first message with an id, of those in blocks that were read and not pictured.
+    first_id_seq: Option<u64>,
     /// The highest sequence that anything speaks of, and its time.
     newest: (u64, i64),
     /// The highest first sequence that an `N.idx` tells.
@@ -110,12 +112,35 @@ impl FileStore {
             return Err(StoreError::Unsupported(format!("{} is encrypted", key.path.display())));
         }
         let sizes = block_sizes(&files, &entries);
-        let index_db = read_index_db(&files, &entries);
-        // What goes beyond a whole `index.db` must not be believed longer than it.
-        let fast = index_db.as_ref().map(|_| FastStart::read(&files, &entries));
-        let mut recovery = Recovery {
+        let picture = Picture::read(&files, &entries);
+        let mut recovery = Recovery::read(files.clone(), entries.clone(), &sizes, picture)?;
+        if recovery.disagrees {
+            tracing::warn!(stream = files.name, "{} is of other messages, and not used", picture::FILE);
+            recovery = Recovery::read(files, entries, &sizes, None)?;
+        }
+        let lacks = if recovery.is_as_pictured() { Vec::new() } else { recovery.lacks(&sizes) };
+        let mut store = recovery.build(options)?;
+        store.lacks = lacks;
+        Ok(store)
+    }
+}
+
+impl Recovery {
+    /// Reads all blocks but those that are as they were pictured.
+    fn read(
+        files: StreamFiles,
+        entries: Vec<DirEntry>,
+        sizes: &BTreeMap<u32, u64>,
+        picture: Option<Picture>,
+    ) -> Result<Self, StoreError> {
+        let index_db = match &picture {
+            Some(picture) => Some(picture.summary()),
+            None => read_index_db(&files, &entries),
+        };
+        let mut recovery = Self {
             index_db,
-            fast: fast.unwrap_or_default(),
+            picture,
+            disagrees: false,
             known: Vec::with_capacity(sizes.len()),
             files,
             entries,
@@ -126,6 +151,7 @@ impl FileStore {
             subjects: Vec::with_capacity(sizes.len()),
             damaged: BTreeMap::new(),
             expiries: Vec::new(),
+            first_id_seq: None,
             newest: (0, 0),
             first_seq: 0,
             told_seq: 0,
@@ -135,7 +161,7 @@ impl FileStore {
             quarantined: None,
         };
         for (age, index) in sizes.keys().rev().enumerate() {
-            match recovery.fast.blocks.remove(index) {
+            match recovery.picture.as_mut().and_then(|picture| picture.blocks.remove(index)) {
                 Some(block) => recovery.take_known(block),
                 None => {
                     recovery.read_block(*index, age == 0)?;
@@ -143,20 +169,27 @@ impl FileStore {
                 }
             }
         }
+        let pictured_seq = recovery.picture.as_ref().map_or(0, |picture| picture.totals.last_seq);
+        recovery.disagrees |= recovery.newest.0 < pictured_seq;
         recovery.blocks.reverse();
         recovery.known.reverse();
-        let Recovery { files, index_db, blocks, removed, damaged, purged_before, .. } = &recovery;
-        let index_db = index_db.as_ref();
-        let findings = Findings { files, index_db, blocks, sizes: &sizes, removed, damaged, purged_before };
-        findings.report();
-        let lacks = findings.unknown();
-        let mut store = recovery.build(options)?;
-        store.lacks = lacks;
-        Ok(store)
+        Ok(recovery)
     }
-}
 
-impl Recovery {
+    /// Whether nothing had to be read.
+    fn is_as_pictured(&self) -> bool {
+        self.picture.as_ref().is_some_and(|picture| picture.is_all)
+    }
+
+    /// Reports what is not there, and says which blocks may be missing.
+    fn lacks(&self, sizes: &BTreeMap<u32, u64>) -> Vec<super::Lack> {
+        let Self { files, index_db, blocks, removed, damaged, purged_before, .. } = self;
+        let index_db = index_db.as_ref();
+        let findings = Findings { files, index_db, blocks, sizes, removed, damaged, purged_before };
+        findings.report();
+        findings.unknown()
+    }
+
     /// Takes a block whose file is as it was when it was noted.
     fn take_known(&mut self, block: Block) {
         if block.last_seq >= self.newest.0 {
@@ -171,43 +204,38 @@ impl Recovery {
         self.known.push(true);
     }
 
-    /// The index of subjects: what was noted of blocks that were not read, and what the others brought.
-    fn index(&mut self) -> SubjectIndex {
-        let mut index = SubjectIndex::default();
-        let any_known = self.known.contains(&true);
-        if any_known {
-            for (block, _) in self.blocks.iter_mut().zip(&self.known).filter(|(_, known)| **known) {
-                for seq in self.removed.within(block.first_seq, block.last_seq) {
-                    block.forget(seq);
-                }
-            }
-            let fast = std::mem::take(&mut self.fast);
-            let Self { blocks, known, expiries, .. } = self;
-            let is_held = |seq: u64| {
-                let position = blocks.partition_point(|block| block.last_seq < seq);
-                let block = blocks.get(position).filter(|_| known.get(position) == Some(&true));
-                block.is_some_and(|block| block.table.get(seq).is_some())
-            };
-            fast.each_subject(|subject, seq| {
-                if is_held(seq) {
-                    index.record(subject, seq);
-                }
+    /// The index of subjects: what was pictured of blocks that were not read, and what the others brought.
+    fn index(&mut self) -> (SubjectIndex, Option<u64>) {
+        let Some(mut picture) = self.picture.take() else {
+            let mut index = SubjectIndex::default();
+            self.each_held(|subject, seq| {
+                index.record(subject, seq);
             });
-            expiries.extend(fast.expiries.iter().filter(|(seq, _)| is_held(*seq)));
-        }
+            return (index, None);
+        };
+        let expiries = std::mem::take(&mut picture.expiries);
+        let mut blocks: Vec<_> = self.known.iter().copied().zip(&mut self.blocks).collect();
+        let mut merge = Merge::new(picture, &mut blocks, &self.removed);
+        self.each_held(|subject, seq| merge.held(subject, seq));
+        let Self { blocks, known, .. } = self;
+        let is_known = |seq: u64| {
+            let position = blocks.partition_point(|block| block.last_seq < seq);
+            let block = blocks.get(position).filter(|_| known.get(position) == Some(&true));
+            block.is_some_and(|block| block.table.get(seq).is_some())
+        };
+        self.expiries.extend(expiries.into_iter().filter(|(seq, _)| is_known(*seq)));
+        merge.finish()
+    }
+
+    /// The messages held in blocks that were read, from the oldest to the newest.
+    fn each_held(&self, mut each: impl FnMut(&[u8], u64)) {
         for subjects in self.subjects.iter().rev() {
             let mut start = 0;
             for (seq, end) in &subjects.ends {
-                let subject = subjects.bytes.get(start..*end).unwrap_or_default();
+                each(subjects.bytes.get(start..*end).unwrap_or_default(), *seq);
                 start = *end;
-                if any_known && index.get(subject).is_some_and(|entry| entry.last_seq > *seq) {
-                    hold(&mut index, subject, *seq);
-                } else {
-                    index.record(subject, *seq);
-                }
             }
         }
-        index
     }
 
     /// Takes a block of which nothing can be had.
@@ -318,16 +346,42 @@ impl Recovery {
             return;
         }
         let mut held = record.kind == Kind::Message && !self.removed.contains(seq);
+        self.disagrees |= held && self.picture.as_ref().is_some_and(|known| !known.agrees(block.index, seq));
         let indexed = self.index_db.as_ref().is_some_and(|index| index.removed(block.index, seq));
         if held && (indexed || old_index.as_ref().is_some_and(|index| index.removed(seq))) {
-            self.unlogged.push(seq);
+            // Blocks tell what a picture shows removed, though they may be such as were not read.
+            if self.picture.is_none() {
+                self.unlogged.push(seq);
+            }
             held = false;
         }
         block.note(at as u64, record, held);
         if held {
             subjects.bytes.extend_from_slice(record.subject);
             subjects.ends.push((seq, subjects.bytes.len()));
-            self.expiries.extend(expiry_ns(record).map(|at_ns| (seq, at_ns)));
+            self.take_headers(record);
+        }
+    }
+
+    fn take_headers(&mut self, record: &Record<'_>) {
+        if record.headers.is_empty() {
+            return;
+        }
+        self.expiries.extend(expiry_ns(record).map(|at_ns| (record.seq, at_ns)));
+        let pictured_seq = self.picture.as_ref().map_or(0, |picture| picture.totals.last_seq);
+        if record.seq > pictured_seq && Headers::new(record.headers).contains(b"Nats-Msg-Id") {
+            self.first_id_seq = Some(self.first_id_seq.map_or(record.seq, |first| first.min(record.seq)));
+        }
+    }
+
+    /// What is known of the ids of messages.
+    fn known(&self) -> Known {
+        let first = self.first_id_seq.unwrap_or(self.newest.0.saturating_add(1));
+        match &self.picture {
+            None => Known { ids_from: Some(first), ..Known::default() },
+            Some(picture) => {
+                Known { ids_from: picture.known.ids_from.map(|seq| seq.min(first)), ..picture.known }
+            }
         }
     }
 
@@ -399,7 +453,11 @@ impl Recovery {
             }
             before = (block.last_seq, block.last_ts_ns);
         }
-        let index = self.index();
+        let is_as_pictured = self.is_as_pictured();
+        let known = self.known();
+        let was_pictured = self.picture.is_some();
+        let pictures = self.pictures(is_as_pictured);
+        let (index, most_per_subject) = self.index();
         if let Some(index_db) = &self.index_db
             && index_db.totals.last_seq >= self.newest.0
             && (index_db.totals.last_seq > self.newest.0 || index_db.totals.last_ts_ns != 0)
@@ -409,8 +467,12 @@ impl Recovery {
         let totals = self.totals();
         self.damaged.retain(|seq, _| !self.removed.contains(*seq));
         self.expiries.sort_unstable();
-        let index_db_is_true = self.index_db_is_true(&totals);
-        let fast_start_is_true = self.known.iter().all(|known| *known);
+        let index_db_is_true = if was_pictured { is_as_pictured } else { self.index_db_is_true(&totals) };
+        let mut leftovers = leftovers;
+        if !was_pictured {
+            // What cannot be believed now must not be believed later.
+            leftovers.outdated.extend(named(&self.entries, picture::FILE));
+        }
         let mut store = FileStore {
             log: Log::at(self.blocks.last().map_or(0, |block| block.len)),
             files: self.files,
@@ -422,7 +484,7 @@ impl Recovery {
             reader: RefCell::new(Reader::default()),
             damaged: self.damaged,
             expiries: self.expiries,
-            noted_expiries: None,
+            derived: Derived::default(),
             noted_schedules: None,
             gate: None,
             durability: Durability::default(),
@@ -435,13 +497,20 @@ impl Recovery {
             undo: Undo::default(),
             change: None,
             to_cut: Vec::new(),
-            fast_start_is_true,
+            pictures,
+            known: (Known { most_per_subject, ..known }, totals.last_seq),
             index_db_is_true,
             lacks: Vec::new(),
         };
         store.keep_all();
         store.write_recovery(self.cut, self.told_seq, &leftovers.unfinished)?;
         Ok(store)
+    }
+
+    fn pictures(&self, is_true: bool) -> Pictures {
+        let read = self.blocks.iter().zip(&self.known).filter(|(_, known)| !**known);
+        let size_bytes = self.picture.as_ref().map_or(0, |picture| picture.size_bytes);
+        Pictures::new(read.map(|(block, _)| block.len).sum(), size_bytes, is_true)
     }
 
     fn totals(&self) -> StoreState {
@@ -527,74 +596,4 @@ impl FileStore {
 fn expiry_ns(record: &Record<'_>) -> Option<i64> {
     let value = Headers::new(record.headers).get(b"Nats-TTL")?;
     parse_ttl(value)?.expiry(record.ts_ns).map(WallNs::ns)
-}
-
-/// Files beside the blocks that are of no use any more.
-struct Leftovers {
-    /// Right until the first change.
-    outdated: Vec<PathBuf>,
-    /// Of rewrites that did not come to their end.
-    unfinished: Vec<PathBuf>,
-    /// Of servers before 2.10.
-    old_files: Vec<PathBuf>,
-}
-
-fn leftovers(entries: &[DirEntry]) -> Leftovers {
-    let paths = |wanted: &dyn Fn(&str) -> bool| {
-        entries.iter().filter(|entry| wanted(&entry.name)).map(|entry| entry.path.clone()).collect()
-    };
-    Leftovers {
-        outdated: paths(&|name| DERIVED_FILES.contains(&name)),
-        unfinished: paths(&|name| [".blk.tmp", ".key.tmp", ".new"].iter().any(|end| name.ends_with(end))),
-        old_files: paths(&is_old_file),
-    }
-}
-
-/// The sizes of the files of blocks, by number. A directory in a block's place is put aside.
-fn block_sizes(files: &StreamFiles, entries: &[DirEntry]) -> BTreeMap<u32, u64> {
-    let mut sizes = BTreeMap::new();
-    for entry in entries {
-        let Some(index) = block_index(&entry.name) else { continue };
-        if !entry.is_dir {
-            sizes.insert(index, entry.size_bytes);
-        } else if let Err(error) = files.put_aside(index) {
-            tracing::error!(
-                stream = files.name,
-                block = index,
-                "could not put it aside: {}",
-                os_text(&error)
-            );
-        }
-    }
-    sizes
-}
-
-fn read_index_db(files: &StreamFiles, entries: &[DirEntry]) -> Option<IndexDb> {
-    let entry = entries.iter().find(|entry| entry.name == index_db::FILE)?;
-    let index = files.disk.read(&entry.path).ok().and_then(|file| {
-        let key = ChecksumKey::name(&files.name);
-        IndexDb::decode(&files.unsealed(file, Frame::Summed(&key)), &key)
-    });
-    if index.is_none() {
-        tracing::warn!(stream = files.name, "{} is damaged, its content is found anew", entry.path.display());
-    }
-    index
-}
-
-/// Completes, or takes back, a purge in which nats-server was interrupted: it moves the block with the last sequence
-/// to `__new_msgs__`, the rest to `__msgs__`, and the former back.
-fn finish_purge(files: &StreamFiles) -> Result<(), StoreError> {
-    let new_dir = files.dir.join("__new_msgs__");
-    let old_dir = files.dir.join("__msgs__");
-    let attempt = || -> io::Result<()> {
-        let moved = files.disk.list(&new_dir)?;
-        if moved.iter().any(|entry| block_index(&entry.name).is_some()) {
-            files.disk.remove_dir_all(&files.msgs_dir)?;
-            files.disk.rename(&new_dir, &files.msgs_dir)?;
-        } else {
-            files.disk.remove_dir_all(&new_dir)?;
-        }
-        files.disk.remove_dir_all(&old_dir)
-    };
-    attempt().map_err(|error| io_error("could not complete the purge in", &files.dir, error))
 }

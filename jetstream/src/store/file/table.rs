@@ -1,6 +1,12 @@
 //! Where the messages of one block are in it.
 #![warn(clippy::indexing_slicing)]
 
+use crate::store::cow_vec::CowVec;
+use crate::store::source::{Source, invalid};
+use crate::store::varint::put_uvarint;
+use std::io::{self, BufRead, Write};
+use std::sync::Arc;
+
 /// Sequences without a message that a dense table may bridge beyond as many as it has places.
 const GAP_FREE: u64 = 64;
 /// Below this size a table is not rewritten to give memory back.
@@ -23,8 +29,8 @@ pub(super) struct RecordTable {
     /// Sequence of the first place in a dense table.
     base_seq: u64,
     /// The sequence of each place, where the table is not dense.
-    seqs: Option<Vec<u64>>,
-    places: Vec<Place>,
+    seqs: Option<CowVec<u64>>,
+    places: CowVec<Place>,
     /// Places before this one are gone.
     head: usize,
     live: usize,
@@ -45,15 +51,15 @@ impl RecordTable {
             let gap = seq.saturating_sub(next);
             if gap <= GAP_FREE.max(self.live as u64) {
                 let len = self.places.len() + usize::try_from(gap).unwrap_or(0);
-                self.places.resize(len, GONE);
+                self.places.to_mut().resize(len, GONE);
             } else {
                 self.make_sparse();
             }
         }
         if let Some(seqs) = &mut self.seqs {
-            seqs.push(seq);
+            seqs.to_mut().push(seq);
         }
-        self.places.push(place);
+        self.places.to_mut().push(place);
         self.live += 1;
     }
 
@@ -65,8 +71,10 @@ impl RecordTable {
     /// Forgets a message and says where it was.
     pub(super) fn remove(&mut self, seq: u64) -> Option<Place> {
         let position = self.position(seq)?;
-        let place = self.places.get_mut(position).filter(|place| place.len != 0)?;
-        let was = std::mem::replace(place, GONE);
+        let was = self.places.get(position).copied().filter(|place| place.len != 0)?;
+        if let Some(place) = self.places.to_mut().get_mut(position) {
+            *place = GONE;
+        }
         self.live -= 1;
         while self.places.get(self.head).is_some_and(|place| place.len == 0) {
             self.head += 1;
@@ -86,12 +94,12 @@ impl RecordTable {
         let at = match &mut self.seqs {
             None => usize::try_from(seq - self.base_seq).unwrap_or(usize::MAX),
             Some(seqs) => seqs.binary_search(&seq).unwrap_or_else(|at| {
-                seqs.insert(at, seq);
-                self.places.insert(at, GONE);
+                seqs.to_mut().insert(at, seq);
+                self.places.to_mut().insert(at, GONE);
                 at
             }),
         };
-        if let Some(slot) = self.places.get_mut(at)
+        if let Some(slot) = self.places.to_mut().get_mut(at)
             && std::mem::replace(slot, place).len == 0
         {
             self.live += 1;
@@ -141,19 +149,116 @@ impl RecordTable {
 
     fn make_sparse(&mut self) {
         let (seqs, places): (Vec<u64>, Vec<Place>) = self.between(0, self.places.len()).unzip();
-        (self.seqs, self.places, self.head) = (Some(seqs), places, 0);
+        (self.seqs, self.places, self.head) = (Some(seqs.into()), places.into(), 0);
     }
 
     /// Gives back what was reserved for messages that will not come any more.
     pub(super) fn close(&mut self) {
-        self.places.shrink_to_fit();
+        self.places.to_mut().shrink_to_fit();
         if let Some(seqs) = &mut self.seqs {
-            seqs.shrink_to_fit();
+            seqs.to_mut().shrink_to_fit();
         }
     }
 
     pub(super) fn memory_bytes(&self) -> usize {
         self.places.capacity() * size_of::<Place>() + self.seqs.as_ref().map_or(0, |seqs| seqs.capacity() * 8)
+    }
+}
+
+/// A table as it was at some moment.
+pub(super) struct TableImage {
+    base_seq: u64,
+    seqs: Option<Arc<Vec<u64>>>,
+    places: Arc<Vec<Place>>,
+}
+
+/// Numbers that are converted at once.
+const CONVERTED: usize = 4096;
+
+impl RecordTable {
+    /// The table as it is now. It is copied with the next change if this is still kept then.
+    pub(super) fn image(&mut self) -> TableImage {
+        TableImage {
+            base_seq: self.base_seq,
+            seqs: self.seqs.as_mut().map(CowVec::share),
+            places: self.places.share(),
+        }
+    }
+
+    /// Reads what [`TableImage::write`] wrote.
+    pub(super) fn read(source: &mut Source<impl BufRead>) -> io::Result<Self> {
+        let base_seq = source.uvarint()?;
+        let is_sparse = source.byte()? != 0;
+        let count = source.count_of(8)?;
+        base_seq.checked_add(count as u64).ok_or_else(invalid)?;
+        let mut table = Self { base_seq, ..Self::default() };
+        if is_sparse {
+            let mut seqs = Vec::new();
+            read_words(source, count, &mut seqs, |word| word)?;
+            if !seqs.is_sorted_by(|a, b| a < b) {
+                return Err(invalid());
+            }
+            table.seqs = Some(seqs.into());
+        }
+        let mut places = Vec::new();
+        read_words(source, count, &mut places, |word| Place {
+            offset: (word & u64::from(u32::MAX)) as u32,
+            len: (word >> 32) as u32,
+        })?;
+        table.live = places.iter().filter(|place| place.len != 0).count();
+        table.head = places.iter().position(|place| place.len != 0).unwrap_or(count);
+        table.places = places.into();
+        Ok(table)
+    }
+}
+
+/// Reads so many numbers of eight bytes.
+fn read_words<T>(
+    source: &mut Source<impl BufRead>,
+    count: usize,
+    into: &mut Vec<T>,
+    convert: impl Fn(u64) -> T,
+) -> io::Result<()> {
+    let mut left = count;
+    into.reserve_exact(count);
+    while left > 0 {
+        let part = left.min(CONVERTED);
+        let bytes = source.bytes(part * 8)?;
+        into.extend(bytes.as_chunks::<8>().0.iter().map(|word| convert(u64::from_le_bytes(*word))));
+        left -= part;
+    }
+    Ok(())
+}
+
+fn write_words(out: &mut impl Write, words: impl Iterator<Item = u64>) -> io::Result<()> {
+    let mut bytes = Vec::with_capacity(CONVERTED * 8);
+    for word in words {
+        bytes.extend_from_slice(&word.to_le_bytes());
+        if bytes.len() == CONVERTED * 8 {
+            out.write_all(&bytes)?;
+            bytes.clear();
+        }
+    }
+    out.write_all(&bytes)
+}
+
+impl TableImage {
+    /// Bytes that it takes, about.
+    pub(super) fn size_bytes(&self) -> u64 {
+        (self.places.len() * 8 + self.seqs.as_ref().map_or(0, |seqs| seqs.len() * 8)) as u64
+    }
+
+    /// Writes it.
+    pub(super) fn write(self, out: &mut impl Write) -> io::Result<()> {
+        let mut head = Vec::new();
+        put_uvarint(&mut head, self.base_seq);
+        head.push(u8::from(self.seqs.is_some()));
+        put_uvarint(&mut head, self.places.len() as u64);
+        out.write_all(&head)?;
+        if let Some(seqs) = self.seqs {
+            write_words(out, seqs.iter().copied())?;
+        }
+        write_words(out, self.places.iter().map(|place| u64::from(place.offset) | u64::from(place.len) << 32))
     }
 }
 
@@ -199,5 +304,28 @@ mod tests {
             assert_eq!(table.live(), model.len());
         }
         assert!(table.up(0).eq(model.iter().map(|(seq, place)| (*seq, *place))));
+    }
+
+    #[test]
+    fn an_image_stays_as_it_was_and_is_read_back() {
+        for step in [1, 2, 900] {
+            let mut table = RecordTable::default();
+            (1..=6_000).for_each(|n| table.push(n * step, place(n)));
+            for n in (1..3_000).chain((3_000..6_000).filter(|n| n % 3 == 0)) {
+                table.remove(n * step);
+            }
+            let then: Vec<_> = table.up(0).collect();
+            let image = table.image();
+            for n in 1..=6_000 {
+                table.remove(n * step);
+            }
+            let mut file = Vec::new();
+            image.write(&mut file).unwrap();
+            let read = |len: usize| RecordTable::read(&mut Source::new(&file[..len], len as u64));
+            let mut same = read(file.len()).unwrap();
+            assert!(same.up(0).eq(then.iter().copied()) && same.live() == then.len());
+            assert_eq!(same.remove(4_000 * step), Some(place(4_000)));
+            assert!((0..file.len()).step_by(97).all(|len| read(len).is_err()));
+        }
     }
 }

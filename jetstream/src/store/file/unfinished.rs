@@ -2,10 +2,10 @@
 
 use super::aside::QUARANTINE;
 use super::encryption::KEY;
-use super::fast_start::block_index;
 use super::files::{StreamFiles, io_error};
 use super::meta::{META, META_SUM};
 use super::meta_sync::{Became, NEW};
+use super::picture::block_index;
 use super::read::content;
 use super::record::{ChecksumKey, Kind};
 use super::scan::{Found, Scan};

@@ -113,14 +113,16 @@ impl FileStore {
         self.write_pending()?;
         self.sync_change()?;
         self.log = Log::at(0);
-        let mut index = 1;
+        let (mut index, mut filled) = (1, 0);
         if let Some(last) = self.blocks.last_mut() {
             last.table.close();
+            filled = last.len;
             index = last.index + 1;
             if self.options.compress || last.is_mostly_dead() {
                 self.chores.push(last.index);
             }
         }
+        self.count_filled(filled);
         self.blocks.push(Block::new(&self.files.name, index, self.totals.last_seq, self.totals.last_ts_ns));
         Ok(())
     }
@@ -261,6 +263,7 @@ impl FileStore {
         }
         *dir_unsynced |= std::mem::take(dir_syncing);
         *rewrite = true;
+        self.durability.failed_syncs += 1;
         self.poison(error)
     }
 

@@ -3,6 +3,8 @@
 //! A node of the tree is a few dozen bytes. As an allocation of its own it would cost a pointer of eight bytes and
 //! the allocator's sixteen; here it costs a reference of five and nothing.
 
+use crate::store::cow_vec::CowVec;
+
 /// Bytes that a reference takes in a node.
 pub(super) const REF_BYTES: usize = 5;
 /// A page of cells is at most this large, unless one cell is larger.
@@ -10,7 +12,9 @@ const PAGE_BYTES: usize = 64 << 10;
 /// Every cell has room for a link of the free list.
 const CELL_BYTES_MIN: usize = 8;
 /// End of a page's free list.
-const NONE: u16 = u16::MAX;
+pub(super) const NONE: u16 = u16::MAX;
+/// Size classes that a reference can name.
+pub(super) const CLASSES_MAX: usize = 1 << 7;
 
 /// Names a cell: its kind (1 bit), its size class (7 bits) and its number in the class (32 bits).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -68,28 +72,34 @@ pub(super) fn cell_bytes(len: usize) -> usize {
     class_bytes(class_of(len))
 }
 
-#[derive(Debug)]
-struct Page {
-    bytes: Vec<u8>,
-    live: u32,
+#[derive(Debug, Default)]
+pub(super) struct Page {
+    pub(super) bytes: CowVec<u8>,
+    pub(super) live: u32,
     /// First free cell; each holds the number of the next one in its first two bytes.
-    free: u16,
+    pub(super) free: u16,
+}
+
+impl Page {
+    fn empty() -> Self {
+        Self { free: NONE, ..Self::default() }
+    }
 }
 
 #[derive(Debug)]
-struct Class {
-    cell_bytes: usize,
+pub(super) struct Class {
+    pub(super) cell_bytes: usize,
     /// A page holds `1 << shift` cells.
-    shift: u32,
-    pages: Vec<Page>,
+    pub(super) shift: u32,
+    pub(super) pages: Vec<Page>,
     /// Pages with room.
-    open: Vec<u32>,
+    pub(super) open: Vec<u32>,
     /// An empty page that keeps its memory, so that one cell that comes and goes costs no allocation.
-    spare: Option<u32>,
+    pub(super) spare: Option<u32>,
 }
 
 impl Class {
-    fn new(class: usize) -> Self {
+    pub(super) fn new(class: usize) -> Self {
         let cell_bytes = class_bytes(class);
         let shift = (PAGE_BYTES / cell_bytes).max(1).ilog2();
         Self { cell_bytes, shift, pages: Vec::new(), open: Vec::new(), spare: None }
@@ -100,7 +110,7 @@ impl Class {
             *page
         } else {
             let number = self.pages.len() as u32;
-            self.pages.push(Page { bytes: Vec::new(), live: 0, free: NONE });
+            self.pages.push(Page::empty());
             self.open.push(number);
             number
         };
@@ -111,10 +121,11 @@ impl Class {
         let Some(page) = self.pages.get_mut(page_number as usize) else { return 0 };
         let cell = if page.free == NONE {
             let cell = page.bytes.len() / self.cell_bytes;
-            if page_number > 0 && page.bytes.capacity() == 0 {
-                page.bytes.reserve_exact(capacity * self.cell_bytes);
+            let bytes = page.bytes.to_mut();
+            if page_number > 0 && bytes.capacity() == 0 {
+                bytes.reserve_exact(capacity * self.cell_bytes);
             }
-            page.bytes.resize(page.bytes.len() + self.cell_bytes, 0);
+            bytes.resize(bytes.len() + self.cell_bytes, 0);
             cell
         } else {
             let cell = usize::from(page.free);
@@ -137,13 +148,13 @@ impl Class {
         }
         page.live -= 1;
         let at = cell * self.cell_bytes;
-        if let Some(link) = page.bytes.get_mut(at..at + 2) {
+        if let Some(link) = page.bytes.to_mut().get_mut(at..at + 2) {
             link.copy_from_slice(&page.free.to_le_bytes());
             page.free = cell as u16;
         }
         if page.live == 0 {
             if self.spare.is_some() {
-                *page = Page { bytes: Vec::new(), live: 0, free: NONE };
+                *page = Page::empty();
             } else {
                 self.spare = Some(page_number as u32);
             }
@@ -158,7 +169,7 @@ impl Class {
 /// Cells of all classes.
 #[derive(Debug, Default)]
 pub(super) struct Arena {
-    classes: Vec<Class>,
+    pub(super) classes: Vec<Class>,
 }
 
 impl Arena {
@@ -212,7 +223,7 @@ impl Arena {
         let (page, number) = class.place(cell.number());
         let at = number * class.cell_bytes;
         let page = class.pages.get_mut(page);
-        page.and_then(|page| page.bytes.get_mut(at..at + class.cell_bytes)).unwrap_or_default()
+        page.and_then(|page| page.bytes.to_mut().get_mut(at..at + class.cell_bytes)).unwrap_or_default()
     }
 
     pub(super) fn memory_bytes(&self) -> usize {

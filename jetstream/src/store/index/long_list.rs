@@ -1,15 +1,17 @@
 //! Very many sequences under one subject: chunks of delta-coded sequences.
 
 use super::SubjectEntry;
+use crate::store::source::{Source, invalid};
 use crate::store::varint::{put_uvarint, take_uvarint};
 use std::collections::VecDeque;
+use std::io;
 
 /// Sequences in a chunk that is full.
 const CHUNK_SEQS: u32 = 512;
 /// Neighbouring chunks that together hold fewer are joined.
 const JOIN_SEQS: u32 = 128;
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Chunk {
     first: u64,
     last: u64,
@@ -94,7 +96,7 @@ impl Iterator for ChunkIter<'_> {
 }
 
 /// An ascending list of many sequences.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone)]
 pub(super) struct LongList {
     chunks: VecDeque<Chunk>,
     count: u64,
@@ -187,6 +189,38 @@ impl LongList {
     /// From at most a chunk before the first sequence at or above `from_seq` on.
     pub(super) fn iter_near(&self, from_seq: u64) -> LongIter<'_> {
         LongIter { list: self, at: self.chunk_at_or_after(from_seq), chunk: None }
+    }
+
+    /// Writes the list for [`read`](Self::read).
+    pub(super) fn write(&self, out: &mut impl io::Write) -> io::Result<()> {
+        let mut head = Vec::new();
+        put_uvarint(&mut head, self.chunks.len() as u64);
+        out.write_all(&head)?;
+        for chunk in &self.chunks {
+            head.clear();
+            put_uvarint(&mut head, chunk.first);
+            put_uvarint(&mut head, chunk.last - chunk.first);
+            put_uvarint(&mut head, u64::from(chunk.count));
+            put_uvarint(&mut head, chunk.gaps().len() as u64);
+            out.write_all(&head)?;
+            out.write_all(chunk.gaps())?;
+        }
+        Ok(())
+    }
+
+    /// Reads a list.
+    pub(super) fn read(source: &mut Source<impl io::BufRead>) -> io::Result<Self> {
+        let mut list = Self::default();
+        for _ in 0..source.count()? {
+            let first = source.uvarint()?;
+            let last = first.checked_add(source.uvarint()?).ok_or_else(invalid)?;
+            let count = u32::try_from(source.uvarint()?).map_err(|_| invalid())?;
+            let gaps_len = source.count()?;
+            let gaps = source.bytes(gaps_len)?;
+            list.count += u64::from(count);
+            list.chunks.push_back(Chunk { first, last, count, start: 0, gaps });
+        }
+        Ok(list)
     }
 
     pub(super) fn memory_bytes(&self) -> usize {

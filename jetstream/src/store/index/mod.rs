@@ -5,12 +5,14 @@
 //! `arena` hands out the cells.
 
 mod arena;
+mod image;
 mod long_list;
 mod node;
 mod seqs;
 mod tree;
 mod walk;
 
+pub(crate) use self::image::IndexImage;
 pub use self::seqs::{SeqIter, Seqs};
 
 use self::tree::Tree;

@@ -9,6 +9,7 @@ use super::arena::{Arena, REF_BYTES, Ref, cell_bytes};
 use super::long_list::LongList;
 use super::seqs::{FewSeqs, Form, Seqs, put_few, take_few};
 use crate::store::varint::{put_uvarint, put_uvarint_over, take_uvarint, uvarint_len};
+use std::sync::Arc;
 
 /// Flag, and two bytes of the number of children.
 const COUNTS_BYTES: usize = 3;
@@ -40,7 +41,7 @@ impl<'c> Leaf<'c> {
     }
 
     /// The sequences; long lists are looked up in `lists`.
-    pub(super) fn seqs<'i>(&self, lists: &'i [LongList]) -> Option<Seqs<'i>>
+    pub(super) fn seqs<'i>(&self, lists: &'i [Arc<LongList>]) -> Option<Seqs<'i>>
     where
         'c: 'i,
     {

@@ -5,6 +5,8 @@ use super::arena::{Arena, Ref};
 use super::long_list::LongList;
 use super::node::{self, Inner, Leaf, Shape, Slot, add_child, remove_child, set_slot};
 use super::seqs::{FEW_MAX, Form, Seqs};
+use crate::store::cow_vec::CowVec;
+use std::sync::Arc;
 
 /// A long list that shrinks to this length moves back into its leaf.
 const LONG_MIN: u64 = FEW_MAX as u64 / 2;
@@ -14,9 +16,9 @@ const LONG_MIN: u64 = FEW_MAX as u64 / 2;
 pub(super) struct Tree {
     pub(super) arena: Arena,
     pub(super) root: Option<Ref>,
-    pub(super) lists: Vec<LongList>,
+    pub(super) lists: CowVec<Arc<LongList>>,
     /// Places in `lists` that are free.
-    free_lists: Vec<usize>,
+    pub(super) free_lists: Vec<usize>,
     /// Subjects recorded.
     pub(super) len: usize,
     /// Where a leaf is put together before it is stored.
@@ -52,6 +54,17 @@ struct Path {
 }
 
 impl Tree {
+    /// A tree whose nodes stand in `arena`.
+    pub(super) fn of(
+        arena: Arena,
+        root: Option<Ref>,
+        lists: Vec<Arc<LongList>>,
+        free_lists: Vec<usize>,
+        len: usize,
+    ) -> Self {
+        Self { arena, root, lists: lists.into(), free_lists, len, ..Self::default() }
+    }
+
     pub(super) fn seqs(&self, subject: &[u8]) -> Option<Seqs<'_>> {
         let at = self.find(subject)?.leaf;
         self.seqs_at(at, &Leaf::read(self.arena.get(at))?)
@@ -70,8 +83,10 @@ impl Tree {
 
     /// Writes what a leaf does not say yet.
     #[inline]
-    fn write_unwritten(&mut self) {
+    pub(super) fn write_unwritten(&mut self) {
         if let Some(Unwritten { path, first_seq, last_seq, .. }) = self.unwritten.take() {
+            // The leaf may move.
+            self.way = None;
             self.write_seqs(&path, &[first_seq, last_seq]);
         }
     }
@@ -203,7 +218,7 @@ impl Tree {
     }
 
     fn forget_in_list(&mut self, path: &Path, number: usize, seq: u64) -> bool {
-        let Some(list) = self.lists.get_mut(number) else { return false };
+        let Some(list) = self.lists.to_mut().get_mut(number).map(Arc::make_mut) else { return false };
         if !list.remove(seq) {
             return false;
         }
@@ -222,7 +237,7 @@ impl Tree {
         let mut moved = path.leaf;
         let entry = match leaf.form() {
             None => {
-                let list = self.lists.get_mut(leaf.list()?)?;
+                let list = Arc::make_mut(self.lists.to_mut().get_mut(leaf.list()?)?);
                 list.push(seq);
                 list.entry()
             }
@@ -235,12 +250,13 @@ impl Tree {
                     last_seq: seq,
                 };
                 if seqs.len() > FEW_MAX {
-                    let list = LongList::of(&seqs);
+                    let list = Arc::new(LongList::of(&seqs));
                     let number = self.free_lists.pop().unwrap_or(self.lists.len());
+                    let lists = self.lists.to_mut();
                     node::write_long_leaf(&mut self.scratch, leaf.suffix, number);
-                    match self.lists.get_mut(number) {
+                    match lists.get_mut(number) {
                         Some(free) => *free = list,
-                        None => self.lists.push(list),
+                        None => lists.push(list),
                     }
                 } else {
                     node::write_leaf(&mut self.scratch, leaf.suffix, &seqs);
@@ -387,7 +403,7 @@ impl Tree {
 
     pub(super) fn memory_bytes(&self) -> usize {
         self.arena.memory_bytes()
-            + self.lists.iter().map(LongList::memory_bytes).sum::<usize>()
+            + self.lists.iter().map(|list| list.memory_bytes()).sum::<usize>()
             + self.free_lists.capacity() * size_of::<usize>()
             + self.scratch.capacity()
             + self.recorded.capacity()

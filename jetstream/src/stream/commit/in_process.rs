@@ -123,7 +123,7 @@ impl Stream {
     }
 
     /// Waits for the sync that runs, if one does, and then makes what is left durable.
-    pub(super) fn sync_with_others(&self, host: &dyn Host) {
+    pub(in crate::stream) fn sync_with_others(&self, host: &dyn Host) {
         let more = self.sync(host);
         host.end_turn();
         // What others queued meanwhile is theirs to wait for.

@@ -175,6 +175,7 @@ impl Stream {
         #[cfg(test)]
         crate::steps::end_hold();
         let ask = inner.ask_for_sync();
+        let pictures = inner.store.wants_picture();
         if inner.awaits_sync() {
             drop(inner);
         } else {
@@ -182,6 +183,9 @@ impl Stream {
         }
         if ask && let Some(me) = self.me.upgrade() {
             host.sync_later(&me);
+        }
+        if pictures {
+            self.picture_later(host);
         }
     }
 

@@ -68,6 +68,16 @@ impl Dedupe {
         }
     }
 
+    /// The sequence before which no message has an id that is remembered; `None` where none is.
+    pub(in crate::stream) fn first_seq(&self) -> Option<u64> {
+        // They came in order.
+        let mut seqs = self.by_age.iter().filter_map(|(came, id)| {
+            let (seq, last) = self.seen.get(id)?;
+            (last == came).then_some(*seq)
+        });
+        seqs.next()
+    }
+
     /// When the oldest id is to be dropped.
     pub(in crate::stream) fn deadline(&self) -> Option<ElapsedNs> {
         let (came, _) = self.by_age.front()?;

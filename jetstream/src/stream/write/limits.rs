@@ -92,8 +92,14 @@ impl Inner {
     pub(in crate::stream) fn enforce_recovered(&mut self) -> Result<(), StoreError> {
         self.enforce_totals(usize::MAX)?;
         let Some(most) = self.config.most_msgs_per_subject() else { return Ok(()) };
+        let index = self.store.index();
+        let one_each = index.len() as u64 == self.store.totals().msgs;
+        let known = self.store.recovered().most_per_subject;
+        if (one_each && most > 0) || known.is_some_and(|known| known <= most) {
+            return Ok(());
+        }
         let mut over: Vec<Box<[u8]>> = Vec::new();
-        self.store.index().for_each(&Filter::All, |subject, entry| {
+        index.for_each(&Filter::All, |subject, entry| {
             if entry.count > most {
                 over.push(subject.into());
             }

@@ -5,7 +5,7 @@
 
 use super::{AccountKeys, AssetKey};
 use crate::disk::{DirEntry, Disk, DiskFile};
-use crate::store::file::fast_start::block_index;
+use crate::store::file::picture::block_index;
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::io;

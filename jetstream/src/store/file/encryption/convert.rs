@@ -10,9 +10,9 @@ use super::{AccountKeys, AssetKey};
 use crate::disk::DirEntry;
 use crate::store::StoreError;
 use crate::store::file::compress;
-use crate::store::file::fast_start::{self, block_index};
 use crate::store::file::files::{StreamFiles, io_error};
 use crate::store::file::meta::{MetaFiles, put};
+use crate::store::file::picture::{self, block_index};
 use crate::store::file::record::ChecksumKey;
 use crate::store::file::scan::{Found, Scan};
 use jetkv_go_compat::os_text;
@@ -179,7 +179,7 @@ impl Blocks<'_> {
         key.apply_at(0, &mut content).map_err(failed)?;
         let (next_key, next_block) = (format!("{index}{NEXT_KEY}"), format!("{index}{NEXT_BLOCK}"));
         // It may tell plainly what the blocks hold, and is made anew.
-        self.remove(fast_start::FILE)?;
+        self.remove(picture::FILE)?;
         put(&**disk, &self.path(&next_key), &wrapped)?;
         self.sync_dir()?;
         put(&**disk, &self.path(&next_block), &content)?;
