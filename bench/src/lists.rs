@@ -83,7 +83,8 @@ pub(crate) fn prepare(address: SocketAddr, storage: &str, scale: Scale) -> io::R
 
 /// What each row costs a server with the bucket of [`prepare`].
 pub(crate) fn costs(address: SocketAddr, pid: u32, scale: Scale, only: &str) -> io::Result<Vec<(Row, Cost)>> {
-    let mut lister = Lister { client: Client::connect(&address.into())?, keys: scale.keys, middle: Value::Null };
+    let mut lister =
+        Lister { client: Client::connect(&address.into())?, keys: scale.keys, middle: Value::Null };
     lister.client.subscribe(INBOX.as_bytes(), b"1");
     let middle = json!({"seq": scale.keys / 2});
     let middle = lister.client.api("$JS.API.STREAM.MSG.GET.KV_bench", &middle)?;

@@ -61,6 +61,12 @@ pub struct JetStreamOptions {
 
 /// The `tpm` block within `jetstream`: a key for the store that the machine's trusted platform module seals. Only
 /// nats-server for Windows can ask one. On any other system neither server starts the engine with `keys_file` given.
+///
+/// ```
+/// use jetkv::options::{JetStreamOptions, TpmOptions};
+///
+/// assert_eq!(JetStreamOptions::default().tpm, TpmOptions::default());
+/// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TpmOptions {
     /// The file of the sealed key. `None`: the block has no effect.
