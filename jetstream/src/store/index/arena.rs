@@ -32,11 +32,11 @@ impl Ref {
         self.0 & Self::LEAF != 0
     }
 
-    fn class(self) -> usize {
+    pub(super) fn class(self) -> usize {
         (self.0 >> 32) as usize & 0x7f
     }
 
-    fn number(self) -> usize {
+    pub(super) fn number(self) -> usize {
         (self.0 & 0xffff_ffff) as usize
     }
 
@@ -161,7 +161,8 @@ impl Class {
         }
     }
 
-    fn place(&self, number: usize) -> (usize, usize) {
+    /// In which page a cell is, and where there.
+    pub(super) fn place(&self, number: usize) -> (usize, usize) {
         (number >> self.shift, number & ((1 << self.shift) - 1))
     }
 }

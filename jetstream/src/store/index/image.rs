@@ -5,6 +5,7 @@
 use super::SubjectIndex;
 use super::arena::{Arena, CLASSES_MAX, Class, NONE, Page, REF_BYTES, Ref};
 use super::long_list::LongList;
+use super::shape::is_tree;
 use super::tree::Tree;
 use crate::store::source::{Source, invalid};
 use crate::store::varint::put_uvarint;
@@ -78,7 +79,11 @@ impl SubjectIndex {
             return Err(invalid());
         }
         let classes = (0..classes).map(|class| read_class(source, class)).collect::<io::Result<Vec<_>>>()?;
-        Ok(Self { tree: Tree::of(Arena { classes }, root, lists, free_lists, len) })
+        let arena = Arena { classes };
+        if !is_tree(&arena, root, len) {
+            return Err(invalid());
+        }
+        Ok(Self { tree: Tree::of(arena, root, lists, free_lists, len) })
     }
 }
 
@@ -243,8 +248,39 @@ mod tests {
         for at in 0..file.len() {
             let mut damaged = file.clone();
             damaged[at] ^= 0xff;
-            // It may be read, but never asks for more memory than there are bytes.
-            let _ = SubjectIndex::read(&mut Source::new(&*damaged, damaged.len() as u64));
+            assert_ends(&damaged);
         }
+    }
+
+    /// What is forged may be read, but has no more subjects than it says, and never asks for more memory than there are
+    /// bytes.
+    fn assert_ends(file: &[u8]) {
+        if let Ok(index) = read(file) {
+            let mut subjects = 0;
+            index.walk_after(&Filter::All, None, |_, seqs| {
+                subjects += 1;
+                assert!(subjects <= index.len());
+                assert!(seqs.iter().count() <= file.len());
+                ControlFlow::Continue(())
+            });
+        }
+    }
+
+    #[test]
+    fn cells_that_name_one_another_in_a_circle_are_no_index() {
+        let mut index = SubjectIndex::default();
+        work(&mut index, 1..200);
+        let file = written(index.image());
+        let root_at = 1 + (1..10).find(|at| file[at - 1] & 0x80 == 0).unwrap();
+        let root: [u8; REF_BYTES] = file[root_at..root_at + REF_BYTES].try_into().unwrap();
+        assert_eq!(Some(Ref::from_bytes(root)), index.tree.root);
+        let mut refused = 0;
+        for at in root_at + REF_BYTES..file.len() - REF_BYTES {
+            let mut forged = file.clone();
+            forged[at..at + REF_BYTES].copy_from_slice(&root);
+            refused += u32::from(read(&forged).is_err());
+            assert_ends(&forged);
+        }
+        assert!(refused > 100, "{refused}");
     }
 }

@@ -31,6 +31,16 @@ impl Chunk {
         self.gaps.get(self.start as usize..).unwrap_or_default()
     }
 
+    /// Whether the gaps are as many as it says, and lead from the first sequence to the last.
+    fn is_whole(&self) -> bool {
+        let (mut rest, mut last, mut count) = (self.gaps(), self.first, u64::from(self.count));
+        while let Some(gap) = take_uvarint(&mut rest) {
+            let Some(next) = last.checked_add(gap).filter(|next| *next > last) else { return false };
+            (last, count) = (next, count.saturating_sub(1));
+        }
+        rest.is_empty() && last == self.last && count == 1
+    }
+
     fn push(&mut self, seq: u64) {
         put_uvarint(&mut self.gaps, seq - self.last);
         self.last = seq;
@@ -216,9 +226,13 @@ impl LongList {
             let last = first.checked_add(source.uvarint()?).ok_or_else(invalid)?;
             let count = u32::try_from(source.uvarint()?).map_err(|_| invalid())?;
             let gaps_len = source.count()?;
-            let gaps = source.bytes(gaps_len)?;
+            let chunk = Chunk { first, last, count, start: 0, gaps: source.bytes(gaps_len)? };
+            let is_later = list.chunks.back().is_none_or(|before| before.last < first);
+            if !is_later || !chunk.is_whole() {
+                return Err(invalid());
+            }
             list.count += u64::from(count);
-            list.chunks.push_back(Chunk { first, last, count, start: 0, gaps });
+            list.chunks.push_back(chunk);
         }
         Ok(list)
     }

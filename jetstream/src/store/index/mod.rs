@@ -9,6 +9,7 @@ mod image;
 mod long_list;
 mod node;
 mod seqs;
+mod shape;
 mod tree;
 mod walk;
 

@@ -133,7 +133,7 @@ impl Iterator for SeqIter<'_> {
             IterForm::Few { next, last, gaps } => {
                 let seq = next.take()?;
                 *next = match take_uvarint(gaps) {
-                    Some(gap) => Some(seq + gap),
+                    Some(gap) => seq.checked_add(gap),
                     None if seq < *last => Some(*last),
                     None => None,
                 };
@@ -165,7 +165,7 @@ pub(super) fn put_few(out: &mut Vec<u8>, seqs: &[u64]) {
 pub(super) fn take_few<'b>(body: &mut &'b [u8]) -> Option<Form<'b>> {
     let count = take_uvarint(body)?;
     let first_seq = take_uvarint(body)?;
-    let last_seq = first_seq + take_uvarint(body)?;
+    let last_seq = first_seq.checked_add(take_uvarint(body)?)?;
     let gaps = *body;
     for _ in 2..count {
         take_uvarint(body)?;
