@@ -129,7 +129,6 @@ fn features_that_are_not_there_are_named_with_their_place() {
             "websocket { tls { ocsp_peer: true } }",
             "t.conf:1:18: field \"ocsp_peer\" is not supported by JetKV yet",
         ),
-        ("jetstream {\n tpm: {}\n}", "t.conf:2:2: field \"tpm\" is not supported by JetKV yet"),
     ] {
         std::fs::write(&file, text).unwrap();
         let message = check(&file);
