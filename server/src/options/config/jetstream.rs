@@ -33,6 +33,8 @@ pub(super) fn read(node: &Node, draft: &mut Draft, report: &mut Report) -> Check
                 let setting = Setting { lower: &lower, key, node: value };
                 if lower == "enable" || lower == "enabled" {
                     enabled = boolean(value)?;
+                } else if lower == "tpm" {
+                    tpm(value, node, options, report)?;
                 } else if !store(setting, options, report)? && !engine(setting, options, report)? {
                     report.check(unknown(setting));
                 }
@@ -101,7 +103,6 @@ fn store(setting: Setting<'_>, options: &mut JetStreamOptions, report: &mut Repo
         "key" | "ek" | "encryption_key" => options.encryption_key = text(node)?,
         "prev_key" | "prev_ek" | "prev_encryption_key" => options.previous_encryption_key = text(node)?,
         "cipher" => options.cipher = cipher(node)?,
-        "tpm" => tpm(node, options, report)?,
         "max_outstanding_catchup" => options.max_outstanding_catchup_bytes = size(lower, node)?,
         "max_buffered_size" => options.max_buffered_bytes = size(lower, node)?,
         "max_buffered_msgs" => options.max_buffered_msgs = number(key, node)?,
@@ -130,19 +131,24 @@ fn cipher(node: &Node) -> Checked<Cipher> {
     }
 }
 
-fn tpm(node: &Node, options: &mut JetStreamOptions, report: &mut Report) -> Checked<()> {
+/// As nats-server, it finds values of another type in the whole `block`.
+fn tpm(node: &Node, block: &Node, options: &mut JetStreamOptions, report: &mut Report) -> Checked<()> {
     let Value::Map(entries) = &node.value else {
         let text = format!("Expected a map to define JetStreamLimits, got {}", node.value.kind());
         return Err(Problem::at(node, text));
     };
+    let of_block = |problem: Problem| problem.placed_at(block);
     options.tpm = TpmOptions::default();
     for (key, value) in entries.iter() {
         match key.to_ascii_lowercase().as_str() {
-            "keys_file" => options.tpm.keys_file = text(value)?,
-            "encryption_password" => options.tpm.key_password = text(value)?,
-            "srk_password" => options.tpm.root_password = text(value)?,
-            "pcr" => options.tpm.register = integer(value)?,
-            "cipher" => options.cipher = cipher(value)?,
+            "keys_file" => options.tpm.keys_file = text(value).map_err(of_block)?,
+            "encryption_password" => options.tpm.key_password = text(value).map_err(of_block)?,
+            "srk_password" => options.tpm.root_password = text(value).map_err(of_block)?,
+            "pcr" => options.tpm.register = integer(value).map_err(of_block)?,
+            "cipher" => {
+                string(value).map_err(of_block)?;
+                options.cipher = cipher(value)?;
+            }
             _ if value.is_used_variable() => {}
             _ => report.error(Problem::unknown_field(value, key)),
         }
