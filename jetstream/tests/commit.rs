@@ -164,10 +164,7 @@ fn a_confirmed_acknowledgement_outlives_the_process_and_one_that_is_not_kept_is_
             engine.publish("s.a", &[], payload);
             let delivered = engine.request_all("CONSUMER.MSG.NEXT.S.C", "1");
             let reply = &delivered.first().expect("a delivery").reply;
-            let stream = engine.engine.js_control(
-                engine.account,
-                &Inbound { subject: reply.as_bytes(), reply: b"done", headers: b"", payload: b"+ACK" },
-            );
+            let stream = engine.control(reply, "done", "+ACK");
             (stream.expect("the stream of the consumer"), payload.to_owned())
         };
         let confirmations = || engine.host.take().into_iter().filter(|sent| sent.to == "done").count();

@@ -404,10 +404,7 @@ fn deliver(engine: &TestEngine, stream: &Stream) -> String {
 }
 
 fn ack(engine: &TestEngine, reply: &str) -> Vec<Sent> {
-    let taken = engine.engine.js_control(
-        engine.account,
-        &Inbound { subject: reply.as_bytes(), reply: b"confirmed", headers: b"", payload: b"+ACK" },
-    );
+    let taken = engine.control(reply, "confirmed", "+ACK");
     taken.expect("a consumer").commit(&*engine.host);
     assert!(engine.host.take().is_empty(), "nothing is confirmed before it is kept");
     engine.host.sync_all();

@@ -4,7 +4,7 @@
 
 use jetkv_jetstream::disk::{Disk, RealDisk};
 use jetkv_jetstream::store::file::Storage;
-use jetkv_jetstream::{EngineConfig, Inbound, ManualClock, SyncPolicy};
+use jetkv_jetstream::{EngineConfig, ManualClock, SyncPolicy};
 use jetkv_testing::{Fault, START_NS, SimDisk, TestEngine};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -35,11 +35,7 @@ fn fill(engine: &TestEngine) {
     for _ in 0..ACKED {
         let sent = engine.request_all("CONSUMER.MSG.NEXT.S.C", "");
         let delivered = sent.iter().find(|sent| sent.reply.starts_with("$JS.ACK.")).expect("a delivery");
-        let stream = engine.engine.js_control(
-            engine.account,
-            &Inbound { subject: delivered.reply.as_bytes(), reply: b"", headers: b"", payload: b"+ACK" },
-        );
-        stream.unwrap().commit(&*engine.host);
+        engine.control(&delivered.reply, "", "+ACK").unwrap().commit(&*engine.host);
     }
 }
 

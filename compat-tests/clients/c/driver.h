@@ -54,6 +54,9 @@ void put_update(kvEntry *e);
 void history(world *w, const char *step, kvStore *kv, const char *key);
 void write_value(world *w, kvStore *kv, const char *key, const char *value);
 
+// values.c: the keys of a bucket.
+void keys(world *w, const char *step, kvStore *kv);
+
 // watch.c: following a bucket.
 void take(world *w, const char *step, kvWatcher *watcher, int count);
 void extra(world *w, const char *step, kvWatcher *watcher);

@@ -44,17 +44,6 @@ static void info(world *w, const char *step) {
     jsStreamInfo_Destroy(si);
 }
 
-static void keys(world *w, const char *step, kvStore *kv) {
-    kvKeysList found;
-    natsStatus status = kvStore_Keys(&found, kv, NULL);
-    if (status != NATS_OK) {
-        failure(w, step, status, 0);
-        return;
-    }
-    list(w, step, found.Keys, found.Count);
-    kvKeysList_Destroy(&found);
-}
-
 static void message(world *w, const char *step, natsStatus status, natsMsg *msg) {
     if (status != NATS_OK) {
         failure(w, step, status, 0);

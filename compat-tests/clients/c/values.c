@@ -117,7 +117,7 @@ void kv_history(world *w) {
     }
 }
 
-static void keys(world *w, const char *step, kvStore *kv) {
+void keys(world *w, const char *step, kvStore *kv) {
     kvKeysList found = {0};
     natsStatus status = kvStore_Keys(&found, kv, NULL);
     if (status != NATS_OK) {

@@ -9,7 +9,6 @@ mod hostile;
 mod older;
 
 use bench::{ask, backup, picture, restore, simulated};
-use jetkv_jetstream::Inbound;
 use jetkv_testing::TestEngine;
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -45,14 +44,7 @@ fn fill(engine: &TestEngine, storage: &str) -> Value {
     let pull = |_| engine.request_all("CONSUMER.MSG.NEXT.KV_b.durable", "1").remove(0).reply;
     let acks: Vec<String> = (0..5).map(pull).collect();
     for ack in [&acks[0], &acks[2]] {
-        let stream = engine
-            .engine
-            .js_control(
-                engine.account,
-                &Inbound { subject: ack.as_bytes(), reply: b"", headers: b"", payload: b"+ACK" },
-            )
-            .unwrap();
-        stream.commit(&*engine.host);
+        engine.control(ack, "", "+ACK").unwrap().commit(&*engine.host);
     }
     ask(engine, "STREAM.MSG.DELETE.KV_b", &json!({"seq": 40}));
     config

@@ -2,6 +2,7 @@
 
 use super::host::{CollectHost, Sent};
 use jetkv_jetstream::disk::{Disk, RealDisk};
+use jetkv_jetstream::stream::Stream;
 use jetkv_jetstream::{
     AccountId, AccountLimits, ApiRequest, ClientInfo, Deadlines, Engine, EngineConfig, EngineError, Inbound,
     ManualClock, Outbox, WallNs,
@@ -153,6 +154,12 @@ impl TestEngine {
         let mut sent = self.host.sent.lock();
         let at = sent.iter().position(|(msg, _)| msg.to == REPLY);
         at.map(|at| sent.remove(at).0.payload).unwrap_or_default()
+    }
+
+    /// Takes a message on `$JS.ACK.>` or `$JS.FC.>`. Gives the stream that it is about, which is not committed yet.
+    pub fn control(&self, subject: &str, reply: &str, payload: &str) -> Option<Arc<Stream>> {
+        let (subject, reply, payload) = (subject.as_bytes(), reply.as_bytes(), payload.as_bytes());
+        self.engine.js_control(self.account, &Inbound { subject, reply, headers: b"", payload })
     }
 
     /// Says that somebody listens on `subject` from now on, or nobody any more, and commits what follows.

@@ -1,4 +1,3 @@
-use crate::message::Inbound;
 use crate::steps;
 use crate::testing::TestEngine;
 use std::sync::Arc;
@@ -102,14 +101,7 @@ fn one_acknowledgement_for_many_takes_them_in_slices() {
     engine.host.pump_all();
     let last = engine.host.take().into_iter().rfind(|sent| sent.to == "d").unwrap().reply;
     let (_, most, _) = steps::count(|| {
-        let stream = engine
-            .engine
-            .js_control(
-                engine.account,
-                &Inbound { subject: last.as_bytes(), reply: b"", headers: b"", payload: b"" },
-            )
-            .unwrap();
-        stream.commit(&*engine.host);
+        engine.control(&last, "", "").unwrap().commit(&*engine.host);
         engine.host.pump_all();
     });
     assert_eq!(messages(&engine), 0);
