@@ -3,6 +3,7 @@
 //! Seconds on a shared machine are noise; what counts is the ratio within a run and the server's CPU per operation.
 
 mod bare;
+mod cli;
 mod client;
 mod features;
 mod link;
@@ -40,6 +41,7 @@ Usage: jetkv-bench [OPTIONS]
   --lists-large        only such lists in a bucket of 10,000,000
   --features           only mirrors, backups and batches, each of so many messages as pipelined operations
   --transports         only puts, gets and publishing over a bare socket, under TLS and over WebSocket
+  --cli                only the official CLI's own benchmarks, through its own client
   --idle-tls N         only the memory that N connections take that nobody uses, bare ones and others under TLS
   --alone              JetKV only, without ratios
 ";
@@ -57,6 +59,8 @@ struct Plan {
     features: bool,
     /// Nothing else is measured than the transports.
     transports: bool,
+    /// Nothing else is measured than the official CLI's own benchmarks.
+    cli: bool,
     /// Connections that nobody uses; with any, nothing else is measured.
     idle_tls: usize,
     /// Keys of the buckets that are listed from; with any, nothing else is measured.
@@ -103,6 +107,7 @@ fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Plan, String> {
         restart: false,
         features: false,
         transports: false,
+        cli: false,
         idle_tls: 0,
         lists: Vec::new(),
     };
@@ -112,6 +117,7 @@ fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Plan, String> {
             "--restart" => plan.restart = true,
             "--features" => plan.features = true,
             "--transports" => plan.transports = true,
+            "--cli" => plan.cli = true,
             "--lists" => plan.lists = lists::KEYS.into(),
             "--lists-large" => plan.lists = vec![lists::KEYS_LARGE],
             _ => set(&mut plan, &flag, arguments.next())?,
@@ -162,10 +168,16 @@ fn run(plan: &Plan) -> Outcome<()> {
         return run_lists(plan, &programs);
     }
     if plan.features {
-        return run_features(plan, &programs);
+        let names = features::ROWS.map(str::to_owned);
+        return run_rows(plan, &programs, &names, |program| features(program, plan));
     }
     if plan.transports {
-        return run_transports(plan, &programs);
+        return run_rows(plan, &programs, &transports::rows(), |program| {
+            transports::costs(program, &plan.storage, plan.scale)
+        });
+    }
+    if plan.cli {
+        return run_rows(plan, &programs, &cli::rows(&plan.only), |program| cli::costs(program, plan));
     }
     if plan.idle_tls > 0 {
         let taken = programs.iter().map(|program| transports::idle(program, plan.idle_tls));
@@ -227,19 +239,22 @@ fn run_lists(plan: &Plan, programs: &[Program]) -> Outcome<()> {
     Ok(())
 }
 
-/// A row for each of the features; the servers take turns within a round.
-fn run_features(plan: &Plan, programs: &[Program]) -> Outcome<()> {
+/// A row for each name, of what `costs` says of each server; the servers take turns within a round.
+fn run_rows(
+    plan: &Plan,
+    programs: &[Program],
+    names: &[String],
+    costs: impl Fn(&Program) -> Outcome<Vec<Cost>>,
+) -> Outcome<()> {
     let mut rounds = [Vec::new(), Vec::new()];
-    for _ in 0..plan.rounds {
+    for round in 0..plan.rounds {
         for (program, rounds) in programs.iter().zip(&mut rounds) {
-            let server = start(program)?;
-            let costs = features::costs(address(&server)?, pid(&server)?, &plan.storage, plan.scale)
-                .map_err(|error| format!("features on {}: {error}", program.name))?;
-            rounds.push(costs);
+            rounds.push(costs(program)?);
         }
+        eprintln!("round {} of {} done", round + 1, plan.rounds);
     }
     table::header(plan.alone, &plan.storage, plan.scale, plan.rounds);
-    for (at, name) in features::ROWS.into_iter().enumerate() {
+    for (at, name) in names.iter().enumerate() {
         let [ours, theirs] = rounds.each_ref().map(|rounds| -> Vec<Cost> {
             rounds.iter().filter_map(|costs| costs.get(at).copied()).collect()
         });
@@ -248,22 +263,11 @@ fn run_features(plan: &Plan, programs: &[Program]) -> Outcome<()> {
     Ok(())
 }
 
-/// A row for each workload over each transport; the servers take turns within a round.
-fn run_transports(plan: &Plan, programs: &[Program]) -> Outcome<()> {
-    let mut rounds = [Vec::new(), Vec::new()];
-    for _ in 0..plan.rounds {
-        for (program, rounds) in programs.iter().zip(&mut rounds) {
-            rounds.push(transports::costs(program, &plan.storage, plan.scale)?);
-        }
-    }
-    table::header(plan.alone, &plan.storage, plan.scale, plan.rounds);
-    for (at, name) in transports::rows().iter().enumerate() {
-        let [ours, theirs] = rounds.each_ref().map(|rounds| -> Vec<Cost> {
-            rounds.iter().filter_map(|costs| costs.get(at).copied()).collect()
-        });
-        table::row(name, &ours, &theirs, &[]);
-    }
-    Ok(())
+/// What mirrors, backups and batches cost a server.
+fn features(program: &Program, plan: &Plan) -> Outcome<Vec<Cost>> {
+    let server = start(program)?;
+    let costs = features::costs(address(&server)?, pid(&server)?, &plan.storage, plan.scale);
+    Ok(costs.map_err(|error| format!("features on {}: {error}", program.name))?.into())
 }
 
 /// Start-up time and resident memory of a server that nobody uses.

@@ -27,17 +27,19 @@ const TRANSPORTS: [&str; 3] = ["plain", "TLS", "WebSocket"];
 const SETTLES: Duration = Duration::from_secs(5);
 
 /// A server that listens for all of them.
-struct Served {
-    server: Server,
+pub(crate) struct Served {
+    pub(crate) server: Server,
     trust: Arc<ClientConfig>,
 }
 
 impl Served {
-    fn start(program: &Program) -> Outcome<Self> {
+    /// Starts one on an empty store, with JetStream and pages for monitoring.
+    pub(crate) fn start(program: &Program) -> Outcome<Self> {
         let own = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()])?;
         let config = "tls { cert_file: \"${dir}/cert.pem\", key_file: \"${dir}/key.pem\", timeout: 60 }\n\
                       allow_non_tls: true\n\
-                      websocket { listen: \"127.0.0.1:-1\", no_tls: true }\n";
+                      websocket { listen: \"127.0.0.1:-1\", no_tls: true }\n\
+                      http: \"127.0.0.1:-1\"\n";
         let options = ServerOptions {
             flags: vec!["-js".into()],
             config: Some(config.to_owned()),
