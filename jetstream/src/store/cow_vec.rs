@@ -23,6 +23,12 @@ impl<T> From<Vec<T>> for CowVec<T> {
     }
 }
 
+impl<T> From<Arc<Vec<T>>> for CowVec<T> {
+    fn from(shared: Arc<Vec<T>>) -> Self {
+        Self::Shared(shared)
+    }
+}
+
 impl<T> Deref for CowVec<T> {
     type Target = Vec<T>;
 

@@ -9,6 +9,7 @@ pub mod consumer_state;
 mod cow_vec;
 mod derived;
 pub mod file;
+mod image;
 pub mod index;
 pub mod memory;
 pub mod query;
@@ -20,6 +21,7 @@ pub(crate) mod varint;
 pub use consumer_state::{ConsumerState, PendingAck, SequencePair};
 pub use derived::{Derived, Known};
 pub use file::{FileStore, PictureTaken, PictureWork};
+pub use image::StoreImage;
 pub use memory::MemoryStore;
 pub use sync_work::SyncWork;
 pub use upcoming::{Ahead, Lowest, Upcoming};
@@ -341,6 +343,14 @@ pub trait Store: query::Sequences + Send {
     /// Whether so much was stored since the last picture that the next start would take long.
     fn wants_picture(&self) -> bool {
         false
+    }
+    /// What is held, all of which was flushed, as it is now; `derived` is what the caller derived from the messages. `None`
+    /// where there is no such thing: then its messages have to be read.
+    ///
+    /// # Errors
+    /// I/O.
+    fn image(&mut self, _derived: Derived) -> Result<Option<StoreImage>, StoreError> {
+        Ok(None)
     }
     /// Begins a picture of what is held, all of which was flushed, for a start after a crash; `None` where it would be of no
     /// use. It is written without the store's lock.

@@ -19,7 +19,7 @@ use crate::headers::header;
 use crate::origin::Origins;
 use crate::outbox::Outbox;
 use crate::settings::{AccountLimits, ConsumerSettings, EngineSettings, Watched};
-use crate::store::{Derived, Store, StoreError};
+use crate::store::{Derived, Store, StoreError, StoreImage};
 use crate::stream::world::{AccountShare, World};
 use crate::ttl::{Ttl, parse_ttl};
 use std::sync::Arc;
@@ -362,6 +362,12 @@ impl Inner {
     pub(super) fn derived(&self) -> Derived {
         let expiries = self.config.allow_msg_ttl.then(|| self.expiry.all());
         Derived { expiries, ..self.derived_ids() }
+    }
+
+    /// What the store holds, all of which was flushed; `None` where its messages have to be read for that.
+    pub(crate) fn image(&mut self) -> Result<Option<StoreImage>, StoreError> {
+        let derived = self.derived();
+        self.store.image(derived)
     }
 
     /// The part of it that is about the ids of messages.

@@ -7,6 +7,7 @@ mod crash;
 mod flow;
 mod hostile;
 mod older;
+mod saved;
 
 use bench::{ask, backup, picture, restore, simulated};
 use jetkv_testing::TestEngine;

@@ -15,7 +15,7 @@ use crate::engine::persist::file_options;
 use crate::outbox::Outbox;
 use crate::store::archive::{ArchiveError, MAGIC, Reader, Unpacker};
 use crate::store::file::{Storage, TarReader, UnseenStream};
-use crate::store::{ConsumerState, FileStore, MemoryStore, Store};
+use crate::store::{ConsumerState, FileStore, MemoryStore, Store, StoreImage};
 use crate::stream::consumer_settings;
 use crate::stream::world::World;
 use files::FileIntake;
@@ -34,15 +34,18 @@ pub(super) struct StoredConsumer {
 
 /// Where messages of a restore go.
 pub(super) enum Target {
-    Memory(MemoryStore),
+    Memory(Box<MemoryStore>),
     File(UnseenStream, Box<FileStore>),
+    /// They are all there.
+    Image(Arc<StoreImage>),
 }
 
 impl Target {
-    fn store(&mut self) -> &mut dyn Store {
+    fn store(&mut self) -> Option<&mut dyn Store> {
         match self {
-            Self::Memory(store) => store,
-            Self::File(_, store) => &mut **store,
+            Self::Memory(store) => Some(&mut **store),
+            Self::File(_, store) => Some(&mut **store),
+            Self::Image(_) => None,
         }
     }
 }
@@ -65,6 +68,8 @@ pub(super) struct Site {
     pub(super) account: Arc<Account>,
     pub(super) storage: Option<Storage>,
     pub(super) config: StreamConfig,
+    /// The messages, if they do not come with the backup.
+    pub(super) image: Option<Arc<StoreImage>>,
 }
 
 impl Site {
@@ -77,8 +82,11 @@ impl Site {
 
     /// Where messages go by the configuration.
     fn target(&self) -> Result<Target, RestoreError> {
+        if let Some(image) = &self.image {
+            return Ok(Target::Image(Arc::clone(image)));
+        }
         if self.config.storage == StorageType::Memory {
-            return Ok(Target::Memory(MemoryStore::new()));
+            return Ok(Target::Memory(Box::default()));
         }
         let unseen = self.unseen()?;
         let store = unseen.open_store(file_options(&self.config))?;

@@ -9,7 +9,8 @@ use crate::engine::persist::{encode_consumer, encode_stream, file_options};
 use crate::error::ApiError;
 use crate::error::catalogue as errors;
 use crate::settings::SyncPolicy;
-use crate::store::Store as _;
+use crate::store::file::{ConsumerImage, Storage};
+use crate::store::{MemoryStore, Store, StoreImage};
 use crate::stream::Stream;
 use std::sync::Arc;
 
@@ -36,29 +37,20 @@ impl Engine {
             // All of it is on the disk before any of it is seen.
             store.close()?;
             for consumer in consumers.iter().filter(|consumer| consumer.is_kept()) {
-                let StoredConsumer { name, created_ns, config, state } = consumer;
-                let created_ns = if *created_ns == 0 { now_ns } else { *created_ns };
-                let state = state.clone().unwrap_or_default();
-                unseen.add_consumer(name, &encode_consumer(name, created_ns, config), &state)?;
+                let ConsumerImage { name, meta, state } = consumer.image(now_ns);
+                unseen.add_consumer(name, &meta, &state)?;
             }
         }
         let changes = account.changes.lock();
         self.check_restorable(account, &config)?;
         account.check_addable(&config)?;
+        let is_image = matches!(target, Target::Image(_));
         let stream = match target {
-            Target::Memory(store) => self.open(account, config, created_ns, Box::new(store)),
+            Target::Image(image) => self.place_image(account, config, created_ns, &image, &consumers)?,
+            Target::Memory(store) => self.open(account, config, created_ns, store),
             Target::File(unseen, store) => {
                 drop(store);
-                let storage =
-                    self.storage.as_ref().ok_or_else(|| RestoreError::text("there is no store directory"))?;
-                let name = config.name.as_str();
-                if storage.has_stream(&account.share.name, name)? {
-                    let kept = storage.quarantine_stream(&account.share.name, name)?;
-                    tracing::warn!(
-                        "what was there of stream '{name}' could not be read; it is kept in {}",
-                        kept.display()
-                    );
-                }
+                let (storage, name) = (self.room_for(account, &config)?, config.name.as_str());
                 unseen.take_place(&encode_stream(created_ns, &config))?;
                 let opened = storage.open_stream(&account.share.name, name, file_options(&config));
                 let store = opened.inspect_err(|_| {
@@ -68,6 +60,9 @@ impl Engine {
                 self.open(account, config, created_ns, Box::new(store))
             }
         };
+        if is_image {
+            stream.lock().came_unsynced();
+        }
         let installed = self.install(account, &stream, &consumers, now_ns);
         account.insert(&stream);
         self.announce(&stream);
@@ -78,11 +73,53 @@ impl Engine {
         }
         drop(changes);
         stream.commit(&*self.world.host);
+        if is_image {
+            stream.await_durable(&*self.world.host);
+        }
         self.await_new(account, &stream)?;
         if self.world.config.sync != SyncPolicy::Always {
             self.sync_metadata_later();
         }
         Ok(stream)
+    }
+
+    /// Where a stream of that name is to be, with nothing in its place.
+    fn room_for(&self, account: &Account, config: &StreamConfig) -> Result<&Storage, RestoreError> {
+        let storage =
+            self.storage.as_ref().ok_or_else(|| RestoreError::text("there is no store directory"))?;
+        let name = config.name.as_str();
+        if storage.has_stream(&account.share.name, name)? {
+            let kept = storage.quarantine_stream(&account.share.name, name)?;
+            tracing::warn!(
+                "what was there of stream '{name}' could not be read; it is kept in {}",
+                kept.display()
+            );
+        }
+        Ok(storage)
+    }
+
+    /// Opens a stream that holds what an image shows. In files it appears with its consumers, or not at all.
+    fn place_image(
+        &self,
+        account: &Account,
+        config: StreamConfig,
+        created_ns: i64,
+        image: &StoreImage,
+        consumers: &[StoredConsumer],
+    ) -> Result<Arc<Stream>, RestoreError> {
+        let store: Box<dyn Store> = match image {
+            StoreImage::Memory(image) => Box::new(MemoryStore::of(image)),
+            StoreImage::File(image) => {
+                let storage = self.room_for(account, &config)?;
+                let now_ns = self.world.clock.wall().ns();
+                let kept = consumers.iter().filter(|consumer| consumer.is_kept());
+                let kept: Vec<_> = kept.map(|consumer| consumer.image(now_ns)).collect();
+                let (place, meta) =
+                    ((&*account.share.name, &*config.name), encode_stream(created_ns, &config));
+                Box::new(storage.create_from(place, &meta, file_options(&config), image, &kept)?)
+            }
+        };
+        Ok(self.open(account, config, created_ns, store))
     }
 
     /// Gives a stream that nobody knows yet its consumers.
@@ -121,5 +158,12 @@ impl StoredConsumer {
     /// Whether it is on the disk.
     fn is_kept(&self) -> bool {
         !self.config.direct && !self.config.memory_storage
+    }
+
+    fn image(&self, now_ns: i64) -> ConsumerImage<'_> {
+        let Self { name, created_ns, config, state } = self;
+        let created_ns = if *created_ns == 0 { now_ns } else { *created_ns };
+        let meta = encode_consumer(name, created_ns, config);
+        ConsumerImage { name, meta, state: state.clone().unwrap_or_default() }
     }
 }

@@ -93,6 +93,7 @@ impl RestoreJob {
             account: Arc::clone(account),
             storage: engine.storage.clone(),
             config,
+            image: None,
         };
         let job = Arc::new_cyclic(|me| Self {
             wording,

@@ -7,6 +7,7 @@ use crate::config::StreamConfig;
 use crate::engine::EngineError;
 use crate::engine::account::Account;
 use crate::message::AccountId;
+use crate::store::StoreImage;
 use crate::stream::Stream;
 use std::sync::Arc;
 
@@ -17,7 +18,9 @@ pub struct SavedStream {
     created_ns: i64,
     msgs: u64,
     consumers: usize,
+    /// Its consumers, and its messages where there is no image of them.
     archive: Vec<u8>,
+    image: Option<Arc<StoreImage>>,
 }
 
 impl SavedStream {
@@ -42,7 +45,8 @@ impl SavedStream {
     /// What it takes to keep it.
     #[must_use]
     pub fn size_bytes(&self) -> usize {
-        self.archive.len()
+        let image = self.image.as_ref().map_or(0, |image| image.size_bytes());
+        self.archive.len().saturating_add(usize::try_from(image).unwrap_or(usize::MAX))
     }
 }
 
@@ -65,12 +69,17 @@ impl Engine {
         let mut inner = stream.lock();
         inner.flush();
         let (config, state) = (StreamConfig::clone(&inner.config), inner.state(None));
+        let image = inner.image().map_err(|error| EngineError::Save(error.to_string()))?;
         drop(inner);
         let (created_ns, msgs) = (stream.created_ns(), state.messages);
         let mut source = Source::new(stream, &self.world, state, true).without_internal();
         // What is packed takes a good deal of the time that bringing it back may take.
-        let archive = source.read_whole().map_err(EngineError::Save)?;
-        Ok(SavedStream { config, created_ns, msgs, consumers: source.consumers(), archive })
+        let archive = match image {
+            Some(_) => source.read_documents_alone(),
+            None => source.read_whole().map_err(EngineError::Save)?,
+        };
+        let (consumers, image) = (source.consumers(), image.map(Arc::new));
+        Ok(SavedStream { config, created_ns, msgs, consumers, archive, image })
     }
 
     /// Brings streams back into an account that has none of their names.
@@ -92,6 +101,7 @@ impl Engine {
             account: Arc::clone(account),
             storage: self.storage.clone(),
             config: saved.config.clone(),
+            image: saved.image.clone(),
         });
         intake.push_unpacked(&saved.archive)?;
         let mut restored = intake.finish()?;

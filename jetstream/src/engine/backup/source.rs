@@ -106,6 +106,15 @@ impl Source {
         Ok(content)
     }
 
+    /// All but the messages, in the same form.
+    pub(super) fn read_documents_alone(&mut self) -> Vec<u8> {
+        self.entries.clear();
+        self.read_documents();
+        put_entry(&mut self.entries, &Entry::default());
+        self.stage = Stage::Packed;
+        std::mem::take(&mut self.entries)
+    }
+
     fn read_entries(&mut self) -> Result<(), String> {
         self.entries.clear();
         match self.stage {

@@ -14,6 +14,7 @@ mod directory;
 mod encryption;
 mod files;
 mod housekeeping;
+mod image;
 mod index_db;
 mod log;
 mod lookup;
@@ -40,6 +41,7 @@ mod unseen;
 mod write;
 
 pub(crate) use archive::{Files, TarReader};
+pub(crate) use image::{ConsumerImage, FileImage};
 pub use meta::StagedMeta;
 pub use missing::Lack;
 pub use options::{FileOptions, StreamLimits};
@@ -63,7 +65,8 @@ use super::index::{SubjectEntry, SubjectIndex};
 use super::query;
 use super::upcoming::{self, Ahead, Upcoming};
 use super::{
-    Derived, Known, LeftMsg, Lost, Msg, Removed, Store, StoreError, StoreState, SyncWork, gaps, msg_size_file,
+    Derived, Known, LeftMsg, Lost, Msg, Removed, Store, StoreError, StoreImage, StoreState, SyncWork, gaps,
+    msg_size_file,
 };
 use crate::filter::Filter;
 use std::cell::{Cell, RefCell};
@@ -157,6 +160,52 @@ impl Durability {
 }
 
 impl FileStore {
+    /// A store of what these blocks hold, about which nothing else is known.
+    fn bare(
+        files: StreamFiles,
+        options: FileOptions,
+        blocks: Vec<Block>,
+        index: SubjectIndex,
+        totals: StoreState,
+    ) -> Self {
+        Self {
+            log: Log::at(blocks.last().map_or(0, |block| block.len)),
+            files,
+            options,
+            blocks,
+            index,
+            totals,
+            first_ts_ns: Cell::new(None),
+            reader: RefCell::new(Reader::default()),
+            damaged: BTreeMap::new(),
+            expiries: Vec::new(),
+            derived: Derived::default(),
+            known: (Known::default(), totals.last_seq),
+            noted_schedules: None,
+            durability: Durability::default(),
+            gate: None,
+            chores: Vec::new(),
+            leaving: Vec::new(),
+            dead_bytes: 0,
+            outdated: Vec::new(),
+            old_files: Vec::new(),
+            unlogged: Vec::new(),
+            undo: Undo::default(),
+            change: None,
+            to_cut: Vec::new(),
+            pictures: Pictures::default(),
+            index_db_is_true: false,
+            lacks: Vec::new(),
+        }
+    }
+
+    /// Whether all that it holds was written and could be read, and nothing is under way.
+    fn is_settled(&self) -> bool {
+        let whole = self.damaged.is_empty() && self.unlogged.is_empty() && self.to_cut.is_empty();
+        let settled = self.leaving.is_empty() && self.change.is_none() && !self.log.has_pending();
+        whole && settled && self.durability.poison.is_none()
+    }
+
     /// Records found damaged, by sequence, with file and offset.
     #[must_use]
     pub fn damaged(&self) -> &BTreeMap<u64, String> {
@@ -309,6 +358,10 @@ impl Store for FileStore {
 
     fn wants_picture(&self) -> bool {
         FileStore::wants_picture(self)
+    }
+
+    fn image(&mut self, derived: Derived) -> Result<Option<StoreImage>, StoreError> {
+        Ok(self.take_image(derived)?.map(StoreImage::File))
     }
 
     fn begin_picture(&mut self, derived: Derived) -> Option<PictureWork> {

@@ -8,24 +8,21 @@ use super::block::Block;
 use super::directory::{block_sizes, finish_purge, leftovers, named, read_index_db};
 use super::files::{StreamFiles, io_error};
 use super::index_db::{self, IndexDb};
-use super::log::Log;
 use super::missing::Findings;
 use super::old_index::OldIndex;
 use super::picture::{self, Merge, Picture, Pictures};
-use super::read::{Content, Reader, content};
+use super::read::{Content, content};
 use super::record::{CHECKSUM_LEN, Kind, Record};
 use super::scan::{Damage, Found, Scan};
 use super::seqset::SeqSet;
-use super::undo::Undo;
-use super::{Durability, FileOptions, FileStore};
+use super::{FileOptions, FileStore};
 use crate::clock::WallNs;
 use crate::disk::DirEntry;
 use crate::store::index::SubjectIndex;
-use crate::store::{Derived, Known, StoreError, StoreState};
+use crate::store::{Known, StoreError, StoreState};
 use crate::ttl::parse_ttl;
 use jetkv_go_compat::os_text;
 use jetkv_protocol::Headers;
-use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -474,33 +471,15 @@ impl Recovery {
             leftovers.outdated.extend(named(&self.entries, picture::FILE));
         }
         let mut store = FileStore {
-            log: Log::at(self.blocks.last().map_or(0, |block| block.len)),
-            files: self.files,
-            options,
-            blocks: self.blocks,
-            index,
-            totals,
-            first_ts_ns: Cell::new(None),
-            reader: RefCell::new(Reader::default()),
             damaged: self.damaged,
             expiries: self.expiries,
-            derived: Derived::default(),
-            noted_schedules: None,
-            gate: None,
-            durability: Durability::default(),
-            chores: Vec::new(),
-            leaving: Vec::new(),
-            dead_bytes: 0,
             outdated: leftovers.outdated,
             old_files: leftovers.old_files,
             unlogged: self.unlogged,
-            undo: Undo::default(),
-            change: None,
-            to_cut: Vec::new(),
             pictures,
             known: (Known { most_per_subject, ..known }, totals.last_seq),
             index_db_is_true,
-            lacks: Vec::new(),
+            ..FileStore::bare(self.files, options, self.blocks, index, totals)
         };
         store.keep_all();
         store.write_recovery(self.cut, self.told_seq, &leftovers.unfinished)?;

@@ -231,6 +231,21 @@ impl Storage {
         meta: &[u8],
         options: FileOptions,
     ) -> Result<FileStore, StoreError> {
+        self.make_stream(account, name, |dir| self.meta_files(account, dir, name).create(meta))?;
+        let opened = self.open_stream(account, name, options);
+        if opened.is_err() {
+            let _ = self.remove_stream(account, name);
+        }
+        opened
+    }
+
+    /// Makes the directory of a new stream appear whole, with what `fill` writes into it. Nothing is synced.
+    pub(super) fn make_stream(
+        &self,
+        account: &str,
+        name: &str,
+        fill: impl FnOnce(&Path) -> Result<(), StoreError>,
+    ) -> Result<(), StoreError> {
         let streams_dir = self.streams_dir(account);
         if !self.syncs.is_durable(&streams_dir) {
             self.make_dir(&self.root.join(account))?;
@@ -239,14 +254,10 @@ impl Storage {
         self.make(&streams_dir, name, |dir| {
             self.make_dir(&dir.join("msgs"))?;
             self.make_dir(&dir.join("obs"))?;
-            self.meta_files(account, dir, name).create(meta)
+            fill(dir)
         })?;
         self.note_new_stream(account, name);
-        let opened = self.open_stream(account, name, options);
-        if opened.is_err() {
-            let _ = self.remove_stream(account, name);
-        }
-        opened
+        Ok(())
     }
 
     /// Opens a stream that is on disk.
@@ -463,7 +474,7 @@ impl Storage {
         self.disk.create_dir(dir).map_err(|error| io_error("could not create", dir, error))
     }
 
-    fn sync_dir(&self, dir: &Path) -> Result<(), StoreError> {
+    pub(super) fn sync_dir(&self, dir: &Path) -> Result<(), StoreError> {
         self.disk.sync_dir(dir).map_err(|error| io_error("could not sync", dir, error))
     }
 

@@ -166,6 +166,7 @@ impl RecordTable {
 }
 
 /// A table as it was at some moment.
+#[derive(Debug)]
 pub(super) struct TableImage {
     base_seq: u64,
     seqs: Option<Arc<Vec<u64>>>,
@@ -183,6 +184,24 @@ impl RecordTable {
             seqs: self.seqs.as_mut().map(CowVec::share),
             places: self.places.share(),
         }
+    }
+
+    /// A table that goes on from an image. It is copied with its first change.
+    pub(super) fn of(image: &TableImage) -> Self {
+        Self {
+            base_seq: image.base_seq,
+            seqs: image.seqs.as_ref().map(|seqs| Arc::clone(seqs).into()),
+            places: Arc::clone(&image.places).into(),
+            ..Self::default()
+        }
+        .counted()
+    }
+
+    /// The table with what its places say of it.
+    fn counted(mut self) -> Self {
+        self.live = self.places.iter().filter(|place| place.len != 0).count();
+        self.head = self.places.iter().position(|place| place.len != 0).unwrap_or(self.places.len());
+        self
     }
 
     /// Reads what [`TableImage::write`] wrote.
@@ -205,10 +224,8 @@ impl RecordTable {
             offset: (word & u64::from(u32::MAX)) as u32,
             len: (word >> 32) as u32,
         })?;
-        table.live = places.iter().filter(|place| place.len != 0).count();
-        table.head = places.iter().position(|place| place.len != 0).unwrap_or(count);
         table.places = places.into();
-        Ok(table)
+        Ok(table.counted())
     }
 }
 

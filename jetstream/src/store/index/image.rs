@@ -13,6 +13,7 @@ use std::io::{self, BufRead, Write};
 use std::sync::Arc;
 
 /// An index as it was at some moment.
+#[derive(Debug)]
 pub(crate) struct IndexImage {
     len: usize,
     root: Option<Ref>,
@@ -21,12 +22,14 @@ pub(crate) struct IndexImage {
     classes: Vec<ClassImage>,
 }
 
+#[derive(Debug)]
 struct ClassImage {
     pages: Vec<PageImage>,
     open: Vec<u32>,
     spare: Option<u32>,
 }
 
+#[derive(Debug)]
 struct PageImage {
     bytes: Arc<Vec<u8>>,
     live: u32,
@@ -54,6 +57,22 @@ impl SubjectIndex {
             lists: tree.lists.share(),
             free_lists: tree.free_lists.clone(),
         }
+    }
+
+    /// An index that goes on from an image. What changes is copied first, by pages.
+    pub(crate) fn of(image: &IndexImage) -> Self {
+        let class = |(number, class): (usize, &ClassImage)| {
+            let pages = class.pages.iter().map(|page| Page {
+                bytes: Arc::clone(&page.bytes).into(),
+                live: page.live,
+                free: page.free,
+            });
+            let (open, spare) = (class.open.clone(), class.spare);
+            Class { pages: pages.collect(), open, spare, ..Class::new(number) }
+        };
+        let arena = Arena { classes: image.classes.iter().enumerate().map(class).collect() };
+        let lists = image.lists.to_vec();
+        Self { tree: Tree::of(arena, image.root, lists, image.free_lists.clone(), image.len) }
     }
 
     /// Reads what [`IndexImage::write`] wrote.

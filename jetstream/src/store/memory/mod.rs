@@ -3,10 +3,13 @@
 mod segment;
 
 use self::segment::Segment;
-use super::index::{SubjectEntry, SubjectIndex};
+use super::index::{IndexImage, SubjectEntry, SubjectIndex};
 use super::query::{self, Scan, Sequences, Visit};
 use super::upcoming::{self, Ahead, Upcoming};
-use super::{Msg, Removed, Store, StoreError, StoreState, SyncWork, Totals, gaps, msg_size_memory};
+use super::{
+    Derived, Known, Msg, Removed, Store, StoreError, StoreImage, StoreState, SyncWork, Totals, gaps,
+    msg_size_memory,
+};
 use crate::filter::Filter;
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
@@ -23,12 +26,43 @@ pub struct MemoryStore {
     segments: BTreeMap<u64, Segment>,
     index: SubjectIndex,
     state: StoreState,
+    /// What was known of what an image brought, and the last sequence then.
+    known: (Known, u64),
     /// How many sequences batches hold at most, none for no batches.
     #[cfg(test)]
     pub(crate) batch_seqs: Option<usize>,
 }
 
+/// A store as it was at some moment.
+#[derive(Debug)]
+pub(crate) struct MemoryImage {
+    segments: BTreeMap<u64, Segment>,
+    index: IndexImage,
+    state: StoreState,
+    known: Known,
+}
+
+impl MemoryImage {
+    /// Bytes that it takes, about.
+    pub(crate) fn size_bytes(&self) -> u64 {
+        let segments: usize = self.segments.values().map(Segment::memory_bytes).sum();
+        segments as u64 + self.index.size_bytes()
+    }
+}
+
 impl MemoryStore {
+    /// A store that holds what an image shows.
+    pub(crate) fn of(image: &MemoryImage) -> Self {
+        Self {
+            segments: image.segments.clone(),
+            index: SubjectIndex::of(&image.index),
+            state: image.state,
+            known: (image.known, image.state.last_seq),
+            #[cfg(test)]
+            batch_seqs: None,
+        }
+    }
+
     /// An empty store; allocates nothing.
     #[must_use]
     pub fn new() -> Self {
@@ -295,6 +329,21 @@ impl Store for MemoryStore {
         }
         let held = self.up(from_seq).map(|msg| msg.seq);
         gaps(held, (from_seq, self.state.last_seq), most, deleted)
+    }
+
+    fn recovered(&self) -> Known {
+        let (known, last_seq) = self.known;
+        if last_seq == self.state.last_seq { known } else { Known::default() }
+    }
+
+    fn image(&mut self, derived: Derived) -> Result<Option<StoreImage>, StoreError> {
+        let (ids_from, ids_window_ns) = derived.ids_from.unzip();
+        Ok(Some(StoreImage::Memory(MemoryImage {
+            segments: self.segments.clone(),
+            index: self.index.image(),
+            state: self.state,
+            known: Known { ids_from, ids_window_ns, most_per_subject: None },
+        })))
     }
 
     fn take_recovered_expiries(&mut self) -> Vec<(u64, i64)> {

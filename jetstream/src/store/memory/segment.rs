@@ -25,7 +25,7 @@ struct Slot {
 
 /// Messages from `base` to below `base + SPAN`. A record in the buffer is its time, the lengths of its parts, and
 /// the parts.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Segment {
     base: u64,
     slots: Vec<Slot>,

@@ -141,6 +141,11 @@ impl Inner {
         self.commit.changed(self.outbox.len());
     }
 
+    /// The stream began with messages that were written and are not durable: they become so as what is stored next.
+    pub(crate) fn came_unsynced(&mut self) {
+        self.touch();
+    }
+
     /// Whether nothing may be said of a change before it is on the disk.
     pub(in crate::stream) fn syncs_always(&self) -> bool {
         self.world.config.sync == SyncPolicy::Always

@@ -83,7 +83,7 @@ impl FileIntake {
         let target = match site.config.storage {
             StorageType::File => Target::File(unseen, Box::new(store)),
             // Files mean memory to nobody: their messages do.
-            StorageType::Memory => Target::Memory(copied(&mut store, &mut reservation)?),
+            StorageType::Memory => Target::Memory(Box::new(copied(&mut store, &mut reservation)?)),
         };
         Ok(Restored { config: site.config.clone(), created_ns, target, consumers, reservation })
     }

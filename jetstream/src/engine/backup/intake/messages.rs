@@ -53,18 +53,20 @@ impl MessageIntake {
 
     /// Hands what was stored to the operating system.
     pub(super) fn flush(&mut self) -> Result<(), RestoreError> {
-        if let Some(target) = &mut self.target {
-            target.store().flush()?;
-            target.store().keep();
+        if let Some(store) = self.target.as_mut().and_then(Target::store) {
+            store.flush()?;
+            store.keep();
         }
         Ok(())
     }
 
     pub(super) fn finish(mut self: Box<Self>, site: &Site) -> Result<Restored, RestoreError> {
         let mut target = self.target.take().ok_or_else(|| RestoreError::text("expected state.json first"))?;
-        // Sequences of messages that were deleted are not given again.
-        target.store().skip_to(self.state.last_seq, self.state.last_ts_ns())?;
-        target.store().flush()?;
+        if let Some(store) = target.store() {
+            // Sequences of messages that were deleted are not given again.
+            store.skip_to(self.state.last_seq, self.state.last_ts_ns())?;
+            store.flush()?;
+        }
         Ok(Restored {
             config: site.config.clone(),
             created_ns: 0,
@@ -122,7 +124,8 @@ impl At<'_> {
         let mut target = self.site.target()?;
         // Sequences before the first are not given again.
         let before = state.first_seq.saturating_sub(1);
-        target.store().skip_to(before, if before == state.last_seq { state.last_ts_ns() } else { 0 })?;
+        let last_ts_ns = if before == state.last_seq { state.last_ts_ns() } else { 0 };
+        target.store().map_or(Ok(()), |store| store.skip_to(before, last_ts_ns))?;
         self.intake.seq = before;
         self.intake.state = state;
         self.intake.target = Some(target);
@@ -157,22 +160,22 @@ impl At<'_> {
         if !subject::is_valid_literal(&head.name) {
             return refuse("has no valid subject");
         }
-        let Some(target) = &mut self.intake.target else { return Ok(()) };
+        let Some(store) = self.intake.target.as_mut().and_then(Target::store) else { return Ok(()) };
         let lens = [head.headers_len, head.payload_len].map(|len| usize::try_from(len).unwrap_or(usize::MAX));
-        let size = target.store().msg_size(head.name.len(), lens[0], lens[1]);
+        let size = store.msg_size(head.name.len(), lens[0], lens[1]);
         self.intake.reservation.add(size)
     }
 
     fn take_message(&mut self, entry: &Entry<'_>) -> Result<(), RestoreError> {
-        let Some(target) = &mut self.intake.target else { return Ok(()) };
+        let Some(store) = self.intake.target.as_mut().and_then(Target::store) else { return Ok(()) };
         let ttl = header(entry.headers, b"Nats-TTL").map_or(Some(Ttl::Unset), parse_ttl);
         let ttl = ttl.ok_or_else(|| RestoreError::text("failed to parse message TTL"))?;
         let now = self.site.world.clock.wall();
         let stored = if ttl.expiry(entry.ts_ns).is_some_and(|at| at.is_reached(now)) {
-            target.store().skip_to(entry.seq, entry.ts_ns)
+            store.skip_to(entry.seq, entry.ts_ns)
         } else {
             let Entry { name: subject, ts_ns, seq, headers, payload } = *entry;
-            target.store().append(&Msg { seq, ts_ns, subject, headers, payload }).map(drop)
+            store.append(&Msg { seq, ts_ns, subject, headers, payload }).map(drop)
         };
         stored.map_err(|error: StoreError| {
             RestoreError::text(format!("failed to store message sequence {}: {error}", entry.seq))

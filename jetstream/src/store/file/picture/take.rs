@@ -105,10 +105,7 @@ impl FileStore {
     pub(in crate::store::file) fn begin_picture(&mut self, mut derived: Derived) -> Option<PictureWork> {
         self.pictures.filled_bytes = 0;
         let bytes: u64 = self.blocks.iter().map(|block| block.len).sum();
-        let whole = self.damaged.is_empty() && self.unlogged.is_empty() && self.to_cut.is_empty();
-        let settled = self.leaving.is_empty() && self.change.is_none() && !self.log.has_pending();
-        let writable = self.durability.poison.is_none();
-        if !(whole && settled && writable) || bytes < self.options.fast_start_from_bytes {
+        if !self.is_settled() || bytes < self.options.fast_start_from_bytes {
             return None;
         }
         if let Some(expiries) = &mut derived.expiries {
@@ -184,7 +181,7 @@ impl FileStore {
     }
 
     /// No subject has more messages than this.
-    fn most_per_subject(&self) -> u64 {
+    pub(in crate::store::file) fn most_per_subject(&self) -> u64 {
         let mut most = 0;
         self.index.for_each(&crate::filter::Filter::All, |_, entry| {
             most = entry.count.max(most);
