@@ -7,10 +7,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use arc_swap::ArcSwap;
+use jetkv_go_compat::json;
 use jetkv_protocol::subject;
 use parking_lot::Mutex;
 use rand::rngs::SmallRng;
 use rand::{Rng as _, SeedableRng as _};
+use serde::Serialize;
 
 /// What stands before what the lab is asked on: no rule is about that, since it could not be taken back.
 pub(crate) const LAB: &str = "$JETKV.LAB.";
@@ -18,8 +20,8 @@ pub(crate) const LAB: &str = "$JETKV.LAB.";
 /// What happens to a message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Fault {
-    /// It goes nowhere, and who asks gets this body as the answer.
-    Answer(Vec<u8>),
+    /// It goes nowhere, and who asks gets this as the answer.
+    Answer(ErrorPart),
     /// It goes its way, and who asks never hears of it.
     LoseAnswer,
     /// It goes nowhere, as if nobody listened.
@@ -45,6 +47,26 @@ pub(crate) enum Fault {
     StopReading,
     /// No message: the disk fails.
     FailDisk(DiskFault),
+}
+
+/// An error as the API answers with it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(crate) struct ErrorPart {
+    pub(crate) code: u16,
+    pub(crate) err_code: u16,
+    pub(crate) description: String,
+}
+
+impl ErrorPart {
+    /// The body of the answer.
+    pub(crate) fn body(&self) -> Vec<u8> {
+        #[derive(Serialize)]
+        struct ErrorAnswer<'a> {
+            r#type: &'static str,
+            error: &'a ErrorPart,
+        }
+        json::to_vec(&ErrorAnswer { r#type: "io.nats.jetstream.api.v1.error_response", error: self })
+    }
 }
 
 /// How much later something is.
@@ -97,15 +119,18 @@ pub(crate) struct Rule {
     pub(crate) times: Option<u64>,
     /// How many of the messages that it is about it happens to: 1 for all, 0 for none.
     pub(crate) probability: f64,
+    /// What its choices are made by; 0 where nothing was said.
+    pub(crate) seed: Option<u64>,
     hits: AtomicU64,
     chance: Mutex<SmallRng>,
 }
 
 impl Rule {
     /// A rule that has not happened yet. The same `seed` makes the same choices.
-    pub(crate) fn new(kind: &'static str, aim: Aim, fault: Fault, seed: u64) -> Self {
-        let chance = Mutex::new(SmallRng::seed_from_u64(seed));
-        Self { id: 0, aim, fault, kind, times: None, probability: 1.0, hits: AtomicU64::new(0), chance }
+    pub(crate) fn new(kind: &'static str, aim: Aim, fault: Fault, seed: Option<u64>) -> Self {
+        let chance = Mutex::new(SmallRng::seed_from_u64(seed.unwrap_or_default()));
+        let hits = AtomicU64::new(0);
+        Self { id: 0, aim, fault, kind, times: None, probability: 1.0, seed, hits, chance }
     }
 
     /// The rule with limits: how often it happens at most, and to how many of the messages that it is about, from 0 to 1.
@@ -280,7 +305,7 @@ mod tests {
 
     fn rule(subject: &str, fault: Fault) -> Rule {
         let aim = Aim { subject: Some(subject.to_owned()), ..Aim::default() };
-        Rule::new("test", aim, fault, 1)
+        Rule::new("test", aim, fault, Some(1))
     }
 
     fn meet(faults: &Faults, subject: &str) -> Option<Fault> {
@@ -310,10 +335,10 @@ mod tests {
             client: Some(client.to_owned()),
             account: Some(account.to_owned()),
         };
-        faults.add(Rule::new("test", aim("c", "B"), Fault::NoResponders, 1));
-        faults.add(Rule::new("test", aim("d", "A"), Fault::NoResponders, 1));
+        faults.add(Rule::new("test", aim("c", "B"), Fault::NoResponders, Some(1)));
+        faults.add(Rule::new("test", aim("d", "A"), Fault::NoResponders, Some(1)));
         assert_eq!(meet(&faults, "a"), None);
-        faults.add(Rule::new("test", aim("c", "A"), Fault::LoseAnswer, 1));
+        faults.add(Rule::new("test", aim("c", "A"), Fault::LoseAnswer, Some(1)));
         assert_eq!(meet(&faults, "a"), Some(Fault::LoseAnswer));
     }
 
@@ -321,8 +346,8 @@ mod tests {
     fn what_is_no_message_has_rules_of_its_own() {
         let faults = Faults::default();
         let aim = Aim { account: Some("A".to_owned()), ..Aim::default() };
-        faults.add(Rule::new("test", aim.clone(), Fault::FailDisk(DiskFault::Full), 1));
-        faults.add(Rule { times: Some(1), ..Rule::new("test", aim, Fault::StopReading, 1) });
+        faults.add(Rule::new("test", aim.clone(), Fault::FailDisk(DiskFault::Full), Some(1)));
+        faults.add(Rule { times: Some(1), ..Rule::new("test", aim, Fault::StopReading, Some(1)) });
         assert_eq!(meet(&faults, "a"), None);
         assert!(faults.meet_disk("A", DiskFault::Full) && !faults.meet_disk("B", DiskFault::Full));
         assert!(!faults.meet_disk("A", DiskFault::Sync) && !faults.stops_reading("B", "c"));
@@ -334,7 +359,7 @@ mod tests {
         let delays = |seed| -> Vec<Option<Fault>> {
             let faults = Faults::default();
             let delay = Delay { by_ns: 5, jitter_ns: 3 };
-            faults.add(Rule::new("test", Aim::default(), Fault::Hold(delay), seed));
+            faults.add(Rule::new("test", Aim::default(), Fault::Hold(delay), Some(seed)));
             (0..20).map(|_| meet(&faults, "a")).collect()
         };
         let is_within =
@@ -348,7 +373,7 @@ mod tests {
     fn the_same_seed_makes_the_same_choices() {
         let choices = |seed: u64| -> Vec<bool> {
             let faults = Faults::default();
-            let rule = Rule::new("test", Aim::default(), Fault::LoseAnswer, seed);
+            let rule = Rule::new("test", Aim::default(), Fault::LoseAnswer, Some(seed));
             faults.add(Rule { probability: 0.5, ..rule });
             (0..64).map(|_| meet(&faults, "a").is_some()).collect()
         };

@@ -142,6 +142,22 @@ fn an_acknowledgement_is_lost_and_the_message_is_not() {
 }
 
 #[test]
+fn every_way_in_lists_a_rule_with_all_that_it_was_given() {
+    let (_directory, server) = lab_server(None);
+    let mut wire = Wire::client(&server);
+    let control = server.lab().unwrap();
+    let rule = json!({"kind": "ack_delay", "by": "1h", "jitter": "1m", "probability": 0.5, "seed": 7});
+    assert_eq!(control.fault(&rule), Ok(1));
+    let expected = json!([{"id": 1, "kind": "ack_delay", "where": {}, "probability": 0.5, "seed": 7,
+        "by": "1h0m0s", "jitter": "1m0s", "hits": 0}]);
+    assert_eq!(json!(control.faults()), expected);
+    assert_eq!(lab(&mut wire, "FAULT.LIST", "")["faults"], expected);
+    let answer = http::get(server.serve_monitoring().unwrap().unwrap(), "/lab/v1/fault/list").unwrap();
+    let listed: Value = serde_json::from_slice(&answer.body).unwrap();
+    assert_eq!((answer.status, &listed["faults"]), (200, &expected));
+}
+
+#[test]
 fn a_request_fails_as_often_as_it_is_told_to() {
     let (_directory, server) = lab_server(None);
     let mut wire = Wire::client(&server);

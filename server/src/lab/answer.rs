@@ -11,7 +11,7 @@ use super::isolation::Isolated;
 use super::journal::Noted;
 use super::request::Request;
 use super::saved::Summary;
-use crate::faults::Rule;
+use crate::faults::{Delay, ErrorPart, Fault as Kind, Rule};
 
 /// Why the lab does not do what it is asked for.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, Serialize)]
@@ -102,7 +102,66 @@ pub(super) struct Fault {
     #[serde(skip_serializing_if = "Option::is_none")]
     times: Option<u64>,
     probability: f64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    seed: Option<u64>,
+    #[serde(flatten)]
+    own: OwnFields,
     hits: u64,
+}
+
+/// What only rules of some kinds have.
+#[derive(Debug, Default, Serialize)]
+struct OwnFields {
+    #[serde(flatten, skip_serializing_if = "Option::is_none")]
+    error: Option<ErrorPart>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    by: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    jitter: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    bytes_per_sec: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    what: Option<&'static str>,
+}
+
+impl OwnFields {
+    fn of(fault: &Kind) -> Self {
+        let length = |ns| GoDuration(i64::try_from(ns).unwrap_or(i64::MAX)).to_string();
+        match fault {
+            Kind::Answer(error) => Self { error: Some(error.clone()), ..Self::default() },
+            Kind::DelayAnswer(Delay { by_ns, jitter_ns }) | Kind::Hold(Delay { by_ns, jitter_ns }) => Self {
+                by: Some(length(*by_ns)),
+                jitter: Some(*jitter_ns).filter(|jitter_ns| *jitter_ns > 0).map(length),
+                ..Self::default()
+            },
+            Kind::Narrow { bytes_per_sec, .. } => {
+                Self { bytes_per_sec: Some(*bytes_per_sec), ..Self::default() }
+            }
+            Kind::Twice => Self { what: Some("message"), ..Self::default() },
+            Kind::DeliverTwice => Self { what: Some("delivery"), ..Self::default() },
+            Kind::LoseAnswer
+            | Kind::NoResponders
+            | Kind::Disconnect
+            | Kind::StopReading
+            | Kind::FailDisk(_) => Self::default(),
+        }
+    }
+}
+
+impl From<&Arc<Rule>> for Fault {
+    fn from(rule: &Arc<Rule>) -> Self {
+        let aim = rule.aim.clone();
+        Self {
+            id: rule.id,
+            kind: rule.kind,
+            r#where: Where { subject: aim.subject, client: aim.client, account: aim.account },
+            times: rule.times,
+            probability: rule.probability,
+            seed: rule.seed,
+            own: OwnFields::of(&rule.fault),
+            hits: rule.hits(),
+        }
+    }
 }
 
 #[derive(Debug, Serialize)]
@@ -243,14 +302,13 @@ impl Told {
         Self::FaultsCleared { removed }
     }
 
+    /// A rule as it is listed.
+    pub(super) fn listed(rule: &Arc<Rule>) -> Fault {
+        Fault::from(rule)
+    }
+
     pub(super) fn faults(rules: &[Arc<Rule>]) -> Self {
-        let fault = |rule: &Arc<Rule>| {
-            let aim = rule.aim.clone();
-            let r#where = Where { subject: aim.subject, client: aim.client, account: aim.account };
-            let (id, kind, hits) = (rule.id, rule.kind, rule.hits());
-            Fault { id, kind, r#where, times: rule.times, probability: rule.probability, hits }
-        };
-        Self::Faults { faults: rules.iter().map(fault).collect() }
+        Self::Faults { faults: rules.iter().map(Fault::from).collect() }
     }
 
     pub(super) fn next(state: &ClockState, due: Option<(Due, String)>) -> Self {

@@ -7,6 +7,7 @@ use jetkv_go_compat::GoDuration;
 use jetkv_jetstream::{AccountId, AdjustableClock, Clock as _, Deadlines, Due, Moved, Removed, WallNs};
 use jetkv_protocol::subject;
 use parking_lot::Mutex;
+use serde_json::Value;
 
 use super::answer::{Answer, LabError, Told};
 use super::fault::FaultRule;
@@ -321,6 +322,12 @@ impl Control {
             }
         }
         id
+    }
+
+    /// The rules of faults, as they are listed.
+    pub(super) fn faults(&self) -> Vec<Value> {
+        let rules = self.shared.faults.list();
+        rules.iter().filter_map(|rule| serde_json::to_value(Told::listed(rule)).ok()).collect()
     }
 
     /// Takes one rule of faults away, or all; tells how many went.

@@ -2,13 +2,12 @@
 
 use std::fmt;
 
-use jetkv_go_compat::json;
 use jetkv_protocol::subject;
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 
 use super::answer::LabError;
 use super::request::{Length, read};
-use crate::faults::{Aim, Delay, DiskFault, Fault, Rule};
+use crate::faults::{Aim, Delay, DiskFault, ErrorPart, Fault, Rule};
 use crate::state::Restart;
 
 /// What stands before the subjects of the API.
@@ -24,7 +23,7 @@ pub(super) struct FaultRule {
     fault: Fault,
     times: Option<u64>,
     probability: f64,
-    seed: u64,
+    seed: Option<u64>,
 }
 
 impl Eq for FaultRule {}
@@ -40,7 +39,7 @@ struct Body {
     #[serde(default)]
     probability: Option<f64>,
     #[serde(default)]
-    seed: u64,
+    seed: Option<u64>,
     #[serde(default)]
     code: Option<u16>,
     #[serde(default)]
@@ -67,7 +66,7 @@ enum Doubled {
     Delivery,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 enum Kind {
     ApiError,
@@ -112,20 +111,6 @@ struct Where {
     client: Option<String>,
     #[serde(default)]
     account: Option<String>,
-}
-
-/// An answer of the API that is an error.
-#[derive(Serialize)]
-struct ErrorAnswer {
-    r#type: &'static str,
-    error: ErrorPart,
-}
-
-#[derive(Serialize)]
-struct ErrorPart {
-    code: u16,
-    err_code: u16,
-    description: String,
 }
 
 /// A fault that is no rule: the server starts again.
@@ -186,9 +171,7 @@ impl Body {
                 };
                 let description =
                     self.description.clone().unwrap_or_else(|| "fault of the test lab".to_owned());
-                let error = ErrorPart { code: self.code.unwrap_or(CODE), err_code, description };
-                let answer = ErrorAnswer { r#type: "io.nats.jetstream.api.v1.error_response", error };
-                Fault::Answer(json::to_vec(&answer))
+                Fault::Answer(ErrorPart { code: self.code.unwrap_or(CODE), err_code, description })
             }
             Kind::AckLost => Fault::LoseAnswer,
             Kind::AckDelay => Fault::DelayAnswer(self.delay()?),
@@ -290,8 +273,8 @@ mod tests {
             read(r#"{"kind":"api_error","where":{"api":"STREAM.CREATE.*"},"err_code":10047,"times":2}"#)
                 .unwrap();
         assert_eq!(api.aim.subject.as_deref(), Some("$JS.API.STREAM.CREATE.*"));
-        let Fault::Answer(body) = &api.fault else { panic!("no answer") };
-        assert!(String::from_utf8_lossy(body).contains(r#""err_code":10047"#));
+        let Fault::Answer(error) = &api.fault else { panic!("no answer") };
+        assert!(String::from_utf8_lossy(&error.body()).contains(r#""err_code":10047"#));
         for wrong in [
             "{}",
             r#"{"kind":"flood"}"#,

@@ -56,6 +56,8 @@ pub use jetkv_jetstream::Moved;
 /// let Advanced { fired, .. } = lab.move_clock(Duration::from_secs(3600), Moved::Both);
 /// assert_eq!((fired, lab.next()), (0, None));
 /// assert!(!lab.resume().frozen);
+/// lab.fault(&serde_json::json!({"kind": "latency", "by": "1h", "where": {"subject": "orders.*"}}))?;
+/// assert_eq!(lab.faults()[0]["by"], "1h0m0s");
 /// let alone: Isolated = lab.isolate(None)?;
 /// assert!(alone.url.contains(&alone.password));
 /// let cleared: Result<Reset, LabError> = lab.reset();
@@ -142,6 +144,11 @@ impl Lab {
     /// The rule makes no sense.
     pub fn fault(&self, rule: &Value) -> Result<u64, LabError> {
         Ok(self.control.add_fault(&FaultRule::read(rule.to_string().as_bytes())?))
+    }
+
+    /// The rules of faults, each as `FAULT.LIST` tells it: with all that it was given, and how often it has happened.
+    pub fn faults(&self) -> Vec<Value> {
+        self.control.faults()
     }
 
     /// Takes all rules of faults away; tells how many there were.

@@ -55,8 +55,8 @@ impl Connection {
             self.send_ok();
         }
         match fault {
-            Fault::Answer(body) if !reply.is_empty() => {
-                events::publish(&self.shared, &self.account, reply, &body)
+            Fault::Answer(error) if !reply.is_empty() => {
+                events::publish(&self.shared, &self.account, reply, &error.body())
             }
             Fault::NoResponders if self.no_responders && !reply.is_empty() => {
                 self.answer_no_responders(publish.subject, reply);
