@@ -14,6 +14,8 @@ use std::sync::Arc;
 /// Flag, and two bytes of the number of children.
 const COUNTS_BYTES: usize = 3;
 const HAS_VALUE: u8 = 1;
+/// Tells an inner node from a leaf, whose first byte is its kind.
+const IS_INNER: u8 = 1 << 7;
 /// Children up to this number are looked through one by one.
 const SCANNED_MAX: usize = 16;
 /// A child's key byte and reference.
@@ -118,6 +120,11 @@ pub(super) fn write_long_leaf(out: &mut Vec<u8>, suffix: &[u8], list: usize) {
     put_uvarint(out, list as u64);
 }
 
+/// Whether an inner node stands in a cell that is in use.
+pub(super) fn is_inner(cell: &[u8]) -> bool {
+    cell.first().is_some_and(|flags| flags & IS_INNER != 0)
+}
+
 /// An inner node, read.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Inner<'c> {
@@ -220,7 +227,7 @@ impl Shape {
         let needed = head + self.children.len() * CHILD_BYTES;
         let capacity = ((cell_bytes(needed) - head) / CHILD_BYTES).min(256);
         let mut out = Vec::with_capacity(head + capacity * CHILD_BYTES);
-        out.push(if self.value.is_some() { HAS_VALUE } else { 0 });
+        out.push(IS_INNER | if self.value.is_some() { HAS_VALUE } else { 0 });
         out.extend_from_slice(&(self.children.len() as u16).to_le_bytes());
         put_uvarint(&mut out, self.prefix.len() as u64);
         out.extend_from_slice(&self.prefix);
