@@ -5,16 +5,23 @@ use super::block::Block;
 use super::encryption::Frame;
 use super::files::io_error;
 use super::index_db::{self, BlockRow, IndexDb, SubjectRow, Totals};
+use super::picture::{PictureBegun, PictureWork};
 use super::record::ChecksumKey;
 use super::seqset::SeqSet;
 use crate::filter::Filter;
 use crate::store::StoreError;
+use parking_lot::Mutex;
 use std::ops::ControlFlow;
+use std::panic::resume_unwind;
+use std::thread;
 
 /// Where schedules are kept, in nats-server's form.
 const SCHEDULES: &str = "sched.db";
 /// Where it is kept where sources stand, in nats-server's form.
 const POSITIONS: &str = "sources.db";
+
+/// A stream of so many subjects takes long enough to be left for two threads.
+const MANY_SUBJECTS: usize = 100_000;
 
 impl FileStore {
     /// Makes everything durable and writes `index.db`, and what makes JetKV's own start fast.
@@ -25,22 +32,47 @@ impl FileStore {
         if self.blocks.is_empty() {
             return Ok(());
         }
+        let derived = std::mem::take(&mut self.derived);
         if self.index_db_is_true {
-            self.note_for_fast_start();
+            if !self.pictures.is_true {
+                let begun = self.begin_picture(derived).map(PictureWork::begin);
+                let most_per_subject = begun.as_ref().map_or(0, |_| self.most_per_subject());
+                self.leave(begun, most_per_subject);
+            }
             return Ok(());
         }
-        let Some(index) = self.summary() else { return Ok(()) };
-        let key = ChecksumKey::name(&self.files.name);
-        let file = index.encode(self.index.len(), |put| self.each_subject(put), &key);
+        let Some(summary) = self.summary() else { return Ok(()) };
+        let work = self.begin_picture(derived);
+        let is_large = self.index.len() >= MANY_SUBJECTS;
+        // Writing the one and putting the other together take as long; the disk sees them one after the other.
+        let (begun, (file, most_per_subject)) = begin_beside(work, is_large, || self.encode(&summary));
         let path = self.files.msgs_dir.join(index_db::FILE);
-        self.files
+        let key = ChecksumKey::name(&self.files.name);
+        let written = self
+            .files
             .sealed(file, Frame::Summed(&key))
-            .and_then(|file| self.files.disk.replace(&path, &file, false))
-            .map_err(|error| io_error("could not write", &path, error))?;
+            .and_then(|file| self.files.disk.replace(&path, &file, false));
+        if let Err(error) = written {
+            begun.iter().for_each(PictureBegun::remove);
+            return Err(io_error("could not write", &path, error));
+        }
         self.index_db_is_true = true;
         self.pictures.is_true = false;
-        self.note_for_fast_start();
+        self.leave(begun, most_per_subject);
         Ok(())
+    }
+
+    /// `index.db`, and the most messages that a subject has.
+    fn encode(&self, summary: &IndexDb) -> (Vec<u8>, u64) {
+        let mut most_per_subject = 0;
+        let each_subject = |put: &mut dyn FnMut(&SubjectRow<'_>)| {
+            self.each_subject(&mut |row| {
+                most_per_subject = row.count.max(most_per_subject);
+                put(row);
+            });
+        };
+        let file = summary.encode(self.index.len(), each_subject, &ChecksumKey::name(&self.files.name));
+        (file, most_per_subject)
     }
 
     /// What an orderly stop kept of the schedules.
@@ -67,10 +99,11 @@ impl FileStore {
         written.map_err(|error| io_error("could not write", &path, error))
     }
 
-    /// Without it the next start is slower, and nothing else.
-    fn note_for_fast_start(&mut self) {
-        let derived = std::mem::take(&mut self.derived);
-        if let Err(error) = self.leave_picture(derived) {
+    /// Leaves a picture beside `index.db`. Without it the next start is slower, and nothing else.
+    fn leave(&mut self, begun: Option<PictureBegun>, most_per_subject: u64) {
+        let Some(mut begun) = begun else { return };
+        begun.is_as_index_db(most_per_subject);
+        if let Err(error) = self.leave_picture(begun) {
             tracing::warn!(stream = self.files.name, "the next start will read all blocks: {error}");
         }
     }
@@ -141,4 +174,28 @@ impl FileStore {
             ControlFlow::Continue(())
         });
     }
+}
+
+/// Writes tables and index of a picture while something else is done, on a thread of its own where that is worth it and
+/// there is one to be had.
+fn begin_beside<T>(
+    work: Option<PictureWork>,
+    is_worth_it: bool,
+    other: impl FnOnce() -> T,
+) -> (Option<PictureBegun>, T) {
+    let work = Mutex::new(work);
+    let begin = || {
+        let work = work.lock().take();
+        work.map(PictureWork::begin)
+    };
+    thread::scope(|scope| {
+        let closing = thread::Builder::new().name("closing".into());
+        let beside = is_worth_it.then(|| closing.spawn_scoped(scope, begin));
+        let other = other();
+        let begun = match beside {
+            Some(Ok(beside)) => beside.join().unwrap_or_else(|panic| resume_unwind(panic)),
+            None | Some(Err(_)) => begin(),
+        };
+        (begun, other)
+    })
 }

@@ -117,6 +117,18 @@ fn row(block: &Block) -> BlockRow {
 }
 
 fn read(source: &mut Source<impl BufRead>, files: &StreamFiles, index_seen: &IndexSeen) -> io::Result<Found> {
+    let mut blocks = Vec::new();
+    for _ in 0..source.count()? {
+        blocks.push(read_block(source, files)?);
+    }
+    let index = SubjectIndex::read(source)?;
+    let (mut expiries, mut seq, mut at_ns) = (Vec::new(), 0_u64, 0_i64);
+    for _ in 0..source.count()? {
+        seq = seq.checked_add(source.uvarint()?).ok_or_else(invalid)?;
+        at_ns = at_ns.wrapping_add(source.varint()?);
+        expiries.push((seq, at_ns));
+    }
+    let seen = blocks.iter().map(|_| read_seen(source)).collect::<io::Result<Vec<_>>>()?;
     let noted = match read_seen(source)? {
         None => None,
         Some(seen) => Some((seen, source.array::<CHECKSUM_LEN>()?)),
@@ -134,10 +146,6 @@ fn read(source: &mut Source<impl BufRead>, files: &StreamFiles, index_seen: &Ind
     };
     let most_per_subject = Some(source.uvarint()?).filter(|most| *most > 0);
     let (ids_from, ids_window_ns) = (Some(source.uvarint()?).filter(|seq| *seq > 0), Some(source.varint()?));
-    let mut blocks = Vec::new();
-    for _ in 0..source.count()? {
-        blocks.push(read_block(source, files)?);
-    }
     let in_order = blocks.is_sorted_by(|a: &Block, b| a.index < b.index && a.last_seq <= b.last_seq);
     let msgs: u64 = blocks.iter().map(Block::live).sum();
     totals.bytes = blocks.iter().map(|block| block.live_bytes).sum();
@@ -145,15 +153,7 @@ fn read(source: &mut Source<impl BufRead>, files: &StreamFiles, index_seen: &Ind
     if !in_order || msgs != totals.msgs || last_seq > totals.last_seq {
         return Err(invalid());
     }
-    let index = SubjectIndex::read(source)?;
-    let (mut expiries, mut seq, mut at_ns) = (Vec::new(), 0_u64, 0_i64);
-    for _ in 0..source.count()? {
-        seq = seq.checked_add(source.uvarint()?).ok_or_else(invalid)?;
-        at_ns = at_ns.wrapping_add(source.varint()?);
-        expiries.push((seq, at_ns));
-    }
-    let blocks = blocks.into_iter().map(|block| Ok((read_seen(source)?, block)));
-    let blocks = blocks.collect::<io::Result<Vec<_>>>()?;
+    let blocks = seen.into_iter().zip(blocks).collect();
     let known = Known { ids_from, ids_window_ns, most_per_subject };
     Ok(Found { index_is_true, totals, known, blocks, expiries, index })
 }

@@ -31,8 +31,8 @@ fn key(files: &StreamFiles) -> ChecksumKey {
 }
 
 /// Writes a file from its beginning.
-pub(super) struct FrameWriter<'f> {
-    files: &'f StreamFiles,
+pub(super) struct FrameWriter {
+    files: StreamFiles,
     key: ChecksumKey,
     file: Box<dyn DiskFile>,
     at: u64,
@@ -42,14 +42,15 @@ pub(super) struct FrameWriter<'f> {
     piece: Vec<u8>,
 }
 
-impl<'f> FrameWriter<'f> {
-    pub(super) fn create(files: &'f StreamFiles, path: &Path) -> io::Result<Self> {
+impl FrameWriter {
+    pub(super) fn create(files: &StreamFiles, path: &Path) -> io::Result<Self> {
         let file = files.disk.open(path, true)?;
         file.set_len(0)?;
         file.write_at(&start(), 0)?;
         let mut piece = Vec::with_capacity(LEN_BYTES + FRAME_MAX_BYTES);
         piece.resize(LEN_BYTES, 0);
-        Ok(Self { files, key: key(files), file, at: START_BYTES as u64, chain: start().to_vec(), piece })
+        let (files, key) = (files.clone(), key(files));
+        Ok(Self { files, key, file, at: START_BYTES as u64, chain: start().to_vec(), piece })
     }
 
     fn write_piece(&mut self) -> io::Result<()> {
@@ -78,7 +79,7 @@ impl<'f> FrameWriter<'f> {
     }
 }
 
-impl Write for FrameWriter<'_> {
+impl Write for FrameWriter {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let room = LEN_BYTES + FRAME_BYTES - self.piece.len();
         let part = bytes.get(..room.min(bytes.len())).unwrap_or_default();

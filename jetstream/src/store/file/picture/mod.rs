@@ -17,7 +17,7 @@ mod take;
 
 pub(super) use believe::Picture;
 pub(super) use merge::Merge;
-pub(super) use take::Pictures;
+pub(super) use take::{PictureBegun, Pictures};
 pub use take::{PictureTaken, PictureWork};
 
 use super::block::Block;

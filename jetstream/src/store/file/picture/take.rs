@@ -69,6 +69,19 @@ struct Moment {
     failed_syncs: u64,
 }
 
+/// A picture of which tables and index were written, or were not. What it says of the files is not.
+pub(in crate::store::file) struct PictureBegun {
+    files: StreamFiles,
+    under_way: Weak<UnderWay>,
+    totals: StoreState,
+    index_is_true: bool,
+    most_per_subject: u64,
+    derived: Derived,
+    blocks: Vec<Block>,
+    moment: Moment,
+    out: io::Result<FrameWriter>,
+}
+
 /// A picture that was written, or was not.
 pub struct PictureTaken {
     under_way: Weak<UnderWay>,
@@ -167,14 +180,9 @@ impl FileStore {
         }
     }
 
-    /// Takes the picture that an orderly stop leaves. Everything is durable.
-    pub(in crate::store::file) fn leave_picture(&mut self, derived: Derived) -> Result<(), StoreError> {
-        if self.pictures.is_true {
-            return Ok(());
-        }
-        let Some(mut work) = self.begin_picture(derived) else { return Ok(()) };
-        work.most_per_subject = self.most_per_subject();
-        let taken = work.run();
+    /// Puts the picture in its place that an orderly stop leaves: everything is durable, and `index.db` tells the same.
+    pub(in crate::store::file) fn leave_picture(&mut self, begun: PictureBegun) -> Result<(), StoreError> {
+        let taken = begun.end();
         self.end_picture(taken)?;
         self.pictures.is_true = true;
         Ok(())
@@ -202,53 +210,124 @@ impl PictureWork {
     /// puts it there. A picture that cannot be written leaves nothing.
     #[must_use]
     pub fn run(self) -> PictureTaken {
-        let (under_way, moment) = (Weak::clone(&self.under_way), self.moment);
-        let (files, path) = (self.files.clone(), self.files.msgs_dir.join(NEXT_FILE));
-        let written = self.write().map_err(|error| {
-            let _ = files.disk.remove_file(&path);
-            io_error("could not write", &path, error)
-        });
-        PictureTaken { under_way, moment, written }
+        self.begin().end()
     }
 
-    fn write(self) -> io::Result<u64> {
+    /// Writes tables and index, which do not change any more.
+    pub(in crate::store::file) fn begin(self) -> PictureBegun {
         let Self {
-            files, under_way, totals, index_is_true, most_per_subject, derived, blocks, index, ..
+            files,
+            under_way,
+            totals,
+            index_is_true,
+            most_per_subject,
+            derived,
+            blocks,
+            index,
+            moment,
         } = self;
-        // Nobody waits for it where the store is closed, or has begun another one.
-        let go_on = || under_way.upgrade().ok_or_else(|| io::Error::other("it is not wanted any more"));
-        let entries = files.disk.list(&files.msgs_dir)?;
-        let mut out = FrameWriter::create(&files, &files.msgs_dir.join(NEXT_FILE))?;
-        out.write_all(&head(&files, &entries, index_is_true, &totals, most_per_subject, &derived))?;
-        let mut part = Vec::new();
-        put_uvarint(&mut part, blocks.len() as u64);
         let mut pictured = Vec::with_capacity(blocks.len());
-        for (block, table) in blocks {
-            go_on()?;
-            put_block(&mut part, &block);
-            out.write_all(&part)?;
-            part.clear();
-            table.write(&mut out)?;
-            pictured.push(block);
+        let out = write_content(&files, &under_way, blocks, index, &mut pictured);
+        PictureBegun {
+            files,
+            under_way,
+            totals,
+            index_is_true,
+            most_per_subject,
+            derived,
+            blocks: pictured,
+            moment,
+            out,
         }
-        go_on()?;
-        index.write(&mut out)?;
+    }
+}
+
+/// Nobody waits for a picture where the store is closed, or has begun another one.
+fn go_on(under_way: &Weak<UnderWay>) -> io::Result<Arc<UnderWay>> {
+    under_way.upgrade().ok_or_else(|| io::Error::other("it is not wanted any more"))
+}
+
+fn write_content(
+    files: &StreamFiles,
+    under_way: &Weak<UnderWay>,
+    blocks: Vec<(Block, TableImage)>,
+    index: IndexImage,
+    pictured: &mut Vec<Block>,
+) -> io::Result<FrameWriter> {
+    let mut out = FrameWriter::create(files, &files.msgs_dir.join(NEXT_FILE))?;
+    let mut part = Vec::new();
+    put_uvarint(&mut part, blocks.len() as u64);
+    for (block, table) in blocks {
+        go_on(under_way)?;
+        put_block(&mut part, &block);
+        out.write_all(&part)?;
+        part.clear();
+        table.write(&mut out)?;
+        pictured.push(block);
+    }
+    out.write_all(&part)?;
+    go_on(under_way)?;
+    index.write(&mut out)?;
+    Ok(out)
+}
+
+impl PictureBegun {
+    /// `index.db` tells the same now, and no subject has more messages than this.
+    pub(in crate::store::file) fn is_as_index_db(&mut self, most_per_subject: u64) {
+        (self.index_is_true, self.most_per_subject) = (true, most_per_subject);
+    }
+
+    /// Nobody will end it.
+    pub(in crate::store::file) fn remove(&self) {
+        let _ = self.files.disk.remove_file(&self.files.msgs_dir.join(NEXT_FILE));
+    }
+
+    /// Writes the rest: what it says of the files.
+    pub(in crate::store::file) fn end(mut self) -> PictureTaken {
+        let out = std::mem::replace(&mut self.out, Err(io::ErrorKind::Other.into()));
+        let written = out.and_then(|out| self.finish(out)).map_err(|error| {
+            self.remove();
+            io_error("could not write", &self.files.msgs_dir.join(NEXT_FILE), error)
+        });
+        PictureTaken { under_way: self.under_way, moment: self.moment, written }
+    }
+
+    fn finish(&self, mut out: FrameWriter) -> io::Result<u64> {
+        let Self { files, under_way, derived, blocks, .. } = self;
+        let mut part = Vec::new();
         put_expiries(&mut part, derived.expiries.as_deref().unwrap_or_default());
         // Only now, so that the files are not older than what was pictured. Those that were replaced are told.
         let entries = files.disk.list(&files.msgs_dir)?;
         let by_index: BTreeMap<&str, &DirEntry> =
             entries.iter().map(|entry| (entry.name.as_str(), entry)).collect();
-        let mut seen: Vec<Option<Seen>> = Vec::with_capacity(pictured.len());
-        for block in &pictured {
+        let mut seen: Vec<Option<Seen>> = Vec::with_capacity(blocks.len());
+        for block in blocks {
             let entry = by_index.get(format!("{}.blk", block.index).as_str());
-            seen.push(entry.and_then(|entry| noted(&files, block, entry, derived.expiries.is_some())));
+            seen.push(entry.and_then(|entry| noted(files, block, entry, derived.expiries.is_some())));
         }
-        let replaced = go_on()?.replaced.lock().clone();
-        for (block, seen) in pictured.iter().zip(seen) {
+        let replaced = go_on(under_way)?.replaced.lock().clone();
+        for (block, seen) in blocks.iter().zip(seen) {
             put_seen(&mut part, seen.filter(|_| !replaced.contains(&block.index)));
         }
+        self.put_whole(&mut part, &entries);
         out.write_all(&part)?;
         out.finish()
+    }
+
+    /// What is said of the stream as a whole.
+    fn put_whole(&self, out: &mut Vec<u8>, entries: &[DirEntry]) {
+        let index_seen = index_seen(&self.files, entries);
+        put_seen(out, index_seen.map(|(seen, _)| seen));
+        out.extend(index_seen.into_iter().flat_map(|(_, end)| end));
+        out.push(u8::from(self.index_is_true && index_seen.is_some()));
+        put_uvarint(out, self.totals.msgs);
+        put_uvarint(out, self.totals.first_seq);
+        put_uvarint(out, self.totals.last_seq);
+        put_varint(out, self.totals.last_ts_ns);
+        put_uvarint(out, self.most_per_subject);
+        let (ids_from, window_ns) = self.derived.ids_from.unwrap_or_default();
+        put_uvarint(out, ids_from);
+        put_varint(out, window_ns);
     }
 }
 
@@ -260,30 +339,6 @@ fn noted(files: &StreamFiles, block: &Block, entry: &DirEntry, expiries_known: b
     let plain = plain && (block.ttls == 0 || expiries_known);
     let whole = block.compressed || seen.size_bytes == block.len;
     (plain && whole && ends_with(files, block, seen)).then_some(seen)
-}
-
-fn head(
-    files: &StreamFiles,
-    entries: &[DirEntry],
-    index_is_true: bool,
-    totals: &StoreState,
-    most_per_subject: u64,
-    derived: &Derived,
-) -> Vec<u8> {
-    let mut out = Vec::new();
-    let index_seen = index_seen(files, entries);
-    put_seen(&mut out, index_seen.map(|(seen, _)| seen));
-    out.extend(index_seen.into_iter().flat_map(|(_, end)| end));
-    out.push(u8::from(index_is_true && index_seen.is_some()));
-    put_uvarint(&mut out, totals.msgs);
-    put_uvarint(&mut out, totals.first_seq);
-    put_uvarint(&mut out, totals.last_seq);
-    put_varint(&mut out, totals.last_ts_ns);
-    put_uvarint(&mut out, most_per_subject);
-    let (ids_from, window_ns) = derived.ids_from.unwrap_or_default();
-    put_uvarint(&mut out, ids_from);
-    put_varint(&mut out, window_ns);
-    out
 }
 
 fn put_seen(out: &mut Vec<u8>, seen: Option<Seen>) {
