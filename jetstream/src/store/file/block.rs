@@ -106,7 +106,14 @@ impl Block {
 
     /// Forgets a message; says how long its record is.
     pub(super) fn forget(&mut self, seq: u64) -> Option<u64> {
-        let place = self.table.remove(seq)?;
+        let (at, _) = self.table.find(seq)?;
+        self.forget_at(at)
+    }
+
+    /// Forgets the message that was found at a place of the table; says how long its record is.
+    #[inline]
+    pub(super) fn forget_at(&mut self, at: usize) -> Option<u64> {
+        let place = self.table.remove_at(at)?;
         let len = u64::from(place.len);
         self.live_bytes -= len;
         self.settled = false;

@@ -67,8 +67,15 @@ impl Shelf<'_> {
 
 impl FileStore {
     /// The block whose range of sequences reaches `seq`: the first that does not end before it.
+    #[inline]
     pub(super) fn position(&self, seq: u64) -> usize {
-        self.blocks.partition_point(|block| block.last_seq < seq)
+        // Most that is looked for is in the last one.
+        match self.blocks.as_slice() {
+            [.., last] if last.last_seq < seq => self.blocks.len(),
+            [] | [_] => 0,
+            [before @ .., _] if before.last().is_some_and(|block| block.last_seq < seq) => before.len(),
+            blocks => blocks.partition_point(|block| block.last_seq < seq),
+        }
     }
 
     pub(super) fn place(&self, seq: u64) -> Option<(usize, Place)> {
@@ -175,7 +182,7 @@ impl FileStore {
         if seq == self.totals.first_seq || self.totals.msgs == 0 {
             let from = self.position(self.totals.first_seq);
             let held = self.blocks.get(from..).unwrap_or_default().iter();
-            let first = held.filter(|block| block.live() > 0).find_map(|block| block.table.up(0).next());
+            let first = held.filter(|block| block.live() > 0).find_map(|block| block.table.first());
             let first = first.map(|(seq, _)| seq);
             self.totals.first_seq = first.unwrap_or(self.totals.last_seq.saturating_add(1));
             self.first_ts_ns.set(None);

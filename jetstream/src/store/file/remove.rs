@@ -16,7 +16,7 @@ impl FileStore {
         crate::steps::note();
         let position = self.position(seq);
         let Some(block) = self.blocks.get(position) else { return Ok(None) };
-        let Some(place) = block.table.get(seq) else { return Ok(None) };
+        let Some((at, place)) = block.table.find(seq) else { return Ok(None) };
         let found;
         let subject = match subject {
             Some(subject) => subject,
@@ -32,8 +32,12 @@ impl FileStore {
         }
         self.tell_removed(seq)?;
         self.note_step(Step::Remove(seq, place));
-        let removed = self.take_out(position, seq, subject).map(|bytes| Removed { seq, bytes });
-        Ok(removed)
+        // Its removal was only appended: the table is as it was.
+        let bytes = self.blocks.get_mut(position).and_then(|block| block.forget_at(at));
+        let Some(bytes) = bytes else { return Ok(None) };
+        self.note_taken_out(seq, subject, bytes);
+        self.note_chore(position);
+        Ok(Some(Removed { seq, bytes }))
     }
 
     /// Writes the block of a message anew without it. The message is there until the new block has taken the place of
@@ -62,24 +66,36 @@ impl FileStore {
     /// Takes a message out of table, index and counters; its removal is already in the log.
     fn take_out(&mut self, position: usize, seq: u64, subject: &[u8]) -> Option<u64> {
         let bytes = self.take_out_of_leaving(position, seq, subject)?;
-        let last = position + 1 == self.blocks.len();
-        let block = self.blocks.get(position)?;
-        let chore = !last && (block.live() == 0 || block.is_mostly_dead());
+        self.note_chore(position);
+        Some(bytes)
+    }
+
+    /// Remembers to write a block anew that lost a message, where that is worth it.
+    fn note_chore(&mut self, position: usize) {
+        if position + 1 == self.blocks.len() {
+            return;
+        }
+        let Some(block) = self.blocks.get(position) else { return };
+        let chore = block.live() == 0 || block.is_mostly_dead();
         if chore && !self.chores.contains(&block.index) {
             self.chores.push(block.index);
         }
-        Some(bytes)
     }
 
     /// As [`take_out`](Self::take_out), of a block that is about to go as a whole.
     fn take_out_of_leaving(&mut self, position: usize, seq: u64, subject: &[u8]) -> Option<u64> {
+        let bytes = self.blocks.get_mut(position)?.forget(seq)?;
+        self.note_taken_out(seq, subject, bytes);
+        Some(bytes)
+    }
+
+    /// A message was taken out of the table of its block.
+    fn note_taken_out(&mut self, seq: u64, subject: &[u8], bytes: u64) {
         #[cfg(test)]
         crate::steps::note();
-        let bytes = self.blocks.get_mut(position)?.forget(seq)?;
         self.dead_bytes += bytes;
         self.index.forget(subject, seq);
         self.count_removed(seq, bytes);
-        Some(bytes)
     }
 
     pub(super) fn remove_below(&mut self, seq: u64) -> Result<u64, StoreError> {

@@ -11,6 +11,8 @@ use std::sync::Arc;
 const GAP_FREE: u64 = 64;
 /// Below this size a table is not rewritten to give memory back.
 const SHRINK_LEN_MIN: usize = 64;
+/// For how many times as many messages as it holds a table that goes on growing keeps memory.
+const GROWING_MAX: usize = 4;
 
 /// Offset and length of a record in the (uncompressed) content of its block.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,6 +36,8 @@ pub(super) struct RecordTable {
     /// Places before this one are gone.
     head: usize,
     live: usize,
+    /// Nothing is added any more.
+    is_closed: bool,
 }
 
 impl RecordTable {
@@ -65,12 +69,26 @@ impl RecordTable {
 
     /// The place of a message that is held.
     pub(super) fn get(&self, seq: u64) -> Option<Place> {
-        self.places.get(self.position(seq)?).copied().filter(|place| place.len != 0)
+        self.find(seq).map(|(_, place)| place)
+    }
+
+    /// A message that is held: which of the table's, and its place.
+    #[inline]
+    pub(super) fn find(&self, seq: u64) -> Option<(usize, Place)> {
+        let position = self.position(seq)?;
+        let place = self.places.get(position).copied().filter(|place| place.len != 0)?;
+        Some((position, place))
     }
 
     /// Forgets a message and says where it was.
+    #[cfg(test)]
     pub(super) fn remove(&mut self, seq: u64) -> Option<Place> {
-        let position = self.position(seq)?;
+        let (position, _) = self.find(seq)?;
+        self.remove_at(position)
+    }
+
+    /// Forgets the message that was [found](Self::find) there, and says where it was.
+    pub(super) fn remove_at(&mut self, position: usize) -> Option<Place> {
         let was = self.places.get(position).copied().filter(|place| place.len != 0)?;
         if let Some(place) = self.places.to_mut().get_mut(position) {
             *place = GONE;
@@ -107,11 +125,20 @@ impl RecordTable {
         }
     }
 
+    #[inline]
     fn position(&self, seq: u64) -> Option<usize> {
         match &self.seqs {
+            // What goes is often the oldest.
+            Some(seqs) if seqs.get(self.head) == Some(&seq) => Some(self.head),
             Some(seqs) => seqs.binary_search(&seq).ok(),
             None => usize::try_from(seq.checked_sub(self.base_seq)?).ok(),
         }
+    }
+
+    /// The first message that is held.
+    #[inline]
+    pub(super) fn first(&self) -> Option<(u64, Place)> {
+        self.between(self.head, self.places.len()).next()
     }
 
     /// Messages at or after `from_seq`, ascending.
@@ -148,12 +175,25 @@ impl RecordTable {
     }
 
     fn make_sparse(&mut self) {
+        if let Some(seqs) = &mut self.seqs {
+            let (seqs, places) = (seqs.to_mut(), self.places.to_mut());
+            let mut each = places.iter();
+            seqs.retain(|_| each.next().is_some_and(|place| place.len != 0));
+            places.retain(|place| place.len != 0);
+            self.head = 0;
+            // What goes on growing fills its memory again.
+            let kept = if self.is_closed { seqs.len() } else { seqs.len() * GROWING_MAX };
+            seqs.shrink_to(kept);
+            places.shrink_to(kept);
+            return;
+        }
         let (seqs, places): (Vec<u64>, Vec<Place>) = self.between(0, self.places.len()).unzip();
         (self.seqs, self.places, self.head) = (Some(seqs.into()), places.into(), 0);
     }
 
     /// Gives back what was reserved for messages that will not come any more.
     pub(super) fn close(&mut self) {
+        self.is_closed = true;
         self.places.to_mut().shrink_to_fit();
         if let Some(seqs) = &mut self.seqs {
             seqs.to_mut().shrink_to_fit();

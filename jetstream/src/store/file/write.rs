@@ -130,9 +130,9 @@ impl FileStore {
     /// An error while the store is read-only; tries first to get over what made it so.
     #[inline]
     pub(super) fn check_writable(&mut self) -> Result<(), StoreError> {
-        match self.durability.poison.clone() {
+        match &self.durability.poison {
             None => Ok(()),
-            Some(reason) => self.get_over(reason),
+            Some(reason) => self.get_over(reason.clone()),
         }
     }
 
@@ -163,7 +163,11 @@ impl FileStore {
     }
 
     /// Removes the files that do not tell the truth any more once something is changed.
+    #[inline]
     pub(super) fn forget_outdated(&mut self) {
+        if self.outdated.is_empty() {
+            return;
+        }
         let outdated = std::mem::take(&mut self.outdated);
         self.remove_stale(outdated);
     }
