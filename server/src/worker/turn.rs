@@ -135,8 +135,8 @@ impl<'w> Turn<'w> {
         if !batch.requests.is_empty() {
             engine.submit(&mut batch.requests);
         }
-        for get in batch.long_gets.drain(..) {
-            engine.submit_get(get);
+        if !batch.long_gets.is_empty() {
+            batch.long_gets.drain(..).for_each(|get| engine.submit_get(get));
         }
     }
 

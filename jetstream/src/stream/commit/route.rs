@@ -44,7 +44,7 @@ impl Stream {
             drop(inner);
             let undelivered = gate.route(self.account.id, host, &self.answers);
             drop(gate);
-            if !undelivered.is_empty() {
+            if let Some(undelivered) = undelivered {
                 self.give_back(&undelivered, host);
             }
         }
@@ -75,7 +75,7 @@ impl Stream {
 }
 
 impl Gate {
-    fn route(&mut self, account: AccountId, host: &dyn Host, answers: &Answers) -> Undelivered {
+    fn route(&mut self, account: AccountId, host: &dyn Host, answers: &Answers) -> Option<Undelivered> {
         let Undelivered { missed, full } = &mut self.undelivered;
         for queued in self.outbox.queued() {
             if let Some(caller) = queued.caller {
@@ -98,7 +98,7 @@ impl Gate {
             }
         }
         self.outbox.clear();
-        std::mem::take(&mut self.undelivered)
+        (!self.undelivered.is_empty()).then(|| std::mem::take(&mut self.undelivered))
     }
 }
 
