@@ -33,6 +33,9 @@ pub(crate) fn log_identity(name: &str, id: &str, options: &Options) {
     tracing::info!("  Git:      [not set]");
     tracing::debug!("  Go build: {GO_VERSION}");
     tracing::info!("  JetKV:    {}", env!("CARGO_PKG_VERSION"));
+    if let Some(cluster) = &options.cluster_name {
+        tracing::info!("  Cluster:  {cluster}");
+    }
     tracing::info!("  Name:     {name}");
     if options.jetstream.enabled {
         tracing::info!("  Node:     {}", short_hash(name));

@@ -11,8 +11,8 @@ use tokio::sync::Semaphore;
 
 use crate::interfaces::host_port;
 use crate::net::{self, BindError};
-use crate::options::{Unserved, UnservedListener};
-use crate::state::Shared;
+use crate::options::{Options, Unserved, UnservedListener};
+use crate::state::{Shared, random_id};
 
 /// Time that a refusal may take, from the connection to its end.
 const REFUSAL_MAX: Duration = Duration::from_secs(2);
@@ -103,6 +103,24 @@ async fn refuse(feature: Unserved, mut stream: TcpStream) -> io::Result<()> {
     let mut unread = [0; 512];
     while stream.read(&mut unread).await? != 0 {}
     Ok(())
+}
+
+/// Gives a cluster without a name one by chance. Whether it has a name of its own.
+pub(crate) fn name_cluster(options: &mut Options) -> bool {
+    let listens = options.unserved_listeners.iter().any(|listener| listener.feature == Unserved::Cluster);
+    if !listens || options.cluster_name.is_some() {
+        return true;
+    }
+    options.cluster_name = Some(random_id());
+    false
+}
+
+/// The name of the cluster, as nats-server tells it.
+pub(crate) fn log_cluster(name: &str, is_named: bool) {
+    tracing::info!("Cluster name is {name}");
+    if !is_named {
+        tracing::warn!("Cluster name was dynamically generated, consider setting one");
+    }
 }
 
 /// One line for all of them, when the server starts. Nothing where there are none.

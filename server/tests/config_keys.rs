@@ -21,9 +21,38 @@ const AUTHORIZATION: &[&str] = &[
     "proxy_required",
 ];
 
+/// Keys of a block `tls`.
+const TLS: &[&str] = &[
+    "cert_file",
+    "key_file",
+    "ca_file",
+    "insecure",
+    "verify",
+    "verify_and_map",
+    "verify_cert_and_check_known_urls",
+    "allow_insecure_cipher_suites",
+    "cipher_suites",
+    "curve_preferences",
+    "timeout",
+    "connection_rate_limit",
+    "pinned_certs",
+    "cert_store",
+    "cert_match_by",
+    "cert_match",
+    "ca_certs_match",
+    "handshake_first",
+    "first",
+    "immediate",
+    "cert_match_skip_invalid",
+    "ocsp_peer",
+    "certs",
+    "certificates",
+    "min_version",
+];
+
 /// Blocks, with `#` where the entry stands, and the keys that nats-server knows there. Blocks that are refused as a whole are
 /// one key.
-const BLOCKS: [(&str, &[&str]); 21] = [
+const BLOCKS: [(&str, &[&str]); 33] = [
     (
         "#",
         &[
@@ -365,6 +394,37 @@ const BLOCKS: [(&str, &[&str]); 21] = [
         ],
     ),
     ("authorization { permissions { publish { # } } }", &["allow", "deny"]),
+    ("tls { # }", TLS),
+    ("websocket { tls { # } }", TLS),
+    (
+        "authorization { auth_callout { # } }",
+        &["issuer", "account", "acc", "auth_users", "users", "xkey", "key", "allowed_accounts"],
+    ),
+    (
+        "accounts { A { exports: [ { stream: a, # } ] } }",
+        &[
+            "service",
+            "accounts",
+            "response_type",
+            "response",
+            "threshold",
+            "response_threshold",
+            "latency",
+            "account_token_position",
+            "allow_trace",
+        ],
+    ),
+    ("accounts { A { exports: [ { # } ] } }", &["stream", "service"]),
+    ("accounts { A { exports: [ { service: a, # } ] } }", &["response_max_time", "response_time"]),
+    (
+        "accounts { B { exports: [ { stream: a } ] }, A { imports: [ { # } ] } }",
+        &["stream", "service", "prefix", "to", "share", "allow_trace"],
+    ),
+    ("accounts { A { msg_trace { # } } }", &["dest", "sampling"]),
+    ("mappings { a: { # } }", &["dest", "destination", "weight", "cluster"]),
+    ("jetstream { tpm { # } }", &["keys_file", "encryption_password", "srk_password", "pcr", "cipher"]),
+    ("proxies { # }", &["trusted"]),
+    ("proxies { trusted: [ { # } ] }", &["key", "public_key"]),
     (
         "authorization { permissions { allow_responses { # } } }",
         &["max", "max_msgs", "max_messages", "max_responses", "expires", "expiration", "ttl"],

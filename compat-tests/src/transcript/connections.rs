@@ -1,6 +1,8 @@
 //! The connections of a case, and how their frames are recorded.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, VecDeque};
+use std::io::Read;
 use std::time::{Duration, Instant};
 
 use base64::Engine as _;
@@ -310,8 +312,24 @@ fn describe_message(message: &Message, normaliser: &Normaliser) -> Vec<String> {
             lines.push("  : (no empty line after the headers)".to_string());
         }
     }
-    lines.extend(normaliser.payload(&message.payload).into_iter().map(|line| format!("  {line}")));
+    let payload = unpacked(message);
+    lines.extend(normaliser.payload(&payload).into_iter().map(|line| format!("  {line}")));
     lines
+}
+
+/// What a payload holds: how well it is compressed is not compared.
+fn unpacked(message: &Message) -> Cow<'_, [u8]> {
+    let packed = message.payload.as_slice();
+    let mut content = Vec::new();
+    let headers = message.headers.as_deref().unwrap_or_default();
+    let unpacked = match headers.lines().find_map(|line| line.strip_prefix("Content-Encoding: ")) {
+        Some("gzip") => flate2::read::GzDecoder::new(packed).read_to_end(&mut content),
+        Some("snappy") if packed.starts_with(b"\xff\x06\0\0sNaPpY") => {
+            minlz::s2::Reader::new(packed).read_to_end(&mut content)
+        }
+        _ => return Cow::Borrowed(packed),
+    };
+    unpacked.map_or(Cow::Borrowed(packed), |_| Cow::Owned(content))
 }
 
 fn prefixed(first: &str, rest: Vec<String>) -> Vec<String> {

@@ -17,6 +17,10 @@ pub(crate) use roots::{trusted, trusted_by_system};
 
 /// The extension that has a subject's other names.
 const OTHER_NAMES: &str = "2.5.29.17";
+/// The extension that says what a handshake with the certificate must have (RFC 7633).
+const TLS_FEATURES: &str = "1.3.6.1.5.5.7.1.24";
+/// Among these: a response of OCSP along with the certificate.
+const STATUS_REQUEST: u8 = 5;
 
 /// A certificate, taken apart.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,6 +41,8 @@ pub(crate) struct Certificate {
     pub dns_names: Vec<String>,
     /// Other names of the subject: URIs.
     pub uris: Vec<String>,
+    /// It is to be shown along with a response of OCSP.
+    pub must_staple: bool,
 }
 
 /// It is no certificate.
@@ -86,6 +92,7 @@ impl Certificate {
             emails: Vec::new(),
             dns_names: Vec::new(),
             uris: Vec::new(),
+            must_staple: false,
         };
         for (part, _) in parts.filter(|(part, _)| is_context(part.tag(), 3)) {
             let list = AnyRef::from_der(part.value())?;
@@ -99,8 +106,18 @@ impl Certificate {
     fn take_extension(&mut self, content: &[u8]) -> Result<(), Malformed> {
         let parts = elements(content)?;
         let (Some((id, _)), Some((value, _))) = (parts.first(), parts.last()) else { return Err(Malformed) };
-        if id.decode_as::<der::asn1::ObjectIdentifier>()?.to_string() != OTHER_NAMES {
-            return Ok(());
+        match id.decode_as::<der::asn1::ObjectIdentifier>()?.to_string().as_str() {
+            OTHER_NAMES => {}
+            TLS_FEATURES => {
+                let features = AnyRef::from_der(value.value())
+                    .map_err(Malformed::from)
+                    .and_then(|list| elements(list.value()));
+                // What cannot be read asks for nothing, as on nats-server.
+                self.must_staple =
+                    features.is_ok_and(|all| all.iter().any(|(one, _)| one.value() == [STATUS_REQUEST]));
+                return Ok(());
+            }
+            _ => return Ok(()),
         }
         for (name, _) in elements(AnyRef::from_der(value.value())?.value())? {
             let text = || String::from_utf8_lossy(name.value()).into_owned();

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use jetkv_go_compat::{GoTime, json};
 use serde::Serialize;
 
+use super::encoding::Encoding;
 use super::model::{ServerPart, time};
 use super::send;
 use crate::router::Account;
@@ -169,6 +170,12 @@ impl MessageTrace {
             request: Request { header: &self.headers, msgsize: self.size_bytes },
             events: &self.steps,
         };
-        send(shared, &self.account, &self.destination, b"", &json::to_vec(&told));
+        let payload = json::to_vec(&told);
+        let accepted = self.headers.get("Accept-Encoding").and_then(|values| values.first());
+        let (headers, payload) = match accepted.and_then(|header| Encoding::accepted(header.as_bytes())) {
+            Some(encoding) => encoding.encode(payload),
+            None => (&b""[..], payload),
+        };
+        send(shared, &self.account, &self.destination, headers, &payload);
     }
 }

@@ -1,6 +1,7 @@
 //! The system account: advisories about connections, and questions about the server.
 
 mod advisories;
+mod encoding;
 mod heartbeat;
 mod message_trace;
 mod model;

@@ -28,6 +28,13 @@ pub(super) struct PageAnswer {
     error: Option<Failure>,
 }
 
+impl PageAnswer {
+    /// Whether it says what is wrong, instead of what was asked for.
+    pub(super) fn is_error(&self) -> bool {
+        self.error.is_some()
+    }
+}
+
 /// What is asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Question<'a> {

@@ -7,8 +7,9 @@ use jetkv_jetstream::OutMsg;
 use jetkv_protocol::{Headers, subject};
 use serde::Serialize;
 
+use super::encoding::Encoding;
 use super::model::{PermissionsPart, ServerPart};
-use super::pages::{self, Question};
+use super::pages::{self, PageAnswer, Question};
 use super::{advisories, send, stats};
 use crate::connections::{CloseReason, ConnectionHandle};
 use crate::options::OptionsError;
@@ -165,7 +166,19 @@ impl Asker<'_> {
     fn ask(self, question: Option<Question<'_>>) {
         let Some(question) = question.filter(|_| !self.request.reply.is_empty()) else { return };
         if let Some(page) = pages::answer(self.shared, question, self.request.payload) {
-            self.send(&page);
+            self.send_page(&page);
+        }
+    }
+
+    /// Sends an answer in the encoding that the request accepts, unless something is wrong.
+    fn send_page(self, page: &PageAnswer) {
+        let accepted = Headers::new(self.request.headers).get(b"Accept-Encoding");
+        match accepted.and_then(Encoding::accepted).filter(|_| !page.is_error()) {
+            None => self.send(page),
+            Some(encoding) => {
+                let (headers, payload) = encoding.encode(json::to_vec(page));
+                send(self.shared, self.account, self.request.reply, headers, &payload);
+            }
         }
     }
 
@@ -175,12 +188,8 @@ impl Asker<'_> {
         }
     }
 
-    /// What is compressed on request by nats-server is not here, and says so.
     fn send(self, value: &impl Serialize) {
-        let wanted = Headers::new(self.request.headers).get(b"Accept-Encoding");
-        let encodes = wanted.is_some_and(|wanted| !wanted.is_empty());
-        let headers: &[u8] = if encodes { b"NATS/1.0\r\nContent-Encoding: identity\r\n\r\n" } else { b"" };
-        send(self.shared, self.account, self.request.reply, headers, &json::to_vec(value));
+        send(self.shared, self.account, self.request.reply, b"", &json::to_vec(value));
     }
 
     /// Does something to the client that the request names.
@@ -192,7 +201,9 @@ impl Asker<'_> {
         let id = request.get("cid").and_then(serde_json::Value::as_u64).unwrap_or(0);
         let client = self.shared.clients().into_iter().find(|client| client.id() == id);
         let result = act(client).map_err(str::to_owned);
-        self.answer(|| pages::outcome(self.shared, result));
+        if !self.request.reply.is_empty() {
+            self.send_page(&pages::outcome(self.shared, result));
+        }
     }
 
     /// Has the configuration read again; the answer comes when that is done.

@@ -90,6 +90,8 @@ struct Inner {
     monitor_address: Mutex<Option<SocketAddr>>,
     /// The ports of what is not served yet.
     unserved: Vec<unserved::Place>,
+    /// The configuration names the cluster.
+    is_cluster_named: bool,
     ports_file: Mutex<Option<PortsFile>>,
     stopped: Mutex<Stop>,
     stopped_changed: Condvar,
@@ -206,10 +208,11 @@ impl Server {
 
     /// The lab moves the second clock, which is the first one.
     fn start_with(
-        options: Options,
+        mut options: Options,
         clock: Arc<dyn Clock>,
         adjustable: Option<Arc<AdjustableClock>>,
     ) -> Result<Self, StartError> {
+        let is_cluster_named = unserved::name_cluster(&mut options);
         let shared = Arc::new(Shared::new(options, clock));
         let options = shared.options();
         // Claims may have to be fetched, which one of the threads does.
@@ -263,6 +266,7 @@ impl Server {
             monitor_listener: Mutex::new(monitor_listener),
             monitor_address: Mutex::new(None),
             unserved: places,
+            is_cluster_named,
             ports_file: Mutex::new(None),
             stopped: Mutex::new(Stop::NotYet),
             stopped_changed: Condvar::new(),
@@ -295,7 +299,13 @@ impl Server {
         let directory = options.ports_file_dir.as_deref();
         let written = directory.map(|directory| PortsFile::write(directory, &self.inner.ports()));
         banner::log_ready();
-        unserved.iter().filter(is_route).for_each(unserved::log_listening);
+        for place in unserved.iter().filter(is_route) {
+            unserved::log_cluster(
+                options.cluster_name.as_deref().unwrap_or_default(),
+                self.inner.is_cluster_named,
+            );
+            unserved::log_listening(place);
+        }
         *self.inner.ports_file.lock() = written.map(PortsFile::report);
     }
 

@@ -21,7 +21,13 @@ impl Inner {
     /// that is busy for long.
     pub(super) fn reload(&self, mut options: Options) -> Result<Vec<Change>, ReloadError> {
         let shared = &self.shared;
+        if !self.is_cluster_named && options.cluster_name.is_none() {
+            // The name that it got is not one that the configuration could take away.
+            options.cluster_name.clone_from(&shared.options().cluster_name);
+        }
         let changes = diff(&shared.options(), &mut options, shared.jetstream().is_some())?;
+        // Where nothing names the cluster any more, it keeps its name.
+        options.cluster_name = options.cluster_name.or_else(|| shared.options().cluster_name.clone());
         shared.replace_options(options);
         if let Some(jetstream) = shared.jetstream() {
             jetstream.apply_settings(shared);

@@ -348,6 +348,10 @@ fn apply_text(flag: Flag, text: &str, draft: &mut Draft) {
     let options = &mut draft.options;
     let given = (!text.is_empty()).then(|| text.to_owned());
     match flag {
+        Flag::ClusterListen => draft.cluster_flags.listen = Some(text.to_owned()),
+        Flag::ClusterName => draft.cluster_flags.name = Some(text.to_owned()),
+        Flag::ClusterAdvertise => draft.cluster_flags.advertise = Some(text.to_owned()),
+        Flag::Routes => text.clone_into(&mut draft.cluster_flags.routes),
         Flag::Host => options.host = given.unwrap_or_else(|| defaults::HOST.to_owned()),
         Flag::ServerName => options.server_name = given,
         Flag::ClientAdvertise => options.client_advertise = given,
@@ -402,7 +406,9 @@ fn http_port(http: i64, https: i64, options: &Options, purpose: Purpose) -> Resu
     }
 }
 
-fn finish(draft: Draft, purpose: Purpose) -> Result<Options, OptionsError> {
+fn finish(mut draft: Draft, purpose: Purpose) -> Result<Options, OptionsError> {
+    let cluster_flags = std::mem::take(&mut draft.cluster_flags);
+    cluster_flags.apply(&mut draft.listeners).map_err(OptionsError::Invalid)?;
     let mut options = draft.options;
     options.port = port(draft.port, defaults::PORT).map_err(|error| {
         let (host, port) = (&options.host, draft.port);
@@ -433,6 +439,9 @@ fn finish(draft: Draft, purpose: Purpose) -> Result<Options, OptionsError> {
     }
     options.websocket = websocket(draft.websocket).map_err(OptionsError::Invalid)?;
     lab_model::confine(&mut options).map_err(OptionsError::Invalid)?;
+    if !draft.no_stapling {
+        validate::check_stapling(&options).map_err(OptionsError::Invalid)?;
+    }
     validate::check(&options, purpose).map_err(OptionsError::Invalid)?;
     let cluster = draft.listeners.iter().find(|listener| listener.feature == Unserved::Cluster);
     options.cluster_name = cluster.map(|listener| listener.name.clone()).filter(|name| !name.is_empty());
@@ -465,14 +474,23 @@ fn unserved_listeners(
     drafts.sort_by_key(|draft| draft.feature);
     let mut listeners = Vec::with_capacity(drafts.len());
     for draft in drafts {
-        let ListenerDraft { feature, host, port: given, name, .. } = draft;
+        let ListenerDraft { feature, host, port: given, name, advertise, .. } = draft;
         if feature == Unserved::Cluster && options.jetstream.enabled {
             return Err(match (&options.server_name, name.as_str()) {
                 (None, _) => "jetstream cluster requires `server_name` to be set",
                 (_, "") => "jetstream cluster requires `cluster.name` to be set",
+                _ if draft.by_flag => {
+                    "option --cluster is not supported by JetKV yet where JetStream is enabled"
+                }
                 _ => "field \"cluster\" is not supported by JetKV yet where JetStream is enabled",
             }
             .to_owned());
+        }
+        if !advertise.is_empty()
+            && let Err(reason) = host_and_port(&advertise, 0)
+        {
+            let what = "Error setting route INFO with Cluster.Advertise value of";
+            return Err(format!("{what} {advertise}, err={reason}"));
         }
         let host = if host.is_empty() { defaults::HOST.to_owned() } else { host };
         let port = port(given, 0).map_err(|error| feature.cannot_listen(given, &error))?;

@@ -9,7 +9,11 @@ pub(crate) enum Flag {
     Auth,
     CheckConfig,
     ClientAdvertise,
+    ClusterAdvertise,
+    ClusterListen,
+    ClusterName,
     ConfigFile,
+    ConnectRetries,
     Debug,
     DebugTrace,
     DebugTraceVerbose,
@@ -24,11 +28,13 @@ pub(crate) enum Flag {
     LogTime,
     LogTimeUtc,
     MaxTracedMsgLen,
+    NoAdvertise,
     Pass,
     PidFile,
     Port,
     PortsFileDir,
     RemoteSyslog,
+    Routes,
     ServerName,
     Signal,
     StoreDir,
@@ -52,7 +58,8 @@ impl Flag {
     pub(crate) fn holds_after_reload(self) -> bool {
         !matches!(
             self,
-            Self::ServerName
+            Self::ClusterName
+                | Self::ServerName
                 | Self::RemoteSyslog
                 | Self::LogSizeLimit
                 | Self::LogTimeUtc
@@ -100,12 +107,12 @@ const FLAGS: [(&str, Flag, Kind); 64] = [
     ("auth", Flag::Auth, Kind::Text),
     ("c", Flag::ConfigFile, Kind::Text),
     ("client_advertise", Flag::ClientAdvertise, Kind::Text),
-    ("cluster", Flag::Unsupported, Kind::Text),
-    ("cluster_advertise", Flag::Unsupported, Kind::Text),
-    ("cluster_listen", Flag::Unsupported, Kind::Text),
-    ("cluster_name", Flag::Unsupported, Kind::Text),
+    ("cluster", Flag::ClusterListen, Kind::Text),
+    ("cluster_advertise", Flag::ClusterAdvertise, Kind::Text),
+    ("cluster_listen", Flag::ClusterListen, Kind::Text),
+    ("cluster_name", Flag::ClusterName, Kind::Text),
     ("config", Flag::ConfigFile, Kind::Text),
-    ("connect_retries", Flag::Unsupported, Kind::Number),
+    ("connect_retries", Flag::ConnectRetries, Kind::Number),
     ("debug", Flag::Debug, Kind::Switch),
     ("h", Flag::Help, Kind::Switch),
     ("help", Flag::Help, Kind::Switch),
@@ -125,7 +132,7 @@ const FLAGS: [(&str, Flag, Kind); 64] = [
     ("n", Flag::ServerName, Kind::Text),
     ("name", Flag::ServerName, Kind::Text),
     ("net", Flag::Host, Kind::Text),
-    ("no_advertise", Flag::Unsupported, Kind::Switch),
+    ("no_advertise", Flag::NoAdvertise, Kind::Switch),
     ("p", Flag::Port, Kind::Number),
     ("pass", Flag::Pass, Kind::Text),
     ("pid", Flag::PidFile, Kind::Text),
@@ -134,7 +141,7 @@ const FLAGS: [(&str, Flag, Kind); 64] = [
     ("profile", Flag::Unsupported, Kind::Number),
     ("r", Flag::RemoteSyslog, Kind::Text),
     ("remote_syslog", Flag::RemoteSyslog, Kind::Text),
-    ("routes", Flag::Unsupported, Kind::Text),
+    ("routes", Flag::Routes, Kind::Text),
     ("s", Flag::Syslog, Kind::Switch),
     ("sd", Flag::StoreDir, Kind::Text),
     ("server_name", Flag::ServerName, Kind::Text),

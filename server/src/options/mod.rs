@@ -97,6 +97,7 @@
 //! ```
 
 mod auth_model;
+mod cluster_flags;
 mod command_line;
 mod config;
 pub(crate) mod defaults;

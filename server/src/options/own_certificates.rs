@@ -31,7 +31,16 @@ impl OwnCertificates {
 
     /// Until when the first is valid.
     pub(super) fn not_after(&self) -> Option<GoTime> {
-        Certificate::new(self.0.first()?.cert.first()?).ok()?.not_after()
+        self.first()?.not_after()
+    }
+
+    /// Whether the first, the only one that nats-server looks at for this, is to be shown along with a response of OCSP.
+    pub(super) fn must_staple(&self) -> bool {
+        self.first().is_some_and(|first| first.must_staple)
+    }
+
+    fn first(&self) -> Option<Certificate> {
+        Certificate::new(self.0.first()?.cert.first()?).ok()
     }
 }
 

@@ -204,10 +204,10 @@ fn unserved(
         };
         found.refuse(field, format!("{named}: old={old}, new={new}"));
     }
-    if let (Some(_), Some(name)) = (cluster.old, cluster.new)
-        && cluster.differ()
-    {
-        found.change(Field::Cluster, Action::Nothing, format!("Cluster name updated to {name}"));
+    if cluster.differ() {
+        if let Some(name) = cluster.new {
+            found.change(Field::Cluster, Action::Nothing, format!("Cluster name updated to {name}"));
+        }
         found.change(Field::Cluster, Action::Nothing, "Reloaded: cluster");
     }
 }

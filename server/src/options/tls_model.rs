@@ -62,6 +62,7 @@ pub struct TlsIdentity {
     pages: Arc<ServerConfig>,
     authorities: Arc<[Certificate]>,
     not_after: Option<GoTime>,
+    must_staple: bool,
 }
 
 /// A certificate and its key.
@@ -145,13 +146,19 @@ impl TlsIdentity {
         } else {
             Arc::clone(&pages)
         };
-        let not_after = own.not_after();
-        Ok(Self { source: Arc::new(source), clients, pages, authorities: authorities.into(), not_after })
+        let (not_after, must_staple) = (own.not_after(), own.must_staple());
+        let (source, authorities) = (Arc::new(source), authorities.into());
+        Ok(Self { source, clients, pages, authorities, not_after, must_staple })
     }
 
     /// Those whose signatures of clients' certificates count.
     pub(crate) fn authorities(&self) -> &[Certificate] {
         &self.authorities
+    }
+
+    /// Whether the server's own certificate is to be shown along with a response of OCSP.
+    pub(crate) fn must_staple(&self) -> bool {
+        self.must_staple
     }
 
     /// Until when the server's own certificate is valid.

@@ -45,11 +45,24 @@ Authorization:
         --pass <password>             Password that clients must give
         --auth <token>                Token that clients must give
 
+TLS:
+        --tls                         Clients have to speak TLS
+        --tlscert <file>              Certificate of this server
+        --tlskey <file>               Key of that certificate
+        --tlsverify                   Clients have to show a certificate
+        --tlscacert <file>            Authorities of the certificates of clients
+    -ms, --https_port <port>          Port of the monitoring pages, over TLS (off unless given)
+
+Cluster (nobody is served there yet: the port is open, and whoever connects is told so):
+        --cluster, --cluster_listen <url>
+                                      Where to listen for others of the cluster; not with JetStream
+        --cluster_name <name>         Name of the cluster
+        --cluster_advertise <address> Address that others of the cluster would be told of
+        --no_advertise                Clients would not be told of others of the cluster
+        --connect_retries <number>    How often another of the cluster would be tried
+
 Not supported by JetKV yet; giving one ends the program with an error:
-    -ms, --https_port, --profile,
-    --tls, --tlscert, --tlskey, --tlscacert, --tlsverify, --help_tls,
-    --cluster, --cluster_listen, --cluster_name, --cluster_advertise, --routes, --no_advertise,
-    --connect_retries
+    --routes, --profile, --help_tls
 
 Help:
     -h, --help                        Show this text

@@ -127,6 +127,21 @@ fn check_domain(options: &Options) -> Result<(), String> {
     Ok(())
 }
 
+/// Whether no certificate is to be shown along with a response of OCSP. Who connects would not take it without one.
+pub(super) fn check_stapling(options: &Options) -> Result<(), String> {
+    let of_websocket = options.websocket.as_ref().and_then(|websocket| websocket.tls.as_ref());
+    for (block, tls) in [("tls", options.tls.as_ref()), ("websocket", of_websocket)] {
+        if tls.is_some_and(|tls| tls.identity.must_staple()) {
+            return Err(format!(
+                "the certificate of {} demands OCSP stapling (Must-Staple), which is not supported by JetKV yet; with \
+                 `ocsp: false` it is shown without",
+                quoted(block)
+            ));
+        }
+    }
+    Ok(())
+}
+
 fn check_accounts(options: &Options) -> Result<(), String> {
     let Some(name) = &options.system_account else { return Ok(()) };
     if options.operators.is_on() {

@@ -77,20 +77,26 @@ impl Connection {
         if !self.auth.goes_by_certificate(&given) {
             return self.auth.check(&given);
         }
+        let Some(user) = self.user_of_certificate(&given) else { return Check::Refused(None) };
+        self.options.user.clone_from(&user);
+        self.auth.check(&Credentials { user, ..given })
+    }
+
+    /// The user whom the client's certificate names, if there is one. A name that was given besides has no effect, and is
+    /// warned of.
+    pub(super) fn user_of_certificate(&self, given: &Credentials) -> Option<String> {
         let label = self.client.label();
         let secured = self.client.secured();
         let peer = secured.map(|secured| secured.peer.clone().unwrap_or_default());
         let found = self
             .auth
             .user_of(peer.as_deref(), &mut |line| tracing::debug!("{label} - {line}"))
-            .map(str::to_owned);
-        let Some(user) = found else { return Check::Refused(None) };
+            .map(str::to_owned)?;
         if !given.user.is_empty() {
             let shown = quoted(&given.user);
             tracing::warn!("User {shown} found in connect proto, but user required from cert");
         }
-        self.options.user.clone_from(&user);
-        self.auth.check(&Credentials { user, ..given })
+        Some(found)
     }
 
     /// Says why the client stays out.

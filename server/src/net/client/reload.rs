@@ -92,13 +92,18 @@ impl Connection {
         if is_gone || account.is_some_and(|account| account != self.account.name()) {
             return Standing::Moved;
         }
+        let given = self.credentials();
+        if self.connected && auth.goes_by_certificate(&given) {
+            // As on nats-server, which asks the certificate anew and takes the name that it gave for the client's.
+            self.user_of_certificate(&given);
+        }
         if self.connected && auth.keeps(&before, &self.user) {
             return Standing::Same;
         }
         if was_silent && !named.is_empty() {
             return Standing::Refused;
         }
-        let admitted = match auth.check(&self.credentials()) {
+        let admitted = match auth.check(&given) {
             Check::Admitted(admitted) => Some(admitted),
             Check::Slow(check) => check.run(),
             Check::Refused(_) | Check::Claims => None,

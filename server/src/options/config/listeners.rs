@@ -26,6 +26,10 @@ pub(crate) struct ListenerDraft {
     pub(crate) port: i64,
     /// The name of the cluster. Empty: none is given.
     pub(crate) name: String,
+    /// `host:port` that others of the cluster would be told of. Empty: where the listener is.
+    pub(crate) advertise: String,
+    /// A flag says where it is.
+    pub(crate) by_flag: bool,
     pub(crate) auth_timeout: Option<Duration>,
     /// As given; 0 stands for the default.
     pub(crate) pool_size: i64,
@@ -34,12 +38,14 @@ pub(crate) struct ListenerDraft {
 }
 
 impl ListenerDraft {
-    fn new(feature: Unserved) -> Self {
+    pub(crate) fn new(feature: Unserved) -> Self {
         Self {
             feature,
             host: String::new(),
             port: 0,
             name: String::new(),
+            advertise: String::new(),
+            by_flag: false,
             auth_timeout: None,
             pool_size: 0,
             write_deadline: Duration::ZERO,
@@ -144,7 +150,7 @@ fn cluster(
                 return Err(Problem::at(node, "Cluster permissions do not support dynamic responses"));
             }
         }
-        "cluster_advertise" | "advertise" => drop(string(node)?),
+        "cluster_advertise" | "advertise" => string(node)?.clone_into(&mut listener.advertise),
         "no_advertise" | "connect_backoff" => drop(boolean(node)?),
         "pool_size" => listener.pool_size = integer(node)?,
         "connect_retries" | "ping_max" => drop(integer(node)?),

@@ -23,6 +23,7 @@ pub(crate) use websocket::WebsocketDraft;
 
 use std::time::Duration;
 
+use super::cluster_flags::ClusterFlags;
 use super::grammar::{self, Map, ParseError};
 use super::model::Options;
 use report::Problem;
@@ -48,6 +49,10 @@ pub(crate) struct Draft {
     pub(crate) port: i64,
     pub(crate) http_port: i64,
     pub(crate) https_port: i64,
+    /// Nobody is to be shown a response of OCSP, whatever a certificate asks for.
+    pub(crate) no_stapling: bool,
+    /// What flags say of a cluster.
+    pub(crate) cluster_flags: ClusterFlags,
     /// What flags say of TLS.
     pub(crate) tls_flags: tls::TlsFlags,
     /// Time in which a client has to say who it is, where that is said.

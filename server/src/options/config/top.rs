@@ -61,6 +61,10 @@ fn entry(lower: &str, key: &str, node: &Node, draft: &mut Draft, report: &mut Re
     if UNSUPPORTED.contains(&lower) || (UNSUPPORTED_UNLESS_OFF.contains(&lower) && !is_off(&node.value)) {
         return Err(Problem::unsupported(node, key));
     }
+    if lower == "ocsp" {
+        draft.no_stapling = true;
+        return Ok(());
+    }
     if UNSUPPORTED_UNLESS_OFF.contains(&lower) || node.is_used_variable() {
         return Ok(());
     }
@@ -72,6 +76,11 @@ fn is_off(value: &Value) -> bool {
         Value::Bool(value) => !value,
         Value::Integer(value) => *value == 0,
         Value::String(value) => value.is_empty(),
+        // A block that has a mode of that name.
+        Value::Map(block) => {
+            let is_never = |node: &Node| matches!(&node.value, Value::String(mode) if mode.eq_ignore_ascii_case("never"));
+            block.get("mode").is_some_and(is_never)
+        }
         _ => false,
     }
 }
