@@ -146,7 +146,8 @@ fn wait_for_a_timer(random: &mut Random) -> Vec<Operation> {
     };
     if random.chance(30) {
         let config = json!({"name": "timed", "ack_policy": "explicit", "inactive_threshold": WAIT_NS});
-        return vec![create(config), info.clone(), pause, info];
+        let ended = info.clone().awaited("/error/err_code", "10014");
+        return vec![create(config), info.clone(), ended, info];
     }
     let mut config = json!({
         "name": "timed",

@@ -2,13 +2,11 @@
 
 use serde_json::{Value, json};
 
-use super::operation::{DEEP, Operation, REVISION};
+use super::operation::{DEEP, Gone, Operation, REVISION};
 use crate::random::Random;
 
 /// So many watchers at most; each has a deliver subject of its own.
 const WATCHERS_MAX: usize = 3;
-/// A time after which a key of one second has certainly gone.
-const PAUSE_MS: u64 = 1_700;
 
 /// A session of at least `length` operations.
 pub fn session(mut random: Random, length: usize) -> Vec<Operation> {
@@ -61,8 +59,9 @@ pub fn session(mut random: Random, length: usize) -> Vec<Operation> {
             84 if random.chance(25) => {
                 let key = key(&mut random);
                 let header = vec!["Nats-TTL: 1s".to_string()];
-                operations.push(Operation::publish(&format!("$KV.@.{key}"), header, "short"));
-                Operation::Pause { duration_ms: PAUSE_MS }
+                let put = Operation::publish(&format!("$KV.@.{key}"), header, "short");
+                // A bucket with markers makes it live as long as they do.
+                if has_markers { put } else { put.expiring("KV_@", Gone::Stored(None)) }
             }
             _ => Operation::read("STREAM.INFO.KV_@", r#"{"subjects_filter":">"}"#),
         };

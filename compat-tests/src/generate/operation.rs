@@ -23,6 +23,9 @@ pub const DEEP: [&str; 3] = [
 /// Stands in a header for the sequence of the newest message that an answer showed on the request's subject, or 0.
 pub const REVISION: &str = "<revision>";
 
+/// The code of an error: there is no such message.
+const NO_MESSAGE: &str = "10037";
+
 /// How the end of the answers to a request is known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Answers {
@@ -47,6 +50,15 @@ pub struct Request {
     pub answers: Answers,
     /// It changes nothing, so it can be asked again while a server still works off earlier requests.
     pub is_read: bool,
+}
+
+/// What a request has time take away.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Gone {
+    /// The message that the request stored, with this sequence once that is known.
+    Stored(Option<u64>),
+    /// All that the stream holds.
+    All,
 }
 
 /// One step of a session.
@@ -76,12 +88,23 @@ pub enum Operation {
         /// Payload.
         payload: String,
     },
-    /// A read that is repeated until this text is in what both answer.
+    /// A read that is repeated until a field of what both answer has this value.
     Await {
         /// The read.
         request: Request,
-        /// The text.
-        shows: String,
+        /// Where the field is.
+        pointer: String,
+        /// Its value.
+        value: String,
+    },
+    /// A request, and then, unless it was refused, a wait until both show that time has taken away what it was about.
+    Expiring {
+        /// The request.
+        request: Request,
+        /// The stream.
+        stream: &'static str,
+        /// What goes.
+        gone: Gone,
     },
     /// The next heartbeat on one of the subjects that are pushed to, if any comes.
     Heartbeat {
@@ -168,9 +191,39 @@ impl Operation {
     /// Waits until the last message on a subject of a stream has this payload.
     pub fn await_last(stream: &str, subject: &str, payload: &str) -> Self {
         let body = serde_json::json!({"last_by_subj": subject}).to_string();
-        let shows = format!("\"data\":\"{}\"", BASE64.encode(payload));
-        match Self::read(&format!("STREAM.MSG.GET.{stream}"), body) {
-            Self::Request(request) => Self::Await { request, shows },
+        let read = Self::read(&format!("STREAM.MSG.GET.{stream}"), body);
+        read.awaited("/message/data", &BASE64.encode(payload))
+    }
+
+    /// The same request, of which time takes something away.
+    pub fn expiring(self, stream: &'static str, gone: Gone) -> Self {
+        match self {
+            Self::Request(request) => Self::Expiring { request, stream, gone },
+            other => other,
+        }
+    }
+
+    /// What shows that all of it is gone, where it is known what that is.
+    pub fn shows_gone(stream: &str, gone: Gone) -> Option<Self> {
+        match gone {
+            Gone::All => {
+                let info = Self::read(&format!("STREAM.INFO.{stream}"), "{}");
+                Some(info.awaited("/state/messages", "0"))
+            }
+            Gone::Stored(seq) => {
+                let body = serde_json::json!({ "seq": seq? }).to_string();
+                let get = Self::read(&format!("STREAM.MSG.GET.{stream}"), body);
+                Some(get.awaited("/error/err_code", NO_MESSAGE))
+            }
+        }
+    }
+
+    /// The same request, repeated until a field of the answers has this value.
+    pub fn awaited(self, pointer: &str, value: &str) -> Self {
+        match self {
+            Self::Request(request) => {
+                Self::Await { request, pointer: pointer.to_string(), value: value.to_string() }
+            }
             other => other,
         }
     }
@@ -243,10 +296,14 @@ fn step_text(
             let message = format!("{}{}", bracketed(headers), template::encode(payload.as_bytes()));
             format!("m ask {subject} GD.{inbox} {message}\nm quiet 50ms\n")
         }
-        Operation::Await { request, shows } => {
-            let data = shows.rsplit_once(':').map_or("", |(_, data)| data.trim_matches('"'));
+        Operation::Await { request, pointer, value } => {
             let subject = request.subject.trim_start_matches("$JS.API.");
-            format!("until {subject} {} /message/data = {data}\n", request.payload)
+            format!("until {subject} {} {pointer} = {value}\n", request.payload)
+        }
+        Operation::Expiring { request, stream, gone } => {
+            let text = |operation: &Operation| step_text(index, operation, count, clients, needs_main);
+            let shown = Operation::shows_gone(stream, *gone);
+            text(&Operation::Request(request.clone())) + &shown.as_ref().map(text).unwrap_or_default()
         }
         Operation::Heartbeat { inbox } => format!("# the next heartbeat on {inbox}\nm quiet 250ms\n"),
         Operation::AnswerFlow { inbox } => format!("# an answer to flow control on {inbox}\nm sync\n"),

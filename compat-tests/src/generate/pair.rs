@@ -4,8 +4,9 @@ use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
+use serde_json::Value;
 
-use super::operation::{AT_SIGN, Answers, OWN_NAME, Operation, REVISION, Request, SOON};
+use super::operation::{AT_SIGN, Answers, Gone, OWN_NAME, Operation, REVISION, Request, SOON};
 use super::same;
 use super::side::{ANSWER_WAIT, Answered, Side, in_order};
 use crate::Result;
@@ -62,6 +63,10 @@ pub struct Pair {
     sessions: u64,
     /// Of each subject of the session, the newest sequence that the reference told.
     revisions: HashMap<String, u64>,
+    /// Whether the reference refused the request before.
+    was_refused: bool,
+    /// The sequence that it told in the answer to it.
+    stored: Option<u64>,
 }
 
 impl Pair {
@@ -76,6 +81,8 @@ impl Pair {
             normaliser: Normaliser::new(&[IGNORED.to_string()], &[], &[])?,
             sessions: 0,
             revisions: HashMap::new(),
+            was_refused: false,
+            stored: None,
         })
     }
 
@@ -109,7 +116,7 @@ impl Pair {
             let shown = self.with_ack_subject(&name, &operation);
             let (count, mut difference) = self.step(&name, &operation)?;
             run.answer_counts.push(count);
-            run.played.push(shown);
+            run.played.push(self.with_stored(shown));
             if difference.is_none() {
                 difference = self.compare_pushes();
             }
@@ -138,8 +145,11 @@ impl Pair {
                 self.ask(name, subject, inbox, headers, payload);
                 Ok((0, None))
             }
-            Operation::Await { request, shows } => {
-                Ok(self.await_text(&own(request, name), &shows.replace(OWN_NAME, name)))
+            Operation::Await { request, pointer, value } => {
+                Ok(self.await_value(&own(request, name), pointer, value))
+            }
+            Operation::Expiring { request, stream, gone } => {
+                Ok(self.expire(own(request, name), stream, *gone))
             }
             Operation::Heartbeat { inbox } => Ok(self.heartbeat(inbox)),
             Operation::AnswerFlow { inbox } => {
@@ -174,6 +184,16 @@ impl Pair {
                 Operation::Packet { operations }
             }
             other => other.clone(),
+        }
+    }
+
+    /// With the sequence that the operation's request was told.
+    fn with_stored(&self, operation: Operation) -> Operation {
+        match operation {
+            Operation::Expiring { request, stream, gone: Gone::Stored(_) } => {
+                Operation::Expiring { request, stream, gone: Gone::Stored(self.stored) }
+            }
+            other => other,
         }
     }
 
@@ -226,11 +246,14 @@ impl Pair {
     ) -> (usize, Option<String>) {
         let [reference, candidate] = answered;
         let (mut count, mut difference) = (0, None);
+        (self.was_refused, self.stored) =
+            (reference.iter().flat_map(|one| &one.frames).any(is_refusal), None);
         for (request, (one, other)) in requests.iter().zip(reference.iter().zip(candidate)) {
             count += one.frames.len();
             if let Some(seq) = one.frames.iter().find_map(told_sequence) {
                 let subject = request.subject.replacen(self.reference.name(), &OWN_NAME.to_string(), 1);
                 self.revisions.insert(subject, seq);
+                self.stored = Some(seq);
             }
             // The status repeats the ack subject, whose count of pending messages may lag.
             let are_unheard =
@@ -278,24 +301,40 @@ impl Pair {
         self.settle();
     }
 
-    /// Repeats a read until what both answer holds the text.
-    fn await_text(&mut self, request: &Request, shows: &str) -> (usize, Option<String>) {
+    /// Repeats a read until a field of what both answer has the value.
+    fn await_value(&mut self, request: &Request, pointer: &str, value: &str) -> (usize, Option<String>) {
         let requests = std::slice::from_ref(request);
         let deadline = Instant::now() + AWAIT_WAIT;
         loop {
             let mut answered = [self.reference.ask(requests), self.candidate.ask(requests)];
             self.receive(&mut answered);
-            let have_it = [0, 1].map(|side| answered.get(side).is_some_and(|side| hold(side, shows)));
+            let have_it =
+                [0, 1].map(|side| answered.get(side).is_some_and(|side| show(side, pointer, value)));
             if have_it == [true, true] {
                 return (1, None);
             }
             if Instant::now() > deadline {
                 let [reference, candidate] = have_it;
-                let text = format!("{shows} awaited\n- has come: {reference}\n+ has come: {candidate}");
+                let text =
+                    format!("{pointer} = {value} awaited\n- has come: {reference}\n+ has come: {candidate}");
                 return (0, Some(text));
             }
             std::thread::sleep(READ_PAUSE);
         }
+    }
+
+    /// Sends a request, and waits until what it has time take away is gone on both.
+    fn expire(&mut self, request: Request, stream: &str, gone: Gone) -> (usize, Option<String>) {
+        let requests = [request];
+        let result = self.request([&requests, &requests]);
+        let gone = if let Gone::Stored(_) = gone { Gone::Stored(self.stored) } else { gone };
+        let shown = Operation::shows_gone(&stream.replace(OWN_NAME, self.reference.name()), gone);
+        let Some(Operation::Await { request, pointer, value }) =
+            shown.filter(|_| result.1.is_none() && !self.was_refused)
+        else {
+            return result;
+        };
+        (result.0, self.await_value(&request, &pointer, &value).1)
     }
 
     /// Answers flow control on both sides, where both have asked. How often they ask is a matter of time.
@@ -434,13 +473,24 @@ fn own_headers(headers: &[String], name: &str) -> Vec<String> {
     headers.iter().map(own).collect()
 }
 
-/// Whether a text is in what was answered.
-fn hold(answered: &[Answered], text: &str) -> bool {
-    let has = |frame: &Frame| match frame {
-        Frame::Message(message) => String::from_utf8_lossy(&message.payload).contains(text),
+/// Whether a field of what was answered has a value.
+fn show(answered: &[Answered], pointer: &str, value: &str) -> bool {
+    let has = |frame: &Frame| match answer(frame).as_ref().and_then(|answer| answer.pointer(pointer)) {
+        Some(Value::String(found)) => found == value,
+        Some(Value::Number(found)) => found.to_string() == value,
         _ => false,
     };
     answered.iter().flat_map(|one| &one.frames).any(has)
+}
+
+/// An answer in JSON.
+fn answer(frame: &Frame) -> Option<Value> {
+    let Frame::Message(message) = frame else { return None };
+    serde_json::from_slice(&message.payload).ok()
+}
+
+fn is_refusal(frame: &Frame) -> bool {
+    answer(frame).is_some_and(|answer| answer.get("error").is_some())
 }
 
 fn acknowledgement(subject: String, payload: &str) -> Request {
@@ -511,8 +561,7 @@ fn receive(connection: &mut Connection, frames: &mut Vec<Frame>) -> bool {
 
 /// The sequence that an acknowledgement of a publish tells.
 fn told_sequence(frame: &Frame) -> Option<u64> {
-    let Frame::Message(message) = frame else { return None };
-    let answer: serde_json::Value = serde_json::from_slice(&message.payload).ok()?;
+    let answer = answer(frame)?;
     answer.get("stream")?;
     answer.get("seq")?.as_u64()
 }

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::operation::{DEEP, Operation, REVISION};
+use super::operation::{DEEP, Gone, Operation, REVISION};
 use crate::random::Random;
 
 const STREAM: &str = "@A";
@@ -11,7 +11,7 @@ const HOUR_NS: u64 = 3_600_000_000_000;
 const RESTARTS: u64 = 8;
 /// So many of them wait for time to pass, in a thousand.
 const TIMED: u64 = 3;
-/// A time that timers certainly have fired after.
+/// A time after which nothing is taken for a repetition any more.
 const PAUSE_MS: u64 = 1_700;
 
 /// A session of at least `length` operations.
@@ -163,7 +163,7 @@ impl Writer {
         self.operations.push(operation);
     }
 
-    /// Something that ends by itself, and the time for it. Afterwards windows are long again: nats-server forgets an id
+    /// Something that ends by itself, and the wait for it: where it can be seen, until it is. Afterwards windows are long again: nats-server forgets an id
     /// up to a second window late. A window is shortened in two steps, because nats-server v2.15.2 may look for old ids
     /// before it takes up the new window, and then not again before the old one has passed.
     fn wait_for_a_timer(&mut self) {
@@ -172,7 +172,13 @@ impl Writer {
         let id = format!("Nats-Msg-Id: t{}", self.operations.len());
         let repeated = || Operation::publish(&key, vec![id.clone()], "again");
         let operations = match self.random.below(3) {
-            0 => vec![Operation::publish(&key, vec!["Nats-TTL: 1s".to_string()], "short"), pause, info()],
+            0 => {
+                let publish = Operation::publish(&key, vec!["Nats-TTL: 1s".to_string()], "short");
+                // A stream with markers makes it live as long as they do.
+                let stays = self.config.get("subject_delete_marker_ttl").is_some();
+                let publish = if stays { publish } else { publish.expiring(STREAM, Gone::Stored(None)) };
+                vec![publish, info()]
+            }
             1 => {
                 self.set("duplicate_window", json!(250_000_000));
                 let nearly = Operation::api("STREAM.UPDATE.@A", self.config.to_string());
@@ -191,7 +197,7 @@ impl Writer {
                 self.set("max_age", json!(0));
                 self.set("duplicate_window", json!(HOUR_NS));
                 let lengthen = Operation::api("STREAM.UPDATE.@A", self.config.to_string());
-                vec![nearly, shorten, pause, info(), lengthen, info()]
+                vec![nearly, shorten.expiring(STREAM, Gone::All), info(), lengthen, info()]
             }
         };
         self.operations.extend(operations);
