@@ -82,6 +82,47 @@ fn begins_again(signal: &str) {
 }
 
 #[test]
+fn what_was_loaded_is_all_there_after_a_kill() {
+    let folder = tempfile::tempdir().unwrap();
+    let (_program, address) = start(folder.path());
+    wait_until_ready(folder.path(), 1);
+    let mut wire = Wire::client_with(address, "");
+    for name in ["A", "B"] {
+        let config = format!(r#"{{"name":"{name}","subjects":["{name}.*"],"max_msgs_per_subject":1}}"#);
+        ask(&mut wire, &format!("$JS.API.STREAM.CREATE.{name}"), &config);
+        let durable =
+            format!(r#"{{"stream_name":"{name}","config":{{"durable_name":"C","ack_policy":"explicit"}}}}"#);
+        ask(&mut wire, &format!("$JS.API.CONSUMER.CREATE.{name}.C"), &durable);
+        for number in 0..200 {
+            ask(&mut wire, &format!("{name}.{number}"), "saved");
+        }
+    }
+    let seen = |wire: &mut Wire| {
+        let state = |wire: &mut Wire, name: &str| {
+            let info = ask(wire, &format!("$JS.API.STREAM.INFO.{name}"), r#"{"subjects_filter":">"}"#);
+            let last = ask(wire, &format!("$JS.API.STREAM.MSG.GET.{name}"), r#"{"seq":200}"#);
+            (info["created"].clone(), info["state"].clone(), last["message"].clone())
+        };
+        [state(wire, "A"), state(wire, "B")]
+    };
+    let before = seen(&mut wire);
+    assert_eq!(ask(&mut wire, "$JETKV.LAB.STATE.SAVE", r#"{"name":"s"}"#)["messages"], 400);
+    for number in 0..100 {
+        ask(&mut wire, &format!("A.{number}"), "other");
+    }
+    ask(&mut wire, "$JS.API.STREAM.DELETE.B", "");
+    ask(&mut wire, "$JS.API.STREAM.CREATE.C", r#"{"name":"C","subjects":["c"]}"#);
+    let loaded = ask(&mut wire, "$JETKV.LAB.STATE.LOAD", r#"{"name":"s"}"#);
+    assert_eq!((&loaded["streams"], loaded.get("error")), (&Value::from(2), None));
+    ask(&mut wire, "$JETKV.LAB.FAULT.ADD", r#"{"kind":"restart","signal":"kill"}"#);
+    wire.expect_close();
+    wait_until_ready(folder.path(), 2);
+    let mut wire = Wire::client_with(address, "");
+    assert_eq!(ask(&mut wire, "$JS.API.STREAM.NAMES", "")["total"], 2);
+    assert_eq!(seen(&mut wire), before);
+}
+
+#[test]
 fn after_an_orderly_end_it_is_there_again() {
     begins_again("term");
 }
