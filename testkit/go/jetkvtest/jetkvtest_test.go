@@ -50,6 +50,47 @@ func TestExpiry(t *testing.T) {
 	}
 }
 
+// An hour passes at once, and a consumer that is sent heartbeats goes on as if nothing had happened.
+func TestAnAdvanceMissesNoHeartbeats(t *testing.T) {
+	s := jetkvtest.Run(t)
+	ctx := context.Background()
+	nc, kv := bucket(t, s, 0)
+	js, err := jetstream.New(nc, jetstream.WithDefaultTimeout(patience))
+	if err != nil {
+		t.Fatal(err)
+	}
+	consumer, err := js.CreateConsumer(ctx, "KV_b", jetstream.ConsumerConfig{Durable: "C", AckPolicy: jetstream.AckExplicitPolicy})
+	if err != nil {
+		t.Fatal(err)
+	}
+	received, failed := make(chan jetstream.Msg, 1), make(chan error, 1)
+	running, err := consumer.Consume(
+		func(msg jetstream.Msg) { received <- msg },
+		jetstream.PullHeartbeat(15*time.Second),
+		jetstream.ConsumeErrHandler(func(_ jetstream.ConsumeContext, err error) { failed <- err }),
+	)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer running.Stop()
+	for range 3 {
+		s.Advance(time.Hour)
+		if _, err := kv.PutString(ctx, "k", "v"); err != nil {
+			t.Fatal(err)
+		}
+		select {
+		case msg := <-received:
+			if err := msg.DoubleAck(ctx); err != nil {
+				t.Fatal(err)
+			}
+		case err := <-failed:
+			t.Fatal(err)
+		case <-time.After(patience):
+			t.Fatal("nothing comes any more")
+		}
+	}
+}
+
 func TestFaults(t *testing.T) {
 	s := jetkvtest.Run(t)
 	nc, kv := bucket(t, s, 0)
