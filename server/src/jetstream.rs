@@ -29,7 +29,7 @@ use queue::ApiQueue;
 use sizes::{engine_config, reloaded_settings};
 use workers::Workers;
 
-pub(crate) use api::Served;
+pub(crate) use api::{ApiWay, Served};
 
 /// How long the end of what is done in the background is waited for before the rest is looked at again.
 const IDLE_WAIT: Duration = Duration::from_millis(100);

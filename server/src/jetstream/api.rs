@@ -15,6 +15,7 @@ use parking_lot::Mutex;
 use super::JetStream;
 use super::queue::{account_to_purge, lane_of, limit_of, name_of};
 use crate::events;
+use crate::router::Account;
 use crate::worker::{QueuedRequest, Streams as _};
 
 /// Time between two lines of the log on dropped requests (nats-server v2.15.2).
@@ -32,6 +33,17 @@ pub(crate) enum Served {
     ByNobody,
     /// It is a direct get that may take long, and waits to be queued.
     Later,
+}
+
+/// Where a request goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum ApiWay {
+    /// The thread that read it serves it ([`JetStream::serve_here`]).
+    Here,
+    /// It waits for its turn ([`JetStream::queue`]).
+    Queue,
+    /// Nothing serves it.
+    Nobody,
 }
 
 /// Requests of the system account that are not about streams, without the prefix of the API.
@@ -59,11 +71,14 @@ fn is_answered_by_consumer(subject: &[u8]) -> bool {
 }
 
 impl JetStream {
-    /// Whether a request on `subject` waits for its turn ([`queue`](Self::queue)). All others are served by the thread
-    /// that read them ([`serve_here`](Self::serve_here)).
+    /// Where a request on `subject` goes.
     #[inline]
-    pub(crate) fn queues(&self, account: AccountId, subject: &[u8]) -> bool {
-        lane_of(subject).is_some() && !self.is_closed_to(account, subject)
+    pub(crate) fn way(&self, account: AccountId, subject: &[u8]) -> ApiWay {
+        if lane_of(subject).is_none() || self.is_closed_to(account, subject) {
+            return ApiWay::Here;
+        }
+        let is_served = self.host.shared.accounts.with(account, Account::is_served_by_api);
+        if is_served == Some(false) { ApiWay::Nobody } else { ApiWay::Queue }
     }
 
     /// Whether the account is the system account, which has no streams, and the request is about them: whether it is not

@@ -11,7 +11,7 @@ use jetkv_jetstream::{AccountId, ApiRequest, ClientInfo, OutMsg, Outbox};
 use parking_lot::Mutex;
 
 use super::host::EngineHost;
-use super::{ControlSubject, JetStream};
+use super::{ApiWay, ControlSubject, JetStream};
 use crate::crossing::{self, Landing};
 use crate::events;
 use crate::router::{Account, Crossing, Origin, Queued, Receipt, Receiver, Subscription, Target};
@@ -181,9 +181,13 @@ impl StreamLanding<'_> {
         let (subject, reply, headers, payload) = (msg.to, msg.reply, msg.headers, msg.payload);
         let request = ApiRequest { account, subject, reply, headers, payload, client: Some(client) };
         self.host.shared.system_services.count_api();
-        if jetstream.queues(account, subject) {
-            jetstream.submit(&mut vec![QueuedRequest::new(&request, client)]);
-            return true;
+        match jetstream.way(account, subject) {
+            ApiWay::Here => {}
+            ApiWay::Nobody => return false,
+            ApiWay::Queue => {
+                jetstream.submit(&mut vec![QueuedRequest::new(&request, client)]);
+                return true;
+            }
         }
         let (mut answers, mut streams) = (Outbox::new(), Vec::new());
         let served = jetstream.serve_here(&request, &mut answers, |stream| {

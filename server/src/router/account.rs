@@ -293,6 +293,12 @@ impl Account {
         self.exchange.shadows(sub)
     }
 
+    /// Whether the API of JetStream serves it: one that has no JetStream, and imports from others what tells of it, is served
+    /// by those alone (nats-server v2.15.2, observed).
+    pub(crate) fn is_served_by_api(&self) -> bool {
+        self.has_jetstream() || !self.exchange.imports_api()
+    }
+
     /// Replaces what it imports.
     pub(crate) fn set_imports(&self, streams: Vec<ImportedStream>, services: Vec<ImportedService>) {
         self.exchange.set_imports(self, streams, services);

@@ -105,6 +105,9 @@ pub struct Responses {
     open: Mutex<HashMap<Arc<[u8]>, Response>>,
 }
 
+/// Where the API of JetStream tells of an account.
+const API_INFO: &[u8] = b"$JS.API.INFO";
+
 /// What an account has to do with others.
 #[derive(Debug, Default)]
 pub(super) struct Exchange {
@@ -120,6 +123,8 @@ pub(super) struct Exchange {
     options: RwLock<Arc<ExchangeOptions>>,
     /// Subscriptions of imported services.
     services: Mutex<Vec<Arc<Subscription>>>,
+    /// Whether one of them is where the API of JetStream tells of the account.
+    has_api: AtomicBool,
 }
 
 /// A request, and its reply subject.
@@ -367,6 +372,8 @@ impl Exchange {
                 Arc::new(Subscription::new(target, from.as_bytes(), b"", u64::to_string(&sid).as_bytes()))
             })
             .collect();
+        let is_api = |sub: &Arc<Subscription>| subject::is_subset(API_INFO, sub.subject());
+        self.has_api.store(subs.iter().any(is_api), Ordering::Relaxed);
         let old = std::mem::replace(&mut *self.services.lock(), subs.clone());
         for sub in subs {
             // What is no subject was refused with the configuration.
@@ -386,6 +393,11 @@ impl Exchange {
         account.for_each_subscription(|sub| subs.push(Arc::clone(sub)));
         subs.iter().for_each(|sub| self.add_shadows(account, sub));
         old.into_values().flatten().for_each(|shadow| end_shadow(&shadow));
+    }
+
+    /// Whether the account imports from others what tells of its JetStream.
+    pub(super) fn imports_api(&self) -> bool {
+        self.has_api.load(Ordering::Relaxed)
     }
 
     /// The exports that imported services lead to.

@@ -13,7 +13,7 @@ use super::message_trace::may_be_traced;
 use crate::claimed;
 use crate::connections::ConnectionHandle as _;
 use crate::events;
-use crate::jetstream::{ControlSubject, JetStream, Served};
+use crate::jetstream::{ApiWay, ControlSubject, JetStream, Served};
 use crate::router::{Account, Origin, Target, route};
 use crate::worker::{Batch, LongGet, QueuedRequest, Turn, touch};
 
@@ -327,9 +327,13 @@ impl Connection {
         }
         let (subject, reply, headers, payload) = (msg.to, msg.reply, msg.headers, msg.payload);
         let request = ApiRequest { account, subject, reply, headers, payload, client: Some(client) };
-        if jetstream.queues(account, subject) {
-            turn.batch.requests.push(QueuedRequest::new(&request, client));
-            return true;
+        match jetstream.way(account, subject) {
+            ApiWay::Here => {}
+            ApiWay::Nobody => return false,
+            ApiWay::Queue => {
+                turn.batch.requests.push(QueuedRequest::new(&request, client));
+                return true;
+            }
         }
         if turn.batch.answers_in.is_some_and(|other| other != account) {
             // Answers of one turn are those of one account.
