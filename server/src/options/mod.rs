@@ -97,6 +97,7 @@
 //! ```
 
 mod auth_model;
+mod client_verifier;
 mod cluster_flags;
 mod command_line;
 mod config;

@@ -9,9 +9,9 @@ use std::time::Duration;
 
 use rustls::crypto::{CryptoProvider, ring};
 use rustls::pki_types::CertificateDer;
-use rustls::server::WebPkiClientVerifier;
 use rustls::{ConfigBuilder, RootCertStore, ServerConfig, SupportedProtocolVersion, WantsVerifier, version};
 
+use super::client_verifier::ClientVerifier;
 use super::own_certificates::OwnCertificates;
 use crate::certificate::Certificate;
 use crate::certificate::{self, PeerCertificates};
@@ -138,9 +138,7 @@ impl TlsIdentity {
             // Only those that the configuration names are shown to others.
             // What is no certificate signs nothing.
             authorities = found.iter().flat_map(Certificate::new).collect();
-            let verifier =
-                WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider));
-            let verifier = verifier.build().map_err(|error| error.to_string())?;
+            let verifier = Arc::new(ClientVerifier::new(roots, &provider)?);
             let builder = source.builder(&provider)?.with_client_cert_verifier(verifier);
             Arc::new(choosing(builder.with_cert_resolver(Arc::clone(&own) as _)))
         } else {
