@@ -108,6 +108,7 @@ mod grammar;
 mod jetstream_model;
 mod lab_model;
 mod listener_model;
+mod listening;
 mod mapping;
 mod model;
 mod operator_model;
