@@ -121,3 +121,47 @@ fn expressions_are_read_as_written() {
         assert_eq!(is_allowed(expression, &allowed), expected, "{expression}");
     }
 }
+
+/// What a manifest depends on, on any machine.
+fn dependencies(manifest: &toml::Table) -> BTreeSet<String> {
+    let of = |table: &toml::Table| -> Vec<String> {
+        table
+            .get("dependencies")
+            .and_then(toml::Value::as_table)
+            .into_iter()
+            .flat_map(toml::Table::keys)
+            .cloned()
+            .collect()
+    };
+    let targets = manifest.get("target").and_then(toml::Value::as_table);
+    let by_target = targets.into_iter().flat_map(toml::Table::values).filter_map(toml::Value::as_table);
+    of(manifest).into_iter().chain(by_target.flat_map(of)).collect()
+}
+
+#[test]
+fn the_lock_file_of_the_fuzz_targets_is_in_step() {
+    let read = |path: String| -> toml::Table {
+        toml::from_str(&std::fs::read_to_string(workspace_root().join(&path)).unwrap()).unwrap()
+    };
+    let lock = read("fuzz/Cargo.lock".to_string());
+    let mut compared = 0;
+    for package in lock["package"].as_array().unwrap() {
+        let name = package["name"].as_str().unwrap();
+        let Some(crate_name) = name.strip_prefix("jetkv").filter(|_| package.get("source").is_none()) else {
+            continue;
+        };
+        let folder = if crate_name.is_empty() { "server" } else { &crate_name[1..] };
+        // A version stands behind the name where there are several.
+        let locked: BTreeSet<String> = package["dependencies"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|one| one.as_str().unwrap().split(' ').next().unwrap().to_string())
+            .collect();
+        let wanted = dependencies(&read(format!("{folder}/Cargo.toml")));
+        let missing: Vec<_> = wanted.difference(&locked).collect();
+        assert!(missing.is_empty(), "`cargo update --workspace` in fuzz: {name} needs {missing:?}");
+        compared += 1;
+    }
+    assert!(compared >= 6, "only {compared} crates of this workspace are in fuzz/Cargo.lock");
+}
