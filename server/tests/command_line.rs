@@ -58,8 +58,11 @@ fn what_cannot_be_done_ends_with_one_line_and_a_failure() {
         (&["-sl", "foo=1"], "unknown signal \"foo\""),
         (&["--signal", "stop=a=b"], "invalid signal parameters: [b]"),
         (&["--signal=stop=abc"], "invalid pid: abc"),
-        (&["--cluster", "nats://x:1"], "option --cluster is not supported by JetKV yet"),
-        (&["--no_advertise"], "option --no_advertise is not supported by JetKV yet"),
+        (
+            &["--cluster", "nats://x:1", "--routes", "nats://y:1"],
+            "option --routes is not supported by JetKV yet",
+        ),
+        (&["--profile", "1"], "option --profile is not supported by JetKV yet"),
         (&["--tls=true"], "TLS Server certificate must be present and valid"),
         (&["-ms", "1"], "Can't start monitoring: TLS cert and key required for HTTPS"),
         (&["-n", "a b"], "server name cannot contain spaces"),
