@@ -25,10 +25,10 @@ use crate::disk::Disk;
 use crate::error::ApiError;
 use crate::message::{AccountId, Inbound};
 use crate::origin::Mirrors;
-use crate::settings::{AccountLimits, EngineSettings, Live};
+use crate::settings::{EngineSettings, Live, TieredLimits};
 use crate::store::StoreError;
 use crate::store::file::Storage;
-use crate::stream::world::{AccountShare, Ids, Usage, Watches, World};
+use crate::stream::world::{AccountShare, Ids, Usage, UsedTiers, Watches, World};
 use crate::stream::{Host, Stream};
 use crate::timers::Timers;
 use crate::warnings::Warnings;
@@ -176,8 +176,9 @@ impl Engine {
         &self,
         id: AccountId,
         name: &str,
-        limits: AccountLimits,
+        limits: impl Into<TieredLimits>,
     ) -> Result<RecoveryReport, EngineError> {
+        let limits = limits.into();
         if self.account(id).is_some() {
             return self.update_account_limits(id, limits).map(|()| RecoveryReport::default());
         }
@@ -188,6 +189,7 @@ impl Engine {
             hash: jetkv_go_compat::base62::short_hash(name),
             limits: Live::new(limits),
             usage: Usage::default(),
+            used: UsedTiers::default(),
             watches: Watches::default(),
             own: Arc::default(),
             mirrors: Mirrors::default(),
@@ -203,7 +205,12 @@ impl Engine {
     /// # Errors
     /// The account is not enabled, or all accounts together would be promised more than the engine has; then nothing
     /// changes.
-    pub fn update_account_limits(&self, id: AccountId, limits: AccountLimits) -> Result<(), EngineError> {
+    pub fn update_account_limits(
+        &self,
+        id: AccountId,
+        limits: impl Into<TieredLimits>,
+    ) -> Result<(), EngineError> {
+        let limits = limits.into();
         let account = self.account(id).ok_or(EngineError::NotEnabled)?;
         self.check_promises(&limits, Some(&account.share.limits.load()))?;
         account.share.limits.store(limits);

@@ -55,6 +55,6 @@ pub use outbox::Outbox;
 pub use own::OwnSubscription;
 pub use router::{Delivery, Router};
 pub use settings::{
-    AccountLimits, BatchLimits, Cipher, Encryption, EngineConfig, EngineSettings, SyncPolicy,
+    AccountLimits, BatchLimits, Cipher, Encryption, EngineConfig, EngineSettings, SyncPolicy, TieredLimits,
 };
 pub use stream::{Host, Stream};

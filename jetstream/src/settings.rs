@@ -3,6 +3,7 @@
 
 use arc_swap::{ArcSwap, Cache};
 use jetkv_go_compat::base62::short_hash;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -191,6 +192,114 @@ impl Default for AccountLimits {
     }
 }
 
+/// The limits of an account: the same for all of its streams, or by tiers. A tier is for the streams of one number of
+/// replicas; it is called `R1`, `R3` and so on (nats-server v2.15.2).
+///
+/// ```
+/// use jetkv_jetstream::{AccountLimits, TieredLimits};
+///
+/// let few = AccountLimits { max_streams: 2, ..AccountLimits::default() };
+/// assert_eq!(TieredLimits::from(few).for_replicas(3), Some(&few));
+/// let tiers = TieredLimits::by_tier([("R3".to_owned(), few)].into());
+/// assert_eq!(tiers.for_replicas(3), Some(&few));
+/// assert_eq!(tiers.for_replicas(1), None);
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TieredLimits {
+    /// Those of all streams, where there are no tiers.
+    flat: Option<AccountLimits>,
+    /// Those of streams with one replica, where there is such a tier.
+    single: Option<AccountLimits>,
+    tiers: BTreeMap<String, AccountLimits>,
+}
+
+/// What a stream counts for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Tier {
+    /// All of the account together.
+    Flat,
+    /// The tier of one replica, which is all that there can be on one server.
+    Single,
+}
+
+impl Tier {
+    /// Its name; that of all together is empty.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Flat => "",
+            Self::Single => SINGLE,
+        }
+    }
+}
+
+/// The tier of streams with one replica.
+const SINGLE: &str = "R1";
+
+impl TieredLimits {
+    /// Limits by tiers.
+    #[must_use]
+    pub fn by_tier(tiers: BTreeMap<String, AccountLimits>) -> Self {
+        Self { flat: None, single: tiers.get(SINGLE).copied(), tiers }
+    }
+
+    /// Those that are the same for all streams; `None` where there are tiers.
+    #[must_use]
+    pub fn flat(&self) -> Option<&AccountLimits> {
+        self.flat.as_ref()
+    }
+
+    /// The tiers by their names; empty where all streams have the same limits.
+    #[must_use]
+    pub fn tiers(&self) -> &BTreeMap<String, AccountLimits> {
+        &self.tiers
+    }
+
+    /// What holds for a stream of so many replicas; `None` where it has no tier.
+    #[must_use]
+    pub fn for_replicas(&self, replicas: i64) -> Option<&AccountLimits> {
+        if replicas <= 1 {
+            return self.flat.as_ref().or(self.single.as_ref());
+        }
+        self.flat.as_ref().or_else(|| self.tiers.get(&format!("R{replicas}")))
+    }
+
+    /// All of them by their names; those that are the same for all streams have none.
+    pub(crate) fn all(&self) -> impl Iterator<Item = (&str, &AccountLimits)> {
+        let flat = self.flat.iter().map(|limits| ("", limits));
+        flat.chain(self.tiers.iter().map(|(name, limits)| (name.as_str(), limits)))
+    }
+
+    /// Those of one name.
+    pub(crate) fn named(&self, name: &str) -> Option<&AccountLimits> {
+        if name.is_empty() { self.flat.as_ref() } else { self.tiers.get(name) }
+    }
+
+    /// What holds for what a stream counts for.
+    pub(crate) fn of(&self, tier: Tier) -> Option<&AccountLimits> {
+        match tier {
+            Tier::Flat => self.flat.as_ref(),
+            Tier::Single => self.single.as_ref(),
+        }
+    }
+
+    /// What a stream counts for that begins now.
+    pub(crate) fn tier(&self) -> Tier {
+        if self.flat.is_some() { Tier::Flat } else { Tier::Single }
+    }
+}
+
+impl From<AccountLimits> for TieredLimits {
+    fn from(limits: AccountLimits) -> Self {
+        Self { flat: Some(limits), single: None, tiers: BTreeMap::new() }
+    }
+}
+
+impl Default for TieredLimits {
+    fn default() -> Self {
+        AccountLimits::default().into()
+    }
+}
+
 /// What surrounds the consumers of a stream: names and limits of its account and server.
 #[derive(Debug, Clone, Default)]
 pub struct ConsumerSettings {
@@ -207,7 +316,7 @@ pub struct ConsumerSettings {
     /// What the server allows.
     pub server: Live<EngineSettings>,
     /// What the account may use.
-    pub account: Live<AccountLimits>,
+    pub account: Live<TieredLimits>,
 }
 
 impl ConsumerSettings {

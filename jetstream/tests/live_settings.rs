@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::panic)]
 
-use jetkv_jetstream::{AccountLimits, EngineConfig, EngineSettings};
+use jetkv_jetstream::{AccountLimits, EngineConfig, EngineSettings, TieredLimits};
 use jetkv_testing::TestEngine;
 
 const MINUTE_NS: i64 = 60_000_000_000;
@@ -154,4 +154,28 @@ fn each_limit_of_an_account_holds_when_it_is_lowered_and_raised() {
     turn(&wide, &cases, |engine, limits| {
         engine.engine.update_account_limits(engine.account, limits).unwrap();
     });
+}
+
+#[test]
+fn a_stream_counts_for_the_tier_that_it_was_made_or_changed_under() {
+    let engine = engine();
+    let tiers = |names: &[&str]| {
+        let all = names.iter().map(|name| ((*name).to_owned(), AccountLimits::default()));
+        TieredLimits::by_tier(all.collect())
+    };
+    let set = |limits: TieredLimits| engine.engine.update_account_limits(engine.account, limits).unwrap();
+    let publish = || Try::Publish.run(&engine, 0);
+    set(tiers(&["R1", "R3"]));
+    assert_refused(&publish(), 10120);
+    assert_taken(&Try::Stream(r#""max_msgs":9"#).run(&engine, 0));
+    assert_taken(&publish());
+    set(tiers(&["R3"]));
+    for attempt in [Try::Publish, Try::Reserve("memory"), Try::Stream(r#""max_msgs":8"#), Try::Consumer("")] {
+        assert_refused(&attempt.run(&engine, 0), 10120);
+    }
+    set(AccountLimits::default().into());
+    assert_refused(&publish(), 10120);
+    assert_taken(&Try::Reserve("memory").run(&engine, 0));
+    set(tiers(&["R1"]));
+    assert_taken(&publish());
 }

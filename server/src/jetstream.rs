@@ -77,7 +77,10 @@ impl JetStream {
         let (api, gets, warned) = (ApiQueue::default(), GetQueue::default(), Warned::default());
         let jetstream = Arc::new(Self { engine, host, api, gets, warned, workers });
         for account in shared.accounts.all() {
-            jetstream.enable(&account)?;
+            match account.claimed().is_some() {
+                true => jetstream.apply_account(&account),
+                false => jetstream.enable(&account)?,
+            }
         }
         if let Err(error) = jetstream.workers.start(shared, &jetstream) {
             jetstream.stop(shared);
@@ -128,13 +131,24 @@ impl JetStream {
 
     /// Brings one account in line with its limits. Its turn is ended by the caller.
     pub(crate) fn apply_account(&self, account: &Account) {
-        let Some(limits) = account.jetstream() else { return self.engine.disable_account(account.id()) };
-        let updated = match self.engine.update_account_limits(account.id(), limits) {
-            Err(EngineError::NotEnabled) => self.enable(account),
-            updated => updated,
+        let Some(limits) = account.jetstream() else {
+            account.set_jetstream_refused(false);
+            return self.engine.disable_account(account.id());
         };
+        let (updated, is_new) = match self.engine.update_account_limits(account.id(), limits) {
+            Err(EngineError::NotEnabled) => (self.enable(account), true),
+            updated => (updated, false),
+        };
+        // One that has it keeps what it has, and one that has not has nobody who says so (nats-server v2.15.2).
+        account.set_jetstream_refused(is_new && updated.is_err() && account.claimed().is_some());
         if let Err(error) = updated {
-            tracing::error!("{error}");
+            match error {
+                EngineError::Resources(refused) if account.claimed().is_some() => {
+                    let label = account.trace_label();
+                    tracing::error!("Error configuring jetstream for account [{label}]: {refused}");
+                }
+                error => tracing::error!("{error}"),
+            }
         }
     }
 

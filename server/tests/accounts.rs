@@ -6,7 +6,7 @@ mod common;
 
 use common::{Wire, options, start};
 use jetkv::options::{
-    AccountJetStreamLimits, AccountOptions, Options, Permissions, ResponsePermission, SubjectPermission,
+    AccountJetStreamTiers, AccountOptions, Options, Permissions, ResponsePermission, SubjectPermission,
     UserOptions,
 };
 use std::time::Duration;
@@ -231,7 +231,7 @@ fn an_account_without_jetstream_is_told_so_and_a_stream_that_is_not_there_has_no
     let mut options = two_accounts();
     options.jetstream.enabled = true;
     options.jetstream.store_dir = Some(directory.path().to_owned());
-    options.accounts[0].jetstream = Some(AccountJetStreamLimits::default());
+    options.accounts[0].jetstream = Some(AccountJetStreamTiers::default());
     let server = start(options);
     let mut b = Wire::client_with(&server, &as_user("b"));
     b.send("SUB i 1\r\nPUB $JS.API.INFO i 0\r\n\r\n");

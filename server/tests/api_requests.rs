@@ -94,7 +94,7 @@ fn user(name: &str, account: &str) -> UserOptions {
 fn a_full_queue_drops_what_waits_in_it_and_says_how_much() {
     let (_directory, mut options) = with_streams();
     options.accounts = ["A", "SYS"].map(AccountOptions::new).into();
-    options.accounts[0].jetstream = Some(jetkv::options::AccountJetStreamLimits::default());
+    options.accounts[0].jetstream = Some(jetkv::options::AccountJetStreamTiers::default());
     options.system_account = Some("SYS".into());
     options.auth.users = vec![user("a", "A"), user("s", "SYS")];
     options.jetstream.request_queue_limit = 4;

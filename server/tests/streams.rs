@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use common::{Wire, eventually, pending_bytes, start, with_streams};
 use jetkv::Server;
-use jetkv::options::{AccountJetStreamLimits, AccountOptions, UserOptions};
+use jetkv::options::{AccountJetStreamTiers, AccountOptions, UserOptions};
 use jetkv_jetstream::{ManualClock, WallNs};
 use tempfile::TempDir;
 
@@ -121,7 +121,7 @@ fn a_stream_captures_nothing_of_other_accounts() {
         proxy_required: false,
     };
     options.accounts = ["A", "B"].map(AccountOptions::new).into();
-    options.accounts[0].jetstream = Some(AccountJetStreamLimits::default());
+    options.accounts[0].jetstream = Some(AccountJetStreamTiers::default());
     options.auth.users = vec![user("a"), user("b")];
     let server = start(options);
     let mut a = Wire::client_with(&server, ",\"user\":\"a\",\"pass\":\"a\"");

@@ -121,9 +121,8 @@ fn check_restore(call: &Call<'_>, name: &str) -> Result<(Arc<Account>, StreamCon
     if name.contains(['\\', '/']) {
         return Err(errors::STREAM_NAME_CONTAINS_PATH_SEPARATORS.error());
     }
-    let config = check(config, &account.config_limits(&call.engine.settings()), false, &|name| {
-        account.config_of(name)
-    })?;
+    let limits = account.config_limits(&call.engine.settings(), config);
+    let config = check(config, &limits, false, &|name| account.config_of(name))?;
     call.engine.check_restorable(&account, &config)?;
     Ok((account, config))
 }

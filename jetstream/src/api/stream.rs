@@ -145,15 +145,15 @@ fn try_create_here(
     }
     let _changes = account.changes.lock();
     let world = call.engine.world();
-    account.check_stream_count(name)?;
+    account.check_stream_count(&req.config)?;
     // Of a request that leaves the storage open the bytes are looked at below, where a stream that exists is found first.
     let mut stated = StatedStorage::default();
     if json::decode_lenient(call.req.payload, &mut stated).is_ok() && !stated.storage.is_empty() {
-        account.check_reservation(world, &req.config, 0)?;
+        account.check_reservation(world, &req.config)?;
     }
     account.check_max_consumers(&req.config)?;
     let (limits, others) =
-        (account.config_limits(&world.settings.load()), |name: &str| account.config_of(name));
+        (account.config_limits(&world.settings.load(), &req.config), |name: &str| account.config_of(name));
     let config = check(&req.config, &limits, req.pedantic, &others)?;
     if config.num_replicas > 1 {
         return Err(errors::STREAM_REPLICAS_NOT_SUPPORTED.into());
@@ -165,7 +165,7 @@ fn try_create_here(
             Err(errors::STREAM_NAME_EXIST.into())
         };
     }
-    account.check_reservation(world, &config, 0)?;
+    account.check_reservation(world, &config)?;
     account.check_overlap(&config)?;
     Ok(match call.engine.create_stream(account, config, staged)? {
         Change::Made(stream) => Change::Made((stream, true)),
@@ -207,7 +207,7 @@ fn checked_update(
     name: &str,
 ) -> Result<(Arc<Stream>, StreamConfig), ApiError> {
     let world = call.engine.world();
-    let limits = account.config_limits(&world.settings.load());
+    let limits = account.config_limits(&world.settings.load(), &req.config);
     let others = |name: &str| account.config_of(name);
     let mut config = check(&req.config, &limits, req.pedantic, &others)?;
     if config.name != name {
@@ -218,7 +218,7 @@ fn checked_update(
     set_required_level(&mut config.metadata, level);
     let old = stream.config();
     let config = check_update(&old, &config, &limits, req.pedantic, &others)?;
-    account.check_reservation(world, &config, old.max_bytes.max(0))?;
+    account.check_growth(world, &old, &config)?;
     check_consumers(&stream, &old, &config)?;
     account.check_overlap(&config)?;
     Ok((stream, config))

@@ -5,7 +5,7 @@ use super::consumer::{AckPolicy, ConsumerConfig, DeliverPolicy, PriorityPolicy};
 use super::stream::{Retention, StreamConfig};
 use crate::error::ApiError;
 use crate::error::catalogue as errors;
-use crate::settings::ConsumerSettings;
+use crate::settings::{AccountLimits, ConsumerSettings};
 use jetkv_go_compat::GoDuration;
 use jetkv_protocol::pattern_set::PatternSet;
 use jetkv_protocol::subject;
@@ -37,16 +37,25 @@ fn floor(value: &mut i64, floor: i64, pedantic: bool, refusal: &str) -> Verdict 
     Ok(())
 }
 
+/// What the account may use. On one server a consumer has one replica, whatever it says.
+///
+/// # Errors
+/// The account has tiers, and none for one replica.
+pub(crate) fn account_limits(settings: &ConsumerSettings) -> Result<AccountLimits, ApiError> {
+    settings.account.load().for_replicas(1).copied().ok_or_else(|| errors::NO_LIMITS.into())
+}
+
 /// Fills in what a request leaves open.
 ///
 /// # Errors
-/// In pedantic mode, a value that would be corrected.
+/// In pedantic mode, a value that would be corrected; or the account has no limits that hold for the consumer.
 pub fn set_defaults(
     config: &mut ConsumerConfig,
     stream: &StreamConfig,
     settings: &ConsumerSettings,
     pedantic: bool,
 ) -> Verdict {
+    account_limits(settings)?;
     if config.max_deliver == 0 {
         config.max_deliver = -1;
     }
@@ -105,7 +114,7 @@ fn set_stream_defaults(
         }
         config.inactive_threshold_ns = limits.inactive_threshold_ns;
     }
-    let (server, account) = (settings.server.load(), settings.account.load());
+    let (server, account) = (settings.server.load(), account_limits(settings)?);
     if config.max_ack_pending == 0 && config.ack_policy != AckPolicy::None {
         config.max_ack_pending = [server.max_ack_pending, account.max_ack_pending]
             .into_iter()
@@ -295,7 +304,7 @@ fn check_pull(config: &ConsumerConfig, stream: &StreamConfig, settings: &Consume
 fn check_limits(config: &ConsumerConfig, stream: &StreamConfig, settings: &ConsumerSettings) -> Verdict {
     let limits = &stream.consumer_limits;
     let server_max = settings.server.load().max_ack_pending;
-    let ack_pending = [server_max, settings.account.load().max_ack_pending, limits.max_ack_pending];
+    let ack_pending = [server_max, account_limits(settings)?.max_ack_pending, limits.max_ack_pending];
     if let Some(limit) = ack_pending.into_iter().find(|limit| *limit > 0 && config.max_ack_pending > *limit) {
         return Err(errors::CONSUMER_MAX_PENDING_ACK_EXCESS.with("limit", limit));
     }

@@ -2,6 +2,7 @@
 
 use super::Consumers;
 use super::trie::Slot;
+use crate::config::consumer_rules::account_limits;
 use crate::config::{AckPolicy, ConsumerConfig, DeliverPolicy, Retention, StreamConfig};
 use crate::error::ApiError;
 use crate::error::catalogue as errors;
@@ -14,7 +15,7 @@ impl Consumers {
             return Ok(());
         }
         let settings = &self.shared.settings;
-        let account_max = settings.account.load().max_consumers;
+        let account_max = account_limits(settings)?.max_consumers;
         let mut max = stream.max_consumers;
         if max <= 0 || (account_max > 0 && account_max < max) {
             max = account_max;

@@ -4,7 +4,7 @@ use crate::config::{ConfigLimits, StorageType, StreamConfig};
 use crate::engine::{Engine, EngineError};
 use crate::error::ApiError;
 use crate::error::catalogue as errors;
-use crate::settings::{AccountLimits, EngineSettings};
+use crate::settings::{AccountLimits, EngineSettings, TieredLimits};
 use crate::stream::Stream;
 use crate::stream::world::{AccountShare, World};
 use jetkv_protocol::pattern_set::PatternSet;
@@ -19,8 +19,8 @@ impl Engine {
     /// were promised counts beside what accounts were, each against all that there is (nats-server v2.15.2).
     pub(super) fn check_promises(
         &self,
-        new: &AccountLimits,
-        old: Option<&AccountLimits>,
+        new: &TieredLimits,
+        old: Option<&TieredLimits>,
     ) -> Result<(), EngineError> {
         let settings = self.world.settings.load();
         let limits: Vec<_> =
@@ -33,8 +33,11 @@ impl Engine {
             }),
             (&of_store, StorageType::File, settings.max_file_bytes, errors::STORAGE_RESOURCES_EXCEEDED),
         ] {
-            let grown = part(new).saturating_sub(old.map_or(0, part)).max(0);
-            let to_accounts = limits.iter().map(|limits| part(limits).max(0)).fold(0, i64::saturating_add);
+            let had = |tier: &str| old.and_then(|old| old.named(tier)).map_or(0, part);
+            let grown = new.all().map(|(tier, limits)| part(limits).saturating_sub(had(tier)).max(0));
+            let grown = grown.fold(0, i64::saturating_add);
+            let all = limits.iter().flat_map(|limits| limits.all());
+            let to_accounts = all.map(|(_, limits)| part(limits).max(0)).fold(0, i64::saturating_add);
             let promised = to_accounts.max(self.world.reserved.get(storage));
             if most >= 0 && promised.saturating_add(grown) > most {
                 return Err(EngineError::Resources(error.into()));
@@ -87,18 +90,24 @@ impl Account {
         self.streams.write().remove(name);
     }
 
-    /// Bytes promised to streams of a storage type, but for the stream `except`.
-    pub(crate) fn reserved(&self, storage: StorageType, except: Option<&str>) -> i64 {
+    /// Bytes promised to streams of a storage type.
+    pub(crate) fn reserved(&self, storage: StorageType) -> i64 {
         let streams = self.streams();
-        let others = streams.iter().filter(|stream| except != Some(stream.name()));
-        others
+        streams
+            .iter()
             .map(|stream| stream.config())
             .filter(|config| config.storage == storage && config.max_bytes > 0)
             .fold(0, |sum: i64, config| sum.saturating_add(config.max_bytes))
     }
 
-    pub(crate) fn config_limits(&self, settings: &EngineSettings) -> ConfigLimits {
-        let limits = self.share.limits.load();
+    /// What holds for streams of so many replicas.
+    fn limits_for(&self, replicas: i64) -> Result<AccountLimits, ApiError> {
+        self.share.limits.load().for_replicas(replicas).copied().ok_or_else(|| errors::NO_LIMITS.into())
+    }
+
+    /// What the account says of the configuration of a stream; nothing where it has no tier for it, which is found later.
+    pub(crate) fn config_limits(&self, settings: &EngineSettings, config: &StreamConfig) -> ConfigLimits {
+        let limits = self.limits_for(config.num_replicas).unwrap_or_default();
         ConfigLimits {
             duplicates_max_ns: settings.duplicates_max_ns,
             max_bytes_required: limits.max_bytes_required,
@@ -107,9 +116,10 @@ impl Account {
         }
     }
 
-    pub(crate) fn check_stream_count(&self, name: &str) -> Result<(), ApiError> {
-        let most = self.share.limits.load().max_streams;
-        let others = self.streams().iter().filter(|stream| stream.name() != name).count();
+    /// Whether there may be a stream more.
+    pub(crate) fn check_stream_count(&self, config: &StreamConfig) -> Result<(), ApiError> {
+        let most = self.limits_for(config.num_replicas)?.max_streams;
+        let others = self.others_of_tier(config).len();
         if most > 0 && i64::try_from(others).is_ok_and(|others| others >= most) {
             return Err(errors::MAXIMUM_STREAMS_LIMIT.into());
         }
@@ -118,7 +128,7 @@ impl Account {
 
     /// Whether the account lets a stream have so many consumers.
     pub(crate) fn check_max_consumers(&self, config: &StreamConfig) -> Result<(), ApiError> {
-        let most = self.share.limits.load().max_consumers;
+        let most = self.limits_for(config.num_replicas)?.max_consumers;
         if config.max_consumers > 0 && most > 0 && config.max_consumers > most {
             return Err(errors::MAXIMUM_CONSUMERS_LIMIT.into());
         }
@@ -154,15 +164,43 @@ impl Account {
         Ok(())
     }
 
-    /// Whether account and server can promise `max_bytes`; `had_bytes` of it were promised before.
-    pub(crate) fn check_reservation(
+    /// Streams that count for the limits that hold for this one.
+    fn others_of_tier(&self, config: &StreamConfig) -> Vec<Arc<StreamConfig>> {
+        let is_flat = self.share.limits.load().flat().is_some();
+        let counts = |other: &Arc<StreamConfig>| {
+            other.name != config.name && (is_flat || other.num_replicas.max(1) == config.num_replicas.max(1))
+        };
+        self.streams().iter().map(|stream| stream.config()).filter(counts).collect()
+    }
+
+    /// Whether account and server can promise the `max_bytes` of a stream that is new.
+    pub(crate) fn check_reservation(&self, world: &World, config: &StreamConfig) -> Result<(), ApiError> {
+        // nats-server counts a stream without a bound as one byte.
+        let wanted = if config.max_bytes < 0 { 1 } else { config.max_bytes };
+        self.check_promise(world, config, wanted, wanted)
+    }
+
+    /// Whether account and server can promise the `max_bytes` that a stream is going to have instead of others.
+    pub(crate) fn check_growth(
+        &self,
+        world: &World,
+        old: &StreamConfig,
+        new: &StreamConfig,
+    ) -> Result<(), ApiError> {
+        let (had, wanted) = (old.max_bytes.max(0), new.max_bytes.max(0));
+        self.check_promise(world, new, wanted, (wanted - had).max(0))
+    }
+
+    /// Whether a stream can be promised `wanted` bytes in all, of which `grown` are new.
+    fn check_promise(
         &self,
         world: &World,
         config: &StreamConfig,
-        had_bytes: i64,
+        wanted: i64,
+        grown: i64,
     ) -> Result<(), ApiError> {
         self.check_max_consumers(config)?;
-        let (limits, settings) = (self.share.limits.load(), world.settings.load());
+        let (limits, settings) = (self.limits_for(config.num_replicas)?, world.settings.load());
         let (account_most, server_most, error) = match config.storage {
             StorageType::Memory => {
                 (limits.max_memory_bytes, settings.max_memory_bytes, errors::MEMORY_RESOURCES_EXCEEDED)
@@ -171,14 +209,19 @@ impl Account {
                 (limits.max_store_bytes, settings.max_file_bytes, errors::STORAGE_RESOURCES_EXCEEDED)
             }
         };
-        // nats-server counts a stream without a bound as one byte.
-        let wanted = if config.max_bytes < 0 { 1 } else { config.max_bytes };
-        let reserved = self.reserved(config.storage, Some(&config.name));
-        if account_most >= 0 && reserved.saturating_add(wanted) > account_most {
+        // Where all streams have the same limits, each replica counts.
+        let is_flat = self.share.limits.load().flat().is_some();
+        let counted = |config: &StreamConfig, bytes: i64| {
+            if is_flat { bytes.saturating_mul(config.num_replicas.max(1)) } else { bytes }
+        };
+        let others = self.others_of_tier(config);
+        let promised = others.iter().filter(|other| other.storage == config.storage);
+        let promised = promised.map(|other| counted(other, other.max_bytes.max(0)));
+        let promised = promised.fold(counted(config, wanted), i64::saturating_add);
+        if account_most >= 0 && promised > account_most {
             return Err(error.into());
         }
         let server_reserved = world.reserved.get(config.storage);
-        let grown = (wanted - had_bytes).max(0);
         if server_most >= 0 && server_reserved.saturating_add(grown) > server_most {
             return Err(error.into());
         }

@@ -306,6 +306,10 @@ impl Engine {
         problems: &mut Vec<String>,
     ) -> Result<Arc<Stream>, String> {
         let Found { created_ns, config, mut store } = found;
+        // It stays on the disk (nats-server v2.15.2).
+        if account.share.limits.load().for_replicas(config.num_replicas).is_none() {
+            return Err(crate::error::catalogue::NO_LIMITS.error().to_string());
+        }
         // A create may have been interrupted before this.
         begin_at(&mut store, config.first_seq).map_err(|error| error.to_string())?;
         problems.extend(

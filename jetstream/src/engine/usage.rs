@@ -3,6 +3,8 @@
 use super::Engine;
 use crate::config::StorageType;
 use crate::message::AccountId;
+use crate::settings::TieredLimits;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 /// What an account uses of JetStream.
@@ -31,6 +33,12 @@ pub struct AccountUsage {
 }
 
 impl Engine {
+    /// What an account may use; `None` when it does not have JetStream.
+    #[must_use]
+    pub fn account_limits(&self, id: AccountId) -> Option<Arc<TieredLimits>> {
+        Some(self.account(id)?.share.limits.load())
+    }
+
     /// What an account uses; `None` when it does not have JetStream.
     #[must_use]
     pub fn account_usage(&self, id: AccountId) -> Option<AccountUsage> {
@@ -38,8 +46,8 @@ impl Engine {
         let mut usage = AccountUsage {
             memory_bytes: account.share.usage.get(StorageType::Memory),
             storage_bytes: account.share.usage.get(StorageType::File),
-            reserved_memory_bytes: account.reserved(StorageType::Memory, None),
-            reserved_storage_bytes: account.reserved(StorageType::File, None),
+            reserved_memory_bytes: account.reserved(StorageType::Memory),
+            reserved_storage_bytes: account.reserved(StorageType::File),
             api_total: account.api_total.load(Ordering::Relaxed),
             api_errors: account.api_errors.load(Ordering::Relaxed),
             ..AccountUsage::default()

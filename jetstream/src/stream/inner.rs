@@ -18,7 +18,7 @@ use crate::filter::Filter;
 use crate::headers::header;
 use crate::origin::Origins;
 use crate::outbox::Outbox;
-use crate::settings::{AccountLimits, ConsumerSettings, EngineSettings, Watched};
+use crate::settings::{ConsumerSettings, EngineSettings, Tier, TieredLimits, Watched};
 use crate::store::{Derived, Store, StoreError, StoreImage};
 use crate::stream::world::{AccountShare, World};
 use crate::ttl::{Ttl, parse_ttl};
@@ -29,7 +29,9 @@ pub(crate) struct Inner {
     pub(super) world: Arc<World>,
     pub(super) account: Arc<AccountShare>,
     pub(super) settings: Watched<EngineSettings>,
-    pub(super) limits: Watched<AccountLimits>,
+    pub(super) limits: Watched<TieredLimits>,
+    /// What of the limits holds here: what held when the stream began, or was changed last.
+    pub(super) tier: Tier,
     pub(crate) config: Arc<StreamConfig>,
     pub(crate) created_ns: i64,
     pub(crate) store: Box<dyn Store>,
@@ -94,6 +96,7 @@ impl Inner {
             schedules: Schedules::default(),
             settings: world.settings.watch(),
             limits: account.limits.watch(),
+            tier: account.limits.load().tier(),
             world: world.clone(),
             account: account.clone(),
             config: Arc::new(config),
@@ -124,6 +127,11 @@ impl Inner {
         inner.recover();
         inner.follow_up();
         inner
+    }
+
+    /// What it counts for.
+    pub(crate) fn tier(&self) -> Tier {
+        self.tier
     }
 
     /// Consumers, and the context that they work with.
@@ -282,6 +290,7 @@ impl Inner {
     fn charge(&mut self, bytes: u64) {
         let delta = signed(bytes) - signed(self.charged_bytes);
         self.account.usage.add(self.config.storage, delta);
+        self.account.used.note(self.tier);
         self.world.usage.add(self.config.storage, delta);
         self.charged_bytes = bytes;
     }

@@ -5,6 +5,7 @@ use super::write::Rewrite;
 use super::{Inner, NODES, Stream, let_others};
 use crate::config::{Retention, StreamConfig};
 use crate::filter::Filter;
+use crate::settings::Tier;
 use crate::store::StoreError;
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -126,6 +127,11 @@ impl Inner {
     /// Goes by another configuration from here on; returns the one before.
     fn adopt(&mut self, config: Arc<StreamConfig>) -> Arc<StreamConfig> {
         let old = std::mem::replace(&mut self.config, config);
+        // One that began without tiers counts for its tier from its next change on (nats-server v2.15.2).
+        if self.tier == Tier::Flat && self.limits.get().of(Tier::Single).is_some() {
+            self.tier = Tier::Single;
+            self.account.used.note(self.tier);
+        }
         if old.duplicate_window_ns != self.config.duplicate_window_ns {
             self.dedupe.set_window(self.config.duplicate_window_ns);
         }

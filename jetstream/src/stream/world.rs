@@ -8,14 +8,14 @@ use crate::warnings::Warnings;
 use crate::message::AccountId;
 use crate::origin::Mirrors;
 use crate::own::OwnCounts;
-use crate::settings::{AccountLimits, EngineConfig, EngineSettings, Live};
+use crate::settings::{EngineConfig, EngineSettings, Live, Tier, TieredLimits};
 use crate::timers::Timers;
 use hashbrown::HashMap;
 use parking_lot::{Mutex, RwLock};
 use rand::rngs::SmallRng;
 use rand::{Rng, RngCore, SeedableRng};
 use smallvec::SmallVec;
-use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 
 /// The world of an engine: time, the host, timers and totals.
@@ -42,8 +42,9 @@ pub(crate) struct AccountShare {
     pub(crate) name: String,
     /// Stands for the name in subjects of acknowledgements.
     pub(crate) hash: String,
-    pub(crate) limits: Live<AccountLimits>,
+    pub(crate) limits: Live<TieredLimits>,
     pub(crate) usage: Usage,
+    pub(crate) used: UsedTiers,
     pub(crate) watches: Watches,
     pub(crate) own: Arc<OwnCounts>,
     /// Mirrors that answer direct gets of their origins.
@@ -99,6 +100,30 @@ pub(crate) struct InFlight {
     pub(crate) fast: AtomicI64,
     /// Bytes of what atomic batches have staged.
     pub(crate) staged_bytes: AtomicUsize,
+}
+
+/// For which tiers anything was counted since the start.
+#[derive(Debug, Default)]
+pub(crate) struct UsedTiers {
+    flat: AtomicBool,
+    single: AtomicBool,
+}
+
+impl UsedTiers {
+    fn of(&self, tier: Tier) -> &AtomicBool {
+        match tier {
+            Tier::Flat => &self.flat,
+            Tier::Single => &self.single,
+        }
+    }
+
+    pub(crate) fn note(&self, tier: Tier) {
+        self.of(tier).store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn has(&self, tier: Tier) -> bool {
+        self.of(tier).load(Ordering::Relaxed)
+    }
 }
 
 /// Bytes by storage type.

@@ -7,9 +7,9 @@ use jetkv_jetstream::WallNs;
 
 use crate::claims::{self, AccountClaims, Export, Import, JetStreamLimits, Permission, Permissions, Token};
 use crate::options::{
-    AccountJetStreamLimits, AccountLimits, AccountOptions, Exchange, ExchangeError, ImportTerms, Latency,
-    MapDestination, Mapping, MappingError, Market, MessageTraceOptions, ResponsePermission, ResponseType,
-    SubjectPermission, defaults,
+    AccountJetStreamLimits, AccountJetStreamTiers, AccountLimits, AccountOptions, Exchange, ExchangeError,
+    ImportTerms, Latency, MapDestination, Mapping, MappingError, Market, MessageTraceOptions,
+    ResponsePermission, ResponseType, SubjectPermission, defaults,
 };
 
 /// An account by its claims, with its exports and without its imports. `label` is its name in log lines.
@@ -22,7 +22,15 @@ pub(super) fn account(claims: &AccountClaims, label: &str) -> AccountOptions {
         max_payload_bytes: limits.payload,
         max_leafnodes: limits.leaf,
     };
-    options.jetstream = limits.jetstream().map(jetstream);
+    options.jetstream = limits.has_jetstream().then(|| match limits.tiered_limits.is_empty() {
+        true => jetstream(limits.jetstream()).into(),
+        false => {
+            let tiers = limits.tiered_limits.iter();
+            AccountJetStreamTiers::by_tier(
+                tiers.map(|(name, limits)| (name.clone(), jetstream(*limits))).collect(),
+            )
+        }
+    });
     options.message_trace = account.trace.as_ref().and_then(|trace| {
         let is_subject = jetkv_protocol::subject::is_valid_publish(trace.dest.as_bytes());
         let sampling = u8::try_from(trace.sampling).ok().filter(|sampling| (1..=100).contains(sampling));

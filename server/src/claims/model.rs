@@ -244,6 +244,12 @@ pub struct JetStreamLimits {
     pub max_bytes_required: bool,
 }
 
+impl JetStreamLimits {
+    fn allows_any(&self) -> bool {
+        self.mem_storage != 0 || self.disk_storage != 0
+    }
+}
+
 impl AccountLimits {
     /// Takes all limits away, but for those of JetStream, which there is none of.
     pub fn lift(&mut self) {
@@ -260,14 +266,14 @@ impl AccountLimits {
         }
     }
 
-    /// The limits that hold for streams with one replica; `None` where the account has no JetStream.
-    pub fn jetstream(&self) -> Option<JetStreamLimits> {
-        let has_any = |limits: &JetStreamLimits| limits.mem_storage != 0 || limits.disk_storage != 0;
-        if self.tiered_limits.is_empty() {
-            return Some(self.jetstream).filter(has_any);
-        }
-        let is_on = self.tiered_limits.values().any(has_any);
-        is_on.then(|| self.tiered_limits.get("R1").copied().unwrap_or_default())
+    /// The limits that hold for all streams, where there are no tiers.
+    pub fn jetstream(&self) -> JetStreamLimits {
+        self.jetstream
+    }
+
+    /// Whether the account has JetStream.
+    pub fn has_jetstream(&self) -> bool {
+        self.jetstream.allows_any() || self.tiered_limits.values().any(JetStreamLimits::allows_any)
     }
 
     pub(super) fn is_empty(&self) -> bool {

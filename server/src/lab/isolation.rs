@@ -11,7 +11,7 @@ use super::inbox::Inbox;
 use crate::auth::{Admitted, Check, Credentials, matches_plain};
 use crate::connections::CloseReason;
 use crate::interfaces::host_port;
-use crate::options::{AccountJetStreamLimits, LabOptions};
+use crate::options::{AccountJetStreamTiers, LabOptions};
 use crate::router::Account;
 use crate::state::{Isolation, Shared, random_id};
 
@@ -175,7 +175,7 @@ impl Isolations {
         self.await_gone(name);
         let account = shared.accounts.add_isolated(name);
         if let Some(jetstream) = shared.jetstream() {
-            account.set_jetstream(Some(AccountJetStreamLimits::default()));
+            account.set_jetstream(Some(AccountJetStreamTiers::default()));
             jetstream.apply_account(&account);
         }
         account.set_meets_faults(shared.faults.are_there());

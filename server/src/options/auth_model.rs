@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 pub use jetkv_jetstream::AccountLimits as AccountJetStreamLimits;
+pub use jetkv_jetstream::TieredLimits as AccountJetStreamTiers;
 
 use super::defaults;
 use super::exchange::Exchange;
@@ -142,7 +143,7 @@ pub struct AccountOptions {
     /// Name, unique.
     pub name: String,
     /// JetStream limits. `None`: JetStream is off for the account.
-    pub jetstream: Option<AccountJetStreamLimits>,
+    pub jetstream: Option<AccountJetStreamTiers>,
     /// Limits of the account's connections.
     pub limits: AccountLimits,
     /// What becomes of the subjects that its clients publish; the first that fits counts.

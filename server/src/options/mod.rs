@@ -123,8 +123,9 @@ mod validate;
 mod websocket_model;
 
 pub use auth_model::{
-    AccountJetStreamLimits, AccountLimits, AccountOptions, AuthCallout, AuthOptions, ConnectionType,
-    MessageTraceOptions, NkeyUserOptions, Permissions, ResponsePermission, SubjectPermission, UserOptions,
+    AccountJetStreamLimits, AccountJetStreamTiers, AccountLimits, AccountOptions, AuthCallout, AuthOptions,
+    ConnectionType, MessageTraceOptions, NkeyUserOptions, Permissions, ResponsePermission, SubjectPermission,
+    UserOptions,
 };
 pub(crate) use auth_model::{allows, is_bcrypt};
 pub use command_line::{Command, CommandLine, Message, OptionsError};

@@ -17,7 +17,7 @@ use super::services::Services;
 use super::sublist::{InvalidSubject, Listed, Matches, Sublist};
 use super::subscription::{Subscription, Target};
 use crate::options::{
-    AccountJetStreamLimits, AccountLimits, Exchange as ExchangeOptions, Mapping, MessageTraceOptions,
+    AccountJetStreamTiers, AccountLimits, Exchange as ExchangeOptions, Mapping, MessageTraceOptions,
 };
 use crate::traffic::Traffic;
 
@@ -35,8 +35,10 @@ pub struct Account {
     /// The numbers of its connections.
     clients: Mutex<HashSet<u64>>,
     limits: RwLock<AccountLimits>,
-    jetstream: RwLock<Option<AccountJetStreamLimits>>,
+    jetstream: RwLock<Option<AccountJetStreamTiers>>,
     jetstream_enabled: AtomicBool,
+    /// What its claims say of JetStream was refused, and so nobody listens.
+    jetstream_refused: AtomicBool,
     mappings: RwLock<Mappings>,
     has_mappings: AtomicBool,
     meets_faults: AtomicBool,
@@ -86,6 +88,7 @@ impl Account {
             limits: RwLock::new(AccountLimits::default()),
             jetstream: RwLock::new(None),
             jetstream_enabled: AtomicBool::new(false),
+            jetstream_refused: AtomicBool::new(false),
             mappings: RwLock::new(Mappings::default()),
             has_mappings: AtomicBool::new(false),
             meets_faults: AtomicBool::new(false),
@@ -165,8 +168,8 @@ impl Account {
     }
 
     /// Its JetStream limits; `None` when it has no JetStream.
-    pub fn jetstream(&self) -> Option<AccountJetStreamLimits> {
-        *self.jetstream.read()
+    pub fn jetstream(&self) -> Option<AccountJetStreamTiers> {
+        self.jetstream.read().clone()
     }
 
     /// Whether it has JetStream.
@@ -174,9 +177,19 @@ impl Account {
         self.jetstream_enabled.load(Ordering::Relaxed)
     }
 
-    pub(crate) fn set_jetstream(&self, limits: Option<AccountJetStreamLimits>) {
+    pub(crate) fn set_jetstream(&self, limits: Option<AccountJetStreamTiers>) {
         self.jetstream_enabled.store(limits.is_some(), Ordering::Relaxed);
         *self.jetstream.write() = limits;
+    }
+
+    /// Says whether the account cannot have the JetStream that its claims give it.
+    pub(crate) fn set_jetstream_refused(&self, is_refused: bool) {
+        self.jetstream_refused.store(is_refused, Ordering::Relaxed);
+    }
+
+    /// Whether nobody answers what is asked of JetStream.
+    pub(crate) fn is_jetstream_refused(&self) -> bool {
+        self.jetstream_refused.load(Ordering::Relaxed)
     }
 
     pub(crate) fn set_mappings(&self, mappings: Mappings) {

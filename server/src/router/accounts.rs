@@ -10,7 +10,7 @@ use super::account::Account;
 use super::domains::Domains;
 use super::exchange::{ExportedService, ImportedService, ImportedStream};
 use super::mappings::Mappings;
-use crate::options::{AccountJetStreamLimits, AccountOptions, Options, defaults};
+use crate::options::{AccountJetStreamTiers, AccountOptions, Options, defaults};
 
 /// All accounts, by number and by name. A number is never given again: an account that a reload took away has no
 /// connections and no users left, but keeps its number; of one that is forgotten only the number is left.
@@ -47,7 +47,7 @@ impl Accounts {
                 account.name == defaults::GLOBAL_ACCOUNT || Some(&*account.name) == system_name
             });
         let had_limits = self.global.jetstream();
-        let global_limits = only_global.then(AccountJetStreamLimits::default).or(had_limits);
+        let global_limits = only_global.then(AccountJetStreamTiers::default).or(had_limits);
         let global_limits = global_limits.filter(|_| options.jetstream.enabled);
         self.global.set_jetstream(global_limits);
         let stays = |account: &Arc<Account>| account.claimed().is_some() || account.is_isolated();
@@ -58,7 +58,7 @@ impl Accounts {
         for configured in &options.accounts {
             let account = self.register(&configured.name);
             account.set_limits(configured.limits);
-            account.set_jetstream(configured.jetstream.filter(|_| options.jetstream.enabled));
+            account.set_jetstream(configured.jetstream.clone().filter(|_| options.jetstream.enabled));
         }
         let system = system_name.map(|name| self.register(name));
         for built_in in system.iter().chain([&self.global]) {

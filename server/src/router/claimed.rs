@@ -90,7 +90,7 @@ impl Accounts {
     ) {
         account.set_configured(true);
         account.set_limits(configured.limits);
-        account.set_jetstream(configured.jetstream.filter(|_| options.jetstream.enabled));
+        account.set_jetstream(configured.jetstream.clone().filter(|_| options.jetstream.enabled));
         account.set_message_trace(configured.message_trace.clone());
         let own = options.jetstream.domain.as_deref().filter(|_| options.jetstream.enabled);
         let cluster = options.cluster_name.as_deref().unwrap_or_default();

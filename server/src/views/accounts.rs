@@ -203,7 +203,7 @@ fn detail(source: &MonitorSource, name: &str) -> Result<Detail, String> {
         is_system,
         expired: claimed.as_ref().is_some_and(|claimed| claimed.has_expired()),
         complete: claimed.as_ref().is_none_or(|claimed| !claimed.is_incomplete.load(Ordering::Relaxed)),
-        jetstream_enabled: account.has_jetstream(),
+        jetstream_enabled: account.has_jetstream() && !account.is_jetstream_refused(),
         leafnode_connections: 0,
         client_connections: account.client_count(),
         subscriptions: counts.present,

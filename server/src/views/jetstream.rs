@@ -11,7 +11,7 @@ use super::json::{is_default, time};
 use super::page::Page;
 use super::query::Query;
 use super::streams::{self, StreamPart};
-use crate::options::{JetStreamOptions, Options};
+use crate::options::{AccountJetStreamLimits, JetStreamOptions, Options};
 use crate::router::Account;
 use crate::snapshot::MonitorSource;
 use jetkv_go_compat::quoted;
@@ -334,15 +334,19 @@ fn account_part(
     usage: &AccountUsage,
     wanted: streams::Wanted,
 ) -> AccountPart {
-    let limits = account.jetstream().unwrap_or_default();
+    let limits = engine.account_limits(account.id());
+    // Of tiers it says nothing.
+    let may_use = |part: fn(&AccountJetStreamLimits) -> i64| {
+        limits.as_ref().and_then(|limits| limits.flat()).map_or(0, part).cast_unsigned()
+    };
     AccountPart {
-        name: account.name().to_owned(),
+        name: account.name_tag(),
         id: account.name().to_owned(),
         stats: Stats {
             memory: usage.memory_bytes,
             storage: usage.storage_bytes,
-            reserved_memory: limits.max_memory_bytes.cast_unsigned(),
-            reserved_storage: limits.max_store_bytes.cast_unsigned(),
+            reserved_memory: may_use(|limits| limits.max_memory_bytes),
+            reserved_storage: may_use(|limits| limits.max_store_bytes),
             accounts: 0,
             ha_assets: 0,
             api: Api { level: 0, total: usage.api_total, errors: usage.api_errors },

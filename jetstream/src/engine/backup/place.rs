@@ -20,8 +20,8 @@ impl Engine {
     /// # Errors
     /// Why not.
     pub(crate) fn check_restorable(&self, account: &Account, config: &StreamConfig) -> Result<(), ApiError> {
-        account.check_stream_count(&config.name)?;
-        account.check_reservation(&self.world, config, 0)?;
+        account.check_stream_count(config)?;
+        account.check_reservation(&self.world, config)?;
         if account.stream(&config.name).is_some() {
             return Err(errors::STREAM_NAME_EXIST_RESTORE_FAILED.into());
         }

@@ -31,7 +31,7 @@ impl Reservation {
     pub(super) fn begin(&mut self, config: &StreamConfig, bytes: u64) -> Result<(), RestoreError> {
         let signed = i64::try_from(bytes).map_err(|_| self.exceeded().error())?;
         let wanted = StreamConfig { max_bytes: config.max_bytes.max(signed), ..config.clone() };
-        self.account.check_reservation(&self.world, &wanted, 0)?;
+        self.account.check_reservation(&self.world, &wanted)?;
         self.raise_to(bytes)
     }
 
@@ -50,13 +50,17 @@ impl Reservation {
         if more > 0 {
             self.held = bytes;
             self.account.share.usage.add(self.storage, more);
+            self.account.share.used.note(self.account.share.limits.load().tier());
             self.world.usage.add(self.storage, more);
         }
         let (limits, settings) = (self.account.share.limits.load(), self.world.settings.load());
+        // What is restored on one server has one replica; where there are no limits for that, it is refused before.
+        let limits = limits.for_replicas(1);
         let (account_most, server_most) = match self.storage {
-            StorageType::Memory => (limits.max_memory_bytes, settings.max_memory_bytes),
-            StorageType::File => (limits.max_store_bytes, settings.max_file_bytes),
+            StorageType::Memory => (limits.map(|limits| limits.max_memory_bytes), settings.max_memory_bytes),
+            StorageType::File => (limits.map(|limits| limits.max_store_bytes), settings.max_file_bytes),
         };
+        let account_most = account_most.unwrap_or(0);
         let is_over = |used: i64, most: i64| most >= 0 && used > most;
         if is_over(self.account.share.usage.get(self.storage), account_most)
             || is_over(self.world.usage.get(self.storage), server_most)

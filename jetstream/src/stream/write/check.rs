@@ -185,10 +185,13 @@ impl Inner {
     }
 
     pub(in crate::stream) fn check_account(&mut self, size_bytes: u64) -> Result<(), Refusal> {
-        let (storage, limits) = (self.config.storage, self.limits.get());
+        let storage = self.config.storage;
+        let Some(limits) = self.limits.get().of(self.tier) else { return Err(errors::NO_LIMITS.into()) };
         let limit = if storage.is_memory() { limits.max_memory_bytes } else { limits.max_store_bytes };
         let size = i64::try_from(size_bytes).unwrap_or(i64::MAX);
-        if limit >= 0 && self.account.usage.get(storage).saturating_add(size) > limit {
+        let is_over = limit >= 0 && self.account.usage.get(storage).saturating_add(size) > limit;
+        // As long as nothing was counted, anything fits (nats-server v2.15.2).
+        if is_over && self.account.used.has(self.tier) {
             return Err(errors::ACCOUNT_RESOURCES_EXCEEDED.into());
         }
         Ok(())

@@ -102,7 +102,7 @@ fn account(
             }
             "jetstream" => {
                 if let Some(limits) = report.attempt(|report| jetstream(value, report)) {
-                    account.jetstream = limits;
+                    account.jetstream = limits.map(Into::into);
                 }
             }
             "limits" => {
