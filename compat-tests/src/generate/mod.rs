@@ -12,6 +12,7 @@ pub mod floods;
 pub mod kv;
 pub mod operation;
 pub mod origins;
+pub mod overlaps;
 pub mod packets;
 pub mod pair;
 pub mod parser;
@@ -63,13 +64,15 @@ pub enum Profile {
     Features,
     /// Mirrors and sources.
     Origins,
+    /// Sources that overlap, and streams that take from each other.
+    Overlaps,
     /// Streams, consumers and buckets again, with several operations in one packet.
     Packets,
 }
 
 impl Profile {
     /// All, in the order of the command's `--profile`.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Streams,
         Self::Consumers,
         Self::Subjects,
@@ -78,11 +81,12 @@ impl Profile {
         Self::Parser,
         Self::Features,
         Self::Origins,
+        Self::Overlaps,
         Self::Packets,
     ];
 
-    /// The profile that a seed stands for, where none is named; [`Self::Features`], [`Self::Origins`] and [`Self::Packets`] are
-    /// only run by their names.
+    /// The profile that a seed stands for, where none is named; [`Self::Features`], [`Self::Origins`],
+    /// [`Self::Overlaps`] and [`Self::Packets`] are only run by their names.
     pub fn of(seed: u64) -> Self {
         match seed % 20 {
             0..=5 => Self::Streams,
@@ -105,6 +109,7 @@ impl Profile {
             Self::Parser => "parser",
             Self::Features => "features",
             Self::Origins => "origins",
+            Self::Overlaps => "overlaps",
             Self::Packets => "packets",
         }
     }
@@ -131,6 +136,7 @@ pub fn session(profile: Profile, seed: u64) -> Vec<Operation> {
         Profile::Parser => parser::session(random, SESSION_LENGTH),
         Profile::Features => features::session(random, SESSION_LENGTH),
         Profile::Origins => origins::session(random, SESSION_LENGTH),
+        Profile::Overlaps => overlaps::session(random, SESSION_LENGTH),
         Profile::Packets => packets::session(random, SESSION_LENGTH),
     }
 }
