@@ -4,7 +4,8 @@ use crate::client::Client;
 use crate::measure::{self, Cost, Latencies};
 use crate::workload::{self, Scale};
 use serde_json::{Value, json};
-use std::io::{self, Write};
+use std::fs::File;
+use std::io::{self, Read, Seek, Write};
 use std::net::SocketAddr;
 use std::thread;
 use std::time::Duration;
@@ -16,39 +17,62 @@ const BATCHES: u64 = 8;
 const FLOW: u64 = 100;
 const FLOWS: u64 = 4;
 /// How much of a backup a message brings back.
-const PIECE_BYTES: usize = 128 << 10;
+const PIECE_BYTES: u64 = 128 << 10;
 const LOOK_AGAIN: Duration = Duration::from_millis(2);
 const INBOX: &str = "_INBOX.features";
 
 /// The rows; an operation is a message.
-pub(crate) const ROWS: [&str; 5] =
+const ROWS: [&str; 5] =
     ["mirror, catching up", "backup", "restore", "atomic batches of 100", "fast batch, acknowledged by 100"];
 
-/// What each row costs a server.
-pub(crate) fn costs(address: SocketAddr, pid: u32, storage: &str, scale: Scale) -> io::Result<[Cost; 5]> {
+/// The rows whose names contain `only`.
+pub(crate) fn rows(only: &str) -> Vec<String> {
+    ROWS.iter().filter(|name| name.contains(only)).map(|name| (*name).to_owned()).collect()
+}
+
+/// What each of [`rows`] costs a server.
+pub(crate) fn costs(
+    (address, pid): (SocketAddr, u32),
+    storage: &str,
+    scale: Scale,
+    only: &str,
+) -> io::Result<Vec<Cost>> {
+    let [mirrors, backs_up, restores, atomics, fasts] = ROWS.map(|name| name.contains(only));
     let mut client = Client::connect(&address.into())?;
     let count = scale.pipelined_ops;
-    client.api(
-        "$JS.API.STREAM.CREATE.ORIGIN",
-        &json!({"name": "ORIGIN", "subjects": ["o.>"], "storage": storage}),
-    )?;
-    workload::pipelined(&address.into(), scale, |key, out| write!(out, "o.{key}"), scale.value_bytes)?;
-    let mirror = measure::measure(pid, || mirror(&mut client, storage, count))?;
-    let mut taken = (Value::Null, Vec::new());
-    let backup = measure::measure(pid, || {
-        taken = backup(&mut client)?;
-        Ok((count, Latencies::default()))
-    })?;
-    client.api("$JS.API.STREAM.DELETE.MIRROR", &Value::Null)?;
-    client.api("$JS.API.STREAM.DELETE.ORIGIN", &Value::Null)?;
-    let restore = measure::measure(pid, || restore(&mut client, &taken.0, &taken.1, count))?;
+    let (mut mirrored, mut backed_up, mut restored) = (None, None, None);
+    if mirrors || backs_up || restores {
+        client.api(
+            "$JS.API.STREAM.CREATE.ORIGIN",
+            &json!({"name": "ORIGIN", "subjects": ["o.>"], "storage": storage}),
+        )?;
+        workload::pipelined(&address.into(), scale, |key, out| write!(out, "o.{key}"), scale.value_bytes)?;
+    }
+    if mirrors {
+        mirrored = Some(measure::measure(pid, || mirror(&mut client, storage, count))?);
+        client.api("$JS.API.STREAM.DELETE.MIRROR", &Value::Null)?;
+    }
+    if backs_up || restores {
+        // In a file: what is measured may be larger than the memory.
+        let (mut archive, mut told) = (tempfile::tempfile()?, Value::Null);
+        let cost = measure::measure(pid, || {
+            told = backup(&mut client, &mut archive)?;
+            Ok((count, Latencies::default()))
+        })?;
+        backed_up = Some(cost).filter(|_| backs_up);
+        client.api("$JS.API.STREAM.DELETE.ORIGIN", &Value::Null)?;
+        if restores {
+            archive.rewind()?;
+            restored = Some(measure::measure(pid, || restore(&mut client, &told, &mut archive, count))?);
+        }
+    }
     let batches = json!({
         "name": "BATCHES", "subjects": ["b.>"], "storage": storage, "allow_atomic": true, "allow_batched": true,
     });
     client.api("$JS.API.STREAM.CREATE.BATCHES", &batches)?;
-    let atomic = measure::measure(pid, || atomic(address, scale))?;
-    let fast = measure::measure(pid, || fast(address, scale))?;
-    Ok([mirror, backup, restore, atomic, fast])
+    let batched = atomics.then(|| measure::measure(pid, || atomic(address, scale))).transpose()?;
+    let streamed = fasts.then(|| measure::measure(pid, || fast(address, scale))).transpose()?;
+    Ok([mirrored, backed_up, restored, batched, streamed].into_iter().flatten().collect())
 }
 
 fn mirror(client: &mut Client, storage: &str, count: u64) -> io::Result<(u64, Latencies)> {
@@ -63,22 +87,22 @@ fn mirror(client: &mut Client, storage: &str, count: u64) -> io::Result<(u64, La
     }
 }
 
-/// The answer to the request, and the backup.
-fn backup(client: &mut Client) -> io::Result<(Value, Vec<u8>)> {
+/// Takes a backup; the answer to the request.
+fn backup(client: &mut Client, archive: &mut File) -> io::Result<Value> {
     client.subscribe(INBOX.as_bytes(), b"backup");
     client.ping_pong()?;
     let answer = client.api("$JS.API.STREAM.SNAPSHOT.ORIGIN", &json!({"deliver_subject": INBOX}))?;
-    let mut archive = Vec::new();
     loop {
-        let (mut is_last, mut ack) = (false, Vec::new());
+        let (mut is_last, mut ack, mut written) = (false, Vec::new(), Ok(()));
         client.receive(|piece| {
             is_last = piece.payload.is_empty();
-            archive.extend_from_slice(piece.payload);
+            written = archive.write_all(piece.payload);
             ack.extend_from_slice(piece.reply);
         })?;
+        written?;
         if is_last {
             client.unsubscribe(b"backup");
-            return Ok((answer, archive));
+            return Ok(answer);
         }
         if !ack.is_empty() {
             client.publish(&ack, None, b"");
@@ -87,17 +111,28 @@ fn backup(client: &mut Client) -> io::Result<(Value, Vec<u8>)> {
     }
 }
 
-fn restore(client: &mut Client, told: &Value, archive: &[u8], count: u64) -> io::Result<(u64, Latencies)> {
+fn restore(
+    client: &mut Client,
+    told: &Value,
+    archive: &mut File,
+    count: u64,
+) -> io::Result<(u64, Latencies)> {
     let request = json!({"config": told.get("config"), "state": told.get("state")});
     let answer = client.api("$JS.API.STREAM.RESTORE.ORIGIN", &request)?;
     let subject = answer.get("deliver_subject").and_then(Value::as_str).unwrap_or_default().to_owned();
     client.subscribe(INBOX.as_bytes(), b"restore");
-    let mut last = Vec::new();
-    for piece in archive.chunks(PIECE_BYTES).chain([&b""[..]]) {
-        client.request(subject.as_bytes(), INBOX.as_bytes(), piece, |answer| {
+    let (mut last, mut piece) = (Vec::new(), Vec::new());
+    loop {
+        piece.clear();
+        Read::by_ref(archive).take(PIECE_BYTES).read_to_end(&mut piece)?;
+        client.request(subject.as_bytes(), INBOX.as_bytes(), &piece, |answer| {
             last.clear();
             last.extend_from_slice(answer.payload);
         })?;
+        // The empty piece is the end.
+        if piece.is_empty() {
+            break;
+        }
     }
     client.unsubscribe(b"restore");
     let last: Value = serde_json::from_slice(&last)?;

@@ -35,7 +35,7 @@ Usage: jetkv-bench [OPTIONS]
   --pipelined-ops N    operations of each pipelined workload (default: 400000)
   --keys N             distinct keys (default: 10000)
   --value-bytes N      bytes of a value (default: 128)
-  --only TEXT          workloads whose name contains TEXT
+  --only TEXT          workloads, and rows of --features, whose name contains TEXT
   --restart            also stop and kill each server over a bucket of all keys, and time its start
   --lists              only lists of 1,000 keys, in buckets of 20,000 to 1,000,000
   --lists-large        only such lists in a bucket of 10,000,000
@@ -168,8 +168,7 @@ fn run(plan: &Plan) -> Outcome<()> {
         return run_lists(plan, &programs);
     }
     if plan.features {
-        let names = features::ROWS.map(str::to_owned);
-        return run_rows(plan, &programs, &names, |program| features(program, plan));
+        return run_rows(plan, &programs, &features::rows(&plan.only), |program| features(program, plan));
     }
     if plan.transports {
         return run_rows(plan, &programs, &transports::rows(), |program| {
@@ -266,8 +265,9 @@ fn run_rows(
 /// What mirrors, backups and batches cost a server.
 fn features(program: &Program, plan: &Plan) -> Outcome<Vec<Cost>> {
     let server = start(program)?;
-    let costs = features::costs(address(&server)?, pid(&server)?, &plan.storage, plan.scale);
-    Ok(costs.map_err(|error| format!("features on {}: {error}", program.name))?.into())
+    let place = (address(&server)?, pid(&server)?);
+    let costs = features::costs(place, &plan.storage, plan.scale, &plan.only);
+    Ok(costs.map_err(|error| format!("features on {}: {error}", program.name))?)
 }
 
 /// Start-up time and resident memory of a server that nobody uses.
