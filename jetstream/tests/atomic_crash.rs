@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
 use jetkv_jetstream::disk::Disk;
-use jetkv_jetstream::{EngineConfig, ManualClock, SyncPolicy};
+use jetkv_jetstream::{Cipher, Encryption, EngineConfig, ManualClock, SyncPolicy};
 use jetkv_testing::{Fault, START_NS, SimDisk, TestEngine};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -17,7 +17,14 @@ const KEYS: usize = 6;
 type Content = BTreeMap<String, String>;
 
 fn start(disk: &SimDisk, sync: SyncPolicy) -> TestEngine {
-    let config = EngineConfig { store_dir: Some("/store".into()), sync, ..EngineConfig::default() };
+    start_with(disk, sync, None)
+}
+
+fn start_with(disk: &SimDisk, sync: SyncPolicy, cipher: Option<Cipher>) -> TestEngine {
+    let key = "a key for tests".to_owned();
+    let encryption = cipher.map(|cipher| Encryption { key, previous_key: None, cipher });
+    let config =
+        EngineConfig { store_dir: Some("/store".into()), sync, encryption, ..EngineConfig::default() };
     TestEngine::on_disk(config, Arc::new(ManualClock::new(START_NS)), Arc::new(disk.clone())).unwrap()
 }
 
@@ -37,8 +44,8 @@ fn content(engine: &TestEngine) -> (Content, String) {
 }
 
 /// Values of `len` bytes for keys 0 and 1, then a batch that displaces the one, rolls the other up and adds more.
-fn before(disk: &SimDisk, sync: SyncPolicy) -> TestEngine {
-    let engine = start(disk, sync);
+fn before(disk: &SimDisk, sync: SyncPolicy, cipher: Option<Cipher>) -> TestEngine {
+    let engine = start_with(disk, sync, cipher);
     assert!(engine.request("STREAM.CREATE.S", STREAM).contains("did_create"));
     for key in 0..3 {
         assert!(engine.publish(&format!("s.{key}"), &[], "old").contains("\"seq\""));
@@ -67,11 +74,11 @@ fn batch(engine: &TestEngine, value_bytes: usize) -> String {
 }
 
 /// Stops the disk after each number of operations in turn; gives the number of steps that there are.
-fn crash_everywhere(sync: SyncPolicy, value_bytes: usize, power: bool) -> u64 {
+fn crash_everywhere(sync: SyncPolicy, cipher: Option<Cipher>, value_bytes: usize, power: bool) -> u64 {
     let (mut kept, mut lost) = (0, 0);
     for step in 0.. {
         let disk = SimDisk::new(step);
-        let engine = before(&disk, sync);
+        let engine = before(&disk, sync, cipher);
         let old = content(&engine);
         disk.fail_after(step, u64::MAX, Fault::Stop);
         let answer = batch(&engine, value_bytes);
@@ -82,7 +89,7 @@ fn crash_everywhere(sync: SyncPolicy, value_bytes: usize, power: bool) -> u64 {
         } else {
             disk.restart();
         }
-        let engine = start(&disk, sync);
+        let engine = start_with(&disk, sync, cipher);
         let now = content(&engine);
         if now.0.values().any(|value| value.len() > 8) {
             kept += 1;
@@ -104,14 +111,25 @@ fn crash_everywhere(sync: SyncPolicy, value_bytes: usize, power: bool) -> u64 {
 
 #[test]
 fn a_process_that_ends_leaves_all_of_a_batch_or_nothing() {
-    assert!(crash_everywhere(SyncPolicy::EveryNs(1_000_000_000), 100, false) >= 1);
-    assert!(crash_everywhere(SyncPolicy::EveryNs(1_000_000_000), 9_000, false) >= 3);
+    assert!(crash_everywhere(SyncPolicy::EveryNs(1_000_000_000), None, 100, false) >= 1);
+    assert!(crash_everywhere(SyncPolicy::EveryNs(1_000_000_000), None, 9_000, false) >= 3);
 }
 
 #[test]
 fn a_power_failure_leaves_all_of_a_batch_or_nothing() {
-    assert!(crash_everywhere(SyncPolicy::Always, 100, true) >= 1);
-    assert!(crash_everywhere(SyncPolicy::Always, 9_000, true) >= 3);
+    assert!(crash_everywhere(SyncPolicy::Always, None, 100, true) >= 1);
+    assert!(crash_everywhere(SyncPolicy::Always, None, 9_000, true) >= 3);
+}
+
+#[test]
+fn an_encrypted_stream_has_all_of_a_batch_or_nothing() {
+    for cipher in [Cipher::ChaCha, Cipher::Aes] {
+        for value_bytes in [100, 9_000] {
+            let every = SyncPolicy::EveryNs(1_000_000_000);
+            assert!(crash_everywhere(every, Some(cipher), value_bytes, false) >= 1);
+            assert!(crash_everywhere(SyncPolicy::Always, Some(cipher), value_bytes, true) >= 1);
+        }
+    }
 }
 
 /// What nats-server leaves when it ends amid a commit: the beginning of the batch in the stream, all of it staged. Where
