@@ -40,6 +40,7 @@ use jetkv_protocol::subject;
 use parking_lot::RwLock;
 use smallvec::SmallVec;
 use std::sync::{Arc, Weak};
+use streams::OpenedStream;
 
 /// What enabling an account brought back.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -183,6 +184,42 @@ impl Engine {
             return self.update_account_limits(id, limits).map(|()| RecoveryReport::default());
         }
         self.check_promises(&limits, None)?;
+        let opened = self.open_accounts(&[name])?.pop().unwrap_or_default();
+        Ok(self.enable_opened(id, name, limits, opened))
+    }
+
+    /// As [`Engine::enable_account`] of several accounts, one after the other; but the stores of all their streams are opened
+    /// first, side by side. Tells `each` what came of each.
+    ///
+    /// # Errors
+    /// The directory of an account cannot be used; or what `each` makes an error, and then those after it are not enabled.
+    pub fn enable_accounts(
+        &self,
+        accounts: &[(AccountId, &str, TieredLimits)],
+        mut each: impl FnMut(AccountId, Result<RecoveryReport, EngineError>) -> Result<(), EngineError>,
+    ) -> Result<(), EngineError> {
+        let is_new = |account: &&(AccountId, &str, TieredLimits)| self.account(account.0).is_none();
+        let new: Vec<_> = accounts.iter().filter(is_new).collect();
+        let names: Vec<_> = new.iter().map(|(_, name, _)| *name).collect();
+        let opened = self.open_accounts(&names)?;
+        for (id, name, limits) in accounts.iter().filter(|account| !is_new(account)) {
+            each(*id, self.enable_account(*id, name, limits.clone()))?;
+        }
+        for ((id, name, limits), opened) in new.into_iter().zip(opened) {
+            let promised = self.check_promises(limits, None);
+            each(*id, promised.map(|()| self.enable_opened(*id, name, limits.clone(), opened)))?;
+        }
+        Ok(())
+    }
+
+    /// Gives an account JetStream whose stores were opened.
+    fn enable_opened(
+        &self,
+        id: AccountId,
+        name: &str,
+        limits: TieredLimits,
+        opened: Vec<OpenedStream>,
+    ) -> RecoveryReport {
         let share = AccountShare {
             id,
             name: name.to_owned(),
@@ -195,9 +232,9 @@ impl Engine {
             mirrors: Mirrors::default(),
         };
         let account = Arc::new(Account::new(share));
-        let report = self.recover(&account)?;
+        let report = self.recover(&account, opened);
         self.accounts.write().insert(id, account);
-        Ok(report)
+        report
     }
 
     /// Changes what an account may use.

@@ -6,8 +6,10 @@ use jetkv_jetstream::Filter;
 use jetkv_jetstream::disk::Disk;
 use jetkv_jetstream::store::file::{FileOptions, Storage};
 use jetkv_jetstream::store::{Derived, FileStore, Msg, PictureTaken, Store, StoreState};
-use jetkv_jetstream::{EngineConfig, ManualClock};
-use jetkv_testing::{Fault, START_NS, SimDisk, TestEngine};
+use jetkv_jetstream::{
+    AccountId, AccountLimits, Engine, EngineConfig, EngineError, ManualClock, RecoveryReport,
+};
+use jetkv_testing::{CollectHost, Fault, START_NS, SimDisk, TestEngine};
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 use std::collections::BTreeMap;
@@ -422,4 +424,73 @@ fn an_engine_takes_pictures_while_it_runs_and_a_start_after_a_crash_finds_all_th
         assert_eq!(with, without);
         assert!(power_fails || with == before, "{with} {before}");
     }
+}
+
+#[test]
+fn a_start_looks_for_ids_from_the_first_message_on_that_can_have_one() {
+    for (in_picture, headers, expected) in [
+        // No id is remembered at all, or that of a message in the picture, or only that of a later one.
+        (41, "", 61),
+        (7, "", 7),
+        (41, "NATS/1.0\r\nNats-Msg-Id: a\r\n\r\n", 50),
+        (7, "NATS/1.0\r\nNats-Msg-Id: a\r\n\r\n", 7),
+    ] {
+        let disk = SimDisk::new(1);
+        let mut store = small_store(&disk);
+        let derived = Derived { expiries: Some(Vec::new()), ids_from: Some((in_picture, 7)) };
+        let taken = store.begin_picture(derived).unwrap().run();
+        store.end_picture(taken).unwrap();
+        for seq in 41..=60 {
+            let headers = if seq >= 50 { headers.as_bytes() } else { b"" };
+            let msg = Msg { seq, ts_ns: 1, subject: b"a.b", headers, payload: b"v" };
+            store.append(&msg).unwrap();
+        }
+        store.flush().unwrap();
+        drop(store);
+        let options = FileOptions { block_size_bytes: 400, compress: false, fast_start_from_bytes: 0 };
+        let known = open(&disk, options).recovered();
+        assert_eq!(
+            (known.ids_from, known.ids_window_ns),
+            (Some(expected), Some(7)),
+            "{in_picture} {headers}"
+        );
+    }
+}
+
+#[test]
+fn accounts_that_are_enabled_together_have_each_their_own_streams() {
+    let disk = SimDisk::new(1);
+    let config = || EngineConfig { store_dir: Some("/store".into()), ..EngineConfig::default() };
+    let clock = || Arc::new(ManualClock::new(START_NS));
+    let work = |names: &[&str]| {
+        let engine = TestEngine::on_disk(config(), clock(), Arc::new(disk.clone())).unwrap();
+        for name in names {
+            let stream = format!(r#"{{"name":"{name}","subjects":["{name}.>"]}}"#);
+            assert!(engine.request(&format!("STREAM.CREATE.{name}"), &stream).contains("did_create"));
+            assert!(engine.publish(&format!("{name}.a"), &[], "v").contains("seq"));
+        }
+    };
+    work(&["S", "T"]);
+    let root = Path::new("/store/jetstream");
+    disk.rename(&root.join("$G"), &root.join("A")).unwrap();
+    work(&["S"]);
+    let engine =
+        Engine::new(config(), clock(), Arc::new(disk.clone()), Arc::new(CollectHost::default())).unwrap();
+    let enable = |accounts: &[(u32, &str)]| {
+        let limits = AccountLimits::default();
+        let accounts: Vec<_> =
+            accounts.iter().map(|(id, name)| (AccountId(*id), *name, limits.into())).collect();
+        let mut told = Vec::new();
+        let each = |id: AccountId, report: Result<RecoveryReport, EngineError>| {
+            let report = report?;
+            assert!(report.problems.is_empty());
+            told.push((id.0, report.streams, report.msgs));
+            Ok(())
+        };
+        engine.enable_accounts(&accounts, each).unwrap();
+        told
+    };
+    let told = enable(&[(1, "A"), (2, "B"), (3, "$G")]);
+    assert_eq!(told, [(1, 2, 2), (2, 0, 0), (3, 1, 1)]);
+    assert_eq!(enable(&[(1, "A"), (4, "C")]), [(1, 0, 0), (4, 0, 0)]);
 }

@@ -15,7 +15,9 @@ use std::time::Duration;
 
 use jetkv_jetstream::disk::RealDisk;
 use jetkv_jetstream::stream::{Inbound, Stream};
-use jetkv_jetstream::{AccountId, Deadlines, Disk, Engine, EngineError, Host, OutMsg, Outbox, Router as _};
+use jetkv_jetstream::{
+    AccountId, Deadlines, Disk, Engine, EngineError, Host, OutMsg, Outbox, RecoveryReport, Router as _,
+};
 
 use crate::failure;
 use crate::router::{Account, Listed, Receiver, Shadow, Subscription};
@@ -76,12 +78,8 @@ impl JetStream {
         let workers = Workers::default();
         let (api, gets, warned) = (ApiQueue::default(), GetQueue::default(), Warned::default());
         let jetstream = Arc::new(Self { engine, host, api, gets, warned, workers });
-        for account in shared.accounts.all() {
-            match account.claimed().is_some() {
-                true => jetstream.apply_account(&account),
-                false => jetstream.enable(&account)?,
-            }
-        }
+        let accounts = shared.accounts.all();
+        jetstream.enable(&accounts.iter().map(|account| &**account).collect::<Vec<_>>())?;
         if let Err(error) = jetstream.workers.start(shared, &jetstream) {
             jetstream.stop(shared);
             return Err(EngineError::Thread(error));
@@ -96,24 +94,21 @@ impl JetStream {
         Ok(jetstream)
     }
 
-    /// Gives an account its streams, if it has JetStream.
-    fn enable(&self, account: &Account) -> Result<(), EngineError> {
-        let Some(limits) = account.jetstream() else { return Ok(()) };
-        let report = self.engine.enable_account(account.id(), account.name(), limits)?;
-        for problem in &report.problems {
-            tracing::warn!("{problem}");
-        }
-        if report.streams > 0 {
-            tracing::info!(
-                "  Restored {} streams, {} consumers and {} messages for account {:?}",
-                report.streams,
-                report.consumers,
-                report.msgs,
-                account.name()
-            );
-        }
-        tracing::debug!("Enabled JetStream for account {:?}", account.name());
-        Ok(())
+    /// Gives accounts their streams, those of them that have JetStream. One whose claims promise it more than there is goes
+    /// without (nats-server v2.15.2).
+    fn enable(&self, accounts: &[&Account]) -> Result<(), EngineError> {
+        let with = accounts.iter().filter_map(|account| Some((account, account.jetstream()?)));
+        let enabled: Vec<_> = with.map(|(account, limits)| (account.id(), account.name(), limits)).collect();
+        self.engine.enable_accounts(&enabled, |id, outcome| {
+            let Some(account) = accounts.iter().find(|account| account.id() == id) else { return Ok(()) };
+            account.set_jetstream_refused(outcome.is_err() && account.claimed().is_some());
+            match outcome {
+                Ok(report) => tell_recovered(account, &report),
+                Err(error) if account.claimed().is_some() => tell_refused(account, &error),
+                Err(error) => return Err(error),
+            }
+            Ok(())
+        })
     }
 
     /// Puts in force what a reload changed for all accounts together.
@@ -135,20 +130,16 @@ impl JetStream {
             account.set_jetstream_refused(false);
             return self.engine.disable_account(account.id());
         };
-        let (updated, is_new) = match self.engine.update_account_limits(account.id(), limits) {
-            Err(EngineError::NotEnabled) => (self.enable(account), true),
-            updated => (updated, false),
-        };
-        // One that has it keeps what it has, and one that has not has nobody who says so (nats-server v2.15.2).
-        account.set_jetstream_refused(is_new && updated.is_err() && account.claimed().is_some());
-        if let Err(error) = updated {
-            match error {
-                EngineError::Resources(refused) if account.claimed().is_some() => {
-                    let label = account.trace_label();
-                    tracing::error!("Error configuring jetstream for account [{label}]: {refused}");
-                }
-                error => tracing::error!("{error}"),
+        let updated = match self.engine.update_account_limits(account.id(), limits) {
+            Err(EngineError::NotEnabled) => self.enable(&[account]),
+            // It keeps what it has (nats-server v2.15.2).
+            updated => {
+                account.set_jetstream_refused(false);
+                updated
             }
+        };
+        if let Err(error) = updated {
+            tell_refused(account, &error);
         }
     }
 
@@ -268,6 +259,34 @@ impl JetStream {
         }
         shared.end_turn();
         true
+    }
+}
+
+/// Logs what was found of an account's streams.
+fn tell_recovered(account: &Account, report: &RecoveryReport) {
+    for problem in &report.problems {
+        tracing::warn!("{problem}");
+    }
+    let name = account.name();
+    if report.streams > 0 {
+        tracing::info!(
+            "  Restored {} streams, {} consumers and {} messages for account {name:?}",
+            report.streams,
+            report.consumers,
+            report.msgs,
+        );
+    }
+    tracing::debug!("Enabled JetStream for account {name:?}");
+}
+
+/// Logs why an account does not get what it is to have.
+fn tell_refused(account: &Account, error: &EngineError) {
+    match error {
+        EngineError::Resources(refused) if account.claimed().is_some() => {
+            let label = account.trace_label();
+            tracing::error!("Error configuring jetstream for account [{label}]: {refused}");
+        }
+        error => tracing::error!("{error}"),
     }
 }
 

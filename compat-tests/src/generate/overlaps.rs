@@ -6,7 +6,7 @@
 
 use serde_json::{Value, json};
 
-use super::operation::{Operation, Request};
+use super::operation::Operation;
 use crate::random::Random;
 
 const ORIGIN: &str = "@A";
@@ -213,10 +213,8 @@ impl Session {
         let linked = self.linked.count(&self.published);
         let linked = linked + self.linked.linked(&self.gathered, &self.published);
         for (stream, count) in [(GATHERED, gathered), (LINKED, linked)] {
-            if let Operation::Request(request) = Operation::read(&format!("STREAM.INFO.{stream}"), "") {
-                let request = Request { is_read: true, ..request };
-                self.push(Operation::Await { request, shows: format!("\"messages\":{count},") });
-            }
+            let info = Operation::read(&format!("STREAM.INFO.{stream}"), "");
+            self.push(info.awaited("/state/messages", &count.to_string()));
         }
     }
 

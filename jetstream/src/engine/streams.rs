@@ -245,13 +245,11 @@ impl Engine {
         Err(refused)
     }
 
-    /// Recovers the streams of an account from its directory.
-    pub(super) fn recover(&self, account: &Account) -> Result<RecoveryReport, EngineError> {
+    /// Recovers the streams of an account, whose stores were opened.
+    pub(super) fn recover(&self, account: &Account, opened: Vec<OpenedStream>) -> RecoveryReport {
         let mut report = RecoveryReport::default();
-        let Some(storage) = &self.storage else { return Ok(report) };
-        storage.relocate(&account.share.name).map_err(EngineError::Store)?;
-        let stored = storage.streams(&account.share.name).map_err(EngineError::Store)?;
-        for (name, found) in self.open_stores(storage, &account.share.name, stored) {
+        let Some(storage) = &self.storage else { return report };
+        for OpenedStream { name, found } in opened {
             let recovered = found
                 .and_then(|found| self.recover_stream(storage, account, &name, found, &mut report.problems));
             match recovered {
@@ -272,29 +270,35 @@ impl Engine {
         for stream in account.streams() {
             stream.lock().consumers.take_numbers(&*self.world.host);
         }
-        Ok(report)
+        report
     }
 
-    /// Opens the stores of streams, side by side: that is most of what a start does.
-    fn open_stores(
-        &self,
-        storage: &Storage,
-        account: &str,
-        stored: Vec<StoredStream>,
-    ) -> Vec<(String, Result<Found, String>)> {
-        let mut opened: Vec<_> = stored
-            .into_iter()
-            .map(|stored| (stored.name.clone(), Err("it was not opened".to_owned()), Some(stored)))
-            .collect();
-        let each = opened.iter_mut().map(|(_, found, stored)| -> Box<dyn FnOnce() + Send + '_> {
-            Box::new(move || {
-                if let Some(stored) = stored.take() {
-                    *found = open_store(storage, account, stored);
-                }
-            })
+    /// Opens the stores of the streams of accounts, side by side: that is most of what a start does. A list for each
+    /// account.
+    ///
+    /// # Errors
+    /// A directory of an account cannot be read.
+    pub(super) fn open_accounts(&self, names: &[&str]) -> Result<Vec<Vec<OpenedStream>>, EngineError> {
+        let Some(storage) = &self.storage else { return Ok(names.iter().map(|_| Vec::new()).collect()) };
+        let (mut accounts, mut to_open) = (Vec::with_capacity(names.len()), Vec::new());
+        for account in names {
+            storage.relocate(account).map_err(EngineError::Store)?;
+            let stored = storage.streams(account).map_err(EngineError::Store)?;
+            let not_yet = |stored: &StoredStream| OpenedStream {
+                name: stored.name.clone(),
+                found: Err("it was not opened".to_owned()),
+            };
+            accounts.push(stored.iter().map(not_yet).collect::<Vec<_>>());
+            to_open.push(stored);
+        }
+        let all = accounts.iter_mut().zip(to_open).zip(names).flat_map(|((opened, stored), account)| {
+            opened.iter_mut().zip(stored).map(|(opened, stored)| (opened, stored, *account))
+        });
+        let each = all.map(|(opened, stored, account)| -> Box<dyn FnOnce() + Send + '_> {
+            Box::new(move || opened.found = open_store(storage, account, stored))
         });
         self.world.host.run_all(each.collect());
-        opened.into_iter().map(|(name, found, _)| (name, found)).collect()
+        Ok(accounts)
     }
 
     fn recover_stream(
@@ -336,6 +340,12 @@ impl Engine {
         account.insert(&stream);
         Ok(stream)
     }
+}
+
+/// A stream whose store was opened, or why it was not.
+pub(super) struct OpenedStream {
+    name: String,
+    found: Result<Found, String>,
 }
 
 /// A stream that was found on the disk.

@@ -377,7 +377,11 @@ impl Recovery {
         match &self.picture {
             None => Known { ids_from: Some(first), ..Known::default() },
             Some(picture) => {
-                Known { ids_from: picture.known.ids_from.map(|seq| seq.min(first)), ..picture.known }
+                // Where none was remembered it says the sequence that was to come.
+                let of_picture = picture.known.ids_from;
+                let ids_from =
+                    of_picture.map(|seq| if seq > picture.totals.last_seq { first } else { seq.min(first) });
+                Known { ids_from, ..picture.known }
             }
         }
     }
