@@ -8,12 +8,13 @@ use std::path::Path;
 use jetkv::options::Options;
 
 /// Options without a case there, and why.
-const WITHOUT: [(&str, &str); 5] = [
+const WITHOUT: [(&str, &str); 6] = [
     ("config_file", "a running server reads the file that it was started with, whatever it holds"),
     ("config_digest", "is made of the whole file, and so turns with every case"),
     ("origin.in_config", "tells which options the file names, and so turns with the others"),
     ("origin.in_command_line", "tells which flags there were, which a running server does not get again"),
     ("lab", "nats-server has none"),
+    ("look", "comes from the environment, which a running server keeps"),
 ];
 
 /// Options whose cases fill a scenario of their own.

@@ -81,12 +81,16 @@ impl Group {
     fn add(&mut self, name: String, runtime: &mut Builder, shared: &Arc<Shared>) -> io::Result<()> {
         let runtime = runtime.on_thread_park(|| worker::with(Worker::park)).build()?;
         let shared = Arc::clone(shared);
+        let look = shared.options().look;
         self.handles.push(runtime.handle().clone());
         let mut stop = self.stop.subscribe();
         let (started, running) = mpsc::channel();
         let join = std::thread::Builder::new().name(name).spawn(move || {
             let _ = started.send(());
-            worker::with(Worker::will_park);
+            worker::with(|worker| {
+                worker.will_park();
+                worker.look(look);
+            });
             let served = catch_unwind(AssertUnwindSafe(|| {
                 // An error means that the sender is gone, which is as good a reason to stop.
                 runtime.block_on(async {

@@ -9,6 +9,7 @@ use super::flags::{self, Flag, FlagValue, Given};
 use super::lab_model;
 use super::listener_model::Unserved;
 use super::listening::{port, unserved_listeners};
+use super::look_model;
 use super::model::Options;
 use super::signal_request::SignalRequest;
 use super::tls_model::TlsOptions;
@@ -233,8 +234,9 @@ impl CommandLine {
 
 /// Reads what the environment says.
 fn look_around(draft: &mut Draft) -> Result<(), OptionsError> {
-    let lab = &mut draft.options.lab;
-    lab_model::from_environment(lab, |name| std::env::var_os(name)).map_err(OptionsError::Invalid)
+    let var = |name: &str| std::env::var_os(name);
+    draft.options.look = look_model::from_environment(var).map_err(OptionsError::Invalid)?;
+    lab_model::from_environment(&mut draft.options.lab, var).map_err(OptionsError::Invalid)
 }
 
 impl Options {

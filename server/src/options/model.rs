@@ -9,6 +9,7 @@ use super::defaults;
 use super::jetstream_model::JetStreamOptions;
 use super::lab_model::LabOptions;
 use super::listener_model::UnservedListener;
+use super::look_model::Look;
 use super::mapping::Mapping;
 use super::operator_model::OperatorOptions;
 use super::tls_model::TlsOptions;
@@ -65,6 +66,8 @@ pub struct Options {
     pub jetstream: JetStreamOptions,
     /// The test lab, where it is on.
     pub lab: Option<LabOptions>,
+    /// How threads that serve connections wait for the next request.
+    pub look: Look,
     /// Ports that are opened although nobody is served there, in the order in which they are.
     pub unserved_listeners: Vec<UnservedListener>,
     /// File that the process id is written to.
@@ -214,6 +217,7 @@ impl Default for Options {
             mappings: None,
             cluster_name: None,
             lab: None,
+            look: Look::default(),
             unserved_listeners: Vec::new(),
             pid_file: None,
             ports_file_dir: None,

@@ -92,10 +92,12 @@ fn server(old: &Options, new: &Options, jetstream_runs: bool, found: &mut Differ
         mappings, cluster_name, system_account, no_system_account, operators, tls,
         allow_non_tls, trusted_proxies, proxy_protocol, websocket, monitor, jetstream, pid_file, ports_file_dir, lame_duck_duration,
         lame_duck_grace_period, no_sublist_cache, no_header_support, connect_error_reports, reconnect_error_reports,
-        tags, metadata, feature_flags, default_js_domain, unserved_listeners, lab, origin,
+        tags, metadata, feature_flags, default_js_domain, unserved_listeners, lab, look, origin,
     });
     // What the options were read from is no option.
     let _ = (config_file, config_digest, origin);
+    // The environment of a running server is the one that it was started with.
+    let _ = look;
     found.fixed(Field::ServerName, server_name, Shown::text);
     found.fixed(Field::Host, host, Shown::plain);
     found.fixed(Field::Port, port, Shown::plain);

@@ -12,6 +12,7 @@
 mod buffers;
 mod deferred;
 mod long_get;
+mod pace;
 mod patience;
 mod queued_request;
 mod shared_commit;
@@ -32,6 +33,7 @@ pub(crate) use queued_request::QueuedRequest;
 pub(crate) use streams::{Concerned, Streams, touch};
 pub(crate) use turn::{Batch, Turn};
 
+use crate::options::Look;
 use crate::router::{RouteCache, Touched};
 use patience::Patience;
 use shared_commit::SharedCommit;
@@ -88,6 +90,11 @@ impl Worker {
     /// Names the future whose waking keeps this thread's runtime from sleeping.
     pub(crate) fn keep_awake_by(&self, waker: &Waker) {
         self.patience.keep_awake_by(waker);
+    }
+
+    /// Says how this thread waits for its clients.
+    pub(crate) fn look(&self, look: Look) {
+        self.patience.set_policy(look);
     }
 
     /// A client of this thread sent something.

@@ -3,29 +3,29 @@
 //! A client that waits for each answer sends its next request a few microseconds after the last one. A thread that
 //! sleeps in between pays for it with more than the request itself costs: its core goes idle, the client has to wake it,
 //! and on a virtual machine that is an interrupt by way of the hypervisor. So the thread keeps asking the kernel for a
-//! short while. It yields the core each time, since on a busy machine the client may be waiting for that very core; and
-//! it stops trying, for ever longer, where nothing came of it.
+//! short while. It yields the core each time, since on a busy machine the client may be waiting for that very core. How
+//! long that pays, if it does, is found out by [`Pace`], or said by an option.
 
 use std::cell::{Cell, RefCell};
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
-/// Time to look for work. A client that is woken on another core usually answers within half of it; twice as long was
-/// measured to gain nothing.
-const LOOK_MAX: Duration = Duration::from_micros(50);
-/// Most turns of work that pass without looking, after looking was in vain again and again.
-const SKIP_MAX: u32 = 127;
+use super::pace::Pace;
+use crate::options::Look as Policy;
 
-/// What one thread knows of the pace of its clients.
+/// How one thread waits for its clients.
 pub(super) struct Patience {
+    /// What was asked for.
+    policy: Cell<Policy>,
+    pace: Pace,
     /// Whether a client sent something since the thread last had nothing to do.
     worked: Cell<bool>,
     /// Since when the thread looks for work, if it does.
     looking_since: Cell<Option<Instant>>,
-    /// Turns of work left for which the thread sleeps at once.
-    skip: Cell<u32>,
-    /// How many turns are skipped when looking is in vain once more.
-    penalty: Cell<u32>,
+    /// For how long it is going to.
+    limit: Cell<Duration>,
+    /// For how long it had when it last asked the kernel.
+    looked: Cell<Duration>,
     /// Keeps the thread from sleeping.
     root: RefCell<Option<Waker>>,
 }
@@ -33,12 +33,19 @@ pub(super) struct Patience {
 impl Patience {
     pub(super) const fn new() -> Self {
         Self {
+            policy: Cell::new(Policy::Adaptive),
+            pace: Pace::new(),
             worked: Cell::new(false),
             looking_since: Cell::new(None),
-            skip: Cell::new(0),
-            penalty: Cell::new(0),
+            limit: Cell::new(Duration::ZERO),
+            looked: Cell::new(Duration::ZERO),
             root: RefCell::new(None),
         }
+    }
+
+    /// From now on the thread looks as asked for.
+    pub(super) fn set_policy(&self, policy: Policy) {
+        self.policy.set(policy);
     }
 
     /// A client of this thread sent something.
@@ -70,25 +77,29 @@ impl Patience {
     fn looks_again(&self, now: impl Fn() -> Instant) -> Look {
         if self.worked.take() {
             if self.looking_since.take().is_some() {
-                self.penalty.set(0);
+                self.pace.came_after(self.looked.get());
             }
-            let skip = self.skip.get();
-            if skip > 0 {
-                self.skip.set(skip - 1);
+            let limit = match self.policy.get() {
+                Policy::Adaptive => self.pace.next_look(),
+                Policy::Off => Duration::ZERO,
+                Policy::For(time) => time,
+            };
+            if limit.is_zero() {
                 return Look::Sleep;
             }
+            self.limit.set(limit);
+            self.looked.set(Duration::ZERO);
             self.looking_since.set(Some(now()));
             return Look::AtOnce;
         }
         let Some(since) = self.looking_since.get() else { return Look::Sleep };
-        if now().duration_since(since) < LOOK_MAX {
+        let looked = now().duration_since(since);
+        if looked < self.limit.get() {
+            self.looked.set(looked);
             return Look::AfterOthers;
         }
         self.looking_since.set(None);
-        // One look in vain is an accident; the second in a row is not.
-        let penalty = self.penalty.get();
-        self.skip.set(penalty);
-        self.penalty.set((penalty * 2 + 1).min(SKIP_MAX));
+        self.pace.in_vain();
         Look::Sleep
     }
 }
@@ -108,47 +119,62 @@ enum Look {
 mod tests {
     use super::*;
 
+    fn waiting(policy: Policy) -> (Patience, Instant) {
+        let patience = Patience::new();
+        patience.set_policy(policy);
+        (patience, Instant::now())
+    }
+
+    /// For how long a thread looks after work when no more comes.
+    fn look_in_vain(patience: &Patience, start: Instant) -> Duration {
+        patience.worked();
+        let mut at = start;
+        while patience.looks_again(|| at) != Look::Sleep {
+            at += Duration::from_micros(1);
+        }
+        at - start
+    }
+
     #[test]
     fn a_thread_looks_for_a_while_after_work_and_then_sleeps() {
-        let patience = Patience::new();
-        let start = Instant::now();
+        let time = Duration::from_micros(30);
+        let (patience, start) = waiting(Policy::For(time));
         assert_eq!(patience.looks_again(|| start), Look::Sleep, "nothing was done yet");
-        patience.worked.set(true);
-        assert_eq!(patience.looks_again(|| start), Look::AtOnce);
-        assert_eq!(patience.looks_again(|| start + LOOK_MAX / 2), Look::AfterOthers);
-        assert_eq!(patience.looks_again(|| start + LOOK_MAX), Look::Sleep);
-        assert_eq!(patience.looks_again(|| start + LOOK_MAX), Look::Sleep, "it has given up");
+        for _ in 0..100 {
+            patience.worked();
+            assert_eq!(patience.looks_again(|| start), Look::AtOnce);
+            assert_eq!(patience.looks_again(|| start + time / 2), Look::AfterOthers);
+            assert_eq!(patience.looks_again(|| start + time), Look::Sleep);
+            assert_eq!(patience.looks_again(|| start + time), Look::Sleep, "it has given up");
+        }
+    }
+
+    #[test]
+    fn a_thread_that_is_told_so_never_looks() {
+        let (patience, start) = waiting(Policy::Off);
+        assert!((0..100).all(|_| look_in_vain(&patience, start).is_zero()));
     }
 
     #[test]
     fn looking_in_vain_is_tried_ever_more_rarely() {
-        let patience = Patience::new();
-        let start = Instant::now();
-        let mut looks = 0;
-        for _ in 0..1000 {
-            patience.worked.set(true);
-            if patience.looks_again(|| start) == Look::AtOnce {
-                looks += 1;
-                assert_eq!(patience.looks_again(|| start + LOOK_MAX), Look::Sleep);
-            }
-        }
-        assert!((8..20).contains(&looks), "{looks} looks");
+        let (patience, start) = waiting(Policy::Adaptive);
+        let looks = (0..1000).filter(|_| !look_in_vain(&patience, start).is_zero()).count();
+        assert!((8..24).contains(&looks), "{looks} looks");
     }
 
     #[test]
-    fn work_that_comes_while_looking_makes_it_worth_while_again() {
-        let patience = Patience::new();
-        let start = Instant::now();
-        for _ in 0..2 {
-            patience.worked.set(true);
-            assert_eq!(patience.looks_again(|| start), Look::AtOnce);
-            assert_eq!(patience.looks_again(|| start + LOOK_MAX), Look::Sleep);
-        }
-        patience.worked.set(true);
-        assert_eq!(patience.looks_again(|| start), Look::Sleep, "twice it was in vain");
+    fn what_comes_while_it_looks_is_known_by_when_it_last_looked() {
+        let (patience, start) = waiting(Policy::Adaptive);
+        let after = Duration::from_micros(7);
         for _ in 0..100 {
-            patience.worked.set(true);
+            patience.worked();
             assert_eq!(patience.looks_again(|| start), Look::AtOnce);
+            assert_eq!(patience.looks_again(|| start + after), Look::AfterOthers);
         }
+        patience.worked();
+        assert_eq!(patience.looks_again(|| start), Look::AtOnce);
+        let limit = patience.limit.get();
+        assert!(limit > after, "{limit:?}");
+        assert!(look_in_vain(&patience, start) > after);
     }
 }
