@@ -24,8 +24,8 @@ pub(super) struct Patience {
     looking_since: Cell<Option<Instant>>,
     /// For how long it is going to.
     limit: Cell<Duration>,
-    /// For how long it had when it last asked the kernel.
-    looked: Cell<Duration>,
+    /// Whether others had the core meanwhile.
+    yielded: Cell<bool>,
     /// Keeps the thread from sleeping.
     root: RefCell<Option<Waker>>,
 }
@@ -38,7 +38,7 @@ impl Patience {
             worked: Cell::new(false),
             looking_since: Cell::new(None),
             limit: Cell::new(Duration::ZERO),
-            looked: Cell::new(Duration::ZERO),
+            yielded: Cell::new(false),
             root: RefCell::new(None),
         }
     }
@@ -50,7 +50,17 @@ impl Patience {
 
     /// A client of this thread sent something.
     pub(super) fn worked(&self) {
+        self.heard(Instant::now);
+    }
+
+    /// As [`worked`](Self::worked). `now` is asked for the time only when it matters.
+    fn heard(&self, now: impl Fn() -> Instant) {
         self.worked.set(true);
+        if let Some(since) = self.looking_since.take() {
+            // What came while others had the core came when the thread got it back.
+            let looked = if self.yielded.get() { now().duration_since(since) } else { Duration::ZERO };
+            self.pace.came_after(looked);
+        }
     }
 
     /// Names the future whose waking keeps this thread's runtime from sleeping.
@@ -76,9 +86,6 @@ impl Patience {
     /// Whether to look once more before sleeping. `now` is asked for the time only when it matters.
     fn looks_again(&self, now: impl Fn() -> Instant) -> Look {
         if self.worked.take() {
-            if self.looking_since.take().is_some() {
-                self.pace.came_after(self.looked.get());
-            }
             let limit = match self.policy.get() {
                 Policy::Adaptive => self.pace.next_look(),
                 Policy::Off => Duration::ZERO,
@@ -88,14 +95,13 @@ impl Patience {
                 return Look::Sleep;
             }
             self.limit.set(limit);
-            self.looked.set(Duration::ZERO);
+            self.yielded.set(false);
             self.looking_since.set(Some(now()));
             return Look::AtOnce;
         }
         let Some(since) = self.looking_since.get() else { return Look::Sleep };
-        let looked = now().duration_since(since);
-        if looked < self.limit.get() {
-            self.looked.set(looked);
+        if now().duration_since(since) < self.limit.get() {
+            self.yielded.set(true);
             return Look::AfterOthers;
         }
         self.looking_since.set(None);
@@ -163,18 +169,38 @@ mod tests {
     }
 
     #[test]
-    fn what_comes_while_it_looks_is_known_by_when_it_last_looked() {
+    fn it_looks_for_as_long_as_what_comes_takes() {
         let (patience, start) = waiting(Policy::Adaptive);
         let after = Duration::from_micros(7);
         for _ in 0..100 {
-            patience.worked();
+            patience.heard(|| start + after);
             assert_eq!(patience.looks_again(|| start), Look::AtOnce);
-            assert_eq!(patience.looks_again(|| start + after), Look::AfterOthers);
+            assert_eq!(patience.looks_again(|| start + after / 2), Look::AfterOthers);
         }
-        patience.worked();
-        assert_eq!(patience.looks_again(|| start), Look::AtOnce);
-        let limit = patience.limit.get();
-        assert!(limit > after, "{limit:?}");
+        patience.heard(|| start + after);
         assert!(look_in_vain(&patience, start) > after);
+    }
+
+    #[test]
+    fn it_does_not_look_where_others_keep_the_core_meanwhile() {
+        let (patience, start) = waiting(Policy::Adaptive);
+        let mut looks = 0;
+        for _ in 0..1000 {
+            patience.heard(|| start + Duration::from_millis(3));
+            if patience.looks_again(|| start) == Look::AtOnce {
+                looks += 1;
+                assert_eq!(patience.looks_again(|| start), Look::AfterOthers);
+            }
+        }
+        assert!((8..24).contains(&looks), "{looks} looks");
+    }
+
+    #[test]
+    fn what_is_there_at_once_took_no_time() {
+        let (patience, start) = waiting(Policy::Adaptive);
+        for _ in 0..100 {
+            patience.heard(|| unreachable!("nobody asks for the time"));
+            assert_eq!(patience.looks_again(|| start), Look::AtOnce);
+        }
     }
 }
