@@ -2,7 +2,8 @@
 //!
 //! A thread handles what its last look at the kernel found ready, one connection after the other. Where those were
 //! several, what they published waits until the thread would park: one commit, and with it one write, for each stream
-//! instead of one for each connection, and the answers leave behind it. A connection that is alone is answered at once.
+//! instead of one for each connection, and the answers leave behind it. A connection that has been alone for a while is answered
+//! at once: for it there is nothing to gain.
 //!
 //! No lock is held meanwhile. Whoever else commits or reads such a stream writes what is there, as ever.
 
@@ -15,6 +16,9 @@ use super::streams::{Streams, touch};
 
 /// Turns that wait for each other at most: the first must not wait long for its answer.
 const SHARED_MAX: u32 = 16;
+/// Times that one turn was alone before it is taken to stay alone. Several connections that wait for their answers come together
+/// now and then only, since what they wait for comes one behind the other.
+const ALONE_MAX: u32 = 16;
 /// A read that brought more than this has enough for a write of its own, and takes too long to be waited for.
 pub(super) const SHARED_BYTES_MAX: usize = 4 * 1024;
 
@@ -24,8 +28,8 @@ pub(super) struct SharedCommit {
     told: Cell<bool>,
     /// Turns that published to streams since the thread last had nothing to do.
     turns: Cell<u32>,
-    /// Whether there were several the time before.
-    crowded: Cell<bool>,
+    /// Times left that a turn may be alone and still waits for others.
+    crowded: Cell<u32>,
     /// Turns without messages for a stream that passed while something waits.
     passed: Cell<u32>,
     waiting: RefCell<Waiting>,
@@ -42,7 +46,7 @@ impl SharedCommit {
         Self {
             told: Cell::new(false),
             turns: Cell::new(0),
-            crowded: Cell::new(false),
+            crowded: Cell::new(0),
             passed: Cell::new(0),
             waiting: RefCell::new(Waiting { streams: Vec::new(), engine: None }),
         }
@@ -57,7 +61,7 @@ impl SharedCommit {
     fn shares(&self) -> bool {
         let turns = self.turns.get() + 1;
         self.turns.set(turns);
-        self.told.get() && self.crowded.get() && !turns.is_multiple_of(SHARED_MAX)
+        self.told.get() && self.crowded.get() > 0 && !turns.is_multiple_of(SHARED_MAX)
     }
 
     /// Leaves the commit of `streams` to the end of the shared turn, if there is reason to; says whether it did.
@@ -102,8 +106,10 @@ impl SharedCommit {
     pub(super) fn end(&self) -> Option<Arc<dyn Streams>> {
         let turns = self.turns.replace(0);
         // Where none published, that says nothing of how many come together.
-        if turns > 0 {
-            self.crowded.set(turns > 1);
+        match turns {
+            0 => {}
+            1 => self.crowded.set(self.crowded.get().saturating_sub(1)),
+            _ => self.crowded.set(ALONE_MAX),
         }
         self.waiting.borrow().engine.clone()
     }
@@ -126,7 +132,10 @@ mod tests {
         commit.will_be_told();
         assert_eq!([1, 1, 3].map(|count| shared(&commit, count)), [0, 0, 0], "nobody was known to come");
         assert_eq!([2, 0, 1].map(|count| shared(&commit, count)), [2, 0, 1], "several came before");
-        assert_eq!(shared(&commit, 1), 0, "it was alone before");
+        assert_eq!([1, 3, 1, 2].map(|count| shared(&commit, count)), [1, 3, 1, 2], "now and then");
+        let alone: u32 = (0..ALONE_MAX).map(|_| shared(&commit, 1)).sum();
+        assert_eq!(alone, ALONE_MAX, "others may come yet");
+        assert_eq!(shared(&commit, 1), 0, "it was alone for long");
     }
 
     #[test]
