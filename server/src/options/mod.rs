@@ -53,7 +53,7 @@
 //!
 //! ```
 //! use jetkv::options::{
-//!     AccountOptions, HandshakeFirst, Latency, Mapping, MessageTraceOptions, NkeyUserOptions, Options, Origin,
+//!     AccountOptions, HandshakeFirst, Latency, Look, Mapping, MessageTraceOptions, NkeyUserOptions, Options, Origin,
 //!     ResponsePermission, ServiceImport, StreamImport, TlsIdentity, TlsOptions, Unserved, UnservedListener,
 //! };
 //!
@@ -83,6 +83,10 @@
 //! let key: &NkeyUserOptions = &options.auth.nkeys[0];
 //! assert_eq!(key.account.as_deref(), Some("B"));
 //! assert!(ResponsePermission::default().max_messages > 0);
+//!
+//! // Threads look for the next request where that pays; an embedding program may say otherwise.
+//! let quiet = Options { look: Look::Off, ..Options::default() };
+//! assert_ne!(quiet.look, Look::default());
 //!
 //! // Which options a file or a flag names, and what is not served yet but has a port to be refused on.
 //! assert_eq!(options.origin, Origin::default());
