@@ -55,6 +55,11 @@ impl Client {
         Ok(client)
     }
 
+    /// Makes do with a small read buffer, where there are many clients that are sent little.
+    pub(crate) fn read_little(&mut self) {
+        self.read_bytes = FIRST_READ_BYTES;
+    }
+
     /// Sends what is queued and a PING, and waits until the server has read it all.
     pub(crate) fn ping_pong(&mut self) -> io::Result<()> {
         encode::ping(&mut self.outbound);

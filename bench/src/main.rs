@@ -6,6 +6,7 @@ mod bare;
 mod cli;
 mod client;
 mod features;
+mod growth;
 mod link;
 mod lists;
 mod measure;
@@ -20,7 +21,7 @@ use jetkv_compat_tests::process::{Program, Server, ServerOptions, Signal};
 use measure::Cost;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 use workload::{Scale, Workload};
@@ -39,6 +40,8 @@ Usage: jetkv-bench [OPTIONS]
   --restart            also stop and kill each server over a bucket of all keys, and time its start
   --lists              only lists of 1,000 keys, in buckets of 20,000 to 1,000,000
   --lists-large        only such lists in a bucket of 10,000,000
+  --growth FOLDER      only what operations and memory cost with more and more keys, connections, consumers and streams;
+                       draws each into FOLDER/growth-NAME.svg (--only TEXT: those whose name contains TEXT)
   --features           only mirrors, backups and batches, each of so many messages as pipelined operations
   --transports         only puts, gets and publishing over a bare socket, under TLS and over WebSocket
   --cli                only the official CLI's own benchmarks, through its own client
@@ -63,6 +66,8 @@ struct Plan {
     cli: bool,
     /// Connections that nobody uses; with any, nothing else is measured.
     idle_tls: usize,
+    /// The folder that growth is drawn into; with it, nothing else is measured.
+    growth: Option<PathBuf>,
     /// Keys of the buckets that are listed from; with any, nothing else is measured.
     lists: Vec<u64>,
 }
@@ -109,6 +114,7 @@ fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Plan, String> {
         transports: false,
         cli: false,
         idle_tls: 0,
+        growth: None,
         lists: Vec::new(),
     };
     while let Some(flag) = arguments.next() {
@@ -144,6 +150,7 @@ fn set(plan: &mut Plan, flag: &str, value: Option<String>) -> Result<(), String>
             plan.scale.value_bytes = usize::try_from(number()?).map_err(|_| "--value-bytes: too many")?;
         }
         "--idle-tls" => plan.idle_tls = usize::try_from(number()?).map_err(|_| "--idle-tls: too many")?,
+        "--growth" => plan.growth = Some(value.into()),
         "--only" => plan.only = value,
         _ => return Err(format!("unknown option {flag}")),
     }
@@ -166,6 +173,9 @@ fn run(plan: &Plan) -> Outcome<()> {
     }
     if !plan.lists.is_empty() {
         return run_lists(plan, &programs);
+    }
+    if let Some(folder) = &plan.growth {
+        return run_growth(plan, &programs, folder);
     }
     if plan.features {
         return run_rows(plan, &programs, &features::rows(&plan.only), |program| features(program, plan));
@@ -234,6 +244,22 @@ fn run_lists(plan: &Plan, programs: &[Program]) -> Outcome<()> {
             });
             table::list(row.name(), &ours, &theirs);
         }
+    }
+    Ok(())
+}
+
+/// A table and a drawing for each axis; the servers take turns by axis.
+fn run_growth(plan: &Plan, programs: &[Program], folder: &Path) -> Outcome<()> {
+    for axis in growth::AXES.into_iter().filter(|axis| axis.name().contains(&plan.only)) {
+        let points = programs.iter().enumerate();
+        let points = points.map(|(number, program)| growth::points(program, axis, &plan.storage, number > 0));
+        let mut points = points.collect::<Outcome<Vec<_>>>()?.into_iter();
+        let (ours, theirs) = (points.next().unwrap_or_default(), points.next().unwrap_or_default());
+        growth::table(axis, &ours, &theirs);
+        std::fs::write(
+            folder.join(format!("growth-{}.svg", axis.name())),
+            growth::svg(axis, &ours, &theirs),
+        )?;
     }
     Ok(())
 }
