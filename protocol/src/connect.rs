@@ -184,6 +184,109 @@ go_struct! { SubjectPermission as "SubjectPermission" {
     "allow" => allow, "deny" => deny,
 } }
 
+/// What the server that opened a leaf node connection says of itself, read and written as nats-server v2.15.2 does.
+///
+/// ```
+/// use jetkv_protocol::connect::LeafConnect;
+///
+/// let said = LeafConnect { name: "edge".to_owned(), headers: true, ..LeafConnect::default() };
+/// assert_eq!(said.to_json(), r#"{"name":"edge","headers":true}"#);
+/// assert_eq!(LeafConnect::from_json(said.to_json().as_bytes())?, said);
+/// # Ok::<(), jetkv_protocol::connect::JsonError>(())
+/// ```
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct LeafConnect {
+    /// The server's version.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub version: String,
+    /// Public key of the user.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub nkey: String,
+    /// The user's claims.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub jwt: String,
+    /// The nonce of INFO, signed; base64.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub sig: String,
+    /// User name.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub user: String,
+    /// Password.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub pass: String,
+    /// A token in place of user and password.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub auth_token: String,
+    /// The server's key, unique to this run of it.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub server_id: String,
+    /// Its JetStream domain.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub domain: String,
+    /// Its name.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub name: String,
+    /// It is the hub, though it opened the connection.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub is_hub: bool,
+    /// Name of its cluster.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub cluster: String,
+    /// Whether messages may have headers.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub headers: bool,
+    /// Whether its account has JetStream.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub jetstream: bool,
+    /// Subjects that are not to be sent to it.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub deny_pub: Vec<String>,
+    /// It wants no interest of other leaf nodes.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub isolate: bool,
+    /// How the connection is compressed.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub compress_mode: String,
+    /// Name of a gateway, which a leaf node has not.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub gateway: String,
+    /// Its account.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub remote_account: String,
+    /// The newest protocol between servers that it speaks.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub protocol: i64,
+    /// The library of a client, which a leaf node has not.
+    #[serde(skip_serializing)]
+    pub lang: String,
+}
+
+go_struct! { LeafConnect as "leafConnectInfo" {
+    "version" => version, "nkey" => nkey, "jwt" => jwt, "sig" => sig, "user" => user, "pass" => pass,
+    "auth_token" => auth_token, "server_id" => server_id, "domain" => domain, "name" => name,
+    "is_hub" => is_hub, "cluster" => cluster, "headers" => headers, "jetstream" => jetstream,
+    "deny_pub" => deny_pub, "isolate" => isolate, "compress_mode" => compress_mode, "gateway" => gateway,
+    "remote_account" => remote_account, "protocol" => protocol as Int, "lang" => lang,
+} }
+
+impl LeafConnect {
+    /// Reads CONNECT.
+    ///
+    /// # Errors
+    /// See [`JsonError`].
+    pub fn from_json(json: &[u8]) -> Result<Self, JsonError> {
+        let mut said = Self::default();
+        read_onto(&mut said, json)?;
+        Ok(said)
+    }
+
+    /// The object as JSON.
+    #[must_use]
+    pub fn to_json(&self) -> String {
+        json::to_string(self)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -30,6 +30,12 @@
 //! encode::unsub(&mut client, b"1", Some(2));
 //! assert_eq!(client, b"CONNECT {}\r\nSUB a.* workers 1\r\nPUB a.b 2\r\nhi\r\nUNSUB 1 2\r\n");
 //!
+//! let mut leaf = Vec::new();
+//! encode::leaf_sub(&mut leaf, b"a.* workers", Some(2));
+//! encode::leaf_msg(&mut leaf, b"a.b", Some(&[b"r"]), &[b"workers"], b"", b"hi");
+//! encode::leaf_unsub(&mut leaf, b"a.* workers");
+//! assert_eq!(leaf, b"LS+ a.* workers 2\r\nLMSG a.b + r workers 2\r\nhi\r\nLS- a.* workers\r\n");
+//!
 //! let mut number = Vec::new();
 //! encode::decimal(&mut number, 42);
 //! assert_eq!(number, b"42");
@@ -225,6 +231,54 @@ pub fn unsub(out: &mut impl BufMut, sid: &[u8], max: Option<u64>) {
         out.put_u8(b' ');
         decimal(out, max);
     }
+    out.put_slice(CRLF);
+}
+
+/// Appends LS+; `key` is the subject, and behind it the queue group, which then has so many members.
+pub fn leaf_sub(out: &mut impl BufMut, key: &[u8], weight: Option<u32>) {
+    out.put_slice(b"LS+ ");
+    out.put_slice(key);
+    if let Some(weight) = weight {
+        out.put_u8(b' ');
+        decimal(out, u64::from(weight));
+    }
+    out.put_slice(CRLF);
+}
+
+/// Appends LS-.
+pub fn leaf_unsub(out: &mut impl BufMut, key: &[u8]) {
+    out.put_slice(b"LS- ");
+    out.put_slice(key);
+    out.put_slice(CRLF);
+}
+
+/// Appends LMSG, or HMSG when there are `headers`. The reply subject is given in parts.
+pub fn leaf_msg(
+    out: &mut impl BufMut,
+    subject: &[u8],
+    reply: Option<&[&[u8]]>,
+    queues: &[&[u8]],
+    headers: &[u8],
+    payload: &[u8],
+) {
+    out.put_slice(if headers.is_empty() { b"LMSG ".as_slice() } else { b"HMSG ".as_slice() });
+    out.put_slice(subject);
+    match (reply, queues.is_empty()) {
+        (Some(_), false) => out.put_slice(b" +"),
+        (None, false) => out.put_slice(b" |"),
+        (_, true) => {}
+    }
+    if let Some(reply) = reply {
+        out.put_u8(b' ');
+        reply.iter().for_each(|part| out.put_slice(part));
+    }
+    for queue in queues {
+        out.put_u8(b' ');
+        out.put_slice(queue);
+    }
+    finish_message_line(out, None, headers.len(), headers.len() + payload.len());
+    out.put_slice(headers);
+    out.put_slice(payload);
     out.put_slice(CRLF);
 }
 

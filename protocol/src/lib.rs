@@ -29,8 +29,9 @@ pub use error::{BadArguments, ProtocolError, Rejection};
 
 pub use headers::{HeaderBuf, Headers};
 pub use info::ServerInfo;
-pub use op::{ClientOp, Publish, ServerOp};
+pub use op::{ClientOp, LeafMsg, LeafOp, Publish, ServerOp};
 pub use parse::{
-    DEFAULT_MAX_CONTROL_LINE, DEFAULT_MAX_PAYLOAD, Limits, Parsed, Parser, ServerParsed, ServerParser, Step,
+    DEFAULT_MAX_CONTROL_LINE, DEFAULT_MAX_PAYLOAD, LeafParsed, LeafParser, Limits, Parsed, Parser,
+    ServerParsed, ServerParser, Step,
 };
 pub use proxy_header::{ProxyHeader, ProxyHeaderError};

@@ -109,3 +109,60 @@ pub enum ServerOp<'a> {
     /// -ERR, its text without the quotes around it.
     Err(&'a [u8]),
 }
+
+/// What the server at the other end of a leaf node connection may send.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LeafOp<'a> {
+    /// INFO, with its JSON text; see [`ServerInfo`](crate::ServerInfo).
+    Info(&'a [u8]),
+    /// CONNECT, with its JSON text; see [`LeafConnect`](crate::connect::LeafConnect).
+    Connect(&'a [u8]),
+    /// LS+: somebody there listens.
+    Sub {
+        /// What LS- will name: the subject, and the queue group behind it.
+        key: &'a [u8],
+        /// The subject, which may hold wildcards.
+        subject: &'a [u8],
+        /// The queue group, if it is in one.
+        queue: Option<&'a [u8]>,
+        /// Members of the queue group; 1 without one.
+        weight: u32,
+    },
+    /// LS-: nobody there does any more.
+    Unsub {
+        /// What LS+ named.
+        key: &'a [u8],
+    },
+    /// LMSG or HMSG.
+    Msg(LeafMsg<'a>),
+    /// PING, to be answered with PONG.
+    Ping,
+    /// PONG.
+    Pong,
+    /// +OK, which is ignored.
+    Ok,
+    /// -ERR, its text without the quotes around it.
+    Err(&'a [u8]),
+}
+
+/// A message over a leaf node connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LeafMsg<'a> {
+    /// The literal subject.
+    pub subject: &'a [u8],
+    /// Where answers go.
+    pub reply: Option<&'a [u8]>,
+    /// Names of the queue groups that get it, with blanks between them.
+    pub queues: &'a [u8],
+    /// The header block, empty for none.
+    pub headers: &'a [u8],
+    /// The bytes after the headers.
+    pub payload: &'a [u8],
+}
+
+impl<'a> LeafMsg<'a> {
+    /// The queue groups that get it.
+    pub fn queues(&self) -> impl Iterator<Item = &'a [u8]> + Clone + use<'a> {
+        self.queues.split(u8::is_ascii_whitespace).filter(|name| !name.is_empty())
+    }
+}

@@ -1,10 +1,12 @@
 //! Incremental parsing of what a client sends.
 
+mod leaf;
 mod line;
 mod message;
 mod quick;
 mod server;
 
+pub use leaf::{LeafParsed, LeafParser};
 pub use server::ServerParser;
 
 use std::ops::Range;
