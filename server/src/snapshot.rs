@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use jetkv_jetstream::{OwnSubscription, WallNs};
 use parking_lot::Mutex;
 
-use crate::connections::{ClosedClient, ConnectionHandle};
+use crate::connections::{ClosedClient, ConnectionHandle, LeafnodeView};
 use crate::options::{Options, Unserved};
 use crate::router::Account;
 use crate::state::{Shared, Visits};
@@ -215,6 +215,24 @@ impl MonitorSource {
     /// The connections now.
     pub(crate) fn clients(&self) -> Vec<Arc<dyn ConnectionHandle>> {
         self.shared.clients()
+    }
+
+    /// The leaf node connections, the oldest first.
+    pub(crate) fn leafnodes(&self) -> Vec<LeafnodeView> {
+        self.shared.leafnodes.views()
+    }
+
+    /// What went over leaf node connections.
+    pub(crate) fn leafnode_traffic(&self) -> TrafficCounts {
+        self.accounts().iter().map(|account| account.leafnode_traffic.counts()).fold(
+            TrafficCounts::default(),
+            |all, one| TrafficCounts {
+                in_msgs: all.in_msgs + one.in_msgs,
+                in_bytes: all.in_bytes + one.in_bytes,
+                out_msgs: all.out_msgs + one.out_msgs,
+                out_bytes: all.out_bytes + one.out_bytes,
+            },
+        )
     }
 
     /// The last connections that ended, oldest first, and how many ever ended.

@@ -49,6 +49,11 @@ impl Opened {
         Place { feature: self.feature, host: self.host.clone(), address: self.address }
     }
 
+    /// The listener, for somebody who serves those who come.
+    pub(crate) fn into_listener(self) -> TcpListener {
+        self.listener
+    }
+
     /// Refuses everybody until the server stops or enters lame duck mode.
     pub(crate) async fn refuse_all(self, shared: Arc<Shared>) {
         let mut phase = shared.phase();
@@ -125,7 +130,8 @@ pub(crate) fn log_cluster(name: &str, is_named: bool) {
 
 /// One line for all of them, when the server starts. Nothing where there are none.
 pub(crate) fn warn(places: &[Place]) {
-    let who: Vec<&str> = places.iter().map(|place| place.feature.who()).collect();
+    let unserved = places.iter().filter(|place| place.feature != Unserved::Leafnodes);
+    let who: Vec<&str> = unserved.map(|place| place.feature.who()).collect();
     if let Some((last, others)) = who.split_last() {
         let others = others.join(", ");
         let and = if others.is_empty() { "" } else { " and " };

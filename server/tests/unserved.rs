@@ -15,7 +15,6 @@ const WAIT_MAX: Duration = Duration::from_secs(30);
 
 const CONFIG: &str = r#"
 listen: "127.0.0.1:-1"
-leafnodes { listen: "127.0.0.1:-1" }
 cluster { name: c, listen: "127.0.0.1:-1", authorization { user: r, password: s, timeout: 2 }, routes = [] }
 "#;
 
@@ -52,10 +51,8 @@ fn whoever_connects_is_told_that_nobody_is_served() {
     let server = started(directory.path());
     let connect = b"CONNECT {\"user\":\"r\",\"pass\":\"s\"}\r\nPING\r\n";
     for said in [b"".as_slice(), connect] {
-        for (listener, who) in [("leafnodes", "leaf node"), ("cluster", "route")] {
-            let expected = format!("-ERR '{who} connections are not supported by JetKV yet'\r\n");
-            assert_eq!(answer(&address(directory.path(), listener), said), expected);
-        }
+        let expected = "-ERR 'route connections are not supported by JetKV yet'\r\n";
+        assert_eq!(answer(&address(directory.path(), "cluster"), said), expected);
     }
     server.shutdown();
 }
@@ -80,11 +77,6 @@ fn a_taken_port_is_named_with_its_listener() {
 fn what_would_connect_elsewhere_or_share_streams_is_refused() {
     for (config, said) in [
         ("cluster { port: -1, routes: [\"nats://a:1\"] }", "field \"routes\" is not supported by JetKV yet"),
-        (
-            "leafnodes { remotes: [{ url: \"nats://a:1\" }] }",
-            "field \"remotes\" is not supported by JetKV yet",
-        ),
-        ("leafnodes { port: -1, tls {} }", "field \"tls\" is not supported by JetKV yet"),
         (
             "server_name: n, jetstream: enabled, cluster { name: c, port: -1 }",
             "field \"cluster\" is not supported by JetKV yet where JetStream is enabled",

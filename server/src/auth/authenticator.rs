@@ -203,6 +203,17 @@ impl Authenticator {
         )
     }
 
+    /// For leaf nodes, whose block may name users of its own.
+    pub(crate) fn for_leafnodes(options: &Options) -> Self {
+        let own = &options.leafnodes.users;
+        if own.is_empty() {
+            return Self::with(options, ConnectionType::Leafnode, Single::of(&options.auth));
+        }
+        let auth = AuthOptions { users: own.clone(), has_block: true, ..AuthOptions::default() };
+        let single = Single::of(&auth);
+        Self::with(&Options { auth, ..options.clone() }, ConnectionType::Leafnode, single)
+    }
+
     fn with(options: &Options, kind: ConnectionType, single: Single) -> Self {
         let auth = &options.auth;
         let users: HashMap<_, _> =

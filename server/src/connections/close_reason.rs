@@ -51,6 +51,18 @@ pub(crate) enum CloseReason {
     ProxyRequired,
     /// A proxy that is not trusted signed for it.
     ProxyNotTrusted,
+    /// It speaks another protocol than that of the port.
+    WrongPort,
+    /// A gateway came to a port of others.
+    WrongGateway,
+    /// The account that it would be in does not exist.
+    MissingAccount,
+    /// The other server came again.
+    DuplicateRemoteLeafnode,
+    /// The other server is of a cluster with the same name.
+    ClusterNamesIdentical,
+    /// The other server is too old.
+    MinimumVersionRequired,
 }
 
 impl CloseReason {
@@ -90,7 +102,13 @@ impl CloseReason {
             Self::NoRespondersRequiresHeaders
             | Self::Kicked
             | Self::ProxyRequired
-            | Self::ProxyNotTrusted => status::INTERNAL_ERROR,
+            | Self::ProxyNotTrusted
+            | Self::WrongPort
+            | Self::WrongGateway
+            | Self::MissingAccount
+            | Self::DuplicateRemoteLeafnode
+            | Self::ClusterNamesIdentical
+            | Self::MinimumVersionRequired => status::INTERNAL_ERROR,
         };
         close_payload(status, self.text())
     }
@@ -121,6 +139,12 @@ impl CloseReason {
             Self::Kicked => "Kicked",
             Self::ProxyRequired => "Proxy Required",
             Self::ProxyNotTrusted => "Proxy Not Trusted",
+            Self::WrongPort => "Incorrect Port",
+            Self::WrongGateway => "Wrong Gateway",
+            Self::MissingAccount => "Missing Account",
+            Self::DuplicateRemoteLeafnode => "Duplicate Remote LeafNode Connection",
+            Self::ClusterNamesIdentical => "Cluster Names Identical",
+            Self::MinimumVersionRequired => "Minimum Version Required",
         }
     }
 }

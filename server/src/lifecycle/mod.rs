@@ -162,6 +162,25 @@ fn start_watches(shared: &Arc<Shared>, services: &Handle) {
     services.spawn(failure::vital(Arc::clone(shared), "The heartbeat", beating));
 }
 
+/// Starts what has to do with other servers.
+fn start_peers(shared: &Arc<Shared>, opened: Vec<Opened>, threads: &Threads) {
+    let services = threads.services();
+    for opened in opened {
+        if opened.place().feature == Unserved::Cluster {
+            services.spawn(opened.refuse_all(Arc::clone(shared)));
+            continue;
+        }
+        let (door, listener) = (Door::Leafnodes, opened.into_listener());
+        let listening = net::listen(Arc::clone(shared), door, listener, threads.handles());
+        services.spawn(failure::vital(Arc::clone(shared), "The listener for leaf nodes", listening));
+    }
+    let options = shared.options();
+    for remote in options.leafnodes.remotes.iter().filter(|remote| !remote.disabled) {
+        let soliciting = net::solicit(Arc::clone(shared), remote.clone(), threads.handles());
+        services.spawn(failure::vital(Arc::clone(shared), "A connection to another server", soliciting));
+    }
+}
+
 /// Opens the port that clients connect to, and decides what INFO says of it.
 fn bind_clients(shared: &Shared) -> Result<(SocketAddr, TcpListener), StartError> {
     let options = shared.options();
@@ -254,9 +273,7 @@ impl Server {
         let places: Vec<unserved::Place> = unserved.iter().map(Opened::place).collect();
         let ports = places.iter().map(|place| (place.feature, place.address.port())).collect();
         let _ = shared.unserved_ports.set(ports);
-        for opened in unserved {
-            services.spawn(opened.refuse_all(Arc::clone(&shared)));
-        }
+        start_peers(&shared, unserved, &threads);
         let inner = Arc::new(Inner {
             shared,
             lab,
@@ -475,6 +492,9 @@ impl Inner {
         }
         for client in self.shared.clients() {
             client.close(CloseReason::ServerShutdown);
+        }
+        for leafnode in self.shared.leafnodes.all() {
+            leafnode.close(CloseReason::ServerShutdown);
         }
         self.shared.wait_for_tasks(DRAIN_MAX);
         self.shared.set_jetstream(None);

@@ -113,6 +113,7 @@ impl Inner {
             client.set_traced(traced);
             client.ask_reload(guard.clone());
         }
+        self.shared.leafnodes.all().iter().for_each(|leafnode| leafnode.reload());
         drop(guard);
         // The wait ends when the last guard is gone.
         let deadline = Instant::now() + CONNECTIONS_WAIT;

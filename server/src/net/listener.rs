@@ -10,7 +10,7 @@ use tokio::runtime::Handle;
 
 use super::descriptors::Acceptor;
 use super::link::{Link, MemoryStream};
-use super::{client, websocket};
+use super::{client, leaf, websocket};
 use crate::state::Shared;
 use jetkv_go_compat::os_text;
 
@@ -67,13 +67,15 @@ pub(crate) fn accept_error(listener: &TcpListener, error: &io::Error) -> String 
     format!("accept tcp{address}: accept4: {}", os_text(error))
 }
 
-/// Which clients come in by a listener.
+/// Who comes in by a listener.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Door {
     /// Those that speak their protocol as it is, or under TLS.
     Clients,
     /// Those that speak WebSocket.
     Websocket,
+    /// Other servers, as leaf nodes.
+    Leafnodes,
 }
 
 /// Accepts connections until the server stops or enters lame duck mode; each is served by one of `threads`.
@@ -95,7 +97,8 @@ pub(crate) async fn listen(shared: Arc<Shared>, door: Door, listener: TcpListene
             (Err(error), _) => {
                 // Most likely there are no file descriptors left; closing connections give some back.
                 let error = accept_error(acceptor.listener(), &error);
-                tracing::error!("Temporary Client Accept Error({error}), sleeping {}ms", pause.as_millis());
+                let who = if door == Door::Leafnodes { "Leafnode" } else { "Client" };
+                tracing::error!("Temporary {who} Accept Error({error}), sleeping {}ms", pause.as_millis());
                 tokio::select! {
                     () = shared.timers.sleep(pause) => {}
                     _ = phase.changed() => return,
@@ -119,6 +122,7 @@ fn hand_over(shared: &Arc<Shared>, door: Door, socket: TcpStream, peer: SocketAd
                 Door::Clients => client::serve(shared, link, None).await,
                 // What comes before the upgrade is not carried along by the connections that are through.
                 Door::Websocket => Box::pin(websocket::serve(shared, link)).await,
+                Door::Leafnodes => drop(Box::pin(leaf::serve(shared, link, None)).await),
             }
         }
     });

@@ -24,6 +24,14 @@ pub(crate) const PING_INTERVAL: Duration = Duration::from_secs(120);
 /// PINGs that may stay unanswered before a connection counts as stale.
 pub(crate) const PING_MAX: i64 = 2;
 /// Time a client has to send its CONNECT.
+/// Port of other servers that leaf nodes connect to.
+pub(crate) const LEAFNODE_PORT: u16 = 7422;
+/// Pause between two attempts of a leaf node to connect.
+pub(crate) const LEAFNODE_RECONNECT: Duration = Duration::from_secs(1);
+/// Time that such an attempt may take.
+pub(crate) const LEAFNODE_DIAL_TIMEOUT: Duration = Duration::from_secs(1);
+/// Time in which the first INFO has to come then.
+pub(crate) const LEAFNODE_INFO_WAIT: Duration = Duration::from_secs(1);
 pub(crate) const AUTH_TIMEOUT: Duration = Duration::from_secs(2);
 /// Connections to each other server of a cluster.
 pub(crate) const POOL_SIZE: i64 = 3;

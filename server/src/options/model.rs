@@ -8,6 +8,7 @@ use super::auth_model::{AccountOptions, AuthOptions, ConnectionType, UserOptions
 use super::defaults;
 use super::jetstream_model::JetStreamOptions;
 use super::lab_model::LabOptions;
+use super::leafnode_model::LeafnodeOptions;
 use super::listener_model::UnservedListener;
 use super::look_model::Look;
 use super::mapping::Mapping;
@@ -68,6 +69,8 @@ pub struct Options {
     pub lab: Option<LabOptions>,
     /// How threads that serve connections wait for the next request.
     pub look: Look,
+    /// Leaf nodes.
+    pub leafnodes: LeafnodeOptions,
     /// Ports that are opened although nobody is served there, in the order in which they are.
     pub unserved_listeners: Vec<UnservedListener>,
     /// File that the process id is written to.
@@ -218,6 +221,7 @@ impl Default for Options {
             cluster_name: None,
             lab: None,
             look: Look::default(),
+            leafnodes: LeafnodeOptions::default(),
             unserved_listeners: Vec::new(),
             pid_file: None,
             ports_file_dir: None,

@@ -16,6 +16,7 @@ use super::defaults;
 use super::host_and_port;
 use super::jetstream_model::JetStreamOptions;
 use super::lab_model::LabOptions;
+use super::leafnode_model::LeafnodeOptions;
 use super::listener_model::{Unserved, UnservedListener};
 use super::model::{LimitOptions, LogOptions, MonitorOptions, Options};
 use super::operator_model::{OperatorOptions, ResolverOptions, TrustedOperator};
@@ -92,7 +93,7 @@ fn server(old: &Options, new: &Options, jetstream_runs: bool, found: &mut Differ
         mappings, cluster_name, system_account, no_system_account, operators, tls,
         allow_non_tls, trusted_proxies, proxy_protocol, websocket, monitor, jetstream, pid_file, ports_file_dir, lame_duck_duration,
         lame_duck_grace_period, no_sublist_cache, no_header_support, connect_error_reports, reconnect_error_reports,
-        tags, metadata, feature_flags, default_js_domain, unserved_listeners, lab, look, origin,
+        tags, metadata, feature_flags, default_js_domain, unserved_listeners, leafnodes, lab, look, origin,
     });
     // What the options were read from is no option.
     let _ = (config_file, config_digest, origin);
@@ -142,6 +143,7 @@ fn server(old: &Options, new: &Options, jetstream_runs: bool, found: &mut Differ
     found.name(Field::Metadata, "metadata", metadata);
     found.fixed(Field::FeatureFlags, feature_flags, Shown::map);
     unserved(unserved_listeners, cluster_name, found);
+    leafnode_options(leafnodes.old, leafnodes.new, found);
     if lab.differ() {
         let shown = |lab: &Option<LabOptions>| match lab {
             Some(LabOptions { token: Some(_), .. }) => "on, with a token",
@@ -211,6 +213,36 @@ fn unserved(
             found.change(Field::Cluster, Action::Nothing, format!("Cluster name updated to {name}"));
         }
         found.change(Field::Cluster, Action::Nothing, "Reloaded: cluster");
+    }
+}
+
+/// Leaf nodes stay as they were. What is shown of them has no passwords.
+fn leafnode_options(old: &LeafnodeOptions, new: &LeafnodeOptions, found: &mut Differences) {
+    pairs!(old, new => LeafnodeOptions {
+        users, min_version, isolate, no_advertise, reconnect_interval, dial_timeout, write_deadline, remotes,
+    });
+    let deadline = |time: &Option<std::time::Duration>| Shown::duration(&time.unwrap_or_default());
+    let mut refuse = |name: &str, old: String, new: String| {
+        if old != new {
+            let text = format!("LeafNode: field \"{name}\": old={old}, new={new}");
+            found.refuse(Field::LeafNode, text);
+        }
+    };
+    refuse("NoAdvertise", Shown::plain(no_advertise.old), Shown::plain(no_advertise.new));
+    refuse(
+        "ReconnectInterval",
+        Shown::duration(reconnect_interval.old),
+        Shown::duration(reconnect_interval.new),
+    );
+    refuse("WriteDeadline", deadline(write_deadline.old), deadline(write_deadline.new));
+    refuse("MinVersion", Shown::text(min_version.old), Shown::text(min_version.new));
+    refuse("IsolateLeafnodeInterest", Shown::plain(isolate.old), Shown::plain(isolate.new));
+    refuse("DialTimeout", Shown::duration(dial_timeout.old), Shown::duration(dial_timeout.new));
+    for (is_other, name) in [(users.differ(), "Users"), (remotes.differ(), "Remotes")] {
+        if is_other {
+            let text = format!("LeafNode: field \"{name}\" is not supported by JetKV yet");
+            found.refuse(Field::LeafNode, text);
+        }
     }
 }
 

@@ -38,6 +38,7 @@ pub(super) fn check(options: &Options, purpose: Purpose) -> Result<(), String> {
     if purpose == Purpose::Start {
         check_accounts(options)?;
     }
+    check_leafnodes(options)?;
     websocket::check(options)
 }
 
@@ -54,6 +55,38 @@ fn check_numbers(options: &Options) -> Result<(), String> {
         && i64::try_from(payload).unwrap_or(i64::MAX) > pending
     {
         return Err(format!("max_payload ({payload}) cannot be higher than max_pending ({pending})"));
+    }
+    Ok(())
+}
+
+/// The accounts that leaf nodes are in exist.
+fn check_leafnodes(options: &Options) -> Result<(), String> {
+    let leafnodes = &options.leafnodes;
+    if options.operators.is_on() {
+        if !leafnodes.users.is_empty() {
+            return Err("operator mode does not allow specifying users in leafnode config".to_owned());
+        }
+        if !leafnodes.remotes.iter().all(|remote| is_key(&remote.account, KeyPairType::Account)) {
+            return Err("operator mode requires account nkeys in remotes. Please add an `account` key to each remote in \
+                your `leafnodes` section, to assign it to an account. Each account value should be a 56 character public \
+                key, starting with the letter 'A'"
+                .to_owned());
+        }
+        return Ok(());
+    }
+    let exists = |name: &str| {
+        name.is_empty()
+            || name == defaults::GLOBAL_ACCOUNT
+            || options.system_account_name() == Some(name)
+            || options.accounts.iter().any(|account| account.name == name)
+    };
+    let users = leafnodes.users.iter().filter_map(|user| user.account.as_deref());
+    let users = users.map(|name| (name, "authorization"));
+    let remotes = leafnodes.remotes.iter().map(|remote| (remote.account.as_str(), "remote"));
+    for (name, place) in users.chain(remotes) {
+        if !exists(name) {
+            return Err(format!("cannot find local account {} specified in leafnode {place}", quoted(name)));
+        }
     }
     Ok(())
 }

@@ -12,6 +12,7 @@ use super::claimed::Claimed;
 use super::exchange::{
     Exchange, ExportedService, ImportedService, ImportedStream, Response, Responses, Shadow,
 };
+use super::interest::{Interest, InterestWatcher};
 use super::mappings::Mappings;
 use super::services::Services;
 use super::sublist::{InvalidSubject, Listed, Matches, Sublist};
@@ -45,6 +46,7 @@ pub struct Account {
     /// One of these two.
     detours: AtomicBool,
     exchange: Exchange,
+    interest: Interest,
     message_trace: RwLock<Option<MessageTraceOptions>>,
     traces: AtomicBool,
     /// What was claimed of it, where it comes with claims.
@@ -56,6 +58,8 @@ pub struct Account {
     isolated: AtomicBool,
     /// What went through the account.
     pub(crate) traffic: Traffic,
+    /// What of that went over leaf node connections.
+    pub(crate) leafnode_traffic: Traffic,
     slow_consumers: AtomicI64,
     /// What its clients ask of the server.
     pub(crate) services: Services,
@@ -94,6 +98,7 @@ impl Account {
             meets_faults: AtomicBool::new(false),
             detours: AtomicBool::new(false),
             exchange: Exchange::default(),
+            interest: Interest::default(),
             message_trace: RwLock::new(None),
             traces: AtomicBool::new(false),
             claimed: RwLock::new(None),
@@ -101,6 +106,7 @@ impl Account {
             configured: AtomicBool::new(true),
             isolated: AtomicBool::new(false),
             traffic: Traffic::default(),
+            leafnode_traffic: Traffic::default(),
             slow_consumers: AtomicI64::new(0),
             services: Services::default(),
             removed: AtomicU64::new(0),
@@ -256,6 +262,7 @@ impl Account {
         let mut subs = self.subs.write();
         subs.insert(Arc::clone(&sub))?;
         self.renew();
+        self.interest.changed(&sub, i64::from(sub.weight()));
         drop(subs);
         self.exchange.add_shadows(self, &sub);
         Ok(())
@@ -265,8 +272,7 @@ impl Account {
     pub(crate) fn unsubscribe(&self, sub: &Arc<Subscription>) -> Ended {
         sub.close();
         let mut subs = self.subs.write();
-        let removed = subs.remove(sub);
-        self.removed.fetch_add(u64::from(removed), Ordering::Relaxed);
+        self.remove(&mut subs, sub);
         self.renew();
         drop(subs);
         self.end_with(sub)
@@ -280,8 +286,7 @@ impl Account {
         let mut subs = self.subs.write();
         for sub in ended.clone() {
             sub.close();
-            let removed = subs.remove(sub);
-            self.removed.fetch_add(u64::from(removed), Ordering::Relaxed);
+            self.remove(&mut subs, sub);
         }
         self.renew();
         drop(subs);
@@ -292,6 +297,53 @@ impl Account {
             all.requests.append(&mut requests);
         }
         all
+    }
+
+    fn remove(&self, subs: &mut Sublist<Subscription>, sub: &Arc<Subscription>) {
+        if subs.remove(sub) {
+            self.removed.fetch_add(1, Ordering::Relaxed);
+            self.interest.changed(sub, -i64::from(sub.weight()));
+        }
+    }
+
+    /// Says how many members of its queue group a subscription stands for from now on.
+    pub(crate) fn reweigh(&self, sub: &Subscription, weight: u32) {
+        let _subs = self.subs.write();
+        let before = sub.set_weight(weight);
+        self.interest.changed(sub, i64::from(weight) - i64::from(before));
+    }
+
+    /// Shows all subscriptions to `begin`, while nothing changes, and every change from then on to `watcher`.
+    ///
+    /// # Errors
+    /// There are as many leaf nodes as there may be.
+    pub(crate) fn watch_interest(
+        &self,
+        watcher: Arc<dyn InterestWatcher>,
+        begin: impl FnOnce(&Sublist<Subscription>),
+    ) -> Result<(), AccountFull> {
+        let max = self.limits.read().max_leafnodes;
+        let subs = self.subs.read();
+        if !self.interest.add(watcher, usize::try_from(max).ok()) {
+            return Err(AccountFull);
+        }
+        begin(&subs);
+        Ok(())
+    }
+
+    /// Shows no more changes to the watcher with this number.
+    pub(crate) fn unwatch_interest(&self, watcher: u64) {
+        self.interest.remove(watcher);
+    }
+
+    /// Number of its leaf node connections.
+    pub fn leafnode_count(&self) -> usize {
+        self.interest.watcher_count()
+    }
+
+    /// The subject by which a circle of leaf nodes is found: no other account, here or elsewhere, has it.
+    pub(crate) fn loop_subject(&self) -> &[u8] {
+        self.interest.loop_subject()
     }
 
     fn end_with(&self, sub: &Arc<Subscription>) -> Ended {

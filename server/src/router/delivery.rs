@@ -10,7 +10,8 @@ use rand::Rng;
 use super::account::Account;
 use super::exchange::{ImportedService, Responses, Shadowed};
 use super::receiver::{Queued, Receiver};
-use super::sublist::Matches;
+use super::relays::{Relays, is_echo};
+use super::sublist::{Listed as _, Matches, QueueMatch};
 use super::subscription::{Subscription, Target};
 use super::touched::Touched;
 
@@ -88,19 +89,68 @@ pub(crate) fn route(
     mut capture: impl FnMut(&Arc<Stream>),
 ) -> Routed {
     let mut routed = Routed::default();
+    let mut relays = Relays::default();
     for sub in matches.plain() {
-        give(sub, origin, msg, touched, &mut capture, &mut routed);
+        give(sub, origin, msg, touched, &mut capture, &mut routed, &mut relays);
     }
     for queue in matches.queues() {
-        let start = if queue.len() > 1 { rand::rng().random_range(0..queue.len()) } else { 0 };
-        // The next member is tried when one cannot take the message.
-        for sub in queue.members_from(start) {
-            if give(sub, origin, msg, touched, &mut capture, &mut routed) {
-                break;
-            }
+        give_one(queue, origin, msg, touched, &mut capture, &mut routed, &mut relays);
+    }
+    routed.relay(relays, msg, touched);
+    routed
+}
+
+/// As [`route`], for a message from another server, which says what queue groups get it here. Where it came under another
+/// subject than it goes on under, nobody has said so, and all do.
+pub(crate) fn route_relayed<'q>(
+    matches: &Matches<Subscription>,
+    origin: Origin<'_>,
+    msg: &OutMsg<'_>,
+    queues: Option<impl Iterator<Item = &'q [u8]> + Clone>,
+    touched: &Touched,
+    mut capture: impl FnMut(&Arc<Stream>),
+) -> Routed {
+    let mut routed = Routed::default();
+    let mut relays = Relays::default();
+    for sub in matches.plain() {
+        give(sub, origin, msg, touched, &mut capture, &mut routed, &mut relays);
+    }
+    for queue in matches.queues() {
+        let name = queue.members_from(0).next().map(|member| member.queue()).unwrap_or_default();
+        if queues.as_ref().is_none_or(|queues| queues.clone().any(|wanted| wanted == name)) {
+            give_one(queue, origin, msg, touched, &mut capture, &mut routed, &mut relays);
         }
     }
+    routed.relay(relays, msg, touched);
     routed
+}
+
+/// Gives `msg` to one member of a queue group: of those at other servers only where no other takes it.
+#[inline(always)]
+fn give_one<'m>(
+    queue: &'m QueueMatch<Subscription>,
+    origin: Origin<'_>,
+    msg: &OutMsg<'_>,
+    touched: &Touched,
+    capture: &mut impl FnMut(&Arc<Stream>),
+    routed: &mut Routed,
+    relays: &mut Relays<'m>,
+) {
+    let start = if queue.len() > 1 { rand::rng().random_range(0..queue.len()) } else { 0 };
+    let mut elsewhere = Vec::new();
+    // The next member is tried when one cannot take the message.
+    for sub in queue.members_from(start) {
+        if let Target::Relay(_) = sub.target() {
+            if !is_echo(origin, sub) {
+                elsewhere.push(sub);
+            }
+        } else if give(sub, origin, msg, touched, capture, routed, relays) {
+            return;
+        }
+    }
+    if !elsewhere.is_empty() {
+        relays.add_one_of(&elsewhere);
+    }
 }
 
 /// What became of a message that is observed.
@@ -114,8 +164,8 @@ pub(crate) enum Observed {
 
 /// As [`route`], one by one, with `observe` told of each: whether it took the message, or, where nothing is to be
 /// delivered, that it would be its turn.
-pub(crate) fn route_observed(
-    matches: &Matches<Subscription>,
+pub(crate) fn route_observed<'m>(
+    matches: &'m Matches<Subscription>,
     origin: Origin<'_>,
     msg: &OutMsg<'_>,
     touched: &Touched,
@@ -124,9 +174,15 @@ pub(crate) fn route_observed(
     mut observe: impl FnMut(&Subscription, Option<bool>) -> Observed,
 ) -> Routed {
     let mut routed = Routed::default();
-    let mut one = |sub: &Arc<Subscription>, routed: &mut Routed| {
-        let leads_on = matches!(sub.target(), Target::Service(_) | Target::Responses(_));
-        let given = (!only || leads_on).then(|| give(sub, origin, msg, touched, &mut capture, routed));
+    // Other servers observe for themselves.
+    let mut relays = Relays::default();
+    let mut one = |sub: &'m Arc<Subscription>, routed: &mut Routed| {
+        let leads_on = matches!(sub.target(), Target::Service(_) | Target::Responses(_) | Target::Relay(_));
+        let given =
+            (!only || leads_on).then(|| give(sub, origin, msg, touched, &mut capture, routed, &mut relays));
+        if let Target::Relay(_) = sub.target() {
+            return false;
+        }
         let is_taken = observe(sub, given.filter(|_| !only)) == Observed::Taken;
         routed.delivered |= only && is_taken && !leads_on;
         is_taken
@@ -142,6 +198,7 @@ pub(crate) fn route_observed(
             }
         }
     }
+    routed.relay(relays, msg, touched);
     routed
 }
 
@@ -149,7 +206,7 @@ pub(crate) fn route_observed(
 /// queue group one member. `starved` tells whether a connection has none.
 pub(crate) fn has_room(matches: &Matches<Subscription>, starved: impl Fn(&dyn Receiver) -> bool) -> bool {
     let full = |sub: &Arc<Subscription>| match sub.target() {
-        Target::Receiver(receiver) => starved(&**receiver),
+        Target::Receiver(receiver) | Target::Relay(receiver) => starved(&**receiver),
         Target::Shadowed(shadowed) => starved(&*shadowed.receiver),
         Target::Stream(_) | Target::Service(_) | Target::Responses(_) => false,
     };
@@ -157,13 +214,14 @@ pub(crate) fn has_room(matches: &Matches<Subscription>, starved: impl Fn(&dyn Re
 }
 
 #[inline(always)]
-fn give(
-    sub: &Arc<Subscription>,
+fn give<'m>(
+    sub: &'m Arc<Subscription>,
     origin: Origin<'_>,
     msg: &OutMsg<'_>,
     touched: &Touched,
     capture: &mut impl FnMut(&Arc<Stream>),
     routed: &mut Routed,
+    relays: &mut Relays<'m>,
 ) -> bool {
     let receiver = match sub.target() {
         Target::Stream(stream) => {
@@ -173,6 +231,12 @@ fn give(
             return true;
         }
         Target::Receiver(receiver) => receiver,
+        Target::Relay(_) => {
+            if !is_echo(origin, sub) {
+                relays.add(sub);
+            }
+            return false;
+        }
         Target::Shadowed(shadowed) => return give_shadowed(shadowed, sub, origin, msg, touched, routed),
         Target::Service(service) => {
             sub.count();
@@ -280,6 +344,18 @@ pub(crate) fn route_answer(
 }
 
 impl Routed {
+    /// Sends a message to other servers.
+    #[inline(always)]
+    fn relay(&mut self, relays: Relays<'_>, msg: &OutMsg<'_>, touched: &Touched) {
+        if relays.are_none() {
+            return;
+        }
+        relays.send(msg, touched.thread(), |receipt, receiver, sub| {
+            touched.note(receipt, receiver, sub);
+            self.note(receipt.queued, receiver);
+        });
+    }
+
     /// Notes what became of the message at a connection.
     #[inline(always)]
     fn note(&mut self, queued: Queued, receiver: &Arc<dyn Receiver>) {

@@ -423,7 +423,7 @@ impl Exchange {
         if !self.has_streams.load(Ordering::Relaxed) {
             return;
         }
-        let Target::Receiver(receiver) = sub.target() else { return };
+        let (Target::Receiver(receiver) | Target::Relay(receiver)) = sub.target() else { return };
         let importer: Arc<str> = account.name().into();
         let mut shadows = Vec::new();
         for import in self.streams.read().iter() {

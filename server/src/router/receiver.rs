@@ -51,6 +51,26 @@ pub trait Receiver: Send + Sync + fmt::Debug {
     fn is_stalling(&self) -> bool {
         false
     }
+
+    /// Queues a message for the server at the other end, which finds out itself who gets it there: who listens to the subject,
+    /// and one member of each of the queue groups. Nobody does so for a connection of a client.
+    fn relay(&self, _msg: &OutMsg<'_>, _queues: &[&[u8]], _thread: u32) -> Receipt {
+        Receipt::CLOSED
+    }
+
+    /// What is known of the server at the other end, if there is one.
+    fn far_end(&self) -> Option<FarEnd<'_>> {
+        None
+    }
+}
+
+/// The server at the other end of a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FarEnd<'a> {
+    /// Name of its cluster. Empty: none. What came from one server of a cluster goes to no other.
+    pub cluster: &'a str,
+    /// It is the hub of this server.
+    pub is_hub: bool,
 }
 
 /// What became of something that was queued for a receiver.

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 use jetkv_jetstream::stream::Stream;
 
@@ -15,6 +15,8 @@ use super::sublist::Listed;
 pub enum Target {
     /// A connection.
     Receiver(Arc<dyn Receiver>),
+    /// Another server, on behalf of who listens there.
+    Relay(Arc<dyn Receiver>),
     /// A stream that captures the subject.
     Stream(Arc<Stream>),
     /// A connection of another account, which imports the subject.
@@ -35,6 +37,8 @@ pub struct Subscription {
     delivered: AtomicU64,
     /// Messages after which the subscription ends, 0 for never.
     max: AtomicU64,
+    /// Members of the queue group that it stands for.
+    weight: AtomicU32,
     closed: AtomicBool,
 }
 
@@ -60,6 +64,7 @@ impl Subscription {
             queue_len: length(queue),
             delivered: AtomicU64::new(0),
             max: AtomicU64::new(0),
+            weight: AtomicU32::new(1),
             closed: AtomicBool::new(false),
         }
     }
@@ -94,6 +99,16 @@ impl Subscription {
     pub(crate) fn had_its_last(&self) -> bool {
         let max = self.max();
         max > 0 && max <= self.delivered()
+    }
+
+    /// How many members of its queue group it stands for: those on another server, else itself alone.
+    pub(crate) fn weight(&self) -> u32 {
+        self.weight.load(Ordering::Relaxed)
+    }
+
+    /// Says that; returns how many there were.
+    pub(crate) fn set_weight(&self, weight: u32) -> u32 {
+        self.weight.swap(weight, Ordering::Relaxed)
     }
 
     /// Counts one more message.

@@ -34,7 +34,7 @@ pub(crate) use visits::Visits;
 
 use crate::auth::{Authenticator, Operators};
 use crate::blocking::BlockingThreads;
-use crate::connections::{ClientType, ClosedClients, ConnectionHandle};
+use crate::connections::{ClientType, ClosedClients, ConnectionHandle, Leafnodes};
 use crate::faults::Faults;
 use crate::jetstream::JetStream;
 use crate::journal::Journal;
@@ -92,6 +92,10 @@ pub(crate) struct Shared {
     auth: ArcSwap<Authenticator>,
     /// The users of connections over WebSocket.
     websocket_auth: ArcSwap<Authenticator>,
+    /// The users of leaf nodes.
+    leafnode_auth: ArcSwap<Authenticator>,
+    /// Connections of leaf nodes.
+    pub leafnodes: Leafnodes,
     pub identity: ServerIdentity,
     pub accounts: Accounts,
     clients: Mutex<HashMap<u64, Arc<dyn ConnectionHandle>>>,
@@ -151,6 +155,8 @@ impl Shared {
         let shared = Self {
             auth: ArcSwap::from_pointee(Authenticator::new(&options)),
             websocket_auth: ArcSwap::from_pointee(Authenticator::for_websocket(&options)),
+            leafnode_auth: ArcSwap::from_pointee(Authenticator::for_leafnodes(&options)),
+            leafnodes: Leafnodes::default(),
             identity,
             accounts,
             clients: Mutex::new(HashMap::new()),
@@ -212,6 +218,11 @@ impl Shared {
         }
     }
 
+    /// The users in force for leaf nodes.
+    pub(crate) fn leafnode_auth(&self) -> Arc<Authenticator> {
+        self.leafnode_auth.load_full()
+    }
+
     /// The operators, where accounts and users come with claims.
     pub(crate) fn operators(&self) -> Option<&Operators> {
         self.operators.get()
@@ -227,6 +238,7 @@ impl Shared {
     pub(crate) fn replace_options(&self, options: Options) -> Arc<Authenticator> {
         let auth = Arc::new(Authenticator::new(&options));
         self.websocket_auth.store(Arc::new(Authenticator::for_websocket(&options)));
+        self.leafnode_auth.store(Arc::new(Authenticator::for_leafnodes(&options)));
         self.accounts.apply(&options);
         self.number_accounts();
         self.options.store(Arc::new(options));

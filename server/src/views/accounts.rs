@@ -40,7 +40,7 @@ struct Detail {
     expired: bool,
     complete: bool,
     jetstream_enabled: bool,
-    leafnode_connections: u32,
+    leafnode_connections: usize,
     client_connections: usize,
     subscriptions: u64,
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -114,7 +114,7 @@ pub(crate) struct AccountStat {
     acc: String,
     name: String,
     pub(crate) conns: usize,
-    leafnodes: u32,
+    leafnodes: usize,
     total_conns: usize,
     num_subscriptions: u64,
     sent: DataStat,
@@ -139,8 +139,8 @@ struct Count {
 }
 
 impl DataStat {
-    fn new(msgs: u64, bytes: u64) -> Self {
-        Self { msgs, bytes, gateways: Count::default(), routes: Count::default(), leafs: Count::default() }
+    fn new(msgs: u64, bytes: u64, leafs: Count) -> Self {
+        Self { msgs, bytes, gateways: Count::default(), routes: Count::default(), leafs }
     }
 }
 
@@ -204,7 +204,7 @@ fn detail(source: &MonitorSource, name: &str) -> Result<Detail, String> {
         expired: claimed.as_ref().is_some_and(|claimed| claimed.has_expired()),
         complete: claimed.as_ref().is_none_or(|claimed| !claimed.is_incomplete.load(Ordering::Relaxed)),
         jetstream_enabled: account.has_jetstream() && !account.is_jetstream_refused(),
-        leafnode_connections: 0,
+        leafnode_connections: account.leafnode_count(),
         client_connections: account.client_count(),
         subscriptions: counts.present,
         exports: exchange::exports(account, is_system.then_some(with_jetstream)),
@@ -253,7 +253,7 @@ pub(super) fn accstatz(source: &MonitorSource, query: &Query) -> Result<Page, St
     let stats = accounts
         .iter()
         .filter(|account| named.is_empty() || named.contains(&account.name()))
-        .filter(|account| with_unused || account.client_count() > 0);
+        .filter(|account| with_unused || account.client_count() > 0 || account.leafnode_count() > 0);
     Ok(Page::json(&Accstatz {
         server_id: source.server_id(),
         now: time(source.now()),
@@ -266,15 +266,17 @@ pub(super) fn accstatz(source: &MonitorSource, query: &Query) -> Result<Page, St
 impl AccountStat {
     pub(crate) fn new(account: &Account, num_subscriptions: u64) -> Self {
         let traffic = account.traffic.counts();
+        let leafs = account.leafnode_traffic.counts();
+        let count = |msgs, bytes| Count { msgs, bytes };
         Self {
             acc: account.name().to_owned(),
             name: account.name_tag(),
             conns: account.client_count(),
-            leafnodes: 0,
-            total_conns: account.client_count(),
+            leafnodes: account.leafnode_count(),
+            total_conns: account.client_count() + account.leafnode_count(),
             num_subscriptions,
-            sent: DataStat::new(traffic.out_msgs, traffic.out_bytes),
-            received: DataStat::new(traffic.in_msgs, traffic.in_bytes),
+            sent: DataStat::new(traffic.out_msgs, traffic.out_bytes, count(leafs.out_msgs, leafs.out_bytes)),
+            received: DataStat::new(traffic.in_msgs, traffic.in_bytes, count(leafs.in_msgs, leafs.in_bytes)),
             slow_consumers: account.slow_consumers(),
         }
     }

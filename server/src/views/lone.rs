@@ -27,14 +27,6 @@ struct Gatewayz<'a> {
 }
 
 #[derive(Serialize)]
-struct Leafz<'a> {
-    server_id: &'a str,
-    now: GoTime,
-    leafnodes: u32,
-    leafs: [Empty; 0],
-}
-
-#[derive(Serialize)]
 struct Profilez {
     profile: Option<Empty>,
     error: String,
@@ -62,12 +54,6 @@ pub(super) fn gatewayz(source: &MonitorSource, query: &Query) -> Result<Page, St
         outbound_gateways: Empty {},
         inbound_gateways: Empty {},
     }))
-}
-
-/// `/leafz`.
-pub(super) fn leafz(source: &MonitorSource, query: &Query) -> Result<Page, String> {
-    query.boolean("subs")?;
-    Ok(Page::json(&Leafz { server_id: source.server_id(), now: time(source.now()), leafnodes: 0, leafs: [] }))
 }
 
 /// `/ipqueuesz`: queues between the threads of the server that hold something. Here a message is handled by the thread

@@ -9,6 +9,7 @@ mod exchange;
 mod health;
 mod jetstream;
 mod json;
+mod leafz;
 mod lone;
 mod page;
 mod process;
@@ -78,7 +79,7 @@ pub(crate) fn make(
         "/healthz" => (Some("/healthz"), health::page(source, query)),
         "/routez" => (Some("/routez"), lone::routez(source, query)),
         "/gatewayz" => (Some("/gatewayz"), lone::gatewayz(source, query)),
-        "/leafz" => (Some("/leafz"), lone::leafz(source, query)),
+        "/leafz" => (Some("/leafz"), leafz::page(source, query)),
         "/debug/vars" => (None, Ok(process::page())),
         "/ipqueuesz" => (None, lone::ipqueuesz(query)),
         "/raftz" => (None, Ok(lone::raftz())),

@@ -88,7 +88,7 @@ impl SubscriptionPart {
             msgs: subscription.delivered(),
             max: subscription.max(),
             cid: match subscription.target() {
-                Target::Receiver(receiver) => receiver.id(),
+                Target::Receiver(receiver) | Target::Relay(receiver) => receiver.id(),
                 Target::Stream(stream) => stream.client_number(),
                 Target::Shadowed(shadowed) => shadowed.receiver.id(),
                 Target::Service(_) | Target::Responses(_) => 0,

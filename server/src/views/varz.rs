@@ -11,7 +11,8 @@ use super::json::{Empty, is_default, time, uptime};
 use super::page::Page;
 use crate::banner;
 use crate::claims::OperatorClaims;
-use crate::options::{Unserved, UnservedListener, WebsocketOptions, WriteTimeout, defaults};
+use crate::interfaces::host_port;
+use crate::options::{LeafnodeRemote, Unserved, UnservedListener, WebsocketOptions, WriteTimeout, defaults};
 use crate::snapshot::MonitorSource;
 use jetkv_go_compat::version::{GO_VERSION, SERVER_VERSION};
 
@@ -124,7 +125,7 @@ struct TrafficPart {
     total_connections: u64,
     routes: u32,
     remotes: u32,
-    leafnodes: u32,
+    leafnodes: usize,
     in_msgs: u64,
     in_bytes: u64,
     in_client_msgs: u64,
@@ -241,8 +242,40 @@ struct LeafPart {
     auth_timeout: f64,
     #[serde(skip_serializing_if = "is_default")]
     tls_timeout: f64,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    remotes: Vec<RemotePart>,
     #[serde(flatten)]
     writes: WritesPart,
+}
+
+/// A server that this one connects to as a leaf node.
+#[derive(Serialize)]
+struct RemotePart {
+    local_account: String,
+    urls: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    deny: Option<DenyPart>,
+}
+
+/// What does not cross that connection.
+#[derive(Serialize)]
+struct DenyPart {
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    exports: Vec<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    imports: Vec<String>,
+}
+
+impl RemotePart {
+    fn new(remote: &LeafnodeRemote) -> Self {
+        let (exports, imports) = (remote.deny_exports.clone(), remote.deny_imports.clone());
+        let is_open = exports.is_empty() && imports.is_empty();
+        Self {
+            local_account: remote.account.clone(),
+            urls: remote.urls.iter().map(|url| host_port(&url.host, url.port)).collect(),
+            deny: (!is_open).then_some(DenyPart { exports, imports }),
+        }
+    }
 }
 
 /// How long writes to routes may take. nats-server v2.15.2 shows it of gateways and leaf nodes, too (observed).
@@ -279,8 +312,11 @@ fn cluster_part(
 }
 
 fn leaf_part(source: &MonitorSource, writes: WritesPart, listener: Option<&UnservedListener>) -> LeafPart {
-    let Some(listener) = listener else { return LeafPart { writes, ..LeafPart::default() } };
+    let options = source.options();
+    let remotes = options.leafnodes.remotes.iter().map(RemotePart::new).collect();
+    let Some(listener) = listener else { return LeafPart { writes, remotes, ..LeafPart::default() } };
     LeafPart {
+        remotes,
         host: listener.host.clone(),
         port: source.bound_unserved_port(listener.feature),
         auth_timeout: listener.auth_timeout.as_secs_f64(),
@@ -352,7 +388,7 @@ pub(super) fn page(source: &MonitorSource) -> Page {
         cores,
         gomaxprocs: cores,
         cpu: (counts.usage.cpu_percent * 10.0).round() / 10.0,
-        traffic: traffic(&counts),
+        traffic: traffic(source, &counts),
         http_req_stats: source.visits().counts(),
         config_load_time: time(source.configured_at()),
         config_digest: options.config_digest.as_deref().unwrap_or_default(),
@@ -371,22 +407,25 @@ pub(super) fn page(source: &MonitorSource) -> Page {
     })
 }
 
-fn traffic(counts: &crate::snapshot::ServerCounts) -> TrafficPart {
+fn traffic(source: &MonitorSource, counts: &crate::snapshot::ServerCounts) -> TrafficPart {
     let traffic = counts.traffic;
+    // What is of others is counted a moment after all of it.
+    let leafs = source.leafnode_traffic();
+    let of_clients = |all: u64, leafs: u64| all.saturating_sub(leafs);
     TrafficPart {
         connections: counts.connections,
         total_connections: counts.total_connections,
         routes: 0,
         remotes: 0,
-        leafnodes: 0,
+        leafnodes: source.leafnodes().len(),
         in_msgs: traffic.in_msgs,
         in_bytes: traffic.in_bytes,
-        in_client_msgs: traffic.in_msgs,
-        in_client_bytes: traffic.in_bytes,
+        in_client_msgs: of_clients(traffic.in_msgs, leafs.in_msgs),
+        in_client_bytes: of_clients(traffic.in_bytes, leafs.in_bytes),
         out_msgs: traffic.out_msgs,
         out_bytes: traffic.out_bytes,
-        out_client_msgs: traffic.out_msgs,
-        out_client_bytes: traffic.out_bytes,
+        out_client_msgs: of_clients(traffic.out_msgs, leafs.out_msgs),
+        out_client_bytes: of_clients(traffic.out_bytes, leafs.out_bytes),
         slow_consumers: counts.slow_consumers,
         stale_connections: counts.stale_connections,
         stalled_clients: counts.stalls,

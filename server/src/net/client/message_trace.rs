@@ -238,7 +238,7 @@ impl Connection {
                     trace.stored(&stream.config().name, msg.subject);
                     return Observed::Taken;
                 }
-                Target::Service(_) | Target::Responses(_) => return Observed::Taken,
+                Target::Service(_) | Target::Responses(_) | Target::Relay(_) => return Observed::Taken,
             };
             let client = clients.iter().find(|client| client.id() == receiver.id());
             let is_muted = is_own && receiver.id() == sender.id() && !wants_echo;

@@ -27,7 +27,8 @@ const SERVICE_REPLY: &[u8] = b"_R_.";
 const RESERVED_REPLY: [&[u8]; 3] = [b"$JS.ACK.", b"_GR_.", b"$GR."];
 
 /// Requests of the API that streams and consumers take themselves, past the system account.
-const TAKEN_BY_ASSETS: [&[u8]; 2] = [b"$JS.API.DIRECT.GET.", b"$JS.API.CONSUMER.MSG.NEXT."];
+pub(in crate::net) const TAKEN_BY_ASSETS: [&[u8]; 2] =
+    [b"$JS.API.DIRECT.GET.", b"$JS.API.CONSUMER.MSG.NEXT."];
 
 impl Connection {
     /// Routes a message to whoever listens, into streams, and to the services of the server.

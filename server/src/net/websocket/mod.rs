@@ -242,14 +242,14 @@ impl Entrance {
     }
 }
 
-/// A leaf node is told that nobody serves it, where it is asked for by a listener; else nats-server only closes.
+/// A leaf node is told that nobody serves it here, where it is asked for by a listener; else nats-server only closes.
 fn refuse_leafnode(shared: &Shared, peer: Peer, writer: &Writer) {
     let listeners = &shared.options().unserved_listeners;
     if !listeners.iter().any(|listener| listener.feature == Unserved::Leafnodes) {
         tracing::error!("Not configured to accept leaf node connections");
         return;
     }
-    let reason = format!("{} are not supported by JetKV yet", Unserved::Leafnodes.who());
+    let reason = format!("{} over WebSocket are not supported by JetKV yet", Unserved::Leafnodes.who());
     tracing::warn!("{peer} - Refused: {reason}");
     // Who does not take it goes without.
     let _ = writer.try_write(format!("-ERR '{reason}'\r\n").as_bytes());

@@ -472,7 +472,7 @@ fn a_leaf_node_is_told_that_nobody_serves_it() {
         let mut peer = Peer::open(&server("", "leafnodes { port: -1 }"));
         assert!(peer.ask(&path).await.starts_with("HTTP/1.1 101 "));
         let (text, close) = peer.rest().await;
-        let reason = "leaf node connections are not supported by JetKV yet";
+        let reason = "leaf node connections over WebSocket are not supported by JetKV yet";
         assert_eq!((text, close), (format!("-ERR '{reason}'\r\n"), Some(format!("1008 {reason}"))));
         let mut peer = Peer::open(&server("", ""));
         assert!(peer.ask(&path).await.starts_with("HTTP/1.1 101 "));

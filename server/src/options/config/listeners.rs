@@ -1,13 +1,11 @@
-//! The blocks `leafnodes` and `cluster`, which may do no more than listen.
-//!
-//! Whoever connects there is refused, so what a block says about those who are let in has no effect. It is checked all
-//! the same; what would have the server connect to others, or needs TLS, is refused by name.
+//! The blocks `leafnodes` and `cluster`: where they listen. What `cluster` says of who connects there has no effect, as nobody is
+//! let in; it is checked all the same, and what would have the server connect to others, or needs TLS, is refused by name.
 
 use std::time::Duration;
 
 use super::report::{Checked, Problem, Report};
 use super::typed::{boolean, duration, integer, listen, map, string, strings};
-use super::{Draft, auth, permissions};
+use super::{Draft, auth, leafnodes, permissions};
 use crate::options::WriteTimeout;
 use crate::options::grammar::{Node, Value};
 use crate::options::listener_model::Unserved;
@@ -65,11 +63,14 @@ pub(super) fn read(key: &str, node: &Node, draft: &mut Draft, report: &mut Repor
         return Err(Problem::at(node, format!("{block}, got {}", node.value.kind())));
     };
     let mut listener = draft.take_listener(feature);
+    let leafnodes = &mut draft.options.leafnodes;
     for (key, value) in entries.iter() {
         let lower = key.to_ascii_lowercase();
         let known = match address(&lower, value, &mut listener) {
             Ok(false) => match feature {
-                Unserved::Leafnodes => leafnodes(&lower, key, value, &mut listener, report),
+                Unserved::Leafnodes => {
+                    leafnodes::read(&lower, key, value, (&mut listener, &mut *leafnodes), report)
+                }
                 Unserved::Cluster => cluster(&lower, key, value, &mut listener, report),
             },
             known => known,
@@ -100,28 +101,6 @@ fn address(key: &str, node: &Node, listener: &mut ListenerDraft) -> Checked<bool
         "listen" => (listener.host, listener.port) = listen(node)?,
         "port" => listener.port = integer(node)?,
         "host" | "net" => string(node)?.clone_into(&mut listener.host),
-        _ => return Ok(false),
-    }
-    Ok(true)
-}
-
-fn leafnodes(
-    lower: &str,
-    key: &str,
-    node: &Node,
-    listener: &mut ListenerDraft,
-    report: &mut Report,
-) -> Checked<bool> {
-    match lower {
-        "remotes" => nobody(node, key, "remotes")?,
-        "tls" => return Err(Problem::unsupported(node, key)),
-        "authorization" => leaf_authorization(node, listener, report)?,
-        "reconnect" | "reconnect_delay" | "reconnect_interval" => drop(duration(node, "reconnect", report)?),
-        "dial_timeout" | "write_deadline" => drop(duration(node, lower, report)?),
-        "leafnode_advertise" | "advertise" | "min_version" | "minimum_version" => drop(string(node)?),
-        "no_advertise" | "isolate_leafnode_interest" | "isolate" => drop(boolean(node)?),
-        "compression" => compression(node, key, report)?,
-        "write_timeout" => drop(super::top::write_timeout(node)?),
         _ => return Ok(false),
     }
     Ok(true)
@@ -210,45 +189,7 @@ fn cluster_authorization(node: &Node, listener: &mut ListenerDraft, report: &mut
     Ok(())
 }
 
-fn leaf_authorization(node: &Node, listener: &mut ListenerDraft, report: &mut Report) -> Checked<()> {
-    for (key, value) in map(node)?.iter() {
-        match key.to_ascii_lowercase().as_str() {
-            "user" | "username" | "pass" | "password" | "account" => drop(string(value)?),
-            "timeout" => listener.auth_timeout = auth::timeout(key, value, report)?,
-            "nkey" => report.error(Problem::unsupported(value, key)),
-            "proxy_required" => drop(boolean(value)?),
-            "users" => leaf_users(value, report)?,
-            _ if value.is_used_variable() => {}
-            _ => report.error(Problem::unknown_field(value, key)),
-        }
-    }
-    Ok(())
-}
-
-fn leaf_users(node: &Node, report: &mut Report) -> Checked<()> {
-    let Value::Array(users) = &node.value else {
-        let text = format!("Expected users field to be an array, got {}", node.value.kind());
-        return Err(Problem::at(node, text));
-    };
-    for user in users.iter() {
-        let Value::Map(fields) = &user.value else {
-            let text = format!("Expected user entry to be a map/struct, got {}", user.value.kind());
-            report.error(Problem::at(user, text));
-            continue;
-        };
-        for (key, value) in fields.iter() {
-            match key.to_ascii_lowercase().as_str() {
-                "user" | "username" | "pass" | "password" | "account" => drop(report.check(string(value))),
-                "proxy_required" => drop(report.check(boolean(value))),
-                _ if value.is_used_variable() => {}
-                _ => report.error(Problem::unknown_field(value, key)),
-            }
-        }
-    }
-    Ok(())
-}
-
-fn compression(node: &Node, key: &str, report: &mut Report) -> Checked<()> {
+pub(super) fn compression(node: &Node, key: &str, report: &mut Report) -> Checked<()> {
     match &node.value {
         Value::String(_) | Value::Bool(_) => Ok(()),
         Value::Map(entries) => {

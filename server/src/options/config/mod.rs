@@ -6,6 +6,7 @@ mod callout;
 mod exchange;
 mod jetstream;
 mod lab;
+mod leafnodes;
 mod listeners;
 mod mappings;
 mod operators;

@@ -1,0 +1,121 @@
+//! Connections that this server opens as a leaf node, again and again.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rand::Rng;
+use rand::seq::SliceRandom;
+use tokio::net::TcpStream;
+use tokio::runtime::Handle;
+use tokio::sync::oneshot;
+
+use super::connection;
+use crate::interfaces::host_port;
+use crate::net::link::Link;
+use crate::options::{LeafnodeRemote, RemoteUrl};
+use crate::state::{Phase, Shared};
+use jetkv_go_compat::{os_text, quoted};
+
+/// Where a connection goes that this server opens.
+pub(in crate::net) struct Solicited {
+    pub remote: LeafnodeRemote,
+    /// The one of its URLs that was tried.
+    pub url: RemoteUrl,
+}
+
+/// Keeps a connection to another server open until this server stops or enters lame duck mode. It is served by one of
+/// `threads`.
+pub(crate) async fn solicit(shared: Arc<Shared>, remote: LeafnodeRemote, threads: Vec<Handle>) {
+    let mut phase = shared.phase();
+    tokio::select! {
+        () = keep_open(&shared, remote, &threads) => {}
+        _ = phase.wait_for(|phase| *phase != Phase::Running) => {}
+    }
+}
+
+async fn keep_open(shared: &Arc<Shared>, remote: LeafnodeRemote, threads: &[Handle]) {
+    let mut urls = remote.urls.clone();
+    if !remote.no_randomize {
+        urls.shuffle(&mut rand::rng());
+    }
+    let (mut attempts, mut is_first) = (0, true);
+    for (url, thread) in urls.iter().cycle().zip(threads.iter().cycle()) {
+        let options = shared.options();
+        let pause = options.leafnodes.reconnect_interval;
+        let timeout = remote.dial_timeout.unwrap_or(options.leafnodes.dial_timeout);
+        match dial(shared, url, timeout).await {
+            Ok((socket, peer)) => {
+                attempts = 0;
+                is_first = false;
+                let solicited = Arc::new(Solicited { remote: remote.clone(), url: url.clone() });
+                let delay = served(shared, socket, peer, solicited, thread).await;
+                shared.timers.sleep(pause).await;
+                if let Some(delay) = delay {
+                    shared.timers.sleep(delay).await;
+                }
+            }
+            Err(reason) => {
+                attempts += 1;
+                report(shared, url, attempts, is_first, &reason);
+                let jitter = pause.mul_f64(rand::rng().random_range(0.0..1.0));
+                shared.timers.sleep(pause + jitter).await;
+            }
+        }
+    }
+}
+
+/// Opens a connection.
+async fn dial(
+    shared: &Shared,
+    url: &RemoteUrl,
+    timeout: Duration,
+) -> Result<(std::net::TcpStream, SocketAddr), String> {
+    let place = host_port(&url.host, url.port);
+    tracing::debug!("Trying to connect as leafnode to remote server on {}", quoted(&place));
+    let connecting = TcpStream::connect((url.host.clone(), url.port));
+    let connected = match shared.timers.timeout(timeout, connecting).await {
+        Ok(connected) => connected,
+        Err(_) => return Err(format!("dial tcp {place}: i/o timeout")),
+    };
+    let opened = connected.and_then(|socket| {
+        socket.set_nodelay(true)?;
+        let peer = socket.peer_addr()?;
+        Ok((socket.into_std()?, peer))
+    });
+    opened.map_err(|error| format!("dial tcp {place}: connect: {}", os_text(&error)))
+}
+
+/// The first failure is told, and then one of so many.
+fn report(shared: &Shared, url: &RemoteUrl, attempts: i64, is_first: bool, reason: &str) {
+    let options = shared.options();
+    let every = if is_first { options.connect_error_reports } else { options.reconnect_error_reports };
+    let place = quoted(host_port(&url.host, url.port));
+    let line = format!(
+        "Error trying to connect as leafnode to remote server {place} (attempt {attempts}): {reason}"
+    );
+    if attempts == 1 || attempts % every.max(1) == 0 {
+        tracing::error!("{line}");
+    } else {
+        tracing::debug!("{line}");
+    }
+}
+
+/// Has a connection served by a thread for that, until it ends.
+async fn served(
+    shared: &Arc<Shared>,
+    socket: std::net::TcpStream,
+    peer: SocketAddr,
+    solicited: Arc<Solicited>,
+    thread: &Handle,
+) -> Option<Duration> {
+    let (ended, end) = oneshot::channel();
+    let shared = Arc::clone(shared);
+    thread.spawn(async move {
+        let Ok(socket) = TcpStream::from_std(socket) else { return };
+        let delay = connection::serve(shared, Link::tcp(socket, peer), Some(solicited)).await;
+        // Whoever waited may have been told to stop.
+        let _ = ended.send(delay);
+    });
+    end.await.ok().flatten()
+}
