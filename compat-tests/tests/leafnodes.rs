@@ -1,0 +1,211 @@
+//! Leaf nodes: JetKV at one end of a connection, and nats-server at the other.
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::time::{Duration, Instant};
+
+use jetkv_compat_tests::oracle::Toolbox;
+use jetkv_compat_tests::process::{Program, Server, ServerOptions, Signal};
+use jetkv_compat_tests::request::Requester;
+use serde_json::Value;
+
+/// No wait takes so long on two busy cores.
+const WAIT_MAX: Duration = Duration::from_secs(120);
+const LISTENS: &str = "Listening for leafnode connections on 127.0.0.1:";
+
+fn eventually<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+    let until = Instant::now() + WAIT_MAX;
+    loop {
+        if let Some(found) = look() {
+            return found;
+        }
+        assert!(Instant::now() < until, "{what}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// A server with JetStream in a domain, and more in its configuration.
+fn started(program: &Program, domain: &str, more: &str) -> Server {
+    let config = format!("server_name: {domain}\njetstream {{ domain: {domain} }}\n{more}\n");
+    let options = ServerOptions { config: Some(config), ..ServerOptions::default() };
+    Server::start(program, &options).unwrap()
+}
+
+fn hub(program: &Program) -> (Server, u16) {
+    let block =
+        "leafnodes { listen: \"127.0.0.1:-1\", authorization { user: leaf, password: secret, timeout: 1 } }";
+    let server = started(program, "hub", block);
+    let port = eventually("the port of leaf nodes", || {
+        let log = server.log();
+        let rest = log.split_once(LISTENS)?.1;
+        rest.split_once('\n')?.0.trim().parse().ok()
+    });
+    (server, port)
+}
+
+fn spoke(program: &Program, port: u16) -> Server {
+    let url = format!("nats://leaf:secret@127.0.0.1:{port}");
+    started(
+        program,
+        "spoke",
+        &format!("leafnodes {{ reconnect: \"100ms\", remotes: [ {{ url: \"{url}\" }} ] }}"),
+    )
+}
+
+/// The answer to a request, where it is one.
+fn ask(client: &mut Requester, subject: &str, body: &str) -> Option<Value> {
+    let answer = client.ask(subject, "", body.as_bytes()).unwrap().unwrap();
+    serde_json::from_slice(&answer.payload).ok()
+}
+
+/// Asks until there is somebody who answers.
+fn reached(client: &mut Requester, domain: &str) {
+    let subject = format!("$JS.{domain}.API.INFO");
+    eventually(&subject, || ask(client, &subject, "").filter(|answer| answer["domain"] == domain));
+}
+
+fn create(client: &mut Requester, body: &Value) {
+    let name = body["name"].as_str().unwrap();
+    let answer = ask(client, &format!("$JS.API.STREAM.CREATE.{name}"), &body.to_string()).unwrap();
+    assert!(answer["error"].is_null(), "{answer}");
+}
+
+fn external(name: &str, domain: &str) -> Value {
+    serde_json::json!({"name": name, "external": {"api": format!("$JS.{domain}.API"), "deliver": ""}})
+}
+
+/// Stores the numbers from `from` on.
+fn store(client: &mut Requester, subject: &str, from: u64, count: u64) {
+    for number in from..from + count {
+        let stored = ask(client, subject, &number.to_string()).unwrap();
+        assert_eq!(stored["seq"], number, "{stored}");
+    }
+}
+
+/// Waits until a stream has so many messages, and looks whether each is there once and in order.
+fn has_all(client: &mut Requester, stream: &str, count: u64) {
+    eventually(stream, || {
+        let info = ask(client, &format!("$JS.API.STREAM.INFO.{stream}"), "")?;
+        (info["state"]["messages"].as_u64()? >= count).then_some(())
+    });
+    for seq in 1..=count {
+        let subject = format!("$JS.API.DIRECT.GET.{stream}");
+        let got = client.ask(&subject, "", format!("{{\"seq\":{seq}}}").as_bytes()).unwrap().unwrap();
+        assert_eq!(String::from_utf8_lossy(&got.payload), seq.to_string(), "{stream}");
+    }
+}
+
+fn go_through(hub_program: &Program, spoke_program: &Program) {
+    let (hub, port) = hub(hub_program);
+    let mut spoke = spoke(spoke_program, port);
+    let (mut here, mut there) = (Requester::open(&hub).unwrap(), Requester::open(&spoke).unwrap());
+    reached(&mut there, "hub");
+    reached(&mut here, "spoke");
+    create(
+        &mut here,
+        &serde_json::json!({"name": "KV_B", "subjects": ["$KV.B.>"], "max_msgs_per_subject": 1}),
+    );
+    let stored = ask(&mut there, "$JS.hub.API.$KV.B.k", "v").unwrap();
+    assert_eq!((&stored["stream"], &stored["domain"]), (&"KV_B".into(), &"hub".into()));
+    let direct = |name: &str, field: &str, value: Value| serde_json::json!({"name": name, "allow_direct": true, field: value});
+    create(&mut here, &direct("ORIGIN", "subjects", serde_json::json!(["o"])));
+    create(&mut there, &direct("EDGE", "subjects", serde_json::json!(["e"])));
+    store(&mut here, "o", 1, 20);
+    store(&mut there, "e", 1, 20);
+    create(&mut there, &direct("M", "mirror", external("ORIGIN", "hub")));
+    create(&mut here, &direct("S", "sources", serde_json::json!([external("EDGE", "spoke")])));
+    has_all(&mut there, "M", 20);
+    has_all(&mut here, "S", 20);
+    // It is killed, and comes back to what happened meanwhile.
+    spoke.stop(Signal::KILL).unwrap();
+    store(&mut here, "o", 21, 20);
+    spoke.launch().unwrap();
+    let mut there = Requester::open(&spoke).unwrap();
+    store(&mut there, "e", 21, 20);
+    has_all(&mut there, "M", 40);
+    has_all(&mut here, "S", 40);
+}
+
+#[test]
+fn nats_server_is_a_leaf_node_of_jetkv() {
+    // Reported as skipped by the toolbox; with CI=true it is an error.
+    let Some((reference, candidate)) = Toolbox::default().servers().unwrap() else { return };
+    go_through(&candidate, &reference);
+}
+
+#[test]
+fn jetkv_is_a_leaf_node_of_nats_server() {
+    let Some((reference, candidate)) = Toolbox::default().servers().unwrap() else { return };
+    go_through(&reference, &candidate);
+}
+
+/// What another server may say to a hub that let it in. What clients and routes say is not among it: nats-server reads some of
+/// that as its own, and waits for more.
+const SAID: [&str; 19] = [
+    "LS+ a\r\nLS+ a q 2\r\nLS+ a q x\r\nLS- a\r\nLS- unknown\r\nPING\r\nFOO\r\n",
+    "LS+ a b\r\n",
+    "LS+ a b 1 2\r\n",
+    "LS+ a..b\r\nPING\r\nFOO\r\n",
+    "LMSG a 2\r\nhi\r\nLMSG a r 2\r\nhi\r\nLMSG a + r q 2\r\nhi\r\nLMSG a | q p 2\r\nhi\r\nPING\r\nFOO\r\n",
+    "LMSG a\r\n",
+    "LMSG a x\r\n",
+    "LMSG a * r 2\r\nhi\r\n",
+    "LMSG a 2\r\nhix\r\n",
+    "LMSG a 99999999\r\n",
+    "HMSG a 2 4\r\n\r\nhi\r\nPING\r\nFOO\r\n",
+    "HMSG a 2\r\n",
+    "HMSG a 4 2\r\n",
+    "HMSG a x 2\r\n",
+    "INFO {}\r\nPING\r\nFOO\r\n",
+    "INFO {\r\n",
+    "+OK\r\nPONG\r\nPING\r\nFOO\r\n",
+    "-ERR 'x'\r\nPING\r\nFOO\r\n",
+    "ls+ a\r\nlmsg a 1\r\nx\r\nping\r\nfoo\r\n",
+];
+
+/// What may be said before, in place of CONNECT.
+const GREETINGS: [&str; 9] = [
+    "PING\r\n",
+    "LS+ a\r\n",
+    "CONNECT {}\r\n",
+    "CONNECT {\"user\":\"leaf\",\"pass\":\"wrong\"}\r\n",
+    "CONNECT {\"user\":\"leaf\",\"pass\":\"secret\",\"lang\":\"go\"}\r\n",
+    "CONNECT {\"user\":\"leaf\",\"pass\":\"secret\",\"cluster\":\"a b\"}\r\n",
+    "CONNECT {\"user\":\"leaf\",\"pass\":\"secret\",\"cluster\":\"_\"}\r\n",
+    "CONNECT {\"user\":\"leaf\",\"pass\":\"secret\",\"gateway\":\"g\"}\r\n",
+    "",
+];
+
+/// What comes after something was said, until the connection ends, but for what the server tells of itself.
+fn heard(port: u16, said: &str) -> Vec<String> {
+    let mut socket = TcpStream::connect(("127.0.0.1", port)).unwrap();
+    socket.set_read_timeout(Some(WAIT_MAX)).unwrap();
+    // INFO goes first, as the other server waits for it.
+    let mut bytes = vec![0];
+    socket.read_exact(&mut bytes).unwrap();
+    socket.write_all(said.as_bytes()).unwrap();
+    let mut rest = Vec::new();
+    // A reset is an end, too.
+    let _ = socket.read_to_end(&mut rest);
+    bytes.append(&mut rest);
+    let text = String::from_utf8_lossy(&bytes).into_owned();
+    let lines = text.lines().filter(|line| !line.starts_with("LS") && *line != "PING");
+    lines.map(|line| if line.starts_with("INFO ") { "INFO".to_owned() } else { line.to_owned() }).collect()
+}
+
+#[test]
+fn hubs_answer_alike() {
+    let Some((reference, candidate)) = Toolbox::default().servers().unwrap() else { return };
+    let (reference, candidate) = (hub(&reference), hub(&candidate));
+    let connect = "CONNECT {\"name\":\"n\",\"headers\":true,\"user\":\"leaf\",\"pass\":\"secret\"}\r\n";
+    let after = SAID.iter().map(|said| format!("{connect}{said}"));
+    let mut differences = Vec::new();
+    for said in GREETINGS.iter().map(|said| (*said).to_owned()).chain(after) {
+        let (ours, theirs) = (heard(candidate.1, &said), heard(reference.1, &said));
+        if ours != theirs {
+            differences.push(format!("{said:?}: {ours:?} in place of {theirs:?}"));
+        }
+    }
+    assert!(differences.is_empty(), "{}", differences.join("\n"));
+}
