@@ -4,12 +4,13 @@
 
 mod common;
 
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, ErrorKind, Write};
 use std::net::{SocketAddr, TcpListener};
 
 use common::{Wire, eventually, options, request, start, with_streams};
 use jetkv::Server;
 use jetkv::options::{LeafnodeOptions, LeafnodeRemote, Options};
+use jetkv_testing::WAIT_MAX;
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -27,7 +28,19 @@ fn listening(mut options: Options, block: &str) -> Options {
     let read = Options::from_config_text(&text).unwrap();
     options.unserved_listeners = read.unserved_listeners;
     options.leafnodes = read.leafnodes;
+    patient(options)
+}
+
+/// Waits for those who are slow to say who they are.
+fn patient(mut options: Options) -> Options {
+    options.unserved_listeners.iter_mut().for_each(|listener| listener.auth_timeout = 2 * WAIT_MAX);
     options
+}
+
+/// Options of a server on a port of its own that are written as a whole.
+fn written(text: &str) -> Options {
+    let read = patient(Options::from_config_text(text).unwrap());
+    Options { host: "127.0.0.1".to_owned(), port: 0, limits: options().limits, ..read }
 }
 
 /// Options of a server that connects to `address`, with more in the block of the remote.
@@ -35,6 +48,7 @@ fn connecting(mut options: Options, address: SocketAddr, more: &str) -> Options 
     let text =
         format!("reconnect: \"10ms\", remotes: [ {{ url: \"nats://leaf:secret@{address}\", {more} }} ]");
     options.leafnodes = leafnodes(&text);
+    options.leafnodes.remotes.iter_mut().for_each(|remote| remote.first_info_timeout = 2 * WAIT_MAX);
     options
 }
 
@@ -221,9 +235,7 @@ fn the_same_server_takes_the_place_of_its_older_connection() {
 fn an_account_has_no_more_leaf_nodes_than_it_may() {
     let text = "accounts { A { limits { max_leafnodes: 1 } } }\n\
         leafnodes { listen: \"127.0.0.1:-1\", authorization { user: leaf, password: secret, account: A } }";
-    let mut options = Options::from_config_text(text).unwrap();
-    (options.host, options.port) = ("127.0.0.1".to_owned(), 0);
-    let hub = start(options);
+    let hub = start(written(text));
     let _first = other_in(&hub, "one");
     let mut second = other(&hub);
     second.send("CONNECT {\"name\":\"two\",\"user\":\"leaf\",\"pass\":\"secret\"}\r\n");
@@ -255,9 +267,7 @@ fn a_leaf_node_may_do_what_its_user_may() {
     let text = "authorization { users: [ { user: leaf, password: secret, permissions: { \
         publish: { allow: [\"up\", \"both\"] }, subscribe: { allow: [\"down\", \"both\"] } } } ] }\n\
         leafnodes { listen: \"127.0.0.1:-1\" }\n";
-    let mut options = Options::from_config_text(text).unwrap();
-    (options.host, options.port) = ("127.0.0.1".to_owned(), 0);
-    let hub = start(options);
+    let hub = start(written(text));
     let connect = "CONNECT {\"name\":\"n\",\"user\":\"leaf\",\"pass\":\"secret\"}\r\n";
     let mut leaf = other(&hub);
     leaf.send(connect);
@@ -281,9 +291,7 @@ fn a_leaf_node_may_do_what_its_user_may() {
 fn accounts_are_connected_by_those_that_both_sides_name() {
     let text = "accounts { A { users: [ { user: a, password: a } ] }, B { users: [ { user: b, password: b } ] } }\n\
         leafnodes { listen: \"127.0.0.1:-1\", authorization { users: [ { user: leaf, password: secret, account: B } ] } }";
-    let mut hub_options = Options::from_config_text(text).unwrap();
-    (hub_options.host, hub_options.port) = ("127.0.0.1".to_owned(), 0);
-    let hub = start(hub_options);
+    let hub = start(written(text));
     let spoke = start(connecting(options(), leaf_address(&hub), ""));
     let mut there = Wire::client(&spoke);
     let mut a = Wire::client_with(&hub, ",\"user\":\"a\",\"pass\":\"a\"");
@@ -301,16 +309,31 @@ fn accounts_are_connected_by_those_that_both_sides_name() {
     assert_eq!((&of_b["leafnodes"], &of_b["sent"]["leafs"]["msgs"]), (&1.into(), &1.into()));
 }
 
-/// A hub that is a part of the test: takes a connection, and plays the first steps.
-fn take_in(listener: &TcpListener) -> (String, BufReader<std::net::TcpStream>) {
-    let (mut socket, _) = listener.accept().unwrap();
-    socket.set_read_timeout(Some(jetkv_testing::WAIT_MAX)).unwrap();
-    socket.write_all(format!("{INFO}\r\n").as_bytes()).unwrap();
-    let mut reader = BufReader::new(socket.try_clone().unwrap());
-    let mut connect = String::new();
-    reader.read_line(&mut connect).unwrap();
-    socket.write_all(format!("{LET_IN}\r\n").as_bytes()).unwrap();
-    (connect, reader)
+/// A hub that is a part of the test: takes a connection, plays the first steps, and hears CONNECT and so many lines behind it.
+/// The other server waits two seconds for the answer; a hub that was too slow gets another connection.
+fn take_in(listener: &TcpListener, lines: usize) -> (String, Vec<String>) {
+    let play = || {
+        let (mut socket, _) = listener.accept()?;
+        socket.set_read_timeout(Some(WAIT_MAX))?;
+        socket.write_all(format!("{INFO}\r\n").as_bytes())?;
+        let mut reader = BufReader::new(socket.try_clone()?);
+        let mut connect = String::new();
+        reader.read_line(&mut connect)?;
+        socket.write_all(format!("{LET_IN}\r\n").as_bytes())?;
+        let told = reader.lines().filter(|line| !line.as_ref().is_ok_and(|line| line == "PING"));
+        Ok::<_, std::io::Error>((connect, told.take(lines).collect::<Result<Vec<_>, _>>()?))
+    };
+    loop {
+        match play() {
+            Ok((connect, told))
+                if told.len() == lines && told.iter().all(|line| !line.starts_with("-ERR")) =>
+            {
+                return (connect, told);
+            }
+            Ok(_) => {}
+            Err(error) => assert!(error.kind() != ErrorKind::WouldBlock, "nothing came"),
+        }
+    }
 }
 
 #[test]
@@ -321,10 +344,9 @@ fn a_server_connects_again_and_says_anew_who_listens() {
     client.send("SUB a.b 1\r\nPING\r\n");
     client.expect("PONG\r\n");
     for round in 0..3 {
-        let (connect, reader) = take_in(&listener);
+        let (connect, told) = take_in(&listener, 2);
         assert!(connect.starts_with("CONNECT {"), "{round}: {connect}");
         assert!(connect.contains("\"user\":\"leaf\",\"pass\":\"secret\""), "{connect}");
-        let told: Vec<String> = reader.lines().take(2).map(Result::unwrap).collect();
         assert!(told.contains(&"LS+ a.b".to_owned()), "{told:?}");
         assert!(told.iter().any(|line| line.starts_with("LS+ $LDS.")), "{told:?}");
     }
@@ -336,7 +358,7 @@ fn a_server_that_connects_takes_only_a_hub_for_one() {
     let _spoke = start(connecting(options(), listener.local_addr().unwrap(), ""));
     for said in ["INFO {\"server_id\":\"x\",\"client_id\":1}\r\n", "HELLO\r\n", "INFO x\r\n", ""] {
         let (mut socket, _) = listener.accept().unwrap();
-        socket.set_read_timeout(Some(jetkv_testing::WAIT_MAX)).unwrap();
+        socket.set_read_timeout(Some(WAIT_MAX)).unwrap();
         socket.write_all(said.as_bytes()).unwrap();
         if said.is_empty() {
             // Nothing came in time.

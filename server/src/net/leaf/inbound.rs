@@ -73,18 +73,23 @@ impl Connection {
         let target = Target::Relay(Arc::clone(&leaf) as Arc<dyn Receiver>);
         let sub = Arc::new(Subscription::new(target, subject, queue, key));
         sub.set_weight(weight);
-        leaf.subs.lock().insert(key.into(), Arc::clone(&sub));
         if joined.account.subscribe(Arc::clone(&sub)).is_err() {
-            leaf.subs.lock().remove(key);
             tracing::error!("{} - Could not insert subscription: invalid subject", leaf.label());
             return leaf.send_err("Invalid Subscription");
         }
+        self.tell_streams(turn, &joined.account, &sub);
+        // Whoever is shown it may count on it.
+        leaf.subs.lock().insert(key.into(), sub);
+    }
+
+    /// Tells the engine that somebody there listens.
+    fn tell_streams(&self, turn: &mut Turn<'_>, account: &Arc<Account>, sub: &Arc<Subscription>) {
         let Some(jetstream) = &self.jetstream else { return };
-        if joined.account.has_jetstream() {
-            let streams = jetstream.interest_changed(&joined.account, &sub, true);
+        if account.has_jetstream() {
+            let streams = jetstream.interest_changed(account, sub, true);
             streams.iter().for_each(|stream| turn.batch.touch(stream));
         }
-        let shadows = joined.account.shadows(&sub);
+        let shadows = account.shadows(sub);
         if !shadows.is_empty() {
             let streams = jetstream.shadows_came(&shadows);
             streams.iter().for_each(|stream| turn.batch.touch(stream));
@@ -95,8 +100,9 @@ impl Connection {
     pub(super) fn unsubscribe(&mut self, turn: &mut Turn<'_>, key: &[u8]) {
         let leaf = Arc::clone(&self.leaf);
         let Some(joined) = leaf.joined.get() else { return self.refuse_unannounced() };
-        let Some(sub) = leaf.subs.lock().remove(key) else { return };
+        let Some(sub) = leaf.subs.lock().get(key).cloned() else { return };
         let ended = joined.account.unsubscribe(&sub);
+        leaf.subs.lock().remove(key);
         if let Some(engine) = self.engine() {
             let of_shadows = engine.shadows_ended(&ended.shadows);
             of_shadows.iter().for_each(|stream| engine.commit(stream));
