@@ -4,8 +4,8 @@
 
 mod common;
 
-use std::io::{BufRead, BufReader, ErrorKind, Write};
-use std::net::{SocketAddr, TcpListener};
+use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 
 use common::{Wire, eventually, options, request, start, with_streams};
 use jetkv::Server;
@@ -516,6 +516,58 @@ fn what_is_not_supported_is_refused_by_name() {
     }
     let remote = LeafnodeRemote::default();
     assert_eq!((remote.account.as_str(), remote.hub), ("$G", false));
+}
+
+#[test]
+fn no_time_at_all_stands_for_the_usual_one() {
+    let none = "remotes: [ { url: \"nats://a:1\" } ]";
+    let zero = "reconnect: \"0s\", dial_timeout: 0, write_deadline: \"0s\", \
+        remotes: [ { url: \"nats://a:1\", dial_timeout: \"0s\", first_info_timeout: \"0s\" } ]";
+    assert_eq!(leafnodes(zero), leafnodes(none));
+}
+
+#[test]
+fn one_that_reads_nothing_takes_a_bounded_share_of_the_memory() {
+    const PENDING_BYTES: usize = 64 << 10;
+    let mut options = options();
+    options.limits.max_pending_bytes = i64::try_from(PENDING_BYTES).unwrap();
+    let hub = start(listening(options, "authorization { user: leaf, password: secret }"));
+    let mut leaf = other_in(&hub, "n");
+    leaf.send("LS+ flood\r\n");
+    leaf.expect_nothing();
+    let mut client = Wire::client(&hub);
+    let payload = "x".repeat(6 * PENDING_BYTES);
+    // However much the system takes, there is an end of it.
+    eventually("it is cut", || {
+        client.send(&format!("PUB flood {}\r\n{payload}\r\nPING\r\n", payload.len()));
+        client.expect("PONG\r\n");
+        leafs(&hub).is_empty()
+    });
+}
+
+#[test]
+fn strangers_are_sent_away_and_clients_are_served_meanwhile() {
+    let hub = hub();
+    let (mut client, silent) = (Wire::client(&hub), other(&hub));
+    let endless = format!("CONNECT {{{}", "a".repeat(100_000));
+    for said in ["GET / HTTP/1.1\r\n", "LMSG a 999999999\r\n", "CONNECT {\r\n", &endless] {
+        let mut stranger = TcpStream::connect(leaf_address(&hub)).unwrap();
+        stranger.set_read_timeout(Some(WAIT_MAX)).unwrap();
+        // It may be cut before it has said all.
+        let _ = stranger.write_all(said.as_bytes());
+        let ended = stranger.read_to_end(&mut Vec::new());
+        assert!(!ended.is_err_and(|error| error.kind() == ErrorKind::WouldBlock), "it stays open");
+    }
+    for said in
+        ["\0\u{1}\r\n", "LS+ a b\r\n", "LMSG a * r 1\r\nx\r\n", "LMSG a 2\r\nxyz\r\n", "HMSG a 3 2\r\n"]
+    {
+        let mut leaf = other_in(&hub, "n");
+        leaf.send(said);
+        eventually(said, || leafs(&hub).is_empty());
+    }
+    client.send("SUB a 1\r\nPUB a 1\r\nx\r\n");
+    client.expect("MSG a 1 1\r\nx\r\n");
+    drop(silent);
 }
 
 #[test]

@@ -30,8 +30,10 @@ const TURN_MAX: Duration = Duration::from_millis(400);
 /// Limits on what may wait.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct OutboundLimits {
-    /// Bytes beyond which the connection is cut.
+    /// Bytes of which three quarters make producers wait.
     pub max_pending_bytes: usize,
+    /// Bytes beyond which the connection is cut.
+    pub cut_beyond_bytes: usize,
     /// Time that one write may take.
     pub write_deadline: Duration,
     /// A write that takes longer is tried again as long as some of it got through.
@@ -109,8 +111,10 @@ struct State {
 impl OutboundLimits {
     /// What the options say.
     pub(crate) fn new(limits: &LimitOptions) -> Self {
+        let max_pending_bytes = usize::try_from(limits.max_pending_bytes).unwrap_or(usize::MAX);
         Self {
-            max_pending_bytes: usize::try_from(limits.max_pending_bytes).unwrap_or(usize::MAX),
+            max_pending_bytes,
+            cut_beyond_bytes: max_pending_bytes,
             write_deadline: limits.write_deadline,
             retries_writes: limits.write_timeout == WriteTimeout::Retry,
             drops_when_stalling: limits.no_fast_producer_stall,
@@ -192,7 +196,7 @@ impl Outbound {
         let before = state.queue.len();
         write(&mut state.queue);
         state.pending += state.queue.len() - before;
-        if state.pending > state.limits.max_pending_bytes {
+        if state.pending > state.limits.cut_beyond_bytes {
             state.pending -= state.queue.len() - before;
             state.queue.truncate(before);
             state.close(CloseReason::SlowConsumerPendingBytes);
@@ -502,6 +506,7 @@ mod tests {
         const LIMIT: usize = 1 << 20;
         let limits = OutboundLimits {
             max_pending_bytes: LIMIT,
+            cut_beyond_bytes: LIMIT,
             write_deadline: Duration::from_secs(10),
             retries_writes: false,
             drops_when_stalling: false,

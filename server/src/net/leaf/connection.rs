@@ -32,6 +32,8 @@ use crate::worker::{self, GetDone, READ_BUFFER_BYTES, Streams, Turn, Worker};
 
 /// Bytes of answers that one turn collects.
 const ANSWERS_BYTES_MAX: usize = 256 << 10;
+/// How many times more may wait for another server than for a client.
+const PENDING_FACTOR: usize = 8;
 /// Bytes that the log shows of what is not the protocol.
 const SNIPPET_BYTES: usize = 32;
 
@@ -121,9 +123,10 @@ pub(in crate::net) async fn serve(
 fn limits(options: &Options) -> OutboundLimits {
     let limits = OutboundLimits::new(&options.limits);
     OutboundLimits {
-        // What waits for another server is bounded by the time that a write may take alone, and a write is tried again as long
-        // as some of it gets through (nats-server v2.15.2).
-        max_pending_bytes: usize::MAX,
+        // More may wait for another server than for a client, and a write is tried again as long as some of it gets through
+        // (nats-server v2.15.2, which has no bound at all).
+        cut_beyond_bytes: limits.max_pending_bytes.saturating_mul(PENDING_FACTOR),
+        max_pending_bytes: limits.max_pending_bytes,
         retries_writes: true,
         drops_when_stalling: false,
         write_deadline: options.leafnodes.write_deadline.unwrap_or(limits.write_deadline),

@@ -1,6 +1,7 @@
 //! What the block `leafnodes` says beside where to listen.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use nkeys::{KeyPair, KeyPairType};
 
@@ -27,10 +28,13 @@ pub(super) fn read(
         "tls" => return Err(Problem::unsupported(node, key)),
         "authorization" => options.users = authorization(node, listener, report)?,
         "reconnect" | "reconnect_delay" | "reconnect_interval" => {
-            options.reconnect_interval = duration(node, "reconnect", report)?.as_duration();
+            options.reconnect_interval =
+                time(node, "reconnect", report)?.unwrap_or(defaults::LEAFNODE_RECONNECT);
         }
-        "dial_timeout" => options.dial_timeout = duration(node, lower, report)?.as_duration(),
-        "write_deadline" => options.write_deadline = Some(duration(node, lower, report)?.as_duration()),
+        "dial_timeout" => {
+            options.dial_timeout = time(node, lower, report)?.unwrap_or(defaults::LEAFNODE_DIAL_TIMEOUT);
+        }
+        "write_deadline" => options.write_deadline = time(node, lower, report)?,
         "leafnode_advertise" | "advertise" => drop(string(node)?),
         "min_version" | "minimum_version" => options.min_version = Some(min_version(node)?),
         "no_advertise" => options.no_advertise = boolean(node)?,
@@ -40,6 +44,11 @@ pub(super) fn read(
         _ => return Ok(false),
     }
     Ok(true)
+}
+
+/// A time; none at all stands for the usual one.
+fn time(node: &Node, key: &str, report: &mut Report) -> Checked<Option<Duration>> {
+    Ok(Some(duration(node, key, report)?.as_duration()).filter(|time| !time.is_zero()))
 }
 
 fn min_version(node: &Node) -> Checked<String> {
@@ -173,8 +182,10 @@ fn field(
         "deny_exports" | "deny_export" => remote.deny_exports = subjects(node, report)?,
         "isolate_leafnode_interest" | "isolate" => remote.isolate = boolean(node)?,
         "request_isolation" => remote.request_isolation = boolean(node)?,
-        "first_info_timeout" => remote.first_info_timeout = duration(node, key, report)?.as_duration(),
-        "dial_timeout" => remote.dial_timeout = Some(duration(node, key, report)?.as_duration()),
+        "first_info_timeout" => {
+            remote.first_info_timeout = time(node, key, report)?.unwrap_or(defaults::LEAFNODE_INFO_WAIT);
+        }
+        "dial_timeout" => remote.dial_timeout = time(node, key, report)?,
         "disabled" => remote.disabled = boolean(node)?,
         // It is up to the other server, and none is asked for.
         "compression" => super::listeners::compression(node, key, report)?,
