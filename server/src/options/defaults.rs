@@ -23,7 +23,6 @@ pub(crate) const MAX_CLOSED_CLIENTS: i64 = 10_000;
 pub(crate) const PING_INTERVAL: Duration = Duration::from_secs(120);
 /// PINGs that may stay unanswered before a connection counts as stale.
 pub(crate) const PING_MAX: i64 = 2;
-/// Time a client has to send its CONNECT.
 /// Port of other servers that leaf nodes connect to.
 pub(crate) const LEAFNODE_PORT: u16 = 7422;
 /// Pause between two attempts of a leaf node to connect.
@@ -32,6 +31,7 @@ pub(crate) const LEAFNODE_RECONNECT: Duration = Duration::from_secs(1);
 pub(crate) const LEAFNODE_DIAL_TIMEOUT: Duration = Duration::from_secs(1);
 /// Time in which the first INFO has to come then.
 pub(crate) const LEAFNODE_INFO_WAIT: Duration = Duration::from_secs(1);
+/// Time a client has to send its CONNECT.
 pub(crate) const AUTH_TIMEOUT: Duration = Duration::from_secs(2);
 /// Connections to each other server of a cluster.
 pub(crate) const POOL_SIZE: i64 = 3;
