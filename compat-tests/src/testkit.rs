@@ -20,7 +20,7 @@ const INSTALLED: [&str; 3] = ["node_modules", "installed", "target"];
 pub enum Language {
     /// pytest and nats-py.
     Python,
-    /// node:test and the @nats-io packages.
+    /// node:test, vitest and the @nats-io packages.
     JavaScript,
     /// testing and nats.go.
     Go,

@@ -1,8 +1,9 @@
-//! A program that the test lab has start again.
+//! A program with the test lab on: what it says, and how it starts again.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
-use std::net::SocketAddr;
+use std::io::{BufRead, BufReader};
+use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command};
 use std::time::{Duration, Instant};
@@ -79,6 +80,24 @@ fn begins_again(signal: &str) {
     assert_eq!(ask(&mut wire, "$JETKV.LAB.FAULT.LIST", "")["faults"], Value::Array(Vec::new()));
     assert_eq!(ask(&mut wire, "s.a", "v")["seq"], 2);
     assert!(program.0.try_wait().unwrap().is_none(), "the process is the same");
+}
+
+/// Waits until the program has logged a text.
+fn wait_for_log(folder: &Path, text: &str) {
+    wait_for(text, || std::fs::read_to_string(folder.join("log")).ok()?.contains(text).then_some(()));
+}
+
+#[test]
+fn a_program_says_that_its_lab_is_on_and_which_rules_it_was_given() {
+    let folder = tempfile::tempdir().unwrap();
+    let (_program, address) = start(folder.path());
+    wait_for_log(folder.path(), "The test lab is on");
+    let mut info = String::new();
+    BufReader::new(TcpStream::connect(address).unwrap()).read_line(&mut info).unwrap();
+    assert!(info.contains(r#""jetkv_lab":true"#), "{info}");
+    let mut wire = Wire::client_with(address, "");
+    ask(&mut wire, "$JETKV.LAB.FAULT.ADD", r#"{"kind":"ack_lost","where":{"subject":"s"}}"#);
+    wait_for_log(folder.path(), "Test lab: fault 1 added");
 }
 
 #[test]
