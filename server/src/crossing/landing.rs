@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use jetkv_jetstream::stream::Stream;
+use jetkv_jetstream::stream::{Inbound, Stream, TakesLong};
 use jetkv_jetstream::{ClientInfo, OutMsg};
 
-use crate::router::{Account, Crossing, Origin, RouteCache, Routed, route};
+use crate::router::{Account, Crossing, Matches, Origin, Receiver, RouteCache, Routed, Subscription, route};
 use crate::state::Shared;
-use crate::worker::{self, Worker};
+use crate::worker::{self, Batch, Turn, Worker};
 
 /// Where messages from other accounts come in.
 pub(crate) trait Landing {
@@ -33,8 +33,8 @@ pub(crate) trait Landing {
         false
     }
 
-    /// Who publishes, with all that is known of it where that is `shared` with others. `None`: the server does.
-    fn sender(&self, shared: bool) -> Option<ClientInfo>;
+    /// Who publishes, with all that is known of it. `None`: the server does.
+    fn sender(&self) -> Option<ClientInfo>;
 }
 
 /// What becomes of a message, and of its trace, when it goes into another account.
@@ -71,6 +71,31 @@ pub(crate) fn route_own(
     count(shared, account, msg, &routed);
     onward.extend(routed.crossings);
     routed.delivered
+}
+
+/// As [`route_own`], of a message of another account that `sender` sent, in the turn of that connection. With what became of it
+/// come the streams that are still to take it, because that takes long.
+pub(crate) fn route_crossed(
+    shared: &Shared,
+    account: &Account,
+    sender: &dyn Receiver,
+    msg: &OutMsg<'_>,
+    turn: &mut Turn<'_>,
+) -> (Routed, Vec<Arc<Stream>>) {
+    let mut matches = Matches::<Subscription>::default();
+    account.matching(msg.to, &mut matches);
+    let inbound = Inbound::from(msg);
+    let Batch { streams, stored_at, .. } = &mut *turn.batch;
+    let mut take_long = Vec::new();
+    let routed = route(&matches, Origin::Crossed(Some(sender)), msg, &turn.worker.touched, |stream| {
+        match stream.publish_if_short(&inbound) {
+            Ok(at) => *stored_at = Some(at),
+            Err(TakesLong) => take_long.push(Arc::clone(stream)),
+        }
+        worker::touch(streams, stream);
+    });
+    count(shared, account, msg, &routed);
+    (routed, take_long)
 }
 
 /// Counts what was sent for a message, of the account and of the server.

@@ -9,7 +9,7 @@ mod landing;
 mod latency;
 mod sampling;
 
-pub(crate) use landing::{Landing, Passage, asker_in, count, route_own};
+pub(crate) use landing::{Landing, Passage, asker_in, count, route_crossed, route_own};
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -83,6 +83,16 @@ impl Journey<'_> {
         delivered
     }
 
+    /// Who publishes, with all that is known of it where that is `shared` with others. `None`: the server does.
+    fn sender(&self, shared: bool) -> Option<ClientInfo> {
+        let full = self.landing.sender()?;
+        Some(if shared {
+            full
+        } else {
+            ClientInfo { account: full.account, rtt_ns: full.rtt_ns, ..ClientInfo::default() }
+        })
+    }
+
     fn may_use(&self, export: &Arc<ExportedService>) -> bool {
         self.path.len() < ACCOUNTS_MAX && !self.path.iter().any(|known| Arc::ptr_eq(known, export))
     }
@@ -106,7 +116,7 @@ impl Journey<'_> {
         let measured = sampling::sample(export.options.latency.as_ref(), msg.headers);
         let tracked = measured.map(|headers| {
             Arc::new(Tracked {
-                requester: self.landing.sender(share),
+                requester: self.sender(share),
                 start_ns: self.shared.clock.wall().ns(),
                 since: Instant::now(),
                 headers,
@@ -164,7 +174,7 @@ impl Journey<'_> {
         if let Some(tracked) = &open.tracked
             && !tracked.is_told.swap(true, Ordering::Relaxed)
         {
-            latency::answered(self.shared, self.publish, &open, self.landing.sender(true));
+            latency::answered(self.shared, self.publish, &open, self.sender(true));
         }
         // Whoever answers may ask back, and is as hidden as whoever asked.
         let opened = (!msg.reply.is_empty() && !msg.reply.starts_with(ACK)).then(|| {
@@ -235,7 +245,7 @@ impl Journey<'_> {
             Some(before) => (ClientInfo { service: from.name().to_owned(), ..before.clone() }, self.shares),
             None => {
                 let nobody = || ClientInfo { account: from.name().to_owned(), ..ClientInfo::default() };
-                (self.landing.sender(share).unwrap_or_else(nobody), share)
+                (self.sender(share).unwrap_or_else(nobody), share)
             }
         };
         if !was_shared && (is_system || (before.is_some() && share)) {

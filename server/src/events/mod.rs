@@ -105,7 +105,7 @@ impl Landing for ServerLanding<'_> {
         self.route(account, Origin::Crossed(None), msg, onward)
     }
 
-    fn sender(&self, _: bool) -> Option<ClientInfo> {
+    fn sender(&self) -> Option<ClientInfo> {
         None
     }
 }

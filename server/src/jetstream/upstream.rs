@@ -217,7 +217,7 @@ impl Landing for StreamLanding<'_> {
         self.serve(account, msg, Some(&asker), onward.len() > before) || delivered
     }
 
-    fn sender(&self, _: bool) -> Option<ClientInfo> {
+    fn sender(&self) -> Option<ClientInfo> {
         None
     }
 }

@@ -9,6 +9,7 @@ mod link;
 mod listener;
 mod outbound;
 mod read_size;
+mod starved;
 mod websocket;
 
 pub(crate) use client::log_rejected;

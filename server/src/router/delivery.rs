@@ -88,16 +88,7 @@ pub(crate) fn route(
     touched: &Touched,
     mut capture: impl FnMut(&Arc<Stream>),
 ) -> Routed {
-    let mut routed = Routed::default();
-    let mut relays = Relays::default();
-    for sub in matches.plain() {
-        give(sub, origin, msg, touched, &mut capture, &mut routed, &mut relays);
-    }
-    for queue in matches.queues() {
-        give_one(queue, origin, msg, touched, &mut capture, &mut routed, &mut relays);
-    }
-    routed.relay(relays, msg, touched);
-    routed
+    route_to(matches, origin, msg, |_| true, touched, &mut capture)
 }
 
 /// As [`route`], for a message from another server, which says what queue groups get it here. Where it came under another
@@ -110,15 +101,31 @@ pub(crate) fn route_relayed<'q>(
     touched: &Touched,
     mut capture: impl FnMut(&Arc<Stream>),
 ) -> Routed {
+    let gets_it = |queue: &QueueMatch<Subscription>| {
+        let name = queue.members_from(0).next().map(|member| member.queue()).unwrap_or_default();
+        queues.as_ref().is_none_or(|queues| queues.clone().any(|wanted| wanted == name))
+    };
+    route_to(matches, origin, msg, gets_it, touched, &mut capture)
+}
+
+/// Gives `msg` to everything in `matches` but the queue groups that do not get it.
+#[inline(always)]
+fn route_to(
+    matches: &Matches<Subscription>,
+    origin: Origin<'_>,
+    msg: &OutMsg<'_>,
+    gets_it: impl Fn(&QueueMatch<Subscription>) -> bool,
+    touched: &Touched,
+    capture: &mut impl FnMut(&Arc<Stream>),
+) -> Routed {
     let mut routed = Routed::default();
     let mut relays = Relays::default();
     for sub in matches.plain() {
-        give(sub, origin, msg, touched, &mut capture, &mut routed, &mut relays);
+        give(sub, origin, msg, touched, capture, &mut routed, &mut relays);
     }
     for queue in matches.queues() {
-        let name = queue.members_from(0).next().map(|member| member.queue()).unwrap_or_default();
-        if queues.as_ref().is_none_or(|queues| queues.clone().any(|wanted| wanted == name)) {
-            give_one(queue, origin, msg, touched, &mut capture, &mut routed, &mut relays);
+        if gets_it(queue) {
+            give_one(queue, origin, msg, touched, capture, &mut routed, &mut relays);
         }
     }
     routed.relay(relays, msg, touched);

@@ -2,14 +2,13 @@
 
 use std::sync::Arc;
 
-use jetkv_jetstream::stream::{Inbound, TakesLong};
 use jetkv_jetstream::{ClientInfo, OutMsg};
 
 use super::connection::Connection;
 use crate::crossing::{self, Landing};
 use crate::events;
-use crate::router::{Account, Crossing, Matches, Origin, Receiver, Subscription, route};
-use crate::worker::{Batch, Turn, touch};
+use crate::router::{Account, Crossing};
+use crate::worker::Turn;
 
 /// Where what a connection publishes comes in.
 pub(super) struct ConnectionLanding<'a, 'w> {
@@ -35,24 +34,11 @@ impl Landing for ConnectionLanding<'_, '_> {
         asker: Option<&ClientInfo>,
         onward: &mut Vec<Crossing>,
     ) -> bool {
-        let mut matches = Matches::<Subscription>::default();
-        account.matching(msg.to, &mut matches);
-        let inbound =
-            Inbound { subject: msg.subject, reply: msg.reply, headers: msg.headers, payload: msg.payload };
-        let touched = &self.turn.worker.touched;
-        let Batch { streams, stored_at, stalling, .. } = &mut *self.turn.batch;
-        let sender: &dyn Receiver = &*self.connection.client;
-        let mut take_long = Vec::new();
-        let routed = route(&matches, Origin::Crossed(Some(sender)), msg, touched, |stream| {
-            match stream.publish_if_short(&inbound) {
-                Ok(at) => *stored_at = Some(at),
-                Err(TakesLong) => take_long.push(Arc::clone(stream)),
-            }
-            touch(streams, stream);
-        });
-        crossing::count(&self.connection.shared, account, msg, &routed);
+        let sender = Arc::clone(&self.connection.client);
+        let (routed, take_long) =
+            crossing::route_crossed(&self.connection.shared, account, &*sender, msg, self.turn);
         if routed.stalling {
-            *stalling = routed.pressured;
+            self.turn.batch.stalling = routed.pressured;
         }
         for stream in take_long {
             self.connection.publish_later(self.turn, stream, msg);
@@ -64,12 +50,7 @@ impl Landing for ConnectionLanding<'_, '_> {
         self.connection.serve(self.turn, account, *msg, Some(Arc::new(asker)), crosses) || routed.delivered
     }
 
-    fn sender(&self, shared: bool) -> Option<ClientInfo> {
-        let full = events::client_info(&self.connection.shared, &*self.connection.client);
-        Some(if shared {
-            full
-        } else {
-            ClientInfo { account: full.account, rtt_ns: full.rtt_ns, ..ClientInfo::default() }
-        })
+    fn sender(&self) -> Option<ClientInfo> {
+        Some(events::client_info(&self.connection.shared, &*self.connection.client))
     }
 }

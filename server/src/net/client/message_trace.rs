@@ -337,8 +337,8 @@ impl Landing for TracedLanding<'_, '_, '_> {
         self.only
     }
 
-    fn sender(&self, shared: bool) -> Option<ClientInfo> {
-        self.landing.sender(shared)
+    fn sender(&self) -> Option<ClientInfo> {
+        self.landing.sender()
     }
 }
 

@@ -38,6 +38,7 @@ use crate::auth::DeliveryRules;
 use crate::connections::{ConnectionHandle as _, Identity, Peer, ReloadGuard, Secured, TraceOptions};
 use crate::net::link::Writer;
 use crate::net::outbound::{Drained, Next, Outbound, OutboundLimits};
+use crate::net::starved::Starved;
 use crate::router::{Account, Admission, DeliverSubject, Listed, Queued, Receipt, Receiver, Subscription};
 use crate::traffic::Traffic;
 use crate::worker;
@@ -83,7 +84,7 @@ pub(super) struct Client {
     tls: OnceLock<Secured>,
     stalls: AtomicU64,
     /// Deliver subjects whose consumers stopped feeding the connection until it has room.
-    starved: Mutex<Vec<DeliverSubject>>,
+    starved: Starved,
 }
 
 impl Client {
@@ -136,7 +137,7 @@ impl Client {
             rtt_ns: AtomicI64::new(0),
             tls: OnceLock::new(),
             stalls: AtomicU64::new(0),
-            starved: Mutex::new(Vec::new()),
+            starved: Starved::default(),
         }
     }
 
@@ -387,20 +388,11 @@ impl Receiver for Client {
     }
 
     fn starve(&self, account: AccountId, subject: &[u8]) -> bool {
-        if !self.out.is_pressured() {
-            return false;
-        }
-        let mut starved = self.starved.lock();
-        if !starved.iter().any(|(within, known)| *within == account && &**known == subject) {
-            starved.push((account, subject.into()));
-        }
-        drop(starved);
-        // It may have drained before the note was there to be found; whoever drains it later finds it.
-        self.out.is_pressured()
+        self.starved.note(&self.out, account, subject)
     }
 
     fn take_starved(&self) -> Vec<DeliverSubject> {
-        std::mem::take(&mut *self.starved.lock())
+        self.starved.take()
     }
 
     fn begin_stall(&self, read_bytes: usize) -> Duration {

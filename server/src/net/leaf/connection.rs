@@ -24,6 +24,7 @@ use crate::jetstream::JetStream;
 use crate::net::keepalive::{Beat, Keepalive};
 use crate::net::link::{Link, Reader};
 use crate::net::outbound::{Drained, Next, Outbound, OutboundLimits};
+use crate::net::starved::Starved;
 use crate::options::Options;
 use crate::router::Receiver;
 use crate::state::Shared;
@@ -151,7 +152,7 @@ impl Connection {
             must_reload: AtomicBool::new(false),
             traffic: Traffic::default(),
             rtt_ns: AtomicI64::new(0),
-            starved: Mutex::new(Vec::new()),
+            starved: Starved::default(),
         });
         let keepalive = Keepalive::new(options.limits.ping_interval, options.limits.ping_max, now);
         let timer = Box::pin(shared.timers.sleep_until(keepalive.due_at()));

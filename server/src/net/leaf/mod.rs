@@ -25,6 +25,7 @@ use parking_lot::{Mutex, RwLock};
 
 use crate::connections::{CloseReason, LeafnodeHandle, LeafnodeView, Peer};
 use crate::net::outbound::Outbound;
+use crate::net::starved::Starved;
 use crate::router::{Account, DeliverSubject, FarEnd, Receipt, Receiver, Subscription};
 use crate::traffic::Traffic;
 use crate::worker;
@@ -56,7 +57,7 @@ pub(super) struct Leaf {
     traffic: Traffic,
     rtt_ns: AtomicI64,
     /// Deliver subjects whose consumers stopped feeding the connection until it has room.
-    starved: Mutex<Vec<DeliverSubject>>,
+    starved: Starved,
 }
 
 /// What two servers know of each other.
@@ -124,20 +125,11 @@ impl Receiver for Leaf {
     }
 
     fn starve(&self, account: AccountId, subject: &[u8]) -> bool {
-        if !self.out.is_pressured() {
-            return false;
-        }
-        let mut starved = self.starved.lock();
-        if !starved.iter().any(|(within, known)| *within == account && &**known == subject) {
-            starved.push((account, subject.into()));
-        }
-        drop(starved);
-        // It may have drained before the note was there to be found; whoever drains it later finds it.
-        self.out.is_pressured()
+        self.starved.note(&self.out, account, subject)
     }
 
     fn take_starved(&self) -> Vec<DeliverSubject> {
-        std::mem::take(&mut *self.starved.lock())
+        self.starved.take()
     }
 
     fn begin_stall(&self, read_bytes: usize) -> Duration {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use jetkv_jetstream::stream::{Inbound, TakesLong};
+use jetkv_jetstream::stream::Inbound;
 use jetkv_jetstream::{ApiRequest, ClientInfo, OutMsg};
 
 use super::Leaf;
@@ -12,7 +12,7 @@ use crate::crossing::{self, Landing};
 use crate::events;
 use crate::jetstream::{ApiWay, ControlSubject, JetStream, Served};
 use crate::net::client::TAKEN_BY_ASSETS;
-use crate::router::{Account, Crossing, Matches, Origin, Receiver, Subscription, route};
+use crate::router::{Account, Crossing, Receiver};
 use crate::worker::{Batch, LongGet, QueuedRequest, Turn, touch};
 
 /// What a leaf node is to those who see its requests.
@@ -166,21 +166,9 @@ impl Landing for LeafLanding<'_, '_> {
         asker: Option<&ClientInfo>,
         onward: &mut Vec<Crossing>,
     ) -> bool {
-        let mut matches = Matches::<Subscription>::default();
-        account.matching(msg.to, &mut matches);
-        let inbound = Inbound::from(msg);
-        let touched = &self.turn.worker.touched;
-        let Batch { streams, stored_at, .. } = &mut *self.turn.batch;
-        let sender: &dyn Receiver = &*self.connection.leaf;
-        let mut take_long = Vec::new();
-        let routed = route(&matches, Origin::Crossed(Some(sender)), msg, touched, |stream| {
-            match stream.publish_if_short(&inbound) {
-                Ok(at) => *stored_at = Some(at),
-                Err(TakesLong) => take_long.push(Arc::clone(stream)),
-            }
-            touch(streams, stream);
-        });
-        crossing::count(&self.connection.shared, account, msg, &routed);
+        let sender = Arc::clone(&self.connection.leaf);
+        let (routed, take_long) =
+            crossing::route_crossed(&self.connection.shared, account, &*sender, msg, self.turn);
         self.connection.publish_later(self.turn, account, take_long, msg);
         let crosses = !routed.crossings.is_empty();
         onward.extend(routed.crossings);
@@ -189,12 +177,7 @@ impl Landing for LeafLanding<'_, '_> {
         self.connection.serve(self.turn, account, *msg, Some(Arc::new(asker)), crosses) || routed.delivered
     }
 
-    fn sender(&self, shared: bool) -> Option<ClientInfo> {
-        let full = self.connection.leaf.client_info(&self.connection.shared.identity.name);
-        Some(if shared {
-            full
-        } else {
-            ClientInfo { account: full.account, rtt_ns: full.rtt_ns, ..ClientInfo::default() }
-        })
+    fn sender(&self) -> Option<ClientInfo> {
+        Some(self.connection.leaf.client_info(&self.connection.shared.identity.name))
     }
 }
