@@ -152,9 +152,7 @@ impl StreamLanding<'_> {
     ) -> bool {
         let Some(jetstream) = self.host.shared.jetstream() else { return false };
         match JetStream::control_subject(msg.to) {
-            Some(ControlSubject::Api)
-                if (!crosses || account.has_jetstream()) && !account.is_jetstream_refused() =>
-            {
+            Some(ControlSubject::Api) if account.serves_api(crosses) => {
                 let own = || ClientInfo {
                     account: account.name().to_owned(),
                     server: self.host.shared.identity.name.clone(),

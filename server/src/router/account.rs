@@ -364,6 +364,12 @@ impl Account {
         self.has_jetstream() || !self.exchange.imports_api()
     }
 
+    /// Whether requests of the API of JetStream that come in here are served here. One that `crosses` is served where it goes, unless
+    /// this account has JetStream of its own, and nobody serves those of an account to which it is refused.
+    pub(crate) fn serves_api(&self, crosses: bool) -> bool {
+        (!crosses || self.has_jetstream()) && !self.is_jetstream_refused()
+    }
+
     /// Replaces what it imports.
     pub(crate) fn set_imports(&self, streams: Vec<ImportedStream>, services: Vec<ImportedService>) {
         self.exchange.set_imports(self, streams, services);

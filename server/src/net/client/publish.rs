@@ -240,8 +240,7 @@ impl Connection {
             && let Some(jetstream) = self.jetstream.clone()
         {
             match control {
-                Some(ControlSubject::Api)
-                    if (crosses && !account.has_jetstream()) || account.is_jetstream_refused() => {}
+                Some(ControlSubject::Api) if !account.serves_api(crosses) => {}
                 // An account without JetStream is told so.
                 Some(ControlSubject::Api) => {
                     let asker = asker.unwrap_or_else(|| Arc::clone(self.client_info()));

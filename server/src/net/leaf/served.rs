@@ -72,7 +72,7 @@ impl Connection {
         let Some(jetstream) = self.jetstream.clone() else { return false };
         let client = asker.unwrap_or_else(|| self.client_info());
         match control {
-            ControlSubject::Api if crosses && !account.has_jetstream() => false,
+            ControlSubject::Api if !account.serves_api(crosses) => false,
             ControlSubject::Api => self.api_request(turn, &jetstream, account, &client, &msg),
             ControlSubject::Control if account.has_jetstream() => {
                 match jetstream.engine().js_control_at_once(account.id(), &Inbound::from(&msg)) {
