@@ -69,8 +69,8 @@ pub enum Action {
     Get { path: String },
     /// `nats arguments`: the CLI, to its end.
     Cli { arguments: String },
-    /// `W nats arguments`: the CLI, going on beside the steps that follow.
-    CliBegin { name: String, arguments: String },
+    /// `W nats arguments`, `W terminal arguments`: the CLI, going on beside the steps that follow, the latter on a terminal.
+    CliBegin { name: String, arguments: String, terminal: bool },
     /// `W prints text`: waits for such a command to have printed a text.
     CliPrints { name: String, text: String },
     /// `W ended` and `W interrupt`: waits for its end, the latter after a signal; records what it printed.
@@ -255,7 +255,10 @@ fn parse_connection_verb(conns: &str, rest: &str) -> Result<Action> {
         "stalls" | "reads" => Ok(Action::Stall { conn, stalls: verb == "stalls" }),
         "vouches" => Ok(Action::Vouch { conn, how: arguments.to_string() }),
         "raw" => Ok(Action::Raw { conn, text: arguments.to_string() }),
-        "nats" => Ok(Action::CliBegin { name: name(conns)?, arguments: arguments.to_string() }),
+        "nats" | "terminal" => {
+            let (name, terminal) = (name(conns)?, verb == "terminal");
+            Ok(Action::CliBegin { name, arguments: arguments.to_string(), terminal })
+        }
         "prints" => Ok(Action::CliPrints { name: conn, text: arguments.to_string() }),
         "ended" => Ok(Action::CliEnd { name: conn, signal: None }),
         "interrupt" => Ok(Action::CliEnd { name: conn, signal: Some(Signal::INT) }),

@@ -250,7 +250,7 @@ impl<'a> Player<'a> {
             | Action::Reload { .. }
             | Action::Write { .. } => self.act_outside(action),
             Action::Cli { arguments } => self.cli(arguments),
-            Action::CliBegin { name, arguments } => self.cli_begin(name, arguments),
+            Action::CliBegin { name, arguments, terminal } => self.cli_begin(name, arguments, *terminal),
             Action::CliPrints { name, text } => self.cli_prints(name, text),
             Action::CliEnd { name, signal } => self.cli_end(name, *signal),
             Action::Vouch { conn, how } => self.vouch(conn, how),

@@ -33,9 +33,12 @@ impl Player<'_> {
         Ok(())
     }
 
-    /// Starts a command that goes on.
-    pub(super) fn cli_begin(&mut self, name: &str, arguments: &str) -> Result<()> {
-        let process = self.cli_command(arguments)?;
+    /// Starts a command that goes on, on a terminal if it wants one.
+    pub(super) fn cli_begin(&mut self, name: &str, arguments: &str, terminal: bool) -> Result<()> {
+        let mut process = self.cli_command(arguments)?;
+        if terminal {
+            process = on_terminal(&process);
+        }
         let running = Running::start(process)?;
         if self.commands.insert(name.to_string(), running).is_some() {
             return Err(format!("{name} runs already").into());
@@ -76,7 +79,7 @@ impl Player<'_> {
         }
         self.line(format!("exit code {}", finished.code.unwrap_or(-1)));
         for (channel, text) in [("out", &finished.stdout), ("err", &finished.stderr)] {
-            for line in self.normaliser.cli(text) {
+            for line in self.normaliser.cli(&last_screen(text)) {
                 self.line(format!("{channel}: {line}"));
             }
         }
@@ -97,6 +100,33 @@ impl Player<'_> {
     }
 }
 
+/// The same command on a terminal of its own, for those of the CLI that draw.
+fn on_terminal(process: &Command) -> Command {
+    let words = std::iter::once(process.get_program()).chain(process.get_args());
+    let words: Vec<String> =
+        words.map(|word| format!("'{}'", word.to_string_lossy().replace('\'', r"'\''"))).collect();
+    let mut terminal = command(std::path::Path::new("script"));
+    terminal.args(["-qefc", &format!("stty rows 50 cols 150; exec {}", words.join(" ")), "/dev/null"]);
+    terminal.envs(process.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    if let Some(folder) = process.get_current_dir() {
+        terminal.current_dir(folder);
+    }
+    terminal
+}
+
+/// What a terminal shows at the end: what is behind the last time that the program cleared it, if that is there as a whole.
+/// Else it is what was there before: how often a program draws is a matter of time.
+fn last_screen(text: &str) -> String {
+    const CLEAR: &str = "\u{1b}[2J\u{1b}[H";
+    let screens: Vec<&str> = text.split(CLEAR).collect();
+    let shown = match screens.as_slice() {
+        [.., before, last] if last.trim_end().len() < before.trim_end().len() => before,
+        [.., last] => last,
+        [] => text,
+    };
+    shown.replace('\r', "")
+}
+
 /// How many connections on the page subscribe to the subject.
 fn subscribers(page: &[u8], subject: &str) -> usize {
     let page: Value = serde_json::from_slice(page).unwrap_or(Value::Null);
@@ -110,7 +140,15 @@ fn subscribers(page: &[u8], subject: &str) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use super::subscribers;
+    use super::{last_screen, subscribers};
+
+    #[test]
+    fn the_last_whole_screen_is_what_a_terminal_shows() {
+        let drawn = "begin\r\n\u{1b}[2J\u{1b}[Hone\r\nof two\r\n\u{1b}[2J\u{1b}[Htwo\r\nof two\r\n";
+        assert_eq!(last_screen(drawn), "two\nof two\n");
+        assert_eq!(last_screen(&format!("{drawn}\u{1b}[2J\u{1b}[Hthr")), "two\nof two\n");
+        assert_eq!(last_screen("no terminal\n"), "no terminal\n");
+    }
 
     #[test]
     fn connections_that_subscribe_are_counted() {
