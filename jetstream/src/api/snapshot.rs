@@ -80,7 +80,7 @@ fn check_snapshot(
     let stream = call.stream(name).ok_or(errors::STREAM_NOT_FOUND)?;
     let mut request = SnapshotRequest::default();
     call.decode(&mut request)?;
-    if !jetkv_protocol::subject::is_valid_literal(request.deliver_subject.as_bytes()) {
+    if !jetkv_protocol::subject::is_valid_publish(request.deliver_subject.as_bytes()) {
         return Err(errors::SNAPSHOT_DELIVER_SUBJECT_INVALID.error());
     }
     Ok((account, stream, request))

@@ -4,6 +4,7 @@ use super::listing::StreamInfo;
 use super::reply::Success;
 use super::{ApiOutcome, Call};
 use crate::config::metadata::{align, set_required_level};
+use crate::config::origins::invalid_filter;
 use crate::config::{StreamConfig, check, check_update};
 use crate::consumer::{Change, Staged, Staging};
 use crate::engine::account::Account;
@@ -166,6 +167,9 @@ fn try_create_here(
         };
     }
     account.check_reservation(world, &config)?;
+    if let Some(reason) = invalid_filter(&config) {
+        return Err(errors::STREAM_CREATE.because(reason));
+    }
     account.check_overlap(&config)?;
     Ok(match call.engine.create_stream(account, config, staged)? {
         Change::Made(stream) => Change::Made((stream, true)),

@@ -185,6 +185,14 @@ pub fn check(
     if stream.placement.as_ref().is_some_and(|placement| !placement.preferred.is_empty()) {
         return Err(errors::STREAM_INVALID_CONFIG.because("preferred server not permitted in placement"));
     }
+    Ok(())
+}
+
+/// Refuses a durable name that is too long, which is looked at no sooner than when a consumer is new.
+///
+/// # Errors
+/// nats-server's.
+pub fn check_name_length(config: &ConsumerConfig) -> Verdict {
     if config.durable.len() > NAME_LEN_MAX {
         return Err(errors::CONSUMER_NAME_TOO_LONG.with("max", NAME_LEN_MAX));
     }

@@ -195,6 +195,22 @@ fn check_mirror(config: &mut StreamConfig, others: &Others<'_>, pedantic: bool) 
     Ok(())
 }
 
+/// What is wrong with a filter of an origin. nats-server looks for it when it adds a stream, and not when it changes one.
+pub(crate) fn invalid_filter(config: &StreamConfig) -> Option<String> {
+    let is_invalid = |source: &&StreamSource| {
+        !source.filter_subject.is_empty() && !subject::is_valid(source.filter_subject.as_bytes())
+    };
+    let mirror = config.mirror.as_ref().filter(is_invalid);
+    let source = || config.sources.iter().find(is_invalid);
+    mirror
+        .map(|mirror| format!("subject filter '{}' for the mirror invalid subject", mirror.filter_subject))
+        .or_else(|| {
+            source().map(|source| {
+                format!("subject filter '{}' for the source: invalid subject", source.filter_subject)
+            })
+        })
+}
+
 fn is_too_small(config: &StreamConfig, origin: &StreamConfig) -> bool {
     config.max_msg_size > 0 && origin.max_msg_size > 0 && config.max_msg_size < origin.max_msg_size
 }

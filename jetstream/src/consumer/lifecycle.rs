@@ -296,6 +296,7 @@ impl Consumers {
     ) -> Result<Change<Slot>, ApiError> {
         self.check_room(ctx.config, &config)?;
         self.check_workqueue(ctx.config, &config)?;
+        rules::check_name_length(&config)?;
         let name = if config.is_durable() {
             config.durable.clone()
         } else if config.name.is_empty() {

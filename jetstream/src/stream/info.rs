@@ -49,13 +49,13 @@ impl Inner {
         // it was asked for; else, in a file, that sequence 0 was deleted.
         let never_used = state.first_seq == 0 && state.last_seq == 0;
         let zero_deleted =
-            deleted.is_some() && never_used && self.config.first_seq == 0 && !self.config.storage.is_memory();
+            deleted.is_some() && never_used && self.begun_at_seq == 0 && !self.config.storage.is_memory();
         let deleted = if zero_deleted { vec![0] } else { deleted.unwrap_or_default() };
         let time = |ns: i64| if ns == 0 { GoTime::default() } else { GoTime::from_ns(ns) };
         StreamState {
             messages: state.msgs,
             bytes: state.bytes,
-            first_seq: if never_used { self.config.first_seq.min(1) } else { state.first_seq },
+            first_seq: if never_used { self.begun_at_seq.min(1) } else { state.first_seq },
             first_ts: time(state.first_ts_ns),
             last_seq: state.last_seq,
             last_ts: time(state.last_ts_ns),

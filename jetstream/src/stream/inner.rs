@@ -67,6 +67,8 @@ pub(crate) struct Inner {
     /// Subject of a message that is being removed; kept for its memory.
     pub(super) scratch: Vec<u8>,
     pub(super) gets: DirectGets,
+    /// The first sequence that was asked for when the store was opened: an update of it moves nothing.
+    pub(super) begun_at_seq: u64,
     /// What the stream takes from others.
     pub(crate) origins: Origins,
     /// What is not as durable as configured.
@@ -99,6 +101,7 @@ impl Inner {
             tier: account.limits.load().tier(),
             world: world.clone(),
             account: account.clone(),
+            begun_at_seq: config.first_seq,
             config: Arc::new(config),
             created_ns,
             store,

@@ -263,6 +263,18 @@ fn what_the_account_has_no_room_for_is_refused() {
 }
 
 #[test]
+fn a_source_with_a_filter_that_is_no_subject_is_refused() {
+    let engine = TestEngine::new().unwrap();
+    let mut config = super::fill(&engine, "memory");
+    let (_, archive) = backup(&engine, "KV_b", &json!({}));
+    ask(&engine, "STREAM.DELETE.KV_b", &json!({}));
+    config["sources"] = json!([{"name": "O", "filter_subject": "o..1"}]);
+    let answer = restore(&engine, &config, &archive, 4096);
+    let told = "restore failed: error adding stream: subject filter 'o..1' for the source: invalid subject";
+    assert_eq!(answer["error"]["description"], told, "{answer}");
+}
+
+#[test]
 fn subjects_that_another_stream_has_are_refused() {
     let engine = TestEngine::new().unwrap();
     let config = super::fill(&engine, "memory");

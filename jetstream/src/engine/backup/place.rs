@@ -2,6 +2,7 @@
 
 use super::RestoreError;
 use super::intake::{Restored, StoredConsumer, Target};
+use crate::config::origins::invalid_filter;
 use crate::config::{Retention, StreamConfig};
 use crate::engine::Engine;
 use crate::engine::account::Account;
@@ -43,6 +44,9 @@ impl Engine {
         }
         let changes = account.changes.lock();
         self.check_restorable(account, &config)?;
+        if let Some(reason) = invalid_filter(&config) {
+            return Err(RestoreError::Text(reason));
+        }
         account.check_addable(&config)?;
         let is_image = matches!(target, Target::Image(_));
         let stream = match target {

@@ -3,6 +3,7 @@
 use super::super::documents::{BackupState, read_consumer};
 use super::super::reservation::Reservation;
 use super::{Rehearsal, RestoreError, Restored, Site, StoredConsumer, Target};
+use crate::config::origins::invalid_filter;
 use crate::headers::header;
 use crate::store::archive::{Entries, Entry, Head};
 use crate::store::{Msg, StoreError};
@@ -119,6 +120,9 @@ impl At<'_> {
     fn begin(&mut self, document: &[u8]) -> Result<(), RestoreError> {
         let state = BackupState::read(document).map_err(RestoreError::Text)?;
         self.intake.reservation.begin(&self.site.config, state.bytes)?;
+        if let Some(reason) = invalid_filter(&self.site.config) {
+            return Err(RestoreError::text(format!("error adding stream: {reason}")));
+        }
         let added = self.site.account.check_addable(&self.site.config);
         added.map_err(|error| RestoreError::text(format!("error adding stream: {error}")))?;
         let mut target = self.site.target()?;
