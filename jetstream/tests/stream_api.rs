@@ -101,6 +101,39 @@ fn two_streams_cannot_capture_the_same_subject() {
 }
 
 #[test]
+fn a_subject_is_free_as_soon_as_its_stream_does_not_capture_it_and_so_are_the_bytes_it_was_promised() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = || EngineConfig { store_dir: Some(dir.path().to_owned()), ..EngineConfig::default() };
+    let engine = TestEngine::with(config()).unwrap();
+    let ask = |engine: &TestEngine, verb: &str, name: &str, subject: &str, max_bytes: i64| {
+        let config = format!(r#"{{"name":"{name}","subjects":["{subject}"],"max_bytes":{max_bytes}}}"#);
+        engine.request(&format!("STREAM.{verb}.{name}"), &config)
+    };
+    let overlaps = |answer: &str| answer.contains("\"err_code\":10065");
+    let reserved = |engine: &TestEngine| {
+        let info: serde_json::Value = serde_json::from_str(&engine.request("INFO", "")).unwrap();
+        info["reserved_storage"].as_i64().unwrap_or(0)
+    };
+    assert!(ask(&engine, "CREATE", "A", "a.>", 1000).contains("did_create"));
+    assert!(ask(&engine, "CREATE", "C", "c.*", 200).contains("did_create"));
+    assert!(overlaps(&ask(&engine, "CREATE", "B", "*.b", 30)));
+    assert!(overlaps(&ask(&engine, "UPDATE", "A", "c.x", 1000)));
+    assert!(overlaps(&ask(&engine, "CREATE", "B", "a.b", 30)), "what was refused holds nothing");
+    assert!(ask(&engine, "UPDATE", "A", "a2.>", 500).contains("a2."));
+    assert_eq!(reserved(&engine), 700);
+    assert!(ask(&engine, "CREATE", "B", "a.>", 30).contains("did_create"));
+    assert!(overlaps(&ask(&engine, "UPDATE", "A", "a.b", 500)));
+    engine.engine.shutdown();
+    let engine = TestEngine::on(config(), engine.clock.clone()).unwrap();
+    assert_eq!(reserved(&engine), 730);
+    assert!(overlaps(&ask(&engine, "CREATE", "D", "a2.b", 4)));
+    engine.request("STREAM.DELETE.A", "");
+    assert_eq!(reserved(&engine), 230);
+    assert!(ask(&engine, "CREATE", "D", "a2.b", 4).contains("did_create"));
+    assert!(overlaps(&ask(&engine, "CREATE", "E", ">", 4)));
+}
+
+#[test]
 fn an_update_takes_effect_on_what_is_stored_and_on_what_is_captured() {
     let engine = TestEngine::new().unwrap();
     engine.request("STREAM.CREATE.S", r#"{"name":"S","subjects":["s.>"],"storage":"memory"}"#);

@@ -96,7 +96,7 @@ fn try_purge(call: &mut Call<'_>, name: &str, id: Option<AccountId>) -> Result<(
         return Err(errors::STREAM_GENERAL_ERROR.because("account name can not contain path separators"));
     }
     let account = id.and_then(|id| call.engine.account(id));
-    let count = account.as_ref().map_or(0, |account| account.streams().len());
+    let count = account.as_ref().map_or(0, |account| account.stream_count());
     tracing::info!("Purge request for account {name} (streams: {count}, hasAccount: {})", id.is_some());
     if let Some(account) = &account {
         call.engine.rest_streams(account);

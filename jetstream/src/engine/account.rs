@@ -1,5 +1,10 @@
 //! An account's streams, and what it may use.
 
+mod claims;
+mod promised;
+
+use self::claims::Claims;
+use self::promised::Promised;
 use crate::config::{ConfigLimits, StorageType, StreamConfig};
 use crate::engine::{Engine, EngineError};
 use crate::error::ApiError;
@@ -7,8 +12,6 @@ use crate::error::catalogue as errors;
 use crate::settings::{AccountLimits, EngineSettings, TieredLimits};
 use crate::stream::Stream;
 use crate::stream::world::{AccountShare, World};
-use jetkv_protocol::pattern_set::PatternSet;
-use jetkv_protocol::subject;
 use parking_lot::{Mutex, RwLock};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -50,11 +53,41 @@ impl Engine {
 /// An account with JetStream.
 pub(crate) struct Account {
     pub(crate) share: Arc<AccountShare>,
-    streams: RwLock<BTreeMap<String, Arc<Stream>>>,
+    streams: RwLock<Streams>,
     /// Held while streams come, change and go, so that what was checked still holds when it is done.
     pub(crate) changes: Mutex<()>,
     pub(crate) api_total: AtomicU64,
     pub(crate) api_errors: AtomicU64,
+}
+
+/// Streams, and what is asked of all of them when one comes or changes. There may be tens of thousands.
+#[derive(Default)]
+struct Streams {
+    by_name: BTreeMap<String, Known>,
+    claims: Claims,
+    promised: Promised,
+}
+
+struct Known {
+    stream: Arc<Stream>,
+    /// That which was counted.
+    config: Arc<StreamConfig>,
+}
+
+impl Streams {
+    fn insert(&mut self, stream: &Arc<Stream>, config: Arc<StreamConfig>) {
+        self.remove(stream.name());
+        self.claims.add(&config);
+        self.promised.add(&config);
+        self.by_name.insert(stream.name().to_owned(), Known { stream: Arc::clone(stream), config });
+    }
+
+    fn remove(&mut self, name: &str) {
+        if let Some(Known { config, .. }) = self.by_name.remove(name) {
+            self.claims.remove(&config);
+            self.promised.remove(&config);
+        }
+    }
 }
 
 impl Account {
@@ -69,7 +102,7 @@ impl Account {
     }
 
     pub(crate) fn stream(&self, name: &str) -> Option<Arc<Stream>> {
-        self.streams.read().get(name).cloned()
+        self.streams.read().by_name.get(name).map(|known| Arc::clone(&known.stream))
     }
 
     /// The configuration of a stream.
@@ -79,11 +112,19 @@ impl Account {
 
     /// All streams, in order of name.
     pub(crate) fn streams(&self) -> Vec<Arc<Stream>> {
-        self.streams.read().values().cloned().collect()
+        self.streams.read().by_name.values().map(|known| Arc::clone(&known.stream)).collect()
     }
 
+    /// How many streams there are.
+    pub(crate) fn stream_count(&self) -> usize {
+        self.streams.read().by_name.len()
+    }
+
+    /// Adds a stream, or counts the configuration of one that has another since.
     pub(crate) fn insert(&self, stream: &Arc<Stream>) {
-        self.streams.write().insert(stream.name().to_owned(), stream.clone());
+        // Its lock is never waited for with this one held.
+        let config = stream.config();
+        self.streams.write().insert(stream, config);
     }
 
     pub(crate) fn remove(&self, name: &str) {
@@ -92,12 +133,7 @@ impl Account {
 
     /// Bytes promised to streams of a storage type.
     pub(crate) fn reserved(&self, storage: StorageType) -> i64 {
-        let streams = self.streams();
-        streams
-            .iter()
-            .map(|stream| stream.config())
-            .filter(|config| config.storage == storage && config.max_bytes > 0)
-            .fold(0, |sum: i64, config| sum.saturating_add(config.max_bytes))
+        i64::try_from(self.streams.read().promised.bytes(storage, None)).unwrap_or(i64::MAX)
     }
 
     /// What holds for streams of so many replicas.
@@ -119,7 +155,7 @@ impl Account {
     /// Whether there may be a stream more.
     pub(crate) fn check_stream_count(&self, config: &StreamConfig) -> Result<(), ApiError> {
         let most = self.limits_for(config.num_replicas)?.max_streams;
-        let others = self.others_of_tier(config).len();
+        let others = self.with_others(config, |promised, tier| promised.streams(tier));
         if most > 0 && i64::try_from(others).is_ok_and(|others| others >= most) {
             return Err(errors::MAXIMUM_STREAMS_LIMIT.into());
         }
@@ -148,29 +184,24 @@ impl Account {
 
     /// No two streams of an account may capture the same subject.
     pub(crate) fn check_overlap(&self, config: &StreamConfig) -> Result<(), ApiError> {
-        let ours = PatternSet::new(config.subjects.iter().map(String::as_bytes));
-        for stream in self.streams() {
-            let other = stream.config();
-            if other.name == config.name {
-                continue;
-            }
-            for theirs in &other.subjects {
-                let meets = |own: &String| subject::collide(own.as_bytes(), theirs.as_bytes());
-                if ours.may_meet(theirs.as_bytes(), None) && config.subjects.iter().any(meets) {
-                    return Err(errors::STREAM_SUBJECT_OVERLAP.into());
-                }
-            }
+        if self.streams.read().claims.meets_another(config) {
+            return Err(errors::STREAM_SUBJECT_OVERLAP.into());
         }
         Ok(())
     }
 
-    /// Streams that count for the limits that hold for this one.
-    fn others_of_tier(&self, config: &StreamConfig) -> Vec<Arc<StreamConfig>> {
+    /// Asks what is promised to the streams that count for the limits that hold for this one, itself left out: those of as
+    /// many replicas, or all.
+    fn with_others<T>(&self, config: &StreamConfig, ask: impl FnOnce(&Promised, Option<i64>) -> T) -> T {
         let is_flat = self.share.limits.load().flat().is_some();
-        let counts = |other: &Arc<StreamConfig>| {
-            other.name != config.name && (is_flat || other.num_replicas.max(1) == config.num_replicas.max(1))
-        };
-        self.streams().iter().map(|stream| stream.config()).filter(counts).collect()
+        let tier = (!is_flat).then_some(config.num_replicas);
+        let streams = self.streams.read();
+        let mut promised = streams.promised.clone();
+        if let Some(own) = streams.by_name.get(&config.name) {
+            promised.remove(&own.config);
+        }
+        drop(streams);
+        ask(&promised, tier)
     }
 
     /// Whether account and server can promise the `max_bytes` of a stream that is new.
@@ -209,16 +240,15 @@ impl Account {
                 (limits.max_store_bytes, settings.max_file_bytes, errors::STORAGE_RESOURCES_EXCEEDED)
             }
         };
-        // Where all streams have the same limits, each replica counts.
-        let is_flat = self.share.limits.load().flat().is_some();
-        let counted = |config: &StreamConfig, bytes: i64| {
-            if is_flat { bytes.saturating_mul(config.num_replicas.max(1)) } else { bytes }
-        };
-        let others = self.others_of_tier(config);
-        let promised = others.iter().filter(|other| other.storage == config.storage);
-        let promised = promised.map(|other| counted(other, other.max_bytes.max(0)));
-        let promised = promised.fold(counted(config, wanted), i64::saturating_add);
-        if account_most >= 0 && promised > account_most {
+        let promised = self.with_others(config, |promised, tier| match tier {
+            // Where all streams have the same limits, each replica counts.
+            None => {
+                let replicas = i128::from(config.num_replicas.max(1));
+                promised.replicated_bytes(config.storage).saturating_add(i128::from(wanted) * replicas)
+            }
+            Some(_) => promised.bytes(config.storage, tier) + i128::from(wanted),
+        });
+        if account_most >= 0 && promised > i128::from(account_most) {
             return Err(error.into());
         }
         let server_reserved = world.reserved.get(config.storage);

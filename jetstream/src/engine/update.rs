@@ -76,7 +76,7 @@ impl Engine {
                 }
             };
             if put.as_ref().is_some_and(|put| put.fits(&stream, &config) || tries > TRIES_MAX) {
-                let changed = self.reconfigure(&stream, config);
+                let changed = self.reconfigure(account, &stream, config);
                 drop(changes);
                 if changed.is_err() || tries > TRIES_MAX {
                     self.keep_again(account, &stream);
@@ -138,11 +138,17 @@ impl Engine {
     }
 
     /// Gives a stream another configuration in memory, and holds what it has against it.
-    fn reconfigure(&self, stream: &Arc<Stream>, config: StreamConfig) -> Result<(), StoreError> {
+    fn reconfigure(
+        &self,
+        account: &Account,
+        stream: &Arc<Stream>,
+        config: StreamConfig,
+    ) -> Result<(), StoreError> {
         let old = stream.config();
         let (storage_type, reserved) = (config.storage, config.max_bytes.max(0) - old.max_bytes.max(0));
         let new_subjects = config.subjects.clone();
         stream.reconfigure(config)?;
+        account.insert(stream);
         stream.wake_receiver();
         self.world.reserved.add(storage_type, reserved);
         let (had, has): (HashSet<_>, HashSet<_>) =
