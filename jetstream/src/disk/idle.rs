@@ -35,13 +35,23 @@ impl IdleFiles {
     /// Closes what was not used since the last call. Says whether something is still open.
     fn close_idle(&self) -> bool {
         let mut files = self.files.lock();
+        let mut among = None;
         files.retain(|file| {
             let Some(kept) = file.upgrade() else { return false };
             let is_open = kept.close_if_idle();
             kept.set_listed(is_open);
+            if !is_open && among.is_none() {
+                among = Some(Arc::clone(kept.among()));
+            }
             is_open
         });
-        !files.is_empty()
+        let is_any_open = !files.is_empty();
+        drop(files);
+        // Once for all of them, as there may be thousands.
+        if let Some(among) = among {
+            among.forget_closed();
+        }
+        is_any_open
     }
 }
 

@@ -12,8 +12,8 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Arc, Weak};
 
-/// Open files, at most, whatever the process may have.
-const FILES_MAX: usize = 256;
+/// Open files, at most, whatever the process may have: each takes about a kilobyte of the kernel's memory.
+const FILES_MAX: usize = 1 << 14;
 /// The part of the descriptors that a process may have which files take, at most; connections need them, too.
 const SHARE: u64 = 4;
 /// Open files that are kept even where a process may have very few.
@@ -49,6 +49,8 @@ pub(super) struct Kept {
     /// Where it is listed while it is open.
     idle: Option<Arc<IdleFiles>>,
     is_listed: AtomicBool,
+    /// Whether the ring has it. Changed by who holds the ring.
+    is_in_ring: AtomicBool,
 }
 
 impl Kept {
@@ -57,16 +59,20 @@ impl Kept {
         self.used.fetch_and(!by, Ordering::Relaxed) & by != 0
     }
 
-    /// Closes it unless it was used since the last call, or is in use. Says whether it is still open.
+    /// Closes it unless it was used since the last call, or is in use. Says whether it is still open; where it is not,
+    /// [`OpenFiles::forget_closed`] is to be called before long.
     pub(super) fn close_if_idle(self: &Arc<Self>) -> bool {
         if self.was_used(FOR_IDLENESS) {
             return true;
         }
         let Some(mut open) = self.file.try_write() else { return true };
         *open = None;
-        drop(open);
-        self.among.forget(self);
         false
+    }
+
+    /// Whom it shares descriptors with.
+    pub(super) fn among(&self) -> &Arc<OpenFiles> {
+        &self.among
     }
 
     /// Notes whether it is listed, for who holds the list; says whether it was.
@@ -75,7 +81,11 @@ impl Kept {
     }
 
     fn list(self: &Arc<Self>) {
-        self.among.ring.lock().files.push(Arc::downgrade(self));
+        let mut ring = self.among.ring.lock();
+        if !self.is_in_ring.swap(true, Ordering::Relaxed) {
+            ring.files.push(Arc::downgrade(self));
+        }
+        drop(ring);
         if let Some(idle) = &self.idle {
             idle.add(self);
         }
@@ -95,8 +105,7 @@ impl OpenFiles {
     /// As many as suit the number of descriptors that this process may have.
     pub(super) fn for_this_process() -> Self {
         let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
-        let share = limit.map_or(FILES_MAX, |limit| usize::try_from(limit / SHARE).unwrap_or(FILES_MAX));
-        Self::new(share.clamp(FILES_MIN, FILES_MAX))
+        Self::new(share_of(limit))
     }
 
     /// Opens a file that stays open until others need its place, or it has been idle for a while.
@@ -117,13 +126,21 @@ impl OpenFiles {
             among: Arc::clone(self),
             idle: idle.cloned(),
             is_listed: AtomicBool::new(false),
+            is_in_ring: AtomicBool::new(false),
         });
         kept.list();
         Ok(KeptFile { kept })
     }
 
-    fn forget(&self, kept: &Arc<Kept>) {
-        self.ring.lock().files.retain(|file| !std::ptr::eq(file.as_ptr(), Arc::as_ptr(kept)));
+    /// Takes files that are closed, or that nobody has any more, out of the ring.
+    pub(super) fn forget_closed(&self) {
+        self.ring.lock().files.retain(|file| {
+            let Some(kept) = file.upgrade() else { return false };
+            // One that is being opened right now stays.
+            let is_open = kept.file.try_read().is_none_or(|file| file.is_some());
+            kept.is_in_ring.store(is_open, Ordering::Relaxed);
+            is_open
+        });
     }
 
     /// Does something that needs a descriptor for as long as it takes. Where there is none left, files are closed
@@ -170,6 +187,7 @@ impl Ring {
                     continue;
                 };
                 *open = None;
+                kept.is_in_ring.store(false, Ordering::Relaxed);
             }
             self.files.swap_remove(self.hand);
             return true;
@@ -252,6 +270,12 @@ impl DiskFile for KeptFile {
     }
 }
 
+/// How many files may be open, of so many descriptors; `None` is no limit.
+fn share_of(limit: Option<u64>) -> usize {
+    let share = limit.map_or(FILES_MAX, |limit| usize::try_from(limit / SHARE).unwrap_or(FILES_MAX));
+    share.clamp(FILES_MIN, FILES_MAX)
+}
+
 fn id(file: &File) -> io::Result<(u64, u64)> {
     let metadata = file.metadata()?;
     Ok((metadata.dev(), metadata.ino()))
@@ -271,6 +295,39 @@ mod tests {
         let mut options = OpenOptions::new();
         options.read(true).write(true).create(true).truncate(false);
         files.open(&dir.join(name.to_string()), &options, None).unwrap()
+    }
+
+    #[test]
+    fn files_take_a_part_of_the_descriptors_that_there_are() {
+        for (limit, share) in [
+            (Some(16), 8),
+            (Some(1024), 256),
+            (Some(20_000), 5_000),
+            (Some(1 << 20), 1 << 14),
+            (None, 1 << 14),
+        ] {
+            assert_eq!(share_of(limit), share, "{limit:?}");
+        }
+    }
+
+    #[test]
+    fn files_that_were_idle_leave_their_places_and_take_them_again_when_they_are_used() {
+        let dir = tempfile::tempdir().unwrap();
+        let files = Arc::new(OpenFiles::new(8));
+        let kept: Vec<KeptFile> = (0..6).map(|name| open(&files, dir.path(), name)).collect();
+        let places = || files.ring.lock().files.len();
+        for round in 0..3 {
+            for file in &kept {
+                file.write_at(b"x", round).unwrap();
+            }
+            assert_eq!((files.num_open(), places()), (6, 6));
+            let still_open = |file: &KeptFile| file.kept.close_if_idle();
+            assert!(kept.iter().all(still_open), "they were used");
+            kept[0].write_at(b"x", round).unwrap();
+            assert_eq!(kept.iter().filter(|file| still_open(file)).count(), 1);
+            files.forget_closed();
+            assert_eq!((files.num_open(), places()), (1, 1));
+        }
     }
 
     #[test]

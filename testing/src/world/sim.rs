@@ -113,6 +113,8 @@ struct World {
     operations: u64,
     /// How many of them were syncs.
     syncs: u64,
+    /// How often a file was opened.
+    opens: u64,
     /// Faults begin at this operation and strike this many.
     plan: Option<(u64, u64, Fault)>,
     dead: bool,
@@ -268,6 +270,7 @@ impl SimDisk {
             rng: SmallRng::seed_from_u64(seed),
             operations: 0,
             syncs: 0,
+            opens: 0,
             plan: None,
             dead: false,
         })))
@@ -283,6 +286,12 @@ impl SimDisk {
     #[must_use]
     pub fn syncs(&self) -> u64 {
         self.0.lock().syncs
+    }
+
+    /// How often a file was opened so far, apart from those that were read or written as a whole.
+    #[must_use]
+    pub fn opens(&self) -> u64 {
+        self.0.lock().opens
     }
 
     /// Lets `count` changing operations fail after `after` more have succeeded.
@@ -366,7 +375,10 @@ struct SimFile {
 
 impl Disk for SimDisk {
     fn open(&self, path: &Path, create: bool) -> io::Result<Box<dyn DiskFile>> {
-        let inode = self.0.lock().open(path, create)?;
+        let mut world = self.0.lock();
+        world.opens += 1;
+        let inode = world.open(path, create)?;
+        drop(world);
         Ok(Box::new(SimFile { disk: self.clone(), inode }))
     }
 

@@ -11,8 +11,9 @@ use std::io;
 use std::ops::Range;
 use std::sync::Arc;
 
-/// Block files that one store keeps open.
-const HANDLES_MAX: usize = 4;
+/// Block files that one store keeps at hand: two gigabytes of messages in blocks of the usual size. How many of them are open
+/// is the disk's matter, which closes what is not used where a process has too many.
+const HANDLES_MAX: usize = 256;
 /// Read at once by a reader that goes through a block in order: little where it has only begun, as it may be among a few
 /// records that lie together, and twice as much each time it goes on.
 const READ_AHEAD_MIN_BYTES: u64 = 8 << 10;
@@ -20,11 +21,20 @@ const READ_AHEAD_BYTES: u64 = 128 << 10;
 /// A read that begins at most this far behind the one before goes through the block in order.
 const NEAR_BYTES: u64 = 16 << 10;
 
-/// Reads records of blocks. Holds a few open files and one stretch of one block.
+/// A block's file.
+struct Handle {
+    block: u32,
+    file: Arc<dyn DiskFile>,
+    /// When it was used last, in uses of all.
+    used_at: u64,
+}
+
+/// Reads records of blocks. Holds files of blocks and one stretch of one block.
 #[derive(Default)]
 pub(super) struct Reader {
-    /// Most recently used last.
-    handles: Vec<(u32, Arc<dyn DiskFile>)>,
+    /// In the order of blocks.
+    handles: Vec<Handle>,
+    uses: u64,
     pub(super) chunk: Vec<u8>,
     /// Block and offset of `chunk`.
     chunk_at: Option<(u32, u64)>,
@@ -42,25 +52,36 @@ impl Reader {
         index: u32,
         create: bool,
     ) -> io::Result<&Arc<dyn DiskFile>> {
-        if let Some(at) = self.handles.iter().position(|(known, _)| *known == index) {
-            if at + 1 != self.handles.len() {
-                let handle = self.handles.remove(at);
-                self.handles.push(handle);
+        self.uses += 1;
+        let at = match self.handles.binary_search_by_key(&index, |handle| handle.block) {
+            Ok(at) => at,
+            Err(_) => {
+                let file = files.disk.open(&files.block_path(index), create)?;
+                self.make_room();
+                let at = self.handles.partition_point(|handle| handle.block < index);
+                self.handles.insert(at, Handle { block: index, file: Arc::from(file), used_at: 0 });
+                at
             }
-        } else {
-            let file = files.disk.open(&files.block_path(index), create)?;
-            if self.handles.len() >= HANDLES_MAX {
-                self.handles.remove(0);
-            }
-            self.handles.push((index, Arc::from(file)));
+        };
+        let handle = self.handles.get_mut(at).ok_or(io::ErrorKind::NotFound)?;
+        handle.used_at = self.uses;
+        Ok(&handle.file)
+    }
+
+    /// Lets go of the file that was not used for longest, where there are as many as there may be.
+    fn make_room(&mut self) {
+        if self.handles.len() < HANDLES_MAX {
+            return;
         }
-        let last = self.handles.last().ok_or(io::ErrorKind::NotFound)?;
-        Ok(&last.1)
+        let oldest = self.handles.iter().enumerate().min_by_key(|(_, handle)| handle.used_at);
+        if let Some((at, _)) = oldest {
+            self.handles.remove(at);
+        }
     }
 
     /// Forgets a block whose file is about to be replaced or removed.
     pub(super) fn forget(&mut self, index: u32) {
-        self.handles.retain(|(known, _)| *known != index);
+        self.handles.retain(|handle| handle.block != index);
         if self.chunk_at.is_some_and(|(known, _)| known == index) {
             self.release();
         }
