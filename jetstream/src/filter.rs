@@ -2,7 +2,7 @@
 
 mod follow;
 
-pub(crate) use follow::{At, Follow};
+pub(crate) use follow::{At, Ends, Follow};
 use jetkv_protocol::subject::{has_wildcard, matches};
 
 /// A set of subject patterns; a message is meant when its subject matches one of them.

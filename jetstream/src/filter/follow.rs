@@ -4,7 +4,7 @@
 //! range: however many patterns there are, a byte costs a search in each of few ranges. Wildcard tokens are ranges of
 //! their own, which wait for the end of the token.
 
-use super::{Filter, Patterns};
+use super::{FEW, Filter, Patterns};
 use std::ops::Range;
 
 /// Stale states on the stack are cleared away after so many bytes, where there are more than [`STALE_MAX`].
@@ -37,6 +37,27 @@ pub(crate) struct Follow<'f> {
 pub(crate) enum At {
     Any,
     States(Range<usize>),
+}
+
+/// A few ends without wildcards.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Ends<'f> {
+    patterns: &'f [Box<[u8]>],
+    /// Bytes of the patterns in front of their ends.
+    behind: usize,
+}
+
+impl Ends<'_> {
+    /// Whether the rest of a token with one of the ends is what these bytes are.
+    #[inline]
+    pub(crate) fn accept(&self, rest: &[u8]) -> bool {
+        self.patterns.iter().any(|pattern| {
+            let end = pattern.get(self.behind..).unwrap_or_default();
+            // Of most subjects the last byte tells.
+            rest.last() == end.last()
+                && rest.strip_suffix(end).is_some_and(|token| memchr::memchr(b'.', token).is_none())
+        })
+    }
 }
 
 /// The part of `patterns` within a range that has `byte` at `at`. All of the range are alike before that.
@@ -159,6 +180,18 @@ impl<'f> Follow<'f> {
     /// Whether all that can match is in the middle of what one wildcard stands for.
     pub(crate) fn is_within_any(&self, range: &Range<usize>) -> bool {
         matches!(self.states.get(range.clone()), Some([State { any: true, .. }]))
+    }
+
+    /// The ends that a subject may have which goes on with the rest of a token that one wildcard stands for, each of them a
+    /// dot and what is behind it. `None` where these are not a few without wildcards.
+    pub(crate) fn ends(&self, range: &Range<usize>) -> Option<Ends<'f>> {
+        let Some([State { from, to, at, any: true }]) = self.states.get(range.clone()) else { return None };
+        let (patterns, behind) = (self.patterns.get(*from..*to)?, at + 1);
+        let is_plain = |pattern: &Box<[u8]>| {
+            let end = pattern.get(behind..).unwrap_or_default();
+            end.first() == Some(&b'.') && memchr::memchr2(b'*', b'>', end).is_none()
+        };
+        (patterns.len() <= FEW && patterns.iter().all(is_plain)).then_some(Ends { patterns, behind })
     }
 
     /// Follows several bytes. Few states but those after the last byte stay on the stack: where many patterns go on

@@ -8,11 +8,11 @@ use super::arena::Ref;
 use super::node::{Inner, Leaf};
 use super::seqs::Seqs;
 use super::tree::Tree;
-use crate::filter::{At, Filter, Follow};
+use crate::filter::{At, Ends, Filter, Follow};
 use std::ops::{ControlFlow, Range};
 
 /// An inner node on the way, with what is still to be visited below it.
-struct Frame<'t> {
+struct Frame<'t, 'f> {
     node: Inner<'t>,
     at: At,
     /// States and key bytes below these belong to the nodes above.
@@ -24,12 +24,12 @@ struct Frame<'t> {
     /// Only subjects above the bound are visited; this many bytes of the bound are behind, if the way here equals it.
     bound: Option<usize>,
     value_left: bool,
-    plain: Plain,
+    plain: Plain<'f>,
 }
 
 /// What is known beforehand of the leaves right below a node: where a wildcard leaves all open, they are most of a walk.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Plain {
+#[derive(Debug, Clone, Copy)]
+enum Plain<'f> {
     /// Each has to be followed.
     None,
     /// All match.
@@ -38,6 +38,8 @@ enum Plain {
     WithoutDot,
     /// Only some of those with another dot can match.
     WithDot,
+    /// Those match that end so.
+    Ends(Ends<'f>),
 }
 
 pub(super) struct Walk<'t, 'f> {
@@ -47,7 +49,7 @@ pub(super) struct Walk<'t, 'f> {
     after: Option<&'f [u8]>,
     at_bound: bool,
     key: Vec<u8>,
-    stack: Vec<Frame<'t>>,
+    stack: Vec<Frame<'t, 'f>>,
     budget: usize,
 }
 
@@ -128,7 +130,7 @@ impl<'t, 'f> Walk<'t, 'f> {
     /// Goes through the next children as long as they are leaves of which a look tells whether they match.
     fn plain_leaves(&mut self, visit: &mut dyn FnMut(&[u8], Seqs<'t>) -> ControlFlow<()>) -> Option<WalkEnd> {
         let frame = self.stack.last_mut()?;
-        if frame.plain == Plain::None || frame.value_left {
+        if matches!(frame.plain, Plain::None) || frame.value_left {
             return None;
         }
         let keys = frame.node.keys();
@@ -136,14 +138,18 @@ impl<'t, 'f> Walk<'t, 'f> {
             let byte = *keys.get(frame.next)?;
             let child = frame.node.child_at(frame.next).filter(|child| child.is_leaf())?;
             let leaf = Leaf::read(self.tree.arena.get(child))?;
-            if frame.plain != Plain::All && (byte == b'.' || leaf.suffix.contains(&b'.')) {
-                return None;
-            }
+            let matches = match &frame.plain {
+                Plain::All => true,
+                Plain::Ends(_) if byte == b'.' => return None,
+                Plain::Ends(ends) => ends.accept(leaf.suffix),
+                _ if byte == b'.' || leaf.suffix.contains(&b'.') => return None,
+                plain => matches!(plain, Plain::WithoutDot),
+            };
             #[cfg(test)]
             crate::steps::note();
             self.budget -= 1;
             frame.next += 1;
-            if frame.plain == Plain::WithDot {
+            if !matches {
                 continue;
             }
             self.key.truncate(frame.key_len);
@@ -157,12 +163,12 @@ impl<'t, 'f> Walk<'t, 'f> {
     }
 
     /// What is known of the leaves below a node without following them.
-    fn plain(&self, at: &At) -> Plain {
+    fn plain(&self, at: &At) -> Plain<'f> {
         match at {
             At::Any => Plain::All,
             At::States(range) if !self.follow.is_within_any(range) => Plain::None,
             At::States(_) if self.follow.accepts(at) => Plain::WithoutDot,
-            At::States(_) => Plain::WithDot,
+            At::States(range) => self.follow.ends(range).map_or(Plain::WithDot, Plain::Ends),
         }
     }
 
@@ -230,7 +236,7 @@ impl<'t, 'f> Walk<'t, 'f> {
         let plain = if below.is_none() { self.plain(&at) } else { Plain::None };
         self.key.extend_from_slice(inner.prefix);
         let (states_len, key_len) = (self.follow.depth(), self.key.len());
-        if plain != Plain::None {
+        if !matches!(plain, Plain::None) {
             self.touch(inner, first..end);
         }
         let (next, bound) = (first, below);
