@@ -65,7 +65,7 @@ impl Inner {
             let kind = of_kind.iter().find(|(kind, ..)| *kind == client.client_type());
             let Some((_, old, Some(new))) = kind else { return false };
             let are_new = old.as_ref().is_none_or(|old| old.pinned_certs != new.pinned_certs);
-            are_new && !new.accepts(client.secured().and_then(|secured| secured.peer.as_deref()))
+            are_new && new.accepts(client.secured().and_then(|secured| secured.peer.as_deref())).is_err()
         });
         if refused.is_empty() {
             return;

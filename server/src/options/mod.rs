@@ -156,6 +156,7 @@ pub(crate) use redact::redacted_arguments;
 pub(crate) use reload::diff;
 pub use reload::{Action, Change, ReloadError};
 pub use signal_request::SignalRequest;
+pub(crate) use tls_model::NotPinned;
 pub use tls_model::{HandshakeFirst, TlsIdentity, TlsOptions};
 pub(crate) use validate::host_and_port;
 pub use websocket_model::{CookieNames, WebsocketAuth, WebsocketOptions};

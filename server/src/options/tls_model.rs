@@ -39,10 +39,25 @@ pub struct TlsOptions {
 
 impl TlsOptions {
     /// Whether a peer with this certificate may come in, as far as keys are pinned.
-    pub(crate) fn accepts(&self, peer: Option<&PeerCertificates>) -> bool {
-        let own = || peer.and_then(|peer| peer.shown.first());
-        self.pinned_certs.is_empty() || own().is_some_and(|own| self.pinned_certs.contains(&own.key_digest()))
+    pub(crate) fn accepts(&self, peer: Option<&PeerCertificates>) -> Result<(), NotPinned> {
+        if self.pinned_certs.is_empty() {
+            return Ok(());
+        }
+        let own = peer.and_then(|peer| peer.shown.first()).ok_or(NotPinned::NoneShown)?;
+        let key = own.key_digest();
+        if self.pinned_certs.contains(&key) { Ok(()) } else { Err(NotPinned::Key(key)) }
     }
+}
+
+/// Why a peer does not come in where keys are pinned, as nats-server's log says it.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum NotPinned {
+    /// It showed no certificate.
+    #[error("Failed pinned cert test as client did not provide a certificate")]
+    NoneShown,
+    /// The key of its certificate is another one.
+    #[error("Failed pinned cert test for key id: {0}")]
+    Key(String),
 }
 
 /// How a client that begins with the handshake is told from one that waits for INFO.

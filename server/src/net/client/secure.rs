@@ -14,13 +14,16 @@ use crate::connections::{CloseReason, ConnectionHandle as _, Peer, Secured};
 use crate::net::link::tls::{self, Accepted, HandshakeError};
 use crate::net::link::{Link, Reader, Writer};
 use crate::net::outbound::{Drained, Next};
-use crate::options::{HandshakeFirst, TlsOptions};
+use crate::options::{HandshakeFirst, NotPinned, TlsOptions};
 use crate::state::{Phase, Shared};
 
 /// Type of the record that a handshake begins with.
 const HANDSHAKE_RECORD: u8 = 0x16;
 /// Bytes that are looked at to tell a handshake from anything else.
 const SNIFFED_BYTES: usize = 6;
+
+/// What a connection is told that comes after as many as may begin a handshake in a second.
+const THROTTLED: &str = "Connection throttling is active. Please try again later.";
 
 /// Tells in the log, each second, how many connections were turned away because too many came.
 pub(crate) async fn log_rejected(shared: Arc<Shared>) {
@@ -42,7 +45,7 @@ enum Failed {
     Handshake(HandshakeError),
     /// The link did, with what Go says of that.
     Link(String),
-    NotPinned,
+    NotPinned(NotPinned),
     /// With what Go says of the read that waited.
     TookTooLong(String),
     Closed(CloseReason),
@@ -92,7 +95,8 @@ impl Connection {
             }
         }
         if !self.shared.tls_rate.allows(tls.connection_rate_limit) {
-            return Err(CloseReason::TlsHandshakeError);
+            self.send_err(THROTTLED);
+            return Err(CloseReason::MaxConnectionsExceeded);
         }
         self.shake_hands(tls, before, is_first).await
     }
@@ -207,10 +211,10 @@ impl Connection {
             reason = closing => return Err(Failed::Closed(reason)),
         };
         let peer = accepted.peer(tls.identity.authorities()).map_err(Failed::Handshake)?;
-        if !tls.accepts(peer.as_deref()) {
-            return Err(Failed::NotPinned);
+        match tls.accepts(peer.as_deref()) {
+            Ok(()) => Ok((accepted, peer)),
+            Err(why) => Err(Failed::NotPinned(why)),
         }
-        Ok((accepted, peer))
     }
 
     fn report(&self, failed: &Failed) -> CloseReason {
@@ -220,7 +224,10 @@ impl Connection {
                 tracing::debug!("{label} - TLS handshake error: {error}");
             }
             Failed::Handshake(error) => tracing::error!("{label} - TLS handshake error: {error}"),
-            Failed::NotPinned => tracing::error!("{label} - TLS handshake error: certificate not pinned"),
+            Failed::NotPinned(why) => {
+                tracing::debug!("{label} - {why}");
+                tracing::error!("{label} - TLS handshake error: certificate not pinned");
+            }
             Failed::Link(error) => tracing::error!("{label} - TLS handshake error: {error}"),
             Failed::TookTooLong(error) => {
                 tracing::debug!("{label} - TLS handshake error: {error}");

@@ -123,7 +123,7 @@ impl Entrance {
             let accepted = accepted.map_err(|error| failed(error.to_string()))?;
             let peer = accepted.peer(tls.identity.authorities());
             let peer = peer.map_err(|error| failed(error.to_string()))?;
-            if !tls.accepts(peer.as_deref()) {
+            if tls.accepts(peer.as_deref()).is_err() {
                 return Err(failed("certificate not pinned".to_owned()));
             }
             Ok((accepted, peer))
