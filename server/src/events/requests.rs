@@ -1,6 +1,7 @@
 //! What the server answers on `$SYS.REQ.>`.
 
-use jetkv_go_compat::json;
+use base64::Engine as _;
+use jetkv_go_compat::{go_struct, json};
 use std::sync::Arc;
 
 use jetkv_jetstream::OutMsg;
@@ -46,6 +47,35 @@ struct UserInfo {
     #[serde(skip_serializing_if = "Option::is_none")]
     expires: Option<u64>,
 }
+
+/// Asks for something to be done to one client.
+#[derive(Debug, Default)]
+struct KickClient {
+    id: u64,
+}
+
+go_struct! { KickClient as "KickClientReq" { "cid" => id, } }
+
+/// The same, as whoever is told to leave.
+#[derive(Debug, Default)]
+struct LeaveClient {
+    id: u64,
+}
+
+go_struct! { LeaveClient as "LDMClientReq" { "cid" => id, } }
+
+/// Asks how many subscribe to a subject, as servers of a cluster ask each other.
+#[derive(Debug, Default)]
+struct InterestQuestion {
+    account: String,
+    subject: String,
+    /// In base64.
+    queue: Option<String>,
+}
+
+go_struct! { InterestQuestion as "accNumSubsReq" {
+    "acc" => account, "subject" => subject, "queue" => queue,
+} }
 
 #[derive(Debug, Serialize)]
 struct ServerId<'a> {
@@ -118,6 +148,10 @@ impl Asker<'_> {
                 self.serve_server(question, true)
             }
             [b"ACCOUNT", b"PING", b"STATZ"] => self.known(Some(Question::all_statz())),
+            [b"ACCOUNT", b"NSUBS"] => {
+                self.tell_interest();
+                true
+            }
             [b"ACCOUNT", name, b"CONNS"] => {
                 self.tell_connections(name);
                 true
@@ -143,14 +177,20 @@ impl Asker<'_> {
                 host: self.shared.listening().0,
                 id: &self.shared.identity.id,
             }),
-            b"KICK" if by_id => self.change(|client| {
-                client.ok_or("no such client or leafnode id")?.close(CloseReason::Kicked);
-                Ok(())
-            }),
-            b"LDM" if by_id => self.change(|client| {
-                let client = client.ok_or("no such client id")?;
-                if self.shared.announce_lame_duck(&client) { Ok(()) } else { Err(NO_LAME_DUCK) }
-            }),
+            b"KICK" if by_id => self.change(
+                |KickClient { id }| id,
+                |client| {
+                    client.ok_or("no such client or leafnode id")?.close(CloseReason::Kicked);
+                    Ok(())
+                },
+            ),
+            b"LDM" if by_id => self.change(
+                |LeaveClient { id }| id,
+                |client| {
+                    let client = client.ok_or("no such client id")?;
+                    if self.shared.announce_lame_duck(&client) { Ok(()) } else { Err(NO_LAME_DUCK) }
+                },
+            ),
             b"RELOAD" if by_id => self.reload(),
             _ => return self.known(Question::to_server(question)),
         }
@@ -192,13 +232,31 @@ impl Asker<'_> {
         send(self.shared, self.account, self.request.reply, b"", &json::to_vec(value));
     }
 
-    /// Does something to the client that the request names.
-    fn change(self, act: impl FnOnce(Option<Arc<dyn ConnectionHandle>>) -> Result<(), &'static str>) {
-        if self.request.payload.is_empty() {
+    /// Whether the request is not to be served; says why, if this server is whom it asks.
+    fn is_refused(self) -> bool {
+        let refusal = pages::refusal(self.shared, "server.EventFilterOptions", self.request.payload);
+        if let (Some(Some(refused)), false) = (&refusal, self.request.reply.is_empty()) {
+            self.send(refused);
+        }
+        refusal.is_some()
+    }
+
+    /// Does something to the client whose number the request names.
+    fn change<T: json::Decode + Default>(
+        self,
+        id: impl FnOnce(T) -> u64,
+        act: impl FnOnce(Option<Arc<dyn ConnectionHandle>>) -> Result<(), &'static str>,
+    ) {
+        let mut request = T::default();
+        if let Err(error) = json::decode_lenient(self.request.payload, &mut request) {
+            // Nobody is answered then, as on nats-server (v2.15.2, observed).
+            tracing::error!("SYSTEM - Error unmarshalling kick client request: {error}");
             return;
         }
-        let Ok(request) = pages::read("map[string]interface {}", self.request.payload) else { return };
-        let id = request.get("cid").and_then(serde_json::Value::as_u64).unwrap_or(0);
+        if self.is_refused() {
+            return;
+        }
+        let id = id(request);
         let client = self.shared.clients().into_iter().find(|client| client.id() == id);
         let result = act(client).map_err(str::to_owned);
         if !self.request.reply.is_empty() {
@@ -206,8 +264,30 @@ impl Asker<'_> {
         }
     }
 
+    /// Tells how many subscribe to a subject in an account, if that has connections.
+    fn tell_interest(self) {
+        if self.request.payload.is_empty() {
+            tracing::error!("SYSTEM - request requires a body");
+            return;
+        }
+        match InterestQuestion::read(self.request.payload) {
+            Ok((question, queue)) => {
+                let named = self.shared.accounts.by_name(&question.account);
+                if let Some(account) = named.filter(|account| account.client_count() > 0) {
+                    self.answer(|| interest(&account, question.subject.as_bytes(), queue.as_deref()));
+                }
+            }
+            Err(error) => {
+                tracing::error!("SYSTEM - Error unmarshalling account nsubs request message: {error}");
+            }
+        }
+    }
+
     /// Has the configuration read again; the answer comes when that is done.
     fn reload(self) {
+        if self.is_refused() {
+            return;
+        }
         let ask = ReloadAsk::new(self.request.reply);
         if !self.shared.reload_asks.ask(ask) {
             let error = OptionsError::NoFile.to_string();
@@ -226,12 +306,33 @@ impl Asker<'_> {
     }
 }
 
+impl InterestQuestion {
+    /// The question, with the queue group as it is.
+    fn read(payload: &[u8]) -> Result<(Self, Option<Vec<u8>>), String> {
+        let mut question = Self::default();
+        json::decode_lenient(payload, &mut question)?;
+        let decode = |text: &str| base64::engine::general_purpose::STANDARD.decode(text);
+        let queue = question.queue.as_deref().map(decode).transpose().map_err(|error| {
+            let at = match error {
+                base64::DecodeError::InvalidByte(at, _) | base64::DecodeError::InvalidLastSymbol(at, _) => at,
+                _ => question.queue.as_deref().map_or(0, str::len),
+            };
+            format!("illegal base64 data at input byte {at}")
+        })?;
+        Ok((question, queue))
+    }
+}
+
 /// How many connections' subscriptions match what is asked for: a subject, or a subject and a queue group behind a
 /// blank. Without a group those in groups count, too.
 fn subscribers(account: &Account, asked: &[u8]) -> usize {
     let asked = String::from_utf8_lossy(asked);
     let mut words = asked.trim().split(' ').map(str::as_bytes);
-    let (wanted, group) = (words.next().unwrap_or_default(), words.next());
+    interest(account, words.next().unwrap_or_default(), words.next())
+}
+
+/// How many connections' subscriptions match a subject: those of a queue group, or all.
+fn interest(account: &Account, wanted: &[u8], group: Option<&[u8]>) -> usize {
     let is_literal = !subject::has_wildcard(wanted);
     if is_literal && !subject::is_valid_literal(wanted) {
         return 0;

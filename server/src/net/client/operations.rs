@@ -247,6 +247,9 @@ impl Connection {
         } else {
             tracing::error!("{label} - {error}");
         }
+        if *error == ProtocolError::ConnectExpected {
+            crate::events::refused(&self.shared, &*self.client, reason);
+        }
         self.client.close(reason);
     }
 
