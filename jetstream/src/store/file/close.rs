@@ -10,6 +10,7 @@ use super::record::ChecksumKey;
 use super::seqset::SeqSet;
 use crate::filter::Filter;
 use crate::store::StoreError;
+use crate::store::index::SubjectEntry;
 use parking_lot::Mutex;
 use std::ops::ControlFlow;
 use std::panic::resume_unwind;
@@ -165,12 +166,10 @@ impl FileStore {
     fn each_subject(&self, put: &mut dyn FnMut(&SubjectRow<'_>)) {
         let block_of = |seq| self.blocks.get(self.position(seq)).map_or(0, |block| block.index);
         self.index.for_each(&Filter::All, |subject, entry| {
-            put(&SubjectRow {
-                subject,
-                count: entry.count,
-                first_block: block_of(entry.first_seq),
-                last_block: block_of(entry.last_seq),
-            });
+            let SubjectEntry { count, first_seq, last_seq } = entry;
+            let first_block = block_of(first_seq);
+            let last_block = if last_seq == first_seq { first_block } else { block_of(last_seq) };
+            put(&SubjectRow { subject, count, first_block, last_block });
             ControlFlow::Continue(())
         });
     }
