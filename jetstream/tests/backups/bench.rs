@@ -75,7 +75,8 @@ pub(crate) fn backup(engine: &TestEngine, stream: &str, more: &Value) -> (Value,
     }
 }
 
-fn pieces_raw(engine: &TestEngine) -> Vec<(Sent, Vec<u8>)> {
+/// [`pieces`], each with what it holds.
+pub(crate) fn pieces_raw(engine: &TestEngine) -> Vec<(Sent, Vec<u8>)> {
     let raw = engine.host.take_raw();
     raw.into_iter().filter(|(sent, _)| sent.to == DELIVER).collect()
 }

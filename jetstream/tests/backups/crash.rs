@@ -1,15 +1,16 @@
 //! A crash at any step of a restore leaves all of the stream or nothing, and one of a backup leaves the stream alone.
 
-use super::bench::{DELIVER, ask, backup, on_disk, picture, restore, streams};
+use super::bench::{DELIVER, acknowledge, ask, backup, on_disk, picture, pieces_raw, restore, streams};
 use jetkv_jetstream::settings::SyncPolicy;
-use jetkv_testing::{Fault, SimDisk};
+use jetkv_testing::{Fault, SimDisk, TestEngine};
 use serde_json::json;
+use std::cell::Cell;
 use std::path::Path;
 use std::sync::Arc;
 
 const DIR: &str = "/store";
 
-fn engine(disk: &SimDisk, sync: SyncPolicy) -> jetkv_testing::TestEngine {
+fn engine(disk: &SimDisk, sync: SyncPolicy) -> TestEngine {
     on_disk(Path::new(DIR), Arc::new(disk.clone()), sync)
 }
 
@@ -96,24 +97,107 @@ fn a_restore_that_the_disk_refuses_says_so_and_leaves_nothing() {
     }
 }
 
-#[test]
-fn a_backup_that_the_disk_interrupts_leaves_the_stream_as_it_was() {
+/// What came of a backup of which `each` piece is told before it is acknowledged: the headers of its end, none where it
+/// did not end, and the archive.
+fn backed_up(engine: &TestEngine, each: impl Fn(usize)) -> (Option<String>, Vec<u8>) {
+    engine.host.listen(DELIVER, None);
+    engine.host.take();
+    // The smallest pieces, one at a time.
+    let body = json!({"deliver_subject": DELIVER, "chunk_size": 1024, "window_size": 1024});
+    engine.request("STREAM.SNAPSHOT.KV_b", &body.to_string());
+    let mut archive = Vec::new();
+    for at in 0.. {
+        let pieces = pieces_raw(engine);
+        let Some((last, bytes)) = pieces.last() else { break };
+        if bytes.is_empty() {
+            let end = last.headers.clone();
+            archive.extend(pieces.into_iter().flat_map(|(_, bytes)| bytes));
+            return (Some(end), archive);
+        }
+        each(at);
+        let (sent, bytes): (Vec<_>, Vec<_>) = pieces.into_iter().unzip();
+        archive.extend(bytes.concat());
+        acknowledge(engine, &sent);
+    }
+    (None, archive)
+}
+
+/// A disk with a stream whose backup takes several pieces, and what the stream holds.
+fn stopped() -> (SimDisk, Vec<String>) {
     let disk = SimDisk::new(3);
-    let sync = SyncPolicy::Always;
-    let first = engine(&disk, sync);
+    let first = engine(&disk, SyncPolicy::Always);
     super::fill(&first, "file");
     ask(&first, "CONSUMER.DELETE.KV_b.forgetful", &json!({}));
-    first.engine.shutdown();
-    let before = picture(&engine(&disk.clone_of(), sync), "KV_b");
-    for after in 0..6 {
-        let copy = disk.clone_of();
-        let backed_up = engine(&copy, sync);
-        backed_up.host.listen(DELIVER, None);
-        copy.fail_after(after, 1, Fault::Stop);
-        backed_up.request("STREAM.SNAPSHOT.KV_b", &json!({"deliver_subject": DELIVER}).to_string());
-        drop(backed_up);
-        copy.power_failure();
-        assert_eq!(picture(&engine(&copy, sync), "KV_b"), before, "{after}");
-        assert_eq!(streams(&copy), ["KV_b"]);
+    for at in 0..60_u64 {
+        // Nothing that is packed to nothing.
+        let value: String = (0..20)
+            .map(|part| format!("{:x}", (at * 20 + part).wrapping_mul(0x9E37_79B9_7F4A_7C15)))
+            .collect();
+        assert!(first.publish(&format!("$KV.b.large{at}"), &[], &value).contains("seq"));
     }
+    first.engine.shutdown();
+    let before = picture(&engine(&disk.clone_of(), SyncPolicy::Always), "KV_b");
+    (disk, before)
+}
+
+#[test]
+fn a_backup_changes_nothing_on_the_disk_and_one_that_a_read_fails_in_says_so() {
+    let (disk, before) = stopped();
+    let mut failed = 0;
+    for after in 0.. {
+        let copy = disk.clone_of();
+        let backed = engine(&copy, SyncPolicy::Always);
+        let operations = copy.operations();
+        copy.fail_a_read_after(after);
+        let (end, archive) = backed_up(&backed, |_| {});
+        let has_failed = copy.has_failed_a_read();
+        assert_eq!(copy.operations(), operations, "{after}");
+        let end = end.expect("it ends");
+        if has_failed {
+            assert!(end.contains(" 500 ") && end.contains("EIO"), "{after}: {end}");
+            failed += 1;
+            let (end, _) = backed_up(&backed, |_| {});
+            assert!(end.is_some_and(|end| end.contains(" 204")), "{after}: the next one is whole");
+        } else {
+            assert!(end.contains(" 204") && archive.len() > 3 * 1024, "{after}: {end} {}", archive.len());
+        }
+        drop(backed);
+        copy.power_failure();
+        assert_eq!(picture(&engine(&copy, SyncPolicy::Always), "KV_b"), before, "{after}");
+        if !has_failed {
+            break;
+        }
+    }
+    assert!(failed > 0, "a backup reads");
+}
+
+#[test]
+fn a_disk_that_stops_at_any_step_amid_a_backup_keeps_what_was_acknowledged() {
+    let (disk, _) = stopped();
+    let mut struck = 0;
+    for after in 0.. {
+        let copy = disk.clone_of();
+        let backed = engine(&copy, SyncPolicy::Always);
+        copy.fail_after(after, 1, Fault::Stop);
+        let last = Cell::new(0);
+        let (end, _) = backed_up(&backed, |at| {
+            let answer = backed.publish("$KV.b.k1", &[], &format!("amid {at}"));
+            let told = answer.split_once("\"seq\":").and_then(|(_, rest)| rest.split([',', '}']).next());
+            last.set(told.map_or(last.get(), |seq| seq.parse().unwrap()));
+        });
+        let stopped = copy.is_stopped();
+        assert!(stopped || end.is_some(), "{after}: it ends");
+        drop(backed);
+        copy.power_failure();
+        let found = engine(&copy, SyncPolicy::Always);
+        let state = ask(&found, "STREAM.INFO.KV_b", &json!({}))["state"].clone();
+        assert!(state["last_seq"].as_u64().unwrap() >= last.get(), "{after}: {state}");
+        let (end, _) = backed_up(&found, |_| {});
+        assert!(end.is_some_and(|end| end.contains(" 204")), "{after}: the next one is whole");
+        if !stopped {
+            break;
+        }
+        struck += 1;
+    }
+    assert!(struck > 3, "{struck} steps");
 }

@@ -117,6 +117,8 @@ struct World {
     opens: u64,
     /// Faults begin at this operation and strike this many.
     plan: Option<(u64, u64, Fault)>,
+    /// How many reads still succeed before one fails with EIO.
+    reads_left: Option<u64>,
     dead: bool,
 }
 
@@ -127,6 +129,18 @@ fn dead() -> io::Error {
 impl World {
     fn alive(&self) -> io::Result<()> {
         if self.dead { Err(dead()) } else { Ok(()) }
+    }
+
+    fn begin_read(&mut self) -> io::Result<()> {
+        self.alive()?;
+        self.reads_left = match self.reads_left {
+            Some(0) => {
+                self.reads_left = None;
+                return Err(io::Error::other("simulated EIO of a read"));
+            }
+            left => left.map(|left| left - 1),
+        };
+        Ok(())
     }
 
     /// Counts a changing operation; says whether it is struck.
@@ -272,6 +286,7 @@ impl SimDisk {
             syncs: 0,
             opens: 0,
             plan: None,
+            reads_left: None,
             dead: false,
         })))
     }
@@ -300,6 +315,17 @@ impl SimDisk {
         world.plan = Some((world.operations + 1 + after, count, fault));
     }
 
+    /// Lets one read fail with EIO after `after` more have succeeded.
+    pub fn fail_a_read_after(&self, after: u64) {
+        self.0.lock().reads_left = Some(after);
+    }
+
+    /// Whether the read that was to fail has.
+    #[must_use]
+    pub fn has_failed_a_read(&self) -> bool {
+        self.0.lock().reads_left.is_none()
+    }
+
     /// Whether a [`Fault::Stop`] has struck.
     #[must_use]
     pub fn is_stopped(&self) -> bool {
@@ -309,7 +335,7 @@ impl SimDisk {
     /// The process is started again on what the dead one left with the operating system; faults are over.
     pub fn restart(&self) {
         let mut world = self.0.lock();
-        (world.dead, world.plan) = (false, None);
+        (world.dead, world.plan, world.reads_left) = (false, None, None);
     }
 
     /// The power fails: what was not synced is lost or torn. Faults are over.
@@ -383,8 +409,8 @@ impl Disk for SimDisk {
     }
 
     fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
-        let world = self.0.lock();
-        world.alive()?;
+        let mut world = self.0.lock();
+        world.begin_read()?;
         let inode = world.file(path)?;
         world.inodes.get(inode).map(|inode| inode.content.clone()).ok_or(io::ErrorKind::NotFound.into())
     }
@@ -494,8 +520,8 @@ impl Disk for SimDisk {
 
 impl DiskFile for SimFile {
     fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
-        let world = self.disk.0.lock();
-        world.alive()?;
+        let mut world = self.disk.0.lock();
+        world.begin_read()?;
         let inode = world.inodes.get(self.inode).ok_or(io::ErrorKind::NotFound)?;
         let start = usize::try_from(offset).unwrap_or(usize::MAX);
         let content = inode.content.get(start..).unwrap_or_default();

@@ -48,22 +48,24 @@ impl<'a> PublishHeaders<'a> {
     /// Goes over the block once. The first line of a key counts; keys are exact.
     pub(in crate::stream) fn scan(block: &'a [u8]) -> Self {
         let mut found = Self::NONE;
+        // An empty line counts, too.
+        let mut seen = 0_u32;
         for (key, value) in lines(block) {
-            let slot = match key {
-                b"Nats-Msg-Id" => &mut found.msg_id,
-                b"Nats-Expected-Stream" => &mut found.expected_stream,
-                b"Nats-Expected-Last-Sequence" => &mut found.expected_last_seq,
-                b"Nats-Expected-Last-Subject-Sequence" => &mut found.expected_last_subject_seq,
-                b"Nats-Expected-Last-Subject-Sequence-Subject" => &mut found.expected_last_subject,
-                b"Nats-Expected-Last-Msg-Id" => &mut found.expected_last_msg_id,
-                b"Nats-Rollup" => &mut found.rollup,
-                b"Nats-TTL" => &mut found.ttl,
-                b"Nats-Incr" => &mut found.increment,
-                b"Nats-Batch-Id" => &mut found.batch_id,
-                b"Nats-Schedule" => &mut found.schedule,
-                b"Nats-Schedule-Next" => &mut found.schedule_next,
-                b"Nats-Scheduler" => &mut found.scheduler,
-                b"Nats-Stream-Source" => &mut found.source,
+            let (place, slot) = match key {
+                b"Nats-Msg-Id" => (0, &mut found.msg_id),
+                b"Nats-Expected-Stream" => (1, &mut found.expected_stream),
+                b"Nats-Expected-Last-Sequence" => (2, &mut found.expected_last_seq),
+                b"Nats-Expected-Last-Subject-Sequence" => (3, &mut found.expected_last_subject_seq),
+                b"Nats-Expected-Last-Subject-Sequence-Subject" => (4, &mut found.expected_last_subject),
+                b"Nats-Expected-Last-Msg-Id" => (5, &mut found.expected_last_msg_id),
+                b"Nats-Rollup" => (6, &mut found.rollup),
+                b"Nats-TTL" => (7, &mut found.ttl),
+                b"Nats-Incr" => (8, &mut found.increment),
+                b"Nats-Batch-Id" => (9, &mut found.batch_id),
+                b"Nats-Schedule" => (10, &mut found.schedule),
+                b"Nats-Schedule-Next" => (11, &mut found.schedule_next),
+                b"Nats-Scheduler" => (12, &mut found.scheduler),
+                b"Nats-Stream-Source" => (13, &mut found.source),
                 b"Nats-Schedule-Time-Zone" => {
                     found.schedule_time_zone.get_or_insert(value);
                     continue;
@@ -74,7 +76,8 @@ impl<'a> PublishHeaders<'a> {
                 }
                 _ => continue,
             };
-            if slot.is_empty() {
+            if seen & (1 << place) == 0 {
+                seen |= 1 << place;
                 *slot = value;
             }
         }
@@ -114,5 +117,12 @@ mod tests {
     fn a_header_counts_only_at_the_start_of_a_line_and_with_its_colon() {
         let block = b"NATS/1.0\r\nX: Nats-Msg-Id: no\r\nNats-Msg-Idx: no\r\nNats-Msg-Id:  yes\r\nNats-Msg-Id: late\r\n\r\n";
         assert_eq!(PublishHeaders::scan(block).msg_id, b"yes");
+    }
+
+    #[test]
+    fn the_first_line_of_a_key_counts_even_where_it_is_empty() {
+        let block = b"NATS/1.0\r\nNats-Batch-Id:\r\nNats-TTL: 1\r\nNats-Batch-Id: late\r\nNats-TTL:\r\n\r\n";
+        let found = PublishHeaders::scan(block);
+        assert_eq!((found.batch_id, found.ttl), (&b""[..], &b"1"[..]));
     }
 }
