@@ -204,6 +204,17 @@ impl<'a> Locked<'a> {
             None => unreachable!("the guard is only taken here, by value"),
         }
     }
+
+    /// Releases the stream to whoever waits for it, if anybody does: a thread that takes it again at once would have it
+    /// before they are awake.
+    pub(crate) fn hand_over(mut self) {
+        if let Some(mut inner) = self.inner.take() {
+            inner.follow_up();
+            #[cfg(test)]
+            crate::steps::end_hold();
+            MutexGuard::unlock_fair(inner);
+        }
+    }
 }
 
 impl std::ops::Deref for Locked<'_> {

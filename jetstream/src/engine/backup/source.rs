@@ -86,7 +86,6 @@ impl Source {
     pub(super) fn next_piece(&mut self, len: usize) -> Result<Vec<u8>, String> {
         while self.packer.ready() < len && !matches!(self.stage, Stage::Packed) {
             self.read_on()?;
-            std::thread::yield_now();
         }
         Ok(self.packer.take(len))
     }
@@ -100,7 +99,6 @@ impl Source {
         while !matches!(self.stage, Stage::Packed) {
             self.read_entries()?;
             content.extend_from_slice(&self.entries);
-            std::thread::yield_now();
         }
         content.shrink_to_fit();
         Ok(content)
@@ -193,6 +191,7 @@ impl Source {
                 break;
             }
         }
+        inner.hand_over();
         Ok(Some(next))
     }
 }
