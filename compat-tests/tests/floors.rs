@@ -55,7 +55,7 @@ const HOUSE: &[Floors] = &[
         krate: "server",
         floors: &[
             &["certificate", "claims"],
-            &["blocking", "faults", "interfaces", "journal", "options", "timers", "traffic"],
+            &["blocking", "faults", "interfaces", "journal", "options", "reactor", "timers", "traffic"],
             &["auth", "banner", "log", "machine", "pid_file", "ports_file"],
             &["router"],
             &["connections", "worker"],

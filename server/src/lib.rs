@@ -28,6 +28,7 @@ pub mod options;
 mod pid_file;
 mod ports_file;
 mod program;
+mod reactor;
 #[doc(hidden)]
 pub mod router;
 mod signals;

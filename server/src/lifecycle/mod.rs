@@ -348,7 +348,7 @@ impl Server {
     /// Opens a client's connection within this process, which needs no port. It carries the bytes of the client protocol,
     /// beginning with INFO, and is served as any other connection; one that the server does not take is closed at once.
     pub fn connect_in_memory(&self) -> MemoryStream {
-        net::connect_in_memory(&self.inner.shared, &self.inner.threads.next())
+        net::connect_in_memory(&self.inner.shared, self.inner.threads.next())
     }
 
     /// The stream engine, for whoever works with streams or buckets in this process; `None` without JetStream.

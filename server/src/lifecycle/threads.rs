@@ -1,9 +1,7 @@
 //! The server's threads: those that serve connections, and the one for everything else.
 
-use std::future::{Future, poll_fn};
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::pin::pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
@@ -12,78 +10,92 @@ use parking_lot::Mutex;
 use tokio::runtime::{Builder, Handle};
 use tokio::sync::watch;
 
+use crate::options::Look;
+use crate::reactor::{self, Reactor};
 use crate::state::Shared;
 use crate::worker::{self, Worker};
 
-/// One thread for each processor, each with a runtime of its own: a connection stays on its thread, and nothing that
+/// One thread for each processor, each with a loop of its own: a connection stays on its thread, and nothing that
 /// belongs to a batch of its messages ever moves to another. One more accepts them, has their timers, and runs what belongs
 /// to no connection.
 pub(super) struct Threads {
-    connections: Group,
+    connections: Vec<reactor::Handle>,
+    serving: Joins,
     next: AtomicUsize,
     /// Ends last: connections use its timers.
-    services: Group,
+    services: Handle,
+    stop_services: watch::Sender<bool>,
+    servicing: Joins,
 }
 
 /// Threads that end together.
-struct Group {
-    handles: Vec<Handle>,
-    joins: Mutex<Vec<JoinHandle<()>>>,
-    stop: watch::Sender<bool>,
-}
+#[derive(Default)]
+struct Joins(Mutex<Vec<JoinHandle<()>>>);
 
 impl Threads {
     /// Starts them. The server fails when one of them ends in a panic.
     pub(super) fn start(shared: &Arc<Shared>) -> io::Result<Self> {
-        let count = std::thread::available_parallelism().map_or(1, Into::into);
-        let mut services = Group::new();
-        services.add("jetkv-services".to_owned(), Builder::new_current_thread().enable_all(), shared)?;
-        if let Some(services) = services.handles.first() {
-            shared.timers.set(services.clone());
+        let look = shared.options().look;
+        let (serving, servicing) = (Joins::default(), Joins::default());
+        let park = || {
+            worker::with(Worker::park);
+        };
+        let runtime = Builder::new_current_thread().enable_all().on_thread_park(park).build()?;
+        let services = runtime.handle().clone();
+        shared.timers.set(services.clone());
+        let stop_services = watch::Sender::new(false);
+        let mut stop = stop_services.subscribe();
+        servicing.start("jetkv-services".to_owned(), look, shared, move || {
+            // An error means that the sender is gone, which is as good a reason to stop.
+            let _ = runtime.block_on(stop.wait_for(|stop| *stop)).is_ok();
+            runtime.shutdown_background();
+            Ok(())
+        })?;
+        let mut connections = Vec::new();
+        for number in 0..std::thread::available_parallelism().map_or(1, usize::from) {
+            let reactor = Reactor::new()?;
+            connections.push(reactor.handle());
+            let serve = move || reactor.run(|| worker::with(Worker::park));
+            serving.start(format!("jetkv-{number}"), look, shared, serve)?;
         }
-        let mut connections = Group::new();
-        for number in 0..count {
-            let name = format!("jetkv-{number}");
-            connections.add(name, Builder::new_current_thread().enable_io(), shared)?;
-        }
-        Ok(Self { connections, next: AtomicUsize::new(0), services })
+        Ok(Self { connections, serving, next: AtomicUsize::new(0), services, stop_services, servicing })
     }
 
-    /// The runtimes of the threads that serve connections.
-    pub(super) fn handles(&self) -> Vec<Handle> {
-        self.connections.handles.clone()
+    /// The threads that serve connections.
+    pub(super) fn handles(&self) -> Vec<reactor::Handle> {
+        self.connections.clone()
     }
 
-    /// The next one whose turn it is to get a connection that no listener accepted.
-    pub(super) fn next(&self) -> Handle {
-        let handles = &self.connections.handles;
-        let turn = self.next.fetch_add(1, Ordering::Relaxed).checked_rem(handles.len()).unwrap_or(0);
-        handles.get(turn).cloned().unwrap_or_else(Handle::current)
+    /// The next one whose turn it is to get a connection that no listener accepted. There is always one.
+    pub(super) fn next(&self) -> Option<&reactor::Handle> {
+        let turn = self.next.fetch_add(1, Ordering::Relaxed).checked_rem(self.connections.len())?;
+        self.connections.get(turn)
     }
 
     /// The runtime of the thread that serves no connections: it accepts them, and runs the timers of the engine.
     pub(super) fn services(&self) -> Handle {
-        self.services.handles.first().cloned().unwrap_or_else(Handle::current)
+        self.services.clone()
     }
 
     /// Stops them, and waits for those other than the caller.
     pub(super) fn stop(&self) {
-        self.connections.stop();
-        self.services.stop();
+        self.connections.iter().for_each(reactor::Handle::stop);
+        self.serving.join();
+        self.stop_services.send_replace(true);
+        self.servicing.join();
     }
 }
 
-impl Group {
-    fn new() -> Self {
-        Self { handles: Vec::new(), joins: Mutex::new(Vec::new()), stop: watch::Sender::new(false) }
-    }
-
-    fn add(&mut self, name: String, runtime: &mut Builder, shared: &Arc<Shared>) -> io::Result<()> {
-        let runtime = runtime.on_thread_park(|| worker::with(Worker::park)).build()?;
+impl Joins {
+    /// Starts a thread for `work`, which goes on until it is told to stop.
+    fn start(
+        &self,
+        name: String,
+        look: Look,
+        shared: &Arc<Shared>,
+        work: impl FnOnce() -> io::Result<()> + Send + 'static,
+    ) -> io::Result<()> {
         let shared = Arc::clone(shared);
-        let look = shared.options().look;
-        self.handles.push(runtime.handle().clone());
-        let mut stop = self.stop.subscribe();
         let (started, running) = mpsc::channel();
         let join = std::thread::Builder::new().name(name).spawn(move || {
             let _ = started.send(());
@@ -91,32 +103,23 @@ impl Group {
                 worker.will_park();
                 worker.look(look);
             });
-            let served = catch_unwind(AssertUnwindSafe(|| {
-                // An error means that the sender is gone, which is as good a reason to stop.
-                runtime.block_on(async {
-                    let mut stopped = pin!(stop.wait_for(|stop| *stop));
-                    let _ = poll_fn(|context| {
-                        worker::with(|worker| worker.keep_awake_by(context.waker()));
-                        stopped.as_mut().poll(context).map(|_| ())
-                    })
-                    .await;
-                });
-            }));
-            if served.is_err() {
-                shared.fail("A thread that serves connections");
+            match catch_unwind(AssertUnwindSafe(work)) {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => {
+                    tracing::error!("no events can be had: {}", jetkv_go_compat::os_text(&error));
+                    shared.fail("A thread that serves connections");
+                }
+                Err(_) => shared.fail("A thread that serves connections"),
             }
-            // The connections hold what these hold.
-            drop(shared);
-            runtime.shutdown_background();
         })?;
         let _ = running.recv();
-        self.joins.lock().push(join);
+        self.0.lock().push(join);
         Ok(())
     }
 
-    fn stop(&self) {
-        self.stop.send_replace(true);
-        for join in self.joins.lock().drain(..) {
+    /// Waits for their ends, unless that is the caller's own.
+    fn join(&self) {
+        for join in self.0.lock().drain(..) {
             if join.thread().id() != std::thread::current().id() {
                 let _ = join.join();
             }

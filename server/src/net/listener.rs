@@ -6,11 +6,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
-use tokio::runtime::Handle;
 
 use super::descriptors::Acceptor;
 use super::link::{Link, MemoryStream};
 use super::{client, leaf, websocket};
+use crate::reactor::{Handle, Socket};
 use crate::state::Shared;
 use jetkv_go_compat::os_text;
 
@@ -114,9 +114,9 @@ pub(crate) async fn listen(shared: Arc<Shared>, door: Door, listener: TcpListene
 fn hand_over(shared: &Arc<Shared>, door: Door, socket: TcpStream, peer: SocketAddr, thread: &Handle) {
     let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
     let Ok(socket) = socket.set_nodelay(true).and_then(|()| socket.into_std()) else { return };
-    let shared = Arc::clone(shared);
+    let (shared, here) = (Arc::clone(shared), thread.clone());
     thread.spawn(async move {
-        if let Ok(socket) = TcpStream::from_std(socket) {
+        if let Ok(socket) = Socket::new(&here, socket) {
             let link = Link::tcp(socket, peer);
             match door {
                 Door::Clients => client::serve(shared, link, None).await,
@@ -129,8 +129,10 @@ fn hand_over(shared: &Arc<Shared>, door: Door, socket: TcpStream, peer: SocketAd
 }
 
 /// Opens a connection within this process, served by `thread`. One that the server does not take is closed at once.
-pub(crate) fn connect_in_memory(shared: &Arc<Shared>, thread: &Handle) -> MemoryStream {
+pub(crate) fn connect_in_memory(shared: &Arc<Shared>, thread: Option<&Handle>) -> MemoryStream {
     let (link, stream) = Link::memory();
-    thread.spawn(client::serve(Arc::clone(shared), link, None));
+    if let Some(thread) = thread {
+        thread.spawn(client::serve(Arc::clone(shared), link, None));
+    }
     stream
 }

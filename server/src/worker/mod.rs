@@ -21,7 +21,6 @@ mod turn;
 
 use std::cell::{Cell, RefCell};
 use std::sync::Arc;
-use std::task::Waker;
 
 use jetkv_jetstream::OutMsg;
 use jetkv_jetstream::stream::Stream;
@@ -87,11 +86,6 @@ impl Worker {
         self.shared_commit.will_be_told();
     }
 
-    /// Names the future whose waking keeps this thread's runtime from sleeping.
-    pub(crate) fn keep_awake_by(&self, waker: &Waker) {
-        self.patience.keep_awake_by(waker);
-    }
-
     /// Says how this thread waits for its clients.
     pub(crate) fn look(&self, look: Look) {
         self.patience.set_policy(look);
@@ -102,9 +96,10 @@ impl Worker {
         self.patience.worked();
     }
 
-    /// To be called whenever this thread has done all that it woke up for, and is about to sleep.
-    pub(crate) fn park(&self) {
+    /// To be called whenever this thread has done all that it woke up for, and is about to sleep. Says whether to look for
+    /// more first.
+    pub(crate) fn park(&self) -> bool {
         self.end_shared_turn();
-        self.patience.before_sleep();
+        self.patience.looks_on()
     }
 }

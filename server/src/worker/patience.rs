@@ -6,8 +6,7 @@
 //! short while. It yields the core each time, since on a busy machine the client may be waiting for that very core. How
 //! long that pays, if it does, is found out by [`Pace`], or said by an option.
 
-use std::cell::{Cell, RefCell};
-use std::task::Waker;
+use std::cell::Cell;
 use std::time::{Duration, Instant};
 
 use super::pace::Pace;
@@ -26,8 +25,6 @@ pub(super) struct Patience {
     limit: Cell<Duration>,
     /// Whether others had the core meanwhile.
     yielded: Cell<bool>,
-    /// Keeps the thread from sleeping.
-    root: RefCell<Option<Waker>>,
 }
 
 impl Patience {
@@ -39,7 +36,6 @@ impl Patience {
             looking_since: Cell::new(None),
             limit: Cell::new(Duration::ZERO),
             yielded: Cell::new(false),
-            root: RefCell::new(None),
         }
     }
 
@@ -63,24 +59,14 @@ impl Patience {
         }
     }
 
-    /// Names the future whose waking keeps this thread's runtime from sleeping.
-    pub(super) fn keep_awake_by(&self, waker: &Waker) {
-        let mut root = self.root.borrow_mut();
-        if !root.as_ref().is_some_and(|known| known.will_wake(waker)) {
-            *root = Some(waker.clone());
-        }
-    }
-
-    /// To be called whenever this thread is about to sleep.
-    pub(super) fn before_sleep(&self) {
+    /// To be called whenever this thread is about to sleep: whether it looks for events once more instead.
+    pub(super) fn looks_on(&self) -> bool {
         match self.looks_again(Instant::now) {
-            Look::Sleep => return,
+            Look::Sleep => return false,
             Look::AtOnce => {}
             Look::AfterOthers => std::thread::yield_now(),
         }
-        if let Some(root) = &*self.root.borrow() {
-            root.wake_by_ref();
-        }
+        true
     }
 
     /// Whether to look once more before sleeping. `now` is asked for the time only when it matters.

@@ -7,13 +7,13 @@ use std::time::Duration;
 use rand::Rng;
 use rand::seq::SliceRandom;
 use tokio::net::TcpStream;
-use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
 use super::connection;
 use crate::interfaces::host_port;
 use crate::net::link::Link;
 use crate::options::{LeafnodeRemote, RemoteUrl};
+use crate::reactor::{Handle, Socket};
 use crate::state::{Phase, Shared};
 use jetkv_go_compat::{os_text, quoted};
 
@@ -110,9 +110,9 @@ async fn served(
     thread: &Handle,
 ) -> Option<Duration> {
     let (ended, end) = oneshot::channel();
-    let shared = Arc::clone(shared);
+    let (shared, here) = (Arc::clone(shared), thread.clone());
     thread.spawn(async move {
-        let Ok(socket) = TcpStream::from_std(socket) else { return };
+        let Ok(socket) = Socket::new(&here, socket) else { return };
         let delay = connection::serve(shared, Link::tcp(socket, peer), Some(solicited)).await;
         // Whoever waited may have been told to stop.
         let _ = ended.send(delay);

@@ -14,9 +14,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use tokio::net::TcpStream;
-
 use crate::connections::Peer;
+use crate::reactor::Socket;
 pub use memory::MemoryStream;
 
 /// A link to one peer.
@@ -45,7 +44,7 @@ pub(crate) enum Writer {
 
 impl Link {
     /// A link over a socket.
-    pub(crate) fn tcp(socket: TcpStream, peer: SocketAddr) -> Self {
+    pub(crate) fn tcp(socket: Socket, peer: SocketAddr) -> Self {
         let (reader, writer) = tcp::split(socket, peer);
         Self { reader: Reader::Tcp(reader), writer: Writer::Tcp(writer), peer: Peer::Address(peer) }
     }

@@ -2,29 +2,25 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::pin::pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use std::future::Future;
-
-use tokio::io::AsyncReadExt;
-use tokio::net::TcpStream;
-use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use crate::reactor::Socket;
 
 /// The half of a socket that is read from.
-pub(crate) struct TcpReader(OwnedReadHalf);
+pub(crate) struct TcpReader(Arc<Socket>);
 
 /// The half of a socket that is written to. It says nothing when it goes: the kernel ends a connection whose bytes were
 /// all read in an orderly way, and resets others.
 #[derive(Debug)]
 pub(crate) struct TcpWriter {
-    half: Option<OwnedWriteHalf>,
+    socket: Arc<Socket>,
     peer: SocketAddr,
 }
 
-pub(super) fn split(socket: TcpStream, peer: SocketAddr) -> (TcpReader, TcpWriter) {
-    let (reader, writer) = socket.into_split();
-    (TcpReader(reader), TcpWriter { half: Some(writer), peer })
+pub(super) fn split(socket: Socket, peer: SocketAddr) -> (TcpReader, TcpWriter) {
+    let socket = Arc::new(socket);
+    (TcpReader(Arc::clone(&socket)), TcpWriter { socket, peer })
 }
 
 impl TcpReader {
@@ -34,21 +30,18 @@ impl TcpReader {
         context: &mut Context<'_>,
         into: &mut Vec<u8>,
     ) -> Poll<io::Result<usize>> {
-        pin!(self.0.read_buf(into)).poll(context)
+        self.0.poll_read(context, into)
     }
 
     pub(super) fn end_with_reset(&self) {
-        // A failure means that the peer is gone, which is what the reset would say.
-        let _ = self.0.as_ref().set_zero_linger();
+        self.0.end_with_reset();
     }
 }
 
 impl TcpWriter {
     #[inline]
     pub(super) fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
-        self.half
-            .as_ref()
-            .map_or_else(|| Err(io::ErrorKind::NotConnected.into()), |half| half.try_write(bytes))
+        self.socket.try_write(bytes)
     }
 
     pub(super) fn failed_write(&self, error: &io::Error) -> String {
@@ -60,25 +53,12 @@ impl TcpWriter {
     }
 
     fn ends(&self) -> String {
-        let local = self.half.as_ref().and_then(|half| half.local_addr().ok());
-        let local = local.map_or_else(String::new, |local| local.to_string());
+        let local = self.socket.local_addr().map_or_else(|_| String::new(), |local| local.to_string());
         format!("{local}->{}", self.peer)
     }
 
     pub(super) fn poll_writable(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match &self.half {
-            Some(half) => half.as_ref().poll_write_ready(context),
-            None => Poll::Ready(Err(io::ErrorKind::NotConnected.into())),
-        }
-    }
-}
-
-impl Drop for TcpWriter {
-    fn drop(&mut self) {
-        // Otherwise the half would shut its direction down.
-        if let Some(half) = self.half.take() {
-            half.forget();
-        }
+        self.socket.poll_writable(context).map(Ok)
     }
 }
 
@@ -87,15 +67,19 @@ mod tests {
     #![allow(clippy::unwrap_used)]
 
     use super::*;
+    use crate::reactor::Reactor;
+    use std::net::{TcpListener, TcpStream};
 
-    #[tokio::test]
-    async fn a_failed_write_names_both_ends_as_go_does() {
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    #[test]
+    fn a_failed_write_names_both_ends_as_go_does() {
+        let reactor = Reactor::new().unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let local = listener.local_addr().unwrap();
-        let (client, accepted) = tokio::join!(TcpStream::connect(local), listener.accept());
-        let (socket, peer) = accepted.unwrap();
-        let (_reader, writer) = split(socket, peer);
-        assert_eq!(client.unwrap().local_addr().unwrap(), peer);
+        let client = TcpStream::connect(local).unwrap();
+        let (accepted, peer) = listener.accept().unwrap();
+        accepted.set_nonblocking(true).unwrap();
+        let (_reader, writer) = split(Socket::new(&reactor.handle(), accepted).unwrap(), peer);
+        assert_eq!(client.local_addr().unwrap(), peer);
         // EPIPE
         let error = io::Error::from_raw_os_error(32);
         assert_eq!(writer.failed_write(&error), format!("write tcp {local}->{peer}: write: broken pipe"));
