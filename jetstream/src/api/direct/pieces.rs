@@ -275,8 +275,8 @@ impl<'r> Reader<'r> {
                 run.progress.pending = run.progress.pending.saturating_sub(1);
                 continue;
             }
-            let newest = inner.store.index().get(&subject).map(|entry| entry.last_seq);
             let Some(msg) = inner.store.load(seq)? else {
+                let newest = inner.store.index().get(&subject).map(|entry| entry.last_seq);
                 match newest.filter(|_| !self.is_bounded()) {
                     Some(newest) if newest != seq => replaced.push((newest, subject)),
                     _ => run.progress.pending = run.progress.pending.saturating_sub(1),
