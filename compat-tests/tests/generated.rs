@@ -13,6 +13,7 @@ const FEATURE_SEEDS: u64 = 30;
 const ORIGIN_SEEDS: u64 = 15;
 /// Each has servers of its own.
 const RELOAD_SEEDS: u64 = 20;
+const FIELD_SEEDS: u64 = 20;
 const PACKET_SEEDS: u64 = 15;
 const DAMAGE_SEEDS: u64 = 25;
 const FLOOD_SEEDS: u64 = 9;
@@ -63,6 +64,11 @@ fn play(
     let summary = run(&reference, &candidate, seeds).unwrap();
     println!("{summary}");
     assert!(summary.operations > 0 && summary.findings.is_empty(), "{summary} {:?}", summary.findings);
+}
+
+#[test]
+fn configurations_are_taken_refused_and_shown_alike_field_by_field() {
+    play(|one, other, seeds| generate::run(one, other, seeds, Some(Profile::Fields)), 0..FIELD_SEEDS);
 }
 
 #[test]

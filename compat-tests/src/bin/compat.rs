@@ -28,7 +28,7 @@ const USAGE: &str = "usage:
       Runs the drivers of the client libraries (go, rust, python, javascript, java, c) on both and compares.
   compat generate [--seeds N] [--from N] [--profile NAME] [--keep FOLDER] [--both PROGRAM] [--against PROGRAM]
       Runs generated sessions (profiles: streams, consumers, subjects, permissions, kv, parser, by default a mix of these;
-      features, origins, overlaps, packets, reloads, damage, floods, updates) on both and shortens what differs to a scenario.
+      features, origins, overlaps, fields, packets, reloads, damage, floods, updates) on both and shortens what differs to a scenario.
       --seeds N          so many sessions (200)
       --from N           the first seed (0)
       --keep FOLDER      writes the scenarios of differences into this folder besides printing them

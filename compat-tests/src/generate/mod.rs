@@ -8,6 +8,7 @@ mod consumer_config;
 pub mod consumers;
 pub mod damage;
 pub mod features;
+pub mod fields;
 pub mod floods;
 pub mod kv;
 pub mod operation;
@@ -66,13 +67,15 @@ pub enum Profile {
     Origins,
     /// Sources that overlap, and streams that take from each other.
     Overlaps,
+    /// Every field of the configurations of streams and consumers.
+    Fields,
     /// Streams, consumers and buckets again, with several operations in one packet.
     Packets,
 }
 
 impl Profile {
     /// All, in the order of the command's `--profile`.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Streams,
         Self::Consumers,
         Self::Subjects,
@@ -82,11 +85,12 @@ impl Profile {
         Self::Features,
         Self::Origins,
         Self::Overlaps,
+        Self::Fields,
         Self::Packets,
     ];
 
     /// The profile that a seed stands for, where none is named; [`Self::Features`], [`Self::Origins`],
-    /// [`Self::Overlaps`] and [`Self::Packets`] are only run by their names.
+    /// [`Self::Overlaps`], [`Self::Fields`] and [`Self::Packets`] are only run by their names.
     pub fn of(seed: u64) -> Self {
         match seed % 20 {
             0..=5 => Self::Streams,
@@ -110,6 +114,7 @@ impl Profile {
             Self::Features => "features",
             Self::Origins => "origins",
             Self::Overlaps => "overlaps",
+            Self::Fields => "fields",
             Self::Packets => "packets",
         }
     }
@@ -137,6 +142,7 @@ pub fn session(profile: Profile, seed: u64) -> Vec<Operation> {
         Profile::Features => features::session(random, SESSION_LENGTH),
         Profile::Origins => origins::session(random, SESSION_LENGTH),
         Profile::Overlaps => overlaps::session(random, SESSION_LENGTH),
+        Profile::Fields => fields::session(random, SESSION_LENGTH),
         Profile::Packets => packets::session(random, SESSION_LENGTH),
     }
 }
