@@ -147,9 +147,9 @@ pub struct Placement {
     /// Name of the cluster.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub cluster: String,
-    /// Tags that servers must carry.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub tags: Vec<String>,
+    /// Tags that servers must carry. A list without any is not none: with it, there is a placement.
+    #[serde(skip_serializing_if = "is_none_or_empty")]
+    pub tags: Option<Vec<String>>,
     /// Preferred leader.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub preferred: String,
@@ -224,6 +224,10 @@ pub struct RePublish {
 
 pub(super) fn is_false(value: &bool) -> bool {
     !*value
+}
+
+fn is_none_or_empty(tags: &Option<Vec<String>>) -> bool {
+    tags.as_ref().is_none_or(Vec::is_empty)
 }
 
 pub(super) fn is_zero<T: Default + PartialEq>(value: &T) -> bool {
