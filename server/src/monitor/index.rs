@@ -22,6 +22,7 @@ a { color: #1b5fad; }
 <li><a href=\"./accstatz\">Account statistics</a></li>
 <li><a href=\"./subsz\">Subscriptions</a></li>
 <li><a href=\"./healthz\">Health</a></li>
+<li><a href=\"./metrics\">Metrics, for Prometheus</a></li>
 </ul>
 </body>
 </html>

@@ -1,6 +1,7 @@
 //! The monitoring pages: what [`crate::views`] shows, over HTTP.
 
 mod index;
+mod path;
 mod request_line;
 mod response;
 
@@ -27,7 +28,7 @@ use crate::options::Options;
 use crate::snapshot::MonitorSource;
 use crate::views::{self, Page, Query, unescape};
 use request_line::RequestLines;
-use response::response;
+use response::{moved, response};
 
 /// Time that a request's head may take to arrive.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
@@ -118,6 +119,9 @@ impl Site {
     }
 
     fn answer(&self, path: &str, query: &str) -> Response<Full<Bytes>> {
+        if let Some(path) = path::cleaned(path) {
+            return moved(&path, query);
+        }
         let Some(path) = unescape(path) else {
             return response(Page::bad_request("400 Bad Request".to_owned()));
         };

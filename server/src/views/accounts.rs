@@ -264,6 +264,23 @@ pub(super) fn accstatz(source: &MonitorSource, query: &Query) -> Result<Page, St
 }
 
 impl AccountStat {
+    /// Its numbers, under the names of prometheus-nats-exporter.
+    pub(super) fn numbers(&self) -> [(&'static str, i64); 9] {
+        let number = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
+        let size = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
+        [
+            ("current_connections", size(self.conns)),
+            ("total_connections", size(self.total_conns)),
+            ("subscriptions", number(self.num_subscriptions)),
+            ("leaf_nodes", size(self.leafnodes)),
+            ("sent_messages", number(self.sent.msgs)),
+            ("sent_bytes", number(self.sent.bytes)),
+            ("received_messages", number(self.received.msgs)),
+            ("received_bytes", number(self.received.bytes)),
+            ("slow_consumers", self.slow_consumers),
+        ]
+    }
+
     pub(crate) fn new(account: &Account, num_subscriptions: u64) -> Self {
         let traffic = account.traffic.counts();
         let leafs = account.leafnode_traffic.counts();

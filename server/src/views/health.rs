@@ -97,6 +97,12 @@ pub(super) fn page(source: &MonitorSource, query: &Query) -> Result<Page, String
     Ok(Page::compact_json(finding.status, &health))
 }
 
+/// The word for the state of the server.
+pub(super) fn word(source: &MonitorSource) -> &'static str {
+    let wanted = Wanted { account: "", stream: "", consumer: "", server_only: false, enabled_only: false };
+    check(source, &wanted).word
+}
+
 fn check(source: &MonitorSource, wanted: &Wanted<'_>) -> Finding {
     let missing = |name: &str, what: &str| {
         let error = format!("{} must not be empty when checking {what} health", quoted(name));

@@ -11,6 +11,7 @@ mod jetstream;
 mod json;
 mod leafz;
 mod lone;
+mod metrics;
 mod page;
 mod process;
 mod query;
@@ -80,6 +81,7 @@ pub(crate) fn make(
         "/routez" => (Some("/routez"), lone::routez(source, query)),
         "/gatewayz" => (Some("/gatewayz"), lone::gatewayz(source, query)),
         "/leafz" => (Some("/leafz"), leafz::page(source, query)),
+        "/metrics" => (None, metrics::page(source, query)),
         "/debug/vars" => (None, Ok(process::page())),
         "/ipqueuesz" => (None, lone::ipqueuesz(query)),
         "/raftz" => (None, Ok(lone::raftz())),

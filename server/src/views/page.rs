@@ -21,6 +21,8 @@ pub(crate) enum Content {
     CompactJson(Value),
     /// One value that a process tells of itself, under its name.
     Variable(&'static str, Value),
+    /// What Prometheus reads.
+    Metrics(String),
     Html(&'static str),
     Text(String),
 }
@@ -44,6 +46,11 @@ impl Page {
     /// One value that a process tells of itself.
     pub(super) fn variable(name: &'static str, view: &impl Serialize) -> Self {
         Self { status: StatusCode::OK, content: Content::Variable(name, value(view)) }
+    }
+
+    /// What Prometheus reads.
+    pub(super) fn metrics(content: String) -> Self {
+        Self { status: StatusCode::OK, content: Content::Metrics(content) }
     }
 
     pub(crate) fn html(content: &'static str) -> Self {
@@ -70,7 +77,7 @@ impl Page {
             Content::Json(value) | Content::CompactJson(value) => value,
             Content::Variable(name, value) => Value::Object(Map::from_iter([(name.to_owned(), value)])),
             Content::Html(text) => return Err(text.to_owned()),
-            Content::Text(text) => return Err(text),
+            Content::Text(text) | Content::Metrics(text) => return Err(text),
         };
         Ok((self.status.as_u16(), value))
     }
@@ -87,7 +94,7 @@ impl Content {
                 format!("{{\n{}: {}\n}}\n", json::to_string(&name), json::to_string(&value))
             }
             Self::Html(text) => text.to_owned(),
-            Self::Text(text) => text,
+            Self::Text(text) | Self::Metrics(text) => text,
         }
     }
 }
