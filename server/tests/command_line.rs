@@ -62,7 +62,7 @@ fn what_cannot_be_done_ends_with_one_line_and_a_failure() {
             &["--cluster", "nats://x:1", "--routes", "nats://y:1"],
             "option --routes is not supported by JetKV yet",
         ),
-        (&["--profile", "1"], "option --profile is not supported by JetKV yet"),
+        (&["--profile", "1"], "option --profile is not supported by JetKV: the profiles are of Go's runtime"),
         (&["--tls=true"], "TLS Server certificate must be present and valid"),
         (&["-ms", "1"], "Can't start monitoring: TLS cert and key required for HTTPS"),
         (&["-n", "a b"], "server name cannot contain spaces"),

@@ -52,7 +52,7 @@ const TLS: &[&str] = &[
 
 /// Blocks, with `#` where the entry stands, and the keys that nats-server knows there. Blocks that are refused as a whole are
 /// one key.
-const BLOCKS: [(&str, &[&str]); 33] = [
+const BLOCKS: [(&str, &[&str]); 35] = [
     (
         "#",
         &[
@@ -219,6 +219,43 @@ const BLOCKS: [(&str, &[&str]); 33] = [
         "leafnodes { authorization { users: [ { # } ] } }",
         &["user", "username", "pass", "password", "account", "proxy_required"],
     ),
+    (
+        "leafnodes { remotes: [ { url: \"nats://a:1\", # } ] }",
+        &[
+            "no_randomize",
+            "dont_randomize",
+            "account",
+            "local",
+            "nkey",
+            "seed",
+            "tls",
+            "hub",
+            "deny_imports",
+            "deny_import",
+            "deny_exports",
+            "deny_export",
+            "ws_compress",
+            "ws_compression",
+            "websocket_compress",
+            "websocket_compression",
+            "ws_no_masking",
+            "websocket_no_masking",
+            "jetstream_cluster_migrate",
+            "js_cluster_migrate",
+            "isolate_leafnode_interest",
+            "isolate",
+            "request_isolation",
+            "compression",
+            "first_info_timeout",
+            "dial_timeout",
+            "disabled",
+            "proxy",
+            "ignore_discovered_servers",
+            "creds",
+            "credentials",
+        ],
+    ),
+    ("leafnodes { remotes: [ { # } ] }", &["url", "urls"]),
     ("leafnodes { compression { # } }", &["mode", "rtt_thresholds", "thresholds", "rtts", "rtt"]),
     (
         "websocket { # }",

@@ -150,7 +150,9 @@ impl Command {
         }
         if let Some(name) = unsupported(&given) {
             let dashes = if name.len() == 1 { "-" } else { "--" };
-            return Self::failure(&format!("option {dashes}{name} is not supported by JetKV yet"));
+            return Self::failure(&format!(
+                "option {dashes}{name} is not supported by JetKV: the profiles are of Go's runtime"
+            ));
         }
         let check_only = is_on(Flag::CheckConfig);
         Self::run(given, check_only)

@@ -190,8 +190,7 @@ fn field(
         // It is up to the other server, and none is asked for.
         "compression" => super::listeners::compression(node, key, report)?,
         "ignore_discovered_servers" => drop(boolean(node)?),
-        // There is no cluster that its streams could go to.
-        "jetstream_cluster_migrate" | "js_cluster_migrate" => {}
+        "jetstream_cluster_migrate" | "js_cluster_migrate" => migration(node, report)?,
         "tls"
         | "proxy"
         | "ws_compress"
@@ -206,6 +205,23 @@ fn field(
         return Err(Problem::at(node, "Remote leafnode can not have both creds and nkey defined"));
     }
     Ok(true)
+}
+
+/// Whether streams that are led here are led elsewhere while the other server is away. There is no cluster that they could go to.
+fn migration(node: &Node, report: &mut Report) -> Checked<()> {
+    match &node.value {
+        Value::Bool(_) => Ok(()),
+        Value::Map(fields) => {
+            for (key, delay) in fields.iter().filter(|(key, _)| *key == "leader_migrate_delay") {
+                time(delay, key, report)?;
+            }
+            Ok(())
+        }
+        other => {
+            let text = format!("Expected boolean or map for jetstream_cluster_migrate, got {}", other.kind());
+            Err(Problem::at(node, text))
+        }
+    }
 }
 
 /// A path, with the home directory for a tilde.

@@ -59,7 +59,15 @@ fn entry(lower: &str, key: &str, node: &Node, draft: &mut Draft, report: &mut Re
         return Ok(());
     }
     if UNSUPPORTED.contains(&lower) || (UNSUPPORTED_UNLESS_OFF.contains(&lower) && !is_off(&node.value)) {
-        return Err(Problem::unsupported(node, key));
+        return Err(if lower.starts_with("prof_") {
+            let key = quoted(key);
+            Problem::at(
+                node,
+                format!("field {key} is not supported by JetKV: the profiles are of Go's runtime"),
+            )
+        } else {
+            Problem::unsupported(node, key)
+        });
     }
     if lower == "ocsp" {
         draft.no_stapling = true;
