@@ -7,6 +7,7 @@ mod common;
 use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 
+use common::leafs::{leaf_address, leafs, patient, until_heard, written};
 use common::{Wire, eventually, options, request, start, with_streams};
 use jetkv::Server;
 use jetkv::options::{LeafnodeOptions, LeafnodeRemote, Options};
@@ -31,18 +32,6 @@ fn listening(mut options: Options, block: &str) -> Options {
     patient(options)
 }
 
-/// Waits for those who are slow to say who they are.
-fn patient(mut options: Options) -> Options {
-    options.unserved_listeners.iter_mut().for_each(|listener| listener.auth_timeout = 2 * WAIT_MAX);
-    options
-}
-
-/// Options of a server on a port of its own that are written as a whole.
-fn written(text: &str) -> Options {
-    let read = patient(Options::from_config_text(text).unwrap());
-    Options { host: "127.0.0.1".to_owned(), port: 0, limits: options().limits, ..read }
-}
-
 /// Options of a server that connects to `address`, with more in the block of the remote.
 fn connecting(mut options: Options, address: SocketAddr, more: &str) -> Options {
     let text =
@@ -50,32 +39,6 @@ fn connecting(mut options: Options, address: SocketAddr, more: &str) -> Options 
     options.leafnodes = leafnodes(&text);
     options.leafnodes.remotes.iter_mut().for_each(|remote| remote.first_info_timeout = 2 * WAIT_MAX);
     options
-}
-
-/// Where leaf nodes connect to.
-fn leaf_address(hub: &Server) -> SocketAddr {
-    let (_, page) = hub.page("/varz", "");
-    let page: Value = serde_json::from_str(&page).unwrap();
-    let port = page["leaf"]["port"].as_u64().unwrap();
-    SocketAddr::from(([127, 0, 0, 1], u16::try_from(port).unwrap()))
-}
-
-fn leafs(server: &Server) -> Vec<Value> {
-    let (_, page) = server.page("/leafz", "subs=1");
-    let page: Value = serde_json::from_str(&page).unwrap();
-    page["leafs"].as_array().unwrap().clone()
-}
-
-/// Waits until a server knows that another one listens to something, or no longer does.
-fn until_heard(server: &Server, subject: &str, is_heard: bool) {
-    eventually(subject, || {
-        let leafs = leafs(server);
-        let listed = |leaf: &Value| {
-            let list = leaf["subscriptions_list"].as_array();
-            list.is_some_and(|list| list.iter().any(|known| known == subject))
-        };
-        !leafs.is_empty() && leafs.iter().any(listed) == is_heard
-    });
 }
 
 /// Two servers, the second connected to the first.
@@ -491,19 +454,15 @@ fn mirrors_and_sources_of_another_domain_go_on_after_the_connection_was_cut() {
 fn what_is_not_supported_is_refused_by_name() {
     for (block, said) in [
         (
-            "remotes: [{ url: \"tls://a:1\" }]",
-            "leafnode url with scheme \"tls\" is not supported by JetKV yet",
-        ),
-        (
             "remotes: [{ url: \"wss://a:1\" }]",
             "leafnode url with scheme \"wss\" is not supported by JetKV yet",
         ),
-        ("remotes: [{ url: \"nats://a:1\", tls {} }]", "field \"tls\" is not supported by JetKV yet"),
         (
             "remotes: [{ url: \"nats://a:1\", proxy { url: x } }]",
             "field \"proxy\" is not supported by JetKV yet",
         ),
-        ("port: -1, tls {}", "field \"tls\" is not supported by JetKV yet"),
+        ("port: -1, tls {}", "TLS without 'cert_file' and 'key_file' is not supported by JetKV"),
+        ("remotes: [{ url: \"nats://a:1\" }, { url: \"nats://a:1\" }]", "duplicate remote urls=["),
         ("port: -1, authorization { nkey: x }", "field \"nkey\" is not supported by JetKV yet"),
         (
             "remotes: [{ url: \"nats://a:1\", account: NOBODY }]",

@@ -29,8 +29,9 @@ const ELSEWHERE: [(&str, &str); 7] = [
 ];
 
 /// Scenarios whose cases are called by the option that they turn.
-const BY_NAME: [&str; 5] = [
+const BY_NAME: [&str; 6] = [
     "reload/options.txt",
+    "reload/leafnodes.txt",
     "reload/jetstream.txt",
     "reload/operators.txt",
     "reload/places.txt",

@@ -174,11 +174,8 @@ fn start_peers(shared: &Arc<Shared>, opened: Vec<Opened>, threads: &Threads) {
         let listening = net::listen(Arc::clone(shared), door, listener, threads.handles());
         services.spawn(failure::vital(Arc::clone(shared), "The listener for leaf nodes", listening));
     }
-    let options = shared.options();
-    for remote in options.leafnodes.remotes.iter().filter(|remote| !remote.disabled) {
-        let soliciting = net::solicit(Arc::clone(shared), remote.clone(), threads.handles());
-        services.spawn(failure::vital(Arc::clone(shared), "A connection to another server", soliciting));
-    }
+    let soliciting = net::solicit(Arc::clone(shared), threads.handles());
+    services.spawn(failure::vital(Arc::clone(shared), "What connects to other servers", soliciting));
 }
 
 /// Opens the port that clients connect to, and decides what INFO says of it.

@@ -34,7 +34,9 @@ impl Inner {
         }
         for change in &changes {
             self.carry_out(change.action);
-            tracing::info!("{}", change.line);
+            if !change.line.is_empty() {
+                tracing::info!("{}", change.line);
+            }
         }
         if let Some(lab) = &self.lab {
             lab.listen(shared);
@@ -99,6 +101,7 @@ impl Inner {
                     *file = Some(PortsFile::write(directory, &self.ports()).report());
                 }
             }
+            Action::Remotes => self.shared.remotes_changed.notify_one(),
             // These read the options where they use them, or come later.
             Action::Nothing | Action::Log | Action::Trace | Action::Authorization | Action::JetStream => {}
         }

@@ -9,6 +9,7 @@ mod link;
 mod listener;
 mod outbound;
 mod read_size;
+mod secure;
 mod starved;
 mod websocket;
 

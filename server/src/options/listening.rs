@@ -44,12 +44,15 @@ pub(super) fn unserved_listeners(
             return Err(format!("{what} {advertise}, err={reason}"));
         }
         let host = if host.is_empty() { defaults::HOST.to_owned() } else { host };
+        // The handshake takes of the time that there is.
+        let after_handshake = options.leafnodes.tls.as_ref().filter(|_| feature == Unserved::Leafnodes);
+        let after_handshake = after_handshake.map(|tls| tls.timeout.saturating_add(defaults::AUTH_AFTER_TLS));
         let port = port(given, 0).map_err(|error| feature.cannot_listen(given, &error))?;
         listeners.push(UnservedListener {
             feature,
             host,
             port,
-            auth_timeout: draft.auth_timeout.unwrap_or(defaults::AUTH_TIMEOUT),
+            auth_timeout: draft.auth_timeout.or(after_handshake).unwrap_or(defaults::AUTH_TIMEOUT),
             pool_size: if draft.pool_size == 0 { defaults::POOL_SIZE } else { draft.pool_size },
             write_deadline: draft.write_deadline,
             write_timeout: draft.write_timeout,

@@ -122,6 +122,7 @@ pub(crate) mod origin;
 mod own_certificates;
 mod redact;
 mod reload;
+mod remote_tls;
 mod signal_request;
 mod tls_model;
 mod usage;
@@ -155,6 +156,7 @@ pub use operator_model::{Deletion, OperatorOptions, ResolverOptions, TrustedOper
 pub(crate) use redact::redacted_arguments;
 pub(crate) use reload::diff;
 pub use reload::{Action, Change, ReloadError};
+pub use remote_tls::RemoteTls;
 pub use signal_request::SignalRequest;
 pub(crate) use tls_model::NotPinned;
 pub use tls_model::{HandshakeFirst, TlsIdentity, TlsOptions};

@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use rustls::client::verify_server_name;
+use rustls::SignatureScheme;
+use rustls::client::{ResolvesClientCert, verify_server_name};
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
@@ -77,5 +78,16 @@ impl ResolvesServerCert for OwnCertificates {
         }
         let fitting = self.0.iter().find(|one| fits(one, hello.server_name(), &hello));
         fitting.or(self.0.first()).cloned()
+    }
+}
+
+/// What this server shows where it is the one that connects: as Go, the first that the other side can check.
+impl ResolvesClientCert for OwnCertificates {
+    fn resolve(&self, _: &[&[u8]], schemes: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {
+        self.0.iter().find(|one| one.key.choose_scheme(schemes).is_some()).cloned()
+    }
+
+    fn has_certs(&self) -> bool {
+        !self.0.is_empty()
     }
 }

@@ -8,6 +8,7 @@
 //! here what a reload does with it.
 
 mod differences;
+mod leafnodes;
 #[cfg(test)]
 mod tests;
 
@@ -16,7 +17,6 @@ use super::defaults;
 use super::host_and_port;
 use super::jetstream_model::JetStreamOptions;
 use super::lab_model::LabOptions;
-use super::leafnode_model::LeafnodeOptions;
 use super::listener_model::{Unserved, UnservedListener};
 use super::model::{LimitOptions, LogOptions, MonitorOptions, Options};
 use super::operator_model::{OperatorOptions, ResolverOptions, TrustedOperator};
@@ -54,6 +54,8 @@ pub enum Action {
     PortsFile,
     /// JetStream is started or shut down.
     JetStream,
+    /// Other servers are connected to that were not, or no longer.
+    Remotes,
 }
 
 /// Why a running server cannot take new options. The text is nats-server's.
@@ -142,8 +144,10 @@ fn server(old: &Options, new: &Options, jetstream_runs: bool, found: &mut Differ
     found.name(Field::Tags, "tags", tags);
     found.name(Field::Metadata, "metadata", metadata);
     found.fixed(Field::FeatureFlags, feature_flags, Shown::map);
+    let listeners = (&unserved_listeners.old[..], &unserved_listeners.new[..]);
     unserved(unserved_listeners, cluster_name, found);
-    leafnode_options(leafnodes.old, leafnodes.new, found);
+    let (old_leafs, new_leafs) = ((leafnodes.old, listeners.0), (leafnodes.new, listeners.1));
+    leafnodes::differ(old_leafs, new_leafs, found);
     if lab.differ() {
         let shown = |lab: &Option<LabOptions>| match lab {
             Some(LabOptions { token: Some(_), .. }) => "on, with a token",
@@ -213,36 +217,6 @@ fn unserved(
             found.change(Field::Cluster, Action::Nothing, format!("Cluster name updated to {name}"));
         }
         found.change(Field::Cluster, Action::Nothing, "Reloaded: cluster");
-    }
-}
-
-/// Leaf nodes stay as they were. What is shown of them has no passwords.
-fn leafnode_options(old: &LeafnodeOptions, new: &LeafnodeOptions, found: &mut Differences) {
-    pairs!(old, new => LeafnodeOptions {
-        users, min_version, isolate, no_advertise, reconnect_interval, dial_timeout, write_deadline, remotes,
-    });
-    let deadline = |time: &Option<std::time::Duration>| Shown::duration(&time.unwrap_or_default());
-    let mut refuse = |name: &str, old: String, new: String| {
-        if old != new {
-            let text = format!("LeafNode: field \"{name}\": old={old}, new={new}");
-            found.refuse(Field::LeafNode, text);
-        }
-    };
-    refuse("NoAdvertise", Shown::plain(no_advertise.old), Shown::plain(no_advertise.new));
-    refuse(
-        "ReconnectInterval",
-        Shown::duration(reconnect_interval.old),
-        Shown::duration(reconnect_interval.new),
-    );
-    refuse("WriteDeadline", deadline(write_deadline.old), deadline(write_deadline.new));
-    refuse("MinVersion", Shown::text(min_version.old), Shown::text(min_version.new));
-    refuse("IsolateLeafnodeInterest", Shown::plain(isolate.old), Shown::plain(isolate.new));
-    refuse("DialTimeout", Shown::duration(dial_timeout.old), Shown::duration(dial_timeout.new));
-    for (is_other, name) in [(users.differ(), "Users"), (remotes.differ(), "Remotes")] {
-        if is_other {
-            let text = format!("LeafNode: field \"{name}\" is not supported by JetKV yet");
-            found.refuse(Field::LeafNode, text);
-        }
     }
 }
 

@@ -9,10 +9,14 @@ use std::time::Duration;
 
 use rustls::crypto::{CryptoProvider, ring};
 use rustls::pki_types::CertificateDer;
-use rustls::{ConfigBuilder, RootCertStore, ServerConfig, SupportedProtocolVersion, WantsVerifier, version};
+use rustls::{
+    ClientConfig, ConfigBuilder, RootCertStore, ServerConfig, SupportedProtocolVersion, WantsVerifier,
+    version,
+};
 
 use super::client_verifier::ClientVerifier;
 use super::own_certificates::OwnCertificates;
+use super::remote_tls;
 use crate::certificate::Certificate;
 use crate::certificate::{self, PeerCertificates};
 use jetkv_go_compat::{GoTime, os_text};
@@ -229,7 +233,22 @@ impl TlsSource {
             .map_err(|error| error.to_string())
     }
 
-    fn roots(&self) -> Result<(RootCertStore, Vec<CertificateDer<'static>>), String> {
+    /// For connections that this server opens. Without a certificate of its own it shows none.
+    pub(super) fn client_config(&self, insecure: bool) -> Result<ClientConfig, String> {
+        let provider = Arc::new(self.provider());
+        let versions = if self.only_tls13 { TLS13_ALONE } else { TLS12_TOO };
+        let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
+            .with_protocol_versions(versions)
+            .map_err(|error| error.to_string())?
+            .dangerous()
+            .with_custom_certificate_verifier(remote_tls::verifier(self, insecure, &provider)?);
+        if self.pairs.is_empty() {
+            return Ok(builder.with_no_client_auth());
+        }
+        Ok(builder.with_client_cert_resolver(Arc::new(OwnCertificates::new(&self.pairs, &provider)?)))
+    }
+
+    pub(super) fn roots(&self) -> Result<(RootCertStore, Vec<CertificateDer<'static>>), String> {
         let failed = || "failed to parse root ca certificate".to_owned();
         match &self.authorities {
             Some(pem) => certificate::trusted(pem).ok_or_else(failed),

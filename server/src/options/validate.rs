@@ -163,7 +163,11 @@ fn check_domain(options: &Options) -> Result<(), String> {
 /// Whether no certificate is to be shown along with a response of OCSP. Who connects would not take it without one.
 pub(super) fn check_stapling(options: &Options) -> Result<(), String> {
     let of_websocket = options.websocket.as_ref().and_then(|websocket| websocket.tls.as_ref());
-    for (block, tls) in [("tls", options.tls.as_ref()), ("websocket", of_websocket)] {
+    for (block, tls) in [
+        ("tls", options.tls.as_ref()),
+        ("websocket", of_websocket),
+        ("leafnodes", options.leafnodes.tls.as_ref()),
+    ] {
         if tls.is_some_and(|tls| tls.identity.must_staple()) {
             return Err(format!(
                 "the certificate of {} demands OCSP stapling (Must-Staple), which is not supported by JetKV yet; with \

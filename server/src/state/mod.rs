@@ -21,7 +21,7 @@ use arc_swap::ArcSwap;
 use hashbrown::HashMap;
 use jetkv_jetstream::{Clock, WallNs};
 use parking_lot::{Condvar, Mutex, RwLock};
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 pub(crate) use counters::Counters;
 pub(crate) use identity::{ServerIdentity, random_id};
@@ -96,6 +96,8 @@ pub(crate) struct Shared {
     leafnode_auth: ArcSwap<Authenticator>,
     /// Connections of leaf nodes.
     pub leafnodes: Leafnodes,
+    /// Tells what connects to other servers that there are others, or fewer.
+    pub remotes_changed: Notify,
     pub identity: ServerIdentity,
     pub accounts: Accounts,
     clients: Mutex<HashMap<u64, Arc<dyn ConnectionHandle>>>,
@@ -157,6 +159,7 @@ impl Shared {
             websocket_auth: ArcSwap::from_pointee(Authenticator::for_websocket(&options)),
             leafnode_auth: ArcSwap::from_pointee(Authenticator::for_leafnodes(&options)),
             leafnodes: Leafnodes::default(),
+            remotes_changed: Notify::new(),
             identity,
             accounts,
             clients: Mutex::new(HashMap::new()),

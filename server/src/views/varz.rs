@@ -242,16 +242,24 @@ struct LeafPart {
     auth_timeout: f64,
     #[serde(skip_serializing_if = "is_default")]
     tls_timeout: f64,
+    #[serde(skip_serializing_if = "is_default")]
+    tls_required: bool,
+    #[serde(skip_serializing_if = "is_default")]
+    tls_verify: bool,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     remotes: Vec<RemotePart>,
     #[serde(flatten)]
     writes: WritesPart,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tls_cert_not_after: Option<GoTime>,
 }
 
 /// A server that this one connects to as a leaf node.
 #[derive(Serialize)]
 struct RemotePart {
     local_account: String,
+    #[serde(skip_serializing_if = "is_default")]
+    tls_timeout: f64,
     urls: Vec<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     deny: Option<DenyPart>,
@@ -272,6 +280,7 @@ impl RemotePart {
         let is_open = exports.is_empty() && imports.is_empty();
         Self {
             local_account: remote.account.clone(),
+            tls_timeout: remote.tls.as_ref().map_or(0.0, |tls| tls.timeout.as_secs_f64()),
             urls: remote.urls.iter().map(|url| host_port(&url.host, url.port)).collect(),
             deny: (!is_open).then_some(DenyPart { exports, imports }),
         }
@@ -315,12 +324,16 @@ fn leaf_part(source: &MonitorSource, writes: WritesPart, listener: Option<&Unser
     let options = source.options();
     let remotes = options.leafnodes.remotes.iter().map(RemotePart::new).collect();
     let Some(listener) = listener else { return LeafPart { writes, remotes, ..LeafPart::default() } };
+    let tls = options.leafnodes.tls.as_ref();
     LeafPart {
         remotes,
+        tls_required: tls.is_some(),
+        tls_verify: tls.is_some_and(|tls| tls.verify),
+        tls_cert_not_after: tls.and_then(|tls| tls.identity.not_after()),
         host: listener.host.clone(),
         port: source.bound_unserved_port(listener.feature),
         auth_timeout: listener.auth_timeout.as_secs_f64(),
-        tls_timeout: defaults::TLS_TIMEOUT.as_secs_f64(),
+        tls_timeout: tls.map_or(defaults::TLS_TIMEOUT, |tls| tls.timeout).as_secs_f64(),
         writes,
     }
 }

@@ -10,6 +10,7 @@
 )]
 
 pub mod lab;
+pub mod leafs;
 pub mod tester;
 
 use std::ops::{Deref, DerefMut};

@@ -291,6 +291,11 @@ impl Client {
         self.out.set_limits(limits);
     }
 
+    /// What waits to be sent to it.
+    fn outbound(&self) -> &Outbound {
+        &self.out
+    }
+
     /// Takes the link out, so that nothing is written until [`put_link`](Self::put_link) brings one.
     fn take_link(&self) -> Option<Arc<Writer>> {
         self.out.take_link()

@@ -1,26 +1,15 @@
 //! From a link as it came to one under TLS, before the client says anything else.
 
-use std::future::poll_fn;
-use std::io::ErrorKind;
 use std::sync::Arc;
-use std::task::Poll;
 use std::time::{Duration, Instant};
 
-use jetkv_go_compat::os_text;
-
 use super::connection::Connection;
-use crate::certificate::PeerCertificates;
 use crate::connections::{CloseReason, ConnectionHandle as _, Peer, Secured};
-use crate::net::link::tls::{self, Accepted, HandshakeError};
-use crate::net::link::{Link, Reader, Writer};
-use crate::net::outbound::{Drained, Next};
-use crate::options::{HandshakeFirst, NotPinned, TlsOptions};
+use crate::net::link::Link;
+use crate::net::link::tls::Accepted;
+use crate::net::secure::{HANDSHAKE_RECORD, Securing};
+use crate::options::{HandshakeFirst, TlsOptions};
 use crate::state::{Phase, Shared};
-
-/// Type of the record that a handshake begins with.
-const HANDSHAKE_RECORD: u8 = 0x16;
-/// Bytes that are looked at to tell a handshake from anything else.
-const SNIFFED_BYTES: usize = 6;
 
 /// What a connection is told that comes after as many as may begin a handshake in a second.
 const THROTTLED: &str = "Connection throttling is active. Please try again later.";
@@ -38,17 +27,6 @@ pub(crate) async fn log_rejected(shared: Arc<Shared>) {
             tracing::warn!("Rejected {rejected} connections due to TLS rate limiting");
         }
     }
-}
-
-/// Why a connection does not get under TLS.
-enum Failed {
-    Handshake(HandshakeError),
-    /// The link did, with what Go says of that.
-    Link(String),
-    NotPinned(NotPinned),
-    /// With what Go says of the read that waited.
-    TookTooLong(String),
-    Closed(CloseReason),
 }
 
 impl Connection {
@@ -79,17 +57,19 @@ impl Connection {
         };
         let mut is_first = first.is_some();
         if let Some(HandshakeFirst::Within(delay)) = first {
-            before = self.sniff(delay, before).await?;
+            let securing = Securing { shared: &self.shared, out: self.client.outbound() };
+            before = securing.sniff(&mut self.reader, delay, before).await?;
             if before.is_empty() {
                 is_first = false;
                 self.send_first_info();
             }
         }
         if !is_first {
-            self.wait_until_sent(tls.timeout).await?;
+            self.securing().wait_until_sent(tls.timeout).await?;
         }
         if !is_first && settings.allow_non_tls {
-            before = self.sniff(tls.timeout, before).await?;
+            let securing = Securing { shared: &self.shared, out: self.client.outbound() };
+            before = securing.sniff(&mut self.reader, tls.timeout, before).await?;
             if before.first() != Some(&HANDSHAKE_RECORD) {
                 return self.go_on_without(before).await;
             }
@@ -101,44 +81,8 @@ impl Connection {
         self.shake_hands(tls, before, is_first).await
     }
 
-    /// Waits until INFO has left: behind it everything is under TLS.
-    async fn wait_until_sent(&self, time: Duration) -> Result<(), CloseReason> {
-        let client = &self.client;
-        let sent = poll_fn(|context| match client.poll_next(context) {
-            Next::Close(reason) => Poll::Ready(Err(reason)),
-            _ => client.poll_drained(context).map(Ok),
-        });
-        match self.shared.timers.timeout(time, sent).await {
-            Ok(Ok(Drained::Whole)) => Ok(()),
-            Ok(Err(reason)) => Err(reason),
-            Ok(Ok(Drained::Overdue)) | Err(_) => Err(CloseReason::TlsHandshakeError),
-        }
-    }
-
-    /// What the client begins with, within `time`: some bytes, or none. `bytes` came already.
-    async fn sniff(&mut self, time: Duration, mut bytes: Vec<u8>) -> Result<Vec<u8>, CloseReason> {
-        bytes.reserve(SNIFFED_BYTES);
-        let (client, reader) = (&self.client, &mut self.reader);
-        let read = poll_fn(|context| {
-            while bytes.len() < SNIFFED_BYTES {
-                if let Next::Close(reason) = client.poll_next(context) {
-                    return Poll::Ready(Err(reason));
-                }
-                match reader.poll_read(context, &mut bytes) {
-                    Poll::Ready(Ok(0)) if bytes.is_empty() => {
-                        return Poll::Ready(Err(CloseReason::ClientClosed));
-                    }
-                    Poll::Ready(Ok(0) | Err(_)) => break,
-                    Poll::Ready(Ok(_)) => {}
-                    Poll::Pending => return Poll::Pending,
-                }
-            }
-            Poll::Ready(Ok(()))
-        });
-        match self.shared.timers.timeout(time, read).await {
-            Ok(Err(reason)) => Err(reason),
-            Ok(Ok(())) | Err(_) => Ok(bytes),
-        }
+    fn securing(&self) -> Securing<'_> {
+        Securing { shared: &self.shared, out: self.client.outbound() }
     }
 
     /// The client speaks its protocol without TLS, and began with these bytes.
@@ -162,7 +106,7 @@ impl Connection {
         let Some(writer) = self.client.take_link() else { return Err(CloseReason::WriteError) };
         // Until the handshake is done, which may be never, the connection has nothing to read from.
         let lower = std::mem::replace(&mut self.reader, Link::ended_reader());
-        match self.handshake(tls, lower, writer, before).await {
+        match self.securing().accept(tls, lower, writer, before).await {
             Ok((Accepted { reader, writer, agreed, .. }, peer)) => {
                 self.reader = reader;
                 self.client.put_link(Arc::new(writer));
@@ -179,62 +123,7 @@ impl Connection {
                 }
                 Ok(())
             }
-            Err(failed) => Err(self.report(&failed)),
+            Err(failed) => Err(failed.report(&self.client.label(), "TLS handshake")),
         }
-    }
-
-    /// The handshake, unless it takes too long or the server closes the connection meanwhile.
-    async fn handshake(
-        &self,
-        tls: &TlsOptions,
-        lower: Reader,
-        writer: Arc<Writer>,
-        before: Vec<u8>,
-    ) -> Result<(Accepted, Option<Arc<PeerCertificates>>), Failed> {
-        let config = Arc::clone(tls.identity.clients());
-        let closing = poll_fn(|context| match self.client.poll_next(context) {
-            Next::Close(reason) => Poll::Ready(reason),
-            _ => Poll::Pending,
-        });
-        let link = Arc::clone(&writer);
-        let failed = |error| match error {
-            HandshakeError::Link(error) if error.kind() != ErrorKind::UnexpectedEof => {
-                Failed::Link(link.failed_read(&format!("read: {}", os_text(&error))))
-            }
-            other => Failed::Handshake(other),
-        };
-        let accepted = tokio::select! {
-            accepted = tls::accept(lower, writer, config, before) => accepted.map_err(failed)?,
-            () = self.shared.timers.sleep(tls.timeout) => {
-                return Err(Failed::TookTooLong(link.failed_read("i/o timeout")));
-            }
-            reason = closing => return Err(Failed::Closed(reason)),
-        };
-        let peer = accepted.peer(tls.identity.authorities()).map_err(Failed::Handshake)?;
-        match tls.accepts(peer.as_deref()) {
-            Ok(()) => Ok((accepted, peer)),
-            Err(why) => Err(Failed::NotPinned(why)),
-        }
-    }
-
-    fn report(&self, failed: &Failed) -> CloseReason {
-        let label = self.client.label();
-        match failed {
-            Failed::Handshake(error) if error.is_probe() => {
-                tracing::debug!("{label} - TLS handshake error: {error}");
-            }
-            Failed::Handshake(error) => tracing::error!("{label} - TLS handshake error: {error}"),
-            Failed::NotPinned(why) => {
-                tracing::debug!("{label} - {why}");
-                tracing::error!("{label} - TLS handshake error: certificate not pinned");
-            }
-            Failed::Link(error) => tracing::error!("{label} - TLS handshake error: {error}"),
-            Failed::TookTooLong(error) => {
-                tracing::debug!("{label} - TLS handshake error: {error}");
-                tracing::debug!("{label} - TLS handshake timeout");
-            }
-            Failed::Closed(reason) => return *reason,
-        }
-        CloseReason::TlsHandshakeError
     }
 }

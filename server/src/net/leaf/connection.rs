@@ -61,10 +61,12 @@ pub(super) struct Connection {
     pub first_info: Option<Box<ServerInfo>>,
     /// Made when first needed.
     pub client_info: Option<Arc<ClientInfo>>,
-    reader: Reader,
+    pub reader: Reader,
     parser: LeafParser,
     /// What came and is not handled yet.
-    partial: Vec<u8>,
+    pub partial: Vec<u8>,
+    /// Everything is under TLS.
+    pub is_secured: bool,
     /// Bytes that `partial` must hold before another look is worth it.
     need: usize,
     /// Whether operations that came are left for another turn.
@@ -115,9 +117,15 @@ pub(in crate::net) async fn serve(
     }
     let mut connection = Connection::new(&shared, link, solicited);
     shared.leafnodes.add(Arc::clone(&connection.leaf) as Arc<dyn LeafnodeHandle>);
-    connection.begin();
     // Whoever stops the server enters the phase first and looks at the connections then.
-    let reason = if shared.is_running() { connection.run().await } else { CloseReason::ServerShutdown };
+    let reason = if shared.is_running() {
+        match connection.begin().await {
+            Ok(()) => connection.run().await,
+            Err(reason) => reason,
+        }
+    } else {
+        CloseReason::ServerShutdown
+    };
     connection.finish(reason).await
 }
 
@@ -173,6 +181,7 @@ impl Connection {
             reader,
             parser: LeafParser::new(options.limits.max_control_line_bytes, payload),
             partial: Vec::new(),
+            is_secured: false,
             need: 0,
             goes_on: false,
             timer,
@@ -251,7 +260,7 @@ impl Connection {
         loop {
             self.goes_on = false;
             match self.turn() {
-                Some(Stopped::For(Greeting::Info(json))) => self.info(&json),
+                Some(Stopped::For(Greeting::Info(json))) => self.info(&json).await,
                 Some(Stopped::For(Greeting::Connect(json))) => self.connect(&json).await,
                 Some(Stopped::Later) => {
                     self.goes_on = true;
@@ -426,6 +435,9 @@ impl Connection {
         self.keepalive.set_limits(limits.ping_interval, limits.ping_max);
         self.parser.set_limits(limits.max_control_line_bytes, limits.max_payload_bytes.unwrap_or(usize::MAX));
         self.leaf.out.set_limits(self::limits(&self.settings));
+        if self.solicited.as_ref().is_some_and(|solicited| !solicited.is_wanted(&self.settings)) {
+            return self.leaf.out.close(CloseReason::ClientClosed);
+        }
         if self.leaf.joined.get().is_some_and(|joined| !joined.account.is_configured()) {
             self.leaf.out.close(CloseReason::MissingAccount);
         }

@@ -55,25 +55,36 @@ struct Other {
 }
 
 impl Connection {
-    /// Sends the first INFO, or begins to wait for it.
-    pub(super) fn begin(&mut self) {
-        let now = Instant::now();
+    /// Sends the first INFO, or begins to wait for it, under TLS where that comes first.
+    pub(super) async fn begin(&mut self) -> Result<(), CloseReason> {
         let label = self.leaf.label();
-        if let Some(solicited) = &self.solicited {
+        if let Some(solicited) = self.solicited.clone() {
             let account = &solicited.remote.account;
             tracing::info!("{label} - Leafnode connection created for account: {account}");
-            self.deadline = Some(now + solicited.remote.first_info_timeout);
-            return;
+            if solicited.remote.tls.as_ref().is_some_and(|tls| tls.handshake_first) {
+                self.secure_outward(&solicited).await?;
+            }
+            self.deadline = Some(Instant::now() + solicited.remote.first_info_timeout);
+            return Ok(());
         }
         tracing::info!("{label} - Leafnode connection created");
         self.nonce = nonce();
+        let settings = Arc::clone(&self.settings);
+        match &settings.leafnodes.tls {
+            Some(tls) => self.secure_inward(tls).await?,
+            None => self.send_first_info(),
+        }
+        let listeners = &settings.unserved_listeners;
+        let listener = listeners.iter().find(|listener| listener.feature == Unserved::Leafnodes);
+        self.deadline = listener.map(|listener| Instant::now() + listener.auth_timeout);
+        Ok(())
+    }
+
+    pub(super) fn send_first_info(&self) {
         let info =
             ServerInfo { nonce: self.nonce.clone(), compression: UNCOMPRESSED.to_owned(), ..self.own_info() };
         self.leaf.queue(|out| encode::info(out, info.to_json().as_bytes()));
         self.flush();
-        let listeners = &self.settings.unserved_listeners;
-        let listener = listeners.iter().find(|listener| listener.feature == Unserved::Leafnodes);
-        self.deadline = listener.map(|listener| now + listener.auth_timeout);
     }
 
     /// What this server says of itself.
@@ -95,6 +106,8 @@ impl Connection {
             port: i64::from(port),
             headers: !options.no_header_support,
             auth_required: true,
+            tls_required: options.leafnodes.tls.is_some(),
+            tls_verify: options.leafnodes.tls.as_ref().is_some_and(|tls| tls.verify),
             max_payload: options.limits.shown_max_payload(),
             jetstream: options.jetstream.enabled,
             client_id: self.leaf.id(),
@@ -305,7 +318,7 @@ impl Connection {
     }
 
     /// Reads INFO.
-    pub(super) fn info(&mut self, json: &[u8]) {
+    pub(super) async fn info(&mut self, json: &[u8]) {
         let info = match ServerInfo::from_json(json) {
             Ok(info) => info,
             Err(error) => {
@@ -314,23 +327,28 @@ impl Connection {
             }
         };
         match self.stage {
-            Stage::AwaitsInfo => self.first_info(&info),
+            Stage::AwaitsInfo => self.first_info(&info).await,
             Stage::AwaitsAnswer if info.connect_info => self.answer(&info),
             // Where else the other cluster can be connected to.
             Stage::AwaitsAnswer | Stage::AwaitsConnect | Stage::Joined => {}
         }
     }
 
-    fn first_info(&mut self, info: &ServerInfo) {
+    async fn first_info(&mut self, info: &ServerInfo) {
         let Some(solicited) = self.solicited.clone() else { return };
         let label = self.leaf.label();
+        if info.tls_required {
+            solicited.wants_tls.store(true, Ordering::Relaxed);
+        }
+        if !self.is_secured && solicited.needs_tls() {
+            self.deadline = None;
+            if let Err(reason) = self.secure_outward(&solicited).await {
+                return self.leaf.out.close(reason);
+            }
+        }
         if info.client_id == 0 || (info.leafnode_urls.is_empty() && !info.info_on_connect) {
             tracing::error!("{label} - attempted to connect to wrong port");
             return self.leaf.out.close(CloseReason::WrongPort);
-        }
-        if info.tls_required {
-            tracing::error!("{label} - Leaf node connections under TLS are not supported by JetKV yet");
-            return self.leaf.out.close(CloseReason::TlsHandshakeError);
         }
         if info.cluster.contains(' ') {
             return self.reject("cluster name cannot contain spaces", CloseReason::ProtocolViolation);

@@ -11,6 +11,7 @@ mod inbound;
 mod interest;
 mod remote;
 mod rules;
+mod secure;
 mod served;
 
 use std::fmt;

@@ -1,18 +1,21 @@
 //! Connections that this server opens as a leaf node, again and again.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use rand::Rng;
 use rand::seq::SliceRandom;
 use tokio::net::TcpStream;
 use tokio::sync::oneshot;
+use tokio::task::AbortHandle;
 
 use super::connection;
+use crate::failure;
 use crate::interfaces::host_port;
 use crate::net::link::Link;
-use crate::options::{LeafnodeRemote, RemoteUrl};
+use crate::options::{LeafnodeRemote, Options, RemoteUrl};
 use crate::reactor::{Handle, Socket};
 use crate::state::{Phase, Shared};
 use jetkv_go_compat::{os_text, quoted};
@@ -22,15 +25,73 @@ pub(in crate::net) struct Solicited {
     pub remote: LeafnodeRemote,
     /// The one of its URLs that was tried.
     pub url: RemoteUrl,
+    /// The other server wanted TLS, on this connection or an earlier one: no later one goes without.
+    pub wants_tls: Arc<AtomicBool>,
 }
 
-/// Keeps a connection to another server open until this server stops or enters lame duck mode. It is served by one of
-/// `threads`.
-pub(crate) async fn solicit(shared: Arc<Shared>, remote: LeafnodeRemote, threads: Vec<Handle>) {
+impl Solicited {
+    /// Whether nothing but INFO may be said or heard without TLS.
+    pub(super) fn needs_tls(&self) -> bool {
+        self.remote.tls.is_some() || self.wants_tls.load(Ordering::Relaxed)
+    }
+
+    /// Whether the options still ask for the connection.
+    pub(super) fn is_wanted(&self, options: &Options) -> bool {
+        let mut remotes = options.leafnodes.remotes.iter();
+        remotes.any(|remote| !remote.disabled && remote.is_same(&self.remote))
+    }
+
+    /// The name that the other server's certificate has to be for. Where a URL has an address, that is the name in another one.
+    pub(super) fn server_name(&self) -> &str {
+        let is_address = |host: &str| host.parse::<IpAddr>().is_ok();
+        let named = self.remote.urls.iter().map(|url| url.host.as_str()).find(|host| !is_address(host));
+        let own = self.url.host.as_str();
+        if is_address(own) { named.unwrap_or(own) } else { own }
+    }
+}
+
+/// Keeps connections to other servers open, those that the options in force name, until this server stops or enters lame duck
+/// mode. They are served by `threads`.
+pub(crate) async fn solicit(shared: Arc<Shared>, threads: Vec<Handle>) {
     let mut phase = shared.phase();
+    let keep_all = async {
+        let mut kept: Vec<Kept> = Vec::new();
+        loop {
+            let options = shared.options();
+            let wanted: Vec<_> = options.leafnodes.remotes.iter().filter(|remote| !remote.disabled).collect();
+            kept.retain(|one| wanted.iter().any(|remote| remote.is_same(&one.remote)));
+            for remote in wanted {
+                if !kept.iter().any(|one| one.remote.is_same(remote)) {
+                    kept.push(Kept::new(&shared, remote.clone(), &threads));
+                }
+            }
+            shared.remotes_changed.notified().await;
+        }
+    };
     tokio::select! {
-        () = keep_open(&shared, remote, &threads) => {}
+        () = keep_all => {}
         _ = phase.wait_for(|phase| *phase != Phase::Running) => {}
+    }
+}
+
+/// The task of another server, which ends with this.
+struct Kept {
+    remote: LeafnodeRemote,
+    task: AbortHandle,
+}
+
+impl Kept {
+    fn new(shared: &Arc<Shared>, remote: LeafnodeRemote, threads: &[Handle]) -> Self {
+        let (owned, of, threads) = (Arc::clone(shared), remote.clone(), threads.to_vec());
+        let keeping = async move { keep_open(&owned, of, &threads).await };
+        let keeping = failure::vital(Arc::clone(shared), "A connection to another server", keeping);
+        Self { remote, task: tokio::spawn(keeping).abort_handle() }
+    }
+}
+
+impl Drop for Kept {
+    fn drop(&mut self) {
+        self.task.abort();
     }
 }
 
@@ -40,15 +101,23 @@ async fn keep_open(shared: &Arc<Shared>, remote: LeafnodeRemote, threads: &[Hand
         urls.shuffle(&mut rand::rng());
     }
     let (mut attempts, mut is_first) = (0, true);
+    let wants_tls = Arc::new(AtomicBool::new(false));
     for (url, thread) in urls.iter().cycle().zip(threads.iter().cycle()) {
         let options = shared.options();
+        // How it is put under TLS may be another way now.
+        let remotes = &options.leafnodes.remotes;
+        let remote = remotes.iter().find(|now| now.is_same(&remote)).unwrap_or(&remote);
         let pause = options.leafnodes.reconnect_interval;
         let timeout = remote.dial_timeout.unwrap_or(options.leafnodes.dial_timeout);
         match dial(shared, url, timeout).await {
             Ok((socket, peer)) => {
                 attempts = 0;
                 is_first = false;
-                let solicited = Arc::new(Solicited { remote: remote.clone(), url: url.clone() });
+                let solicited = Arc::new(Solicited {
+                    remote: remote.clone(),
+                    url: url.clone(),
+                    wants_tls: Arc::clone(&wants_tls),
+                });
                 let delay = served(shared, socket, peer, solicited, thread).await;
                 shared.timers.sleep(pause).await;
                 if let Some(delay) = delay {

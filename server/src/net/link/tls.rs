@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use parking_lot::Mutex;
-use rustls::pki_types::CertificateDer;
-use rustls::{ProtocolVersion, ServerConfig, ServerConnection};
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::{ClientConfig, ClientConnection, ProtocolVersion, ServerConfig, ServerConnection};
 
 use super::{Reader, Writer};
 use crate::certificate::{Certificate, PeerCertificates};
@@ -34,7 +34,7 @@ struct Session {
 }
 
 struct State {
-    tls: ServerConnection,
+    tls: rustls::Connection,
     /// Bytes of the last write that are in records which did not all leave. The caller comes again with the same bytes,
     /// and is told then that they were taken.
     taken: Option<usize>,
@@ -189,12 +189,36 @@ impl State {
 /// # Errors
 /// [`HandshakeError`]. Nothing limits the time that it takes.
 pub(crate) async fn accept(
-    mut lower: Reader,
+    lower: Reader,
     writer: Arc<Writer>,
     config: Arc<ServerConfig>,
     before: Vec<u8>,
 ) -> Result<Accepted, HandshakeError> {
     let tls = ServerConnection::new(config).map_err(HandshakeError::Tls)?;
+    shake_hands(tls.into(), lower, writer, before).await
+}
+
+/// Does the client's part of a handshake with a server that has to be `name`. `before` was read already.
+///
+/// # Errors
+/// [`HandshakeError`]. Nothing limits the time that it takes.
+pub(crate) async fn connect(
+    lower: Reader,
+    writer: Arc<Writer>,
+    config: Arc<ClientConfig>,
+    name: ServerName<'static>,
+    before: Vec<u8>,
+) -> Result<Accepted, HandshakeError> {
+    let tls = ClientConnection::new(config, name).map_err(HandshakeError::Tls)?;
+    shake_hands(tls.into(), lower, writer, before).await
+}
+
+async fn shake_hands(
+    tls: rustls::Connection,
+    mut lower: Reader,
+    writer: Arc<Writer>,
+    before: Vec<u8>,
+) -> Result<Accepted, HandshakeError> {
     let session = Arc::new(Session { state: Mutex::new(State { tls, taken: None }), lower: writer });
     let (mut bytes, mut early) = (before, Vec::new());
     loop {

@@ -7,12 +7,12 @@ use nkeys::{KeyPair, KeyPairType};
 
 use super::report::{Checked, Problem, Report};
 use super::typed::{boolean, duration, map, string, strings};
-use super::{ListenerDraft, auth};
-use crate::options::LeafnodeOptions;
+use super::{ListenerDraft, auth, tls};
 use crate::options::auth_model::UserOptions;
 use crate::options::defaults;
 use crate::options::grammar::{Node, Value};
 use crate::options::leafnode_model::{LeafnodeRemote, RemoteUrl};
+use crate::options::{LeafnodeOptions, TlsOptions};
 use jetkv_go_compat::quoted;
 use jetkv_protocol::subject;
 
@@ -25,7 +25,7 @@ pub(super) fn read(
 ) -> Checked<bool> {
     match lower {
         "remotes" => options.remotes = remotes(node, report)?,
-        "tls" => return Err(Problem::unsupported(node, key)),
+        "tls" => options.tls = Some(listener_tls(node)?),
         "authorization" => options.users = authorization(node, listener, report)?,
         "reconnect" | "reconnect_delay" | "reconnect_interval" => {
             options.reconnect_interval =
@@ -49,6 +49,15 @@ pub(super) fn read(
 /// A time; none at all stands for the usual one.
 fn time(node: &Node, key: &str, report: &mut Report) -> Checked<Option<Duration>> {
     Ok(Some(duration(node, key, report)?.as_duration()).filter(|time| !time.is_zero()))
+}
+
+/// TLS of the listener, where names in certificates mean nothing yet.
+fn listener_tls(node: &Node) -> Checked<TlsOptions> {
+    let options = tls::read(node)?;
+    if options.map {
+        return Err(Problem::unsupported(node, "verify_and_map"));
+    }
+    Ok(options)
 }
 
 fn min_version(node: &Node) -> Checked<String> {
@@ -155,6 +164,10 @@ fn remotes(node: &Node, report: &mut Report) -> Checked<Vec<LeafnodeRemote>> {
                 Err(problem) => report.error(problem),
             }
         }
+        if remotes.iter().any(|known: &LeafnodeRemote| known.is_same(&remote)) {
+            report.error(Problem::at(entry, format!("duplicate remote {}", remote.shown())));
+            continue;
+        }
         remotes.push(remote);
     }
     Ok(remotes)
@@ -191,8 +204,8 @@ fn field(
         "compression" => super::listeners::compression(node, key, report)?,
         "ignore_discovered_servers" => drop(boolean(node)?),
         "jetstream_cluster_migrate" | "js_cluster_migrate" => migration(node, report)?,
-        "tls"
-        | "proxy"
+        "tls" => remote.tls = Some(tls::read_remote(node)?),
+        "proxy"
         | "ws_compress"
         | "ws_compression"
         | "websocket_compress"
@@ -249,13 +262,14 @@ fn subjects(node: &Node, report: &mut Report) -> Checked<Vec<String>> {
     }
 }
 
-/// `nats-leaf://user:password@host:port`; any scheme that means a plain connection will do.
+/// `nats-leaf://user:password@host:port`. Any scheme but those of WebSocket will do: whether there is TLS is up to the other server
+/// and the block for it (nats-server v2.15.2).
 fn url(text: &str) -> Result<RemoteUrl, String> {
     let text = text.trim();
     let wrong = || format!("error parsing leafnode url [{}]", quoted(text));
     let (scheme, rest) = text.split_once("://").ok_or_else(wrong)?;
     match scheme.to_ascii_lowercase().as_str() {
-        "tls" | "ws" | "wss" => {
+        "ws" | "wss" => {
             return Err(format!("leafnode url with scheme {} is not supported by JetKV yet", quoted(scheme)));
         }
         _ => {}
@@ -284,7 +298,7 @@ fn url(text: &str) -> Result<RemoteUrl, String> {
     if host.is_empty() {
         return Err(wrong());
     }
-    Ok(RemoteUrl { host: host.to_owned(), port, user, password })
+    Ok(RemoteUrl { scheme: scheme.to_ascii_lowercase(), host: host.to_owned(), port, user, password })
 }
 
 /// Text without the escapes of a URL.

@@ -7,6 +7,7 @@ use super::report::{Checked, Problem};
 use super::typed::{map, string};
 use crate::options::defaults;
 use crate::options::grammar::{Node, Value};
+use crate::options::remote_tls::RemoteTls;
 use crate::options::tls_model::{
     self, CIPHER_SUITES, CURVES, HandshakeFirst, Pair, TlsIdentity, TlsOptions, TlsSource,
 };
@@ -64,6 +65,8 @@ struct Block {
     pairs: Vec<(PathBuf, PathBuf)>,
     map: bool,
     allows_insecure: bool,
+    /// Whoever this server connects to need not prove who it is.
+    trusts_anybody: bool,
     insecure: Vec<String>,
     timeout: Option<Duration>,
     handshake_first: Option<HandshakeFirst>,
@@ -73,6 +76,15 @@ struct Block {
 
 /// Reads the block, and the files that it names.
 pub(super) fn read(node: &Node) -> Checked<TlsOptions> {
+    block(node)?.finish().map_err(|error| Problem::at(node, error))
+}
+
+/// Reads the block of a server that this one connects to, and the files that it names.
+pub(super) fn read_remote(node: &Node) -> Checked<RemoteTls> {
+    block(node)?.finish_remote().map_err(|error| Problem::at(node, error))
+}
+
+fn block(node: &Node) -> Checked<Block> {
     let mut block = Block::default();
     for (key, value) in map(node)?.iter() {
         if !block.files(key, value)? && !block.algorithms(key, value)? && !block.handshake(key, value)? {
@@ -86,7 +98,7 @@ pub(super) fn read(node: &Node) -> Checked<TlsOptions> {
         );
         return Err(Problem::at(node, text));
     }
-    block.finish().map_err(|error| Problem::at(node, error))
+    Ok(block)
 }
 
 /// The block that flags make.
@@ -159,10 +171,8 @@ impl Block {
             "verify" => self.source.verify = flag("verify", node)?,
             "verify_and_map" => self.map = flag("verify_and_map", node)?,
             "certs" | "certificates" => self.certificates(node)?,
-            // They concern whoever connects to others, and switches that are off.
-            "insecure" => {
-                flag("insecure", node)?;
-            }
+            "insecure" => self.trusts_anybody = flag("insecure", node)?,
+            // Switches that are off.
             "verify_cert_and_check_known_urls" | "ocsp_peer" if matches!(node.value, Value::Bool(false)) => {}
             "pinned_certs" => self.pinned(node)?,
             _ => return Ok(false),
@@ -274,18 +284,38 @@ impl Block {
         Ok(true)
     }
 
-    fn finish(self) -> Result<TlsOptions, String> {
-        let Self { cert_file, key_file, ca_file, pairs, mut source, .. } = self;
-        let is_one = cert_file.is_some();
-        let pairs = match (cert_file, key_file) {
+    fn finish(mut self) -> Result<TlsOptions, String> {
+        let has_own = self.read_files()?;
+        if !has_own {
+            // nats-server starts, and no handshake succeeds.
+            return Err("TLS without 'cert_file' and 'key_file' is not supported by JetKV".to_owned());
+        }
+        self.source.verify |= self.map;
+        Ok(TlsOptions {
+            verify: self.source.verify,
+            map: self.map,
+            timeout: self.timeout.unwrap_or(defaults::TLS_TIMEOUT),
+            handshake_first: self.handshake_first,
+            pinned_certs: self.pinned_certs.into_iter().collect(),
+            connection_rate_limit: self.connection_rate_limit,
+            identity: TlsIdentity::new(self.source)?,
+        })
+    }
+
+    fn finish_remote(mut self) -> Result<RemoteTls, String> {
+        self.read_files()?;
+        let timeout = self.timeout.filter(|time| !time.is_zero()).unwrap_or(defaults::TLS_TIMEOUT);
+        RemoteTls::new(self.source, self.trusts_anybody, timeout, self.handshake_first.is_some())
+    }
+
+    /// Reads the files that the block names. Whether there is a certificate of this server among them.
+    fn read_files(&mut self) -> Result<bool, String> {
+        let is_one = self.cert_file.is_some();
+        let pairs = match (self.cert_file.take(), self.key_file.take()) {
             (Some(cert), Some(key)) => vec![(cert, key)],
             (Some(_), None) => return Err("missing 'key_file' in TLS configuration".to_owned()),
             (None, Some(_)) => return Err("missing 'cert_file' in TLS configuration".to_owned()),
-            // nats-server starts, and no handshake succeeds.
-            (None, None) if pairs.is_empty() => {
-                return Err("TLS without 'cert_file' and 'key_file' is not supported by JetKV".to_owned());
-            }
-            (None, None) => pairs,
+            (None, None) => std::mem::take(&mut self.pairs),
         };
         let count = pairs.len();
         for (at, (cert, key)) in pairs.iter().enumerate() {
@@ -293,19 +323,10 @@ impl Block {
             let failed = |error: String| format!("error parsing X509 certificate/key pair{place}: {error}");
             let cert = tls_model::read_file(cert).map_err(failed)?;
             let key = tls_model::read_file(key).map_err(failed)?;
-            source.pairs.push(Pair { cert, key, place });
+            self.source.pairs.push(Pair { cert, key, place });
         }
-        source.verify |= self.map;
-        source.authorities = ca_file.as_deref().map(tls_model::read_file).transpose()?;
-        Ok(TlsOptions {
-            verify: source.verify,
-            map: self.map,
-            timeout: self.timeout.unwrap_or(defaults::TLS_TIMEOUT),
-            handshake_first: self.handshake_first,
-            pinned_certs: self.pinned_certs.into_iter().collect(),
-            connection_rate_limit: self.connection_rate_limit,
-            identity: TlsIdentity::new(source)?,
-        })
+        self.source.authorities = self.ca_file.as_deref().map(tls_model::read_file).transpose()?;
+        Ok(count > 0)
     }
 }
 

@@ -151,6 +151,11 @@ impl Differences {
         self.0.push((field, Ok(Change { action, line: line.into() })));
     }
 
+    /// A change of which the log says nothing.
+    pub(super) fn quiet(&mut self, field: Field, action: Action) {
+        self.change(field, action, "");
+    }
+
     /// A change that cannot be.
     pub(super) fn refuse(&mut self, field: Field, what: impl Display) {
         self.fail(field, format!("config reload not supported for {what}"));
