@@ -220,6 +220,68 @@ fn monitoring_on_all_interfaces_answers_on_ipv6_too() {
 }
 
 #[test]
+fn a_log_that_grows_is_kept_in_as_many_files_as_configured() {
+    let config = "debug: true, trace: true, log_size_limit: 3000, log_max_num: 3";
+    let mut server = Running::start(config, &[]);
+    let directory = server.directory.path().to_owned();
+    let client = TcpStream::connect(server.client_address()).unwrap();
+    client.set_read_timeout(Some(PATIENCE)).unwrap();
+    let mut client = BufReader::new(client);
+    client.get_mut().write_all(b"CONNECT {\"verbose\":false}\r\n").unwrap();
+    let files = || {
+        let entries = std::fs::read_dir(&directory).unwrap();
+        let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        let mut names: Vec<String> = names.filter(|name| name.starts_with("log")).collect();
+        names.sort_unstable();
+        names
+    };
+    let first = {
+        let started = Instant::now();
+        while files().len() < 3 {
+            assert!(started.elapsed() < PATIENCE, "{:?}", files());
+            client.get_mut().write_all(b"PING\r\n").unwrap();
+            let mut line = String::new();
+            while line != "PONG\r\n" {
+                line.clear();
+                assert!(client.read_line(&mut line).unwrap() > 0);
+            }
+        }
+        files()[1].clone()
+    };
+    // log.2026.11.22.21.49.34.123456789
+    assert_eq!(first.split('.').skip(1).filter(|part| part.parse::<u32>().is_ok()).count(), 7, "{first}");
+    let started = Instant::now();
+    while files().contains(&first) {
+        assert!(started.elapsed() < PATIENCE, "{:?}", files());
+        client.get_mut().write_all(b"PING\r\n").unwrap();
+        client.read_line(&mut String::new()).unwrap();
+    }
+    server.signal("term");
+    server.wait_for_end();
+    assert_eq!(files().len(), 3, "{:?}", files());
+}
+
+#[test]
+fn a_request_for_what_is_not_there_is_told_why_and_leaves_a_line() {
+    let users =
+        "accounts { SYS { users: [ {user: s, password: p} ] } }, system_account: SYS, no_auth_user: s";
+    let server = Running::start(users, &[]);
+    let client = TcpStream::connect(server.client_address()).unwrap();
+    client.set_read_timeout(Some(PATIENCE)).unwrap();
+    let mut client = BufReader::new(client);
+    let asked = "CONNECT {}\r\nSUB r 1\r\nPUB $SYS.REQ.SERVER.PING.PROFILEZ r 15\r\n{\"name\":\"heap\"}\r\n";
+    client.get_mut().write_all(asked.as_bytes()).unwrap();
+    let mut line = String::new();
+    while !line.contains("\"profile\"") {
+        line.clear();
+        assert!(client.read_line(&mut line).unwrap() > 0);
+    }
+    let reason = "is not supported by JetKV: the profiles are of Go's runtime";
+    assert!(line.contains(reason), "{line}");
+    server.wait_for("log", &format!("[WRN] Refused: Profile \"heap\" {reason}"));
+}
+
+#[test]
 fn a_second_server_on_the_same_store_says_so() {
     let first = Running::start("max_payload: 100KB", &["-js", "-sd", "store"]);
     let store = first.path("store").display().to_string();

@@ -66,14 +66,25 @@ pub(super) fn ipqueuesz(query: &Query) -> Result<Page, String> {
 /// The longest that a profile of the processor may take, in nanoseconds.
 const PROFILE_NS_MAX: i64 = 15_000_000_000;
 
-/// The answer to a request for a profile, as Go makes them of itself: there is none by any name. Who asks for one that there cannot be
-/// is told so in nats-server's words.
+/// The profiles that Go's runtime makes of every program.
+const PROFILES: [&str; 7] = ["allocs", "block", "cpu", "goroutine", "heap", "mutex", "threadcreate"];
+
+/// The answer to a request for a profile, as Go makes them of itself: there are none. Who asks for one that there cannot be is told so
+/// in nats-server's words.
 pub(super) fn profilez(query: &Query) -> Result<Page, String> {
     let duration = GoDuration(query.integer("duration")?);
     let error = match query.text("name") {
         "" => "Profile name not specified".to_owned(),
         "cpu" if duration.0 <= 0 || duration.0 > PROFILE_NS_MAX => {
             format!("Duration {duration} should be between 0s and 15s")
+        }
+        name if PROFILES.contains(&name) => {
+            let refusal = format!(
+                "Profile {} is not supported by JetKV: the profiles are of Go's runtime",
+                quoted(name)
+            );
+            tracing::warn!("Refused: {refusal}");
+            refusal
         }
         name => format!("Profile {} not found", quoted(name)),
     };
