@@ -1,8 +1,8 @@
-//! Tokens, and claims that somebody signed: `cargo +nightly fuzz run claims`.
+//! Tokens, and claims that somebody signed.
 
-#![no_main]
+#![cfg_attr(fuzzing, no_main)]
 
 #[path = "../checks/claims.rs"]
 mod claims;
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| claims::check(data));
+jetkv_fuzz::target!("claims", claims::check);

@@ -1,8 +1,8 @@
-//! What a connection begins with: `cargo +nightly fuzz run connections`.
+//! What a connection begins with.
 
-#![no_main]
+#![cfg_attr(fuzzing, no_main)]
 
 #[path = "../checks/connections.rs"]
 mod connections;
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| connections::check(data));
+jetkv_fuzz::target!("connections", connections::check);

@@ -1,8 +1,8 @@
-//! Deep subjects and deeply nested values: `cargo +nightly fuzz run deep_input`.
+//! Deep subjects and deeply nested values.
 
-#![no_main]
+#![cfg_attr(fuzzing, no_main)]
 
 #[path = "../checks/deep_input.rs"]
 mod deep_input;
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| deep_input::check(data));
+jetkv_fuzz::target!("deep_input", deep_input::check);

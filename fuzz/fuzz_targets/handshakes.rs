@@ -1,8 +1,8 @@
-//! Frames of a WebSocket, and the header of a proxy: `cargo +nightly fuzz run handshakes`.
+//! Frames of a WebSocket, and the header of a proxy.
 
-#![no_main]
+#![cfg_attr(fuzzing, no_main)]
 
 #[path = "../checks/handshakes.rs"]
 mod handshakes;
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| handshakes::check(data));
+jetkv_fuzz::target!("handshakes", handshakes::check);

@@ -1,8 +1,8 @@
-//! Bytes from a client: `cargo +nightly fuzz run parse_client`.
+//! Bytes from a client.
 
-#![no_main]
+#![cfg_attr(fuzzing, no_main)]
 
 #[path = "../checks/parse_client.rs"]
 mod parse_client;
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| parse_client::check(data));
+jetkv_fuzz::target!("parse_client", parse_client::check);

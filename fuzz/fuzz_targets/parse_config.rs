@@ -1,8 +1,8 @@
-//! Text of a configuration file: `cargo +nightly fuzz run parse_config`.
+//! Text of a configuration file.
 
-#![no_main]
+#![cfg_attr(fuzzing, no_main)]
 
 #[path = "../checks/parse_config.rs"]
 mod parse_config;
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| parse_config::check(data));
+jetkv_fuzz::target!("parse_config", parse_config::check);

@@ -1,8 +1,8 @@
-//! Writes to a stream's directory and damage to it: `cargo +nightly fuzz run recover_store`.
+//! Writes to a stream's directory and damage to it.
 
-#![no_main]
+#![cfg_attr(fuzzing, no_main)]
 
 #[path = "../checks/recover_store.rs"]
 mod recover_store;
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| recover_store::check(data));
+jetkv_fuzz::target!("recover_store", recover_store::check);

@@ -1,10 +1,8 @@
-//! Backups that are restored: `cargo +nightly fuzz run restore_backup`.
+//! Backups that are restored.
 
-#![no_main]
+#![cfg_attr(fuzzing, no_main)]
 
 #[path = "../checks/restore_backup.rs"]
 mod restore_backup;
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| {
-    restore_backup::check(data);
-});
+jetkv_fuzz::target!("restore_backup", restore_backup::check);

@@ -36,3 +36,10 @@ fn the_good_seeds_are_restored() {
     restored.sort();
     assert_eq!(restored, ["bomb_behind", "consumer", "files", "gap", "good", "many", "pieces", "ttl"]);
 }
+
+#[test]
+fn what_chance_makes_of_them_holds_the_invariants() {
+    jetkv_testing::corpus::mutate("restore_backup", 100, |data| {
+        restore_backup::check(data);
+    });
+}

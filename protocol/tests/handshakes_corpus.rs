@@ -9,3 +9,8 @@ mod handshakes;
 fn every_seed_holds_the_invariants() {
     jetkv_testing::corpus::replay("handshakes", 12, 1, 0x21, handshakes::check);
 }
+
+#[test]
+fn what_chance_makes_of_them_holds_the_invariants() {
+    jetkv_testing::corpus::mutate("handshakes", 3000, handshakes::check);
+}

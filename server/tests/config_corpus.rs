@@ -9,3 +9,8 @@ mod parse_config;
 fn every_seed_holds_the_invariants() {
     jetkv_testing::corpus::replay("parse_config", 10, 1, 0x12, parse_config::check);
 }
+
+#[test]
+fn what_chance_makes_of_them_holds_the_invariants() {
+    jetkv_testing::corpus::mutate("parse_config", 1500, parse_config::check);
+}

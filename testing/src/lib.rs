@@ -6,6 +6,8 @@
 #[allow(clippy::unwrap_used)]
 pub mod corpus;
 pub mod http;
+#[allow(clippy::unwrap_used, clippy::indexing_slicing)]
+mod mutation;
 #[allow(clippy::unwrap_used, clippy::panic)]
 mod wire;
 #[cfg(feature = "world")]
