@@ -187,11 +187,12 @@ impl<'f> Follow<'f> {
     pub(crate) fn ends(&self, range: &Range<usize>) -> Option<Ends<'f>> {
         let Some([State { from, to, at, any: true }]) = self.states.get(range.clone()) else { return None };
         let (patterns, behind) = (self.patterns.get(*from..*to)?, at + 1);
-        let is_plain = |pattern: &Box<[u8]>| {
+        let is_plain = |pattern: &[u8]| {
             let end = pattern.get(behind..).unwrap_or_default();
             end.first() == Some(&b'.') && memchr::memchr2(b'*', b'>', end).is_none()
         };
-        (patterns.len() <= FEW && patterns.iter().all(is_plain)).then_some(Ends { patterns, behind })
+        (patterns.len() <= FEW && patterns.iter().all(|pattern| is_plain(pattern)))
+            .then_some(Ends { patterns, behind })
     }
 
     /// Follows several bytes. Few states but those after the last byte stay on the stack: where many patterns go on
