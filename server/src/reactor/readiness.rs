@@ -1,7 +1,7 @@
 //! Which sockets are ready, as the kernel tells it: once for each change.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::{Context, Poll, Waker};
 
 use mio::event::Event;
@@ -17,14 +17,15 @@ pub(super) struct Readiness {
     pub(super) has_ended: AtomicBool,
 }
 
-/// One direction of a socket.
+/// One direction of a socket. Attempts follow each other, whoever makes them (one task reads; who writes holds the lock of what
+/// is to be written): an older one that ended last would hide that a newer one had found the end.
 #[derive(Debug)]
 pub(super) struct Direction {
     /// Events so far.
-    events: AtomicU32,
+    events: AtomicU64,
     /// How many there had been when the kernel last had no more to give, or took no more. While there are no others since, there
     /// is nothing to be tried.
-    exhausted_at: AtomicU32,
+    exhausted_at: AtomicU64,
     waker: Mutex<Option<Waker>>,
 }
 
@@ -48,8 +49,8 @@ impl Readiness {
 }
 
 impl Direction {
-    fn new(events: u32) -> Self {
-        Self { events: AtomicU32::new(events), exhausted_at: AtomicU32::new(0), waker: Mutex::new(None) }
+    fn new(events: u64) -> Self {
+        Self { events: AtomicU64::new(events), exhausted_at: AtomicU64::new(0), waker: Mutex::new(None) }
     }
 
     #[inline]
@@ -64,13 +65,13 @@ impl Direction {
 
     /// What to give [`exhausted`](Self::exhausted) after the attempt that comes next.
     #[inline]
-    pub(super) fn begin(&self) -> u32 {
+    pub(super) fn begin(&self) -> u64 {
         self.events.load(Ordering::Acquire)
     }
 
     /// The attempt that [began](Self::begin) there found the end of what there is.
     #[inline]
-    pub(super) fn exhausted(&self, began: u32) {
+    pub(super) fn exhausted(&self, began: u64) {
         self.exhausted_at.store(began, Ordering::Release);
     }
 
