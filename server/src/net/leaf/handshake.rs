@@ -15,6 +15,7 @@ use super::connection::Connection;
 use super::rules::{Gate, Rules};
 use super::{Joined, credentials, domains};
 use crate::auth::{Admitted, Check, Credentials, nonce};
+use crate::claimed::{self, LookupError};
 use crate::connections::CloseReason;
 use crate::options::{SubjectPermission, Unserved};
 use crate::router::{Account, Receiver as _};
@@ -59,7 +60,7 @@ impl Connection {
     pub(super) async fn begin(&mut self) -> Result<(), CloseReason> {
         let label = self.leaf.label();
         if let Some(solicited) = self.solicited.clone() {
-            let account = &solicited.remote.account;
+            let account = self.local_account(&solicited.remote.account).await?.trace_label();
             tracing::info!("{label} - Leafnode connection created for account: {account}");
             if solicited.remote.tls.as_ref().is_some_and(|tls| tls.handshake_first) {
                 self.secure_outward(&solicited).await?;
@@ -78,6 +79,21 @@ impl Connection {
         let listener = listeners.iter().find(|listener| listener.feature == Unserved::Leafnodes);
         self.deadline = listener.map(|listener| Instant::now() + listener.auth_timeout);
         Ok(())
+    }
+
+    /// The account of this server that it connects to another one for. A resolver may have to be asked for it.
+    async fn local_account(&self, name: &str) -> Result<Arc<Account>, CloseReason> {
+        let found = if self.shared.operators().is_some() {
+            let (shared, name) = (Arc::clone(&self.shared), name.to_owned());
+            let looked = self.shared.call_blocking(move || claimed::lookup(&shared, &name)).await;
+            looked.unwrap_or(Err(LookupError::Missing))
+        } else {
+            self.shared.accounts.by_name(name).ok_or(LookupError::Missing)
+        };
+        found.map_err(|error| {
+            tracing::error!("Unable to lookup account {name} for solicited leafnode connection: {error}");
+            CloseReason::MissingAccount
+        })
     }
 
     pub(super) fn send_first_info(&self) {
@@ -396,10 +412,7 @@ impl Connection {
         self.deadline = None;
         let remote = &solicited.remote;
         let Some(account) = self.shared.accounts.by_name(&remote.account) else {
-            let name = &remote.account;
-            tracing::error!(
-                "Unable to lookup account {name} for solicited leafnode connection: account missing"
-            );
+            // It went meanwhile.
             return self.leaf.out.close(CloseReason::MissingAccount);
         };
         let mut rules = Rules {
