@@ -177,3 +177,31 @@ fn gets_of_one_packet_are_all_answered_however_much_that_is() {
     assert_eq!(wire.line(), "PONG");
     assert_eq!(server.monitor().counts().slow_consumers, 0);
 }
+
+#[test]
+fn a_trace_tells_what_becomes_of_a_message_that_takes_long_and_comes_before_what_is_behind_it() {
+    let (_directory, _server, mut wire) = with_keys(10_000, 1);
+    wire.send("SUB told 2\r\nSUB behind 3\r\n");
+    for (seq, only, error) in [
+        (7, "true", Some("last sequence by subject mismatch: 7 vs 0")),
+        (7, "false", Some("last sequence by subject mismatch: 7 vs 0")),
+        (0, "true", None),
+        (0, "false", None),
+    ] {
+        let headers = format!(
+            "NATS/1.0\r\nNats-Trace-Dest: told\r\nNats-Trace-Only: {only}\r\nNats-Expected-Last-Subject-Sequence: {seq}\r\n\
+             Nats-Expected-Last-Subject-Sequence-Subject: kv.a.*.none\r\n\r\n"
+        );
+        let (of_headers, of_all) = (headers.len(), headers.len() + 1);
+        wire.send(&format!("HPUB kv.a.1 {of_headers} {of_all}\r\n{headers}x\r\nPUB behind 0\r\n\r\n"));
+        let (subject, trace) = message(&mut wire);
+        assert_eq!(subject, "told");
+        let trace: serde_json::Value = serde_json::from_str(&trace).unwrap();
+        let step = trace.pointer("/events/1").unwrap();
+        assert_eq!(step.get("error").and_then(|error| error.as_str()), error, "{trace}");
+        assert_eq!(step.get("subject").is_some(), error.is_none(), "{trace}");
+        assert_eq!(message(&mut wire).0, "behind");
+    }
+    wire.send(&request("STREAM.INFO.KV", "made", ""));
+    assert!(message(&mut wire).1.contains("\"last_seq\":10001"));
+}

@@ -107,16 +107,28 @@ impl Inner {
         rollup: Rollup,
         answers: bool,
     ) -> Result<(), Refusal> {
+        let counted = self.counted(msg.subject, block, headers)?;
+        let told = if answers { Told::Counted(&counted.sum) } else { Told::Nothing };
+        let msg = Inbound { payload: &counted.payload, ..*msg };
+        self.store_checked(&msg, &counted.headers, headers, rollup, told)
+    }
+
+    /// What is stored of a message that may be stored.
+    #[inline]
+    pub(super) fn counted(
+        &mut self,
+        subject: &[u8],
+        block: &[u8],
+        headers: &PublishHeaders<'_>,
+    ) -> Result<Counted, Refusal> {
         let mut counter = None;
-        let counted = self.count(&mut counter, (msg.subject, block), headers.increment)?;
+        let counted = self.count(&mut counter, (subject, block), headers.increment)?;
         let limit = usize::try_from(self.settings.get().max_payload_bytes).unwrap_or(usize::MAX);
         if counted.headers.len() + counted.payload.len() > limit {
             return Err(errors::STREAM_MESSAGE_EXCEEDS_MAXIMUM.into());
         }
-        self.check_size(msg.subject, &counted.headers, &counted.payload)?;
-        let told = if answers { Told::Counted(&counted.sum) } else { Told::Nothing };
-        let msg = Inbound { payload: &counted.payload, ..*msg };
-        self.store_checked(&msg, &counted.headers, headers, rollup, told)
+        self.check_size(subject, &counted.headers, &counted.payload)?;
+        Ok(counted)
     }
 
     /// What is stored of a message that adds `increment` to its subject. `counter` is what that holds, where it is known;

@@ -8,7 +8,7 @@ use super::listening::DirectGets;
 use super::purge::{PurgeRequest, Purging};
 use super::removals::Removals;
 use super::schedule::Schedules;
-use super::write::{Acks, Dedupe, Lasts, Rewrite, RollingUp};
+use super::write::{Acks, Dedupe, Lasts, Refusal, Rewrite, RollingUp};
 use crate::clock::{Deadlines, Now, WallNs, first_of};
 use crate::config::{Retention, StorageType, StreamConfig};
 use crate::consumer::{Consumers, Known, StreamCtx};
@@ -45,6 +45,8 @@ pub(crate) struct Inner {
     pub(super) purging: Option<Box<Purging>>,
     /// What is known of the last messages under patterns, for the message that is taken.
     pub(super) lasts: Lasts,
+    /// Why the last message that was refused was.
+    pub(super) refused: Option<Refusal>,
     /// A message that rolls up many, while it is taken.
     pub(super) rolling_up: Option<Box<RollingUp>>,
     /// The configuration has changed, and what the stream holds is brought within its limits in slices.
@@ -112,6 +114,7 @@ impl Inner {
             purging: None,
             is_tightening: false,
             lasts: Lasts::default(),
+            refused: None,
             rolling_up: None,
             now: Now::new(world.clock.clone()),
             closed: false,

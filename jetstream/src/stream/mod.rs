@@ -39,8 +39,8 @@ pub(crate) use inner::{Inner, consumer_settings};
 pub(crate) use purge::PurgeRequest;
 pub(crate) use slices::{Search, Slice, Wanted};
 pub(crate) use survey::Survey;
-pub use write::TakesLong;
 pub(crate) use write::push_number;
+pub use write::{TakesLong, Traced};
 
 use crate::clock::WallNs;
 use crate::config::StreamConfig;

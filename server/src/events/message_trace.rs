@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use jetkv_go_compat::{GoTime, json};
+use jetkv_jetstream::stream::Traced;
+use parking_lot::Mutex;
 use serde::Serialize;
 
 use super::encoding::Encoding;
@@ -48,7 +50,16 @@ enum Step {
     #[serde(rename = "si")]
     ServiceImport { ts: GoTime, acc: String, from: String, to: String },
     #[serde(rename = "js")]
-    JetStream { ts: GoTime, stream: String, subject: String },
+    JetStream {
+        ts: GoTime,
+        stream: String,
+        #[serde(skip_serializing_if = "String::is_empty")]
+        subject: String,
+        #[serde(skip_serializing_if = "is_not")]
+        nointerest: bool,
+        #[serde(skip_serializing_if = "String::is_empty")]
+        error: String,
+    },
     #[serde(rename = "eg")]
     Egress {
         ts: GoTime,
@@ -89,6 +100,43 @@ pub(crate) struct Egress<'a> {
     pub queue: &'a [u8],
     /// Why it does not get it. Empty: it does.
     pub error: &'static str,
+}
+
+/// A stream has still to say what becomes of the message.
+pub(crate) struct AwaitedTrace {
+    shared: Arc<Shared>,
+    trace: Arc<Mutex<MessageTrace>>,
+    step: usize,
+    only: bool,
+}
+
+impl AwaitedTrace {
+    /// Of a trace that is sent when all have told what they know who share it. It is `step` that is awaited; the stream
+    /// does not take the message if it is `only` traced.
+    pub(crate) fn new(
+        shared: &Arc<Shared>,
+        trace: &Arc<Mutex<MessageTrace>>,
+        step: usize,
+        only: bool,
+    ) -> Self {
+        Self { shared: Arc::clone(shared), trace: Arc::clone(trace), step, only }
+    }
+
+    /// Whether the message is not to be taken.
+    pub(crate) fn only(&self) -> bool {
+        self.only
+    }
+
+    /// The stream has told.
+    pub(crate) fn end(self, traced: Traced) {
+        self.trace.lock().told(self.step, traced);
+        MessageTrace::send_if_last(self.trace, &self.shared);
+    }
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands fields out by reference")]
+fn is_not(flag: &bool) -> bool {
+    !*flag
 }
 
 fn text(bytes: &[u8]) -> String {
@@ -132,10 +180,21 @@ impl MessageTrace {
         self.steps.push(Step::Mapping { ts: self.now, to: text(to) });
     }
 
-    /// A stream takes it.
-    pub(crate) fn stored(&mut self, stream: &str, subject: &[u8]) {
-        let (stream, subject) = (stream.to_owned(), text(subject));
-        self.steps.push(Step::JetStream { ts: self.now, stream, subject });
+    /// A stream gets it. Gives the step, of which is [told](Self::told) what the stream makes of it.
+    pub(crate) fn captured(&mut self, stream: &str) -> usize {
+        let (subject, error) = (String::new(), String::new());
+        let stream = stream.to_owned();
+        self.steps.push(Step::JetStream { ts: self.now, stream, subject, nointerest: false, error });
+        self.steps.len() - 1
+    }
+
+    /// What the stream of a step makes of it.
+    pub(crate) fn told(&mut self, step: usize, traced: Traced) {
+        if let Some(Step::JetStream { subject, nointerest, error, .. }) = self.steps.get_mut(step) {
+            *subject = text(&traced.subject);
+            *nointerest = traced.no_interest;
+            *error = traced.error;
+        }
     }
 
     /// It goes into another account, which imports it.
@@ -161,6 +220,13 @@ impl MessageTrace {
             queue: text(egress.queue),
             error: egress.error,
         });
+    }
+
+    /// Tells what became of the message, if nobody else shares the trace: the last who does sends it.
+    pub(crate) fn send_if_last(trace: Arc<Mutex<Self>>, shared: &Arc<Shared>) {
+        if let Some(trace) = Arc::into_inner(trace) {
+            trace.into_inner().send(shared);
+        }
     }
 
     /// Tells what became of the message.

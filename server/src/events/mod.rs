@@ -15,7 +15,7 @@ pub(crate) use advisories::{
     refused_in_account, shutting_down,
 };
 pub(crate) use heartbeat::beat;
-pub(crate) use message_trace::{Egress, MessageTrace};
+pub(crate) use message_trace::{AwaitedTrace, Egress, MessageTrace};
 pub(crate) use model::{ServerPart, client_info};
 pub(crate) use reload::answer_reload;
 pub(crate) use requests::{is_request, serve};

@@ -12,6 +12,7 @@ use jetkv_jetstream::stream::{Inbound, Stream};
 use parking_lot::{Condvar, Mutex};
 
 use super::{ControlSubject, JetStream};
+use crate::events::AwaitedTrace;
 use crate::state::Shared;
 use crate::worker::{LongGet, Streams as _};
 
@@ -61,9 +62,23 @@ impl GetQueue {
 
 impl JetStream {
     /// Has a stream take a message once what that expects is known.
-    pub(super) fn publish_long(&self, stream: &Arc<Stream>, msg: &ApiRequest<'_>) {
+    pub(super) fn publish_long(
+        &self,
+        stream: &Arc<Stream>,
+        msg: &ApiRequest<'_>,
+        trace: Option<Box<AwaitedTrace>>,
+    ) {
         let &ApiRequest { subject, reply, headers, payload, .. } = msg;
-        stream.publish_when_known(&Inbound { subject, reply, headers, payload });
+        let msg = Inbound { subject, reply, headers, payload };
+        match trace {
+            None => {
+                stream.publish_when_known(&msg);
+            }
+            Some(trace) => {
+                let traced = stream.trace_when_known(&msg, trace.only());
+                trace.end(traced);
+            }
+        }
         stream.commit(&*self.host);
     }
 

@@ -74,9 +74,10 @@ fn work(shared: &Shared, jetstream: &JetStream) {
 
 /// Serves direct gets that may take long, and takes messages that do, until the queue is closed.
 fn get(shared: &Shared, jetstream: &JetStream) {
-    while let Some(long) = jetstream.gets.take() {
+    while let Some(mut long) = jetstream.gets.take() {
+        let trace = long.take_trace();
         if let Some(stream) = long.stream() {
-            serve(shared, long.request(), |msg| jetstream.publish_long(stream, msg));
+            serve(shared, long.request(), |msg| jetstream.publish_long(stream, msg, trace));
         } else if long.is_wanted() {
             serve(shared, long.request(), |request| jetstream.serve_in_pieces(shared, request));
         }

@@ -170,14 +170,13 @@ pub(crate) enum Observed {
 }
 
 /// As [`route`], one by one, with `observe` told of each: whether it took the message, or, where nothing is to be
-/// delivered, that it would be its turn.
+/// delivered, that it would be its turn. A stream is only observed: whoever observes has it take the message.
 pub(crate) fn route_observed<'m>(
     matches: &'m Matches<Subscription>,
     origin: Origin<'_>,
     msg: &OutMsg<'_>,
     touched: &Touched,
     only: bool,
-    mut capture: impl FnMut(&Arc<Stream>),
     mut observe: impl FnMut(&Subscription, Option<bool>) -> Observed,
 ) -> Routed {
     let mut routed = Routed::default();
@@ -185,8 +184,8 @@ pub(crate) fn route_observed<'m>(
     let mut relays = Relays::default();
     let mut one = |sub: &'m Arc<Subscription>, routed: &mut Routed| {
         let leads_on = matches!(sub.target(), Target::Service(_) | Target::Responses(_) | Target::Relay(_));
-        let given =
-            (!only || leads_on).then(|| give(sub, origin, msg, touched, &mut capture, routed, &mut relays));
+        let given = (!only || leads_on)
+            .then(|| give(sub, origin, msg, touched, &mut |_: &Arc<Stream>| {}, routed, &mut relays));
         if let Target::Relay(_) = sub.target() {
             return false;
         }

@@ -9,12 +9,14 @@ use jetkv_jetstream::stream::Stream;
 use tokio::sync::oneshot;
 
 use super::queued_request::QueuedRequest;
+use crate::events::AwaitedTrace;
 
 /// A get that waits for a thread, or is being served; or a message for a stream that takes long to find out whether it takes
 /// it. Dropping it tells the connection that it may go on.
 pub(crate) struct LongGet {
     request: QueuedRequest,
     stream: Option<Arc<Stream>>,
+    trace: Option<Box<AwaitedTrace>>,
     done: oneshot::Sender<()>,
 }
 
@@ -26,13 +28,23 @@ impl LongGet {
     /// A get, and what tells of its end.
     pub(crate) fn new(request: QueuedRequest) -> (Self, GetDone) {
         let (done, told) = oneshot::channel();
-        (Self { request, stream: None, done }, GetDone(told))
+        (Self { request, stream: None, trace: None, done }, GetDone(told))
     }
 
     /// A message for a stream, and what tells when that has taken or refused it.
     pub(crate) fn publish(stream: Arc<Stream>, msg: QueuedRequest) -> (Self, GetDone) {
         let (get, done) = Self::new(msg);
         (Self { stream: Some(stream), ..get }, done)
+    }
+
+    /// The same message, of which a trace tells what becomes of it.
+    pub(crate) fn traced(self, trace: AwaitedTrace) -> Self {
+        Self { trace: Some(Box::new(trace)), ..self }
+    }
+
+    /// The trace that waits for what becomes of the message, if one does.
+    pub(crate) fn take_trace(&mut self) -> Option<Box<AwaitedTrace>> {
+        self.trace.take()
     }
 
     /// The stream that a message is for.

@@ -120,7 +120,7 @@ impl Inner {
     }
 
     /// What every message of a batch has to satisfy when it comes.
-    pub(super) fn check_batch(&mut self, msg: &Inbound<'_>, block: &[u8]) -> Result<(), Refusal> {
+    pub(in crate::stream) fn check_batch(&mut self, msg: &Inbound<'_>, block: &[u8]) -> Result<(), Refusal> {
         if self.config.sealed {
             return Err(errors::STREAM_SEALED.into());
         }

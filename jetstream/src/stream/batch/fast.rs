@@ -220,6 +220,7 @@ impl Inner {
         if answers {
             self.acks.refused(&mut self.outbox, reply, error);
         }
+        self.refused = Some(Refusal::Error(error.clone()));
         false
     }
 
@@ -242,6 +243,7 @@ impl Inner {
             Refusal::Error(_) => None,
         };
         let error = refusal.in_batch();
+        self.refused = Some(Refusal::Error(error.clone()));
         if duplicate_of.is_some() {
             if fast.pending == 0 {
                 fast.stored_seq = asked.seq;

@@ -94,12 +94,13 @@ impl Inner {
         if !self.config.storage.is_memory()
             && self.store.msg_size(subject.len(), headers.len(), payload.len()) > FILE_RECORD_MAX_BYTES
         {
-            return Err(errors::STREAM_STORE_FAILED.because("message to large").into());
+            return Err(errors::STREAM_STORE_FAILED.because("message too large").into());
         }
         Ok(())
     }
 
     /// Checks of the expected stream, and of a TTL that this stream does not have.
+    #[inline]
     pub(in crate::stream) fn check_stream(&self, headers: &PublishHeaders<'_>) -> Result<(), Refusal> {
         if !headers.expected_stream.is_empty() && headers.expected_stream != self.config.name.as_bytes() {
             return Err(errors::STREAM_NOT_MATCH.into());
@@ -112,6 +113,7 @@ impl Inner {
     }
 
     /// Checks of what the publisher expects to be last.
+    #[inline]
     pub(in crate::stream) fn check_expected(
         &mut self,
         subject: &[u8],

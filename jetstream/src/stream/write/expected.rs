@@ -82,6 +82,16 @@ impl Stream {
     /// It takes long; nothing has happened yet.
     #[inline]
     pub fn publish_if_short(&self, msg: &Inbound<'_>) -> Result<WallNs, TakesLong> {
+        self.take_if_short(msg, |inner| inner.publish(msg, IfLong::Ask))
+    }
+
+    /// Has a message taken as `take` does, unless that takes long.
+    #[inline(always)]
+    pub(super) fn take_if_short(
+        &self,
+        msg: &Inbound<'_>,
+        take: impl FnOnce(&mut Inner),
+    ) -> Result<WallNs, TakesLong> {
         if self.is_busy() {
             return Err(TakesLong);
         }
@@ -89,7 +99,7 @@ impl Stream {
         if inner.is_long_change(msg) {
             return Err(TakesLong);
         }
-        inner.publish(msg, IfLong::Ask);
+        take(&mut inner);
         if inner.lasts.asked.is_some() || !inner.lasts.known.is_empty() {
             let lasts = std::mem::take(&mut inner.lasts);
             return lasts.asked.map_or_else(|| Ok(inner.now.wall()), |_| Err(TakesLong));
@@ -100,6 +110,15 @@ impl Stream {
     /// As [`Stream::publish`]; what the message expects is found out in slices before, and what it rolls up is removed in
     /// slices.
     pub fn publish_when_known(&self, msg: &Inbound<'_>) -> WallNs {
+        self.take_when_known(msg, |inner, if_long| inner.publish(msg, if_long))
+    }
+
+    /// Has a message taken as `take` does, once all is known that it expects.
+    pub(super) fn take_when_known(
+        &self,
+        msg: &Inbound<'_>,
+        mut take: impl FnMut(&mut Inner, IfLong),
+    ) -> WallNs {
         let mut lasts = Lasts::default();
         // Told before the lock is taken, so that nobody waits for it meanwhile who need not.
         let is_long = !msg.headers.is_empty() && self.inner.lock().is_long_change(msg);
@@ -107,7 +126,7 @@ impl Stream {
         for _ in 0..TRIES_MAX {
             let mut inner = self.lock();
             inner.lasts = lasts;
-            inner.publish(msg, IfLong::Slices);
+            take(&mut inner, IfLong::Slices);
             lasts = std::mem::take(&mut inner.lasts);
             let pattern = match lasts.asked.take() {
                 None => {
@@ -132,7 +151,9 @@ impl Stream {
                 Err(_) => break,
             }
         }
-        self.publish(msg)
+        let mut inner = self.lock();
+        take(&mut inner, IfLong::FindOut);
+        inner.now.wall()
     }
 }
 

@@ -13,6 +13,7 @@ mod limits;
 mod rewrite;
 mod roll_up;
 mod store;
+mod trace;
 
 pub(crate) use answer::push_number;
 pub(super) use answer::{Acks, Told};
@@ -24,6 +25,7 @@ pub use expected::TakesLong;
 pub(super) use expected::{IfLong, Lasts};
 pub(super) use rewrite::Rewrite;
 pub(super) use roll_up::RollingUp;
+pub use trace::Traced;
 
 use super::Inner;
 use super::batch::FAST_SUFFIX;
@@ -39,8 +41,7 @@ impl Inner {
         if !self.takes_more() {
             return;
         }
-        let size_bytes = msg.subject.len() + msg.reply.len() + msg.headers.len() + msg.payload.len();
-        if size_bytes as u64 > self.world.config.max_buffered_bytes {
+        if self.overflows(msg) {
             return self.overflow(msg);
         }
         if self.rewrite.transforms() {
@@ -54,16 +55,28 @@ impl Inner {
     pub(in crate::stream) fn publish_as_is(&mut self, msg: &Inbound<'_>, if_long: IfLong) {
         let answers = !self.config.no_ack && !msg.reply.is_empty();
         self.hurry_purge(msg.subject);
-        match self.take(msg, answers, if_long) {
-            Ok(()) => {}
-            Err(Refusal::Duplicate(seq)) if answers => {
-                self.acks.stored(&mut self.outbox, msg.reply, seq, true);
-            }
-            Err(Refusal::Error(error)) if answers => {
-                self.acks.refused(&mut self.outbox, msg.reply, &error);
-            }
-            Err(_) => {}
+        if let Err(refusal) = self.take(msg, answers, if_long) {
+            self.turn_down(msg.reply, answers, refusal);
         }
+    }
+
+    /// Answers a message that is not stored, if its publisher is to be answered.
+    fn turn_down(&mut self, reply: &[u8], answers: bool, refusal: Refusal) {
+        match &refusal {
+            Refusal::Duplicate(seq) if answers => {
+                self.acks.stored(&mut self.outbox, reply, *seq, true);
+            }
+            Refusal::Error(error) if answers => self.acks.refused(&mut self.outbox, reply, error),
+            Refusal::Duplicate(_) | Refusal::Error(_) => {}
+        }
+        self.refused = Some(refusal);
+    }
+
+    /// Whether a message alone exceeds what may be buffered for the stream.
+    #[inline(always)]
+    fn overflows(&self, msg: &Inbound<'_>) -> bool {
+        let size_bytes = msg.subject.len() + msg.reply.len() + msg.headers.len() + msg.payload.len();
+        size_bytes as u64 > self.world.config.max_buffered_bytes
     }
 
     /// Answers a message that alone exceeds what may be buffered for the stream (nats-server v2.15.2, observed). A
@@ -103,19 +116,8 @@ impl Inner {
         if !scanned.batch_id.is_empty() {
             return self.take_atomic(msg, block, scanned.batch_id, answers);
         }
-        self.check_size(msg.subject, block, msg.payload)?;
-        self.check_increment(&scanned, msg.payload)?;
-        self.check_stream(&scanned)?;
-        self.check_expected(msg.subject, &scanned)?;
-        let scheduled = self.check_schedule(msg.subject, &scanned, block, |_| None)?;
-        self.check_source(&scanned)?;
-        self.check_ids(&scanned)?;
-        let mut rollup = self.check_rollup(&scanned)?;
+        let (scheduled, rollup) = self.check(msg, block, &scanned)?;
         let block = scheduled.as_deref().unwrap_or(block);
-        if scheduled.is_some() {
-            rollup = Rollup::Subject;
-            self.check_size(msg.subject, block, msg.payload)?;
-        }
         if rollup != Rollup::None && !self.prepare_roll_up(rollup, msg.subject, if_long) {
             return Ok(());
         }
@@ -123,5 +125,29 @@ impl Inner {
             return self.store_counted(msg, block, &scanned, rollup, answers);
         }
         self.store_checked(msg, block, &scanned, rollup, Told::stored(answers))
+    }
+
+    /// What a message with headers must satisfy that stands for itself. Gives its header block where that is to be another
+    /// one, and what it rolls up.
+    #[inline(always)]
+    fn check(
+        &mut self,
+        msg: &Inbound<'_>,
+        block: &[u8],
+        scanned: &PublishHeaders<'_>,
+    ) -> Result<(Option<Vec<u8>>, Rollup), Refusal> {
+        self.check_size(msg.subject, block, msg.payload)?;
+        self.check_increment(scanned, msg.payload)?;
+        self.check_stream(scanned)?;
+        self.check_expected(msg.subject, scanned)?;
+        let scheduled = self.check_schedule(msg.subject, scanned, block, |_| None)?;
+        self.check_source(scanned)?;
+        self.check_ids(scanned)?;
+        let mut rollup = self.check_rollup(scanned)?;
+        if let Some(block) = &scheduled {
+            rollup = Rollup::Subject;
+            self.check_size(msg.subject, block, msg.payload)?;
+        }
+        Ok((scheduled, rollup))
     }
 }

@@ -4,21 +4,22 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use jetkv_go_compat::quoted;
-use jetkv_jetstream::stream::{Inbound, Stream};
+use jetkv_jetstream::stream::{Inbound, Stream, TakesLong};
 use jetkv_jetstream::{ClientInfo, OutMsg};
 use jetkv_protocol::{HeaderBuf, Headers, Publish, Rejection, subject};
 use memchr::memmem;
+use parking_lot::Mutex;
 use rand::Rng;
 
 use super::connection::Connection;
 use super::landing::ConnectionLanding;
 use crate::connections::ConnectionHandle as _;
 use crate::crossing::{self, Landing, Passage};
-use crate::events::{self, Egress, MessageTrace};
+use crate::events::{self, AwaitedTrace, Egress, MessageTrace};
 use crate::router::{
     Account, Crossing, Listed, Matches, Observed, Origin, Subscription, Target, route_observed,
 };
-use crate::worker::{Batch, Turn, touch};
+use crate::worker::{Batch, LongGet, QueuedRequest, Turn, touch};
 
 const DESTINATION: &str = "Nats-Trace-Dest";
 /// A destination that is none: the message was traced before, and is not to be any more.
@@ -38,7 +39,22 @@ enum Begun {
     /// It goes its way, with other headers where such are given.
     Untraced(Option<HeaderBuf>),
     /// It is traced; without being delivered, if that is all.
-    Traced { trace: Box<MessageTrace>, only: bool },
+    Traced(Box<Tracing>),
+}
+
+/// A message that is traced.
+struct Tracing {
+    trace: MessageTrace,
+    /// Whether it is not delivered.
+    only: bool,
+    waits: Vec<Waits>,
+}
+
+/// A message that waits for a stream, with the step of the trace that tells of it.
+struct Waits {
+    step: usize,
+    stream: Arc<Stream>,
+    msg: QueuedRequest,
 }
 
 /// Whether a message may be one to be traced; `external` tells whether the account traces what others trace.
@@ -72,9 +88,9 @@ impl Connection {
             Begun::Untraced(Some(headers)) => {
                 self.publish_as_is(turn, &Publish { headers: headers.as_bytes(), ..*publish });
             }
-            Begun::Traced { mut trace, only } => {
-                self.publish_with_trace(turn, publish, &mut trace, only);
-                trace.send(&self.shared);
+            Begun::Traced(mut tracing) => {
+                self.publish_with_trace(turn, publish, &mut tracing);
+                self.end_trace(turn, *tracing);
             }
         }
     }
@@ -141,7 +157,7 @@ impl Connection {
         let request = (all, publish.size_bytes());
         let trace =
             MessageTrace::new(&self.shared, &self.account, &destination, request, who, publish.subject);
-        Begun::Traced { trace: Box::new(trace), only }
+        Begun::Traced(Box::new(Tracing { trace, only, waits: Vec::new() }))
     }
 
     /// Whether the client may have traces sent to a subject: whether it may publish there. Permission to answer does not
@@ -156,21 +172,15 @@ impl Connection {
         true
     }
 
-    fn publish_with_trace(
-        &mut self,
-        turn: &mut Turn<'_>,
-        publish: &Publish<'_>,
-        trace: &mut MessageTrace,
-        only: bool,
-    ) {
+    fn publish_with_trace(&mut self, turn: &mut Turn<'_>, publish: &Publish<'_>, tracing: &mut Tracing) {
         let mut renamed = Vec::new();
         let is_renamed = self.account.renames() && self.account.rename(publish.subject, &mut renamed);
         let subject = if is_renamed { renamed.as_slice() } else { publish.subject };
         if is_renamed {
-            trace.mapped(subject);
+            tracing.trace.mapped(subject);
         }
         let reply = publish.reply.unwrap_or_default();
-        if !self.may_publish_told(subject, reply, trace) {
+        if !self.may_publish_told(subject, reply, &mut tracing.trace) {
             return;
         }
         if self.verbose {
@@ -179,15 +189,15 @@ impl Connection {
         let (headers, payload) = (publish.headers, publish.payload);
         let msg = OutMsg { to: subject, subject, reply, headers, payload };
         let account = Arc::clone(&self.account);
-        let (mut delivered, ways) = self.route_with_trace(turn, &account, &msg, trace, only);
+        let (mut delivered, ways) = self.route_with_trace(turn, &account, &msg, tracing);
         let crosses = !ways.is_empty();
         if crosses {
             let shared = Arc::clone(&self.shared);
             let landing = ConnectionLanding { connection: self, turn };
-            let mut landing = TracedLanding { landing, trace, only };
+            let mut landing = TracedLanding { landing, tracing };
             delivered |= crossing::cross(&shared, &mut landing, events::publish, &account, &msg, ways);
         }
-        if subject.first() == Some(&b'$') && !only {
+        if subject.first() == Some(&b'$') && !tracing.only {
             delivered |= self.serve(turn, &account, msg, None, crosses);
         }
         if !delivered && self.no_responders && !reply.is_empty() {
@@ -200,9 +210,10 @@ impl Connection {
         turn: &mut Turn<'_>,
         account: &Arc<Account>,
         msg: &OutMsg<'_>,
-        trace: &mut MessageTrace,
-        only: bool,
+        tracing: &mut Tracing,
     ) -> (bool, Vec<Crossing>) {
+        let only = tracing.only;
+        let trace = &mut tracing.trace;
         let mut matches = Matches::<Subscription>::default();
         account.matching(msg.to, &mut matches);
         let is_own = account.id() == self.account.id();
@@ -210,18 +221,10 @@ impl Connection {
         let clients = self.shared.clients();
         let touched = &turn.worker.touched;
         let Batch { streams, tally, stored_at, .. } = &mut *turn.batch;
-        // What is read from a stream later is not traced again.
-        let mut stored = HeaderBuf::from(msg.headers);
-        stored.set(DESTINATION, DISABLED);
+        let stored = stored_headers(msg.headers, only);
         let headers = stored.as_bytes();
         let inbound = Inbound { subject: msg.subject, reply: msg.reply, headers, payload: msg.payload };
         let mut take_long = Vec::new();
-        let capture = |stream: &Arc<Stream>| {
-            let taken = stream.publish_if_short(&inbound);
-            *stored_at = taken.ok().or(*stored_at);
-            take_long.extend(taken.is_err().then(|| Arc::clone(stream)));
-            touch(streams, stream);
-        };
         let (sender, wants_echo) = (&self.client, self.options.echo);
         let observe = |sub: &Subscription, given: Option<bool>| {
             let (receiver, account, shown) = match sub.target() {
@@ -235,7 +238,15 @@ impl Connection {
                     (&shadowed.receiver, &*shadowed.importer, shown)
                 }
                 Target::Stream(stream) => {
-                    trace.stored(&stream.config().name, msg.subject);
+                    let step = trace.captured(stream.name());
+                    match stream.trace_if_short(&inbound, only) {
+                        Ok((at, traced)) => {
+                            *stored_at = Some(at);
+                            trace.told(step, traced);
+                        }
+                        Err(TakesLong) => take_long.push((step, Arc::clone(stream))),
+                    }
+                    touch(streams, stream);
                     return Observed::Taken;
                 }
                 Target::Service(_) | Target::Responses(_) | Target::Relay(_) => return Observed::Taken,
@@ -258,17 +269,30 @@ impl Connection {
             if error.is_empty() { Observed::Taken } else { Observed::Refused }
         };
         let origin = if is_own { Origin::Receiver(&**sender) } else { Origin::Crossed(Some(&**sender)) };
-        let routed = route_observed(&matches, origin, msg, touched, only, capture, observe);
+        let routed = route_observed(&matches, origin, msg, touched, only, observe);
         if is_own {
             tally.out_msgs += routed.sent_msgs;
             tally.out_bytes += routed.sent_msgs * (msg.headers.len() + msg.payload.len()) as u64;
         } else {
             crossing::count(&self.shared, account, msg, &routed);
         }
-        for stream in take_long {
-            self.publish_later(turn, stream, &OutMsg { headers, ..*msg });
+        for (step, stream) in take_long {
+            let msg = self.queued(&OutMsg { headers, ..*msg });
+            tracing.waits.push(Waits { step, stream, msg });
         }
         (routed.delivered, routed.crossings)
+    }
+
+    /// Sends a trace, as soon as all streams have told what they make of the message.
+    fn end_trace(&mut self, turn: &mut Turn<'_>, Tracing { trace, only, waits }: Tracing) {
+        let trace = Arc::new(Mutex::new(trace));
+        for Waits { step, stream, msg } in waits {
+            let (get, done) = LongGet::publish(stream, msg);
+            let awaited = AwaitedTrace::new(&self.shared, &trace, step, only);
+            turn.batch.long_gets.push(get.traced(awaited));
+            self.long_gets.push(done);
+        }
+        MessageTrace::send_if_last(trace, &self.shared);
     }
 
     /// As [`may_publish`](Self::may_publish), and tells the trace why not.
@@ -287,11 +311,20 @@ impl Connection {
     }
 }
 
+/// The headers of a message as a stream gets it.
+fn stored_headers(headers: &[u8], only: bool) -> HeaderBuf {
+    let mut stored = HeaderBuf::from(headers);
+    if !only {
+        // What is read from a stream later is not traced again.
+        stored.set(DESTINATION, DISABLED);
+    }
+    stored
+}
+
 /// Where a message that is traced comes in in other accounts.
 struct TracedLanding<'a, 'w, 't> {
     landing: ConnectionLanding<'a, 'w>,
-    trace: &'t mut MessageTrace,
-    only: bool,
+    tracing: &'t mut Tracing,
 }
 
 /// Whether a message goes on without being traced.
@@ -311,10 +344,10 @@ impl Landing for TracedLanding<'_, '_, '_> {
             return self.landing.land(account, msg, asker, onward);
         }
         let ConnectionLanding { connection, turn } = &mut self.landing;
-        let (delivered, ways) = connection.route_with_trace(turn, account, msg, self.trace, self.only);
+        let (delivered, ways) = connection.route_with_trace(turn, account, msg, self.tracing);
         let crosses = !ways.is_empty();
         onward.extend(ways);
-        let Some(asker) = asker.filter(|_| msg.to.first() == Some(&b'$') && !self.only) else {
+        let Some(asker) = asker.filter(|_| msg.to.first() == Some(&b'$') && !self.tracing.only) else {
             return delivered;
         };
         let asker = crossing::asker_in(&connection.shared, account, asker);
@@ -325,8 +358,8 @@ impl Landing for TracedLanding<'_, '_, '_> {
         if is_untraced(msg.headers) {
             return Passage::AsItIs;
         }
-        self.trace.requested(account.name(), msg.subject, to);
-        match (is_allowed, self.only) {
+        self.tracing.trace.requested(account.name(), msg.subject, to);
+        match (is_allowed, self.tracing.only) {
             (true, _) => Passage::Traced,
             (false, true) => Passage::Ends,
             (false, false) => Passage::Untraced,
@@ -334,7 +367,7 @@ impl Landing for TracedLanding<'_, '_, '_> {
     }
 
     fn is_shown_only(&self) -> bool {
-        self.only
+        self.tracing.only
     }
 
     fn sender(&self) -> Option<ClientInfo> {

@@ -209,6 +209,13 @@ impl Connection {
     /// Leaves a message to a thread that may take its time. What comes behind it on this connection waits.
     #[cold]
     pub(super) fn publish_later(&mut self, turn: &mut Turn<'_>, stream: Arc<Stream>, msg: &OutMsg<'_>) {
+        let (get, done) = LongGet::publish(stream, self.queued(msg));
+        turn.batch.long_gets.push(get);
+        self.long_gets.push(done);
+    }
+
+    /// A message that waits for a stream.
+    pub(super) fn queued(&mut self, msg: &OutMsg<'_>) -> QueuedRequest {
         let &OutMsg { subject, reply, headers, payload, .. } = msg;
         let client = Arc::clone(self.client_info());
         let request = ApiRequest {
@@ -219,9 +226,7 @@ impl Connection {
             payload,
             client: Some(&client),
         };
-        let (get, done) = LongGet::publish(stream, QueuedRequest::new(&request, &client));
-        turn.batch.long_gets.push(get);
-        self.long_gets.push(done);
+        QueuedRequest::new(&request, &client)
     }
 
     /// Hands a message to the service of the server in `account` that its subject belongs to, if there is one. `asker` is who
