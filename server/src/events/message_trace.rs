@@ -13,6 +13,7 @@ use super::model::{ServerPart, time};
 use super::send;
 use crate::router::Account;
 use crate::state::Shared;
+use crate::worker::AwaitsVerdict;
 
 /// A client, among the kinds of connection.
 const CLIENT: u8 = 0;
@@ -121,16 +122,17 @@ impl AwaitedTrace {
     ) -> Self {
         Self { shared: Arc::clone(shared), trace: Arc::clone(trace), step, only }
     }
+}
 
-    /// Whether the message is not to be taken.
-    pub(crate) fn only(&self) -> bool {
+impl AwaitsVerdict for AwaitedTrace {
+    fn only(&self) -> bool {
         self.only
     }
 
-    /// The stream has told.
-    pub(crate) fn end(self, traced: Traced) {
-        self.trace.lock().told(self.step, traced);
-        MessageTrace::send_if_last(self.trace, &self.shared);
+    fn end(self: Box<Self>, traced: Traced) {
+        let Self { shared, trace, step, .. } = *self;
+        trace.lock().told(step, traced);
+        MessageTrace::send_if_last(trace, &shared);
     }
 }
 

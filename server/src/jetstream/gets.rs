@@ -12,9 +12,8 @@ use jetkv_jetstream::stream::{Inbound, Stream};
 use parking_lot::{Condvar, Mutex};
 
 use super::{ControlSubject, JetStream};
-use crate::events::AwaitedTrace;
 use crate::state::Shared;
-use crate::worker::{LongGet, Streams as _};
+use crate::worker::{AwaitsVerdict, LongGet, Streams as _};
 
 /// Gets that wait for a thread. There are never more than connections.
 #[derive(Default)]
@@ -66,7 +65,7 @@ impl JetStream {
         &self,
         stream: &Arc<Stream>,
         msg: &ApiRequest<'_>,
-        trace: Option<Box<AwaitedTrace>>,
+        trace: Option<Box<dyn AwaitsVerdict>>,
     ) {
         let &ApiRequest { subject, reply, headers, payload, .. } = msg;
         let msg = Inbound { subject, reply, headers, payload };

@@ -5,18 +5,26 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use jetkv_jetstream::stream::Stream;
+use jetkv_jetstream::stream::{Stream, Traced};
 use tokio::sync::oneshot;
 
 use super::queued_request::QueuedRequest;
-use crate::events::AwaitedTrace;
+
+/// What waits to be told what a stream makes of a message.
+pub(crate) trait AwaitsVerdict: Send {
+    /// Whether the stream is only to say it, and not to take the message.
+    fn only(&self) -> bool;
+
+    /// The stream has told.
+    fn end(self: Box<Self>, traced: Traced);
+}
 
 /// A get that waits for a thread, or is being served; or a message for a stream that takes long to find out whether it takes
 /// it. Dropping it tells the connection that it may go on.
 pub(crate) struct LongGet {
     request: QueuedRequest,
     stream: Option<Arc<Stream>>,
-    trace: Option<Box<AwaitedTrace>>,
+    trace: Option<Box<dyn AwaitsVerdict>>,
     done: oneshot::Sender<()>,
 }
 
@@ -38,12 +46,12 @@ impl LongGet {
     }
 
     /// The same message, of which a trace tells what becomes of it.
-    pub(crate) fn traced(self, trace: AwaitedTrace) -> Self {
-        Self { trace: Some(Box::new(trace)), ..self }
+    pub(crate) fn traced(self, trace: Box<dyn AwaitsVerdict>) -> Self {
+        Self { trace: Some(trace), ..self }
     }
 
     /// The trace that waits for what becomes of the message, if one does.
-    pub(crate) fn take_trace(&mut self) -> Option<Box<AwaitedTrace>> {
+    pub(crate) fn take_trace(&mut self) -> Option<Box<dyn AwaitsVerdict>> {
         self.trace.take()
     }
 

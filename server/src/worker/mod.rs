@@ -27,7 +27,7 @@ use jetkv_jetstream::stream::Stream;
 
 pub(crate) use buffers::{Buffers, READ_BUFFER_BYTES};
 pub(crate) use deferred::Deferred;
-pub(crate) use long_get::{GetDone, LongGet};
+pub(crate) use long_get::{AwaitsVerdict, GetDone, LongGet};
 pub(crate) use queued_request::QueuedRequest;
 pub(crate) use streams::{Concerned, Streams, touch};
 pub(crate) use turn::{Batch, Turn};

@@ -289,7 +289,7 @@ impl Connection {
         for Waits { step, stream, msg } in waits {
             let (get, done) = LongGet::publish(stream, msg);
             let awaited = AwaitedTrace::new(&self.shared, &trace, step, only);
-            turn.batch.long_gets.push(get.traced(awaited));
+            turn.batch.long_gets.push(get.traced(Box::new(awaited)));
             self.long_gets.push(done);
         }
         MessageTrace::send_if_last(trace, &self.shared);
