@@ -47,12 +47,17 @@ pub(crate) struct Ends<'f> {
     behind: usize,
 }
 
-impl Ends<'_> {
+impl<'f> Ends<'f> {
+    /// Each of them, from its dot on.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &'f [u8]> + use<'f> {
+        let behind = self.behind;
+        self.patterns.iter().map(move |pattern| pattern.get(behind..).unwrap_or_default())
+    }
+
     /// Whether the rest of a token with one of the ends is what these bytes are.
     #[inline]
     pub(crate) fn accept(&self, rest: &[u8]) -> bool {
-        self.patterns.iter().any(|pattern| {
-            let end = pattern.get(self.behind..).unwrap_or_default();
+        self.iter().any(|end| {
             // Of most subjects the last byte tells.
             rest.last() == end.last()
                 && rest.strip_suffix(end).is_some_and(|token| memchr::memchr(b'.', token).is_none())
@@ -189,7 +194,8 @@ impl<'f> Follow<'f> {
         let (patterns, behind) = (self.patterns.get(*from..*to)?, at + 1);
         let is_plain = |pattern: &[u8]| {
             let end = pattern.get(behind..).unwrap_or_default();
-            end.first() == Some(&b'.') && memchr::memchr2(b'*', b'>', end).is_none()
+            // A dot alone ends no subject.
+            end.len() > 1 && end.starts_with(b".") && memchr::memchr2(b'*', b'>', end).is_none()
         };
         (patterns.len() <= FEW && patterns.iter().all(|pattern| is_plain(pattern)))
             .then_some(Ends { patterns, behind })

@@ -3,6 +3,7 @@
 //! A node of the tree is a few dozen bytes. As an allocation of its own it would cost a pointer of eight bytes and
 //! the allocator's sixteen; here it costs a reference of five and nothing.
 
+use super::tag::Tag;
 use crate::store::cow_vec::CowVec;
 
 /// Bytes that a reference takes in a node.
@@ -15,29 +16,48 @@ const CELL_BYTES_MIN: usize = 8;
 pub(super) const NONE: u16 = u16::MAX;
 /// Size classes that a reference can name.
 pub(super) const CLASSES_MAX: usize = 1 << 7;
+/// Cells of a class that a reference can name.
+const CELLS_MAX: usize = 1 << 28;
 
-/// Names a cell: its kind (1 bit), its size class (7 bits) and its number in the class (32 bits).
+/// What stands in a cell.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    Inner,
+    Leaf(Tag),
+}
+
+/// Names a cell: its kind (1 bit), the tag of a leaf (4 bits), its size class (7 bits) and its number in the class (28 bits).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Ref(u64);
 
 impl Ref {
     const LEAF: u64 = 1 << 39;
+    const TAG_AT: u32 = 35;
+    const CLASS_AT: u32 = 28;
 
-    fn new(leaf: bool, class: usize, number: usize) -> Self {
-        debug_assert!(class < 1 << 7 && number < 1 << 32);
-        Self(if leaf { Self::LEAF } else { 0 } | (class as u64) << 32 | number as u64)
+    fn new(kind: Kind, class: usize, number: usize) -> Self {
+        debug_assert!(class < CLASSES_MAX && number < CELLS_MAX);
+        let kind = match kind {
+            Kind::Inner => 0,
+            Kind::Leaf(tag) => Self::LEAF | u64::from(tag.0) << Self::TAG_AT,
+        };
+        Self(kind | (class as u64) << Self::CLASS_AT | number as u64)
     }
 
     pub(super) fn is_leaf(self) -> bool {
         self.0 & Self::LEAF != 0
     }
 
+    pub(super) fn kind(self) -> Kind {
+        if self.is_leaf() { Kind::Leaf(Tag((self.0 >> Self::TAG_AT) as u8 & Tag::MASK)) } else { Kind::Inner }
+    }
+
     pub(super) fn class(self) -> usize {
-        (self.0 >> 32) as usize & 0x7f
+        (self.0 >> Self::CLASS_AT) as usize & (CLASSES_MAX - 1)
     }
 
     pub(super) fn number(self) -> usize {
-        (self.0 & 0xffff_ffff) as usize
+        self.0 as usize & (CELLS_MAX - 1)
     }
 
     pub(super) fn to_bytes(self) -> [u8; REF_BYTES] {
@@ -103,6 +123,11 @@ impl Class {
         let cell_bytes = class_bytes(class);
         let shift = (PAGE_BYTES / cell_bytes).max(1).ilog2();
         Self { cell_bytes, shift, pages: Vec::new(), open: Vec::new(), spare: None }
+    }
+
+    /// Whether all cells that can be named are in use.
+    fn is_full(&self) -> bool {
+        self.open.is_empty() && self.pages.len() >= CELLS_MAX >> self.shift
     }
 
     fn alloc(&mut self) -> usize {
@@ -175,18 +200,22 @@ pub(super) struct Arena {
 
 impl Arena {
     /// A cell of at least `len` bytes; what stands in it is arbitrary.
-    pub(super) fn alloc(&mut self, leaf: bool, len: usize) -> Ref {
-        let class = class_of(len);
+    pub(super) fn alloc(&mut self, kind: Kind, len: usize) -> Ref {
+        let mut class = class_of(len);
+        // A class whose numbers are all taken sends what else would go there to the next larger one.
+        while self.classes.get(class).is_some_and(Class::is_full) {
+            class += 1;
+        }
         while self.classes.len() <= class {
             self.classes.push(Class::new(self.classes.len()));
         }
         let number = self.classes.get_mut(class).map_or(0, Class::alloc);
-        Ref::new(leaf, class, number)
+        Ref::new(kind, class, number)
     }
 
     /// A cell that begins with `content`.
-    pub(super) fn store(&mut self, leaf: bool, content: &[u8]) -> Ref {
-        let cell = self.alloc(leaf, content.len());
+    pub(super) fn store(&mut self, kind: Kind, content: &[u8]) -> Ref {
+        let cell = self.alloc(kind, content.len());
         if let Some(bytes) = self.get_mut(cell).get_mut(..content.len()) {
             bytes.copy_from_slice(content);
         }
@@ -197,7 +226,7 @@ impl Arena {
     pub(super) fn replace(&mut self, cell: Ref, content: &[u8]) -> Ref {
         if class_of(content.len()) != cell.class() {
             self.free(cell);
-            return self.store(cell.is_leaf(), content);
+            return self.store(cell.kind(), content);
         }
         if let Some(bytes) = self.get_mut(cell).get_mut(..content.len()) {
             bytes.copy_from_slice(content);
@@ -240,6 +269,8 @@ impl Arena {
 mod tests {
     use super::*;
 
+    const LEAF: Kind = Kind::Leaf(Tag::of(b"k"));
+
     #[test]
     fn every_length_has_the_smallest_class_that_holds_it() {
         for len in 0..100_000 {
@@ -252,14 +283,14 @@ mod tests {
     #[test]
     fn cells_do_not_overlap_and_memory_of_freed_pages_comes_back() {
         let mut arena = Arena::default();
-        let cells: Vec<_> = (0..50_000_u32).map(|n| arena.store(true, &n.to_le_bytes().repeat(5))).collect();
+        let cells: Vec<_> = (0..50_000_u32).map(|n| arena.store(LEAF, &n.to_le_bytes().repeat(5))).collect();
         for (n, cell) in cells.iter().enumerate() {
             assert_eq!(arena.get(*cell), &(n as u32).to_le_bytes().repeat(5)[..]);
         }
         let full = arena.memory_bytes();
         cells.iter().for_each(|cell| arena.free(*cell));
         assert!(arena.memory_bytes() < full / 4);
-        let again: Vec<_> = (0..50_000_u32).map(|n| arena.store(true, &n.to_le_bytes().repeat(5))).collect();
+        let again: Vec<_> = (0..50_000_u32).map(|n| arena.store(LEAF, &n.to_le_bytes().repeat(5))).collect();
         assert!(arena.memory_bytes() <= full + PAGE_BYTES);
         assert_eq!(arena.get(again[49_999]), &49_999_u32.to_le_bytes().repeat(5)[..]);
     }

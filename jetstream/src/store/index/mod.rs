@@ -1,8 +1,8 @@
 //! The index from subject to the sequences stored under it.
 //!
 //! It is an adaptive radix tree in an arena of byte cells: `tree` finds, adds and removes, `walk` visits what a
-//! filter matches, `node` knows how nodes stand in their cells, `seqs` and `long_list` hold sequences, and
-//! `arena` hands out the cells.
+//! filter matches, `node` knows how nodes stand in their cells, `seqs` and `long_list` hold sequences, `arena` hands
+//! out the cells, and `tag` tells in the reference to a leaf how its subject ends.
 
 mod arena;
 mod image;
@@ -10,6 +10,7 @@ mod long_list;
 mod node;
 mod seqs;
 mod shape;
+mod tag;
 mod tree;
 mod walk;
 

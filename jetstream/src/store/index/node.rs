@@ -5,7 +5,7 @@
 //! as many places as the cell has room for. A leaf is the form of its sequences, the bytes of the key that no
 //! inner node spelled, and the sequences.
 
-use super::arena::{Arena, REF_BYTES, Ref, cell_bytes};
+use super::arena::{Arena, Kind, REF_BYTES, Ref, cell_bytes};
 use super::long_list::LongList;
 use super::seqs::{FewSeqs, Form, Seqs, put_few, take_few};
 use crate::store::varint::{put_uvarint, put_uvarint_over, take_uvarint, uvarint_len};
@@ -237,7 +237,7 @@ impl Shape {
         out.extend(self.children.iter().map(|(key, _)| *key));
         out.resize(head + capacity, 0);
         out.extend(self.children.iter().flat_map(|(_, child)| child.to_bytes()));
-        let cell = arena.alloc(false, needed);
+        let cell = arena.alloc(Kind::Inner, needed);
         if let Some(bytes) = arena.get_mut(cell).get_mut(..out.len()) {
             bytes.copy_from_slice(&out);
         }

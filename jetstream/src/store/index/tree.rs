@@ -1,10 +1,11 @@
 //! The tree: finding, adding and removing one subject.
 
 use super::SubjectEntry;
-use super::arena::{Arena, Ref};
+use super::arena::{Arena, Kind, Ref};
 use super::long_list::LongList;
 use super::node::{self, Inner, Leaf, Shape, Slot, add_child, remove_child, set_slot};
 use super::seqs::{FEW_MAX, Form, Seqs};
+use super::tag::Tag;
 use crate::store::cow_vec::CowVec;
 use std::sync::Arc;
 
@@ -41,6 +42,13 @@ struct Unwritten {
     /// Where in the cell it stands.
     at: usize,
     last_seq: u64,
+}
+
+/// A subject that is new, with its only sequence.
+#[derive(Debug, Clone, Copy)]
+struct Added<'s> {
+    subject: &'s [u8],
+    seq: u64,
 }
 
 /// The way to a leaf.
@@ -124,8 +132,9 @@ impl Tree {
         self.write_unwritten();
         self.way = None;
         let alone = SubjectEntry { count: 1, first_seq: seq, last_seq: seq };
+        let added = Added { subject, seq };
         let Some(mut at) = self.root else {
-            self.root = Some(self.new_leaf(subject, seq));
+            self.root = Some(self.new_leaf(subject, added));
             return alone;
         };
         let (mut slot, mut parent_slot, mut rest) = (Slot::Root, Slot::Root, subject);
@@ -143,18 +152,18 @@ impl Tree {
                     self.note_recorded(subject);
                     return SubjectEntry { count: 2, first_seq, last_seq: seq };
                 }
-                self.split_leaf(slot, at, rest, seq);
+                self.split_leaf(slot, at, rest, added);
                 return alone;
             }
             let Some(inner) = Inner::read(cell) else { return alone };
             let Some(behind) = inner.behind_prefix(rest) else {
-                self.split_inner(slot, at, common_len(inner.prefix, rest), rest, seq);
+                self.split_inner(slot, at, common_len(inner.prefix, rest), rest, added);
                 return alone;
             };
             parent_slot = slot;
             let Some((byte, after)) = behind.split_first() else {
                 let Some(value) = inner.value else {
-                    self.add_value(slot, at, seq);
+                    self.add_value(slot, at, added);
                     return alone;
                 };
                 (slot, at, rest) = (Slot::Value(at), value, &[]);
@@ -164,7 +173,7 @@ impl Tree {
             let child =
                 inner.position(*byte).and_then(|position| Some((position, inner.child_at(position)?)));
             let Some((position, child)) = child else {
-                let leaf = self.new_leaf(rest, seq);
+                let leaf = self.new_leaf(rest, added);
                 let moved = add_child(&mut self.arena, at, *byte, leaf);
                 self.point(slot, at, moved);
                 return alone;
@@ -276,14 +285,14 @@ impl Tree {
         self.recorded.extend_from_slice(subject);
     }
 
-    fn new_leaf(&mut self, suffix: &[u8], seq: u64) -> Ref {
+    fn new_leaf(&mut self, suffix: &[u8], added: Added<'_>) -> Ref {
         self.len += 1;
-        node::write_leaf(&mut self.scratch, suffix, &[seq]);
-        self.arena.store(true, &self.scratch)
+        node::write_leaf(&mut self.scratch, suffix, &[added.seq]);
+        self.arena.store(Kind::Leaf(Tag::of(added.subject)), &self.scratch)
     }
 
     /// Puts an inner node above a leaf whose subject differs from here on.
-    fn split_leaf(&mut self, slot: Slot, at: Ref, rest: &[u8], seq: u64) {
+    fn split_leaf(&mut self, slot: Slot, at: Ref, rest: &[u8], added: Added<'_>) {
         let Some(leaf) = Leaf::read(self.arena.get(at)) else { return };
         let common = common_len(leaf.suffix, rest);
         let mut shape = Shape {
@@ -299,13 +308,13 @@ impl Tree {
             None => shape.value = Some(old),
             Some(byte) => shape.children.push((byte, old)),
         }
-        self.add_to_shape(&mut shape, rest.get(common..).unwrap_or_default(), seq);
+        self.add_to_shape(&mut shape, rest.get(common..).unwrap_or_default(), added);
         let inner = shape.store(&mut self.arena);
         self.set(slot, inner);
     }
 
     /// Puts an inner node above one whose prefix differs from `rest` after `common` bytes.
-    fn split_inner(&mut self, slot: Slot, at: Ref, common: usize, rest: &[u8], seq: u64) {
+    fn split_inner(&mut self, slot: Slot, at: Ref, common: usize, rest: &[u8], added: Added<'_>) {
         let Some(inner) = Inner::read(self.arena.get(at)) else { return };
         let mut lower = Shape::of(&inner);
         let mut tail = lower.prefix.split_off(common);
@@ -314,13 +323,13 @@ impl Tree {
         let prefix = std::mem::replace(&mut lower.prefix, tail);
         let lower = lower.replace(&mut self.arena, at);
         let mut shape = Shape { prefix, value: None, children: vec![(edge, lower)] };
-        self.add_to_shape(&mut shape, rest.get(common..).unwrap_or_default(), seq);
+        self.add_to_shape(&mut shape, rest.get(common..).unwrap_or_default(), added);
         let upper = shape.store(&mut self.arena);
         self.set(slot, upper);
     }
 
-    fn add_to_shape(&mut self, shape: &mut Shape, rest: &[u8], seq: u64) {
-        let leaf = self.new_leaf(rest.get(1..).unwrap_or_default(), seq);
+    fn add_to_shape(&mut self, shape: &mut Shape, rest: &[u8], added: Added<'_>) {
+        let leaf = self.new_leaf(rest.get(1..).unwrap_or_default(), added);
         let Some(byte) = rest.first() else {
             shape.value = Some(leaf);
             return;
@@ -329,8 +338,8 @@ impl Tree {
         shape.children.insert(at, (*byte, leaf));
     }
 
-    fn add_value(&mut self, slot: Slot, at: Ref, seq: u64) {
-        let leaf = self.new_leaf(b"", seq);
+    fn add_value(&mut self, slot: Slot, at: Ref, added: Added<'_>) {
+        let leaf = self.new_leaf(b"", added);
         let Some(inner) = Inner::read(self.arena.get(at)) else { return };
         let mut shape = Shape::of(&inner);
         shape.value = Some(leaf);

@@ -4,9 +4,10 @@
 //! way to the literal prefix, and what a wildcard leaves open.
 
 use super::WalkEnd;
-use super::arena::Ref;
+use super::arena::{Kind, Ref};
 use super::node::{Inner, Leaf};
 use super::seqs::Seqs;
+use super::tag::{Tag, Tags};
 use super::tree::Tree;
 use crate::filter::{At, Ends, Filter, Follow};
 use std::ops::{ControlFlow, Range};
@@ -38,8 +39,19 @@ enum Plain<'f> {
     WithoutDot,
     /// Only some of those with another dot can match.
     WithDot,
-    /// Those match that end so.
-    Ends(Ends<'f>),
+    /// Those match that end so, and their tags are among these.
+    Ends(Ends<'f>, Tags),
+}
+
+impl Plain<'_> {
+    /// Whether a node has to be looked at, as far as the reference to it tells.
+    #[inline]
+    fn may_match(&self, node: Ref) -> bool {
+        match (self, node.kind()) {
+            (Plain::Ends(_, tags), Kind::Leaf(tag)) => tags.contain(tag),
+            _ => true,
+        }
+    }
 }
 
 pub(super) struct Walk<'t, 'f> {
@@ -137,11 +149,18 @@ impl<'t, 'f> Walk<'t, 'f> {
         while frame.next < frame.end && self.budget > 0 {
             let byte = *keys.get(frame.next)?;
             let child = frame.node.child_at(frame.next).filter(|child| child.is_leaf())?;
+            if byte != b'.' && !frame.plain.may_match(child) {
+                #[cfg(test)]
+                crate::steps::note();
+                self.budget -= 1;
+                frame.next += 1;
+                continue;
+            }
             let leaf = Leaf::read(self.tree.arena.get(child))?;
             let matches = match &frame.plain {
                 Plain::All => true,
-                Plain::Ends(_) if byte == b'.' => return None,
-                Plain::Ends(ends) => ends.accept(leaf.suffix),
+                Plain::Ends(..) if byte == b'.' => return None,
+                Plain::Ends(ends, _) => ends.accept(leaf.suffix),
                 _ if byte == b'.' || leaf.suffix.contains(&b'.') => return None,
                 plain => matches!(plain, Plain::WithoutDot),
             };
@@ -168,7 +187,10 @@ impl<'t, 'f> Walk<'t, 'f> {
             At::Any => Plain::All,
             At::States(range) if !self.follow.is_within_any(range) => Plain::None,
             At::States(_) if self.follow.accepts(at) => Plain::WithoutDot,
-            At::States(range) => self.follow.ends(range).map_or(Plain::WithDot, Plain::Ends),
+            At::States(range) => self
+                .follow
+                .ends(range)
+                .map_or(Plain::WithDot, |ends| Plain::Ends(ends, ends.iter().map(Tag::of).collect())),
         }
     }
 
@@ -237,7 +259,7 @@ impl<'t, 'f> Walk<'t, 'f> {
         self.key.extend_from_slice(inner.prefix);
         let (states_len, key_len) = (self.follow.depth(), self.key.len());
         if !matches!(plain, Plain::None) {
-            self.touch(inner, first..end);
+            self.touch(inner, first..end, &plain);
         }
         let (next, bound) = (first, below);
         let frame = Frame { node: inner, at, states_len, key_len, next, end, bound, value_left, plain };
@@ -247,11 +269,12 @@ impl<'t, 'f> Walk<'t, 'f> {
 
     /// Has the processor fetch what is visited next from memory all at once: cells that were stored at different times lie
     /// far from each other, and otherwise each is waited for by itself.
-    fn touch(&self, inner: Inner<'t>, children: Range<usize>) {
+    fn touch(&self, inner: Inner<'t>, children: Range<usize>, plain: &Plain<'_>) {
         if children.len() < 2 {
             return;
         }
         let children = children.take(self.budget).filter_map(|position| inner.child_at(position));
+        let children = children.filter(|child| plain.may_match(*child));
         let bytes = children.filter_map(|child| self.tree.arena.get(child).first());
         std::hint::black_box(bytes.fold(0, |all, byte| all ^ byte));
     }
