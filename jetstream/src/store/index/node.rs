@@ -9,6 +9,7 @@ use super::arena::{Arena, Kind, REF_BYTES, Ref, cell_bytes};
 use super::long_list::LongList;
 use super::seqs::{FewSeqs, Form, Seqs, put_few, take_few};
 use crate::store::varint::{put_uvarint, put_uvarint_over, take_uvarint, uvarint_len};
+use std::ops::Range;
 use std::sync::Arc;
 
 /// Flag, and two bytes of the number of children.
@@ -181,6 +182,14 @@ impl<'c> Inner<'c> {
 
     pub(super) fn child_at(&self, position: usize) -> Option<Ref> {
         self.cell.get(self.ref_at(position)..)?.first_chunk().map(|bytes| Ref::from_bytes(*bytes))
+    }
+
+    /// Key bytes and references of some children, each with its position.
+    pub(super) fn children(&self, range: Range<usize>) -> impl Iterator<Item = (usize, u8, Ref)> + use<'c> {
+        let keys = self.keys().get(range.clone()).unwrap_or_default();
+        let refs = self.cell.get(self.ref_at(range.start)..self.ref_at(range.end)).unwrap_or_default();
+        let refs = refs.as_chunks::<REF_BYTES>().0.iter().map(|bytes| Ref::from_bytes(*bytes));
+        range.zip(keys).zip(refs).map(|((position, byte), child)| (position, *byte, child))
     }
 
     fn ref_at(&self, position: usize) -> usize {

@@ -22,6 +22,8 @@ struct Frame<'t, 'f> {
     /// Children that are visited next and last.
     next: usize,
     end: usize,
+    /// Those of them that have to be looked at, where something is known beforehand.
+    left: Positions,
     /// Only subjects above the bound are visited; this many bytes of the bound are behind, if the way here equals it.
     bound: Option<usize>,
     value_left: bool,
@@ -51,6 +53,33 @@ impl Plain<'_> {
             (Plain::Ends(_, tags), Kind::Leaf(tag)) => tags.contain(tag),
             _ => true,
         }
+    }
+}
+
+/// Some children of a node.
+#[derive(Debug, Clone, Copy, Default)]
+struct Positions([u64; 4]);
+
+impl Positions {
+    #[inline]
+    fn add(&mut self, position: usize) {
+        if let Some(word) = self.0.get_mut(position / 64) {
+            *word |= 1 << (position % 64);
+        }
+    }
+
+    /// The first of them at or behind a position.
+    #[inline]
+    fn next_from(&self, position: usize) -> Option<usize> {
+        let mut above = u64::MAX << (position % 64);
+        for at in position / 64..self.0.len() {
+            let word = self.0.get(at)? & above;
+            if word != 0 {
+                return Some(at * 64 + word.trailing_zeros() as usize);
+            }
+            above = u64::MAX;
+        }
+        None
     }
 }
 
@@ -126,7 +155,7 @@ impl<'t, 'f> Walk<'t, 'f> {
             return end;
         }
         loop {
-            if let Some(end) = self.plain_leaves(visit) {
+            if let Some(end) = self.plain_nodes(visit) {
                 return end;
             }
             let Some((child, byte, at, bound)) = self.next_child() else { return WalkEnd::Done };
@@ -139,43 +168,66 @@ impl<'t, 'f> Walk<'t, 'f> {
         }
     }
 
-    /// Goes through the next children as long as they are leaves of which a look tells whether they match.
-    fn plain_leaves(&mut self, visit: &mut dyn FnMut(&[u8], Seqs<'t>) -> ControlFlow<()>) -> Option<WalkEnd> {
-        let frame = self.stack.last_mut()?;
-        if matches!(frame.plain, Plain::None) || frame.value_left {
-            return None;
-        }
-        let keys = frame.node.keys();
-        while frame.next < frame.end && self.budget > 0 {
-            let byte = *keys.get(frame.next)?;
-            let child = frame.node.child_at(frame.next).filter(|child| child.is_leaf())?;
-            if byte != b'.' && !frame.plain.may_match(child) {
-                #[cfg(test)]
-                crate::steps::note();
-                self.budget -= 1;
-                frame.next += 1;
+    /// Goes on below the node that was entered last as long as nothing has to be followed: through leaves of which a look tells
+    /// whether they match, and inner nodes within the token that a wildcard stands for.
+    fn plain_nodes(&mut self, visit: &mut dyn FnMut(&[u8], Seqs<'t>) -> ControlFlow<()>) -> Option<WalkEnd> {
+        while let Some(frame) = self.stack.last_mut() {
+            if matches!(frame.plain, Plain::None) || frame.value_left {
+                return None;
+            }
+            let next = frame.left.next_from(frame.next).unwrap_or(frame.end).min(frame.end);
+            self.budget = self.budget.saturating_sub(next - frame.next);
+            frame.next = next;
+            if next == frame.end {
+                self.stack.pop();
                 continue;
             }
-            let leaf = Leaf::read(self.tree.arena.get(child))?;
+            if self.budget == 0 {
+                return None;
+            }
+            let (_, byte, child) = frame.node.children(next..next + 1).next()?;
+            let cell = self.tree.arena.get(child);
+            let (inner, leaf) =
+                if child.is_leaf() { (None, Leaf::read(cell)) } else { (Inner::read(cell), None) };
+            let rest = inner.map(|inner| inner.prefix).or(leaf.map(|leaf| leaf.suffix))?;
             let matches = match &frame.plain {
                 Plain::All => true,
-                Plain::Ends(..) if byte == b'.' => return None,
-                Plain::Ends(ends, _) => ends.accept(leaf.suffix),
-                _ if byte == b'.' || leaf.suffix.contains(&b'.') => return None,
+                Plain::Ends(ends, _) if byte != b'.' && leaf.is_some() => ends.accept(rest),
+                _ if byte == b'.' || memchr::memchr(b'.', rest).is_some() => return None,
                 plain => matches!(plain, Plain::WithoutDot),
             };
             #[cfg(test)]
             crate::steps::note();
             self.budget -= 1;
             frame.next += 1;
-            if !matches {
+            if leaf.is_some() && !matches {
                 continue;
             }
             self.key.truncate(frame.key_len);
             self.key.push(byte);
-            self.key.extend_from_slice(leaf.suffix);
-            if visit(&self.key, self.tree.seqs_at(child, &leaf)?).is_break() {
-                return Some(WalkEnd::Broke);
+            self.key.extend_from_slice(rest);
+            if let Some(leaf) = leaf {
+                if visit(&self.key, self.tree.seqs_at(child, &leaf)?).is_break() {
+                    return Some(WalkEnd::Broke);
+                }
+            } else if let Some(node) = inner {
+                let (at, plain, states_len) = (frame.at.clone(), frame.plain, frame.states_len);
+                let value_left = node.value.is_some() && self.follow.accepts(&at);
+                let left = self.look(&node, 0..node.count, &plain);
+                let (key_len, end) = (self.key.len(), node.count);
+                let frame = Frame {
+                    node,
+                    at,
+                    states_len,
+                    key_len,
+                    next: 0,
+                    end,
+                    left,
+                    bound: None,
+                    value_left,
+                    plain,
+                };
+                self.stack.push(frame);
             }
         }
         None
@@ -258,25 +310,32 @@ impl<'t, 'f> Walk<'t, 'f> {
         let plain = if below.is_none() { self.plain(&at) } else { Plain::None };
         self.key.extend_from_slice(inner.prefix);
         let (states_len, key_len) = (self.follow.depth(), self.key.len());
-        if !matches!(plain, Plain::None) {
-            self.touch(inner, first..end, &plain);
-        }
+        let left = match plain {
+            Plain::None => Positions::default(),
+            _ => self.look(&inner, first..end, &plain),
+        };
         let (next, bound) = (first, below);
-        let frame = Frame { node: inner, at, states_len, key_len, next, end, bound, value_left, plain };
+        let frame = Frame { node: inner, at, states_len, key_len, next, end, left, bound, value_left, plain };
         self.stack.push(frame);
         None
     }
 
-    /// Has the processor fetch what is visited next from memory all at once: cells that were stored at different times lie
-    /// far from each other, and otherwise each is waited for by itself.
-    fn touch(&self, inner: Inner<'t>, children: Range<usize>, plain: &Plain<'_>) {
-        if children.len() < 2 {
-            return;
+    /// Which children of a node may match, as far as the references to them tell. Has the processor fetch them from memory
+    /// all at once: cells that were stored at different times lie far from each other, and otherwise each is waited for by
+    /// itself.
+    fn look(&self, inner: &Inner<'t>, range: Range<usize>, plain: &Plain<'_>) -> Positions {
+        let (mut left, mut bytes) = (Positions::default(), 0);
+        let fetched = range.start..range.start.saturating_add(self.budget);
+        for (position, byte, child) in inner.children(range) {
+            if byte == b'.' || plain.may_match(child) {
+                left.add(position);
+                if fetched.contains(&position) {
+                    bytes ^= self.tree.arena.get(child).first().copied().unwrap_or_default();
+                }
+            }
         }
-        let children = children.take(self.budget).filter_map(|position| inner.child_at(position));
-        let children = children.filter(|child| plain.may_match(*child));
-        let bytes = children.filter_map(|child| self.tree.arena.get(child).first());
-        std::hint::black_box(bytes.fold(0, |all, byte| all ^ byte));
+        std::hint::black_box(bytes);
+        left
     }
 
     fn next_child(&mut self) -> Option<(Ref, Option<u8>, At, Option<usize>)> {
