@@ -14,8 +14,12 @@ use common::{closed_for, connections, eventually, start};
 use jetkv::Server;
 use jetkv::options::Options;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedKey, IsCa, KeyPair};
+use rustls::crypto::{CryptoProvider, SupportedKxGroup, ring};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
-use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
+use rustls::{
+    CipherSuite, ClientConfig, ClientConnection, NamedGroup, ProtocolVersion, RootCertStore, StreamOwned,
+    SupportedCipherSuite,
+};
 
 /// An authority, with a server's and a client's certificate in a directory, as files of a configuration.
 struct Certificates {
@@ -69,14 +73,32 @@ impl Certificates {
         Options::from_config_text(&text).unwrap()
     }
 
-    fn client(&self, identity: Option<&CertifiedKey>) -> Arc<ClientConfig> {
+    fn roots(&self) -> RootCertStore {
         let mut roots = RootCertStore::empty();
         roots.add(self.authority.cert.der().clone()).unwrap();
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        roots
+    }
+
+    /// A client that offers one suite and one group alone, and so one version.
+    fn client_of_one(
+        &self,
+        suite: SupportedCipherSuite,
+        group: &'static dyn SupportedKxGroup,
+    ) -> Arc<ClientConfig> {
+        let offered =
+            CryptoProvider { cipher_suites: vec![suite], kx_groups: vec![group], ..ring::default_provider() };
+        let builder = ClientConfig::builder_with_provider(Arc::new(offered))
+            .with_protocol_versions(&[suite.version()])
+            .unwrap();
+        Arc::new(builder.with_root_certificates(self.roots()).with_no_client_auth())
+    }
+
+    fn client(&self, identity: Option<&CertifiedKey>) -> Arc<ClientConfig> {
+        let provider = Arc::new(ring::default_provider());
         let builder = ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
             .unwrap()
-            .with_root_certificates(roots);
+            .with_root_certificates(self.roots());
         Arc::new(match identity {
             Some(identity) => {
                 let chain: Vec<CertificateDer<'static>> = vec![identity.cert.der().clone()];
@@ -218,13 +240,102 @@ fn sha256(bytes: &[u8]) -> String {
 }
 
 fn ring_digest(bytes: &[u8]) -> Vec<u8> {
-    let provider = rustls::crypto::ring::default_provider();
+    let provider = ring::default_provider();
     let suite = provider.cipher_suites.iter().find_map(|suite| {
         let tls13 = suite.tls13()?;
         (tls13.common.hash_provider.algorithm() == rustls::crypto::hash::HashAlgorithm::SHA256)
             .then_some(tls13)
     });
     suite.unwrap().common.hash_provider.hash(bytes).as_ref().to_vec()
+}
+
+/// The version, suite and group of each client that gets in, of all that offer one suite and one group.
+fn agreed(certificates: &Certificates, block: &str) -> Vec<(ProtocolVersion, CipherSuite, NamedGroup)> {
+    let server = start(certificates.options(block, ""));
+    let mut agreed = Vec::new();
+    for &suite in ring::default_provider().cipher_suites.iter() {
+        for &group in ring::default_provider().kx_groups.iter() {
+            let mut socket = open(&server);
+            line(&mut socket);
+            let mut client = secure(&certificates.client_of_one(suite, group), socket);
+            if client.conn.complete_io(&mut client.sock).is_err() {
+                closed_for(&server, "TLS Handshake Failure");
+                continue;
+            }
+            ping(&mut client);
+            let session = &client.conn;
+            agreed.push((
+                session.protocol_version().unwrap(),
+                session.negotiated_cipher_suite().unwrap().suite(),
+                session.negotiated_key_exchange_group().unwrap().name(),
+            ));
+        }
+    }
+    agreed
+}
+
+/// What is configured is what is agreed on, whatever clients offer. The server's key is of an elliptic curve, so suites for RSA
+/// are offered in vain.
+#[test]
+fn clients_agree_on_no_other_version_suite_or_group_than_is_configured() {
+    use CipherSuite as Suite;
+    use NamedGroup::{X25519, secp256r1, secp384r1};
+    const NEW: [Suite; 3] = [
+        Suite::TLS13_AES_256_GCM_SHA384,
+        Suite::TLS13_AES_128_GCM_SHA256,
+        Suite::TLS13_CHACHA20_POLY1305_SHA256,
+    ];
+    const OLD: [Suite; 3] = [
+        Suite::TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384,
+        Suite::TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256,
+        Suite::TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256,
+    ];
+    const GROUPS: [NamedGroup; 3] = [X25519, secp256r1, secp384r1];
+    let certificates = Certificates::new();
+    for (block, old, groups) in [
+        ("", &OLD[..], &GROUPS[..]),
+        ("min_version: \"1.2\"", &OLD, &GROUPS),
+        ("min_version: \"1.3\"", &[], &GROUPS),
+        ("cipher_suites: [TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384]", &OLD[..1], &GROUPS),
+        ("cipher_suites: [TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256]", &OLD[1..2], &GROUPS),
+        ("cipher_suites: [TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256]", &OLD[2..], &GROUPS),
+        // One for keys of another kind, and one that nobody can choose.
+        ("cipher_suites: [TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256]", &[], &GROUPS),
+        ("cipher_suites: [TLS_AES_128_GCM_SHA256]", &[], &GROUPS),
+        ("curve_preferences: [X25519]", &OLD, &GROUPS[..1]),
+        ("curve_preferences: [CurveP256]", &OLD, &GROUPS[1..2]),
+        ("curve_preferences: [CurveP384, X25519]", &OLD, &[X25519, secp384r1]),
+        ("min_version: \"1.3\", curve_preferences: [CurveP384]", &[], &GROUPS[2..]),
+    ] {
+        let suites = NEW.map(|suite| (ProtocolVersion::TLSv1_3, suite)).into_iter();
+        let suites = suites.chain(old.iter().map(|&suite| (ProtocolVersion::TLSv1_2, suite)));
+        let expected: Vec<_> = suites
+            .flat_map(|(version, suite)| groups.iter().map(move |&group| (version, suite, group)))
+            .collect();
+        assert_eq!(agreed(&certificates, block), expected, "{block}");
+    }
+}
+
+/// Of what a client offers the server takes what it prefers itself.
+#[test]
+fn among_what_a_client_offers_the_server_chooses() {
+    let certificates = Certificates::new();
+    let server = start(certificates.options("", ""));
+    for newest in [true, false] {
+        let mut offered = ring::default_provider();
+        offered.cipher_suites.retain(|suite| newest == suite.tls13().is_some());
+        offered.cipher_suites.sort_by_key(|suite| !format!("{suite:?}").contains("CHACHA20"));
+        offered.kx_groups.reverse();
+        let builder = ClientConfig::builder_with_provider(Arc::new(offered));
+        let builder = builder.with_safe_default_protocol_versions().unwrap();
+        let config = Arc::new(builder.with_root_certificates(certificates.roots()).with_no_client_auth());
+        let mut socket = open(&server);
+        line(&mut socket);
+        let mut client = secure(&config, socket);
+        ping(&mut client);
+        let suite = client.conn.negotiated_cipher_suite().unwrap().suite();
+        assert!(format!("{suite:?}").ends_with("AES_128_GCM_SHA256"), "{suite:?}");
+    }
 }
 
 #[test]
