@@ -4,9 +4,10 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use rustls::crypto::{CryptoProvider, ring};
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
-use rustls::{ClientConfig, ClientConnection, RootCertStore};
+use rustls::{ALL_VERSIONS, ClientConfig, ClientConnection, RootCertStore, SupportedProtocolVersion};
 
 use crate::Result;
 
@@ -19,13 +20,13 @@ impl Trust {
     ///
     /// # Errors
     /// What is no PEM.
-    pub fn new(authorities: &str, own: Option<(&str, &str)>) -> Result<Self> {
+    pub fn new(authorities: &str, own: Option<(&str, &str)>, offers: &Offers) -> Result<Self> {
         let mut roots = RootCertStore::empty();
         for authority in CertificateDer::pem_slice_iter(authorities.as_bytes()) {
             roots.add(authority?)?;
         }
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
+        let builder = ClientConfig::builder_with_provider(Arc::new(offers.provider()?))
+            .with_protocol_versions(&offers.versions())?;
         let builder = builder.with_root_certificates(roots);
         let config = match own {
             Some((certificate, key)) => {
@@ -36,6 +37,51 @@ impl Trust {
             None => builder.with_no_client_auth(),
         };
         Ok(Self(Arc::new(config)))
+    }
+}
+
+/// What a client offers to agree on: versions (`TLSv1_3`), suites (`TLS13_AES_128_GCM_SHA256`) and groups (`X25519`), as the
+/// library names them. Everything there is of a kind of which it names none.
+#[derive(Clone, Debug, Default)]
+pub struct Offers(Vec<String>);
+
+impl Offers {
+    /// Reads names with commas between them.
+    pub fn parse(names: &str) -> Self {
+        Self(names.split(',').map(|name| name.trim().to_owned()).filter(|name| !name.is_empty()).collect())
+    }
+
+    /// Whether it names anything.
+    pub fn is_some(&self) -> bool {
+        !self.0.is_empty()
+    }
+
+    fn provider(&self) -> Result<CryptoProvider> {
+        let mut provider = ring::default_provider();
+        let mut known = self.retain(&mut ALL_VERSIONS.to_vec(), |version| format!("{:?}", version.version));
+        known += self.retain(&mut provider.cipher_suites, |suite| format!("{:?}", suite.suite()));
+        known += self.retain(&mut provider.kx_groups, |group| format!("{:?}", group.name()));
+        if known < self.0.len() {
+            return Err(format!("nobody can offer all of {}", self.0.join(",")).into());
+        }
+        Ok(provider)
+    }
+
+    fn versions(&self) -> Vec<&'static SupportedProtocolVersion> {
+        let mut versions = ALL_VERSIONS.to_vec();
+        self.retain(&mut versions, |version| format!("{:?}", version.version));
+        versions
+    }
+
+    /// Keeps what is named, in the order in which it is, and returns how much that is.
+    fn retain<T: Clone>(&self, all: &mut Vec<T>, name: impl Fn(&T) -> String) -> usize {
+        let find = |wanted: &String| all.iter().find(|one| name(one) == *wanted).cloned();
+        let named: Vec<T> = self.0.iter().filter_map(find).collect();
+        let count = named.len();
+        if count > 0 {
+            *all = named;
+        }
+        count
     }
 }
 
@@ -67,6 +113,15 @@ impl Stream {
             session.complete_io(&mut socket)?;
         }
         Ok(Self::Secure(Arc::new(Secure { socket, session: Mutex::new(session) })))
+    }
+
+    /// What both sides agreed on.
+    pub fn agreed(&self) -> Option<String> {
+        let Self::Secure(secure) = self else { return None };
+        let session = secure.session.lock().unwrap_or_else(PoisonError::into_inner);
+        let suite = session.negotiated_cipher_suite()?.suite();
+        let group = session.negotiated_key_exchange_group()?.name();
+        Some(format!("{:?} {suite:?} {group:?}", session.protocol_version()?))
     }
 
     /// The socket below.

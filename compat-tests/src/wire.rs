@@ -126,6 +126,11 @@ impl Connection {
         Ok((lines, connection))
     }
 
+    /// What was agreed on under TLS.
+    pub fn agreed(&self) -> Option<String> {
+        self.stream.agreed()
+    }
+
     fn over(stream: Stream, unframed: Option<Frames>) -> Result<Self> {
         let upgraded = unframed.is_some();
         let (sender, frames) = channel();

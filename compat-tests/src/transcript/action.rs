@@ -21,9 +21,10 @@ pub enum Action {
     Open { conn: String },
     /// `connect C [json]`: connection, CONNECT with the given fields over the default ones, PING, wait for PONG.
     Connect { conn: String, fields: String },
-    /// `secure C [first] [silent] [as NAME] [json]`: as `connect`, or as `open` where it is silent, under TLS, showing that
-    /// certificate, with the handshake before INFO where it says so.
-    Secure { conn: String, first: bool, silent: bool, shows: Option<String>, fields: String },
+    /// `secure C [first] [silent] [as NAME] [offering NAMES] [json]`: as `connect`, or as `open` where it is silent, under
+    /// TLS, showing that certificate, with the handshake before INFO where it says so. Where it offers less than it could, what is
+    /// agreed on is recorded.
+    Secure { conn: String, first: bool, silent: bool, shows: Option<String>, offers: String, fields: String },
     /// `upgrade C [Header: value; ...] GET / HTTP/1.1`: a WebSocket; records the answer, and INFO. A header without a value
     /// takes the usual one out. Everything but `C raw` is put into frames from then on. `upgrade C secure ...` and
     /// `upgrade C as NAME ...` do it under TLS, the latter showing that certificate.
@@ -208,9 +209,12 @@ fn secure(rest: &str) -> Result<Action> {
     let (conn, rest) = split_word(rest);
     let (first, rest) = take_word(rest, "first");
     let (silent, rest) = take_word(rest, "silent");
-    let (shows, fields) = shown(rest)?;
+    let (shows, rest) = shown(rest)?;
+    let (is_choosy, rest) = take_word(rest, "offering");
+    let (offers, fields) = if is_choosy { split_word(rest) } else { ("", rest) };
+    let (conn, offers) = (name(conn)?, offers.to_string());
     let fields = if fields.is_empty() { "{}" } else { fields };
-    Ok(Action::Secure { conn: name(conn)?, first, silent, shows, fields: fields.to_string() })
+    Ok(Action::Secure { conn, first, silent, shows, offers, fields: fields.to_string() })
 }
 
 fn parse_send(conn: &str, rest: &str, more: &[String]) -> Option<Action> {

@@ -9,7 +9,7 @@ use rcgen::{
 use serde::Deserialize;
 
 use crate::Result;
-use crate::secure::Trust;
+use crate::secure::{Offers, Trust};
 
 /// What a certificate says.
 #[derive(Debug, Default, Deserialize)]
@@ -108,7 +108,7 @@ fn attribute(kind: &str) -> Result<DnType> {
 }
 
 /// Whom a client of a case trusts, which is every authority of it, and what it shows, by the name of a certificate.
-pub(super) fn trust(files: &[(String, String)], shows: Option<&str>) -> Result<Trust> {
+pub(super) fn trust(files: &[(String, String)], shows: Option<&str>, offers: &Offers) -> Result<Trust> {
     let content = |name: String| {
         let found = files.iter().find(|(file, _)| *file == name);
         found.map(|(_, text)| text.as_str()).ok_or_else(|| format!("no file {name:?}"))
@@ -122,7 +122,7 @@ pub(super) fn trust(files: &[(String, String)], shows: Option<&str>) -> Result<T
         Some(name) => Some((content(format!("{name}.pem"))?, content(format!("{name}.key"))?)),
         None => None,
     };
-    Trust::new(&authorities, own)
+    Trust::new(&authorities, own, offers)
 }
 
 #[cfg(test)]
@@ -139,7 +139,10 @@ mod tests {
             files.extend(certificates.take(line).unwrap().unwrap());
         }
         assert_eq!(files.len(), 4);
-        assert!(trust(&files, Some("app")).is_ok() && trust(&files, Some("none")).is_err());
+        let all = Offers::default();
+        assert!(trust(&files, Some("app"), &all).is_ok() && trust(&files, Some("none"), &all).is_err());
+        assert!(trust(&files, None, &Offers::parse("TLSv1_2,X25519")).is_ok());
+        assert!(trust(&files, None, &Offers::parse("TLSv1_2,X1")).is_err());
         assert!(certificates.take("connect a").unwrap().is_none());
         assert!(certificates.take(r#"certificate x by y: {}"#).is_err());
         assert!(certificates.take(r#"certificate x: {"name": 1}"#).is_err());

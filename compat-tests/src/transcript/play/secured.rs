@@ -5,18 +5,22 @@ use super::super::certificates;
 use super::super::connections::Client;
 use super::Player;
 use crate::Result;
-use crate::secure::Trust;
+use crate::secure::{Offers, Trust};
 use crate::wire::{Connection, Frame};
 
 impl Player<'_> {
     /// Connects under TLS, over a WebSocket, or both.
     pub(super) fn act_secured(&mut self, action: &Action) -> Result<()> {
         match action {
-            Action::Secure { conn, first, silent, shows, fields } => {
+            Action::Secure { conn, first, silent, shows, offers, fields } => {
                 let port = self.server()?.port("nats").ok_or("the server has no port")?;
-                let trust = self.trust(shows.as_deref())?;
+                let offers = Offers::parse(&self.text(offers)?);
+                let trust = self.trust(shows.as_deref(), &offers)?;
                 match Connection::secure(port, *first, &trust) {
                     Ok((info, connection)) => {
+                        if let Some(agreed) = connection.agreed().filter(|_| offers.is_some()) {
+                            self.line(format!("(agreed on {agreed})"));
+                        }
                         let client = Client::over(conn, connection, !silent).after(info.map(Frame::Info));
                         if *silent {
                             self.hear_info(conn, client);
@@ -28,7 +32,7 @@ impl Player<'_> {
                 }
             }
             Action::Upgrade { conn, secure, shows, request } => {
-                let trust = secure.then(|| self.trust(shows.as_deref())).transpose()?;
+                let trust = secure.then(|| self.trust(shows.as_deref(), &Offers::default())).transpose()?;
                 self.upgrade(conn, request, trust.as_ref())?;
             }
             _ => {}
@@ -36,8 +40,8 @@ impl Player<'_> {
         Ok(())
     }
 
-    fn trust(&self, shows: Option<&str>) -> Result<Trust> {
-        certificates::trust(&self.case.options.files, shows)
+    fn trust(&self, shows: Option<&str>, offers: &Offers) -> Result<Trust> {
+        certificates::trust(&self.case.options.files, shows, offers)
     }
 
     fn upgrade(&mut self, conn: &str, request: &Outgoing, trust: Option<&Trust>) -> Result<()> {
