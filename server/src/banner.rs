@@ -7,7 +7,7 @@ use std::time::Duration;
 use jetkv_go_compat::base62::short_hash;
 
 use crate::interfaces::host_port;
-use crate::options::{HandshakeFirst, Options, defaults};
+use crate::options::{HandshakeFirst, JetStreamOptions, Options, defaults};
 use jetkv_go_compat::friendly_bytes;
 use jetkv_go_compat::version::{API_LEVEL, GO_VERSION, SERVER_VERSION};
 use jetkv_go_compat::{GoDuration, quoted};
@@ -126,6 +126,21 @@ pub(crate) fn log_jetstream_start(is_temporary: bool) {
     }
 }
 
+/// The sizes that were found, where the options leave any open.
+pub(crate) fn log_jetstream_sizes(options: &JetStreamOptions, memory_bytes: i64, store_bytes: i64) {
+    if options.max_memory_bytes <= 0 || options.max_store_bytes <= 0 {
+        let (memory, store) = (friendly_bytes(memory_bytes), friendly_bytes(store_bytes));
+        tracing::debug!("JetStream creating dynamic configuration - {memory} memory, {store} disk");
+    }
+}
+
+/// The account that the server itself is in, where the options have none.
+pub(crate) fn log_system_account(options: &Options) {
+    if options.named_system_account().is_none() && options.system_account_name().is_some() {
+        tracing::debug!("Created system account: {}", quoted(defaults::SYSTEM_ACCOUNT));
+    }
+}
+
 /// What JetStream runs with. `store_dir` is the engine's own directory, sizes are in bytes.
 pub(crate) fn log_jetstream(
     options: &Options,
@@ -148,6 +163,8 @@ pub(crate) fn log_jetstream(
     }
     tracing::info!("  API Level:       {API_LEVEL}");
     tracing::info!("-------------------------------------------");
+    tracing::debug!("  Exports:");
+    tracing::debug!("     $JS.API.>");
 }
 
 /// JetStream has recovered its streams.
@@ -200,4 +217,16 @@ pub(crate) fn log_tls(options: &Options) {
 /// Everything is recovered, bound and served. Comes last.
 pub(crate) fn log_ready() {
     tracing::info!("Server is ready");
+}
+
+/// Nobody new is let in from now on.
+pub(crate) fn log_accept_end() {
+    tracing::debug!("Client accept loop exiting..");
+}
+
+/// The server leaves its own account, where it has one.
+pub(crate) fn log_system_end(options: &Options) {
+    if options.system_account_name().is_some() {
+        tracing::debug!("SYSTEM - System connection closed: Client Closed");
+    }
 }

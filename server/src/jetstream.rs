@@ -27,6 +27,7 @@ use api::Warned;
 use faulty_disk::FaultyDisk;
 use gets::GetQueue;
 use host::EngineHost;
+use jetkv_go_compat::{friendly_bytes, quoted};
 use queue::ApiQueue;
 use sizes::{engine_config, reloaded_settings};
 use workers::Workers;
@@ -131,7 +132,7 @@ impl JetStream {
             return self.engine.disable_account(account.id());
         };
         let updated = match self.engine.update_account_limits(account.id(), limits) {
-            Err(EngineError::NotEnabled) => self.enable(&[account]),
+            Err(EngineError::NotEnabled) => self.enable(&[account]).inspect(|()| tell_enabled(account)),
             // It keeps what it has (nats-server v2.15.2).
             updated => {
                 account.set_jetstream_refused(false);
@@ -276,7 +277,23 @@ fn tell_recovered(account: &Account, report: &RecoveryReport) {
             report.msgs,
         );
     }
-    tracing::debug!("Enabled JetStream for account {name:?}");
+}
+
+/// Says that an account has JetStream, and of how much.
+pub(crate) fn tell_enabled(account: &Account) {
+    let Some(limits) = account.jetstream().filter(|_| !account.is_jetstream_refused()) else { return };
+    let name = account.name();
+    tracing::debug!("Enabled JetStream for account {}", quoted(name));
+    for (tier, limits) in limits.tiers() {
+        tracing::debug!("  Tier: {tier}");
+        tracing::debug!("    Max Memory:      {}", friendly_bytes(limits.max_memory_bytes));
+        tracing::debug!("    Max Storage:     {}", friendly_bytes(limits.max_store_bytes));
+    }
+    if let Some(limits) = limits.flat() {
+        tracing::debug!("  Max Memory:      {}", friendly_bytes(limits.max_memory_bytes));
+        tracing::debug!("  Max Storage:     {}", friendly_bytes(limits.max_store_bytes));
+    }
+    tracing::debug!("JetStream state for account {} recovered", quoted(name));
 }
 
 /// Logs why an account does not get what it is to have.

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use super::StartError;
 use crate::banner;
-use crate::jetstream::JetStream;
+use crate::jetstream::{JetStream, tell_enabled};
 use crate::options::{JetStreamOptions, Options, host_and_port};
 use crate::state::Shared;
 
@@ -25,7 +25,10 @@ pub(super) fn start_jetstream(shared: &Arc<Shared>) -> Result<(), StartError> {
     };
     let (config, settings) = (jetstream.engine().config(), jetstream.engine().settings());
     let store_dir = config.store_dir.as_deref().unwrap_or_else(|| Path::new("")).join("jetstream");
-    banner::log_jetstream(&options, settings.max_memory_bytes, settings.max_file_bytes, &store_dir);
+    let (memory_bytes, store_bytes) = (settings.max_memory_bytes, settings.max_file_bytes);
+    banner::log_jetstream_sizes(&options.jetstream, memory_bytes, store_bytes);
+    banner::log_jetstream(&options, memory_bytes, store_bytes, &store_dir);
+    shared.accounts.all().iter().for_each(|account| tell_enabled(account));
     banner::log_jetstream_ready(began.elapsed());
     Ok(())
 }

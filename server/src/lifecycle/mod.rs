@@ -243,6 +243,7 @@ impl Server {
         let monitor_listener = bind_monitor(&options, &threads)?;
         let services = threads.services();
         let _context = services.enter();
+        banner::log_system_account(&options);
         if options.jetstream.enabled {
             announce::start_jetstream(&shared)?;
         }
@@ -418,6 +419,7 @@ impl Server {
             return;
         }
         tracing::info!("Entering lame duck mode, stop accepting new clients");
+        banner::log_accept_end();
         events::lame_duck(&self.inner.shared);
         self.inner.shared.end_turn();
         let inner = Arc::clone(&self.inner);
@@ -477,6 +479,7 @@ impl Inner {
 
     fn finish(&self) {
         tracing::info!("Initiating Shutdown...");
+        let was_lame_duck = !self.shared.is_running();
         events::shutting_down(&self.shared);
         self.shared.end_turn();
         self.shared.enter(Phase::Stopping);
@@ -502,6 +505,10 @@ impl Inner {
         if let Some(file) = self.ports_file.lock().take() {
             file.remove();
         }
+        if !was_lame_duck {
+            banner::log_accept_end();
+        }
+        banner::log_system_end(&self.shared.options());
         // Whoever waits for the end ends the process and its log with it.
         tracing::info!("Server Exiting..");
         self.shared.enter(Phase::Stopped);

@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 use std::net::{TcpStream, ToSocketAddrs, UdpSocket};
 use std::os::unix::net::{UnixDatagram, UnixStream};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use jiff::tz::TimeZone;
@@ -15,7 +15,7 @@ use jetkv_go_compat::quoted;
 
 /// Where syslog listens on this machine.
 const LOCAL_SOCKETS: [&str; 3] = ["/dev/log", "/var/run/syslog", "/var/run/log"];
-/// The facility of programs without a terminal, which lines for this machine's syslog carry.
+/// The facility of programs without a terminal, which lines for this machine's own syslog carry. Those for an address have none.
 const DAEMON: u8 = 3 << 3;
 /// Longest time that a line may take to leave.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -25,7 +25,7 @@ const WRITE_TIMEOUT: Duration = Duration::from_secs(5);
 pub(super) enum Address {
     /// That of this machine.
     Local,
-    /// One behind a socket of this machine.
+    /// One behind a socket of this machine that takes streams, not datagrams, as nats-server has it.
     Unix(PathBuf),
     /// `host:port`, by UDP.
     Udp(String),
@@ -50,24 +50,24 @@ impl Address {
     }
 
     fn connect(&self) -> io::Result<Connection> {
-        let unix = |path: &std::path::Path| {
-            let datagram = UnixDatagram::unbound().and_then(|socket| {
-                socket.connect(path)?;
-                socket.set_write_timeout(Some(WRITE_TIMEOUT))?;
-                Ok(Connection::UnixDatagram(socket))
-            });
-            datagram.or_else(|_| {
-                let stream = UnixStream::connect(path)?;
-                stream.set_write_timeout(Some(WRITE_TIMEOUT))?;
-                Ok(Connection::Unix(stream))
-            })
+        let stream = |path: &Path| {
+            let stream = UnixStream::connect(path)?;
+            stream.set_write_timeout(Some(WRITE_TIMEOUT))?;
+            Ok(Connection::Unix(stream))
+        };
+        let datagram = |path: &Path| {
+            let socket = UnixDatagram::unbound()?;
+            socket.connect(path)?;
+            socket.set_write_timeout(Some(WRITE_TIMEOUT))?;
+            Ok(Connection::UnixDatagram(socket))
         };
         match self {
             Self::Local => LOCAL_SOCKETS
                 .iter()
-                .find_map(|path| unix(path.as_ref()).ok())
+                .map(Path::new)
+                .find_map(|path| datagram(path).or_else(|_: io::Error| stream(path)).ok())
                 .ok_or_else(|| io::Error::other("Unix syslog delivery error")),
-            Self::Unix(path) => unix(path),
+            Self::Unix(path) => stream(path),
             Self::Udp(host) => {
                 let mut refused = io::Error::from(io::ErrorKind::AddrNotAvailable);
                 for address in host.to_socket_addrs()? {
@@ -159,11 +159,12 @@ impl Syslog {
         };
         let at = line.at.to_zoned(self.zone.clone());
         let (tag, pid) = (&self.tag, std::process::id());
+        let priority = if self.address == Address::Local { DAEMON | severity } else { severity };
         let head = if self.address.is_local() {
-            format!("<{}>{} {tag}[{pid}]: ", DAEMON | severity, at.strftime("%b %e %H:%M:%S"))
+            format!("<{priority}>{} {tag}[{pid}]: ", at.strftime("%b %e %H:%M:%S"))
         } else {
             let zone = if at.offset().is_zero() { "Z".to_owned() } else { at.strftime("%:z").to_string() };
-            format!("<{severity}>{}{zone} {} {tag}[{pid}]: ", at.strftime("%Y-%m-%dT%H:%M:%S"), self.host)
+            format!("<{priority}>{}{zone} {} {tag}[{pid}]: ", at.strftime("%Y-%m-%dT%H:%M:%S"), self.host)
         };
         let end = if line.text.ends_with('\n') { "" } else { "\n" };
         [head.as_bytes(), line.text.as_bytes(), end.as_bytes()].concat()
@@ -174,6 +175,8 @@ impl Syslog {
 mod tests {
     use super::*;
     use jiff::Timestamp;
+    use std::io::Read as _;
+    use std::os::unix::net::UnixListener;
 
     fn line(label: Label) -> Line {
         let at = Timestamp::from_second(1_795_384_174).unwrap();
@@ -206,16 +209,30 @@ mod tests {
     }
 
     #[test]
-    fn lines_for_this_machine_have_a_facility_and_a_short_time() {
+    fn lines_for_this_machine_have_a_short_time_and_a_facility_where_no_address_was_given() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("log");
-        let receiver = UnixDatagram::bind(&path).unwrap();
+        let listener = UnixListener::bind(&path).unwrap();
         let mut syslog = Syslog::connect(Address::Unix(path)).unwrap();
+        let (mut receiver, _) = listener.accept().unwrap();
         (syslog.zone, syslog.tag) = (TimeZone::UTC, "jetkv".to_owned());
-        syslog.write(&line(Label::Warn));
-        let mut bytes = [0; 200];
-        let count = receiver.recv(&mut bytes).unwrap();
-        let expected = format!("<28>Nov 22 21:49:34 jetkv[{}]: text\n", std::process::id());
-        assert_eq!(String::from_utf8_lossy(&bytes[..count]), expected);
+        for (at, address) in [syslog.address.clone(), Address::Local].into_iter().enumerate() {
+            syslog.address = address;
+            syslog.write(&line(Label::Warn));
+            let priority = ["4", "28"][at];
+            let expected = format!("<{priority}>Nov 22 21:49:34 jetkv[{}]: text\n", std::process::id());
+            let mut bytes = vec![0; expected.len()];
+            receiver.read_exact(&mut bytes).unwrap();
+            assert_eq!(String::from_utf8_lossy(&bytes), expected);
+        }
+    }
+
+    #[test]
+    fn an_address_of_a_socket_for_datagrams_is_refused() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("log");
+        let _receiver = UnixDatagram::bind(&path).unwrap();
+        let refused = Syslog::connect(Address::Unix(path)).unwrap_err();
+        assert_eq!(jetkv_go_compat::os_text(&refused), "protocol wrong type for socket");
     }
 }
