@@ -136,8 +136,44 @@ fn a_batch_may_hold_schedules_and_ends_of_them() {
     delivered(&engine);
     engine.advance_ns(10 * SECOND_NS);
     let fired = delivered(&engine);
-    assert_eq!(fired[0].1, "Mine: yes; Nats-Scheduler: s.a; Nats-Schedule-Next: purge");
-    assert_eq!(fired.len(), 2);
+    let of = |batch: &str, name: &str| {
+        format!(
+            "Mine: yes; Nats-Batch-Id: b; Nats-Batch-Sequence: {batch}; Nats-Scheduler: {name}; Nats-Schedule-Next: purge"
+        )
+    };
+    let wanted = [of("1", "s.a"), of("2; Nats-Batch-Commit: 1", "s.b")];
+    assert_eq!(fired.into_iter().map(|(_, headers, _)| headers).collect::<Vec<_>>(), wanted);
+}
+
+#[test]
+fn what_samples_messages_of_a_batch_is_no_batch_after_a_crash() {
+    for samples in [["s.src1", "s.src2"], ["s.src3", "s.src2"], ["s.src2", "s.src1"]] {
+        let directory = tempfile::tempdir().unwrap();
+        let config = EngineConfig { store_dir: Some(directory.path().to_owned()), ..EngineConfig::default() };
+        let clock = Arc::new(ManualClock::new(START_NS));
+        let engine = TestEngine::on(config.clone(), clock.clone()).unwrap();
+        assert!(engine.request("STREAM.CREATE.S", CONFIG).contains("did_create"));
+        for (subject, seq, ends) in
+            [("s.src1", "1", false), ("s.src2", "2", false), ("s.src3", "3", false), ("s.src4", "4", true)]
+        {
+            let mut headers = vec![("Nats-Batch-Id", "b"), ("Nats-Batch-Sequence", seq)];
+            headers.extend(ends.then_some(("Nats-Batch-Commit", "1")));
+            engine.publish(subject, &headers, seq);
+        }
+        for (name, source) in ["s.a", "s.b"].into_iter().zip(samples) {
+            schedule(&engine, name, IN_TEN, &[("Nats-Schedule-Source", source)]);
+        }
+        engine.advance_ns(10 * SECOND_NS);
+        let messages = |engine: &TestEngine| {
+            let info = engine.request("STREAM.INFO.S", r#"{"subjects_filter":">"}"#);
+            info.split_once("\"subjects\":{").unwrap().1.split('}').next().unwrap().to_owned()
+        };
+        let before = messages(&engine);
+        assert!(before.contains("\"s.target\":2") && before.contains("\"s.src4\":1"), "{before}");
+        drop(engine);
+        let engine = TestEngine::on(config, clock).unwrap();
+        assert_eq!(messages(&engine), before, "{samples:?}");
+    }
 }
 
 #[test]

@@ -21,6 +21,22 @@ struct Tail {
     is_scheduled: bool,
 }
 
+impl Tail {
+    /// What a message's headers say of its batch; `None` of one that belongs to none.
+    fn of(headers: &[u8]) -> Option<Self> {
+        let id = header(headers, b"Nats-Batch-Id").filter(|id| !id.is_empty())?;
+        let count = header(headers, SEQUENCE).and_then(parse_u64)?;
+        let ends = header(headers, COMMIT).is_some_and(|commit| !commit.is_empty());
+        let is_scheduled = header(headers, b"Nats-Scheduler").is_some();
+        Some(Self { id: id.to_vec(), count, ends, is_scheduled })
+    }
+
+    /// Whether the message with this end comes right behind the one with the other in a batch.
+    fn follows(&self, before: &Self) -> bool {
+        !before.ends && self.id == before.id && before.count.checked_add(1) == Some(self.count)
+    }
+}
+
 impl Inner {
     /// Makes the last batch whole, or takes what is left of it away. Before anything is held against the limits, which
     /// would remove what the batch has displaced.
@@ -34,8 +50,8 @@ impl Inner {
             let have = usize::try_from(tail.count).unwrap_or(usize::MAX);
             match staged.get(have..).filter(|rest| !rest.is_empty()) {
                 Some(rest) => self.complete_batch(rest)?,
-                // What follows from a schedule may have a batch's headers on nats-server.
-                None if tail.is_scheduled && !self.follows_its_batch(&tail)? => {}
+                // What follows from a schedule may have a batch's headers.
+                None if tail.is_scheduled && !self.goes_on_with_a_batch(&tail)? => {}
                 None => self.take_batch_away(&tail)?,
             }
         }
@@ -47,11 +63,7 @@ impl Inner {
     fn batch_at_the_end(&mut self) -> Result<Option<Tail>, StoreError> {
         let last_seq = self.store.totals().last_seq;
         let Some(msg) = self.store.load(last_seq)? else { return Ok(None) };
-        let id = header(msg.headers, b"Nats-Batch-Id").filter(|id| !id.is_empty());
-        let count = header(msg.headers, SEQUENCE).and_then(parse_u64);
-        let ends = header(msg.headers, COMMIT).is_some_and(|commit| !commit.is_empty());
-        let is_scheduled = header(msg.headers, b"Nats-Scheduler").is_some();
-        Ok(id.zip(count).map(|(id, count)| Tail { id: id.to_vec(), count, ends, is_scheduled }))
+        Ok(Tail::of(msg.headers))
     }
 
     /// Sequences that messages of a batch may have whose last one of `count` is the last of the stream.
@@ -60,11 +72,19 @@ impl Inner {
         last_seq.saturating_sub(count.saturating_sub(1)).max(1)..=last_seq
     }
 
-    /// Whether the message before the last is of the same batch.
-    fn follows_its_batch(&mut self, tail: &Tail) -> Result<bool, StoreError> {
-        let before = self.store.load(self.store.totals().last_seq.saturating_sub(1))?;
-        let id = before.and_then(|msg| header(msg.headers, b"Nats-Batch-Id"));
-        Ok(tail.count > 1 && id == Some(tail.id.as_slice()))
+    /// Whether the message before the last is the one before it of the same batch.
+    fn goes_on_with_a_batch(&mut self, tail: &Tail) -> Result<bool, StoreError> {
+        let seq = self.store.totals().last_seq.saturating_sub(1);
+        let before = self.store.load(seq)?.and_then(|msg| Tail::of(msg.headers));
+        Ok(before.is_some_and(|before| tail.follows(&before)))
+    }
+
+    /// Whether a message with these headers, stored next, would be taken for one of a batch that has begun, should the stream
+    /// be opened before another one comes.
+    pub(in crate::stream) fn would_go_on_with_a_batch(&mut self, headers: &[u8]) -> bool {
+        let Some(tail) = Tail::of(headers).filter(|tail| !tail.ends) else { return false };
+        let last = self.store.load(self.store.totals().last_seq);
+        last.ok().flatten().and_then(|msg| Tail::of(msg.headers)).is_some_and(|before| tail.follows(&before))
     }
 
     fn take_batch_away(&mut self, tail: &Tail) -> Result<(), StoreError> {

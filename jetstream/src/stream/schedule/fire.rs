@@ -8,9 +8,10 @@ use crate::stream::{Host, Inbound, Inner, Stream};
 use crate::ttl::parse_ttl;
 
 /// What does not go over from a schedule to what follows from it: what is of schedules, and what could keep that from being
-/// stored or would have it taken for a part of a batch.
-const LEFT_OUT: [&[u8]; 6] =
-    [SCHEDULE, b"Nats-Expected-", b"Nats-Msg-Id:", b"Nats-TTL:", b"Nats-Rollup:", b"Nats-Batch-"];
+/// stored.
+const LEFT_OUT: [&[u8]; 5] = [SCHEDULE, b"Nats-Expected-", b"Nats-Msg-Id:", b"Nats-TTL:", b"Nats-Rollup:"];
+/// Of the batch in which the schedule, or what it samples, came.
+const BATCH: &[u8] = b"Nats-Batch-";
 
 /// A message that follows from a schedule.
 #[derive(Debug)]
@@ -53,6 +54,12 @@ impl Inner {
 
     fn publish_follower(&mut self, follower: &Follower, if_long: IfLong) {
         let Follower { target, headers, payload } = follower;
+        let without;
+        let mut headers = headers;
+        if self.would_go_on_with_a_batch(headers) {
+            without = without_headers(headers, |line| line.starts_with(BATCH));
+            headers = &without;
+        }
         let msg = Inbound { subject: target, reply: b"", headers, payload };
         self.with_stored_subject(&msg, |inner, msg| {
             if let Err(refusal) = inner.take_follower(msg, if_long) {
