@@ -105,9 +105,12 @@ pub(super) fn create(
         [one] if config.filter_subject.is_empty() => config.filter_subject.clone_from(&one.src),
         all => config.filter_subjects = all.iter().map(|to| to.src.clone()).collect(),
     }
-    let rest = match config.filter_subject.as_str() {
-        "" => format!("CONSUMER.CREATE.{}", source.name),
-        filter => format!("CONSUMER.CREATE.{}.{name}.{filter}", source.name),
+    // Where the one transform of a source is of no subject, nobody hears the request: that is how nats-server takes nothing.
+    let is_filtered = !config.filter_subject.is_empty() || !is_mirror && source.subject_transforms.len() == 1;
+    let rest = if is_filtered {
+        format!("CONSUMER.CREATE.{}.{name}.{}", source.name, config.filter_subject)
+    } else {
+        format!("CONSUMER.CREATE.{}", source.name)
     };
     let request = CreateConsumerRequest { stream: source.name.clone(), config, ..Default::default() };
     (api_subject(source, &rest), json::to_vec(&request))
