@@ -257,6 +257,7 @@ impl Engine {
     /// Takes JetStream from an account: closes its streams, which stay on disk.
     pub fn disable_account(&self, id: AccountId) {
         let Some(account) = self.accounts.write().remove(&id) else { return };
+        account::note_change();
         self.jobs.cancel(Some(id));
         for stream in account.streams() {
             self.close_stream(&account, &stream);

@@ -37,7 +37,7 @@ mod timers;
 mod ttl;
 mod warnings;
 
-pub use api::{ApiOutcome, ApiRequest};
+pub use api::{ApiOutcome, ApiRequest, KeyGets};
 pub use client::ClientInfo;
 pub use clock::{
     AdjustableClock, Clock, Deadline, Deadlines, ElapsedNs, ManualClock, Moved, Now, SystemClock, WallNs,

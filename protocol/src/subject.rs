@@ -66,7 +66,7 @@ pub fn has_empty_token(subject: &[u8]) -> bool {
     // Whether the byte ahead of a word is a separator, as its flag would stand one byte below.
     let mut before = 0;
     for word in words {
-        let found = separators(u64::from_le_bytes(*word));
+        let found = flags(u64::from_le_bytes(*word), SEPARATOR);
         if found & ((found << 8) | before) != 0 {
             return true;
         }
@@ -83,12 +83,15 @@ pub fn has_empty_token(subject: &[u8]) -> bool {
     false
 }
 
-/// Flags, each the highest bit of a byte, for the bytes of a word that are separators.
+/// The highest bits of the bytes of a word.
+const HIGH: u64 = u64::from_le_bytes([0x80; 8]);
+
+/// Flags, each the highest bit of a byte, for the bytes of a word that are this one.
 #[inline]
-fn separators(word: u64) -> u64 {
-    const LOW: u64 = u64::from_le_bytes([0x7f; 8]);
-    // A byte becomes zero where it is one, and only then adding to it leaves its highest bit clear.
-    let differences = word ^ u64::from_le_bytes([SEPARATOR; 8]);
+fn flags(word: u64, byte: u8) -> u64 {
+    const LOW: u64 = !HIGH;
+    // A byte becomes zero where it is this one, and only then adding to it leaves its highest bit clear.
+    let differences = word ^ u64::from_le_bytes([byte; 8]);
     !(((differences & LOW) + LOW) | differences | LOW)
 }
 
@@ -147,6 +150,67 @@ fn is_wildcard(token: &[u8]) -> bool {
 pub fn has_wildcard(subject: &[u8]) -> bool {
     // Most subjects hold neither byte, and that is quick to see.
     memchr2(b'*', b'>', subject).is_some() && tokens(subject).any(is_wildcard)
+}
+
+/// Whether a subject is seen at once to be a literal one: ASCII without an empty token, and without the bytes that make
+/// wildcards. Of others that are literal, too, nothing is said.
+///
+/// ```
+/// use jetkv_protocol::subject::is_plain_literal;
+///
+/// assert!(is_plain_literal(b"$KV.settings.colour.42"));
+/// assert!(!is_plain_literal(b"$KV.settings.*") && !is_plain_literal(b"$KV..colour"));
+/// // A literal subject, which takes a longer look.
+/// assert!(!is_plain_literal(b"a*b"));
+/// ```
+#[must_use]
+#[inline]
+pub fn is_plain_literal(subject: &[u8]) -> bool {
+    let (words, rest) = subject.as_chunks::<8>();
+    let (Some(last), Some(_)) = (subject.last_chunk::<8>(), words.first()) else {
+        return !has_empty_token(subject)
+            && subject.iter().all(|byte| byte.is_ascii() && !matches!(byte, b'*' | b'>'));
+    };
+    if subject.first() == Some(&SEPARATOR) || subject.last() == Some(&SEPARATOR) {
+        return false;
+    }
+    // Whether the byte ahead of a word is a separator, as its flag would stand one byte below.
+    let mut before = 0;
+    let mut found = 0;
+    for word in words {
+        let word = u64::from_le_bytes(*word);
+        let separators = flags(word, SEPARATOR);
+        found |= separators & ((separators << 8) | before) | word & HIGH | wildcard_flags(word);
+        before = separators >> 56;
+    }
+    if !rest.is_empty() {
+        // What is left, together with some that were seen.
+        let word = u64::from_le_bytes(*last);
+        let separators = flags(word, SEPARATOR);
+        found |= separators & (separators << 8) | word & HIGH | wildcard_flags(word);
+    }
+    found == 0
+}
+
+/// Flags for the bytes of a word that wildcards are made of.
+#[inline]
+fn wildcard_flags(word: u64) -> u64 {
+    flags(word, b'*') | flags(word, b'>')
+}
+
+/// Whether a text is a single token: neither empty nor divided.
+///
+/// ```
+/// assert!(jetkv_protocol::subject::is_one_token(b"colour"));
+/// assert!(!jetkv_protocol::subject::is_one_token(b"colour.42"));
+/// ```
+#[must_use]
+#[inline]
+pub fn is_one_token(text: &[u8]) -> bool {
+    let (words, rest) = text.as_chunks::<8>();
+    !text.is_empty()
+        && words.iter().all(|word| flags(u64::from_le_bytes(*word), SEPARATOR) == 0)
+        && !rest.contains(&SEPARATOR)
 }
 
 /// The part of a pattern before its first wildcard, up to and including the separator; the whole of a
@@ -361,6 +425,18 @@ mod tests {
             all.extend(layer.iter().cloned());
         }
         all
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_plain_is_literal_and_what_is_one_token_is_not_divided(text in "[a-z.*>\u{e9}]{0,3}[ab./=?)+]{0,20}[.*>a]?") {
+            let bytes = text.as_bytes();
+            let plain = text.is_ascii() && !text.contains(['*', '>']) && !has_empty_token(bytes);
+            prop_assert_eq!(is_plain_literal(bytes), plain, "{}", text);
+            prop_assert!(!plain || is_valid_literal(bytes));
+            prop_assert_eq!(has_empty_token(bytes), text.split('.').any(str::is_empty), "{}", text);
+            prop_assert_eq!(is_one_token(bytes), !text.is_empty() && !text.contains('.'), "{}", text);
+        }
     }
 
     proptest! {

@@ -93,11 +93,7 @@ impl Reach {
             return false;
         };
         start == other_start
-            && if is_one {
-                !rest.is_empty() && memchr::memchr(SEPARATOR, rest).is_none()
-            } else {
-                !subject::has_empty_token(rest)
-            }
+            && if is_one { subject::is_one_token(rest) } else { !subject::has_empty_token(rest) }
     }
 }
 

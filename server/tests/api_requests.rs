@@ -79,6 +79,56 @@ fn answers_leave_behind_the_acknowledgements_of_what_was_published_before() {
     assert!(answers[5].1.contains("\"last_seq\":3"), "{}", answers[5].1);
 }
 
+#[test]
+fn the_next_get_of_a_key_sees_every_change_to_streams_and_listeners() {
+    let (_directory, server, mut wire) = with_bucket();
+    fill(&mut wire, 2);
+    // Its subscription stays, so that nothing but what is changed here makes the server look again.
+    wire.send("SUB _got 7\r\n");
+    let asked = |wire: &mut Wire, subject: &str, body: &str| {
+        wire.send(&request(subject, "_got", body));
+        let (to, answer) = message(wire);
+        assert_eq!(to, "_got");
+        answer
+    };
+    let got = |wire: &mut Wire, key: &str| asked(wire, &format!("DIRECT.GET.KV.{key}"), "");
+    let both_are_there = |wire: &mut Wire| {
+        for key in ["kv.a.0", "kv.a.1"] {
+            assert!(got(wire, key).contains(&format!("Nats-Subject: {key}\r\n")), "{key}");
+        }
+        assert!(got(wire, "kv.a.2").starts_with("NATS/1.0 404"));
+    };
+    both_are_there(&mut wire);
+
+    let mut listener = Wire::client(&server);
+    listener.send("SUB $JS.API.DIRECT.GET.KV.> 1\r\n");
+    listener.expect_nothing();
+    both_are_there(&mut wire);
+    for key in ["kv.a.0", "kv.a.1", "kv.a.2"] {
+        assert_eq!(message(&mut listener).0, format!("$JS.API.DIRECT.GET.KV.{key}"));
+    }
+    listener.send("UNSUB 1\r\n");
+    listener.expect_nothing();
+    both_are_there(&mut wire);
+
+    // What looks like a key and is none takes the other way, and leads to the same stream.
+    assert!(got(&mut wire, "kv.a.*").contains("Nats-Subject: kv.a.0\r\n"));
+    assert!(got(&mut wire, "kv.\u{e9}").starts_with("NATS/1.0 404"));
+    assert!(asked(&mut wire, "DIRECT.GET.KV.kv.a.0", "{\"seq\":1}").starts_with("NATS/1.0 408"));
+
+    let other = r#"{"name":"KV","subjects":["kv.>"],"storage":"memory","allow_direct":true}"#;
+    assert!(asked(&mut wire, "STREAM.DELETE.KV", "").contains("\"success\":true"));
+    assert!(got(&mut wire, "kv.a.0").starts_with("NATS/1.0 503"));
+    assert!(asked(&mut wire, "STREAM.CREATE.KV", other).contains("\"did_create\":true"));
+    assert!(got(&mut wire, "kv.a.0").starts_with("NATS/1.0 404"), "it is another stream");
+    wire.send("PUB kv.a.0 _got 1\r\ny\r\n");
+    assert!(message(&mut wire).1.contains("\"seq\":1"));
+    assert!(got(&mut wire, "kv.a.0").contains("\r\n\r\ny"));
+    let closed = other.replace("\"allow_direct\":true", "\"allow_direct\":false");
+    assert!(!asked(&mut wire, "STREAM.UPDATE.KV", &closed).contains("\"error\""));
+    assert!(got(&mut wire, "kv.a.0").starts_with("NATS/1.0 503"));
+}
+
 fn user(name: &str, account: &str) -> UserOptions {
     UserOptions {
         username: name.into(),

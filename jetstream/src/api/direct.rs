@@ -7,15 +7,16 @@ use super::request::direct_get_of_key;
 use super::{ApiOutcome, ApiRequest, Call, Way};
 use crate::config::metadata::{LEVEL_STATUS, REQUIRED_LEVEL_HEADER, serves_level};
 use crate::engine::Engine;
+use crate::engine::account::streams_changed;
 use crate::headers::header;
-use crate::message::OutMsg;
+use crate::message::{AccountId, OutMsg};
 use crate::outbox::{Outbox, Says};
 use crate::settings::SyncPolicy;
 use crate::store::{Msg, StoreError};
 use crate::stream::{Inner, Stream, push_number, write_headers};
 use jetkv_go_compat::json;
-use jetkv_protocol::subject::has_wildcard;
-use std::sync::Arc;
+use jetkv_protocol::subject::{has_wildcard, is_plain_literal};
+use std::sync::{Arc, Weak};
 
 /// A body above this size is understood by a thread that has the time.
 const BODY_AT_ONCE_BYTES: usize = 4096;
@@ -42,14 +43,19 @@ fn get_from(call: &mut Call<'_>, (stream, is_mirror): (&Arc<Stream>, bool), key:
         return ApiOutcome::takes_long();
     }
     if !key.is_empty() && req.payload.is_empty() && req.headers.is_empty() && !has_wildcard(key.as_bytes()) {
-        return last_of((stream, is_mirror), req, name, key.as_bytes(), call.out);
+        return match last_of((stream, is_mirror), req.reply, key.as_bytes(), call.out) {
+            Ok(()) => ApiOutcome::done(),
+            Err(NotServed) => ApiOutcome::no_responders(),
+        };
     }
     // Understanding the body may take long, too.
     let is_large = req.payload.len() > BODY_AT_ONCE_BYTES;
     let get = if is_large && matches!(call.way, Way::AtOnce) { None } else { Some(read(req, key)) };
     let mut inner = stream.lock();
-    if let Err(outcome) = admit(&mut inner, req, !key.is_empty(), is_mirror) {
-        return outcome;
+    match admit(&mut inner, req.reply, !key.is_empty(), is_mirror) {
+        Ok(true) => {}
+        Ok(false) => return ApiOutcome::done(),
+        Err(NotServed) => return ApiOutcome::no_responders(),
     }
     let is_long = get.as_ref().is_none_or(|get| get.as_ref().is_ok_and(takes_long));
     if is_long && matches!(call.way, Way::AtOnce) {
@@ -71,23 +77,20 @@ fn get_from(call: &mut Call<'_>, (stream, is_mirror): (&Arc<Stream>, bool), key:
     end(call, name, result)
 }
 
-/// Whether the stream serves direct gets, and somebody waits for what it says; shows nothing that a crash could still
-/// take back.
-fn admit(
-    inner: &mut Inner,
-    req: &ApiRequest<'_>,
-    by_subject: bool,
-    is_mirror: bool,
-) -> Result<(), ApiOutcome> {
+/// The stream serves no direct gets.
+struct NotServed;
+
+/// Whether somebody waits for what the stream says; it shows nothing that a crash could still take back.
+fn admit(inner: &mut Inner, reply: &[u8], by_subject: bool, is_mirror: bool) -> Result<bool, NotServed> {
     if !inner.config.allow_direct && !is_mirror {
-        return Err(ApiOutcome::no_responders());
+        return Err(NotServed);
     }
-    if req.reply.is_empty() {
+    if reply.is_empty() {
         inner.get_came(by_subject);
-        return Err(ApiOutcome::done());
+        return Ok(false);
     }
     inner.flush();
-    Ok(())
+    Ok(true)
 }
 
 /// Whether a request is for more than one message whose subject or sequence is known.
@@ -109,44 +112,74 @@ fn end(call: &mut Call<'_>, name: &str, got: Got) -> ApiOutcome {
     }
 }
 
-/// Serves the get of a key-value client, the last message of one subject, by the shortest way. `None` where a request is
-/// anything else, or what it meets may have to wait for the disk.
+/// A stream that is asked for one key after the other ([`Engine::key_gets`]). It does not keep the stream.
+#[derive(Debug, Default)]
+pub struct KeyGets {
+    stream: Weak<Stream>,
+    /// [`streams_changed`] when the stream was found.
+    found_at: u64,
+}
+
+impl Engine {
+    /// The stream that a request on `subject` (`$JS.API.DIRECT.GET.<stream>.<key>`) asks for a key of, and how many bytes of the
+    /// subject stand before the key. The same is then asked on any other subject that begins so. `None` where nothing
+    /// is known of such a stream, or where what it holds may have to wait for the disk.
+    #[must_use]
+    pub fn key_gets(&self, account: AccountId, subject: &[u8]) -> Option<(KeyGets, usize)> {
+        let found_at = streams_changed();
+        if self.config().sync == SyncPolicy::Always {
+            return None;
+        }
+        let (name, key) = direct_get_of_key(subject)?;
+        let stream = self.account(account)?.stream(std::str::from_utf8(name).ok()?)?;
+        Some((KeyGets { stream: Arc::downgrade(&stream), found_at }, subject.len() - key.len()))
+    }
+
+    /// Serves the get of a key-value client, the last message of one subject, by the shortest way: as
+    /// [`Engine::api_at_once`] serves a request without headers and body. Says whether it did. Else nothing was done: the
+    /// stream may be gone, it is busy or serves no gets, or it takes a longer look to see what the key is.
+    #[inline]
+    pub fn get_key(&self, gets: &KeyGets, key: &[u8], reply: &[u8], out: &mut Outbox) -> bool {
+        let found = if gets.found_at == streams_changed() { gets.stream.upgrade() } else { None };
+        let Some(stream) = found.filter(|stream| stream.is_of(self.world()) && !stream.is_busy()) else {
+            return false;
+        };
+        // A mirror may answer where the stream does not.
+        is_plain_literal(key) && last_of((&stream, false), reply, key, out).is_ok()
+    }
+}
+
+/// As [`Engine::get_key`], of a request whose stream has yet to be found.
 pub(super) fn of_key(engine: &Engine, req: &ApiRequest<'_>, out: &mut Outbox) -> Option<ApiOutcome> {
-    if !req.payload.is_empty() || !req.headers.is_empty() || engine.config().sync == SyncPolicy::Always {
+    if !req.payload.is_empty() || !req.headers.is_empty() {
         return None;
     }
-    let (name, key) = direct_get_of_key(req.subject)?;
-    if !key.is_ascii() || has_wildcard(key) {
-        return None;
-    }
-    let name = std::str::from_utf8(name).ok()?;
-    let stream = engine.account(req.account)?.stream(name).filter(|stream| !stream.is_busy())?;
-    // A mirror may answer where the stream does not.
-    Some(last_of((&stream, false), req, name, key, out)).filter(|outcome| !outcome.no_responders)
+    let (gets, key_at) = engine.key_gets(req.account, req.subject)?;
+    let key = req.subject.get(key_at..)?;
+    engine.get_key(&gets, key, req.reply, out).then(ApiOutcome::done)
 }
 
 /// Answers with the last message of a subject. Allocates nothing.
 fn last_of(
     (stream, is_mirror): (&Stream, bool),
-    req: &ApiRequest<'_>,
-    name: &str,
+    reply: &[u8],
     key: &[u8],
     out: &mut Outbox,
-) -> ApiOutcome {
+) -> Result<(), NotServed> {
     let mut inner = stream.lock();
-    if let Err(outcome) = admit(&mut inner, req, true, is_mirror) {
-        return outcome;
+    if !admit(&mut inner, reply, true, is_mirror)? {
+        return Ok(());
     }
     inner.get_came(true);
     match load_last(&mut inner, key) {
-        Ok(Some(msg)) => push_message(out, req.reply, name, &msg, None, false),
-        Ok(None) => push_status(out, req.reply, "404 Message Not Found"),
+        Ok(Some(msg)) => push_message(out, reply, stream.name(), &msg, None, false),
+        Ok(None) => push_status(out, reply, "404 Message Not Found"),
         Err(error) => {
-            tracing::error!(stream = name, %error, "cannot read a message");
-            push_status(out, req.reply, "404 Message Not Found");
+            tracing::error!(stream = stream.name(), %error, "cannot read a message");
+            push_status(out, reply, "404 Message Not Found");
         }
     }
-    ApiOutcome::done()
+    Ok(())
 }
 
 fn refuse(call: &mut Call<'_>, status: &str) -> ApiOutcome {

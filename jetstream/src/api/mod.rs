@@ -21,6 +21,7 @@ use crate::error::catalogue as errors;
 use crate::message::AccountId;
 use crate::outbox::Outbox;
 use crate::stream::Stream;
+pub use direct::KeyGets;
 pub use request::Lane;
 use request::Request;
 use std::sync::Arc;

@@ -15,7 +15,7 @@ use crate::stream::world::{AccountShare, World};
 use parking_lot::{Mutex, RwLock};
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 impl Engine {
     /// Whether an account can be promised more by its limits, as far as they go beyond those that it has. What streams
@@ -58,6 +58,21 @@ pub(crate) struct Account {
     pub(crate) changes: Mutex<()>,
     pub(crate) api_total: AtomicU64,
     pub(crate) api_errors: AtomicU64,
+}
+
+/// How often streams came, went or changed, in all engines together: who keeps one that was found by its name learns here
+/// that another may have the name.
+static STREAMS_CHANGED: AtomicU64 = AtomicU64::new(1);
+
+/// What [`STREAMS_CHANGED`] counts, so far.
+#[inline]
+pub(crate) fn streams_changed() -> u64 {
+    STREAMS_CHANGED.load(Ordering::Acquire)
+}
+
+/// Streams came or went. To be called with what they are found in locked, or afterwards.
+pub(crate) fn note_change() {
+    STREAMS_CHANGED.fetch_add(1, Ordering::Release);
 }
 
 /// Streams, and what is asked of all of them when one comes or changes. There may be tens of thousands.
@@ -124,11 +139,15 @@ impl Account {
     pub(crate) fn insert(&self, stream: &Arc<Stream>) {
         // Its lock is never waited for with this one held.
         let config = stream.config();
-        self.streams.write().insert(stream, config);
+        let mut streams = self.streams.write();
+        streams.insert(stream, config);
+        note_change();
     }
 
     pub(crate) fn remove(&self, name: &str) {
-        self.streams.write().remove(name);
+        let mut streams = self.streams.write();
+        streams.remove(name);
+        note_change();
     }
 
     /// Bytes promised to streams of a storage type.

@@ -133,6 +133,11 @@ impl Stream {
         self.account.id
     }
 
+    /// Whether it is a stream of the engine that has this world.
+    pub(crate) fn is_of(&self, world: &Arc<World>) -> bool {
+        Arc::ptr_eq(&self.world, world)
+    }
+
     /// The stream's name.
     #[must_use]
     pub fn name(&self) -> &str {

@@ -79,6 +79,17 @@ impl RouteCache {
     }
 }
 
+impl RouteCache {
+    /// Whether `subject` reaches nobody in `account`, nor does any other that has so many first bytes in common with it, and
+    /// something behind them that has no empty token.
+    pub(crate) fn reaches_nobody(&mut self, account: &Account, subject: &[u8], start_len: usize) -> bool {
+        self.matches(account, subject).is_empty()
+            && matches!(self.reach, Reach::Start(len) if len <= start_len)
+            // The reach is that of the subject that was looked up, which `subject` has as many bytes in common with.
+            && self.generation == account.generation()
+    }
+}
+
 /// Gives `msg` to everything in `matches`. Streams are left to `capture`, because a message may enter a stream
 /// only when no engine lock is held. Who got something is noted in `touched`.
 pub(crate) fn route(

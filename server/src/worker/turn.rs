@@ -11,6 +11,7 @@ use super::long_get::LongGet;
 use super::queued_request::QueuedRequest;
 use super::shared_commit::SHARED_BYTES_MAX;
 use super::streams::{Streams, touch};
+use crate::jetstream::KeyGetCache;
 use crate::router::{Receiver, RouteCache, Subscription, Target};
 use crate::traffic::Traffic;
 
@@ -21,6 +22,8 @@ const CHAINED_ROUNDS_MAX: usize = 8;
 #[derive(Default)]
 pub(crate) struct Batch {
     pub cache: RouteCache,
+    /// Which stream was last asked for a key.
+    pub key_gets: KeyGetCache,
     /// Streams with publishes that are not committed yet.
     pub streams: Vec<Arc<Stream>>,
     /// Answers of the JetStream API, in `answers_in`, that leave at the end of the turn.

@@ -106,6 +106,9 @@ impl Connection {
             headers: publish.headers,
             payload: publish.payload,
         };
+        if publish.payload.is_empty() && self.get_key(turn, &msg) {
+            return;
+        }
         let (mut delivered, crosses) = self.route(turn, &msg);
         if JetStream::control_subject(publish.subject).is_some() || events::is_request(publish.subject) {
             let account = Arc::clone(&self.account);
@@ -114,6 +117,27 @@ impl Connection {
         if !delivered && self.no_responders && !reply.is_empty() {
             self.answer_no_responders(publish.subject, reply);
         }
+    }
+
+    /// Serves a direct get of a key by a way of its own, if the message is one that can go it; says whether it did.
+    #[inline]
+    fn get_key(&self, turn: &mut Turn<'_>, msg: &OutMsg<'_>) -> bool {
+        let Batch { key_gets, cache, answers, answers_in, tally, .. } = &mut *turn.batch;
+        let account = &self.account;
+        // Answers of one turn are those of one account.
+        if !msg.headers.is_empty() || answers_in.is_some_and(|other| other != account.id()) {
+            return false;
+        }
+        let Some(jetstream) = self.jetstream.as_ref().filter(|_| account.serves_api(false)) else {
+            return false;
+        };
+        let is_system = || self.shared.accounts.is_system(account.id());
+        let is_served = key_gets.serve((account, is_system), jetstream.engine(), cache, msg, answers);
+        if is_served {
+            tally.api_requests += 1;
+            *answers_in = Some(account.id());
+        }
+        is_served
     }
 
     /// A bad subject is told to a pedantic client, unless it was when the message began to arrive. A subject is empty
