@@ -55,7 +55,17 @@ const HOUSE: &[Floors] = &[
         krate: "server",
         floors: &[
             &["certificate", "claims"],
-            &["blocking", "faults", "interfaces", "journal", "options", "reactor", "timers", "traffic"],
+            &[
+                "blocking",
+                "durations",
+                "faults",
+                "interfaces",
+                "journal",
+                "options",
+                "reactor",
+                "timers",
+                "traffic",
+            ],
             &["auth", "banner", "log", "machine", "pid_file", "ports_file"],
             &["router"],
             &["connections", "worker"],

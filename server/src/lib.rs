@@ -12,6 +12,7 @@ mod claimed;
 pub mod claims;
 mod connections;
 mod crossing;
+mod durations;
 mod events;
 mod failure;
 mod faults;

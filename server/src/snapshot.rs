@@ -10,6 +10,7 @@ use jetkv_jetstream::{OwnSubscription, WallNs};
 use parking_lot::Mutex;
 
 use crate::connections::{ClosedClient, ConnectionHandle, LeafnodeView};
+use crate::durations::Durations;
 use crate::options::{Options, Unserved};
 use crate::router::Account;
 use crate::state::{Shared, Visits};
@@ -258,6 +259,11 @@ impl MonitorSource {
     /// The stream engine; `None` when JetStream is off.
     pub fn engine(&self) -> Option<Arc<jetkv_jetstream::Engine>> {
         self.shared.jetstream().map(|jetstream| jetstream.engine_handle())
+    }
+
+    /// How long requests and syncs took.
+    pub(crate) fn durations(&self) -> &Durations {
+        &self.shared.durations
     }
 
     /// Whether JetStream is on, or was before a reload.

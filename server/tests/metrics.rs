@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::TcpStream;
+use std::time::{Duration, Instant};
 
 use jetkv::Server;
 use jetkv::options::Options;
@@ -90,7 +91,8 @@ fn samples(server: &Server, query: &str) -> BTreeMap<String, f64> {
         }
         let (series, value) = line.rsplit_once(' ').unwrap();
         let name = series.split('{').next().unwrap();
-        assert_eq!(name, family, "a series stands with its type: {line}");
+        let of = name.strip_prefix(&family).unwrap_or("x");
+        assert!(["", "_bucket", "_sum", "_count"].contains(&of), "a series stands with its type: {line}");
         let old = samples.insert(series.to_owned(), value.parse().unwrap());
         assert!(old.is_none(), "twice: {series}");
     }
@@ -170,5 +172,93 @@ fn the_page_says_what_it_is() {
     let answer = http::get(pages, "/metrics").unwrap();
     let kind = answer.header("content-type").unwrap_or_default();
     assert_eq!((answer.status, kind), (200, "text/plain; version=0.0.4; charset=utf-8"));
+    server.shutdown();
+}
+
+/// The buckets of a histogram, in the order of their bounds, its sum and its number.
+fn histogram(samples: &BTreeMap<String, f64>, name: &str, label: &str) -> (Vec<(f64, f64)>, f64, f64) {
+    let of = |suffix: &str| {
+        let begin = format!("{name}_{suffix}{{");
+        let all =
+            samples.iter().filter(move |(series, _)| series.starts_with(&begin) && series.contains(label));
+        all.map(|(series, value)| (series.clone(), *value)).collect::<Vec<_>>()
+    };
+    let mut buckets: Vec<(f64, f64)> = of("bucket")
+        .iter()
+        .map(|(series, value)| {
+            let bound = series.split("le=\"").nth(1).unwrap().split('"').next().unwrap();
+            (bound.parse().unwrap(), *value)
+        })
+        .collect();
+    buckets.sort_by(|(a, _), (b, _)| a.total_cmp(b));
+    let (sums, counts) = (of("sum"), of("count"));
+    assert_eq!((sums.len(), counts.len()), (1, 1), "{name} {label}");
+    (buckets, sums[0].1, counts[0].1)
+}
+
+/// The number of a histogram, whose parts have to fit each other.
+fn measured(samples: &BTreeMap<String, f64>, name: &str, label: &str) -> f64 {
+    let (buckets, sum, count) = histogram(samples, name, label);
+    assert_eq!(buckets.last(), Some(&(f64::INFINITY, count)), "{name} {label}");
+    assert!(buckets.len() > 10 && buckets.windows(2).all(|pair| pair[0].1 <= pair[1].1), "{buckets:?}");
+    assert_eq!(sum > 0.0, count > 0.0, "{name} {label}: {count} took {sum} s");
+    count
+}
+
+#[test]
+fn requests_of_the_api_are_measured_by_what_they_are() {
+    let store = tempfile::tempdir().unwrap();
+    let (server, mut client) = start(&store);
+    let name = "jetkv_api_request_duration_seconds";
+    let counted = |samples: &BTreeMap<String, f64>, request: &str| {
+        let label = format!("request=\"{request}\"");
+        let any = samples.keys().any(|series| series.starts_with(name) && series.contains(&label));
+        if any { measured(samples, name, &label) } else { 0.0 }
+    };
+    // A request is counted when its answer has left.
+    let wait = |expected: &[(&str, f64)]| {
+        let deadline = Instant::now() + Duration::from_secs(60);
+        loop {
+            let now = samples(&server, "");
+            let counts: Vec<_> =
+                expected.iter().map(|(request, _)| (*request, counted(&now, request))).collect();
+            if counts == expected {
+                return now;
+            }
+            assert!(Instant::now() < deadline, "{counts:?}");
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    };
+    wait(&[("STREAM.CREATE", 1.0), ("CONSUMER.DURABLE.CREATE", 1.0), ("STREAM.INFO", 0.0)]);
+    for subject in ["STREAM.INFO.S", "STREAM.INFO.S", "STREAM.INFO.NONE", "CONSUMER.INFO.S.C"] {
+        ask(&mut client, &format!("PUB $JS.API.{subject} r 0\r\n\r\n"), "MSG");
+    }
+    let after = wait(&[("STREAM.INFO", 3.0), ("CONSUMER.INFO", 1.0), ("STREAM.CREATE", 1.0)]);
+    assert!(!after.keys().any(|series| series.contains("NONE")), "no label comes from a client");
+    server.shutdown();
+}
+
+#[test]
+fn syncs_to_the_disk_are_measured() {
+    let store = tempfile::tempdir().unwrap();
+    let config = format!(
+        "listen: \"127.0.0.1:-1\"\nhttp: \"127.0.0.1:-1\"\n\
+         jetstream {{store_dir: \"{}\", sync_interval: always}}",
+        store.path().display()
+    );
+    let server = Server::start(Options::from_config_text(&config).unwrap()).unwrap();
+    let name = "jetkv_sync_duration_seconds";
+    assert_eq!(measured(&samples(&server, ""), name, "server_id"), 0.0, "nothing was stored yet");
+    let mut client = BufReader::new(TcpStream::connect(server.client_address()).unwrap());
+    ask(&mut client, "CONNECT {}\r\nSUB r 1\r\nPING\r\n", "PONG");
+    let body = "{\"name\":\"S\",\"subjects\":[\"s\"]}";
+    ask(&mut client, &format!("PUB $JS.API.STREAM.CREATE.S r {}\r\n{body}\r\n", body.len()), "MSG");
+    let before = measured(&samples(&server, ""), name, "server_id");
+    for _ in 0..3 {
+        ask(&mut client, "PUB s r 1\r\nx\r\n", "MSG");
+    }
+    // One after the other, each waited for its own.
+    let after = measured(&samples(&server, ""), name, "server_id");
+    assert!(after >= before + 3.0, "{before} {after}");
     server.shutdown();
 }

@@ -20,6 +20,8 @@ pub trait Host: Router {
     /// The stream has changes to make durable: call `Stream::sync` soon, on a thread that may block, until it says
     /// that there is no more. A stream asks again only after that.
     fn sync_later(&self, stream: &Arc<Stream>);
+    /// A sync of a stream to the disk is over, well or badly, and took so long.
+    fn synced(&self, _took_ns: u64) {}
     /// Subscribes in the account of a stream, as a client of it would: what comes is given to `Stream::hear`, with `channel`.
     /// No lock of the engine is held.
     fn listen(&self, _stream: &Arc<Stream>, _channel: u64, _subject: &[u8]) {}

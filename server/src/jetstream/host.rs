@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 use std::thread;
+use std::time::Duration;
 
 use hashbrown::HashMap;
 use jetkv_jetstream::stream::Stream;
@@ -235,6 +236,10 @@ impl Host for EngineHost {
             }
             host.shared.end_turn();
         });
+    }
+
+    fn synced(&self, took_ns: u64) {
+        self.shared.durations.syncs.count(Duration::from_nanos(took_ns));
     }
 
     fn listen(&self, stream: &Arc<Stream>, channel: u64, subject: &[u8]) {

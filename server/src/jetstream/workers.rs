@@ -97,6 +97,9 @@ fn serve(shared: &Shared, queued: &QueuedRequest, serve: impl FnOnce(&ApiRequest
         tracing::error!("A request on \"{subject}\" ended in a panic");
     }
     let took = began.elapsed();
+    if request.subject.starts_with(b"$JS.API.") {
+        shared.durations.count_request(request.subject, took);
+    }
     if took >= SLOW {
         tracing::warn!("Internal subscription on \"{subject}\" took too long: {took:?}");
     }

@@ -35,6 +35,7 @@ pub(crate) use visits::Visits;
 use crate::auth::{Authenticator, Operators};
 use crate::blocking::BlockingThreads;
 use crate::connections::{ClientType, ClosedClients, ConnectionHandle, Leafnodes};
+use crate::durations::Durations;
 use crate::faults::Faults;
 use crate::jetstream::JetStream;
 use crate::journal::Journal;
@@ -139,6 +140,8 @@ pub(crate) struct Shared {
     pub tls_rate: TlsRate,
     /// When the options in force were read.
     configured_at: Mutex<WallNs>,
+    /// How long requests and syncs took.
+    pub durations: Durations,
     /// How often monitoring pages were asked for.
     pub visits: Visits,
     /// Whose accounts and users are served, where these come with claims.
@@ -189,6 +192,7 @@ impl Shared {
             restarter: Restarter::default(),
             tls_rate: TlsRate::default(),
             configured_at,
+            durations: Durations::default(),
             visits: Visits::default(),
             operators: OnceLock::new(),
             options: ArcSwap::from_pointee(options),

@@ -65,7 +65,9 @@ impl Stream {
 
     /// Runs a sync that has begun, without the lock, and lets leave what waited for it. Says whether there is more.
     fn run_sync(&self, sync: &Sync, host: &dyn Host) -> bool {
+        let began = self.world.clock.elapsed();
         let ran = sync.run();
+        host.synced(self.world.clock.elapsed().since(began));
         let mut inner = self.lock().into_inner();
         let more = inner.end_sync(ran);
         self.sync_over.notify_all();

@@ -5,12 +5,16 @@ use std::fmt::{Display, Write as _};
 
 use serde_json::{Map, Value};
 
+use crate::durations::SpreadCounts;
+
 /// What a number does in the course of time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
     Gauge,
     /// It only grows.
     Counter,
+    /// Counts by upper bounds, which only grow, their sum and their number.
+    Histogram,
 }
 
 /// All series of one name.
@@ -49,6 +53,18 @@ impl Labels {
     }
 }
 
+impl Family {
+    fn sample(&mut self, mut line: String, labels: &Labels, value: impl Display) {
+        if !labels.0.is_empty() {
+            line.push('{');
+            line.push_str(&labels.0);
+            line.push('}');
+        }
+        // Writing to text does not fail.
+        let _ = writeln!(self.samples, "{line} {value}");
+    }
+}
+
 impl Families {
     pub(super) fn gauge(&mut self, name: String, help: &'static str, labels: &Labels, value: impl Display) {
         self.add(name, help, Kind::Gauge, labels, value);
@@ -63,14 +79,26 @@ impl Families {
         value: impl Display,
     ) {
         let new = || Family { help, kind, samples: String::new() };
-        let (mut line, family) = (name.clone(), self.0.entry(name).or_insert_with(new));
-        if !labels.0.is_empty() {
-            line.push('{');
-            line.push_str(&labels.0);
-            line.push('}');
+        let (series, family) = (name.clone(), self.0.entry(name).or_insert_with(new));
+        family.sample(series, labels, value);
+    }
+
+    /// How long something took, in seconds.
+    pub(super) fn histogram(
+        &mut self,
+        name: &str,
+        help: &'static str,
+        labels: &Labels,
+        counts: &SpreadCounts,
+    ) {
+        let new = || Family { help, kind: Kind::Histogram, samples: String::new() };
+        let family = self.0.entry(name.to_owned()).or_insert_with(new);
+        for (bound, count) in &counts.up_to {
+            family.sample(format!("{name}_bucket"), &labels.with("le", bound.as_secs_f64()), count);
         }
-        // Writing to text does not fail.
-        let _ = writeln!(family.samples, "{line} {value}");
+        family.sample(format!("{name}_bucket"), &labels.with("le", "+Inf"), counts.all);
+        family.sample(format!("{name}_sum"), labels, counts.sum.as_secs_f64());
+        family.sample(format!("{name}_count"), labels, counts.all);
     }
 
     /// Every number of a page, under the names of the objects that it is in. A name or a version is a label of the number 1,
@@ -108,6 +136,7 @@ impl Families {
             let kind = match kind {
                 Kind::Gauge => "gauge",
                 Kind::Counter => "counter",
+                Kind::Histogram => "histogram",
             };
             let _ = write!(text, "# HELP {name} {help}\n# TYPE {name} {kind}\n{samples}");
         }

@@ -61,6 +61,7 @@ pub(super) fn page(source: &MonitorSource, query: &Query) -> Result<Page, String
     of_accounts(&mut families, &names, source, &labels);
     of_connections(&mut families, &names, source, &labels, each_connection);
     jetstream::add(&mut families, names.jetstream, source, &labels);
+    durations(&mut families, source, &labels);
     Ok(Page::metrics(families.into_text()))
 }
 
@@ -96,6 +97,18 @@ fn of_accounts(families: &mut Families, names: &Names<'_>, source: &MonitorSourc
         }
     }
     left_out(families, "accounts", accounts.len().saturating_sub(ACCOUNTS_MAX), labels);
+}
+
+/// How long requests of the API and syncs took since the start.
+fn durations(families: &mut Families, source: &MonitorSource, labels: &Labels) {
+    let help = "How long requests of the JetStream API took to be served, without waiting in their queue";
+    for (request, counts) in source.durations().requests() {
+        let labels = labels.with("request", request);
+        families.histogram("jetkv_api_request_duration_seconds", help, &labels, &counts);
+    }
+    let help = "How long syncs of streams to the disk took";
+    let syncs = source.durations().syncs.counts();
+    families.histogram("jetkv_sync_duration_seconds", help, labels, &syncs);
 }
 
 /// Says of how many there are no series.
