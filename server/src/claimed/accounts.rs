@@ -12,7 +12,7 @@ use nkeys::KeyPairType;
 use super::{http, translate};
 use crate::auth::{FetchError, Fetched, Operators, UserPermissions};
 use crate::claims::{AccountClaims, Import, Token, is_key};
-use crate::options::{Exchange, Exports, Imports, Market, defaults};
+use crate::options::{Exchange, Exports, Imports, Market, ResolverOptions, defaults};
 use crate::router::{Account, Claimed};
 use crate::state::Shared;
 
@@ -79,8 +79,8 @@ fn fetch(shared: &Shared, operators: &Operators, name: &str) -> Result<String, L
     let found = operators.fetch(&options.operators, name).and_then(|found| match found {
         Fetched::Token(token) => Ok(token),
         Fetched::At(url) => {
-            let ca = options.operators.resolver_ca.as_deref();
-            http::get(&shared.timers, &url, ca, defaults::RESOLVER_TIMEOUT).map_err(FetchError::Http)
+            let tls = options.operators.resolver_tls.as_ref();
+            http::get(&shared.timers, &url, tls, defaults::RESOLVER_TIMEOUT).map_err(FetchError::Http)
         }
     });
     let took = start.elapsed();
@@ -304,6 +304,21 @@ pub(super) fn tell_connections(shared: &Shared, account: &Arc<Account>) {
             client.ask_reload(guard.clone());
         }
     }
+}
+
+/// Makes sure that somebody is there where a resolver is to be asked over HTTP, before anybody depends on it.
+///
+/// # Errors
+/// Nobody is, or it takes no preloads; nats-server's text.
+pub(crate) fn find_resolver(shared: &Shared) -> Result<(), String> {
+    let options = &shared.options().operators;
+    let Some(ResolverOptions::Url(url)) = &options.resolver else { return Ok(()) };
+    if !options.preloads.is_empty() {
+        return Err(
+            "resolver preloads only available for writeable resolver types MEM/DIR/CACHE_DIR".to_owned()
+        );
+    }
+    http::get(&shared.timers, url, options.resolver_tls.as_ref(), defaults::RESOLVER_TIMEOUT).map(drop)
 }
 
 /// Looks the system account up, without which no server with operators starts, unless it is still to be brought.

@@ -9,29 +9,31 @@ use hyper::client::conn::http1;
 use hyper::{Request, Uri, header};
 use hyper_util::rt::TokioIo;
 use jetkv_go_compat::{os_text, quoted};
-use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, ServerName};
-use rustls::{ClientConfig, RootCertStore};
+use rustls::ClientConfig;
+use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 
-use crate::certificate::trusted_by_system;
 use crate::claims::TOKEN_BYTES_MAX;
+use crate::options::RemoteTls;
 use crate::timers::Timers;
 
+/// What Go says of an answer that does not come in time.
+const TOO_LATE: &str = "context deadline exceeded (Client.Timeout exceeded while awaiting headers)";
+
 /// Asks for what is at an address, within `timeout`, and waits for that on the calling thread while the one that has the
-/// timers does it. `ca` are those that may have signed for the server, in PEM, in place of the system's.
+/// timers does it. `tls` is for an address that wants it, in place of what the system trusts.
 ///
 /// # Errors
 /// What went wrong, in nats-server's words where these are not those of a library.
 pub(super) fn get(
     timers: &Timers,
     url: &str,
-    ca: Option<&[u8]>,
+    tls: Option<&RemoteTls>,
     timeout: Duration,
 ) -> Result<String, String> {
     let failed = |reason: String| format!("could not fetch <{}>: {reason}", quoted(redacted(url)));
-    let place = Place::of(url, ca).map_err(failed)?;
+    let place = Place::of(url, tls).map_err(failed)?;
     let (sender, answer) = mpsc::channel();
     let asking = timers.spawn(async move {
         // Who asked waits for it.
@@ -40,7 +42,7 @@ pub(super) fn get(
     // Where there are no timers, or none any more, nothing is sent.
     match asking.and_then(|_| answer.recv().ok()) {
         Some(Ok(answer)) => answer.map_err(failed),
-        Some(Err(_)) => Err(failed(format!("Get {}: context deadline exceeded", quoted(redacted(url))))),
+        Some(Err(_)) => Err(failed(format!("Get {}: {TOO_LATE}", quoted(redacted(url))))),
         None => Err(failed("the server stops".to_owned())),
     }
 }
@@ -65,12 +67,12 @@ struct Place {
 }
 
 impl Place {
-    fn of(url: &str, ca: Option<&[u8]>) -> Result<Self, String> {
+    fn of(url: &str, tls: Option<&RemoteTls>) -> Result<Self, String> {
         let refused = |scheme: &str| format!("Get {}: unsupported protocol scheme {scheme}", quoted(url));
         let uri: Uri = url.parse().map_err(|_| refused("\"\""))?;
         let (port, tls) = match uri.scheme_str() {
             Some("http") => (80, None),
-            Some("https") => (443, Some(Arc::new(config(ca)?))),
+            Some("https") => (443, Some(config(tls)?)),
             other => return Err(refused(&quoted(other.unwrap_or_default()))),
         };
         let host = uri.host().unwrap_or_default().trim_matches(['[', ']']).to_owned();
@@ -78,14 +80,28 @@ impl Place {
     }
 
     async fn ask(self) -> Result<String, String> {
-        let stream = TcpStream::connect((self.host.as_str(), self.port)).await;
+        let stream = dial(&self.host, self.port).await;
         let stream =
-            stream.map_err(|error| format!("Get {}: dial tcp {}", quoted(&self.url), os_text(&error)))?;
+            stream.map_err(|reason| format!("Get {}: dial tcp{reason}", quoted(redacted(&self.url))))?;
         let Some(tls) = self.tls else { return exchange(&self.uri, stream).await };
         let name = ServerName::try_from(self.host).map_err(|error| error.to_string())?;
         let secured = tokio_rustls::TlsConnector::from(tls).connect(name, stream).await;
         exchange(&self.uri, secured.map_err(|error| error.to_string())?).await
     }
+}
+
+/// Connects to the first address of a name that takes the connection. The error is that of the first which did not.
+async fn dial(host: &str, port: u16) -> Result<TcpStream, String> {
+    let mut failed = None;
+    for address in tokio::net::lookup_host((host, port)).await.into_iter().flatten() {
+        match TcpStream::connect(address).await {
+            Ok(stream) => return Ok(stream),
+            Err(error) => {
+                failed.get_or_insert_with(|| format!(" {address}: connect: {}", os_text(&error)));
+            }
+        }
+    }
+    Err(failed.unwrap_or_else(|| format!(": lookup {host}: no such host")))
 }
 
 async fn exchange(
@@ -110,24 +126,11 @@ async fn exchange(
     String::from_utf8(body.to_vec()).map_err(|error| error.to_string())
 }
 
-fn config(ca: Option<&[u8]>) -> Result<ClientConfig, String> {
-    let mut roots = RootCertStore::empty();
-    match ca.filter(|pem| !pem.is_empty()) {
-        Some(pem) => {
-            for certificate in CertificateDer::pem_slice_iter(pem) {
-                let certificate = certificate.map_err(|error| error.to_string())?;
-                roots.add(certificate).map_err(|error| error.to_string())?;
-            }
-        }
-        None => {
-            let found = trusted_by_system().map_err(|error| os_text(&error))?;
-            roots.add_parsable_certificates(CertificateDer::pem_slice_iter(&found).flatten());
-        }
+fn config(tls: Option<&RemoteTls>) -> Result<Arc<ClientConfig>, String> {
+    match tls {
+        Some(tls) => Ok(Arc::clone(tls.config())),
+        None => Ok(Arc::clone(RemoteTls::usual()?.config())),
     }
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let config = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
-    let config = config.map_err(|error| error.to_string())?;
-    Ok(config.with_root_certificates(roots).with_no_client_auth())
 }
 
 #[cfg(test)]
@@ -152,59 +155,15 @@ mod tests {
 
     /// As the server's, on a thread of its own.
     fn fetch(url: &str, timeout: Duration) -> Result<String, String> {
-        fetch_with(url, None, timeout)
-    }
-
-    fn fetch_trusting(url: &str, ca: Option<&[u8]>) -> Result<String, String> {
-        fetch_with(url, ca, Duration::from_secs(30))
-    }
-
-    fn fetch_with(url: &str, ca: Option<&[u8]>, timeout: Duration) -> Result<String, String> {
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let timers = Timers::default();
         timers.set(runtime.handle().clone());
-        get(&timers, url, ca, timeout)
+        get(&timers, url, None, timeout)
     }
 
     fn ask(answer: &'static str) -> Result<String, String> {
         fetch(&serve(answer), Duration::from_secs(10))
-    }
-
-    /// Serves one request under TLS, and returns its address with the authority that signed for it, in PEM.
-    fn serve_under_tls(answer: &'static str) -> (String, String) {
-        let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
-        let key = rustls::pki_types::PrivateKeyDer::try_from(made.key_pair.serialize_der()).unwrap();
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let config = rustls::ServerConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_no_client_auth()
-            .with_single_cert(vec![made.cert.der().clone()], key)
-            .unwrap();
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let port = listener.local_addr().unwrap().port();
-        std::thread::spawn(move || {
-            let (socket, _) = listener.accept().unwrap();
-            let session = rustls::ServerConnection::new(Arc::new(config)).unwrap();
-            let mut stream = rustls::StreamOwned::new(session, socket);
-            // A client that trusts somebody else ends the handshake.
-            if matches!(stream.read(&mut [0; 1024]), Ok(count) if count > 0) {
-                stream.write_all(answer.as_bytes()).unwrap();
-            }
-        });
-        (format!("https://localhost:{port}/jwt/A"), made.cert.pem())
-    }
-
-    #[test]
-    fn claims_come_under_tls_from_whom_the_authority_signed_for() {
-        let answer = "HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nabc";
-        let (url, ca) = serve_under_tls(answer);
-        assert_eq!(fetch_trusting(&url, Some(ca.as_bytes())).unwrap(), "abc");
-        let ((url, _), (_, other)) = (serve_under_tls(answer), serve_under_tls(answer));
-        let error = fetch_trusting(&url, Some(other.as_bytes())).unwrap_err();
-        assert!(error.contains("invalid peer certificate"), "{error}");
-        assert!(fetch_trusting(&url, Some(b"nothing")).is_err());
     }
 
     #[test]

@@ -9,7 +9,7 @@ mod requests;
 mod translate;
 mod user;
 
-pub(crate) use accounts::{LookupError, find_system_account, lookup, reload, start};
+pub(crate) use accounts::{LookupError, find_resolver, find_system_account, lookup, reload, start};
 pub(crate) use expiry::watch;
 pub(crate) use requests::serve;
 pub(crate) use user::{Delegated, Looked, Request, UserError, authenticate, log_line};

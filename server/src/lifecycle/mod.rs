@@ -146,6 +146,7 @@ fn trust_operators(shared: &Arc<Shared>) -> Result<(), StartError> {
     if let Some(operators) = operators.map_err(|error| StartError::Accounts(error.to_string()))? {
         shared.set_operators(operators);
     }
+    claimed::find_resolver(shared).map_err(StartError::Accounts)?;
     claimed::find_system_account(shared).map_err(StartError::Accounts)
 }
 

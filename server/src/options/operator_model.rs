@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::remote_tls::RemoteTls;
 use crate::claims::OperatorClaims;
 
 /// Whose signature on an account counts, and where accounts are found. By default nobody's, and accounts are configured.
@@ -49,8 +50,8 @@ pub struct OperatorOptions {
     pub pinned_accounts: Option<BTreeSet<String>>,
     /// Claims of the user that whoever shows none becomes.
     pub default_sentinel: Option<String>,
-    /// Certificates of those that sign for the resolver's server, in PEM. `None` or empty: those of the system.
-    pub resolver_ca: Option<Vec<u8>>,
+    /// How the resolver's server is asked under TLS. `None`: it shows a certificate that the system trusts, and this server none.
+    pub resolver_tls: Option<RemoteTls>,
 }
 
 /// An operator.

@@ -20,6 +20,7 @@ use super::lab_model::LabOptions;
 use super::listener_model::{Unserved, UnservedListener};
 use super::model::{LimitOptions, LogOptions, MonitorOptions, Options};
 use super::operator_model::{OperatorOptions, ResolverOptions, TrustedOperator};
+use super::remote_tls::RemoteTls;
 use super::tls_model::{HandshakeFirst, TlsOptions};
 use super::websocket_model::WebsocketOptions;
 use differences::{Differences, Field, Pair, Shown, pairs};
@@ -222,7 +223,7 @@ fn unserved(
 
 fn operator_options(old: &OperatorOptions, new: &OperatorOptions, found: &mut Differences) {
     pairs!(old, new => OperatorOptions {
-        operators, trusted_keys, resolver, preloads, pinned_accounts, default_sentinel, resolver_ca,
+        operators, trusted_keys, resolver, preloads, pinned_accounts, default_sentinel, resolver_tls,
     });
     // A resolver that stays takes them.
     let _ = (preloads, pinned_accounts);
@@ -241,8 +242,8 @@ fn operator_options(old: &OperatorOptions, new: &OperatorOptions, found: &mut Di
     } else if resolver.differ() || resolver.new.as_ref().is_some_and(ResolverOptions::is_never_the_same) {
         found.change(Field::AccountResolver, Action::Authorization, "Reloaded: accounts");
     }
-    // Certificates are read anew, and count as others.
-    if resolver_ca.differ() || resolver_ca.new.as_ref().is_some_and(|ca| !ca.is_empty()) {
+    // Authorities are read anew, and count as others.
+    if resolver_tls.differ() || resolver_tls.new.as_ref().is_some_and(RemoteTls::names_authorities) {
         found.change(Field::AccountResolverTLSConfig, Action::Authorization, "Reloaded: accounts");
     }
     if default_sentinel.differ() {

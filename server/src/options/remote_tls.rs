@@ -44,6 +44,11 @@ impl RemoteTls {
         Self::new(TlsSource::default(), false, defaults::TLS_TIMEOUT, false)
     }
 
+    /// Whether the authorities are others than those of the system.
+    pub(super) fn names_authorities(&self) -> bool {
+        self.source.authorities.is_some()
+    }
+
     /// What handshakes work with.
     pub(crate) fn config(&self) -> &Arc<ClientConfig> {
         &self.config

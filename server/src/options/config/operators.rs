@@ -9,7 +9,7 @@ use nkeys::KeyPairType;
 
 use super::Draft;
 use super::report::{Checked, Problem, Report};
-use super::typed::{boolean, integer, map, string};
+use super::typed::{boolean, integer, string};
 use crate::claims::{Token, is_key};
 use crate::options::defaults;
 use crate::options::grammar::{Map, Node, Value};
@@ -38,7 +38,7 @@ pub(super) fn read(key: &str, node: &Node, draft: &mut Draft, report: &mut Repor
             let names = list(node, "resolver_pinned_accounts", report)?;
             operators.pinned_accounts = Some(names.into_iter().collect::<BTreeSet<_>>());
         }
-        "resolver_tls" => operators.resolver_ca = resolver_ca(node)?,
+        "resolver_tls" => operators.resolver_tls = Some(super::tls::read_remote(node)?),
         "trusted" | "trusted_keys" => {
             let keys = list(node, "trusted", report)?;
             for key in keys.iter().filter(|key| !is_key(key, KeyPairType::Operator)) {
@@ -157,27 +157,6 @@ fn preload(node: &Node, draft: &mut Draft, report: &mut Report) -> Checked<()> {
         preloads.insert(account.to_owned(), token.clone());
     }
     Ok(())
-}
-
-/// Whom the resolver's server has to be signed by. A block that names nobody is one, too: empty.
-fn resolver_ca(node: &Node) -> Checked<Option<Vec<u8>>> {
-    let mut ca = Some(Vec::new());
-    for (key, value) in map(node)?.iter() {
-        match key.to_ascii_lowercase().as_str() {
-            "ca_file" => {
-                let file = string(value)?;
-                let read = std::fs::read(file);
-                let read = read.map_err(|error| {
-                    Problem::at(value, format!("error parsing tls config, open {file}: {}", os_text(&error)))
-                })?;
-                ca = Some(read);
-            }
-            "timeout" | "verify" => {}
-            _ if value.is_used_variable() => {}
-            _ => return Err(Problem::unsupported(value, key)),
-        }
-    }
-    Ok(ca)
 }
 
 fn resolver(node: &Node, report: &mut Report) -> Checked<Option<ResolverOptions>> {
