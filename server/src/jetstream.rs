@@ -17,7 +17,7 @@ use std::time::Duration;
 use jetkv_jetstream::disk::RealDisk;
 use jetkv_jetstream::stream::{Inbound, Stream};
 use jetkv_jetstream::{
-    AccountId, Deadlines, Disk, Engine, EngineError, Host, OutMsg, Outbox, RecoveryReport, Router as _,
+    AccountId, Deadlines, Disk, Engine, EngineError, Host, OutMsg, Outbox, RecoveryReport,
 };
 
 use crate::failure;
@@ -315,9 +315,7 @@ impl Streams for JetStream {
     }
 
     fn deliver_all(&self, account: AccountId, answers: &mut Outbox) {
-        for answer in answers.iter() {
-            self.host.deliver(account, answer);
-        }
+        self.host.deliver_all(account, answers);
         answers.clear();
     }
 

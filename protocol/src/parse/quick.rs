@@ -64,6 +64,10 @@ fn first_blank(text: &[u8]) -> Option<usize> {
     let (words, rest) = text.as_chunks::<8>();
     for (at, word) in words.iter().enumerate() {
         let word = u64::from_le_bytes(*word);
+        // Both stand among the bytes up to the blank, of which a subject hardly ever has another.
+        if word.wrapping_sub(ONES * (u64::from(b' ') + 1)) & !word & (ONES << 7) == 0 {
+            continue;
+        }
         let found = zeros(word ^ (ONES * u64::from(b' '))) | zeros(word ^ (ONES * u64::from(b'\t')));
         if found != 0 {
             return Some(at * 8 + found.trailing_zeros() as usize / 8);

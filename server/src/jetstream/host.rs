@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use hashbrown::HashMap;
 use jetkv_jetstream::stream::Stream;
-use jetkv_jetstream::{AccountId, Deadline, Delivery, Host, OutMsg, Router};
+use jetkv_jetstream::{AccountId, Deadline, Delivery, Host, OutMsg, Outbox, Router};
 use jetkv_protocol::Headers;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
@@ -16,9 +16,11 @@ use tokio::sync::Notify;
 use super::alarm::Alarm;
 use super::upstream::Ears;
 use crate::events;
-use crate::router::{DeliverSubject, ForOne, Receiver, Routed, Subscription, Target, has_room, route_answer};
+use crate::router::{
+    Account, DeliverSubject, ForOne, Receiver, Routed, Subscription, Target, has_room, route_answer,
+};
 use crate::state::Shared;
-use crate::worker::{self, Deferred, touch};
+use crate::worker::{self, Deferred, Worker, touch};
 
 /// The router as the engine sees it.
 pub(super) struct EngineHost {
@@ -87,6 +89,38 @@ impl EngineHost {
     }
 }
 
+/// Messages that connections got, counted once for several.
+#[derive(Default)]
+struct Sent {
+    msgs: u64,
+    bytes: u64,
+}
+
+impl Sent {
+    fn count(self, account: &Account, shared: &Shared) {
+        if self.msgs > 0 {
+            account.traffic.sent(self.msgs, self.bytes);
+            shared.counters.traffic.sent(self.msgs, self.bytes);
+        }
+    }
+}
+
+/// Gives a message to whoever listens for it.
+#[inline]
+fn route_one(account: &Account, worker: &Worker, msg: &OutMsg<'_>, sent: &mut Sent) -> ForOne {
+    let mut cache = worker.delivery_cache.borrow_mut();
+    let matches = cache.get_or_insert_default().matches(account, msg.to);
+    let defer = |stream: &Arc<Stream>| worker.defer(stream, *msg);
+    let routed = route_answer(matches, msg, &worker.touched, defer);
+    let msgs = match &routed {
+        ForOne::Done(is_sent) => u64::from(*is_sent),
+        ForOne::Routed(routed) => routed.sent_msgs,
+    };
+    sent.msgs += msgs;
+    sent.bytes += msgs * (msg.headers.len() + msg.payload.len()) as u64;
+    routed
+}
+
 impl EngineHost {
     /// Whether the test lab has a message come twice that a stream delivers: by a consumer, as the answer to a direct get, or
     /// under another subject.
@@ -101,31 +135,45 @@ impl EngineHost {
         stored_as.is_some_and(|subject| self.shared.faults.delivers_twice(account.name(), subject))
     }
 
-    #[inline]
     fn deliver_once(&self, account: AccountId, msg: &OutMsg<'_>) -> Delivery {
         let routed = self.shared.accounts.with(account, |account| {
-            let routed = worker::with(|worker| {
-                let mut cache = worker.delivery_cache.borrow_mut();
-                let matches = cache.get_or_insert_default().matches(account, msg.to);
-                let defer = |stream: &Arc<Stream>| worker.defer(stream, *msg);
-                route_answer(matches, msg, &worker.touched, defer)
-            });
-            let sent_msgs = match &routed {
-                ForOne::Done(sent) => u64::from(*sent),
-                ForOne::Routed(routed) => routed.sent_msgs,
-            };
-            if sent_msgs > 0 {
-                let bytes = sent_msgs * (msg.headers.len() + msg.payload.len()) as u64;
-                account.traffic.sent(sent_msgs, bytes);
-                self.shared.counters.traffic.sent(sent_msgs, bytes);
-            }
+            let mut sent = Sent::default();
+            let routed = worker::with(|worker| route_one(account, worker, msg, &mut sent));
+            sent.count(account, &self.shared);
             routed
         });
-        let mut routed = match routed {
-            Some(ForOne::Routed(routed)) => routed,
-            Some(ForOne::Done(true)) => return Delivery::Sent,
-            Some(ForOne::Done(false)) | None => return Delivery::NoInterest,
-        };
+        match routed {
+            Some(ForOne::Routed(routed)) => self.end_delivery(account, msg, routed),
+            Some(ForOne::Done(true)) => Delivery::Sent,
+            Some(ForOne::Done(false)) | None => Delivery::NoInterest,
+        }
+    }
+
+    /// Delivers answers, one after the other.
+    pub(super) fn deliver_all(&self, account: AccountId, answers: &Outbox) {
+        if self.shared.faults.are_there() {
+            for answer in answers.iter() {
+                self.deliver(account, answer);
+            }
+            return;
+        }
+        self.shared.accounts.with(account, |within| {
+            worker::with(|worker| {
+                let mut sent = Sent::default();
+                for answer in answers.iter() {
+                    if let ForOne::Routed(routed) = route_one(within, worker, &answer, &mut sent) {
+                        std::mem::take(&mut sent).count(within, &self.shared);
+                        self.end_delivery(account, &answer, routed);
+                    }
+                }
+                sent.count(within, &self.shared);
+            });
+        });
+    }
+
+    /// Does what is left where more than one connection got a message, or one that is filling up.
+    #[cold]
+    fn end_delivery(&self, account: AccountId, msg: &OutMsg<'_>, mut routed: Routed) -> Delivery {
         let ways = std::mem::take(&mut routed.crossings);
         if !ways.is_empty()
             && let Some(account) = self.shared.accounts.get(account)

@@ -6,6 +6,7 @@
 
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
@@ -70,6 +71,8 @@ pub(crate) enum Drained {
 #[derive(Debug)]
 pub(crate) struct Outbound {
     state: Mutex<State>,
+    /// Nothing that concerns the connection's task has changed since it last looked.
+    is_calm: Arc<AtomicBool>,
 }
 
 #[derive(Debug)]
@@ -104,6 +107,8 @@ struct State {
     write_error: Option<String>,
     /// The connection's task.
     waker: Option<Waker>,
+    /// The same as that of [`Outbound`]: whoever wakes the task says so here.
+    is_calm: Arc<AtomicBool>,
     /// The thread that last marked this connection to be flushed, 0 for none.
     marked_by: u32,
 }
@@ -124,8 +129,11 @@ impl OutboundLimits {
 
 impl Outbound {
     pub(crate) fn new(link: Writer, limits: OutboundLimits) -> Self {
+        let is_calm = Arc::new(AtomicBool::new(false));
         Self {
+            is_calm: Arc::clone(&is_calm),
             state: Mutex::new(State {
+                is_calm,
                 limits,
                 link: Some(Arc::new(link)),
                 held: None,
@@ -275,8 +283,14 @@ impl Outbound {
         self.state.lock().closing
     }
 
-    /// For the connection's task: what to do next. The task is woken when that changes.
+    /// For the connection's task, the same each time: what to do next. The task is woken when that changes, and only then
+    /// is there anything to look at.
+    #[inline]
     pub(crate) fn poll_next(&self, context: &mut Context<'_>) -> Next {
+        if self.is_calm.load(Ordering::Acquire) { Next::Idle } else { self.look(context) }
+    }
+
+    fn look(&self, context: &mut Context<'_>) -> Next {
         let mut state = self.state.lock();
         match &mut state.waker {
             Some(waker) => waker.clone_from(context.waker()),
@@ -285,7 +299,10 @@ impl Outbound {
         if let Some(reason) = state.closing {
             return Next::Close(reason);
         }
-        state.poll_blocked(context)
+        let next = state.poll_blocked(context);
+        // As long as the link is full, it is asked each time.
+        self.is_calm.store(next == Next::Idle && !state.blocked, Ordering::Release);
+        next
     }
 
     /// For the connection's task while it closes: whether everything is written, or can no longer be.
@@ -360,6 +377,7 @@ impl Outbound {
         state.waker = None;
         if state.closing.is_none() {
             state.closing = Some(CloseReason::ClientClosed);
+            self.is_calm.store(false, Ordering::Release);
         }
     }
 }
@@ -391,6 +409,7 @@ impl State {
     }
 
     fn wake(&self) {
+        self.is_calm.store(false, Ordering::Release);
         if let Some(waker) = &self.waker {
             waker.wake_by_ref();
         }
@@ -499,6 +518,20 @@ mod tests {
         }
         assert_eq!(stall_time(1000, READ_BYTES), STALL_MAX, "no producer waits for long");
         assert_eq!(stall_time(0, 0), STALL_MIN);
+    }
+
+    #[tokio::test]
+    async fn a_task_that_found_nothing_to_do_learns_of_what_comes_later() {
+        let (link, _peer) = Link::memory();
+        let out = Outbound::new(link.writer, OutboundLimits::new(&LimitOptions::default()));
+        let next = || std::future::poll_fn(|context| Poll::Ready(out.poll_next(context)));
+        for _ in 0..3 {
+            assert_eq!(next().await, Next::Idle);
+        }
+        out.close(CloseReason::ClientClosed);
+        for _ in 0..3 {
+            assert_eq!(next().await, Next::Close(CloseReason::ClientClosed));
+        }
     }
 
     #[tokio::test]
