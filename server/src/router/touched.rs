@@ -72,14 +72,17 @@ impl Touched {
     pub(crate) fn flush(&self, mut relieved: impl FnMut(&dyn Receiver)) {
         let mut receivers = std::mem::take(&mut *self.receivers.borrow_mut());
         let now = self.now.take();
-        for receiver in receivers.drain(..) {
+        for receiver in &receivers {
             if receiver.flush(now) {
-                relieved(&*receiver);
+                relieved(&**receiver);
             }
         }
+        receivers.clear();
         // What was marked meanwhile is flushed at the end of the turn that marked it.
         let mut slot = self.receivers.borrow_mut();
-        receivers.append(&mut slot);
+        if !slot.is_empty() {
+            receivers.append(&mut slot);
+        }
         *slot = receivers;
     }
 }

@@ -88,8 +88,15 @@ impl SharedCommit {
     }
 
     /// Commits what waits.
+    #[inline]
     pub(super) fn commit(&self) {
         self.passed.set(0);
+        if self.waiting.borrow().engine.is_some() {
+            self.commit_waiting();
+        }
+    }
+
+    fn commit_waiting(&self) {
         let (mut streams, engine) = {
             let mut waiting = self.waiting.borrow_mut();
             let Some(engine) = waiting.engine.take() else { return };

@@ -129,8 +129,8 @@ impl<'w> Turn<'w> {
         if batch.has_requests() {
             self.worker.shared_commit.commit();
         }
-        for stream in batch.streams.drain(..) {
-            engine.commit(&stream);
+        if !batch.streams.is_empty() {
+            batch.streams.drain(..).for_each(|stream| engine.commit(&stream));
         }
         if let Some(account) = batch.answers_in.take() {
             engine.deliver_all(account, &mut batch.answers);

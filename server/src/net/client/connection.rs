@@ -306,18 +306,24 @@ impl Connection {
                     self.full_reads = if bytes.len() < READ_BUFFER_BYTES { 0 } else { self.full_reads + 1 };
                     let slow = self.received(&bytes);
                     worker::with(|worker| worker.buffers.give_read(bytes));
-                    self.after_read(slow).await;
+                    if self.is_to_wait(slow.as_ref()) {
+                        self.after_read(slow).await;
+                    }
                 }
                 Event::ReadMore(0) => return CloseReason::ClientClosed,
                 Event::ReadMore(count) => {
                     worker::with(Worker::worked);
                     self.full_reads += 1;
                     let slow = self.received_more(count);
-                    self.after_read(slow).await;
+                    if self.is_to_wait(slow.as_ref()) {
+                        self.after_read(slow).await;
+                    }
                 }
                 Event::Answered => {
                     let slow = self.received_more(0);
-                    self.after_read(slow).await;
+                    if self.is_to_wait(slow.as_ref()) {
+                        self.after_read(slow).await;
+                    }
                 }
                 Event::ReadError(error) => return self.read_failed(&error),
                 Event::Writable => {
@@ -473,6 +479,12 @@ impl Connection {
         self.read_size.came(count);
     }
 
+    /// Whether something has to be done before the next read.
+    #[inline]
+    fn is_to_wait(&self, slow: Option<&Box<Undecided>>) -> bool {
+        slow.is_some() || self.stalling.is_some() || self.full_reads >= FULL_READS_MAX || self.goes_on
+    }
+
     pub(super) async fn after_read(&mut self, mut slow: Option<Box<Undecided>>) {
         while let Some(check) = slow.take() {
             let stopped = self.decide(*check).await;
@@ -517,8 +529,11 @@ impl Connection {
     }
 
     fn next_deadline(&self) -> Instant {
-        let ends = self.auth_deadline.into_iter().chain(self.expires_at);
-        ends.fold(self.keepalive.due_at(), Instant::min)
+        let due_at = self.keepalive.due_at();
+        match (self.auth_deadline, self.expires_at) {
+            (None, None) => due_at,
+            (one, other) => one.into_iter().chain(other).fold(due_at, Instant::min),
+        }
     }
 
     pub(super) fn timer_fired(&mut self) {
