@@ -306,7 +306,7 @@ impl Connection {
                     self.full_reads = if bytes.len() < READ_BUFFER_BYTES { 0 } else { self.full_reads + 1 };
                     let slow = self.received(&bytes);
                     worker::with(|worker| worker.buffers.give_read(bytes));
-                    if self.is_to_wait(slow.as_ref()) {
+                    if self.is_to_wait(slow.is_some()) {
                         self.after_read(slow).await;
                     }
                 }
@@ -315,13 +315,13 @@ impl Connection {
                     worker::with(Worker::worked);
                     self.full_reads += 1;
                     let slow = self.received_more(count);
-                    if self.is_to_wait(slow.as_ref()) {
+                    if self.is_to_wait(slow.is_some()) {
                         self.after_read(slow).await;
                     }
                 }
                 Event::Answered => {
                     let slow = self.received_more(0);
-                    if self.is_to_wait(slow.as_ref()) {
+                    if self.is_to_wait(slow.is_some()) {
                         self.after_read(slow).await;
                     }
                 }
@@ -481,8 +481,8 @@ impl Connection {
 
     /// Whether something has to be done before the next read.
     #[inline]
-    fn is_to_wait(&self, slow: Option<&Box<Undecided>>) -> bool {
-        slow.is_some() || self.stalling.is_some() || self.full_reads >= FULL_READS_MAX || self.goes_on
+    fn is_to_wait(&self, is_slow: bool) -> bool {
+        is_slow || self.stalling.is_some() || self.full_reads >= FULL_READS_MAX || self.goes_on
     }
 
     pub(super) async fn after_read(&mut self, mut slow: Option<Box<Undecided>>) {
