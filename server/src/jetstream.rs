@@ -5,7 +5,6 @@ mod api;
 mod faulty_disk;
 mod gets;
 mod host;
-mod key_gets;
 mod queue;
 mod sizes;
 mod upstream;
@@ -34,7 +33,6 @@ use sizes::{engine_config, reloaded_settings};
 use workers::Workers;
 
 pub(crate) use api::{ApiWay, Served};
-pub(crate) use key_gets::KeyGetCache;
 
 /// How long the end of what is done in the background is waited for before the rest is looked at again.
 const IDLE_WAIT: Duration = Duration::from_millis(100);

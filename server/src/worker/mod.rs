@@ -11,6 +11,7 @@
 
 mod buffers;
 mod deferred;
+mod key_gets;
 mod long_get;
 mod pace;
 mod patience;

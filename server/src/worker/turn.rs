@@ -7,11 +7,11 @@ use jetkv_jetstream::{AccountId, Outbox, WallNs};
 
 use super::Worker;
 use super::deferred::Deferred;
+use super::key_gets::KeyGetCache;
 use super::long_get::LongGet;
 use super::queued_request::QueuedRequest;
 use super::shared_commit::SHARED_BYTES_MAX;
 use super::streams::{Streams, touch};
-use crate::jetstream::KeyGetCache;
 use crate::router::{Receiver, RouteCache, Subscription, Target};
 use crate::traffic::Traffic;
 
