@@ -52,7 +52,7 @@ const TLS: &[&str] = &[
 
 /// Blocks, with `#` where the entry stands, and the keys that nats-server knows there. Blocks that are refused as a whole are
 /// one key.
-const BLOCKS: [(&str, &[&str]); 35] = [
+const BLOCKS: [(&str, &[&str]); 36] = [
     (
         "#",
         &[
@@ -456,6 +456,10 @@ const BLOCKS: [(&str, &[&str]); 35] = [
     (
         "accounts { B { exports: [ { stream: a } ] }, A { imports: [ { # } ] } }",
         &["stream", "service", "prefix", "to", "share", "allow_trace"],
+    ),
+    (
+        "accounts { B { exports: [ { stream: a } ] }, A { imports: [ { stream: { # } } ] } }",
+        &["account", "subject"],
     ),
     ("accounts { A { msg_trace { # } } }", &["dest", "sampling"]),
     ("mappings { a: { # } }", &["dest", "destination", "weight", "cluster"]),
