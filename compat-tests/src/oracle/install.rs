@@ -52,7 +52,7 @@ impl Recipe {
                 // Compiled files beside the sources would change the digest of the sources.
                 vec!["-B".to_string(), self.sources.join("driver.py").display().to_string()],
             ),
-            Tool::JavaScript => {
+            Tool::JavaScript | Tool::Browser => {
                 (PathBuf::from("node"), vec![self.home.join("driver.mjs").display().to_string()])
             }
             Tool::Java => {
@@ -80,7 +80,7 @@ impl Recipe {
                 run(cargo, "cargo build of the Rust driver")
             }
             Tool::Python => self.install_python(),
-            Tool::JavaScript => self.install_javascript(),
+            Tool::JavaScript | Tool::Browser => self.install_javascript(),
             Tool::Java => self.install_java(),
             Tool::C => self.install_c(),
         }

@@ -42,6 +42,8 @@ pub enum Tool {
     Java,
     /// Driver over libnats.
     C,
+    /// A page in headless Chromium over nats.ws.
+    Browser,
 }
 
 impl Tool {
@@ -60,6 +62,7 @@ impl Tool {
             Self::JavaScript => "javascript",
             Self::Java => "java",
             Self::C => "c",
+            Self::Browser => "browser",
         }
     }
 
@@ -69,7 +72,7 @@ impl Tool {
             Self::Server | Self::Cli | Self::Go => &["go"],
             Self::Rust => &["cargo"],
             Self::Python => &["python3"],
-            Self::JavaScript => &["node", "npm"],
+            Self::JavaScript | Self::Browser => &["node", "npm"],
             Self::Java => &["javac", "java", "mvn"],
             Self::C => &["gcc"],
         }
