@@ -11,9 +11,10 @@ use std::io;
 use std::ops::Range;
 use std::sync::Arc;
 
-/// Block files that one store keeps at hand: two gigabytes of messages in blocks of the usual size. How many of them are open
-/// is the disk's matter, which closes what is not used where a process has too many.
-const HANDLES_MAX: usize = 256;
+/// Block files that one store keeps at hand: 16 gigabytes of messages in the blocks of a bucket. How many of them are open
+/// is the disk's matter, which closes what is not used where a process has too many; to open one again costs three times what
+/// reading a message costs.
+const HANDLES_MAX: usize = 4096;
 /// Read at once by a reader that goes through a block in order: little where it has only begun, as it may be among a few
 /// records that lie together, and twice as much each time it goes on.
 const READ_AHEAD_MIN_BYTES: u64 = 8 << 10;
