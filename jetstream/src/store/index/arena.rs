@@ -17,7 +17,7 @@ pub(super) const NONE: u16 = u16::MAX;
 /// Size classes that a reference can name.
 pub(super) const CLASSES_MAX: usize = 1 << 7;
 /// Cells of a class that a reference can name.
-const CELLS_MAX: usize = 1 << 28;
+const CELLS_MAX: usize = 1 << 26;
 
 /// What stands in a cell.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,14 +26,14 @@ pub(super) enum Kind {
     Leaf(Tag),
 }
 
-/// Names a cell: its kind (1 bit), the tag of a leaf (4 bits), its size class (7 bits) and its number in the class (28 bits).
+/// Names a cell: its kind (1 bit), the tag of a leaf (6 bits), its size class (7 bits) and its number in the class (26 bits).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Ref(u64);
 
 impl Ref {
     const LEAF: u64 = 1 << 39;
-    const TAG_AT: u32 = 35;
-    const CLASS_AT: u32 = 28;
+    const TAG_AT: u32 = 33;
+    const CLASS_AT: u32 = 26;
 
     fn new(kind: Kind, class: usize, number: usize) -> Self {
         debug_assert!(class < CLASSES_MAX && number < CELLS_MAX);
@@ -49,7 +49,7 @@ impl Ref {
     }
 
     pub(super) fn kind(self) -> Kind {
-        if self.is_leaf() { Kind::Leaf(Tag((self.0 >> Self::TAG_AT) as u8 & Tag::MASK)) } else { Kind::Inner }
+        if self.is_leaf() { Kind::Leaf(Tag::from_bits((self.0 >> Self::TAG_AT) as u8)) } else { Kind::Inner }
     }
 
     pub(super) fn class(self) -> usize {

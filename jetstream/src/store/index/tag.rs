@@ -1,15 +1,16 @@
-//! Four bits of a subject's end, which stand in the reference to its leaf.
+//! Six bits of a subject's end, which stand in the reference to its leaf.
 //!
 //! A filter that ends with a literal behind a wildcard can match any subject below the wildcard. Leaves that were stored at
 //! different times lie far from each other in memory, and to look at the end of each would be to wait for each; the tag tells
-//! of fifteen in sixteen beforehand that they end otherwise.
+//! of nearly all beforehand that they end otherwise.
 
 /// What the last two bytes of a subject make.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Tag(pub(super) u8);
 
 impl Tag {
-    pub(super) const MASK: u8 = 0xf;
+    pub(super) const BITS: u32 = 6;
+    const MASK: u8 = (1 << Self::BITS) - 1;
 
     /// The tag of all subjects that end with these bytes, two at least where the subject has as many.
     pub(super) const fn of(end: &[u8]) -> Self {
@@ -18,14 +19,19 @@ impl Tag {
             [last] => (0, *last),
             [] => (0, 0),
         };
-        // Digits, whose low bits have ten values, are spread over all sixteen.
-        Self((before.wrapping_mul(7) ^ last) & Self::MASK)
+        // Two digits are a number then, so that no tag has more than two of the hundred.
+        Self::from_bits(before.wrapping_mul(10).wrapping_add(last))
+    }
+
+    /// The tag that the lowest bits make.
+    pub(super) const fn from_bits(bits: u8) -> Self {
+        Self(bits & Self::MASK)
     }
 }
 
 /// Some of all tags.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(super) struct Tags(u16);
+pub(super) struct Tags(u64);
 
 impl Tags {
     pub(super) fn contain(self, tag: Tag) -> bool {
@@ -91,11 +97,11 @@ mod tests {
 
     #[test]
     fn numbers_are_spread_over_all_tags() {
-        let mut counts = [0_u32; 16];
+        let mut counts = [0_u32; 1 << Tag::BITS];
         for number in 0..1000 {
             counts[usize::from(Tag::of(format!("k.{number}").as_bytes()).0)] += 1;
         }
-        assert!(counts.iter().all(|count| (30..100).contains(count)), "{counts:?}");
+        assert!(counts.iter().all(|count| (5..30).contains(count)), "{counts:?}");
     }
 
     #[test]

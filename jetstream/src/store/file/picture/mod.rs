@@ -31,7 +31,7 @@ pub(super) const FILE: &str = "jetkv.db";
 /// A picture that is being taken; what of it is left at a start is removed.
 const NEXT_FILE: &str = "jetkv.db.new";
 const MAGIC: [u8; 4] = *b"JKVF";
-const VERSION: u8 = 5;
+const VERSION: u8 = 6;
 
 /// A file as it was noted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
