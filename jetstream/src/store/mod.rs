@@ -374,6 +374,18 @@ pub trait Store: query::Sequences + Send {
     fn end_atomic(&mut self) -> Result<(), StoreError> {
         Ok(())
     }
+    /// Notes, for good, that what [`Store::begin_atomic`] begins next is a batch of which the messages alone would not tell
+    /// after a crash.
+    ///
+    /// # Errors
+    /// I/O; nothing is begun then.
+    fn announce_batch(&mut self) -> Result<(), StoreError> {
+        Ok(())
+    }
+    /// The sequence of the first message of the last batch that was announced since [`Store::forget_left_batches`].
+    fn announced_batch(&self) -> Option<u64> {
+        None
+    }
     /// What another server had staged of the batch `id`, in order, and could not store to its end.
     ///
     /// # Errors
@@ -381,7 +393,7 @@ pub trait Store: query::Sequences + Send {
     fn left_batch(&mut self, _id: &[u8]) -> Result<Vec<LeftMsg>, StoreError> {
         Ok(Vec::new())
     }
-    /// Removes all that was staged and not committed.
+    /// Removes all that was staged and not committed, or announced.
     ///
     /// # Errors
     /// I/O; it is tried again with the next start.

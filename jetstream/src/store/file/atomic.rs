@@ -13,6 +13,10 @@ use jetkv_go_compat::base62;
 /// Where nats-server stages batches, below the directory of their stream.
 const BATCHES: &str = "batches";
 
+/// Beside them, where a batch begins of which its messages alone would not tell: the sequence of its first message, and that
+/// once more with all bits turned.
+const ANNOUNCED: &str = "jetkv.begins";
+
 /// What is told at the end of a change.
 #[derive(Debug, Default)]
 pub(super) struct AtomicChange {
@@ -81,6 +85,28 @@ impl FileStore {
         synced.map_err(|error| self.poison(io_error("could not sync", &path, error)))
     }
 
+    /// Notes that the next message begins a batch. It stays until the next start, since what it tells of is not durable before
+    /// some sync, and says nothing of any other message.
+    pub(super) fn write_announcement(&mut self) -> Result<(), StoreError> {
+        self.check_writable()?;
+        let first_seq = self.totals.last_seq + 1;
+        let dir = self.files.dir.join(BATCHES);
+        let path = dir.join(ANNOUNCED);
+        let content = [first_seq.to_le_bytes(), (!first_seq).to_le_bytes()].concat();
+        let disk = &self.files.disk;
+        let written = disk.create_dir_all(&dir).and_then(|()| disk.replace(&path, &content, true));
+        let written = written.and_then(|()| disk.sync_dir(&dir));
+        written.map_err(|error| io_error("could not write", &path, error))
+    }
+
+    /// The first sequence of the batch that was announced last.
+    pub(super) fn read_announcement(&self) -> Option<u64> {
+        let content = self.files.disk.read(&self.files.dir.join(BATCHES).join(ANNOUNCED)).ok()?;
+        let (first, turned) = content.split_first_chunk()?;
+        let first_seq = u64::from_le_bytes(*first);
+        (turned == (!first_seq).to_le_bytes()).then_some(first_seq)
+    }
+
     /// Reads what nats-server staged of a batch.
     pub(super) fn read_staged(&self, id: &[u8]) -> Result<Vec<LeftMsg>, StoreError> {
         let name = base62::short_hash(id);
@@ -96,7 +122,7 @@ impl FileStore {
         Ok(msgs)
     }
 
-    /// Removes what is staged.
+    /// Removes what is staged or announced.
     pub(super) fn remove_staged(&self) -> Result<(), StoreError> {
         let dir = self.files.dir.join(BATCHES);
         self.files.disk.remove_dir_all(&dir).map_err(|error| io_error("could not remove", &dir, error))

@@ -380,6 +380,14 @@ impl Store for FileStore {
         self.end_change()
     }
 
+    fn announce_batch(&mut self) -> Result<(), StoreError> {
+        self.write_announcement()
+    }
+
+    fn announced_batch(&self) -> Option<u64> {
+        self.read_announcement()
+    }
+
     fn left_batch(&mut self, id: &[u8]) -> Result<Vec<LeftMsg>, StoreError> {
         self.read_staged(id)
     }

@@ -16,6 +16,7 @@ impl Inner {
         let _holding = staged.is_large().then(|| self.busy.begin());
         let mut diff = Diff::default();
         let mut edits = Vec::new();
+        let mut ends_schedules = false;
         for msg in staged.iter() {
             let headers = PublishHeaders::scan(msg.headers);
             if !headers.expected_last_msg_id.is_empty() {
@@ -24,12 +25,15 @@ impl Inner {
             }
             let checked = self.check_staged(&mut diff, &msg, &headers);
             edits.push(checked.map_err(Refusal::in_batch)?);
+            ends_schedules |= !headers.scheduler.is_empty();
         }
         self.check_account(diff.bytes)?;
         // What came before is not taken back with the batch.
         self.try_flush()?;
+        // Its beginning would look like what follows from a schedule.
+        let announced = if ends_schedules { self.store.announce_batch() } else { Ok(()) };
         self.store.begin_atomic();
-        let stored = self.store_staged(staged, &edits, by_end);
+        let stored = announced.and_then(|()| self.store_staged(staged, &edits, by_end));
         let stored = stored.and_then(|()| self.store.end_atomic());
         stored.map_err(|error| {
             tracing::error!(

@@ -39,8 +39,12 @@ impl Tail {
 
 impl Inner {
     /// Makes the last batch whole, or takes what is left of it away. Before anything is held against the limits, which
-    /// would remove what the batch has displaced.
+    /// would remove what the batch has displaced. A stream that takes no batches has none: before they came into being, their
+    /// headers were a publisher's own.
     pub(in crate::stream) fn recover_batch(&mut self) -> Result<(), StoreError> {
+        if !self.config.allow_atomic {
+            return self.store.forget_left_batches();
+        }
         let Some(tail) = self.batch_at_the_end()? else { return self.store.forget_left_batches() };
         if !tail.ends {
             let staged = self.store.left_batch(&tail.id).unwrap_or_else(|error| {
@@ -51,7 +55,7 @@ impl Inner {
             match staged.get(have..).filter(|rest| !rest.is_empty()) {
                 Some(rest) => self.complete_batch(rest)?,
                 // What follows from a schedule may have a batch's headers.
-                None if tail.is_scheduled && !self.goes_on_with_a_batch(&tail)? => {}
+                None if tail.is_scheduled && !self.is_of_a_batch(&tail)? => {}
                 None => self.take_batch_away(&tail)?,
             }
         }
@@ -72,8 +76,11 @@ impl Inner {
         last_seq.saturating_sub(count.saturating_sub(1)).max(1)..=last_seq
     }
 
-    /// Whether the message before the last is the one before it of the same batch.
-    fn goes_on_with_a_batch(&mut self, tail: &Tail) -> Result<bool, StoreError> {
+    /// Whether the last message belongs to a batch that was announced, or the one before it is that of the same batch.
+    fn is_of_a_batch(&mut self, tail: &Tail) -> Result<bool, StoreError> {
+        if self.store.announced_batch() == Some(*self.sequences(tail.count).start()) {
+            return Ok(true);
+        }
         let seq = self.store.totals().last_seq.saturating_sub(1);
         let before = self.store.load(seq)?.and_then(|msg| Tail::of(msg.headers));
         Ok(before.is_some_and(|before| tail.follows(&before)))
