@@ -211,7 +211,7 @@ fn run_generated(arguments: &[String]) -> Result<bool> {
     if let Some((_, run)) = others.iter().find(|(name, _)| options.profile.as_deref() == Some(name)) {
         let summary = run(&reference, &candidate, seeds)?;
         println!("{summary}");
-        return Ok(summary.findings.is_empty());
+        return Ok(summary.is_good());
     }
     if options.profile.as_deref() == Some(RELOADS) {
         let report = generate::reloads::run(&reference, &candidate, seeds)?;
@@ -233,7 +233,7 @@ fn run_generated(arguments: &[String]) -> Result<bool> {
         }
     }
     println!("{summary}");
-    Ok(summary.findings.is_empty())
+    Ok(summary.is_good())
 }
 
 fn play(arguments: &[String]) -> Result<bool> {

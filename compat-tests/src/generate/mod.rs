@@ -28,6 +28,7 @@ pub mod updates;
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::ops::Range;
+use std::time::{Duration, Instant};
 
 use crate::Result;
 use crate::process::{Program, ServerOptions};
@@ -45,6 +46,8 @@ const CONFIRMATIONS: usize = 4;
 const PLAYS: usize = 3;
 /// How many sessions are run at most to shorten one.
 const SHRINK_TRIES_MAX: usize = 200;
+/// How long that may take: where one server waits in vain for what another has, each of these sessions takes a minute.
+const SHRINK_TIME_MAX: Duration = Duration::from_secs(600);
 
 /// What a session aims at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -165,8 +168,12 @@ pub struct Summary {
     pub operations: usize,
     /// Differences that show in every run of their session.
     pub findings: Vec<Finding>,
+    /// Sessions without any.
+    pub same: usize,
     /// Differences that went away when their session was run again: accidents of timing.
     pub unsteady: Vec<String>,
+    /// What sessions awaited, and neither server came to: the generator expects what is not so.
+    pub in_vain: Vec<String>,
 }
 
 impl Summary {
@@ -176,9 +183,12 @@ impl Summary {
         for at in 0..PLAYS {
             match (play()?, difference.take()) {
                 (Some(found), _) => difference = Some(found),
-                (None, None) => return Ok(()),
+                (None, None) => {
+                    self.is_same(&name);
+                    return Ok(());
+                }
                 (None, Some(seen)) => {
-                    self.unsteady.push(format!("{name}, play {at}: {seen}"));
+                    self.is_unsteady(format!("{name}, play {at}: {seen}"));
                     return Ok(());
                 }
             }
@@ -187,6 +197,21 @@ impl Summary {
             self.note(name, difference);
         }
         Ok(())
+    }
+
+    /// Whether nothing was found but accidents of timing.
+    pub fn is_good(&self) -> bool {
+        self.findings.is_empty() && self.in_vain.is_empty()
+    }
+
+    fn is_same(&mut self, name: &str) {
+        println!("same {name}");
+        self.same += 1;
+    }
+
+    fn is_unsteady(&mut self, text: String) {
+        println!("UNSTEADY {text}");
+        self.unsteady.push(text);
     }
 
     /// Notes a difference of a session that is no list of operations.
@@ -199,12 +224,14 @@ impl Summary {
 impl std::fmt::Display for Summary {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let (findings, unsteady) = (self.findings.len(), self.unsteady.len());
-        write!(f, "{} operations, {findings} differences, {unsteady} unsteady", self.operations)?;
-        self.unsteady.iter().try_for_each(|text| write!(f, "\nunsteady {text}"))
+        write!(f, "{} operations, {} sessions the same, ", self.operations, self.same)?;
+        write!(f, "{findings} differences, {unsteady} unsteady")?;
+        self.unsteady.iter().try_for_each(|text| write!(f, "\nunsteady {text}"))?;
+        self.in_vain.iter().try_for_each(|text| write!(f, "\nin vain {text}"))
     }
 }
 
-/// Runs the sessions of these seeds, all of one profile if it is given.
+/// Runs the sessions of these seeds, all of one profile if it is given, and prints what comes of each.
 ///
 /// # Errors
 /// When a server cannot be started.
@@ -229,10 +256,19 @@ pub fn run(
         let operations = session(profile, seed);
         let first = pair.run(&operations)?;
         summary.operations += first.answer_counts.len();
-        let Some((index, difference)) = first.difference else { continue };
+        let Some((index, difference)) = first.difference else {
+            summary.is_same(&name);
+            continue;
+        };
+        if first.in_vain {
+            let text = format!("{name}, operation {index}: {difference}");
+            println!("IN VAIN {text}");
+            summary.in_vain.push(text);
+            continue;
+        }
         let operations: Vec<Operation> = operations.into_iter().take(index + 1).collect();
         if !is_steady(pair, &operations)? {
-            summary.unsteady.push(format!("{name}, operation {index}: {difference}"));
+            summary.is_unsteady(format!("{name}, operation {index}: {difference}"));
             continue;
         }
         let finding = shorten(pair, &name, &operations, difference)?;
@@ -259,7 +295,12 @@ fn shorten(pair: &mut Pair, name: &str, operations: &[Operation], difference: St
     let wanted = without_numbers(&difference);
     let difference = Some((operations.len(), difference));
     let mut found = Run { difference, played: operations.to_vec(), ..Run::default() };
-    let _ = shrink::shrink(operations, SHRINK_TRIES_MAX, |operations| match pair.run(operations) {
+    let begun = Instant::now();
+    let mut play = |operations: &[Operation]| match begun.elapsed() < SHRINK_TIME_MAX {
+        true => pair.run(operations),
+        false => Err("it takes too long".into()),
+    };
+    let _ = shrink::shrink(operations, SHRINK_TRIES_MAX, |operations| match play(operations) {
         // Another difference on the way must not take this one's place.
         Ok(run) if run.difference.as_ref().is_some_and(|(_, text)| without_numbers(text) == wanted) => {
             found = run;

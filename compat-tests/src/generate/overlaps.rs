@@ -26,6 +26,8 @@ const FEEDS_MAX: usize = 4;
 #[derive(Clone, Debug)]
 struct Feed {
     config: Value,
+    /// Which source it is: one by a filter, and one that only takes the same and moves nothing, are the same.
+    identity: Vec<[String; 2]>,
     /// Patterns of what comes.
     patterns: Vec<String>,
     /// What it brought that is still there when it is a source no more.
@@ -36,13 +38,28 @@ struct Feed {
 impl Feed {
     fn new(config: Value, patterns: &[&str]) -> Self {
         let patterns = patterns.iter().map(|pattern| (*pattern).to_owned()).collect();
-        Self { config, patterns, kept: 0, is_active: true }
+        let identity = identity(&config);
+        Self { config, identity, patterns, kept: 0, is_active: true }
     }
 
     /// How many of these it brings.
     fn count(&self, subjects: &[String]) -> usize {
         let takes = |name: &&String| self.patterns.iter().any(|pattern| is_match(name, pattern));
         subjects.iter().filter(takes).count()
+    }
+}
+
+/// By what servers tell a source from others of the same origin, and what it has brought from what it has yet to bring.
+fn identity(config: &Value) -> Vec<[String; 2]> {
+    let text = |value: Option<&Value>| match value.and_then(Value::as_str).unwrap_or_default() {
+        "" => ">".to_owned(),
+        text => text.to_owned(),
+    };
+    match config.get("subject_transforms").and_then(Value::as_array) {
+        Some(transforms) => {
+            transforms.iter().map(|of| ["src", "dest"].map(|key| text(of.get(key)))).collect()
+        }
+        None => vec![[text(config.get("filter_subject")), ">".to_owned()]],
     }
 }
 
@@ -125,13 +142,13 @@ impl Taker {
         }
     }
 
-    /// Has one more source, or one that it had again. Whether it is one that it does not have.
-    fn add(&mut self, feed: Feed) -> bool {
-        let Some(known) = self.feeds.iter_mut().find(|known| known.config == feed.config) else {
-            self.feeds.push(feed);
-            return true;
-        };
-        !std::mem::replace(&mut known.is_active, true)
+    /// Has one more source, or one that it had again: that goes on where it was. One that it has it does not get twice.
+    fn add(&mut self, feed: Feed) {
+        match self.feeds.iter_mut().find(|known| known.identity == feed.identity) {
+            Some(known) if known.is_active => {}
+            Some(known) => (known.config, known.is_active) = (feed.config, true),
+            None => self.feeds.push(feed),
+        }
     }
 }
 

@@ -50,6 +50,8 @@ pub struct Run {
     pub answer_counts: Vec<usize>,
     /// The operation that differed, and how; the session ended there.
     pub difference: Option<(usize, String)>,
+    /// Whether what differs is what the session awaited, and neither server came to: the session is wrong then.
+    pub in_vain: bool,
     /// The operations as they were played, with what stood for a revision filled in.
     pub played: Vec<Operation>,
 }
@@ -67,6 +69,8 @@ pub struct Pair {
     was_refused: bool,
     /// The sequence that it told in the answer to it.
     stored: Option<u64>,
+    /// Whether the session awaited something that has come on neither side.
+    in_vain: bool,
 }
 
 impl Pair {
@@ -83,6 +87,7 @@ impl Pair {
             revisions: HashMap::new(),
             was_refused: false,
             stored: None,
+            in_vain: false,
         })
     }
 
@@ -111,6 +116,7 @@ impl Pair {
         self.candidate.begin(&name, clients)?;
         let mut run = Run::default();
         self.revisions.clear();
+        self.in_vain = false;
         for (index, operation) in operations.iter().enumerate() {
             let operation = self.with_revision(operation);
             let shown = self.with_ack_subject(&name, &operation);
@@ -122,6 +128,7 @@ impl Pair {
             }
             if let Some(difference) = difference {
                 run.difference = Some((index, difference));
+                run.in_vain = self.in_vain;
                 break;
             }
         }
@@ -308,15 +315,15 @@ impl Pair {
         loop {
             let mut answered = [self.reference.ask(requests), self.candidate.ask(requests)];
             self.receive(&mut answered);
-            let have_it =
-                [0, 1].map(|side| answered.get(side).is_some_and(|side| show(side, pointer, value)));
+            let values = answered.map(|side| values_at(&side, pointer));
+            let have_it = values.each_ref().map(|values| values.iter().any(|found| found == value));
             if have_it == [true, true] {
                 return (1, None);
             }
             if Instant::now() > deadline {
-                let [reference, candidate] = have_it;
-                let text =
-                    format!("{pointer} = {value} awaited\n- has come: {reference}\n+ has come: {candidate}");
+                self.in_vain = have_it == [false, false];
+                let [reference, candidate] = values.map(|values| values.join(" "));
+                let text = format!("{pointer} = {value} awaited\n- {reference}\n+ {candidate}");
                 return (0, Some(text));
             }
             std::thread::sleep(READ_PAUSE);
@@ -442,7 +449,7 @@ impl Pair {
     }
 
     fn remove_streams(&mut self, name: &str, operations: &[Operation]) {
-        for stream in ["@E", "@S", "@M", "@A", "@B", "@C", "KV_@"] {
+        for stream in ["@E", "@S", "@R", "@M", "@A", "@B", "@C", "KV_@"] {
             let is_used = operations.iter().any(|operation| match operation {
                 Operation::Request(request) => request.subject.ends_with(stream),
                 _ => false,
@@ -473,14 +480,14 @@ fn own_headers(headers: &[String], name: &str) -> Vec<String> {
     headers.iter().map(own).collect()
 }
 
-/// Whether a field of what was answered has a value.
-fn show(answered: &[Answered], pointer: &str, value: &str) -> bool {
-    let has = |frame: &Frame| match answer(frame).as_ref().and_then(|answer| answer.pointer(pointer)) {
-        Some(Value::String(found)) => found == value,
-        Some(Value::Number(found)) => found.to_string() == value,
-        _ => false,
+/// The values that a field has in what was answered.
+fn values_at(answered: &[Answered], pointer: &str) -> Vec<String> {
+    let value = |frame: &Frame| match answer(frame)?.pointer(pointer)? {
+        Value::String(found) => Some(found.clone()),
+        Value::Number(found) => Some(found.to_string()),
+        _ => None,
     };
-    answered.iter().flat_map(|one| &one.frames).any(has)
+    answered.iter().flat_map(|one| &one.frames).filter_map(value).collect()
 }
 
 /// An answer in JSON.
