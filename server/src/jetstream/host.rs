@@ -17,7 +17,7 @@ use super::alarm::Alarm;
 use super::upstream::Ears;
 use crate::events;
 use crate::router::{
-    Account, DeliverSubject, ForOne, Receiver, Routed, Subscription, Target, has_room, route_answer,
+    Account, DeliverSubject, ForOne, Receiver, Routed, Services, Subscription, Target, has_room, route_answer,
 };
 use crate::state::Shared;
 use crate::worker::{self, Deferred, Worker, touch};
@@ -142,11 +142,30 @@ impl EngineHost {
             sent.count(account, &self.shared);
             routed
         });
-        match routed {
+        let delivery = match routed {
             Some(ForOne::Routed(routed)) => self.end_delivery(account, msg, routed),
             Some(ForOne::Done(true)) => Delivery::Sent,
             Some(ForOne::Done(false)) | None => Delivery::NoInterest,
+        };
+        if delivery == Delivery::NoInterest && self.is_service(account, msg.to) {
+            return self.ask_service(account, msg.to);
         }
+        delivery
+    }
+
+    /// Whether the server itself takes what comes on a subject in an account, for services that are asked on no other.
+    fn is_service(&self, account: AccountId, subject: &[u8]) -> bool {
+        let accounts = &self.shared.accounts;
+        Services::are_asked_on(subject) && accounts.system().is_some() && !accounts.is_system(account)
+    }
+
+    /// What a stream delivers comes from no connection: a service that is asked by it takes note and answers nothing
+    /// (nats-server v2.15.2, observed).
+    #[cold]
+    fn ask_service(&self, account: AccountId, subject: &[u8]) -> Delivery {
+        let Some(account) = self.shared.accounts.get(account) else { return Delivery::NoInterest };
+        account.services.count(subject);
+        Delivery::Sent
     }
 
     /// Delivers answers, one after the other.
@@ -231,7 +250,9 @@ impl Router for EngineHost {
     }
 
     fn has_exact_interest(&self, account: AccountId, subject: &[u8], queue: &[u8]) -> bool {
-        self.shared.accounts.get(account).is_some_and(|account| account.has_exact_interest(subject, queue))
+        let listens = |account: Arc<Account>| account.has_exact_interest(subject, queue);
+        self.shared.accounts.get(account).is_some_and(listens)
+            || (queue.is_empty() && self.is_service(account, subject))
     }
 
     fn take_client_numbers(&self, count: u64) -> u64 {

@@ -54,6 +54,11 @@ impl Services {
         }
     }
 
+    /// Whether a subject is one on which clients ask for them: no wildcard, as that of the API of JetStream is.
+    pub(crate) fn are_asked_on(subject: &[u8]) -> bool {
+        SUBJECTS.iter().take(API).any(|known| known.as_bytes() == subject)
+    }
+
     /// All of them; that of JetStream only `with_api`.
     pub(crate) fn list(&self, with_api: bool) -> impl Iterator<Item = Service> {
         let count = Self::number(with_api);
