@@ -198,6 +198,9 @@ impl Session {
             self.gathered.link = Some((Feed::new(config, &[filter]), false));
             let feed = feed(&mut self.random, true);
             self.linked.add(feed);
+            // A source of what is not there yet shows an error once it was asked for.
+            let config = Taker::default().config(LINKED);
+            self.push(Operation::api("STREAM.CREATE.@R", config));
         }
         let config = self.gathered.config(GATHERED);
         self.push(Operation::api("STREAM.CREATE.@S", config));
@@ -207,7 +210,8 @@ impl Session {
             _ => (Feed::new(json!({"name": GATHERED}), &[">"]), true),
         });
         let config = self.linked.config(LINKED);
-        self.push(Operation::api("STREAM.CREATE.@R", config));
+        let verb = if self.is_mutual { "UPDATE" } else { "CREATE" };
+        self.push(Operation::api(&format!("STREAM.{verb}.@R"), config));
         self.settle();
     }
 

@@ -25,6 +25,8 @@ const RAW_QUIET: Duration = Duration::from_millis(30);
 const RAW_WAIT: Duration = Duration::from_secs(1);
 /// Two servers that have said equally much and then nothing for so long have said all.
 const ANSWER_QUIET: Duration = Duration::from_millis(80);
+/// As long where an answer is owed: what follows goes by what the request has changed.
+const OWED_QUIET: Duration = Duration::from_secs(2);
 /// So many looks at both, one [`POLL`] each, take in what a request brings at once.
 const SETTLE_POLLS: usize = 5;
 /// How long something that is awaited may take on either side. nats-server lets ten seconds go before it asks an origin again.
@@ -291,7 +293,9 @@ impl Pair {
             if one + other != count {
                 (count, quiet_since) = (one + other, Instant::now());
             }
-            if one == other && quiet_since.elapsed() > ANSWER_QUIET {
+            let is_owed = reference.iter().chain(&*candidate).any(Answered::is_awaited);
+            let quiet = if is_owed { OWED_QUIET } else { ANSWER_QUIET };
+            if one == other && quiet_since.elapsed() > quiet {
                 break;
             }
         }

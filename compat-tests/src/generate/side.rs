@@ -17,6 +17,8 @@ pub(super) const ANSWER_WAIT: Duration = Duration::from_secs(6);
 pub(super) const PUSH_SUBJECTS: [&str; 5] = ["one", "two", "w1", "w2", "w3"];
 /// Below it is what publishers of fast batches are told.
 pub(super) const FAST_SUBJECT: &str = "f";
+/// What the subjects of requests begin with that a server answers, however long that takes.
+const API: &str = "$JS.API.";
 /// Where the stream's sequence stands in an ack subject; the consumer's follows.
 const ACK_STREAM_SEQ_TOKEN: usize = 5;
 /// The pause between two pieces of a raw connection, so that the server reads them one by one.
@@ -32,12 +34,21 @@ pub struct Answered {
     pub frames: Vec<Frame>,
     /// Whether the last one has come.
     pub is_complete: bool,
+    /// Whether there is one in any case.
+    is_owed: bool,
 }
 
 impl Answered {
     /// Nothing yet.
-    fn new(rule: Answers, sid: String) -> Self {
-        Self { rule, sid, frames: Vec::new(), is_complete: false }
+    fn new(request: &Request, sid: String) -> Self {
+        let rule = request.answers;
+        let is_owed = rule == Answers::One && request.subject.starts_with(API);
+        Self { rule, sid, frames: Vec::new(), is_complete: false, is_owed }
+    }
+
+    /// Whether an answer has yet to come that comes in any case.
+    pub fn is_awaited(&self) -> bool {
+        self.is_owed && self.frames.is_empty()
     }
 }
 
@@ -149,7 +160,7 @@ impl Side {
         for request in requests {
             self.last_sid += 1;
             bytes.extend(request_bytes(request, self.last_sid));
-            answered.push(Answered::new(request.answers, self.last_sid.to_string()));
+            answered.push(Answered::new(request, self.last_sid.to_string()));
         }
         // A connection that has gone shows when the answer is read.
         let _ = self.main.send(&bytes);
