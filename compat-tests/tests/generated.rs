@@ -11,6 +11,7 @@ use jetkv_compat_tests::process::Program;
 const OPERATIONS_MIN: usize = 10_000;
 const FEATURE_SEEDS: u64 = 30;
 const ORIGIN_SEEDS: u64 = 15;
+const OVERLAP_SEEDS: u64 = 15;
 /// Each has servers of its own.
 const RELOAD_SEEDS: u64 = 20;
 const FIELD_SEEDS: u64 = 20;
@@ -45,6 +46,11 @@ fn sessions_of_batches_counters_and_schedules_end_alike() {
 #[test]
 fn mirrors_and_sources_gather_alike() {
     play(|one, other, seeds| generate::run(one, other, seeds, Some(Profile::Origins)), 0..ORIGIN_SEEDS);
+}
+
+#[test]
+fn sources_that_overlap_gather_alike() {
+    play(|one, other, seeds| generate::run(one, other, seeds, Some(Profile::Overlaps)), 0..OVERLAP_SEEDS);
 }
 
 #[test]
