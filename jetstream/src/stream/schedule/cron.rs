@@ -1,9 +1,9 @@
 //! Cron patterns of six fields: second, minute, hour, day of month, month, day of week. Fields, names and what happens
 //! when clocks are set forward or back are those of nats-server v2.15.2.
 
-use jiff::Timestamp;
 use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
+use jiff::{Span, Timestamp};
 
 /// A pattern that does not come up within so many years never does.
 const YEARS_MAX: i16 = 5;
@@ -71,12 +71,8 @@ impl Cron {
                 if !std::mem::replace(&mut truncated, true) {
                     at = at.date(at.civil.year(), at.civil.month(), 1, 0)?;
                 }
-                let (year, month) = match at.civil.month() {
-                    12 => (at.civil.year().checked_add(1)?, 1),
-                    month => (at.civil.year(), month + 1),
-                };
-                at = at.moved_to(DateTime::new(year, month, 1, 0, 0, 0, 0).ok()?)?;
-                if month == 1 {
+                at = at.added(1, 0)?;
+                if at.civil.month() == 1 {
                     continue 'wrap;
                 }
             }
@@ -84,7 +80,7 @@ impl Cron {
                 if !std::mem::replace(&mut truncated, true) {
                     at = at.date(at.civil.year(), at.civil.month(), at.civil.day(), 0)?;
                 }
-                at = at.moved_to(at.civil.checked_add(jiff::Span::new().days(1)).ok()?)?;
+                at = at.added(0, 1)?;
                 if at.civil.day() == 1 {
                     continue 'wrap;
                 }
@@ -197,6 +193,16 @@ impl<'a> Local<'a> {
         Self::new(self.secs.checked_add(secs)?, self.zone)
     }
 
+    /// So many months and days later by the calendar, at the same time of the day. As in Go, a day that the month does not have
+    /// is one of the next month.
+    fn added(self, months: i8, days: i8) -> Option<Self> {
+        let months = self.civil.month() - 1 + months;
+        let year = self.civil.year().checked_add(i16::from(months / 12))?;
+        let first = self.civil.date().with().year(year).month(months % 12 + 1).day(1).build().ok()?;
+        let days = i64::from(self.civil.day() - 1 + days);
+        self.moved_to(first.to_datetime(self.civil.time()).checked_add(Span::new().days(days)).ok()?)
+    }
+
     fn date(self, year: i16, month: i8, day: i8, hour: i8) -> Option<Self> {
         self.moved_to(DateTime::new(year, month, day, hour, 0, 0, 0).ok()?)
     }
@@ -253,6 +259,21 @@ mod tests {
         assert_eq!(next("0 30 1 * * *", "2026-11-01T04:00:00Z", zone), "2026-11-01T05:30:00Z");
         assert_eq!(next("0 30 1 * * *", "2026-11-01T05:30:00Z", zone), "2026-11-01T06:30:00Z");
         assert_eq!(next("0 0 0 * * *", "2026-06-01T12:00:00Z", "Asia/Kolkata"), "2026-06-01T18:30:00Z");
+    }
+
+    /// Patterns, zones and moments, most of them near one at which clocks are set, with what nats-server v2.15.2 finds.
+    #[test]
+    fn next_moments_are_those_of_nats_server() {
+        let cases = include_str!("../../../tests/fixtures/cron.txt");
+        for case in cases.lines() {
+            let mut fields = case.split('|');
+            let mut field = || fields.next().unwrap();
+            let (pattern, zone) = (field(), TimeZone::get(field()).unwrap());
+            let (after, wanted) = (field().parse().unwrap(), field());
+            let next = Cron::parse(pattern).and_then(|cron| cron.next(after, &zone));
+            assert_eq!(next.map_or("never".to_owned(), |secs| secs.to_string()), wanted, "{case}");
+        }
+        assert!(cases.lines().count() > 400);
     }
 
     #[test]
