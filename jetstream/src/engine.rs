@@ -6,6 +6,7 @@ mod closing;
 mod details;
 mod due;
 mod idle;
+pub(crate) mod offline;
 mod persist;
 mod reset;
 pub(crate) mod streams;

@@ -138,7 +138,12 @@ pub struct Outgoing {
 /// When the verb or its arguments are wrong.
 pub fn parse_action(first: &str, more: &[String]) -> Result<Action> {
     if let Some(file) = first.strip_prefix("write ") {
-        return Ok(Action::Write { file: file.trim_end_matches(':').trim().to_string(), text: block(more) });
+        let file = file.trim_end_matches(':').trim();
+        let text = block(more);
+        return Ok(match file.strip_suffix(" unended") {
+            None => Action::Write { file: file.to_string(), text },
+            Some(file) => Action::Write { file: file.to_string(), text: text.trim_end().to_string() },
+        });
     }
     let (word, rest) = split_word(first);
     if word.trim_end_matches(':') == "reload" {

@@ -111,13 +111,16 @@ fn try_purge(call: &mut Call<'_>, name: &str, id: Option<AccountId>) -> Result<(
 fn account_info(account: &Account, domain: &str) -> Info {
     let limits = account.share.limits.load();
     let streams = account.streams();
+    let offline = account.all_offline();
+    let offline_consumers: usize = offline.values().map(|offline| offline.consumers().len()).sum();
     let total = TierInfo {
         memory: account.share.usage.get(StorageType::Memory),
         storage: account.share.usage.get(StorageType::File),
         reserved_memory: account.reserved(StorageType::Memory),
         reserved_storage: account.reserved(StorageType::File),
-        streams: streams.len(),
-        consumers: streams.iter().map(|stream| stream.lock().consumers.len()).sum(),
+        streams: streams.len() + offline.len(),
+        consumers: streams.iter().map(|stream| stream.lock().consumers.len()).sum::<usize>()
+            + offline_consumers,
         limits: limits.flat().map_or_else(Limits::default, Limits::of),
     };
     let is_tiered = limits.flat().is_none();

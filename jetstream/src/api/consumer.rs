@@ -20,12 +20,12 @@ use jetkv_go_compat::json::{decode_lenient, go_struct};
 use serde::Serialize;
 use std::sync::Arc;
 
-const NAMES_LIMIT: usize = 1024;
+pub(super) const NAMES_LIMIT: usize = 1024;
 /// Header that tells a stream from others that had its name.
 const IDENTITY_HEADER: &[u8] = b"Nats-Stream-Identity";
 /// Digits that tell the consumers of one mirror or source apart.
 const NAME_DIGITS: usize = 8;
-const LIST_LIMIT: usize = 256;
+pub(super) const LIST_LIMIT: usize = 256;
 
 impl Call<'_> {
     /// Returns when what became of a consumer's files is as durable as configured. No lock may be held.

@@ -1,10 +1,12 @@
 //! `STREAM.NAMES`, `STREAM.LIST` and `STREAM.INFO`.
 
+use super::offline::Missing;
 use super::partial_token::PartialToken;
 use super::reply::Page;
 use super::{ApiOutcome, Call};
 use crate::config::metadata::with_server;
 use crate::config::{StorageType, StreamConfig};
+use crate::engine::offline::Offline;
 use crate::error::ApiError;
 use crate::error::catalogue as errors;
 use crate::filter::Filter;
@@ -78,9 +80,37 @@ struct Names {
     streams: Option<Vec<String>>,
 }
 
-#[derive(Serialize)]
+#[derive(Default, Serialize)]
 struct List {
     streams: Vec<StreamInfo>,
+    #[serde(flatten)]
+    missing: Missing,
+}
+
+/// A stream in a listing.
+enum Listed {
+    Served(Arc<Stream>),
+    Offline(Arc<Offline>),
+}
+
+impl Listed {
+    fn name(&self) -> &str {
+        match self {
+            Self::Served(stream) => stream.name(),
+            Self::Offline(offline) => &offline.config.name,
+        }
+    }
+
+    fn captures(&self, filter: &str) -> bool {
+        let captures = |config: &StreamConfig| {
+            config.subjects.iter().any(|own| subject::collide(filter.as_bytes(), own.as_bytes()))
+        };
+        filter.is_empty()
+            || match self {
+                Self::Served(stream) => captures(&stream.config()),
+                Self::Offline(offline) => captures(&offline.config),
+            }
+    }
 }
 
 /// Stream information as responses show it.
@@ -136,15 +166,25 @@ fn offset(paged: &Paged) -> usize {
     usize::try_from(paged.offset).unwrap_or_default()
 }
 
-fn captures(stream: &Stream, filter: &str) -> bool {
-    let config = stream.config();
-    filter.is_empty() || config.subjects.iter().any(|own| subject::collide(filter.as_bytes(), own.as_bytes()))
+/// How many entries a request skips that says nothing else.
+pub(super) fn paged_offset(call: &Call<'_>) -> Result<usize, ApiError> {
+    let mut paged = Paged::default();
+    if call.has_body() {
+        call.decode(&mut paged)?;
+    }
+    Ok(offset(&paged))
 }
 
 /// The streams that match, in order of name.
-fn matching(call: &Call<'_>, filter: &str) -> Vec<Arc<Stream>> {
-    let mut streams = call.account.as_ref().map(|account| account.streams()).unwrap_or_default();
-    streams.retain(|stream| captures(stream, filter));
+fn matching(call: &Call<'_>, filter: &str) -> Vec<Listed> {
+    let Some(account) = &call.account else { return Vec::new() };
+    let mut streams: Vec<_> = account.streams().into_iter().map(Listed::Served).collect();
+    let offline = account.all_offline();
+    if !offline.is_empty() {
+        streams.extend(offline.into_values().map(Listed::Offline));
+        streams.sort_by(|one, other| one.name().cmp(other.name()));
+    }
+    streams.retain(|stream| stream.captures(filter));
     streams
 }
 
@@ -172,19 +212,27 @@ pub(super) fn list(call: &mut Call<'_>) -> ApiOutcome {
     let admitted = call.admit().map(|_| ());
     let read = admitted.and_then(|()| if call.has_body() { call.decode(&mut req) } else { Ok(()) });
     if let Err(error) = read {
-        let body = Paging { page: Page::default(), content: List { streams: Vec::new() } };
+        let body = Paging { page: Page::default(), content: List::default() };
         return call.fail_with(KIND, &error, body);
     }
     let found = matching(call, &req.subject);
     let offset = offset(&req.paged).min(found.len());
-    let mut streams = Vec::new();
-    for stream in found.iter().skip(offset).take(LIST_LIMIT) {
-        let mut inner = stream.lock();
-        inner.flush();
-        streams.push(StreamInfo::new(call, &inner, None));
+    let mut content = List::default();
+    for stream in found.iter().skip(offset) {
+        match stream {
+            Listed::Served(stream) => {
+                let mut inner = stream.lock();
+                inner.flush();
+                content.streams.push(StreamInfo::new(call, &inner, None));
+            }
+            Listed::Offline(offline) => content.missing.push(&offline.config.name, &offline.reason),
+        }
+        if content.streams.len() >= LIST_LIMIT {
+            break;
+        }
     }
     let page = Page { total: found.len(), offset, limit: LIST_LIMIT };
-    call.respond(KIND, Paging { page, content: List { streams } })
+    call.respond(KIND, Paging { page, content })
 }
 
 pub(super) fn info(call: &mut Call<'_>, name: &str) -> ApiOutcome {

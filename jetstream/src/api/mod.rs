@@ -6,6 +6,7 @@ mod consumer;
 mod direct;
 mod listing;
 mod message;
+mod offline;
 mod partial_token;
 mod reply;
 mod request;
@@ -116,6 +117,9 @@ fn serve(call: &mut Call<'_>, request: Request<'_>) -> ApiOutcome {
         && let Some(stream) = request.stream().and_then(|name| call.stream(name))
     {
         stream.await_purge();
+    }
+    if let Some((account, offline)) = call.offline(&request) {
+        return offline::serve(call, &request, &account, &offline);
     }
     match request {
         Request::DirectGet { stream, key } => direct::get(call, stream, key),

@@ -1,9 +1,11 @@
 //! Answers of the API, and the audit advisory that follows each.
 
+use super::request::Request;
 use super::{ApiOutcome, Call, Way};
 use crate::client::ClientInfo;
 use crate::config::metadata::{REQUIRED_LEVEL_HEADER, serves_level};
 use crate::engine::account::Account;
+use crate::engine::offline::Offline;
 use crate::error::ApiError;
 use crate::error::catalogue as errors;
 use crate::headers::header;
@@ -75,6 +77,16 @@ impl Call<'_> {
     /// A stream of the account.
     pub(crate) fn stream(&self, name: &str) -> Option<Arc<Stream>> {
         self.account.as_ref().and_then(|account| account.stream(name))
+    }
+
+    /// The stream that a request is about, where that is told of, but not served.
+    pub(super) fn offline(&self, request: &Request<'_>) -> Option<(Arc<Account>, Arc<Offline>)> {
+        if !self.account.as_ref()?.has_offline() {
+            return None;
+        }
+        let account = self.admit().ok()?;
+        let offline = account.offline(request.stream()?)?;
+        Some((account, offline))
     }
 
     /// The account, or the error that every request begins with: an API level that this server does not have, or an

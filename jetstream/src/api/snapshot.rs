@@ -47,10 +47,13 @@ struct Snapshot<'a> {
     state: &'a StreamState,
 }
 
-#[derive(Serialize)]
-struct Restore<'a> {
+#[derive(Default, Serialize)]
+pub(super) struct Restore<'a> {
     deliver_subject: &'a str,
 }
+
+/// Stands in the errors of restores.
+pub(super) type NotRestored = Restore<'static>;
 
 pub(super) fn snapshot(call: &mut Call<'_>, name: &str) -> ApiOutcome {
     const KIND: &str = "stream_snapshot_response";
@@ -96,7 +99,7 @@ pub(super) fn restore(call: &mut Call<'_>, name: &str) -> ApiOutcome {
     const KIND: &str = "stream_restore_response";
     let (account, config) = match check_restore(call, name) {
         Ok(checked) => checked,
-        Err(error) => return call.fail_with(KIND, &error, Restore { deliver_subject: "" }),
+        Err(error) => return call.fail_with(KIND, &error, NotRestored::default()),
     };
     let client = call.req.client.cloned().unwrap_or_default();
     let job = RestoreJob::begin(call.engine, &account, config, &client, WORDING);

@@ -72,7 +72,7 @@ struct Action<'a> {
 }
 
 /// Queues the advisory that something happened to a stream.
-fn advise(call: &mut Call<'_>, stream: &str, event: &str, action: &str) {
+pub(super) fn advise(call: &mut Call<'_>, stream: &str, event: &str, action: &str) {
     let advisory = action_advisory(call.engine.world(), stream, action);
     call.advise(format!("$JS.EVENT.ADVISORY.STREAM.{event}.{stream}").as_bytes(), &advisory);
 }

@@ -36,6 +36,12 @@ pub(crate) fn align(metadata: &mut BTreeMap<String, String>, other: &BTreeMap<St
     };
 }
 
+/// The API level that an asset says it needs, where this server does not have it.
+pub(crate) fn unserved_level(metadata: &BTreeMap<String, String>) -> Option<&str> {
+    let level = metadata.get(REQUIRED_LEVEL_KEY)?;
+    (!serves_level(level.as_bytes())).then_some(level)
+}
+
 impl StreamConfig {
     /// The API level that the configuration needs.
     pub(crate) fn required_level(&self) -> i64 {

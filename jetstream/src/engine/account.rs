@@ -6,6 +6,7 @@ mod promised;
 use self::claims::Claims;
 use self::promised::Promised;
 use crate::config::{ConfigLimits, StorageType, StreamConfig};
+use crate::engine::offline::Offline;
 use crate::engine::{Engine, EngineError};
 use crate::error::ApiError;
 use crate::error::catalogue as errors;
@@ -15,7 +16,7 @@ use crate::stream::world::{AccountShare, World};
 use parking_lot::{Mutex, RwLock};
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 impl Engine {
     /// Whether an account can be promised more by its limits, as far as they go beyond those that it has. What streams
@@ -54,6 +55,8 @@ impl Engine {
 pub(crate) struct Account {
     pub(crate) share: Arc<AccountShare>,
     streams: RwLock<Streams>,
+    /// Whether there are streams that are not served: gets ask that, too.
+    has_offline: AtomicBool,
     /// Held while streams come, change and go, so that what was checked still holds when it is done.
     pub(crate) changes: Mutex<()>,
     pub(crate) api_total: AtomicU64,
@@ -79,6 +82,8 @@ pub(crate) fn note_change() {
 #[derive(Default)]
 struct Streams {
     by_name: BTreeMap<String, Known>,
+    /// Those that are kept and told of, but not served.
+    offline: BTreeMap<String, Arc<Offline>>,
     claims: Claims,
     promised: Promised,
 }
@@ -110,6 +115,7 @@ impl Account {
         Self {
             share: Arc::new(share),
             streams: RwLock::default(),
+            has_offline: AtomicBool::new(false),
             changes: Mutex::default(),
             api_total: AtomicU64::new(0),
             api_errors: AtomicU64::new(0),
@@ -133,6 +139,39 @@ impl Account {
     /// How many streams there are.
     pub(crate) fn stream_count(&self) -> usize {
         self.streams.read().by_name.len()
+    }
+
+    /// Whether there are streams that are told of, but not served.
+    #[inline]
+    pub(crate) fn has_offline(&self) -> bool {
+        self.has_offline.load(Ordering::Acquire)
+    }
+
+    /// A stream that is told of, but not served.
+    pub(crate) fn offline(&self, name: &str) -> Option<Arc<Offline>> {
+        self.streams.read().offline.get(name).cloned()
+    }
+
+    /// The streams that are told of, but not served, by name.
+    pub(crate) fn all_offline(&self) -> BTreeMap<String, Arc<Offline>> {
+        self.streams.read().offline.clone()
+    }
+
+    /// Tells of a stream from here on that is not served. No other may capture its subjects.
+    pub(crate) fn keep_offline(&self, offline: Offline) {
+        let mut streams = self.streams.write();
+        streams.claims.add(&offline.config);
+        streams.offline.insert(offline.config.name.clone(), Arc::new(offline));
+        self.has_offline.store(true, Ordering::Release);
+    }
+
+    /// Tells no longer of a stream that was not served.
+    pub(crate) fn forget_offline(&self, name: &str) {
+        let mut streams = self.streams.write();
+        if let Some(offline) = streams.offline.remove(name) {
+            streams.claims.remove(&offline.config);
+        }
+        self.has_offline.store(!streams.offline.is_empty(), Ordering::Release);
     }
 
     /// Adds a stream, or counts the configuration of one that has another since.

@@ -108,7 +108,7 @@ impl Engine {
         // No stream is on its way into or out of the directory meanwhile.
         let _changes = account.changes.lock();
         let mut names = storage.stream_names(&account.share.name).unwrap_or_default();
-        names.retain(|name| account.stream(name).is_none());
+        names.retain(|name| account.stream(name).is_none() && account.offline(name).is_none());
         names
     }
 

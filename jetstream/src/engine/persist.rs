@@ -2,6 +2,7 @@
 
 use crate::config::consumer::ConsumerConfig;
 use crate::config::consumer_rules;
+use crate::config::metadata::unserved_level;
 use crate::config::{Compression, ConfigLimits, PersistMode, Retention, StreamConfig, check};
 use crate::consumer::{Change, ConsumerStore, Staged, ToStage};
 use crate::error::ApiError;
@@ -11,8 +12,10 @@ use crate::store::{ConsumerState, StoreError};
 use crate::stream::Host;
 use hashbrown::HashMap;
 use jetkv_go_compat::GoTime;
-use jetkv_go_compat::json::{self, go_struct};
+use jetkv_go_compat::json::{self, Decode, go_struct};
+use jetkv_go_compat::version::API_LEVEL;
 use serde::Serialize;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// `meta.inf` of a stream.
@@ -67,6 +70,42 @@ pub(super) fn decode_consumer(meta: &[u8]) -> Result<(i64, ConsumerConfig), Stri
     let mut read = ConsumerMeta::default();
     json::decode_lenient(meta, &mut read)?;
     Ok((read.created.ns(), read.config))
+}
+
+/// Why metadata that was read, of a `kind`, is that of a newer server: it needs an API level that this one does not have,
+/// or says what nobody knows here (nats-server v2.15.2, in its words).
+fn asks_for_more<T: Decode>(
+    meta: &[u8],
+    kind: &mut T,
+    metadata: &BTreeMap<String, String>,
+) -> Option<String> {
+    let unknown = json::decode_strict(meta, kind).err();
+    match (unserved_level(metadata), unknown) {
+        (None, None) => None,
+        (None, Some(error)) => Some(format!("decoding error: {error}")),
+        (Some(_), Some(error)) => {
+            let error = error.strip_prefix("json: ").unwrap_or(&error);
+            Some(format!("unsupported - config error: {error}"))
+        }
+        (Some(level), None) => {
+            Some(format!("unsupported - required API level: {level}, current API level: {API_LEVEL}"))
+        }
+    }
+}
+
+/// What is understood of a stream's metadata that asks for more than this server knows, and why it is not served.
+pub(super) fn decode_newer_stream(meta: &[u8]) -> Option<(StreamConfig, String)> {
+    let mut read = StreamMeta::default();
+    json::decode_lenient(meta, &mut read).ok()?;
+    let reason = asks_for_more(meta, &mut StreamMeta::default(), &read.config.metadata)?;
+    Some((read.config, reason))
+}
+
+/// Why a consumer is not served whose metadata asks for more than this server knows.
+pub(super) fn decode_newer_consumer(meta: &[u8]) -> Option<String> {
+    let mut read = ConsumerMeta::default();
+    json::decode_lenient(meta, &mut read).ok()?;
+    asks_for_more(meta, &mut ConsumerMeta::default(), &read.config.metadata)
 }
 
 /// Reads metadata of the consumer `name` whose checksum is wrong. nats-server does not look at the checksums of consumers,

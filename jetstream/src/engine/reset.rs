@@ -48,6 +48,10 @@ impl Engine {
             removed.streams += 1;
             removed.consumers += consumers;
         }
+        for name in account.all_offline().keys() {
+            self.delete_offline(account, name)?;
+            removed.streams += 1;
+        }
         Ok(removed)
     }
 }

@@ -1,8 +1,10 @@
 //! How streams come, change and go.
 
 use super::account::Account;
+use super::offline::{Offline, newer_consumers, stopped_by};
 use super::persist::{
-    ConsumerFiles, decode_consumer, decode_stream, decode_unproven_consumer, encode_stream, file_options,
+    ConsumerFiles, decode_consumer, decode_newer_consumer, decode_newer_stream, decode_stream,
+    decode_unproven_consumer, encode_stream, file_options,
 };
 use super::update::stage;
 use super::{Engine, EngineError, RecoveryReport};
@@ -11,9 +13,10 @@ use crate::consumer::{Change, Staged};
 use crate::error::ApiError;
 use crate::error::catalogue as errors;
 use crate::settings::SyncPolicy;
-use crate::store::file::{Storage, StoredStream};
+use crate::store::file::{Rubbish, Storage, StoredStream};
 use crate::store::{FileStore, MemoryStore, Store, StoreError};
 use crate::stream::{Inner, Stream};
+use std::collections::BTreeMap;
 use std::io::ErrorKind;
 use std::sync::Arc;
 
@@ -39,9 +42,11 @@ impl Engine {
         if let Some(storage) = self.storage_of(&stream) {
             let mut problems = Vec::new();
             if opened.is_taken_up {
-                let recovered = recover_consumers(storage, account, &stream, &mut problems);
+                let mut newer = BTreeMap::new();
+                let recovered = recover_consumers(storage, account, &stream, &mut newer, &mut problems);
                 stream.lock().consumers.take_numbers(&*self.world.host);
                 problems.extend(recovered.err().map(|error| error.to_string()));
+                problems.extend(newer.iter().map(|(name, reason)| format!("consumer '{name}': {reason}")));
             }
             problems.iter().for_each(|problem| tracing::warn!("{problem}"));
             let files = self.consumer_files(storage, account, &stream);
@@ -157,15 +162,18 @@ impl Engine {
             stream.resume_origins();
             errors::STREAM_DELETE.because(error)
         })?;
-        if let Some(rubbish) = discarded.flatten() {
-            let name = stream.name().to_owned();
-            self.world.host.run_later(Box::new(move || {
-                if let Err(error) = rubbish.remove() {
-                    tracing::warn!(stream = name, %error, "the files of a deleted stream are still there");
-                }
-            }));
-        }
+        self.remove_later(discarded.flatten(), stream.name().to_owned());
         Ok(())
+    }
+
+    /// Gives back the room of what was deleted.
+    pub(super) fn remove_later(&self, rubbish: Option<Rubbish>, name: String) {
+        let Some(rubbish) = rubbish else { return };
+        self.world.host.run_later(Box::new(move || {
+            if let Err(error) = rubbish.remove() {
+                tracing::warn!(stream = name, %error, "the files of a deleted stream are still there");
+            }
+        }));
     }
 
     /// Takes a stream off the list: nothing that is published from here on reaches it.
@@ -250,21 +258,41 @@ impl Engine {
         let mut report = RecoveryReport::default();
         let Some(storage) = &self.storage else { return report };
         for OpenedStream { name, found } in opened {
-            let recovered = found
-                .and_then(|found| self.recover_stream(storage, account, &name, found, &mut report.problems));
-            match recovered {
+            let mut newer = BTreeMap::new();
+            let recovered = found.and_then(|found| {
+                self.recover_stream(storage, account, &name, found, &mut newer, &mut report.problems)
+                    .map_err(Unopened::Problem)
+            });
+            let offline = match recovered {
                 Ok(stream) => {
                     let inner = stream.lock();
-                    report.streams += 1;
-                    report.consumers += inner.consumers.len();
-                    report.msgs += inner.store.totals().msgs;
+                    let (consumers, msgs) = (inner.consumers.len(), inner.store.totals().msgs);
+                    let config = Arc::clone(&inner.config);
                     drop(inner);
                     self.announce(&stream);
-                    // Arms the timers of consumers and watches their deliver subjects.
-                    stream.commit(&*self.world.host);
+                    let Some(first) = newer.keys().next() else {
+                        report.streams += 1;
+                        report.consumers += consumers;
+                        report.msgs += msgs;
+                        // Arms the timers of consumers and watches their deliver subjects.
+                        stream.commit(&*self.world.host);
+                        continue;
+                    };
+                    self.close_stream(account, &stream);
+                    Offline::new(config, stopped_by(first), newer)
                 }
-                Err(problem) => report.problems.push(format!("stream '{name}': {problem}")),
-            }
+                Err(Unopened::Newer(newer)) => {
+                    let (config, reason) = *newer;
+                    let consumers = newer_consumers(storage, &account.share.name, &name);
+                    Offline::new(Arc::new(config), reason, consumers.unwrap_or_default())
+                }
+                Err(Unopened::Problem(problem)) => {
+                    report.problems.push(format!("stream '{name}': {problem}"));
+                    continue;
+                }
+            };
+            report.problems.push(format!("stream '{name}' is not served: {}", offline.reason));
+            account.keep_offline(offline);
         }
         storage.finish_new();
         for stream in account.streams() {
@@ -286,7 +314,7 @@ impl Engine {
             let stored = storage.streams(account).map_err(EngineError::Store)?;
             let not_yet = |stored: &StoredStream| OpenedStream {
                 name: stored.name.clone(),
-                found: Err("it was not opened".to_owned()),
+                found: Err(Unopened::Problem("it was not opened".to_owned())),
             };
             accounts.push(stored.iter().map(not_yet).collect::<Vec<_>>());
             to_open.push(stored);
@@ -307,6 +335,7 @@ impl Engine {
         account: &Account,
         name: &str,
         found: Found,
+        newer: &mut BTreeMap<String, String>,
         problems: &mut Vec<String>,
     ) -> Result<Arc<Stream>, String> {
         let Found { created_ns, config, mut store } = found;
@@ -326,7 +355,8 @@ impl Engine {
         let told = store.lacks().iter().filter(|lack| !lack.is_front || keeps_all(&config));
         problems.extend(told.map(|lack| format!("stream '{name}': {lack}")));
         let stream = self.open(account, config, created_ns, Box::new(store));
-        let all_known = recover_consumers(storage, account, &stream, problems).unwrap_or_else(|error| {
+        let recovered = recover_consumers(storage, account, &stream, newer, problems);
+        let all_known = recovered.unwrap_or_else(|error| {
             problems.push(format!("consumers of stream '{name}': {error}"));
             false
         });
@@ -345,7 +375,14 @@ impl Engine {
 /// A stream whose store was opened, or why it was not.
 pub(super) struct OpenedStream {
     name: String,
-    found: Result<Found, String>,
+    found: Result<Found, Unopened>,
+}
+
+/// Why a stream that was found on the disk is not served.
+enum Unopened {
+    /// A newer server wrote it: what is understood of its configuration, and what is not.
+    Newer(Box<(StreamConfig, String)>),
+    Problem(String),
 }
 
 /// A stream that was found on the disk.
@@ -355,13 +392,18 @@ struct Found {
     store: FileStore,
 }
 
-fn open_store(storage: &Storage, account: &str, stored: StoredStream) -> Result<Found, String> {
-    let (created_ns, config) = decode_stream(&stored.meta?)?;
+fn open_store(storage: &Storage, account: &str, stored: StoredStream) -> Result<Found, Unopened> {
+    let meta = stored.meta.map_err(Unopened::Problem)?;
+    let newer = decode_newer_stream(&meta).filter(|(config, _)| config.name == stored.name);
+    if let Some(newer) = newer {
+        return Err(Unopened::Newer(Box::new(newer)));
+    }
+    let (created_ns, config) = decode_stream(&meta).map_err(Unopened::Problem)?;
     if config.name != stored.name {
-        return Err(format!("its metadata is that of '{}'", config.name));
+        return Err(Unopened::Problem(format!("its metadata is that of '{}'", config.name)));
     }
     let store = storage.open_stream(account, &stored.name, file_options(&config));
-    let store = store.map_err(|error| error.to_string())?;
+    let store = store.map_err(|error| Unopened::Problem(error.to_string()))?;
     Ok(Found { created_ns, config, store })
 }
 
@@ -431,18 +473,24 @@ pub(super) fn begin_at(store: &mut dyn Store, first_seq: u64) -> Result<(), Stor
     Ok(())
 }
 
-/// Brings back the consumers of a stream. What cannot be brought back stays on disk. Says whether all came back as they
-/// were.
+/// Brings back the consumers of a stream. What cannot be brought back stays on disk; `newer` are those among them that ask
+/// for more than this server knows. Says whether all came back as they were.
 fn recover_consumers(
     storage: &Storage,
     account: &Account,
     stream: &Stream,
+    newer: &mut BTreeMap<String, String>,
     problems: &mut Vec<String>,
 ) -> Result<bool, StoreError> {
     let (account, name) = (account.share.name.as_str(), stream.name());
     let mut all_known = true;
     for consumer in storage.consumers(account, name)? {
         let place = format!("consumer '{}' of stream '{name}'", consumer.name);
+        if let Some(reason) = consumer.meta.as_ref().ok().and_then(|meta| decode_newer_consumer(meta)) {
+            newer.insert(consumer.name, reason);
+            all_known = false;
+            continue;
+        }
         let state = consumer.state.unwrap_or_else(|problem| {
             problems.push(format!("{place}: {problem}; it begins anew"));
             None
