@@ -51,7 +51,7 @@ pub enum Action {
     /// `C close`: closes it from our side.
     Close { conn: String },
     /// `C reply [n] payload`: publishes to the reply subject of the last (or n-th) message of the connection.
-    Reply { conn: String, index: Option<usize>, payload: String },
+    Reply { conn: String, index: Option<usize>, headers: Vec<String>, payload: String },
     /// `request subject [headers] payload`, `js API.SUBJECT payload`, `publish subject payload`, `C request ...`.
     Request { conn: String, message: Outgoing },
     /// `silent subject [headers] payload`: a request that may stay without any answer.
@@ -282,11 +282,11 @@ fn parse_connection_verb(conns: &str, rest: &str) -> Result<Action> {
         "request" => Ok(Action::Request { conn, message: outgoing(arguments)? }),
         "js" => Ok(Action::Request { conn, message: api(arguments)? }),
         "reply" => {
-            let (index, payload) = split_word(arguments);
-            Ok(match index.parse() {
-                Ok(index) => Action::Reply { conn, index: Some(index), payload: payload.to_string() },
-                Err(_) => Action::Reply { conn, index: None, payload: arguments.to_string() },
-            })
+            let (word, rest) = split_word(arguments);
+            let index = word.parse().ok();
+            let Outgoing { headers, payload, .. } =
+                outgoing(&format!("reply {}", if index.is_some() { rest } else { arguments }))?;
+            Ok(Action::Reply { conn, index, headers, payload })
         }
         _ => Err(format!("unknown step {conns:?} {rest:?}").into()),
     }

@@ -348,12 +348,12 @@ impl<'a> Player<'a> {
                 self.clients.remove(conn);
             }
             Action::Stall { conn, stalls } => self.client(conn)?.set_stalled(*stalls),
-            Action::Reply { conn, index, payload } => {
+            Action::Reply { conn, index, headers, payload } => {
                 let payload = self.bytes(payload)?;
                 let client = self.client(conn)?;
                 let subject =
                     client.reply_subject(*index).ok_or("no message with a reply subject")?.to_string();
-                client.send(&publication(&subject, None, &[], &payload));
+                client.send(&publication(&subject, None, headers, &payload));
             }
             _ => return Err("not a connection's verb".into()),
         }
