@@ -99,14 +99,19 @@ impl Bench {
         let name = subject(key);
         let ts_ns = i64::try_from(seq).unwrap() * 10;
         let msg = Msg { seq, ts_ns, subject: name.as_bytes(), headers: b"", payload: &payload };
-        self.store.append(&msg)?;
+        // What goes for it goes in the same step, or in one of its own.
+        let at_once = self.rng.random_bool(0.5);
+        let stored = self.store.put(&msg, if at_once { 2 } else { u64::MAX })?;
         self.now.msgs.insert(seq, (key, payload.clone()));
         self.now.last_seq = seq;
         self.appended.insert(seq, (key, payload));
         let old = self.now.msgs.iter().filter(|(_, (of, _))| *of == key).map(|(seq, _)| *seq);
         let old: Vec<u64> = old.collect();
         if old.len() > 2 {
-            let removed = self.store.remove(old[0], Some(name.as_bytes()), false)?;
+            let removed = match at_once {
+                true => stored.replaced?,
+                false => self.store.remove(old[0], Some(name.as_bytes()), false)?,
+            };
             assert_eq!(removed.unwrap().seq, old[0]);
             self.forget(old[0]);
         }

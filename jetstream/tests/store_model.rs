@@ -5,6 +5,7 @@
 
 use jetkv_jetstream::Filter;
 use jetkv_jetstream::store::file::{FileOptions, Storage};
+use jetkv_jetstream::store::index::SubjectEntry;
 use jetkv_jetstream::store::{MemoryStore, Msg, Pending, Store, StoreState};
 use jetkv_testing::SimDisk;
 use proptest::prelude::*;
@@ -60,7 +61,7 @@ impl Subject for File {
 
 #[derive(Debug, Clone)]
 enum Op {
-    Append { subject: usize, gap: u64, headers: usize, payload: usize, elapsed_ns: i64 },
+    Put { subject: usize, gap: u64, headers: usize, payload: usize, elapsed_ns: i64, most: u64 },
     Skip { by: u64, ts_ns: i64 },
     Remove { pick: prop::sample::Index, knows_subject: bool, erase: bool },
     RemoveOldestOf { subject: usize },
@@ -117,13 +118,21 @@ fn filters() -> impl Strategy<Value = Filter> {
 fn ops() -> impl Strategy<Value = Op> {
     let pick = any::<prop::sample::Index>;
     prop_oneof![
-        12 => (0..SUBJECTS.len(), prop_oneof![9 => Just(0), 1 => 1..9_u64], 0..30_usize, 0..200_usize, 0..50_i64)
-            .prop_map(|(subject, gap, headers, payload, elapsed_ns)| Op::Append {
+        12 => (
+            0..SUBJECTS.len(),
+            prop_oneof![9 => Just(0), 1 => 1..9_u64],
+            0..30_usize,
+            0..200_usize,
+            0..50_i64,
+            prop_oneof![2 => Just(u64::MAX), 1 => Just(1), 1 => 2..4_u64],
+        )
+            .prop_map(|(subject, gap, headers, payload, elapsed_ns, most)| Op::Put {
                 subject,
                 gap,
                 headers: headers.saturating_sub(15),
                 payload,
-                elapsed_ns
+                elapsed_ns,
+                most
             }),
         1 => (1..6_u64, prop_oneof![Just(0), 1..50_i64]).prop_map(|(by, ts_ns)| Op::Skip { by, ts_ns }),
         6 => (pick(), any::<bool>(), any::<bool>())
@@ -210,8 +219,8 @@ impl Bench<'_> {
 
     fn apply(&mut self, op: &Op) {
         match op {
-            Op::Append { subject, gap, headers, payload, elapsed_ns } => {
-                self.append(SUBJECTS[*subject], *gap, *headers, *payload, *elapsed_ns);
+            Op::Put { subject, gap, headers, payload, elapsed_ns, most } => {
+                self.put(SUBJECTS[*subject], *gap, (*headers, *payload), *elapsed_ns, *most);
             }
             Op::Skip { by, ts_ns } => self.skip(*by, *ts_ns),
             Op::Remove { pick, knows_subject, erase } => {
@@ -245,15 +254,31 @@ impl Bench<'_> {
         }
     }
 
-    fn append(&mut self, subject: &'static str, gap: u64, headers: usize, payload: usize, elapsed_ns: i64) {
+    fn put(
+        &mut self,
+        subject: &'static str,
+        gap: u64,
+        (headers, payload): (usize, usize),
+        elapsed_ns: i64,
+        most: u64,
+    ) {
         let seq = self.model.last_seq + 1 + gap;
         let ts_ns = self.model.last_ts_ns.max(1_000) + elapsed_ns;
         let headers = (0..headers).map(|n| n as u8).collect::<Vec<_>>();
         let payload = (0..payload).map(|n| (n as u64 ^ seq) as u8).collect::<Vec<_>>();
         let msg = Msg { seq, ts_ns, subject: subject.as_bytes(), headers: &headers, payload: &payload };
-        self.store().append(&msg).unwrap();
+        let put = self.store().put(&msg, most).unwrap();
         (self.model.last_seq, self.model.last_ts_ns) = (seq, ts_ns);
         self.model.msgs.insert(seq, Stored { ts_ns, subject, headers, payload });
+        let mut held: Vec<u64> =
+            self.model.msgs.iter().filter(|(_, m)| m.subject == subject).map(|(seq, _)| *seq).collect();
+        let replaced = (held.len() as u64 > most).then(|| held.remove(0));
+        let entry = SubjectEntry { count: held.len() as u64, first_seq: held[0], last_seq: seq };
+        assert_eq!((put.entry, put.replaced.unwrap().map(|removed| removed.seq)), (entry, replaced));
+        if let Some(replaced) = replaced {
+            self.model.remove(replaced);
+            assert_eq!(self.store().load(replaced).unwrap(), None);
+        }
     }
 
     fn skip(&mut self, by: u64, ts_ns: i64) {

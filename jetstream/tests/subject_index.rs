@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
 use jetkv_jetstream::Filter;
-use jetkv_jetstream::store::index::{SubjectIndex, WalkEnd};
+use jetkv_jetstream::store::index::{Recorded, SubjectEntry, SubjectIndex, WalkEnd};
 use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
@@ -11,7 +11,7 @@ type Model = BTreeMap<Vec<u8>, BTreeSet<u64>>;
 
 #[derive(Debug, Clone)]
 enum Op {
-    Record { subject: Vec<u8>, times: u64, gap: u64 },
+    Record { subject: Vec<u8>, times: u64, gap: u64, most: u64 },
     ForgetOne { subject: prop::sample::Index, seq: prop::sample::Index },
     ForgetFirst { subject: prop::sample::Index, times: usize },
     ForgetSubject { subject: prop::sample::Index },
@@ -38,11 +38,16 @@ fn filter() -> impl Strategy<Value = Filter> {
     prop::collection::vec(pattern, 1..4).prop_map(Filter::new)
 }
 
+/// How many sequences a subject may have: around those at which it is stored in another form.
+fn most() -> impl Strategy<Value = u64> {
+    prop_oneof![4 => Just(u64::MAX), 4 => Just(1_u64), 2 => 2..6_u64, 1 => 30..35_u64, 1 => 62..67_u64]
+}
+
 fn op() -> impl Strategy<Value = Op> {
     let pick = any::<prop::sample::Index>;
     prop_oneof![
-        8 => (subject(), prop_oneof![9 => 1..3_u64, 1 => 50..200_u64], 1..300_u64)
-            .prop_map(|(subject, times, gap)| Op::Record { subject, times, gap }),
+        8 => (subject(), prop_oneof![9 => 1..3_u64, 1 => 50..200_u64], 1..300_u64, most())
+            .prop_map(|(subject, times, gap, most)| Op::Record { subject, times, gap, most }),
         4 => (pick(), pick()).prop_map(|(subject, seq)| Op::ForgetOne { subject, seq }),
         2 => (pick(), 1..100_usize).prop_map(|(subject, times)| Op::ForgetFirst { subject, times }),
         3 => pick().prop_map(|subject| Op::ForgetSubject { subject }),
@@ -92,11 +97,17 @@ fn check_walk(index: &SubjectIndex, model: &Model, filter: &Filter, after: Optio
 
 fn apply(index: &mut SubjectIndex, model: &mut Model, next_seq: &mut u64, op: &Op) {
     match op {
-        Op::Record { subject, times, gap } => {
+        Op::Record { subject, times, gap, most } => {
             for _ in 0..*times {
                 *next_seq += gap;
-                index.record(subject, *next_seq);
-                model.entry(subject.clone()).or_default().insert(*next_seq);
+                let recorded = index.record_within(subject, *next_seq, *most);
+                let seqs = model.entry(subject.clone()).or_default();
+                seqs.insert(*next_seq);
+                let goes = seqs.len() as u64 > *most;
+                let replaced = if goes { seqs.pop_first() } else { None };
+                let (count, first_seq) = (seqs.len() as u64, *seqs.first().unwrap());
+                let entry = SubjectEntry { count, first_seq, last_seq: *next_seq };
+                assert_eq!(recorded, Recorded { entry, replaced });
             }
         }
         Op::ForgetOne { subject, seq } => {

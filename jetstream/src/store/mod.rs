@@ -117,6 +117,18 @@ pub struct Removed {
     pub bytes: u64,
 }
 
+/// What storing a message brought.
+#[derive(Debug)]
+pub struct Stored {
+    /// What its subject holds then.
+    pub entry: SubjectEntry,
+    /// The message that went for it, if one did.
+    ///
+    /// # Errors
+    /// I/O; both are held, and the caller takes the change back.
+    pub replaced: Result<Option<Removed>, StoreError>,
+}
+
 /// How many messages a consumer would get.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Pending {
@@ -219,11 +231,19 @@ pub trait Store: query::Sequences + Send {
     /// Size that a message with such lengths counts for in [`StoreState::bytes`].
     fn msg_size(&self, subject_len: usize, headers_len: usize, payload_len: usize) -> u64;
     /// Appends a message; `msg.seq` is above `last_seq`, sequences in between count as removed. It is readable at
-    /// once by the stream and outlives the process after the next [`Store::flush`]. Says what its subject holds then.
+    /// once by the stream and outlives the process after the next [`Store::flush`]. Where its subject would hold more than
+    /// `most` messages, the oldest of them goes with it: one change, for which the subject is looked up once.
     ///
     /// # Errors
     /// I/O, or a poisoned store; nothing was appended then.
-    fn append(&mut self, msg: &Msg<'_>) -> Result<SubjectEntry, StoreError>;
+    fn put(&mut self, msg: &Msg<'_>, most: u64) -> Result<Stored, StoreError>;
+    /// As [`Store::put`], under a subject that may hold any number. Says what it holds then.
+    ///
+    /// # Errors
+    /// As for [`Store::put`].
+    fn append(&mut self, msg: &Msg<'_>) -> Result<SubjectEntry, StoreError> {
+        self.put(msg, u64::MAX).map(|stored| stored.entry)
+    }
     /// Raises `last_seq` to `seq` with nothing stored; sequences in between count as removed. `ts_ns` becomes the
     /// time of the last message unless it is 0. Does nothing where `seq` is not above `last_seq`.
     ///

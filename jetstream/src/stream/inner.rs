@@ -219,13 +219,18 @@ impl Inner {
             return Ok(false);
         }
         self.touch();
+        self.is_gone(seq, subject);
+        Ok(true)
+    }
+
+    /// Tells of a message that the store does not hold any more.
+    pub(super) fn is_gone(&mut self, seq: u64, subject: &[u8]) {
         self.origins_lose(|_, told| told == seq);
         self.expiry.forget(seq);
         self.removals.note(seq, subject);
         self.schedules.forget(seq);
         let (consumers, mut ctx) = self.parts();
         consumers.on_removed(&mut ctx, seq, subject);
-        Ok(true)
     }
 
     /// Removes a message. Says whether it was there.

@@ -61,12 +61,12 @@ use self::meta_sync::MetaGate;
 use self::picture::Pictures;
 use self::read::Reader;
 use self::undo::Undo;
-use super::index::{SubjectEntry, SubjectIndex};
+use super::index::SubjectIndex;
 use super::query;
 use super::upcoming::{self, Ahead, Upcoming};
 use super::{
-    Derived, Known, LeftMsg, Lost, Msg, Removed, Store, StoreError, StoreImage, StoreState, SyncWork, gaps,
-    msg_size_file,
+    Derived, Known, LeftMsg, Lost, Msg, Removed, Store, StoreError, StoreImage, StoreState, Stored, SyncWork,
+    gaps, msg_size_file,
 };
 use crate::filter::Filter;
 use std::cell::{Cell, RefCell};
@@ -250,8 +250,8 @@ impl Store for FileStore {
         msg_size_file(subject_len, headers_len, payload_len)
     }
 
-    fn append(&mut self, msg: &Msg<'_>) -> Result<SubjectEntry, StoreError> {
-        self.append_message(msg)
+    fn put(&mut self, msg: &Msg<'_>, most: u64) -> Result<Stored, StoreError> {
+        self.put_within(msg, most)
     }
 
     fn skip_to(&mut self, seq: u64, ts_ns: i64) -> Result<(), StoreError> {

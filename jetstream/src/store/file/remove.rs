@@ -2,7 +2,8 @@
 
 use super::FileStore;
 use super::record::Kind;
-use super::undo::Step;
+use super::table::Place;
+use super::undo::{Step, hold};
 use crate::store::{Removed, StoreError};
 
 impl FileStore {
@@ -30,14 +31,48 @@ impl FileStore {
             let subject = subject.to_vec();
             return self.erase_message(seq, &subject);
         }
+        let removed = self.remove_at(seq, position, (at, place))?;
+        self.index.forget(subject, seq);
+        Ok(Some(removed))
+    }
+
+    /// Removes a message that went for a newer one of its subject: the index does not hold it any more.
+    pub(super) fn remove_replaced(
+        &mut self,
+        seq: u64,
+        subject: &[u8],
+    ) -> Result<Option<Removed>, StoreError> {
+        #[cfg(test)]
+        crate::steps::note();
+        let position = self.position(seq);
+        let found = self.blocks.get(position).and_then(|block| block.table.find(seq));
+        let Some(found) = found else { return Ok(None) };
+        let removed = self.remove_at(seq, position, found);
+        if removed.is_err() {
+            hold(&mut self.index, subject, seq);
+        }
+        removed.map(Some)
+    }
+
+    /// Removes a message that was found in the table of a block from all but the index.
+    #[inline]
+    fn remove_at(
+        &mut self,
+        seq: u64,
+        position: usize,
+        (at, place): (usize, Place),
+    ) -> Result<Removed, StoreError> {
         self.tell_removed(seq)?;
         self.note_step(Step::Remove(seq, place));
-        // Its removal was only appended: the table is as it was.
-        let bytes = self.blocks.get_mut(position).and_then(|block| block.forget_at(at));
-        let Some(bytes) = bytes else { return Ok(None) };
-        self.note_taken_out(seq, subject, bytes);
+        if let Some(block) = self.blocks.get_mut(position) {
+            // Its removal was only appended: the table is as it was.
+            block.forget_at(at);
+        }
+        let bytes = u64::from(place.len);
+        self.dead_bytes += bytes;
+        self.count_removed(seq, bytes);
         self.note_chore(position);
-        Ok(Some(Removed { seq, bytes }))
+        Ok(Removed { seq, bytes })
     }
 
     /// Writes the block of a message anew without it. The message is there until the new block has taken the place of
@@ -84,18 +119,13 @@ impl FileStore {
 
     /// As [`take_out`](Self::take_out), of a block that is about to go as a whole.
     fn take_out_of_leaving(&mut self, position: usize, seq: u64, subject: &[u8]) -> Option<u64> {
-        let bytes = self.blocks.get_mut(position)?.forget(seq)?;
-        self.note_taken_out(seq, subject, bytes);
-        Some(bytes)
-    }
-
-    /// A message was taken out of the table of its block.
-    fn note_taken_out(&mut self, seq: u64, subject: &[u8], bytes: u64) {
         #[cfg(test)]
         crate::steps::note();
+        let bytes = self.blocks.get_mut(position)?.forget(seq)?;
         self.dead_bytes += bytes;
         self.index.forget(subject, seq);
         self.count_removed(seq, bytes);
+        Some(bytes)
     }
 
     pub(super) fn remove_below(&mut self, seq: u64) -> Result<u64, StoreError> {

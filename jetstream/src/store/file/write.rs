@@ -8,9 +8,9 @@ use super::scan::{Found, Scan};
 use super::undo::Step;
 use super::{Durability, FileStore};
 use crate::disk::{DiskFile, is_exhausted};
-use crate::store::index::SubjectEntry;
+use crate::store::index::Recorded;
 use crate::store::sync_work::Before as _;
-use crate::store::{Msg, StoreError};
+use crate::store::{Msg, StoreError, Stored};
 use jetkv_go_compat::os_text;
 use std::io;
 use std::path::PathBuf;
@@ -19,7 +19,8 @@ use std::path::PathBuf;
 const GAP_MAX: u64 = 64 << 10;
 
 impl FileStore {
-    pub(super) fn append_message(&mut self, msg: &Msg<'_>) -> Result<SubjectEntry, StoreError> {
+    /// Appends a message; the oldest of its subject goes for it where there would be more than `most`.
+    pub(super) fn put_within(&mut self, msg: &Msg<'_>, most: u64) -> Result<Stored, StoreError> {
         let len = record_len(msg.subject.len(), msg.headers.len(), msg.payload.len());
         let len = len.ok_or(StoreError::TooLarge)?;
         debug_assert!(msg.seq > self.totals.last_seq, "sequences only rise");
@@ -39,7 +40,7 @@ impl FileStore {
         };
         block.note(block.len, &record, true);
         self.note_step(Step::Append(msg.seq));
-        let entry = self.index.record(msg.subject, msg.seq);
+        let Recorded { entry, replaced } = self.index.record_within(msg.subject, msg.seq, most);
         if self.totals.msgs == 0 {
             self.totals.first_seq = msg.seq;
             self.first_ts_ns.set(Some(msg.ts_ns));
@@ -47,7 +48,8 @@ impl FileStore {
         self.totals.msgs += 1;
         self.totals.bytes += len as u64;
         (self.totals.last_seq, self.totals.last_ts_ns) = (msg.seq, msg.ts_ns);
-        Ok(entry)
+        let replaced = replaced.map_or(Ok(None), |seq| self.remove_replaced(seq, msg.subject));
+        Ok(Stored { entry, replaced })
     }
 
     pub(super) fn skip(&mut self, seq: u64, ts_ns: i64) -> Result<(), StoreError> {

@@ -40,7 +40,6 @@ impl SubjectIndex {
     /// The index as it is now. What changes afterwards is copied, by pages, as long as this is kept.
     pub(crate) fn image(&mut self) -> IndexImage {
         let tree = &mut self.tree;
-        tree.write_unwritten();
         let classes = tree.arena.classes.iter_mut().map(|class| ClassImage {
             pages: class
                 .pages

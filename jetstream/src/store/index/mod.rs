@@ -33,6 +33,22 @@ pub struct SubjectEntry {
     pub last_seq: u64,
 }
 
+/// What recording a sequence brought.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Recorded {
+    /// What the subject holds then.
+    pub entry: SubjectEntry,
+    /// The sequence that was forgotten for it.
+    pub replaced: Option<u64>,
+}
+
+impl Recorded {
+    /// The only sequence of a subject.
+    fn alone(seq: u64) -> Self {
+        Self { entry: SubjectEntry { count: 1, first_seq: seq, last_seq: seq }, replaced: None }
+    }
+}
+
 /// How a walk over the index ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum WalkEnd {
@@ -55,7 +71,13 @@ impl SubjectIndex {
     /// Records that `seq`, higher than any recorded before under `subject`, is held there. Says what is held there
     /// then.
     pub fn record(&mut self, subject: &[u8], seq: u64) -> SubjectEntry {
-        self.tree.record(subject, seq)
+        self.tree.record(subject, seq, u64::MAX).entry
+    }
+
+    /// As [`record`](Self::record), and forgets the lowest sequence of the subject where that holds more than `most` then:
+    /// what replaces another is found once and written once.
+    pub fn record_within(&mut self, subject: &[u8], seq: u64, most: u64) -> Recorded {
+        self.tree.record(subject, seq, most)
     }
 
     /// Forgets `seq`; says whether it was recorded under `subject`.

@@ -205,10 +205,9 @@ mod tests {
     fn tree() -> Tree {
         let mut tree = Tree::default();
         for seq in 1..500_u64 {
-            tree.record(format!("k.{}.{}", seq % 7, seq * seq % 601).as_bytes(), seq);
+            tree.record(format!("k.{}.{}", seq % 7, seq * seq % 601).as_bytes(), seq, u64::MAX);
             tree.forget(format!("k.{}.{}", seq / 3 % 7, (seq / 3) * (seq / 3) % 601).as_bytes(), seq / 3);
         }
-        tree.write_unwritten();
         tree
     }
 

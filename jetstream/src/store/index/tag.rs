@@ -78,7 +78,7 @@ mod tests {
         };
         let mut looked_at = 0;
         for seq in 1..6_000_u64 {
-            tree.record(subject(seq).as_bytes(), seq);
+            tree.record(subject(seq).as_bytes(), seq, u64::MAX);
             if seq > 1_500 && seq % 7 != 0 {
                 tree.forget(subject(seq - 1_500).as_bytes(), seq - 1_500);
             }

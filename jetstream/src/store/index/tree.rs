@@ -1,11 +1,11 @@
 //! The tree: finding, adding and removing one subject.
 
-use super::SubjectEntry;
 use super::arena::{Arena, Kind, Ref};
 use super::long_list::LongList;
 use super::node::{self, Inner, Leaf, Shape, Slot, add_child, remove_child, set_slot};
 use super::seqs::{FEW_MAX, Form, Seqs};
 use super::tag::Tag;
+use super::{Recorded, SubjectEntry};
 use crate::store::cow_vec::CowVec;
 use std::sync::Arc;
 
@@ -24,24 +24,6 @@ pub(super) struct Tree {
     pub(super) len: usize,
     /// Where a leaf is put together before it is stored.
     scratch: Vec<u8>,
-    /// The subject that was recorded last, and the way to its leaf as long as nothing else was changed: what a limit
-    /// of its own pushes out of a subject goes right after what was recorded.
-    recorded: Vec<u8>,
-    way: Option<Path>,
-    /// What was recorded of that subject and is not written yet.
-    unwritten: Option<Unwritten>,
-}
-
-/// A sequence that was recorded beside the only one of a leaf, and does not stand there yet. A key without history loses the
-/// older one at once, so its leaf is found once, read once and written once.
-#[derive(Debug, Clone, Copy)]
-struct Unwritten {
-    path: Path,
-    /// The sequence that the leaf says.
-    first_seq: u64,
-    /// Where in the cell it stands.
-    at: usize,
-    last_seq: u64,
 }
 
 /// A subject that is new, with its only sequence.
@@ -74,93 +56,81 @@ impl Tree {
     }
 
     pub(super) fn seqs(&self, subject: &[u8]) -> Option<Seqs<'_>> {
-        let at = self.find(subject)?.leaf;
-        self.seqs_at(at, &Leaf::read(self.arena.get(at))?)
-    }
-
-    /// The sequences of the leaf that stands at `at`.
-    pub(super) fn seqs_at<'t>(&'t self, at: Ref, leaf: &Leaf<'t>) -> Option<Seqs<'t>> {
-        let seqs = leaf.seqs(&self.lists)?;
-        match self.unwritten {
-            Some(Unwritten { path, first_seq, last_seq, .. }) if path.leaf == at => {
-                Some(Seqs(Form::Few { entry: SubjectEntry { count: 2, first_seq, last_seq }, gaps: &[] }))
-            }
-            _ => Some(seqs),
-        }
-    }
-
-    /// Writes what a leaf does not say yet.
-    #[inline]
-    pub(super) fn write_unwritten(&mut self) {
-        if let Some(Unwritten { path, first_seq, last_seq, .. }) = self.unwritten.take() {
-            // The leaf may move.
-            self.way = None;
-            self.write_seqs(&path, &[first_seq, last_seq]);
-        }
+        let leaf = self.descend(subject, |_| {})?;
+        Leaf::read(self.arena.get(leaf))?.seqs(&self.lists)
     }
 
     /// Has a leaf hold these sequences itself.
-    fn write_seqs(&mut self, path: &Path, seqs: &[u64]) {
-        let Some(leaf) = Leaf::read(self.arena.get(path.leaf)) else { return };
+    fn write_seqs(&mut self, slot: Slot, at: Ref, seqs: &[u64]) {
+        let Some(leaf) = Leaf::read(self.arena.get(at)) else { return };
         node::write_leaf(&mut self.scratch, leaf.suffix, seqs);
-        let moved = self.arena.replace(path.leaf, &self.scratch);
-        self.point(path.slot, path.leaf, moved);
+        let moved = self.arena.replace(at, &self.scratch);
+        self.point(slot, at, moved);
     }
 
-    fn find(&self, subject: &[u8]) -> Option<Path> {
+    /// The leaf of a subject. `pass` is told where the reference to each node on the way stands, but for the root's.
+    #[inline]
+    fn descend(&self, subject: &[u8], mut pass: impl FnMut(Slot)) -> Option<Ref> {
         let (mut at, mut rest) = (self.root?, subject);
-        let (mut slot, mut parent_slot) = (Slot::Root, Slot::Root);
         loop {
             let cell = self.arena.get(at);
             if at.is_leaf() {
-                return (Leaf::read(cell)?.suffix == rest).then_some(Path { slot, parent_slot, leaf: at });
+                return (Leaf::read(cell)?.suffix == rest).then_some(at);
             }
             let inner = Inner::read(cell)?;
             rest = inner.behind_prefix(rest)?;
-            parent_slot = slot;
             if let Some((byte, after)) = rest.split_first() {
                 let position = inner.position(*byte)?;
-                (slot, at, rest) = (Slot::Child(at, position), inner.child_at(position)?, after);
+                pass(Slot::Child(at, position));
+                (at, rest) = (inner.child_at(position)?, after);
             } else {
-                (slot, at) = (Slot::Value(at), inner.value?);
+                pass(Slot::Value(at));
+                at = inner.value?;
             }
         }
     }
 
-    /// Records a sequence above all others of its subject, and says what the subject holds then.
-    pub(super) fn record(&mut self, subject: &[u8], seq: u64) -> SubjectEntry {
-        self.write_unwritten();
-        self.way = None;
-        let alone = SubjectEntry { count: 1, first_seq: seq, last_seq: seq };
+    fn find(&self, subject: &[u8]) -> Option<Path> {
+        let (mut slot, mut parent_slot) = (Slot::Root, Slot::Root);
+        let leaf = self.descend(subject, |next| (parent_slot, slot) = (slot, next))?;
+        Some(Path { slot, parent_slot, leaf })
+    }
+
+    /// Records a sequence above all others of its subject. Where that holds more than `most` then, the lowest is forgotten
+    /// for it.
+    pub(super) fn record(&mut self, subject: &[u8], seq: u64, most: u64) -> Recorded {
+        let alone = Recorded::alone(seq);
         let added = Added { subject, seq };
         let Some(mut at) = self.root else {
             self.root = Some(self.new_leaf(subject, added));
             return alone;
         };
-        let (mut slot, mut parent_slot, mut rest) = (Slot::Root, Slot::Root, subject);
+        let (mut slot, mut rest) = (Slot::Root, subject);
         loop {
-            let cell = self.arena.get(at);
             if at.is_leaf() {
+                // It is written in any case.
+                let cell = self.arena.get_mut(at);
                 let Some(leaf) = Leaf::read(cell) else { return alone };
-                if leaf.suffix == rest {
-                    let path = Path { slot, parent_slot, leaf: at };
-                    let Some(Form::One(first_seq)) = leaf.form() else {
-                        return self.push(subject, path, seq).unwrap_or(alone);
-                    };
-                    let at = cell.len() - leaf.body_len();
-                    self.unwritten = Some(Unwritten { path, first_seq, at, last_seq: seq });
-                    self.note_recorded(subject);
-                    return SubjectEntry { count: 2, first_seq, last_seq: seq };
+                if leaf.suffix != rest {
+                    self.split_leaf(slot, at, rest, added);
+                    return alone;
                 }
-                self.split_leaf(slot, at, rest, added);
-                return alone;
+                if let Some(Form::One(only)) = leaf.form()
+                    && most <= 1
+                    && node::is_as_long(only, seq)
+                {
+                    // It takes the place of the other, and nothing moves.
+                    let body_at = cell.len() - leaf.body_len();
+                    node::rewrite_one(cell.get_mut(body_at..), seq);
+                    return Recorded { replaced: Some(only), ..alone };
+                }
+                return self.push(slot, at, seq, most).unwrap_or(alone);
             }
-            let Some(inner) = Inner::read(cell) else { return alone };
+            let Some(inner) = Inner::read(self.arena.get(at)) else { return alone };
             let Some(behind) = inner.behind_prefix(rest) else {
                 self.split_inner(slot, at, common_len(inner.prefix, rest), rest, added);
                 return alone;
             };
-            parent_slot = slot;
             let Some((byte, after)) = behind.split_first() else {
                 let Some(value) = inner.value else {
                     self.add_value(slot, at, added);
@@ -184,14 +154,7 @@ impl Tree {
 
     /// Forgets a sequence; says whether it was recorded under `subject`.
     pub(super) fn forget(&mut self, subject: &[u8], seq: u64) -> bool {
-        if let Some(unwritten) = self.unwritten {
-            if self.recorded == subject {
-                return self.forget_beside_unwritten(unwritten, seq);
-            }
-            self.write_unwritten();
-        }
-        let way = self.way.take().filter(|_| self.recorded == subject);
-        let Some(path) = way.or_else(|| self.find(subject)) else { return false };
+        let Some(path) = self.find(subject) else { return false };
         let Some(leaf) = Leaf::read(self.arena.get(path.leaf)) else { return false };
         if let Some(number) = leaf.list() {
             return self.forget_in_list(&path, number, seq);
@@ -202,26 +165,7 @@ impl Tree {
         if seqs.is_empty() {
             self.remove_leaf(&path);
         } else {
-            self.write_seqs(&path, &seqs);
-        }
-        true
-    }
-
-    /// Forgets one of two sequences, the later of which is not written yet.
-    fn forget_beside_unwritten(&mut self, unwritten: Unwritten, seq: u64) -> bool {
-        let Unwritten { path, first_seq, at, last_seq } = unwritten;
-        if seq != first_seq && seq != last_seq {
-            return false;
-        }
-        self.unwritten = None;
-        if seq == last_seq {
-            return true;
-        }
-        if node::is_as_long(first_seq, last_seq) {
-            // It takes the place of the other, and nothing moves.
-            node::rewrite_one(self.arena.get_mut(path.leaf).get_mut(at..), last_seq);
-        } else {
-            self.write_seqs(&path, &[last_seq]);
+            self.write_seqs(path.slot, path.leaf, &seqs);
         }
         true
     }
@@ -231,58 +175,64 @@ impl Tree {
         if !list.remove(seq) {
             return false;
         }
-        if list.len() > LONG_MIN {
-            return true;
-        }
-        let seqs: Vec<u64> = std::mem::take(list).iter().collect();
-        self.free_lists.push(number);
-        self.write_seqs(path, &seqs);
+        self.shrink_list(path.slot, path.leaf, number);
         true
     }
 
-    /// Appends to the sequences of a leaf that holds more than one.
-    fn push(&mut self, subject: &[u8], path: Path, seq: u64) -> Option<SubjectEntry> {
-        let leaf = Leaf::read(self.arena.get(path.leaf))?;
-        let mut moved = path.leaf;
-        let entry = match leaf.form() {
-            None => {
-                let list = Arc::make_mut(self.lists.to_mut().get_mut(leaf.list()?)?);
-                list.push(seq);
-                list.entry()
-            }
-            Some(_) => {
-                let mut seqs = leaf.few();
-                seqs.push(seq);
-                let entry = SubjectEntry {
-                    count: seqs.len() as u64,
-                    first_seq: seqs.first().copied().unwrap_or(seq),
-                    last_seq: seq,
-                };
-                if seqs.len() > FEW_MAX {
-                    let list = Arc::new(LongList::of(&seqs));
-                    let number = self.free_lists.pop().unwrap_or(self.lists.len());
-                    let lists = self.lists.to_mut();
-                    node::write_long_leaf(&mut self.scratch, leaf.suffix, number);
-                    match lists.get_mut(number) {
-                        Some(free) => *free = list,
-                        None => lists.push(list),
-                    }
-                } else {
-                    node::write_leaf(&mut self.scratch, leaf.suffix, &seqs);
-                }
-                moved = self.arena.replace(path.leaf, &self.scratch);
-                entry
-            }
-        };
-        self.point(path.slot, path.leaf, moved);
-        self.note_recorded(subject);
-        self.way = Some(Path { leaf: moved, ..path });
-        Some(entry)
+    /// Moves a list that has become short back into its leaf.
+    fn shrink_list(&mut self, slot: Slot, leaf: Ref, number: usize) {
+        let Some(list) = self.lists.to_mut().get_mut(number).map(Arc::make_mut) else { return };
+        if list.len() <= LONG_MIN {
+            let seqs: Vec<u64> = std::mem::take(list).iter().collect();
+            self.free_lists.push(number);
+            self.write_seqs(slot, leaf, &seqs);
+        }
     }
 
-    fn note_recorded(&mut self, subject: &[u8]) {
-        self.recorded.clear();
-        self.recorded.extend_from_slice(subject);
+    /// Adds to the sequences of a leaf, as [`record`](Self::record) does.
+    fn push(&mut self, slot: Slot, at: Ref, seq: u64, most: u64) -> Option<Recorded> {
+        let leaf = Leaf::read(self.arena.get(at))?;
+        if let Some(number) = leaf.list() {
+            return self.push_to_list(slot, at, number, seq, most);
+        }
+        let mut seqs = leaf.few();
+        seqs.push(seq);
+        let replaced = (seqs.len() as u64 > most).then(|| seqs.remove(0));
+        let recorded = Recorded {
+            entry: SubjectEntry {
+                count: seqs.len() as u64,
+                first_seq: seqs.first().copied().unwrap_or(seq),
+                last_seq: seq,
+            },
+            replaced,
+        };
+        if seqs.len() <= FEW_MAX {
+            self.write_seqs(slot, at, &seqs);
+            return Some(recorded);
+        }
+        let list = Arc::new(LongList::of(&seqs));
+        let number = self.free_lists.pop().unwrap_or(self.lists.len());
+        node::write_long_leaf(&mut self.scratch, leaf.suffix, number);
+        let lists = self.lists.to_mut();
+        match lists.get_mut(number) {
+            Some(free) => *free = list,
+            None => lists.push(list),
+        }
+        let moved = self.arena.replace(at, &self.scratch);
+        self.point(slot, at, moved);
+        Some(recorded)
+    }
+
+    fn push_to_list(&mut self, slot: Slot, at: Ref, number: usize, seq: u64, most: u64) -> Option<Recorded> {
+        let list = Arc::make_mut(self.lists.to_mut().get_mut(number)?);
+        list.push(seq);
+        let first_seq = list.entry().first_seq;
+        let replaced = (list.len() > most && list.remove(first_seq)).then_some(first_seq);
+        let entry = list.entry();
+        if replaced.is_some() {
+            self.shrink_list(slot, at, number);
+        }
+        Some(Recorded { entry, replaced })
     }
 
     fn new_leaf(&mut self, suffix: &[u8], added: Added<'_>) -> Ref {
@@ -415,7 +365,6 @@ impl Tree {
             + self.lists.iter().map(|list| list.memory_bytes()).sum::<usize>()
             + self.free_lists.capacity() * size_of::<usize>()
             + self.scratch.capacity()
-            + self.recorded.capacity()
     }
 }
 

@@ -207,7 +207,7 @@ impl<'t, 'f> Walk<'t, 'f> {
             self.key.push(byte);
             self.key.extend_from_slice(rest);
             if let Some(leaf) = leaf {
-                if visit(&self.key, self.tree.seqs_at(child, &leaf)?).is_break() {
+                if visit(&self.key, leaf.seqs(&self.tree.lists)?).is_break() {
                     return Some(WalkEnd::Broke);
                 }
             } else if let Some(node) = inner {
@@ -277,7 +277,7 @@ impl<'t, 'f> Walk<'t, 'f> {
             }
             let key_len = self.key.len();
             self.key.extend_from_slice(leaf.suffix);
-            if visit(&self.key, self.tree.seqs_at(node, &leaf)?).is_break() {
+            if visit(&self.key, leaf.seqs(&self.tree.lists)?).is_break() {
                 return Some(WalkEnd::Broke);
             }
             self.key.truncate(key_len);

@@ -3,11 +3,11 @@
 mod segment;
 
 use self::segment::Segment;
-use super::index::{IndexImage, SubjectEntry, SubjectIndex};
+use super::index::{IndexImage, Recorded, SubjectIndex};
 use super::query::{self, Scan, Sequences, Visit};
 use super::upcoming::{self, Ahead, Upcoming};
 use super::{
-    Derived, Known, Msg, Removed, Store, StoreError, StoreImage, StoreState, SyncWork, Totals, gaps,
+    Derived, Known, Msg, Removed, Store, StoreError, StoreImage, StoreState, Stored, SyncWork, Totals, gaps,
     msg_size_memory,
 };
 use crate::filter::Filter;
@@ -94,15 +94,25 @@ impl MemoryStore {
         self.segments.range(..=upto_seq).rev().flat_map(move |(_, segment)| segment.down(upto_seq))
     }
 
-    /// Takes one message out of its segment and drops the segment with its last message.
-    fn take(&mut self, seq: u64, erase: bool) -> bool {
-        let Some((base, segment)) = self.segments.range_mut(..=seq).next_back() else { return false };
+    /// Takes one message, which the index does not hold any more, out of its segment, and drops the segment with its last
+    /// message.
+    fn take(&mut self, seq: u64, erase: bool) -> Option<Removed> {
+        #[cfg(test)]
+        crate::steps::note();
+        let (base, segment) = self.segments.range_mut(..=seq).next_back()?;
         let base = *base;
-        let taken = segment.remove(seq, erase);
+        let msg = segment.get(seq)?;
+        let bytes = msg_size_memory(msg.subject.len(), msg.headers.len(), msg.payload.len());
+        segment.remove(seq, erase);
         if segment.live() == 0 {
             self.segments.remove(&base);
         }
-        taken
+        self.state.msgs -= 1;
+        self.state.bytes -= bytes;
+        if seq == self.state.first_seq {
+            self.find_first(seq);
+        }
+        Some(Removed { seq, bytes })
     }
 
     /// Sets the first sequence and its time from what is held at or after `from_seq`.
@@ -186,7 +196,7 @@ impl Store for MemoryStore {
         msg_size_memory(subject_len, headers_len, payload_len)
     }
 
-    fn append(&mut self, msg: &Msg<'_>) -> Result<SubjectEntry, StoreError> {
+    fn put(&mut self, msg: &Msg<'_>, most: u64) -> Result<Stored, StoreError> {
         if msg.content_len() > CONTENT_BYTES_MAX {
             return Err(StoreError::TooLarge);
         }
@@ -203,14 +213,15 @@ impl Store for MemoryStore {
             segment.append(msg);
             self.segments.insert(msg.seq, segment);
         }
-        let entry = self.index.record(msg.subject, msg.seq);
+        let Recorded { entry, replaced } = self.index.record_within(msg.subject, msg.seq, most);
         if self.state.msgs == 0 {
             (self.state.first_seq, self.state.first_ts_ns) = (msg.seq, msg.ts_ns);
         }
         self.state.msgs += 1;
         self.state.bytes += msg_size_memory(msg.subject.len(), msg.headers.len(), msg.payload.len());
         (self.state.last_seq, self.state.last_ts_ns) = (msg.seq, msg.ts_ns);
-        Ok(entry)
+        let replaced = replaced.and_then(|seq| self.take(seq, false));
+        Ok(Stored { entry, replaced: Ok(replaced) })
     }
 
     fn skip_to(&mut self, seq: u64, ts_ns: i64) -> Result<(), StoreError> {
@@ -277,21 +288,12 @@ impl Store for MemoryStore {
         _subject: Option<&[u8]>,
         erase: bool,
     ) -> Result<Option<Removed>, StoreError> {
-        #[cfg(test)]
-        crate::steps::note();
         let Some(segment) = self.segments.range(..=seq).next_back().map(|(_, segment)| segment) else {
             return Ok(None);
         };
         let Some(msg) = segment.get(seq) else { return Ok(None) };
-        let bytes = msg_size_memory(msg.subject.len(), msg.headers.len(), msg.payload.len());
         self.index.forget(msg.subject, seq);
-        self.take(seq, erase);
-        self.state.msgs -= 1;
-        self.state.bytes -= bytes;
-        if seq == self.state.first_seq {
-            self.find_first(seq);
-        }
-        Ok(Some(Removed { seq, bytes }))
+        Ok(self.take(seq, erase))
     }
 
     fn compact(&mut self, seq: u64) -> Result<u64, StoreError> {

@@ -4,8 +4,7 @@ use super::check::Rollup;
 use crate::config::Discard;
 use crate::consumer::FEED_MSGS;
 use crate::filter::Filter;
-use crate::store::StoreError;
-use crate::store::index::SubjectEntry;
+use crate::store::{Removed, StoreError, Stored};
 use crate::stream::Inner;
 use std::ops::ControlFlow;
 
@@ -41,15 +40,17 @@ impl Inner {
             || self.config.most_bytes().is_some_and(|most| state.bytes + more_bytes > most)
     }
 
-    /// After a message on `subject` was stored, which holds `entry` now.
-    pub(super) fn enforce_limits(&mut self, subject: &[u8], entry: SubjectEntry) -> Result<(), StoreError> {
-        if let Some(most) = self.config.most_msgs_per_subject()
-            && entry.count > most
-            && self.remove(entry.first_seq, subject, false)?
-            && entry.count - 1 > most
-            && !self.is_tightening
-        {
-            self.enforce_subject(subject, most, usize::MAX)?;
+    /// After a message on `subject` was stored, which brought `stored`.
+    pub(super) fn enforce_limits(&mut self, subject: &[u8], stored: Stored) -> Result<(), StoreError> {
+        if let Some(Removed { seq, .. }) = stored.replaced? {
+            self.is_gone(seq, subject);
+            // A publish exceeds the limit by one; only after a change of the limit is there more to do.
+            if let Some(most) = self.config.most_msgs_per_subject()
+                && stored.entry.count > most
+                && !self.is_tightening
+            {
+                self.enforce_subject(subject, most, usize::MAX)?;
+            }
         }
         if self.exceeds_totals(0, 0) {
             let most = if self.is_tightening { 1 } else { usize::MAX };
@@ -69,7 +70,6 @@ impl Inner {
             let Some(entry) = self.store.index().get(subject).filter(|entry| entry.count > most) else {
                 return Ok(false);
             };
-            // A publish exceeds the limit by one; only after a change of the limit is there more to do.
             if !self.remove(entry.first_seq, subject, false)? || entry.count - 1 <= most {
                 return Ok(false);
             }

@@ -70,11 +70,12 @@ impl Inner {
         self.feed_before_removal(msg.subject, size_bytes, rollup);
         let stored = Msg { seq, ts_ns, subject: msg.subject, headers: block, payload: msg.payload };
         self.touch();
-        let entry = self.store.append(&stored).map_err(|error| refusal(&error))?;
+        let most = self.config.most_msgs_per_subject().unwrap_or(u64::MAX);
+        let put = self.store.put(&stored, most).map_err(|error| refusal(&error))?;
         self.set_expiry(seq, stored.ts_ns, ttl);
         self.note_schedule(&stored);
         self.note_id(headers.msg_id, seq);
-        self.enforce_limits(msg.subject, entry).map_err(|error| self.fail_half_way(error))?;
+        self.enforce_limits(msg.subject, put).map_err(|error| self.fail_half_way(error))?;
         self.roll_up(rollup, msg.subject, seq, Some(&stored))?;
         self.end_schedule_of(headers, Some(&stored))?;
         if let Some(republish) = republish {
