@@ -13,6 +13,7 @@ mod compress;
 mod directory;
 mod encryption;
 mod files;
+mod hash;
 mod housekeeping;
 mod image;
 mod index_db;

@@ -5,8 +5,8 @@
 //! v2.15.2.
 #![warn(clippy::indexing_slicing)]
 
+use super::hash;
 use crate::store::varint::Fields;
-use highway::{HighwayHash, HighwayHasher, Key};
 use sha2::{Digest, Sha256};
 
 /// Length, sequence, time and subject length.
@@ -118,11 +118,7 @@ impl ChecksumKey {
 
     /// `HighwayHash` (64 bits) over the parts, one after the other.
     pub(super) fn sum(&self, parts: &[&[u8]]) -> [u8; CHECKSUM_LEN] {
-        let mut hasher = HighwayHasher::new(Key(self.0));
-        for part in parts {
-            hasher.append(part);
-        }
-        hasher.finalize64().to_le_bytes()
+        hash::sum(&self.0, parts).to_le_bytes()
     }
 
     /// Whether the checksum at the end of a whole record, parsed from `bytes`, is right. It covers sequence, time,
