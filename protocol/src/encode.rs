@@ -145,14 +145,16 @@ fn finish_message_line(
 }
 
 /// Appends a blank and a size. That of most messages has up to three digits.
-#[inline]
+#[inline(always)]
 fn size(out: &mut impl BufMut, bytes: usize) {
-    // What is left of a division by ten always fits.
-    let digit = |number: usize| b'0' + (number % 10) as u8;
+    // One digit each, which fits.
+    let digit = |number: usize| b'0' + number as u8;
+    let (hundreds, rest) = (bytes / 100, bytes % 100);
+    let (tens, ones) = (rest / 10, rest % 10);
     match bytes {
-        0..10 => out.put_slice(&[b' ', digit(bytes)]),
-        10..100 => out.put_slice(&[b' ', digit(bytes / 10), digit(bytes)]),
-        100..1000 => out.put_slice(&[b' ', digit(bytes / 100), digit(bytes / 10), digit(bytes)]),
+        0..10 => out.put_slice(&[b' ', digit(ones)]),
+        10..100 => out.put_slice(&[b' ', digit(tens), digit(ones)]),
+        100..1000 => out.put_slice(&[b' ', digit(hundreds), digit(tens), digit(ones)]),
         _ => {
             out.put_u8(b' ');
             decimal(out, bytes as u64);
