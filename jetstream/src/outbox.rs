@@ -75,11 +75,35 @@ impl Queued<'_> {
 struct Item {
     says: Says,
     caller: Option<Caller>,
-    to: Range<usize>,
-    subject: Range<usize>,
-    reply: Range<usize>,
-    headers: Range<usize>,
-    payload: Range<usize>,
+    place: Place,
+}
+
+/// Where a message stands in the arena, and how many bytes each of its parts has, which follow each other.
+#[derive(Debug, Clone, Copy, Default)]
+struct Place {
+    start: usize,
+    to: usize,
+    /// None stands there for a message whose subject is where it goes.
+    subject: Option<usize>,
+    reply: usize,
+    headers: usize,
+    payload: usize,
+}
+
+impl Place {
+    fn to(self) -> Range<usize> {
+        self.start..self.start + self.to
+    }
+
+    /// What stands ahead of the headers.
+    fn head(self) -> Range<usize> {
+        self.start..self.start + self.to + self.subject.unwrap_or(0) + self.reply
+    }
+
+    fn payload(self) -> Range<usize> {
+        let start = self.head().end + self.headers;
+        start..start + self.payload
+    }
 }
 
 /// Arenas above this size are given back to the allocator once they are empty: one burst of large values must not
@@ -100,41 +124,35 @@ impl Outbox {
 
     /// As [`push`](Self::push), of a message of which it is known what it says.
     pub(crate) fn push_as(&mut self, says: Says, msg: OutMsg<'_>) {
+        let start = self.arena.len();
         let to = self.copy(msg.to);
-        let subject = if msg.to == msg.subject { to.clone() } else { self.copy(msg.subject) };
+        let subject = (msg.to != msg.subject).then(|| self.copy(msg.subject));
         let reply = self.copy(msg.reply);
         let headers = self.copy(msg.headers);
         let payload = self.copy(msg.payload);
-        self.items.push(Item { says, caller: None, to, subject, reply, headers, payload });
+        let place = Place { start, to, subject, reply, headers, payload };
+        self.items.push(Item { says, caller: None, place });
     }
 
     /// Queues a message whose payload is written in place by `write`, without a buffer in between.
     pub fn push_with(&mut self, to: &[u8], write: impl FnOnce(&mut Vec<u8>)) {
-        let to = self.copy(to);
         let start = self.arena.len();
+        let to = self.copy(to);
         write(&mut self.arena);
-        let payload = start..self.arena.len();
-        let says = Says::Anything;
-        self.items.push(Item {
-            says,
-            caller: None,
-            subject: to.clone(),
-            to,
-            reply: 0..0,
-            headers: 0..0,
-            payload,
-        });
+        let payload = self.arena.len() - start - to;
+        let place = Place { start, to, payload, ..Place::default() };
+        self.items.push(Item { says: Says::Anything, caller: None, place });
     }
 
     /// Queues a message whose header block is written in place by `write`.
     pub fn push_with_headers(&mut self, to: &[u8], payload: &[u8], write: impl FnOnce(&mut Vec<u8>)) {
-        let to = self.copy(to);
         let start = self.arena.len();
+        let to = self.copy(to);
         write(&mut self.arena);
-        let headers = start..self.arena.len();
+        let headers = self.arena.len() - start - to;
         let payload = self.copy(payload);
-        let says = Says::Anything;
-        self.items.push(Item { says, caller: None, subject: to.clone(), to, reply: 0..0, headers, payload });
+        let place = Place { start, to, headers, payload, ..Place::default() };
+        self.items.push(Item { says: Says::Anything, caller: None, place });
     }
 
     /// Notes what the message says that was queued last.
@@ -146,13 +164,13 @@ impl Outbox {
 
     /// Gives the message at `at`, if there is one, these headers.
     pub(crate) fn set_headers(&mut self, at: usize, headers: &[u8]) {
-        if headers.is_empty() {
-            return;
-        }
-        let headers = self.copy(headers);
-        if let Some(item) = self.items.get_mut(at) {
-            item.headers = headers;
-        }
+        let Some(item) = self.items.get_mut(at).filter(|_| !headers.is_empty()) else { return };
+        // They have a place ahead of the payload, so it is written once more.
+        let start = self.arena.len();
+        self.arena.extend_from_within(item.place.head());
+        self.arena.extend_from_slice(headers);
+        self.arena.extend_from_within(item.place.payload());
+        item.place = Place { start, headers: headers.len(), ..item.place };
     }
 
     /// Notes why a message is refused that a caller publishes.
@@ -167,7 +185,7 @@ impl Outbox {
         }
         let arena = &self.arena;
         let mut coming = self.items.iter_mut().skip(from);
-        let answer = coming.find(|item| arena.get(item.to.clone()) == Some(TO_CALLER));
+        let answer = coming.find(|item| arena.get(item.place.to()) == Some(TO_CALLER));
         answer.map(|item| item.caller = Some(caller)).is_some()
     }
 
@@ -207,13 +225,12 @@ impl Outbox {
     }
 
     fn msg(&self, item: &Item) -> OutMsg<'_> {
-        OutMsg {
-            to: self.slice(&item.to),
-            subject: self.slice(&item.subject),
-            reply: self.slice(&item.reply),
-            headers: self.slice(&item.headers),
-            payload: self.slice(&item.payload),
-        }
+        let Place { start, to, subject, reply, headers, payload } = item.place;
+        let (to, rest) = split(self.arena.get(start..).unwrap_or_default(), to);
+        let (subject, rest) = subject.map_or((to, rest), |subject| split(rest, subject));
+        let (reply, rest) = split(rest, reply);
+        let (headers, rest) = split(rest, headers);
+        OutMsg { to, subject, reply, headers, payload: rest.get(..payload).unwrap_or_default() }
     }
 
     /// Takes back every message that says this.
@@ -249,15 +266,19 @@ impl Outbox {
         }
     }
 
-    fn copy(&mut self, bytes: &[u8]) -> Range<usize> {
-        let start = self.arena.len();
-        self.arena.extend_from_slice(bytes);
-        start..self.arena.len()
+    /// Copies a part; gives its length.
+    fn copy(&mut self, part: &[u8]) -> usize {
+        if !part.is_empty() {
+            self.arena.extend_from_slice(part);
+        }
+        part.len()
     }
+}
 
-    fn slice(&self, range: &Range<usize>) -> &[u8] {
-        self.arena.get(range.clone()).unwrap_or_default()
-    }
+/// A part of so many bytes, and what follows it.
+#[inline]
+fn split(bytes: &[u8], len: usize) -> (&[u8], &[u8]) {
+    bytes.split_at_checked(len).unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -271,6 +292,12 @@ mod tests {
         outbox.push_with(b"reply", |payload| payload.extend_from_slice(b"two"));
         let seen: Vec<_> = outbox.iter().map(|m| (m.to, m.subject, m.reply, m.headers, m.payload)).collect();
         assert_eq!(seen[0], (&b"inbox"[..], &b"kv.a"[..], &b"ack"[..], &b"h"[..], &b"one"[..]));
+        assert_eq!(seen[1], (&b"reply"[..], &b"reply"[..], &b""[..], &b""[..], &b"two"[..]));
+        outbox.set_headers(0, b"");
+        outbox.set_headers(0, b"other");
+        outbox.set_headers(2, b"of none");
+        let seen: Vec<_> = outbox.iter().map(|m| (m.to, m.subject, m.reply, m.headers, m.payload)).collect();
+        assert_eq!(seen[0], (&b"inbox"[..], &b"kv.a"[..], &b"ack"[..], &b"other"[..], &b"one"[..]));
         assert_eq!(seen[1], (&b"reply"[..], &b"reply"[..], &b""[..], &b""[..], &b"two"[..]));
         outbox.clear();
         assert!(outbox.is_empty() && outbox.iter().next().is_none());
