@@ -30,6 +30,15 @@ const RESERVED_REPLY: [&[u8]; 3] = [b"$JS.ACK.", b"_GR_.", b"$GR."];
 pub(in crate::net) const TAKEN_BY_ASSETS: [&[u8]; 2] =
     [b"$JS.API.DIRECT.GET.", b"$JS.API.CONSUMER.MSG.NEXT."];
 
+/// Whether no client has answers come to a subject.
+#[inline]
+fn is_reserved_reply(reply: &[u8]) -> bool {
+    // Hardly any reply subject begins so.
+    matches!(reply, [b'_' | b'$', b'R' | b'G' | b'J', ..])
+        && (reply.starts_with(SERVICE_REPLY)
+            || RESERVED_REPLY.iter().any(|prefix| reply.len() > prefix.len() && reply.starts_with(prefix)))
+}
+
 impl Connection {
     /// Routes a message to whoever listens, into streams, and to the services of the server.
     pub(super) fn publish(&mut self, turn: &mut Turn<'_>, publish: &Publish<'_>) {
@@ -152,8 +161,9 @@ impl Connection {
     /// Whether nobody of this account publishes on a subject.
     #[inline]
     pub(super) fn is_reserved(&self, subject: &[u8]) -> bool {
-        match subject.first() {
-            Some(b'_' | b'$') => {
+        // Hardly any subject begins so.
+        match subject {
+            [b'_' | b'$', b'G' | b'N', ..] => {
                 GATEWAY_REPLY.iter().any(|prefix| subject.len() > prefix.len() && subject.starts_with(prefix))
                     || (subject.starts_with(REPLICATION)
                         && !self.shared.accounts.is_system(self.account.id()))
@@ -162,23 +172,29 @@ impl Connection {
         }
     }
 
+    #[inline]
     pub(super) fn may_publish(&mut self, subject: &[u8], reply: &[u8]) -> bool {
         if self.is_reserved(subject) || self.rules.as_ref().is_some_and(|rules| !rules.may_publish(subject)) {
-            self.reject(&Rejection::PublishPermission(subject));
-            tracing::error!("{} - Publish Violation - Subject {}", self.client.label(), quoted(subject));
+            self.refuse_subject(subject);
             return false;
         }
-        if matches!(reply.first(), Some(b'_' | b'$'))
-            && (reply.starts_with(SERVICE_REPLY)
-                || RESERVED_REPLY
-                    .iter()
-                    .any(|prefix| reply.len() > prefix.len() && reply.starts_with(prefix)))
-        {
-            self.reject(&Rejection::ReplyPermission(reply));
-            tracing::error!("{} - Publish Violation - Reply {}", self.client.label(), quoted(reply));
+        if is_reserved_reply(reply) {
+            self.refuse_reply(reply);
             return false;
         }
         true
+    }
+
+    #[cold]
+    fn refuse_subject(&mut self, subject: &[u8]) {
+        self.reject(&Rejection::PublishPermission(subject));
+        tracing::error!("{} - Publish Violation - Subject {}", self.client.label(), quoted(subject));
+    }
+
+    #[cold]
+    fn refuse_reply(&mut self, reply: &[u8]) {
+        self.reject(&Rejection::ReplyPermission(reply));
+        tracing::error!("{} - Publish Violation - Reply {}", self.client.label(), quoted(reply));
     }
 
     /// Routes a message; tells whether anyone got it, and whether it went to services of other accounts.
