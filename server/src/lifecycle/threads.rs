@@ -13,7 +13,7 @@ use tokio::sync::watch;
 use crate::options::Look;
 use crate::reactor::{self, Reactor};
 use crate::state::Shared;
-use crate::worker::{self, Worker};
+use crate::worker;
 
 /// One thread for each processor, each with a loop of its own: a connection stays on its thread, and nothing that
 /// belongs to a batch of its messages ever moves to another. One more accepts them, has their timers, and runs what belongs
@@ -38,7 +38,7 @@ impl Threads {
         let look = shared.options().look;
         let (serving, servicing) = (Joins::default(), Joins::default());
         let park = || {
-            worker::with(Worker::park);
+            worker::with(|worker| worker.rest(false));
         };
         let runtime = Builder::new_current_thread().enable_all().on_thread_park(park).build()?;
         let services = runtime.handle().clone();
@@ -55,7 +55,7 @@ impl Threads {
         for number in 0..std::thread::available_parallelism().map_or(1, usize::from) {
             let reactor = Reactor::new()?;
             connections.push(reactor.handle());
-            let serve = move || reactor.run(|| worker::with(Worker::park));
+            let serve = move || reactor.run(|is_busy| worker::with(|worker| worker.rest(is_busy)));
             serving.start(format!("jetkv-{number}"), look, shared, serve)?;
         }
         Ok(Self { connections, serving, next: AtomicUsize::new(0), services, stop_services, servicing })
@@ -100,7 +100,7 @@ impl Joins {
         let join = std::thread::Builder::new().name(name).spawn(move || {
             let _ = started.send(());
             worker::with(|worker| {
-                worker.will_park();
+                worker.will_rest();
                 worker.look(look);
             });
             match catch_unwind(AssertUnwindSafe(work)) {

@@ -87,17 +87,18 @@ impl Reactor {
         Handle(Arc::clone(&self.core))
     }
 
-    /// Runs on this thread until it is [stopped](Handle::stop); then every task that has not ended is dropped. `park` is called
-    /// whenever nothing is left to do, and says whether to look for events once more before sleeping.
+    /// Runs on this thread until it is [stopped](Handle::stop); then every task that has not ended is dropped. `rest` is called
+    /// whenever all tasks that were ready were polled. It is told whether some are ready again, and says whether to look for
+    /// events once more before sleeping.
     ///
     /// # Errors
     /// The system's: no events can be had any more.
-    pub(crate) fn run(mut self, mut park: impl FnMut() -> bool) -> io::Result<()> {
+    pub(crate) fn run(mut self, mut rest: impl FnMut(bool) -> bool) -> io::Result<()> {
         let _here = Entered::new(&self.core);
         let mut events = Events::with_capacity(EVENTS_MAX);
         while !self.core.is_stopped.load(Ordering::Acquire) {
             self.core.take_woken();
-            let goes_on = run_ready() || (park() || has_ready());
+            let goes_on = rest(run_ready()) || has_ready();
             let timeout = goes_on.then_some(Duration::ZERO);
             match self.poll.poll(&mut events, timeout) {
                 Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(error),

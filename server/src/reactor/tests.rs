@@ -19,7 +19,7 @@ impl Running {
     fn start() -> Self {
         let reactor = Reactor::new().unwrap();
         let handle = reactor.handle();
-        let thread = thread::spawn(move || reactor.run(|| false).unwrap());
+        let thread = thread::spawn(move || reactor.run(|is_busy| is_busy).unwrap());
         Self { handle, thread: Some(thread) }
     }
 }

@@ -95,6 +95,12 @@ impl Queued {
     pub fn is_accepted(self) -> bool {
         !matches!(self, Self::Closed | Self::Overflowed)
     }
+
+    /// Whether so much waits already that something should be done about it.
+    #[inline]
+    pub(crate) fn fills_up(self) -> bool {
+        matches!(self, Self::Pressured | Self::Stalling | Self::Stuck)
+    }
 }
 
 /// What became of a message for a receiver, and what the thread that delivered it has to remember.

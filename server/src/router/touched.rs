@@ -18,6 +18,8 @@ pub(crate) struct Touched {
     thread: Cell<u32>,
     receivers: RefCell<Vec<Arc<dyn Receiver>>>,
     ended: RefCell<Vec<Arc<Subscription>>>,
+    /// One of the receivers is filling up.
+    is_filling: Cell<bool>,
     /// The time, where the turn that ends has looked at the clock.
     now: Cell<Option<WallNs>>,
 }
@@ -28,6 +30,7 @@ impl Touched {
             thread: Cell::new(0),
             receivers: RefCell::new(Vec::new()),
             ended: RefCell::new(Vec::new()),
+            is_filling: Cell::new(false),
             now: Cell::new(None),
         }
     }
@@ -52,6 +55,9 @@ impl Touched {
         if receipt.is_first {
             self.mark(Arc::clone(receiver));
         }
+        if receipt.queued.fills_up() {
+            self.is_filling.set(true);
+        }
         if receipt.is_last {
             self.ended.borrow_mut().push(Arc::clone(sub));
         }
@@ -63,6 +69,12 @@ impl Touched {
         self.ended.borrow_mut().pop()
     }
 
+    /// Whether so much waits for one of the receivers that it should leave.
+    #[inline]
+    pub(crate) fn is_filling(&self) -> bool {
+        self.is_filling.get()
+    }
+
     /// Tells the time that the turn has seen, for its end.
     pub(crate) fn at(&self, now: WallNs) {
         self.now.set(Some(now));
@@ -72,6 +84,7 @@ impl Touched {
     pub(crate) fn flush(&self, mut relieved: impl FnMut(&dyn Receiver)) {
         let mut receivers = std::mem::take(&mut *self.receivers.borrow_mut());
         let now = self.now.take();
+        self.is_filling.set(false);
         for receiver in &receivers {
             if receiver.flush(now) {
                 relieved(&**receiver);

@@ -7,7 +7,7 @@
 //! connection (an event, a page, a reload) may be on any thread.
 //!
 //! `turn.rs` has the order: parse and route, commit, then what commits brought up, then flush and feed. When no
-//! connection of the thread has more to say, [`Worker::park`] ends what several turns shared.
+//! connection that was ready is left, [`Worker::rest`] ends what several turns shared.
 
 mod buffers;
 mod deferred;
@@ -16,7 +16,7 @@ mod long_get;
 mod pace;
 mod patience;
 mod queued_request;
-mod shared_commit;
+mod shared_turn;
 mod streams;
 mod turn;
 
@@ -36,7 +36,7 @@ pub(crate) use turn::{Batch, Turn};
 use crate::options::Look;
 use crate::router::{RouteCache, Touched};
 use patience::Patience;
-use shared_commit::SharedCommit;
+use shared_turn::SharedTurn;
 
 thread_local! {
     static WORKER: Worker = const { Worker::new() };
@@ -60,7 +60,7 @@ pub(crate) struct Worker {
     /// The memory of a turn of a connection, while there is none.
     batch: Cell<Option<Box<Batch>>>,
     deferred: RefCell<Deferred>,
-    shared_commit: SharedCommit,
+    shared_turn: SharedTurn,
     patience: Patience,
 }
 
@@ -72,7 +72,7 @@ impl Worker {
             delivery_cache: RefCell::new(None),
             batch: Cell::new(None),
             deferred: RefCell::new(Deferred::new()),
-            shared_commit: SharedCommit::new(),
+            shared_turn: SharedTurn::new(),
             patience: Patience::new(),
         }
     }
@@ -82,9 +82,9 @@ impl Worker {
         self.deferred.borrow_mut().push(stream, msg);
     }
 
-    /// From now on this thread calls [`park`](Self::park) whenever it has nothing left to do.
-    pub(crate) fn will_park(&self) {
-        self.shared_commit.will_be_told();
+    /// From now on this thread calls [`rest`](Self::rest).
+    pub(crate) fn will_rest(&self) {
+        self.shared_turn.will_be_told();
     }
 
     /// Says how this thread waits for its clients.
@@ -97,10 +97,10 @@ impl Worker {
         self.patience.worked();
     }
 
-    /// To be called whenever this thread has done all that it woke up for, and is about to sleep. Says whether to look for
-    /// more first.
-    pub(crate) fn park(&self) -> bool {
+    /// To be called whenever all of this thread that were ready had their turn. Unless some are ready again (`is_busy`), it
+    /// is about to sleep: says whether to look for more first.
+    pub(crate) fn rest(&self, is_busy: bool) -> bool {
         self.end_shared_turn();
-        self.patience.looks_on()
+        is_busy || self.patience.looks_on()
     }
 }

@@ -10,7 +10,7 @@ use super::deferred::Deferred;
 use super::key_gets::KeyGetCache;
 use super::long_get::LongGet;
 use super::queued_request::QueuedRequest;
-use super::shared_commit::SHARED_BYTES_MAX;
+use super::shared_turn::SHARED_BYTES_MAX;
 use super::streams::{Streams, touch};
 use crate::router::{Receiver, RouteCache, Subscription, Target};
 use crate::traffic::Traffic;
@@ -78,56 +78,51 @@ impl Tally {
     }
 }
 
-/// How a turn of a connection was committed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Committed {
-    /// It is left to the end of the shared turn, and so is all that follows from it.
-    Later,
-    /// What it brought is committed, and what waits goes with it.
-    Now,
-    /// It brought nothing to commit, and leaves alone what waits.
-    Nothing,
-}
-
 /// A turn of a connection: what one read brought is parsed and routed, one operation after the other
 /// (`net/client/operations.rs`), then committed and let go.
 pub(crate) struct Turn<'w> {
     pub worker: &'w Worker,
     pub batch: Box<Batch>,
-    /// Whether the read brought so little that the turn may share its commit with others.
+    /// Whether the read brought so little that the turn may share its end with others.
     may_share: bool,
-    committed: Committed,
+    /// Its end is that of the turn which it shares.
+    is_left: bool,
 }
 
 impl<'w> Turn<'w> {
     /// Begins a turn for a read that brought so many bytes.
     pub(crate) fn begin(worker: &'w Worker, read_bytes: usize) -> Self {
+        let may_share = read_bytes <= SHARED_BYTES_MAX;
+        if !may_share && worker.shared_turn.waits() {
+            // Whoever gets much of it has room for that.
+            worker.end_turn(None);
+        }
         let batch = worker.batch.take().unwrap_or_default();
-        Self { worker, batch, may_share: read_bytes <= SHARED_BYTES_MAX, committed: Committed::Nothing }
+        Self { worker, batch, may_share, is_left: false }
     }
 
     /// Commits what the turn published: one write for each stream, behind which answers leave and requests are queued. Where
-    /// other connections of the thread were ready too, that may be left to the end of a turn that all of them share.
+    /// other connections of the thread were ready too, the commit, and all that is to leave, may be left to the end of a turn
+    /// that they share.
     pub(crate) fn commit<S: Streams + 'static>(&mut self, engine: Option<&Arc<S>>) {
-        let Some(engine) = engine else { return self.batch.streams.clear() };
-        let has_requests = self.batch.has_requests();
-        let shared_commit = &self.worker.shared_commit;
-        self.committed =
-            if self.may_share && !has_requests && shared_commit.join(&mut self.batch.streams, engine) {
-                Committed::Later
-            } else if !self.batch.streams.is_empty() || has_requests {
-                self.commit_here(&**engine);
-                Committed::Now
-            } else {
-                Committed::Nothing
-            };
+        let Worker { shared_turn, touched, .. } = self.worker;
+        // What waits for who is filling up leaves at once.
+        self.is_left = self.may_share && !touched.is_filling() && shared_turn.takes_another();
+        match engine {
+            Some(engine) if !self.is_left || self.batch.has_requests() => self.commit_here(&**engine),
+            Some(_) => {}
+            None => self.batch.streams.clear(),
+        }
+        if self.is_left {
+            shared_turn.join(&mut self.batch.streams, engine);
+        }
     }
 
     /// Commits what was published so far, in the middle of a turn: what follows must not mix with it.
     pub(crate) fn commit_here(&mut self, engine: &dyn Streams) {
         let batch = &mut *self.batch;
         if batch.has_requests() {
-            self.worker.shared_commit.commit();
+            self.worker.shared_turn.commit();
         }
         if !batch.streams.is_empty() {
             batch.streams.drain(..).for_each(|stream| engine.commit(&stream));
@@ -145,13 +140,10 @@ impl<'w> Turn<'w> {
 
     /// Lets what was committed leave, and gives the memory back.
     pub(crate) fn end(self, engine: Option<&dyn Streams>) {
-        let Self { worker, batch, may_share, committed } = self;
+        let Self { worker, batch, is_left, .. } = self;
         worker.batch.set(Some(batch));
-        match committed {
-            Committed::Later => {}
-            // What waits never waits for a connection that sends without end.
-            Committed::Nothing if may_share && !worker.shared_commit.is_due() => worker.let_leave(engine),
-            Committed::Now | Committed::Nothing => worker.end_turn(engine),
+        if !is_left {
+            worker.end_turn(engine);
         }
     }
 }
@@ -159,15 +151,14 @@ impl<'w> Turn<'w> {
 impl Worker {
     /// Ends a turn of this thread: commits what waits for that, and lets everything leave. No lock of the engine is held.
     pub(crate) fn end_turn(&self, engine: Option<&dyn Streams>) {
-        self.shared_commit.commit();
-        self.let_leave(engine);
+        let waited = self.shared_turn.end();
+        self.let_leave(engine.or(waited.as_deref()));
     }
 
-    /// The thread would park, or has been busy for long: ends what its turns shared.
-    pub(crate) fn end_shared_turn(&self) {
-        let engine = self.shared_commit.end();
-        if engine.is_some() {
-            self.end_turn(engine.as_deref());
+    /// All connections that were ready had their turn: ends what they shared.
+    pub(super) fn end_shared_turn(&self) {
+        if self.shared_turn.tell() {
+            self.end_turn(None);
         }
     }
 

@@ -503,8 +503,6 @@ impl Connection {
         }
         if self.full_reads >= FULL_READS_MAX || self.goes_on {
             self.full_reads = 0;
-            // A thread with a task that goes on at once does not park.
-            worker::with(Worker::end_shared_turn);
             tokio::task::yield_now().await;
         }
     }

@@ -67,7 +67,7 @@ fn enough(batch: &Batch) -> Option<Stopped> {
 impl Connection {
     /// A turn: handles the whole operations in `bytes`, commits what they brought to streams, and flushes every receiver
     /// that got something: all on this thread, without waiting for anyone. Between turns the task waits for bytes, and a
-    /// thread none of whose tasks has any parks ([`Worker::park`](worker::Worker::park)).
+    /// thread none of whose tasks has any rests ([`Worker::rest`](worker::Worker::rest)).
     pub(super) fn turn(&mut self, bytes: &[u8]) -> Progress {
         worker::with(|worker| {
             let mut turn = Turn::begin(worker, bytes.len());

@@ -265,7 +265,6 @@ impl Connection {
                 Some(Stopped::Later) => {
                     self.goes_on = true;
                     // Other connections of the thread get their turn.
-                    worker::with(Worker::end_shared_turn);
                     tokio::task::yield_now().await;
                     return;
                 }
