@@ -287,7 +287,13 @@ impl Outbound {
     /// is there anything to look at.
     #[inline]
     pub(crate) fn poll_next(&self, context: &mut Context<'_>) -> Next {
-        if self.is_calm.load(Ordering::Acquire) { Next::Idle } else { self.look(context) }
+        if self.has_news() { self.look(context) } else { Next::Idle }
+    }
+
+    /// Whether the connection's task has something to look at, or may have.
+    #[inline]
+    pub(crate) fn has_news(&self) -> bool {
+        !self.is_calm.load(Ordering::Acquire)
     }
 
     fn look(&self, context: &mut Context<'_>) -> Next {
@@ -416,21 +422,19 @@ impl State {
     }
 
     fn begin_write(&mut self) -> Option<(Vec<u8>, Arc<Writer>)> {
-        if self.busy || self.blocked {
+        let goes_on = !self.chunk.is_empty();
+        if self.busy || self.blocked || !goes_on && self.queue.is_empty() {
             return None;
         }
         let link = Arc::clone(self.link.as_ref()?);
-        if self.chunk.is_empty() {
-            if self.queue.is_empty() {
-                return None;
-            }
-            std::mem::swap(&mut self.chunk, &mut self.queue);
-            self.written = 0;
-            self.written_before = 0;
-            self.chunk_blocked_at = None;
-        }
         self.busy = true;
-        Some((std::mem::take(&mut self.chunk), link))
+        if goes_on {
+            return Some((std::mem::take(&mut self.chunk), link));
+        }
+        self.written = 0;
+        self.written_before = 0;
+        self.chunk_blocked_at = None;
+        Some((std::mem::take(&mut self.queue), link))
     }
 
     fn end_write(&mut self, chunk: Vec<u8>, result: io::Result<usize>) {

@@ -10,7 +10,6 @@ mod socket;
 mod task;
 
 use std::cell::{Cell, RefCell};
-use std::collections::VecDeque;
 use std::future::Future;
 use std::io;
 use std::sync::Arc;
@@ -53,7 +52,7 @@ struct Core {
 }
 
 thread_local! {
-    static HERE: Here = const { Here { core: Cell::new(0), ready: RefCell::new(VecDeque::new()) } };
+    static HERE: Here = const { Here { core: Cell::new(0), ready: RefCell::new(Vec::new()) } };
 }
 
 /// What a thread that runs a reactor has to do.
@@ -61,7 +60,7 @@ struct Here {
     /// Address of the reactor's core, 0 for none.
     core: Cell<usize>,
     /// Tasks that wait to be polled.
-    ready: RefCell<VecDeque<Arc<Task>>>,
+    ready: RefCell<Vec<Arc<Task>>>,
 }
 
 impl Reactor {
@@ -115,14 +114,17 @@ impl Reactor {
 /// Polls the tasks that are ready, each once; says whether some are ready again.
 fn run_ready() -> bool {
     HERE.with(|here| {
-        let count = here.ready.borrow().len();
-        for _ in 0..count {
-            let next = here.ready.borrow_mut().pop_front();
-            if let Some(task) = next {
-                task.run();
-            }
+        let mut round = here.ready.take();
+        for task in round.drain(..) {
+            task.run();
         }
-        !here.ready.borrow().is_empty()
+        let mut ready = here.ready.borrow_mut();
+        if !ready.is_empty() {
+            round.append(&mut ready);
+        }
+        // At least its memory is of use.
+        *ready = round;
+        !ready.is_empty()
     })
 }
 
@@ -151,7 +153,7 @@ impl Core {
             if here.core.get() != Arc::as_ptr(core).addr() {
                 return Some(task);
             }
-            here.ready.borrow_mut().push_back(task);
+            here.ready.borrow_mut().push(task);
             None
         });
         if let Some(task) = other {

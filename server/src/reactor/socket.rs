@@ -39,6 +39,12 @@ impl Socket {
         Ok(socket)
     }
 
+    /// Whether a [read](Self::poll_read) is worth it; only the last caller is woken.
+    #[inline]
+    pub(crate) fn poll_readable(&self, context: &mut Context<'_>) -> Poll<()> {
+        self.readiness.reading.poll_ready(context)
+    }
+
     /// Adds bytes that came to `into`, as many as it has room for, of which there has to be some; none at the end.
     #[inline]
     pub(crate) fn poll_read(&self, context: &mut Context<'_>, into: &mut Vec<u8>) -> Poll<io::Result<usize>> {

@@ -98,12 +98,12 @@ pub(super) struct Connection {
     timer_waits: bool,
 }
 
-/// What woke the task.
+/// What the task has to do beside turns.
 enum Event {
-    /// Bytes, in the thread's buffer; none at the end of the stream.
-    Read(Vec<u8>),
-    /// Bytes behind the incomplete operation; how many.
-    ReadMore(usize),
+    /// Something came after which the next read has to wait.
+    Came(Option<Box<Undecided>>),
+    /// The end of the stream.
+    Ended,
     /// A direct get is answered, and what came behind it can be handled.
     Answered,
     ReadError(std::io::Error),
@@ -300,25 +300,8 @@ impl Connection {
         loop {
             let event = std::future::poll_fn(|context| self.poll_event(context)).await;
             match event {
-                Event::Read(bytes) if bytes.is_empty() => return CloseReason::ClientClosed,
-                Event::Read(bytes) => {
-                    worker::with(Worker::worked);
-                    self.full_reads = if bytes.len() < READ_BUFFER_BYTES { 0 } else { self.full_reads + 1 };
-                    let slow = self.received(&bytes);
-                    worker::with(|worker| worker.buffers.give_read(bytes));
-                    if self.is_to_wait(slow.is_some()) {
-                        self.after_read(slow).await;
-                    }
-                }
-                Event::ReadMore(0) => return CloseReason::ClientClosed,
-                Event::ReadMore(count) => {
-                    worker::with(Worker::worked);
-                    self.full_reads += 1;
-                    let slow = self.received_more(count);
-                    if self.is_to_wait(slow.is_some()) {
-                        self.after_read(slow).await;
-                    }
-                }
+                Event::Came(slow) => self.after_read(slow).await,
+                Event::Ended => return CloseReason::ClientClosed,
                 Event::Answered => {
                     let slow = self.received_more(0);
                     if self.is_to_wait(slow.is_some()) {
@@ -352,24 +335,43 @@ impl Connection {
         CloseReason::ReadError
     }
 
+    /// Has what comes handled, turn by turn, until there is something else to do.
     fn poll_event(&mut self, context: &mut Context<'_>) -> Poll<Event> {
+        loop {
+            if let Some(event) = ready!(self.poll_news(context)) {
+                return Poll::Ready(event);
+            }
+            match ready!(self.poll_turn(context)) {
+                Ok(slow) if self.is_to_wait(slow.is_some()) => return Poll::Ready(Event::Came(slow)),
+                Ok(_) => {}
+                Err(event) => return Poll::Ready(event),
+            }
+            // Whoever else has something for the task to look at wakes it.
+            if !self.is_to_look() {
+                ready!(self.reader.poll_readable(context));
+            }
+        }
+    }
+
+    /// What is to be done before the next read, if anything is. Pending where that has to wait.
+    fn poll_news(&mut self, context: &mut Context<'_>) -> Poll<Option<Event>> {
         let mut wake_at = self.next_deadline();
         match self.client.poll_next(context) {
-            Next::Close(reason) => return Poll::Ready(Event::Close(reason)),
-            Next::Writable => return Poll::Ready(Event::Writable),
-            Next::Overdue => return Poll::Ready(Event::Overdue),
+            Next::Close(reason) => return Poll::Ready(Some(Event::Close(reason))),
+            Next::Writable => return Poll::Ready(Some(Event::Writable)),
+            Next::Overdue => return Poll::Ready(Some(Event::Overdue)),
             Next::Blocked(overdue_at) => wake_at = wake_at.min(overdue_at),
             Next::Idle => {}
         }
         if self.client.must_reload() {
-            return Poll::Ready(Event::Reload);
+            return Poll::Ready(Some(Event::Reload));
         }
         let stalled = self.is_stalled() || self.is_clogged();
         if stalled {
             wake_at = wake_at.min(Instant::now() + STALL_LOOK);
         }
         if self.poll_timer(context, wake_at) {
-            return Poll::Ready(Event::Timer);
+            return Poll::Ready(Some(Event::Timer));
         }
         if stalled {
             return Poll::Pending;
@@ -381,13 +383,19 @@ impl Connection {
             }
             // Operations that waited for it.
             if self.need == 0 && !self.partial.is_empty() {
-                return Poll::Ready(Event::Answered);
+                return Poll::Ready(Some(Event::Answered));
             }
         }
-        if self.goes_on {
-            return Poll::Ready(Event::Answered);
-        }
-        self.poll_read(context)
+        Poll::Ready(self.goes_on.then_some(Event::Answered))
+    }
+
+    /// Whether the turn that ended did something that is to be looked at before the next read.
+    #[inline]
+    fn is_to_look(&self) -> bool {
+        !self.long_gets.is_empty()
+            || self.awaits_room
+            || self.client.has_news()
+            || self.timer.deadline().into_std() > self.next_deadline()
     }
 
     /// Whether the timer fired, which does so at `wake_at` or before.
@@ -410,30 +418,40 @@ impl Connection {
         true
     }
 
-    fn poll_read(&mut self, context: &mut Context<'_>) -> Poll<Event> {
+    /// Reads, and has what came handled.
+    fn poll_turn(&mut self, context: &mut Context<'_>) -> Poll<Result<Option<Box<Undecided>>, Event>> {
         if !self.partial.is_empty() {
             let missing = self.need.saturating_sub(self.partial.len());
             self.partial.reserve(missing.max(READ_BUFFER_BYTES));
-            let read = self.reader.poll_read(context, &mut self.partial);
-            return read.map(|result| result.map_or_else(Event::ReadError, Event::ReadMore));
+            return Poll::Ready(match ready!(self.reader.poll_read(context, &mut self.partial)) {
+                Ok(0) => Err(Event::Ended),
+                Ok(count) => {
+                    worker::with(Worker::worked);
+                    self.full_reads += 1;
+                    Ok(self.received_more(count))
+                }
+                Err(error) => Err(Event::ReadError(error)),
+            });
         }
-        let mut bytes = worker::with(|worker| worker.buffers.take_read());
-        match self.reader.poll_read(context, &mut bytes) {
-            Poll::Ready(Ok(_)) => Poll::Ready(Event::Read(bytes)),
-            Poll::Ready(Err(error)) => {
-                worker::with(|worker| worker.buffers.give_read(bytes));
-                Poll::Ready(Event::ReadError(error))
-            }
-            Poll::Pending => {
-                worker::with(|worker| worker.buffers.give_read(bytes));
-                Poll::Pending
-            }
-        }
+        worker::with(|worker| {
+            let mut bytes = worker.buffers.take_read();
+            let turned = self.reader.poll_read(context, &mut bytes).map(|read| match read {
+                Ok(0) => Err(Event::Ended),
+                Ok(_) => {
+                    worker.worked();
+                    self.full_reads = if bytes.len() < READ_BUFFER_BYTES { 0 } else { self.full_reads + 1 };
+                    Ok(self.received(worker, &bytes))
+                }
+                Err(error) => Err(Event::ReadError(error)),
+            });
+            worker.buffers.give_read(bytes);
+            turned
+        })
     }
 
     /// Handles bytes that came while nothing was left over.
-    fn received(&mut self, bytes: &[u8]) -> Option<Box<Undecided>> {
-        let mut progress = self.turn(bytes);
+    fn received(&mut self, worker: &Worker, bytes: &[u8]) -> Option<Box<Undecided>> {
+        let mut progress = self.turn(worker, bytes);
         self.need = progress.need;
         self.count_read(&progress, bytes.len(), 0);
         let stopped = progress.stopped.take();
@@ -452,7 +470,7 @@ impl Connection {
             return None;
         }
         let mut bytes = std::mem::take(&mut self.partial);
-        let mut progress = self.turn(&bytes);
+        let mut progress = worker::with(|worker| self.turn(worker, &bytes));
         self.need = progress.need;
         self.count_read(&progress, count, bytes.len() - count);
         if progress.consumed < bytes.len() {

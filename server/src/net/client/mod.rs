@@ -310,6 +310,10 @@ impl Client {
         self.out.is_pressured()
     }
 
+    pub(super) fn has_news(&self) -> bool {
+        self.out.has_news()
+    }
+
     pub(super) fn poll_next(&self, context: &mut Context<'_>) -> Next {
         self.out.poll_next(context)
     }

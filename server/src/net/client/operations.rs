@@ -5,7 +5,7 @@ use jetkv_protocol::{ClientOp, ProtocolError, Rejection, Step, encode, subject};
 use super::connection::Connection;
 use crate::auth::Check;
 use crate::connections::{CloseReason, ConnectionHandle as _};
-use crate::worker::{self, Batch, Streams, Turn};
+use crate::worker::{self, Batch, Streams, Turn, Worker};
 
 /// Bytes that the log shows of what is not the protocol.
 const SNIPPET_BYTES: usize = 32;
@@ -67,18 +67,16 @@ fn enough(batch: &Batch) -> Option<Stopped> {
 impl Connection {
     /// A turn: handles the whole operations in `bytes`, commits what they brought to streams, and flushes every receiver
     /// that got something: all on this thread, without waiting for anyone. Between turns the task waits for bytes, and a
-    /// thread none of whose tasks has any rests ([`Worker::rest`](worker::Worker::rest)).
-    pub(super) fn turn(&mut self, bytes: &[u8]) -> Progress {
-        worker::with(|worker| {
-            let mut turn = Turn::begin(worker, bytes.len());
-            let progress = self.parse_and_route(&mut turn, bytes);
-            turn.commit(self.jetstream.as_ref());
-            self.note_activity(&mut turn);
-            self.count(&mut turn);
-            self.stalling = turn.batch.stalling.take();
-            turn.end(self.engine());
-            progress
-        })
+    /// thread none of whose tasks has any rests ([`Worker::rest`]).
+    pub(super) fn turn(&mut self, worker: &Worker, bytes: &[u8]) -> Progress {
+        let mut turn = Turn::begin(worker, bytes.len());
+        let progress = self.parse_and_route(&mut turn, bytes);
+        turn.commit(self.jetstream.as_ref());
+        self.note_activity(&mut turn);
+        self.count(&mut turn);
+        self.stalling = turn.batch.stalling.take();
+        turn.end(self.engine());
+        progress
     }
 
     /// The stream engine, as turns end in it.

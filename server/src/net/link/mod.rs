@@ -79,6 +79,15 @@ impl Reader {
         }
     }
 
+    /// Whether a [read](Self::poll_read) may be worth it, as far as that is known without one; only the last caller is woken.
+    #[inline]
+    pub(crate) fn poll_readable(&self, context: &mut Context<'_>) -> Poll<()> {
+        match self {
+            Self::Tcp(reader) => reader.poll_readable(context),
+            Self::Memory(_) | Self::Tls(_) | Self::Websocket(_) => Poll::Ready(()),
+        }
+    }
+
     /// Has the link end, when both halves are gone, with a reset and not in an orderly way, where that makes a difference.
     pub(crate) fn end_with_reset(&self) {
         match self {

@@ -33,6 +33,11 @@ impl TcpReader {
         self.0.poll_read(context, into)
     }
 
+    #[inline]
+    pub(super) fn poll_readable(&self, context: &mut Context<'_>) -> Poll<()> {
+        self.0.poll_readable(context)
+    }
+
     pub(super) fn end_with_reset(&self) {
         self.0.end_with_reset();
     }
