@@ -143,6 +143,29 @@ impl Requester {
         let subject = format!("$JS.API.DIRECT.GET.{stream}");
         Ok(self.ask(&subject, "", request.to_string().as_bytes())?.ok_or("the connection closed")?)
     }
+
+    /// Gets messages by a direct get in a batch, up to the status that ends it, which is left out: none where there are none.
+    ///
+    /// # Errors
+    /// When one of them stays away.
+    pub fn direct_gets(&mut self, stream: &str, request: &Value) -> Result<Vec<Message>> {
+        let is_status =
+            |one: &Message| one.headers.as_ref().is_none_or(|block| block.starts_with("NATS/1.0 "));
+        let mut next = self.direct_get(stream, request)?;
+        let mut messages = Vec::new();
+        while !is_status(&next) {
+            let inbox = next.subject.clone();
+            messages.push(next);
+            let found = self.connection.find(ANSWER_WAIT, |frame| match frame {
+                Frame::Message(message) => message.subject == inbox,
+                Frame::Closed => true,
+                _ => false,
+            });
+            let Some(Frame::Message(message)) = found else { return Err("a batch without its end".into()) };
+            next = message;
+        }
+        Ok(messages)
+    }
 }
 
 /// The value of a header in a block.
