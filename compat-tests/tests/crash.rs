@@ -1,5 +1,5 @@
-//! kill -9 amid concurrent puts, purges, deletes, expiries, acknowledgements, atomic batches, increments, schedules and changes
-//! of streams and consumers loses nothing, doubles nothing and brings nothing back. `JETKV_KILLS` sets how many kills each test makes.
+//! kill -9 amid concurrent puts, purges, deletes, expiries, acknowledgements, atomic and fast batches, increments that a stream of
+//! sources adds up, schedules and changes of streams and consumers loses nothing, doubles nothing and brings nothing back. `JETKV_KILLS` sets how many kills each test makes.
 //!
 //! nats-server v2.15.2 does not pass this: it acknowledges before it writes, and even with `sync_interval: always`
 //! messages that a purge removed are there again after a kill.

@@ -1,5 +1,6 @@
-//! A publisher of what is more than one message or more than stored: atomic batches, increments of counters, and messages
-//! that are scheduled. One operation at a time, and what was acknowledged is written down.
+//! A publisher of what is more than one message or more than stored: atomic batches, fast batches, increments of counters,
+//! which a stream of sources adds up, and messages that are scheduled. One operation at a time, and what was acknowledged is
+//! written down.
 
 use crate::Result;
 use crate::process::Server;
@@ -12,12 +13,18 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 const BATCHES: &str = "crash_batches";
+const FAST: &str = "crash_fast";
 const COUNTERS: &str = "crash_counters";
+/// A stream that adds the counters up.
+const SUM: &str = "crash_sum";
 const SCHEDULES: &str = "crash_schedules";
 /// Counters that are added to.
 const KEYS: usize = 3;
 /// How long it takes at most until all that is due has been published.
 const FIRED_WAIT: Duration = Duration::from_secs(20);
+/// How long it takes at most until increments have arrived where they are added up: an origin that did not answer is asked
+/// again some seconds later.
+const ARRIVAL_WAIT: Duration = Duration::from_secs(60);
 const POLL: Duration = Duration::from_millis(2);
 
 /// One operation.
@@ -25,6 +32,8 @@ const POLL: Duration = Duration::from_millis(2);
 enum Work {
     /// An atomic batch of so many messages.
     Batch { id: u64, messages: u64 },
+    /// A fast batch of so many messages, each acknowledged.
+    Fast { id: u64, messages: u64 },
     /// A counter is added to.
     Increment { key: usize, by: i64 },
     /// A message that is due at once.
@@ -36,6 +45,8 @@ enum Work {
 pub(super) struct Composed {
     /// Committed since the last check, with how many messages each has.
     batches: BTreeMap<u64, u64>,
+    /// Fast batches since the last check, with how many of their messages were acknowledged.
+    fast: BTreeMap<u64, u64>,
     sums: [i64; KEYS],
     /// Scheduled since the last check.
     schedules: BTreeSet<u64>,
@@ -55,6 +66,7 @@ impl Composed {
 pub(super) fn create(connection: &mut Requester) -> Result<()> {
     for (name, subjects, feature) in [
         (BATCHES, "crash.batch.>", "allow_atomic"),
+        (FAST, "crash.fast.>", "allow_batched"),
         (COUNTERS, "crash.count.>", "allow_msg_counter"),
         (SCHEDULES, "crash.at.>", "allow_msg_schedules"),
     ] {
@@ -64,7 +76,11 @@ pub(super) fn create(connection: &mut Requester) -> Result<()> {
         });
         connection.create_stream(&config)?;
     }
-    Ok(())
+    let transforms = json!([{"src": "crash.count.*", "dest": "crash.sum"}]);
+    connection.create_stream(&json!({
+        "name": SUM, "storage": "file", "allow_direct": true, "num_replicas": 1, "allow_msg_counter": true,
+        "sources": [{"name": COUNTERS, "subject_transforms": transforms}],
+    }))
 }
 
 /// The publisher, with its connection.
@@ -92,6 +108,8 @@ impl Composer {
             acknowledged.fetch_add(1, Ordering::SeqCst);
             match work {
                 Work::Batch { id, messages } => drop(self.known.batches.insert(id, messages)),
+                // Noted message by message.
+                Work::Fast { .. } => {}
                 Work::Increment { key, by } => {
                     self.known.sums.get_mut(key).into_iter().for_each(|sum| *sum += by);
                 }
@@ -104,13 +122,14 @@ impl Composer {
     fn choose(&mut self) -> Work {
         self.known.last_id += 1;
         let id = self.known.last_id;
-        match self.random.below(4) {
+        match self.random.below(5) {
             0 => {
                 let key = self.random.index(KEYS).unwrap_or_default();
                 let by = i64::try_from(self.random.below(2000)).unwrap_or_default() - 1000;
                 Work::Increment { key, by }
             }
             1 => Work::Schedule { id },
+            2 => Work::Fast { id, messages: 2 + self.random.below(8) },
             _ => Work::Batch { id, messages: 1 + self.random.below(12) },
         }
     }
@@ -128,6 +147,22 @@ impl Composer {
                     "Nats-Schedule: @at 2000-01-01T00:00:00Z\r\nNats-Schedule-Target: crash.at.target.{id}\r\n"
                 );
                 is_acknowledged(connection.ask(&format!("crash.at.schedule.{id}"), &headers, b"x")?)
+            }
+            Work::Fast { id, messages } => {
+                for number in 1..=messages {
+                    // The operations: start, append, and store the last message and end. One message an answer.
+                    let operation = if number == 1 { 0 } else { 1 + u64::from(number == messages) };
+                    let end = format!(".{id}.1.fail.{number}.{operation}.$FI");
+                    let answer = connection.ask_as(&end, &format!("crash.fast.{id}.{number}"), "", b"x")?;
+                    if !is_acknowledged(answer)? {
+                        return Ok(false);
+                    }
+                    // The first answer only says that the batch has begun.
+                    if number > 1 {
+                        self.known.fast.insert(id, number);
+                    }
+                }
+                Ok(true)
             }
             Work::Batch { id, messages } => {
                 for number in 1..=messages {
@@ -160,21 +195,24 @@ fn is_acknowledged(answer: Option<Message>) -> Result<bool> {
 /// Holds what the server has against what is known, and from then on knows what the server has.
 ///
 /// # Errors
-/// A batch is not there as a whole, or one that was not committed is; a counter has another sum; a schedule has published
-/// nothing, or twice.
+/// A batch is not there as a whole, or one that was not committed is; an acknowledged message of a fast batch is missing; a
+/// counter has another sum, or all of them together have where they are added up; a schedule has published nothing, or twice.
 pub(super) fn check(connection: &mut Requester, known: &mut Composed) -> Result<()> {
     let under_way = known.under_way.take();
     check_batches(connection, known, under_way)?;
+    check_fast(connection, known, under_way)?;
     check_counters(connection, known, under_way)?;
+    check_sum(connection, known.sums.iter().sum())?;
     check_schedules(connection, known, under_way)?;
-    (known.batches, known.schedules) = Default::default();
+    (known.batches, known.fast, known.schedules) = Default::default();
     Ok(())
 }
 
-fn check_batches(connection: &mut Requester, known: &Composed, under_way: Option<Work>) -> Result<()> {
+/// The numbers of the messages that a stream holds of each batch.
+fn numbers(connection: &mut Requester, stream: &str) -> Result<BTreeMap<u64, Vec<u64>>> {
     let mut found: BTreeMap<u64, Vec<u64>> = BTreeMap::new();
     let mut from = 1;
-    while let Some((seq, subject)) = next_message(connection, BATCHES, from)? {
+    while let Some((seq, subject)) = next_message(connection, stream, from)? {
         let mut tokens = subject.split('.').skip(2).map(str::parse);
         let (Some(Ok(id)), Some(Ok(number))) = (tokens.next(), tokens.next()) else {
             return Err(format!("a message on {subject}").into());
@@ -182,6 +220,37 @@ fn check_batches(connection: &mut Requester, known: &Composed, under_way: Option
         found.entry(id).or_default().push(number);
         from = seq + 1;
     }
+    Ok(found)
+}
+
+/// Each message of a fast batch is stored by itself: all that were acknowledged are there, and at most the next one.
+fn check_fast(connection: &mut Requester, known: &Composed, under_way: Option<Work>) -> Result<()> {
+    let mut found = numbers(connection, FAST)?;
+    let begun = match under_way {
+        Some(Work::Fast { id, .. }) => Some(id),
+        _ => None,
+    };
+    for id in known.fast.keys().copied().chain(begun).collect::<BTreeSet<u64>>() {
+        let acknowledged = known.fast.get(&id).copied().unwrap_or_default();
+        let there = found.remove(&id).unwrap_or_default();
+        let count = there.len() as u64;
+        // Of a batch that had begun the first may be there, and another one.
+        let more = if begun == Some(id) { 2 } else { 0 };
+        let is_whole = there.iter().copied().eq(1..=count);
+        if !is_whole || count < acknowledged || count > acknowledged + more {
+            return Err(
+                format!("fast batch {id}: {acknowledged} were acknowledged, there is {there:?}").into()
+            );
+        }
+    }
+    if !found.is_empty() {
+        return Err(format!("nobody sent the fast batches {found:?}").into());
+    }
+    purge(connection, FAST)
+}
+
+fn check_batches(connection: &mut Requester, known: &Composed, under_way: Option<Work>) -> Result<()> {
+    let mut found = numbers(connection, BATCHES)?;
     for (id, messages) in &known.batches {
         let whole: Vec<u64> = (1..=*messages).collect();
         let there = found.remove(id);
@@ -201,10 +270,7 @@ fn check_batches(connection: &mut Requester, known: &Composed, under_way: Option
 
 fn check_counters(connection: &mut Requester, known: &mut Composed, under_way: Option<Work>) -> Result<()> {
     for (key, sum) in known.sums.iter_mut().enumerate() {
-        let answer =
-            connection.direct_get(COUNTERS, &json!({"last_by_subj": format!("crash.count.{key}")}))?;
-        let value: Value = serde_json::from_slice(&answer.payload).unwrap_or_default();
-        let found = value.get("val").and_then(Value::as_str).and_then(|text| text.parse().ok()).unwrap_or(0);
+        let found = counter(connection, COUNTERS, &format!("crash.count.{key}"))?;
         let with = match under_way {
             Some(Work::Increment { key: of, by }) if of == key => *sum + by,
             _ => *sum,
@@ -215,6 +281,28 @@ fn check_counters(connection: &mut Requester, known: &mut Composed, under_way: O
         *sum = found;
     }
     Ok(())
+}
+
+/// What a counter holds.
+fn counter(connection: &mut Requester, stream: &str, subject: &str) -> Result<i64> {
+    let answer = connection.direct_get(stream, &json!({"last_by_subj": subject}))?;
+    let value: Value = serde_json::from_slice(&answer.payload).unwrap_or_default();
+    Ok(value.get("val").and_then(Value::as_str).and_then(|text| text.parse().ok()).unwrap_or(0))
+}
+
+/// What the counters hold arrives where they are added up, each increment once.
+fn check_sum(connection: &mut Requester, sum: i64) -> Result<()> {
+    let deadline = Instant::now() + ARRIVAL_WAIT;
+    loop {
+        let found = counter(connection, SUM, "crash.sum")?;
+        if found == sum {
+            return Ok(());
+        }
+        if Instant::now() > deadline {
+            return Err(format!("the counters hold {sum}, together they are {found}").into());
+        }
+        std::thread::sleep(POLL);
+    }
 }
 
 fn check_schedules(connection: &mut Requester, known: &Composed, under_way: Option<Work>) -> Result<()> {

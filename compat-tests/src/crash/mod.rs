@@ -6,8 +6,9 @@
 //! that a message may have expired meanwhile. A receiver acknowledges messages of another stream and waits for each
 //! acknowledgement to be confirmed; such a message must not come again. An operator creates, changes and deletes streams
 //! and consumers; each must be there as it was granted last, or as it was asked for when the process ended. Another publisher
-//! commits atomic batches, adds to counters and schedules messages: a batch is there as a whole or not at all, a counter has its
-//! sum, and a schedule publishes once.
+//! commits atomic batches, sends fast ones, adds to counters and schedules messages: a batch is there as a whole or not at all, of
+//! a fast one what was acknowledged is, a counter has its sum, as has the stream that sources all counters, and a schedule
+//! publishes once.
 
 mod acker;
 mod composer;
