@@ -340,6 +340,13 @@ impl Engine {
         }
     }
 
+    /// Another server joined an account: origins of its streams may be reached by way of it. Those that did not answer are asked
+    /// again soon, as nats-server does it.
+    pub fn origins_may_answer(&self, account: AccountId) {
+        let Some(account) = self.account(account) else { return };
+        account.streams().iter().for_each(|stream| stream.hurry_origins());
+    }
+
     /// Whether anyone holds the lock of a stream, or the one under which streams come, change and go.
     pub fn is_locked(&self) -> bool {
         let accounts: Vec<Arc<Account>> = self.accounts.read().values().cloned().collect();

@@ -7,6 +7,7 @@ mod common;
 use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 
+use common::lab::{api, lab_request, lab_server_with};
 use common::leafs::{leaf_address, leafs, patient, until_heard, written};
 use common::{Wire, eventually, options, request, start, with_streams};
 use jetkv::Server;
@@ -527,6 +528,26 @@ fn strangers_are_sent_away_and_clients_are_served_meanwhile() {
     client.send("SUB a 1\r\nPUB a 1\r\nx\r\n");
     client.expect("MSG a 1 1\r\nx\r\n");
     drop(silent);
+}
+
+#[test]
+fn an_origin_that_may_be_reached_again_is_asked_however_often_it_did_not_answer() {
+    let listens = listening(options(), "authorization { user: leaf, password: secret }");
+    let (_directory, hub) = lab_server_with(|options| {
+        options.unserved_listeners = listens.unserved_listeners;
+        options.leafnodes = listens.leafnodes;
+    });
+    let mut client = Wire::client(&hub);
+    lab_request(&mut client, "TIME.FREEZE", "");
+    let mirror = r#"{"name":"M","mirror":{"name":"O","external":{"api":"there.API","deliver":"there.d"}}}"#;
+    api(&mut client, "STREAM.CREATE.M", mirror);
+    // It asks, waits half a minute for the answer, and would ask again ten seconds later.
+    lab_request(&mut client, "TIME.ADVANCE", r#"{"by":"31s"}"#);
+    let mut leaf = other(&hub);
+    leaf.send("CONNECT {\"name\":\"n\",\"headers\":true,\"user\":\"leaf\",\"pass\":\"secret\"}\r\nLS+ there.API.>\r\n");
+    until_heard(&hub, "there.API.>", true);
+    lab_request(&mut client, "TIME.ADVANCE", r#"{"by":"3s"}"#);
+    while !leaf.line().starts_with("HMSG there.API.CONSUMER.CREATE.O ") {}
 }
 
 #[test]

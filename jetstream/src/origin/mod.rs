@@ -172,6 +172,12 @@ impl Origins {
         }
     }
 
+    /// The ways to the origins may be open again: those that are not read are asked soon.
+    pub(crate) fn hurry(&mut self, here: &Here<'_>) {
+        let Self { upstreams, acts, .. } = self;
+        upstreams.iter_mut().for_each(|upstream| upstream.hurry(here, acts));
+    }
+
     /// Takes in what came on a channel.
     pub(crate) fn hear<'m>(&mut self, channel: u64, msg: &OutMsg<'m>, here: &Here<'_>) -> Heard<'m> {
         let Self { upstreams, acts, last_channel, .. } = self;

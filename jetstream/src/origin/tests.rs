@@ -88,6 +88,10 @@ impl World {
         }
     }
 
+    fn hurry(&mut self) {
+        self.origins.hurry(&here(self.now, self.held));
+    }
+
     fn refuse(&mut self, asked: &Asked, err_code: u16) {
         let answer = format!(r#"{{"error":{{"code":400,"err_code":{err_code},"description":"no"}}}}"#);
         self.hear(asked.channel, &msg("", "", &answer));
@@ -196,6 +200,33 @@ fn failures_are_waited_for_longer_each_time_and_two_minutes_at_most() {
     let asked = world.asked();
     world.answer(&asked, "");
     assert!(world.origins.sources_info(world.now)[0].error.is_none());
+}
+
+#[test]
+fn where_the_way_opens_again_failures_are_forgotten_and_what_is_read_goes_on() {
+    let mut world = World::new(SOURCE);
+    for _ in 0..5 {
+        let asked = world.asked();
+        world.refuse(&asked, 10059);
+        world.origins.take_acts();
+    }
+    assert!(world.due_secs() > 40);
+    world.hurry();
+    assert!(world.due_secs() <= 2, "it asks soon");
+    let asked = world.asked();
+    // Nobody knows whether the request got through.
+    world.pass(3 * SECOND);
+    world.hurry();
+    assert_eq!(world.origins.take_acts(), [Act::Unlisten { channel: asked.channel }]);
+    let again = world.asked();
+    let channel = world.answer(&again, "");
+    world.hurry();
+    assert_eq!(world.origins.take_acts(), [], "it reads");
+    assert!(world.hear(channel, &msg("$JS.ACK.O.C.1.1.1.99.0", "", "x")).is_some());
+    world.now = world.now.plus(10 * SECOND);
+    world.hurry();
+    assert_eq!(world.origins.take_acts(), [Act::Unlisten { channel }], "nothing was heard for ten seconds");
+    assert!(world.due_secs() <= 2);
 }
 
 #[test]

@@ -230,6 +230,16 @@ impl Upstream {
         self.wait(here);
     }
 
+    /// The way to its origin may be open again: unless it reads, it asks soon, however often that failed. What it asked may have
+    /// been lost on the way.
+    pub(super) fn hurry(&mut self, here: &Here<'_>, acts: &mut Vec<Act>) {
+        let reads = matches!(self.phase, Phase::Reading { .. }) && self.deadline() > Some(here.now);
+        if !reads && self.phase != Phase::Ended {
+            self.fails = 0;
+            self.begin_again(here, acts);
+        }
+    }
+
     fn stop_listening(&mut self, acts: &mut Vec<Act>) {
         acts.extend(self.channel().map(|channel| Act::Unlisten { channel }));
         self.phase = Phase::Ended;

@@ -117,6 +117,17 @@ impl Stream {
         self.wake_receiver();
     }
 
+    /// The ways to its origins may be open again: those that are not read are asked soon.
+    pub(crate) fn hurry_origins(&self) {
+        let mut inner = self.lock();
+        if inner.origins.is_empty() {
+            return;
+        }
+        inner.with_origins(Origins::hurry);
+        drop(inner);
+        self.wake_receiver();
+    }
+
     /// Ends what the stream takes from others; with `delete` also the consumers that it made. What is to be done for that
     /// is done at once.
     pub(crate) fn end_origins(&self, delete: bool) {

@@ -464,6 +464,8 @@ impl Connection {
                 "maximum account active connections exceeded",
                 CloseReason::MaxAccountConnectionsExceeded,
             );
+        } else if let (Some(joined), Some(jetstream)) = (leaf.joined.get(), &self.jetstream) {
+            jetstream.engine().origins_may_answer(joined.account.id());
         }
         self.tell_count();
     }
