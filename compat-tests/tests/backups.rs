@@ -18,6 +18,9 @@ const WAIT: Duration = Duration::from_secs(60);
 /// Pause between two looks at it.
 const LOOK: Duration = Duration::from_millis(100);
 const STREAMS: [&str; 3] = ["KV_history", "KV_ttl", "WORK"];
+/// When something falls due that is to do so behind a move.
+const SOON: Duration = Duration::from_secs(5);
+const FEATURES: [&str; 7] = ["O", "M", "S", "COUNT", "SUM", "AT", "IDS"];
 
 struct Tools {
     theirs: Program,
@@ -90,6 +93,115 @@ fn there_and_back(tools: &Tools, first: &Program, second: &Program) -> Result<()
     compare(&before, &picture(&one, Consumers::Whole)?, &format!("from {} back", second.name))?;
     one.stop(Signal::TERM)?;
     two.stop(Signal::TERM)?;
+    Ok(())
+}
+
+#[test]
+fn streams_with_features_go_on_alike_wherever_they_are_restored() {
+    let Some(tools) = tools() else { return };
+    let (theirs, ours) = (&tools.theirs, &tools.ours);
+    let expected = features_go_on(&tools, theirs, theirs).expect("nats-server restores its own");
+    for (first, second) in [(ours, ours), (ours, theirs), (theirs, ours)] {
+        let found = features_go_on(&tools, first, second).expect("they are restored");
+        compare(&expected, &found, &format!("from {} to {}", first.name, second.name)).expect("they go on");
+    }
+}
+
+/// Streams with each feature, out of one server and into another, where they go on.
+fn features_go_on(tools: &Tools, first: &Program, second: &Program) -> Result<Vec<String>> {
+    let (mut one, mut two) = (alone(first)?, alone(second)?);
+    fill_features(&mut Requester::open(&one)?)?;
+    let dir = tempfile::tempdir()?;
+    let backup = dir.path().join("features").display().to_string();
+    tools.nats(&one, &["account", "backup", &backup, "--consumers", "--force"])?;
+    one.stop(Signal::TERM)?;
+    tools.nats(&two, &["account", "restore", &backup])?;
+    let mut client = Requester::open(&two)?;
+    let mut lines = Vec::new();
+    for (subject, headers) in [
+        ("o.x", ""),
+        ("count.a", "Nats-Incr: 1\r\n"),
+        ("count.b", "Nats-Incr: -2\r\n"),
+        ("ids.c", ""),
+    ] {
+        let payload: &[u8] = if subject == "o.x" { b"after" } else { b"" };
+        let answer = client.ask(subject, headers, payload)?.ok_or("closed")?;
+        lines.push(String::from_utf8(answer.payload)?);
+    }
+    // The last that is to come, wherever it comes to.
+    for (stream, subject, payload) in [
+        ("M", "o.x", "after"),
+        ("S", "s.x", "after"),
+        ("SUM", "sum", "{\"val\":\"11\"}"),
+        ("AT", "at.soon.t", "due"),
+    ] {
+        until(stream, || {
+            let last = client.direct_get(stream, &json!({"last_by_subj": subject}))?;
+            Ok(last.payload == payload.as_bytes())
+        })?;
+    }
+    for stream in FEATURES {
+        let info = client.api(&format!("$JS.API.STREAM.INFO.{stream}"), &json!({"subjects_filter": ">"}))?;
+        let part = |at: &str| info.pointer(at).cloned().unwrap_or_default();
+        lines.push(format!(
+            "{stream} {} {} {}",
+            part("/config"),
+            part("/state/subjects"),
+            part("/state/last_seq")
+        ));
+    }
+    two.stop(Signal::TERM)?;
+    Ok(lines)
+}
+
+/// Origins, a mirror, a stream that gathers, counters and their sum, schedules, and a batch with ids.
+fn fill_features(client: &mut Requester) -> Result<()> {
+    let source = |name: &str, src: &str, dest: &str| json!([{"name": name, "subject_transforms": [{"src": src, "dest": dest}]}]);
+    for (name, field, value) in [
+        ("O", "subjects", json!(["o.>"])),
+        ("M", "mirror", json!({"name": "O"})),
+        ("S", "sources", source("O", "o.*", "s.$1")),
+        ("COUNT", "subjects", json!(["count.>"])),
+        ("SUM", "sources", source("COUNT", "count.*", "sum")),
+        ("AT", "subjects", json!(["at.>"])),
+        ("IDS", "subjects", json!(["ids.>"])),
+    ] {
+        let mut config = json!({"name": name, "allow_direct": true});
+        if let Some(fields) = config.as_object_mut() {
+            fields.insert(field.to_owned(), value);
+            let feature = match name {
+                "COUNT" | "SUM" => "allow_msg_counter",
+                "AT" => "allow_msg_schedules",
+                _ => "allow_msg_ttl",
+            };
+            fields.insert(feature.to_owned(), Value::Bool(true));
+            fields.insert("allow_atomic".to_owned(), Value::Bool(name == "IDS"));
+        }
+        client.create_stream(&config)?;
+    }
+    for at in 0..5 {
+        client.publish(&format!("o.{}", at % 3), "Trace: a\r\n", format!("value {at}").as_bytes())?;
+    }
+    for (subject, by) in [("count.a", 5), ("count.b", 10), ("count.a", -3)] {
+        client.publish(subject, &format!("Nats-Incr: {by}\r\n"), b"")?;
+    }
+    // Due while it moves, or just before, and long after.
+    let soon = jiff::Timestamp::now().checked_add(SOON)?;
+    for (name, pattern) in [("soon", format!("@at {soon}")), ("later", "@every 1000h".to_owned())] {
+        let headers = format!("Nats-Schedule: {pattern}\r\nNats-Schedule-Target: at.{name}.t\r\n");
+        client.publish(&format!("at.{name}"), &headers, b"due")?;
+    }
+    for (seq, end) in [(1, ""), (2, "Nats-Batch-Commit: 1\r\n")] {
+        let id = if seq == 1 { "a" } else { "b" };
+        let headers = format!("Nats-Msg-Id: {id}\r\nNats-Batch-Id: b\r\nNats-Batch-Sequence: {seq}\r\n{end}");
+        client.ask(&format!("ids.{id}"), &headers, b"x")?;
+    }
+    for (stream, last_seq) in [("M", 5), ("S", 5), ("SUM", 3)] {
+        until(stream, || {
+            let info = client.api(&format!("$JS.API.STREAM.INFO.{stream}"), &Value::Null)?;
+            Ok(info.pointer("/state/last_seq").and_then(Value::as_u64) == Some(last_seq))
+        })?;
+    }
     Ok(())
 }
 
