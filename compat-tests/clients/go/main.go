@@ -34,7 +34,7 @@ var scenarios = []struct {
 	{"kv-bucket", kvBucket}, {"kv-manage", kvManage}, {"kv-values", kvValues}, {"kv-names", kvNames},
 	{"kv-limits", kvLimits}, {"kv-history", kvHistory}, {"kv-keys", kvKeys}, {"kv-ttl", kvTTL},
 	{"kv-watch", kvWatch}, {"kv-watch-writing", kvWatchWriting}, {"kv-two", kvTwo},
-	{"kv-purge-deletes", kvPurgeDeletes}, {"kv-many", kvMany}, {"objects", objects},
+	{"kv-purge-deletes", kvPurgeDeletes}, {"kv-mirrors", kvMirrors}, {"kv-many", kvMany}, {"objects", objects},
 	{"js-publish", jsPublish}, {"js-stream", jsStream}, {"js-pull", jsPull}, {"js-ordered", jsOrdered},
 	{"js-push", jsPush}, {"core", core}, {"services", services}, {"kv-restart", kvRestart},
 	{"faults", faults},

@@ -26,6 +26,7 @@ public final class Driver {
             new Scenario("kv-watch-writing", Watch::writing),
             new Scenario("kv-two", Watch::two),
             new Scenario("kv-purge-deletes", Watch::purgeDeletes),
+            new Scenario("kv-mirrors", Mirrors::mirrors),
             new Scenario("kv-many", Watch::many),
             new Scenario("objects", Objects::objects),
             new Scenario("js-publish", Streams::publish),

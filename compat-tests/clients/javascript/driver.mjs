@@ -9,6 +9,7 @@ import {
   kvBucket, kvHistory, kvKeys, kvLimits, kvManage, kvNames, kvPurgeDeletes, kvTTL, kvValues,
 } from "./kv.mjs";
 import { kvMany } from "./many.mjs";
+import { kvMirrors } from "./mirrors.mjs";
 import { objects } from "./objects.mjs";
 import { kvRestart, kvTwo, kvWatch, kvWatchWriting } from "./watch.mjs";
 import { failure, PATIENCE_MS, World } from "./world.mjs";
@@ -16,7 +17,8 @@ import { failure, PATIENCE_MS, World } from "./world.mjs";
 const scenarios = {
   "kv-bucket": kvBucket, "kv-manage": kvManage, "kv-values": kvValues, "kv-names": kvNames, "kv-limits": kvLimits,
   "kv-history": kvHistory, "kv-keys": kvKeys, "kv-ttl": kvTTL, "kv-watch": kvWatch, "kv-watch-writing": kvWatchWriting,
-  "kv-two": kvTwo, "kv-purge-deletes": kvPurgeDeletes, "kv-many": kvMany, objects, "js-publish": jsPublish,
+  "kv-two": kvTwo, "kv-purge-deletes": kvPurgeDeletes, "kv-mirrors": kvMirrors, "kv-many": kvMany, objects,
+  "js-publish": jsPublish,
   "js-stream": jsStream, "js-pull": jsPull, "js-ordered": jsOrdered, "js-push": jsPush, core, services,
   "kv-restart": kvRestart, faults,
 };
