@@ -5,6 +5,7 @@ use crate::config::ConsumerConfig;
 use crate::filter::Filter;
 use crate::store::archive::{Entry, MAGIC, Packer, put_entry};
 use crate::store::query::next_seq;
+use crate::store::{Msg, StoreError};
 use crate::stream::world::World;
 use crate::stream::{Stream, StreamState};
 use std::sync::Arc;
@@ -134,12 +135,11 @@ impl Source {
 
     fn read_on(&mut self) -> Result<(), String> {
         self.read_entries()?;
-        let packed = self.packer.push(&self.entries);
-        let packed = packed.and_then(|()| match self.stage {
-            Stage::Packed => self.packer.finish(),
-            _ => Ok(()),
-        });
-        packed.map_err(|error| jetkv_go_compat::os_text(&error).to_string())
+        self.packer.push(&self.entries);
+        if let Stage::Packed = self.stage {
+            self.packer.finish();
+        }
+        Ok(())
     }
 
     fn read_documents(&mut self) {
@@ -179,14 +179,26 @@ impl Source {
         inner.flush();
         let mut next = from;
         for _ in 0..SLICE_MSGS {
-            let unreadable = |error| format!("couldn't load next message after seq {next}: {error}");
-            let found = next_seq(&mut *inner.store, &Filter::All, next).map_err(unreadable)?;
-            let Some(seq) = found.filter(|seq| *seq <= self.state.last_seq) else { return Ok(None) };
-            if let Some(msg) = inner.store.load(seq).map_err(unreadable)? {
-                let crate::store::Msg { seq, ts_ns, subject: name, headers, payload } = msg;
-                put_entry(&mut self.entries, &Entry { name, ts_ns, seq, headers, payload });
+            if next > self.state.last_seq {
+                return Ok(None);
             }
-            next = seq + 1;
+            let at = next;
+            let unreadable = |error| format!("couldn't load next message after seq {at}: {error}");
+            // Mostly it is there: then it is read once. To look for the next one reads it, too.
+            let is_there = match inner.store.load(next) {
+                Ok(Some(Msg { seq, ts_ns, subject: name, headers, payload })) => {
+                    put_entry(&mut self.entries, &Entry { name, ts_ns, seq, headers, payload });
+                    true
+                }
+                Ok(None) | Err(StoreError::Damaged { .. }) => false,
+                Err(error) => return Err(unreadable(error)),
+            };
+            next += 1;
+            if !is_there {
+                let found = next_seq(&mut *inner.store, &Filter::All, next).map_err(unreadable)?;
+                let Some(seq) = found else { return Ok(None) };
+                next = seq;
+            }
             if self.entries.len() >= SLICE_BYTES {
                 break;
             }

@@ -1,13 +1,11 @@
 //! The S2 stream around an archive: chunks of a kind, three bytes of length, and content.
 
 use super::ArchiveError;
-use crate::store::varint::Fields;
-use parking_lot::Mutex;
-use std::io::{Read as _, Write};
-use std::sync::Arc;
+use crc::{CRC_32_ISCSI, Crc, Table};
 
 /// What the first chunk holds: that of S2, or of Snappy, which S2 can read.
-const STREAM_IDS: [&[u8]; 2] = [b"S2sTwO", b"sNaPpY"];
+const S2_ID: &[u8] = b"S2sTwO";
+const STREAM_IDS: [&[u8]; 2] = [S2_ID, b"sNaPpY"];
 const COMPRESSED: u8 = 0;
 const PLAIN: u8 = 1;
 /// Chunks of this kind and the following may be passed over.
@@ -16,7 +14,9 @@ const STREAM_ID: u8 = 0xff;
 const HEADER_LEN: usize = 4;
 const CHECKSUM_LEN: usize = 4;
 /// Content of one chunk.
-const CONTENT_LEN_MAX: u64 = 4 << 20;
+const CONTENT_LEN_MAX: usize = 4 << 20;
+/// Content of a chunk that is written here.
+const PACKED_CONTENT_LEN: usize = 1 << 20;
 
 /// Takes an S2 stream as it arrives, and gives what it holds. Holds no more than one chunk and its content.
 #[derive(Default)]
@@ -85,28 +85,29 @@ impl Unpacker {
                 Err(ArchiveError::Corrupt.into())
             };
         }
-        self.unpack(kind, data, rest.get(..HEADER_LEN + len).unwrap_or_default())?;
+        self.unpack(kind, data)?;
         take(&self.content)?;
         Ok(Some(behind))
     }
 
-    fn unpack(&mut self, kind: u8, data: &[u8], chunk: &[u8]) -> Result<(), ArchiveError> {
-        let body = data.get(CHECKSUM_LEN..).ok_or(ArchiveError::Corrupt)?;
+    fn unpack(&mut self, kind: u8, data: &[u8]) -> Result<(), ArchiveError> {
+        let (sum, body) = data.split_first_chunk::<CHECKSUM_LEN>().ok_or(ArchiveError::Corrupt)?;
         let len = match kind {
-            COMPRESSED => Fields::new(body).uvarint().ok_or(ArchiveError::Corrupt)?,
-            _ => body.len() as u64,
+            COMPRESSED => minlz::s2::decode_len(body).map_err(|_| ArchiveError::Corrupt)?.0,
+            _ => body.len(),
         };
         // Before anything is decompressed: the decoder takes as much memory as it is told to.
         if len > CONTENT_LEN_MAX {
             return Err(ArchiveError::TooLarge);
         }
         self.content.clear();
-        let read = minlz::s2::Reader::with_ignore_stream_id(chunk).read_to_end(&mut self.content);
-        match read {
-            Ok(_) => Ok(()),
-            Err(error) if error.to_string().contains("CRC") => Err(ArchiveError::Checksum),
-            Err(_) => Err(ArchiveError::Corrupt),
+        if kind == COMPRESSED {
+            self.content.resize(len, 0);
+            minlz::s2::decode_into(&mut self.content, body).map_err(|_| ArchiveError::Corrupt)?;
+        } else {
+            self.content.extend_from_slice(body);
         }
+        if checksum(&self.content) == *sum { Ok(()) } else { Err(ArchiveError::Checksum) }
     }
 
     /// Whether what arrived ends with a chunk.
@@ -116,60 +117,78 @@ impl Unpacker {
     }
 }
 
-/// Makes an S2 stream.
-pub(crate) struct Packer {
-    writer: minlz::s2::Writer<Packed>,
-    packed: Packed,
+/// The checksum of a chunk's content, sixteen bytes at a step: a backup is made of little else.
+static CRC32C: Crc<u32, Table<16>> = Crc::<u32, Table<16>>::new(&CRC_32_ISCSI);
+
+/// What stands before the content of a chunk (the framing format of Snappy).
+fn checksum(content: &[u8]) -> [u8; CHECKSUM_LEN] {
+    CRC32C.checksum(content).rotate_right(15).wrapping_add(0xa282_ead8).to_le_bytes()
 }
 
-/// What is packed and was not taken.
-#[derive(Clone, Default)]
-struct Packed(Arc<Mutex<Vec<u8>>>);
-
-impl Write for Packed {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
+/// Makes an S2 stream.
+pub(crate) struct Packer {
+    /// What is not packed yet: less than one chunk holds.
+    content: Vec<u8>,
+    packed: Vec<u8>,
+    /// So much of `packed` was taken.
+    taken: usize,
 }
 
 impl Packer {
     pub(crate) fn new() -> Self {
-        let packed = Packed::default();
-        Self { writer: minlz::s2::Writer::new(packed.clone()), packed }
+        let mut packed = Vec::new();
+        put_chunk_header(&mut packed, STREAM_ID, S2_ID.len());
+        packed.extend_from_slice(S2_ID);
+        Self { content: Vec::with_capacity(PACKED_CONTENT_LEN), packed, taken: 0 }
     }
 
     /// Adds content.
-    ///
-    /// # Errors
-    /// It cannot be packed.
-    pub(crate) fn push(&mut self, content: &[u8]) -> std::io::Result<()> {
-        self.writer.write_all(content)
+    pub(crate) fn push(&mut self, content: &[u8]) {
+        let mut rest = content;
+        while let Some((part, behind)) = rest.split_at_checked(PACKED_CONTENT_LEN - self.content.len()) {
+            self.content.extend_from_slice(part);
+            self.finish();
+            rest = behind;
+        }
+        self.content.extend_from_slice(rest);
     }
 
     /// Packs what was added and is not packed yet.
-    ///
-    /// # Errors
-    /// It cannot be packed.
-    pub(crate) fn finish(&mut self) -> std::io::Result<()> {
-        self.writer.flush()
+    pub(crate) fn finish(&mut self) {
+        if self.content.is_empty() {
+            return;
+        }
+        self.packed.drain(..self.taken);
+        self.taken = 0;
+        let encoded = minlz::s2::encode(&self.content);
+        // As klauspost/compress decides.
+        let most = self.content.len().saturating_sub(self.content.len() / 32 + 5);
+        let (kind, body) =
+            if encoded.len() <= most { (COMPRESSED, &encoded) } else { (PLAIN, &self.content) };
+        put_chunk_header(&mut self.packed, kind, CHECKSUM_LEN + body.len());
+        self.packed.extend_from_slice(&checksum(&self.content));
+        self.packed.extend_from_slice(body);
+        self.content.clear();
     }
 
     /// Bytes that can be taken.
     pub(crate) fn ready(&self) -> usize {
-        self.packed.0.lock().len()
+        self.packed.len() - self.taken
     }
 
     /// Takes at most `len` bytes out.
     pub(crate) fn take(&mut self, len: usize) -> Vec<u8> {
-        let mut packed = self.packed.0.lock();
-        let len = len.min(packed.len());
-        packed.drain(..len).collect()
+        let end = self.taken + len.min(self.ready());
+        let piece = self.packed.get(self.taken..end).unwrap_or_default().to_vec();
+        self.taken = end;
+        piece
     }
+}
+
+/// A chunk is never longer than its three bytes of length can say: content goes in by [`PACKED_CONTENT_LEN`].
+fn put_chunk_header(out: &mut Vec<u8>, kind: u8, len: usize) {
+    let [low, middle, high, ..] = len.to_le_bytes();
+    out.extend_from_slice(&[kind, low, middle, high]);
 }
 
 #[cfg(test)]
@@ -178,8 +197,8 @@ mod tests {
 
     fn packed(content: &[u8]) -> Vec<u8> {
         let mut packer = Packer::new();
-        content.chunks(70_001).for_each(|part| packer.push(part).unwrap());
-        packer.finish().unwrap();
+        content.chunks(70_001).for_each(|part| packer.push(part));
+        packer.finish();
         packer.take(usize::MAX)
     }
 
