@@ -15,14 +15,6 @@ const DOCUMENT_LEN_MAX: u64 = 64 << 20;
 const CONSUMERS: &str = "consumers/";
 const STATE: &[u8] = b"state.json";
 
-/// The time of the last sequence, where its message is gone: that which the backup says, or now (nats-server v2.15.2).
-fn last_ts_ns(state: &BackupState, site: &Site) -> i64 {
-    match state.last_ts_ns() {
-        0 => site.world.clock.wall().ns(),
-        ts_ns => ts_ns,
-    }
-}
-
 /// What came of an archive of messages.
 pub(super) struct MessageIntake {
     target: Option<Target>,
@@ -72,8 +64,13 @@ impl MessageIntake {
     pub(super) fn finish(mut self: Box<Self>, site: &Site) -> Result<Restored, RestoreError> {
         let mut target = self.target.take().ok_or_else(|| RestoreError::text("expected state.json first"))?;
         if let Some(store) = target.store() {
-            // Sequences of messages that were deleted are not given again.
-            store.skip_to(self.state.last_seq, last_ts_ns(&self.state, site))?;
+            // Sequences of messages that were deleted are not given again. Where the backup does not say when the last of
+            // them came, it is now (nats-server v2.15.2).
+            let last_ts_ns = match self.state.last_ts_ns() {
+                0 => site.world.clock.wall().ns(),
+                ts_ns => ts_ns,
+            };
+            store.skip_to(self.state.last_seq, last_ts_ns)?;
             store.flush()?;
         }
         Ok(Restored {
@@ -136,7 +133,7 @@ impl At<'_> {
         let mut target = self.site.target()?;
         // Sequences before the first are not given again.
         let before = state.first_seq.saturating_sub(1);
-        let last_ts_ns = if before == state.last_seq { last_ts_ns(&state, self.site) } else { 0 };
+        let last_ts_ns = if before == state.last_seq { state.last_ts_ns() } else { 0 };
         target.store().map_or(Ok(()), |store| store.skip_to(before, last_ts_ns))?;
         self.intake.seq = before;
         self.intake.state = state;
