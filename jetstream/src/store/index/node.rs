@@ -17,7 +17,7 @@ const COUNTS_BYTES: usize = 3;
 const HAS_VALUE: u8 = 1;
 /// Tells an inner node from a leaf, whose first byte is its kind.
 const IS_INNER: u8 = 1 << 7;
-/// Children up to this number are looked through one by one.
+/// Children up to this number are looked through at once.
 const SCANNED_MAX: usize = 16;
 /// A child's key byte and reference.
 const CHILD_BYTES: usize = 1 + REF_BYTES;
@@ -37,9 +37,8 @@ pub(super) struct Leaf<'c> {
 impl<'c> Leaf<'c> {
     #[inline]
     pub(super) fn read(cell: &'c [u8]) -> Option<Self> {
-        let (kind, mut rest) = cell.split_first()?;
-        let suffix_len = usize::try_from(take_uvarint(&mut rest)?).ok()?;
-        let (suffix, body) = rest.split_at_checked(suffix_len)?;
+        let (kind, rest) = cell.split_first()?;
+        let (suffix, body) = split_counted(rest)?;
         Some(Self { kind: *kind, suffix, body })
     }
 
@@ -52,20 +51,32 @@ impl<'c> Leaf<'c> {
         form.map(Seqs)
     }
 
+    /// The sequence of a leaf that holds one, and how many bytes it takes.
+    #[inline(always)]
+    pub(super) fn only(&self) -> Option<(u64, usize)> {
+        if self.kind != LEAF_ONE {
+            return None;
+        }
+        let mut rest = self.body;
+        let seq = take_uvarint(&mut rest)?;
+        Some((seq, self.body.len() - rest.len()))
+    }
+
     /// The sequences of a leaf that holds them itself, as they stand there.
     #[inline]
     pub(super) fn form(&self) -> Option<Form<'c>> {
         let mut body = self.body;
         match self.kind {
-            LEAF_ONE => Some(Form::One(take_uvarint(&mut body)?)),
+            LEAF_ONE => self.only().map(|(seq, _)| Form::One(seq)),
             LEAF_FEW => take_few(&mut body),
             _ => None,
         }
     }
 
-    /// Bytes of the cell behind the suffix.
-    pub(super) fn body_len(&self) -> usize {
-        self.body.len()
+    /// Where in its cell the suffix ends.
+    #[inline]
+    pub(super) fn body_at(&self, cell: &[u8]) -> usize {
+        cell.len() - self.body.len()
     }
 
     /// Which long list holds the sequences, if one does.
@@ -87,6 +98,19 @@ impl<'c> Leaf<'c> {
     }
 }
 
+/// Splits off bytes behind their number, of which there are seldom more than a byte can say.
+#[inline(always)]
+fn split_counted(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
+    let (len, rest) = bytes.split_first()?;
+    if *len < 0x80 { rest.split_at_checked(usize::from(*len)) } else { split_many(bytes) }
+}
+
+#[cold]
+fn split_many(mut bytes: &[u8]) -> Option<(&[u8], &[u8])> {
+    let len = usize::try_from(take_uvarint(&mut bytes)?).ok()?;
+    bytes.split_at_checked(len)
+}
+
 /// Begins a leaf; its suffix follows.
 #[inline]
 fn start_leaf(out: &mut Vec<u8>, kind: u8, suffix_len: usize) {
@@ -103,15 +127,12 @@ pub(super) fn write_leaf(out: &mut Vec<u8>, suffix: &[u8], seqs: &[u64]) {
     put_few(out, seqs);
 }
 
-/// Whether the leaves of two sequences are equally long.
-pub(super) fn is_as_long(seq: u64, other: u64) -> bool {
-    uvarint_len(seq) == uvarint_len(other)
-}
-
-/// Puts a sequence where another one stands that is as long.
-pub(super) fn rewrite_one(body: Option<&mut [u8]>, seq: u64) {
-    let Some(body) = body else { return };
+/// Puts a sequence where another one stands that takes `len` bytes, if it takes as many.
+#[inline]
+pub(super) fn rewrite_one(body: Option<&mut [u8]>, len: usize, seq: u64) -> bool {
+    let Some(body) = body.filter(|_| uvarint_len(seq) == len) else { return false };
     put_uvarint_over(body, seq);
+    true
 }
 
 /// Writes a leaf whose sequences are in the long list `list`.
@@ -139,9 +160,8 @@ pub(super) struct Inner<'c> {
 impl<'c> Inner<'c> {
     #[inline]
     pub(super) fn read(cell: &'c [u8]) -> Option<Self> {
-        let ([flags, low, high], mut rest) = cell.split_first_chunk::<COUNTS_BYTES>()?;
-        let prefix_len = usize::try_from(take_uvarint(&mut rest)?).ok()?;
-        let (prefix, mut rest) = rest.split_at_checked(prefix_len)?;
+        let ([flags, low, high], rest) = cell.split_first_chunk::<COUNTS_BYTES>()?;
+        let (prefix, mut rest) = split_counted(rest)?;
         let mut value = None;
         if flags & HAS_VALUE != 0 {
             let (bytes, after) = rest.split_first_chunk::<REF_BYTES>()?;
@@ -159,6 +179,18 @@ impl<'c> Inner<'c> {
         if self.prefix.is_empty() { Some(rest) } else { rest.strip_prefix(self.prefix) }
     }
 
+    /// Where the reference to the next node towards a subject stands in this one, which stands `at`; that node, and what is
+    /// left of the subject's `rest` there.
+    #[inline(always)]
+    pub(super) fn step<'r>(&self, at: Ref, rest: &'r [u8]) -> Option<(Slot, Ref, &'r [u8])> {
+        let behind = self.behind_prefix(rest)?;
+        let Some((byte, after)) = behind.split_first() else {
+            return Some((Slot::Value(at), self.value?, behind));
+        };
+        let position = self.position(*byte)?;
+        Some((Slot::Child(at, position), self.child_at(position)?, after))
+    }
+
     #[inline]
     fn capacity(&self) -> usize {
         ((self.cell.len() - self.keys_at) / CHILD_BYTES).min(256)
@@ -169,14 +201,13 @@ impl<'c> Inner<'c> {
     }
 
     /// Where the child for `byte` stands.
-    #[inline]
+    #[inline(always)]
     pub(super) fn position(&self, byte: u8) -> Option<usize> {
-        if self.count > SCANNED_MAX {
-            return memchr::memchr(byte, self.keys());
-        }
         match self.cell.get(self.keys_at..).and_then(|cell| cell.first_chunk()) {
-            Some(chunk) => Some(first_equal(u128::from_le_bytes(*chunk), byte)).filter(|at| *at < self.count),
-            None => self.keys().iter().position(|key| *key == byte),
+            Some(chunk) if self.count <= SCANNED_MAX => {
+                Some(first_equal(chunk, byte)).filter(|at| *at < self.count)
+            }
+            _ => memchr::memchr(byte, self.keys()),
         }
     }
 
@@ -197,15 +228,22 @@ impl<'c> Inner<'c> {
     }
 }
 
-/// Which of sixteen bytes, from the lowest, is the first that equals `byte`; 16 where none does.
-#[inline]
-fn first_equal(bytes: u128, byte: u8) -> usize {
-    const ONES: u128 = u128::from_le_bytes([1; SCANNED_MAX]);
+/// Which of sixteen bytes is the first that equals `byte`; 16 where none does.
+#[inline(always)]
+fn first_equal(bytes: &[u8; SCANNED_MAX], byte: u8) -> usize {
+    const ONES: u64 = u64::from_le_bytes([1; 8]);
+    let wanted = ONES * u64::from(byte);
     // A byte becomes zero where it is equal. Subtracting one borrows from its highest bit there first; what is
     // borrowed further up does not matter.
-    let differences = bytes ^ (ONES * u128::from(byte));
-    let zeros = differences.wrapping_sub(ONES) & !differences & (ONES << 7);
-    (zeros.trailing_zeros() / 8) as usize
+    let zeros = |bytes: Option<&[u8; 8]>| {
+        let differences = bytes.map_or(0, |bytes| u64::from_le_bytes(*bytes)) ^ wanted;
+        differences.wrapping_sub(ONES) & !differences & (ONES << 7)
+    };
+    let at = match zeros(bytes.first_chunk()) {
+        0 => 64 + zeros(bytes.last_chunk()).trailing_zeros(),
+        low => low.trailing_zeros(),
+    };
+    (at / 8) as usize
 }
 
 /// An inner node, taken out of its cell for a change of its shape.
@@ -341,10 +379,9 @@ mod tests {
     #[test]
     fn the_first_equal_byte_is_found_among_any_others() {
         let bytes = *b"ab\0\x01\xff\x80cdab\0\x01\xff\x80cd";
-        let all = u128::from_le_bytes(bytes);
         for byte in 0..=255_u8 {
             let expected = bytes.iter().position(|other| *other == byte).unwrap_or(16);
-            assert_eq!(first_equal(all, byte), expected, "{byte}");
+            assert_eq!(first_equal(&bytes, byte), expected, "{byte}");
         }
     }
 }

@@ -3,7 +3,7 @@
 use super::arena::{Arena, Kind, Ref};
 use super::long_list::LongList;
 use super::node::{self, Inner, Leaf, Shape, Slot, add_child, remove_child, set_slot};
-use super::seqs::{FEW_MAX, Form, Seqs};
+use super::seqs::{FEW_MAX, Seqs};
 use super::tag::Tag;
 use super::{Recorded, SubjectEntry};
 use crate::store::cow_vec::CowVec;
@@ -33,6 +33,14 @@ struct Added<'s> {
     seq: u64,
 }
 
+/// Where the way to a subject ends: at a leaf, or at a node that leads no further.
+#[derive(Debug, Clone, Copy)]
+struct WayEnd<'s> {
+    at: Ref,
+    /// What of the subject is not spelled before that node.
+    rest: &'s [u8],
+}
+
 /// The way to a leaf.
 #[derive(Debug, Clone, Copy)]
 struct Path {
@@ -56,8 +64,8 @@ impl Tree {
     }
 
     pub(super) fn seqs(&self, subject: &[u8]) -> Option<Seqs<'_>> {
-        let leaf = self.descend(subject, |_| {})?;
-        Leaf::read(self.arena.get(leaf))?.seqs(&self.lists)
+        let end = self.descend(self.root?, subject, |_| {});
+        self.leaf_at(end)?.seqs(&self.lists)
     }
 
     /// Has a leaf hold these sequences itself.
@@ -68,32 +76,27 @@ impl Tree {
         self.point(slot, at, moved);
     }
 
-    /// The leaf of a subject. `pass` is told where the reference to each node on the way stands, but for the root's.
-    #[inline]
-    fn descend(&self, subject: &[u8], mut pass: impl FnMut(Slot)) -> Option<Ref> {
-        let (mut at, mut rest) = (self.root?, subject);
-        loop {
-            let cell = self.arena.get(at);
-            if at.is_leaf() {
-                return (Leaf::read(cell)?.suffix == rest).then_some(at);
-            }
-            let inner = Inner::read(cell)?;
-            rest = inner.behind_prefix(rest)?;
-            if let Some((byte, after)) = rest.split_first() {
-                let position = inner.position(*byte)?;
-                pass(Slot::Child(at, position));
-                (at, rest) = (inner.child_at(position)?, after);
-            } else {
-                pass(Slot::Value(at));
-                at = inner.value?;
-            }
+    /// Follows a subject to the leaf that may be its own, or as far as the nodes lead. `pass` is told where the reference to
+    /// each node on the way stands, but for the root's.
+    #[inline(always)]
+    fn descend<'s>(&self, root: Ref, subject: &'s [u8], mut pass: impl FnMut(Slot)) -> WayEnd<'s> {
+        let (mut at, mut rest) = (root, subject);
+        while !at.is_leaf() {
+            let step = Inner::read(self.arena.get(at)).and_then(|inner| inner.step(at, rest));
+            let Some((slot, below, behind)) = step else { break };
+            pass(slot);
+            (at, rest) = (below, behind);
         }
+        WayEnd { at, rest }
     }
 
-    fn find(&self, subject: &[u8]) -> Option<Path> {
-        let (mut slot, mut parent_slot) = (Slot::Root, Slot::Root);
-        let leaf = self.descend(subject, |next| (parent_slot, slot) = (slot, next))?;
-        Some(Path { slot, parent_slot, leaf })
+    /// The leaf of the subject that was followed so far, if it has one.
+    #[inline(always)]
+    fn leaf_at(&self, WayEnd { at, rest }: WayEnd<'_>) -> Option<Leaf<'_>> {
+        if !at.is_leaf() {
+            return None;
+        }
+        Leaf::read(self.arena.get(at)).filter(|leaf| leaf.suffix == rest)
     }
 
     /// Records a sequence above all others of its subject. Where that holds more than `most` then, the lowest is forgotten
@@ -101,61 +104,55 @@ impl Tree {
     pub(super) fn record(&mut self, subject: &[u8], seq: u64, most: u64) -> Recorded {
         let alone = Recorded::alone(seq);
         let added = Added { subject, seq };
-        let Some(mut at) = self.root else {
+        let Some(root) = self.root else {
             self.root = Some(self.new_leaf(subject, added));
             return alone;
         };
-        let (mut slot, mut rest) = (Slot::Root, subject);
-        loop {
-            if at.is_leaf() {
-                // It is written in any case.
-                let cell = self.arena.get_mut(at);
-                let Some(leaf) = Leaf::read(cell) else { return alone };
-                if leaf.suffix != rest {
-                    self.split_leaf(slot, at, rest, added);
-                    return alone;
-                }
-                if let Some(Form::One(only)) = leaf.form()
-                    && most <= 1
-                    && node::is_as_long(only, seq)
+        let mut slot = Slot::Root;
+        let end = self.descend(root, subject, |next| slot = next);
+        if end.at.is_leaf() {
+            // All but the leaves of long lists are written.
+            let cell = self.arena.get_mut(end.at);
+            let Some(leaf) = Leaf::read(cell) else { return alone };
+            if leaf.suffix == end.rest {
+                let body_at = leaf.body_at(cell);
+                if let Some((only, len)) = leaf.only().filter(|_| most <= 1)
+                    && node::rewrite_one(cell.get_mut(body_at..), len, seq)
                 {
                     // It takes the place of the other, and nothing moves.
-                    let body_at = cell.len() - leaf.body_len();
-                    node::rewrite_one(cell.get_mut(body_at..), seq);
                     return Recorded { replaced: Some(only), ..alone };
                 }
-                return self.push(slot, at, seq, most).unwrap_or(alone);
+                return self.push(slot, end.at, seq, most).unwrap_or(alone);
             }
-            let Some(inner) = Inner::read(self.arena.get(at)) else { return alone };
-            let Some(behind) = inner.behind_prefix(rest) else {
-                self.split_inner(slot, at, common_len(inner.prefix, rest), rest, added);
-                return alone;
-            };
-            let Some((byte, after)) = behind.split_first() else {
-                let Some(value) = inner.value else {
-                    self.add_value(slot, at, added);
-                    return alone;
-                };
-                (slot, at, rest) = (Slot::Value(at), value, &[]);
-                continue;
-            };
-            rest = after;
-            let child =
-                inner.position(*byte).and_then(|position| Some((position, inner.child_at(position)?)));
-            let Some((position, child)) = child else {
-                let leaf = self.new_leaf(rest, added);
-                let moved = add_child(&mut self.arena, at, *byte, leaf);
-                self.point(slot, at, moved);
-                return alone;
-            };
-            (slot, at) = (Slot::Child(at, position), child);
         }
+        self.grow(slot, end, added);
+        alone
+    }
+
+    /// Adds a subject where the way to it ends.
+    #[inline(never)]
+    fn grow(&mut self, slot: Slot, WayEnd { at, rest }: WayEnd<'_>, added: Added<'_>) {
+        if at.is_leaf() {
+            return self.split_leaf(slot, at, rest, added);
+        }
+        let Some(inner) = Inner::read(self.arena.get(at)) else { return };
+        let Some(behind) = inner.behind_prefix(rest) else {
+            let common = common_len(inner.prefix, rest);
+            return self.split_inner(slot, at, common, rest, added);
+        };
+        let Some((byte, after)) = behind.split_first() else { return self.add_value(slot, at, added) };
+        let leaf = self.new_leaf(after, added);
+        let moved = add_child(&mut self.arena, at, *byte, leaf);
+        self.point(slot, at, moved);
     }
 
     /// Forgets a sequence; says whether it was recorded under `subject`.
     pub(super) fn forget(&mut self, subject: &[u8], seq: u64) -> bool {
-        let Some(path) = self.find(subject) else { return false };
-        let Some(leaf) = Leaf::read(self.arena.get(path.leaf)) else { return false };
+        let Some(root) = self.root else { return false };
+        let (mut slot, mut parent_slot) = (Slot::Root, Slot::Root);
+        let end = self.descend(root, subject, |next| (parent_slot, slot) = (slot, next));
+        let Some(leaf) = self.leaf_at(end) else { return false };
+        let path = Path { slot, parent_slot, leaf: end.at };
         if let Some(number) = leaf.list() {
             return self.forget_in_list(&path, number, seq);
         }
@@ -190,6 +187,7 @@ impl Tree {
     }
 
     /// Adds to the sequences of a leaf, as [`record`](Self::record) does.
+    #[inline(never)]
     fn push(&mut self, slot: Slot, at: Ref, seq: u64, most: u64) -> Option<Recorded> {
         let leaf = Leaf::read(self.arena.get(at))?;
         if let Some(number) = leaf.list() {
