@@ -82,26 +82,50 @@ impl Block {
 
     /// Notes a record at `offset`; `held` says whether its message is.
     pub(super) fn note(&mut self, offset: u64, record: &Record<'_>, held: bool) {
-        self.len = offset + record.len as u64;
-        if record.kind == Kind::Tombstone {
-            self.tombstones += 1;
-            return;
+        self.len = offset;
+        let Record { kind, seq, ts_ns, headers, len, .. } = *record;
+        if held {
+            self.note_message((seq, ts_ns), headers, len);
+        } else {
+            self.note_mark(kind, (seq, ts_ns), len);
         }
-        if self.records == 0 {
-            self.first_seq = record.seq;
-        }
-        self.records += 1;
-        self.last_seq = record.seq;
-        self.last_ts_ns = record.ts_ns;
-        if held && let (Ok(offset), Ok(len)) = (u32::try_from(offset), u32::try_from(record.len)) {
-            self.table.push(record.seq, Place { offset, len });
-            self.live_bytes += record.len as u64;
-            if !record.headers.is_empty() {
-                let headers = Headers::new(record.headers);
+    }
+
+    /// Notes a record at the end whose message is held.
+    #[inline(always)]
+    pub(super) fn note_message(&mut self, (seq, ts_ns): (u64, i64), headers: &[u8], len: usize) {
+        let offset = self.len;
+        self.note_seq(seq, ts_ns, len);
+        if let (Ok(offset), Ok(len)) = (u32::try_from(offset), u32::try_from(len)) {
+            self.table.push(seq, Place { offset, len });
+            self.live_bytes += u64::from(len);
+            if !headers.is_empty() {
+                let headers = Headers::new(headers);
                 self.ttls += u64::from(headers.contains(b"Nats-TTL"));
                 self.schedules += u64::from(headers.contains(b"Nats-Schedule"));
             }
         }
+    }
+
+    /// Notes a record at the end that holds nothing.
+    #[inline]
+    pub(super) fn note_mark(&mut self, kind: Kind, (seq, ts_ns): (u64, i64), len: usize) {
+        if kind == Kind::Tombstone {
+            self.len += len as u64;
+            self.tombstones += 1;
+        } else {
+            self.note_seq(seq, ts_ns, len);
+        }
+    }
+
+    #[inline]
+    fn note_seq(&mut self, seq: u64, ts_ns: i64, len: usize) {
+        self.len += len as u64;
+        if self.records == 0 {
+            self.first_seq = seq;
+        }
+        self.records += 1;
+        (self.last_seq, self.last_ts_ns) = (seq, ts_ns);
     }
 
     /// Forgets a message; says how long its record is.

@@ -169,21 +169,21 @@ impl FileStore {
         if let Some(subject) = subject {
             self.index.forget(&subject, seq);
         }
-        self.count_removed(seq, u64::from(place.len));
+        self.count_removed(position, seq, u64::from(place.len));
         let place = format!("{} at offset {offset}", self.files.block_path(index).display());
         self.damaged.insert(seq, place.clone());
         place
     }
 
-    /// Counts a message out that the tables hold no more.
-    pub(super) fn count_removed(&mut self, seq: u64, len: u64) {
+    /// Counts a message out that the table of its block, at `position`, holds no more.
+    #[inline]
+    pub(super) fn count_removed(&mut self, position: usize, seq: u64, len: u64) {
         self.totals.msgs -= 1;
         self.totals.bytes -= len;
         if seq == self.totals.first_seq || self.totals.msgs == 0 {
-            let from = self.position(self.totals.first_seq);
-            let held = self.blocks.get(from..).unwrap_or_default().iter();
-            let first = held.filter(|block| block.live() > 0).find_map(|block| block.table.first());
-            let first = first.map(|(seq, _)| seq);
+            // Blocks before that of the first hold nothing.
+            let mut held = self.blocks.get(position..).unwrap_or_default().iter();
+            let first = held.find_map(|block| block.table.first()).map(|(seq, _)| seq);
             self.totals.first_seq = first.unwrap_or(self.totals.last_seq.saturating_add(1));
             self.first_ts_ns.set(None);
         }

@@ -55,7 +55,7 @@ impl FileStore {
     }
 
     /// Removes a message that was found in the table of a block from all but the index.
-    #[inline]
+    #[inline(always)]
     fn remove_at(
         &mut self,
         seq: u64,
@@ -70,7 +70,7 @@ impl FileStore {
         }
         let bytes = u64::from(place.len);
         self.dead_bytes += bytes;
-        self.count_removed(seq, bytes);
+        self.count_removed(position, seq, bytes);
         self.note_chore(position);
         Ok(Removed { seq, bytes })
     }
@@ -124,7 +124,7 @@ impl FileStore {
         let bytes = self.blocks.get_mut(position)?.forget(seq)?;
         self.dead_bytes += bytes;
         self.index.forget(subject, seq);
-        self.count_removed(seq, bytes);
+        self.count_removed(position, seq, bytes);
         Some(bytes)
     }
 

@@ -50,21 +50,26 @@ impl RecordTable {
         if self.places.is_empty() {
             (self.base_seq, self.seqs) = (seq, None);
         }
-        if self.seqs.is_none() {
-            let next = self.base_seq + self.places.len() as u64;
-            let gap = seq.saturating_sub(next);
-            if gap <= GAP_FREE.max(self.live as u64) {
-                let len = self.places.len() + usize::try_from(gap).unwrap_or(0);
-                self.places.to_mut().resize(len, GONE);
-            } else {
-                self.make_sparse();
-            }
+        if self.seqs.is_none() && seq > self.base_seq + self.places.len() as u64 {
+            self.bridge(seq);
         }
         if let Some(seqs) = &mut self.seqs {
             seqs.to_mut().push(seq);
         }
         self.places.to_mut().push(place);
         self.live += 1;
+    }
+
+    /// Brings a dense table up to a sequence beyond the next one.
+    #[cold]
+    fn bridge(&mut self, seq: u64) {
+        let gap = seq - (self.base_seq + self.places.len() as u64);
+        if gap <= GAP_FREE.max(self.live as u64) {
+            let len = self.places.len() + usize::try_from(gap).unwrap_or(0);
+            self.places.to_mut().resize(len, GONE);
+        } else {
+            self.make_sparse();
+        }
     }
 
     /// The place of a message that is held.
@@ -88,11 +93,10 @@ impl RecordTable {
     }
 
     /// Forgets the message that was [found](Self::find) there, and says where it was.
+    #[inline(always)]
     pub(super) fn remove_at(&mut self, position: usize) -> Option<Place> {
-        let was = self.places.get(position).copied().filter(|place| place.len != 0)?;
-        if let Some(place) = self.places.to_mut().get_mut(position) {
-            *place = GONE;
-        }
+        let place = self.places.to_mut().get_mut(position).filter(|place| place.len != 0)?;
+        let was = std::mem::replace(place, GONE);
         self.live -= 1;
         while self.places.get(self.head).is_some_and(|place| place.len == 0) {
             self.head += 1;
@@ -138,6 +142,10 @@ impl RecordTable {
     /// The first message that is held.
     #[inline]
     pub(super) fn first(&self) -> Option<(u64, Place)> {
+        match self.places.get(self.head) {
+            Some(place) if place.len != 0 => return Some((self.seq_at(self.head), *place)),
+            _ => {}
+        }
         self.between(self.head, self.places.len()).next()
     }
 

@@ -183,7 +183,7 @@ impl FileStore {
         let subject = self.subject_at(position, seq, place).or_else(|| self.subject_holding(seq))?;
         self.blocks.get_mut(position)?.forget(seq);
         self.index.forget(&subject, seq);
-        self.count_removed(seq, u64::from(place.len));
+        self.count_removed(position, seq, u64::from(place.len));
         Some(subject)
     }
 

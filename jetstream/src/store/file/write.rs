@@ -3,7 +3,7 @@
 use super::block::Block;
 use super::files::io_error;
 use super::log::Log;
-use super::record::{CHECKSUM_LEN, EMPTY_LEN, Kind, Record, put_marker, put_message, record_len};
+use super::record::{CHECKSUM_LEN, EMPTY_LEN, Kind, put_marker, put_message, record_len};
 use super::scan::{Found, Scan};
 use super::undo::Step;
 use super::{Durability, FileStore};
@@ -21,24 +21,16 @@ const GAP_MAX: u64 = 64 << 10;
 impl FileStore {
     /// Appends a message; the oldest of its subject goes for it where there would be more than `most`.
     pub(super) fn put_within(&mut self, msg: &Msg<'_>, most: u64) -> Result<Stored, StoreError> {
-        let len = record_len(msg.subject.len(), msg.headers.len(), msg.payload.len());
-        let len = len.ok_or(StoreError::TooLarge)?;
+        let Some(len) = record_len(msg.subject.len(), msg.headers.len(), msg.payload.len()) else {
+            return Err(StoreError::TooLarge);
+        };
         debug_assert!(msg.seq > self.totals.last_seq, "sequences only rise");
         self.make_room(len, Some(msg.seq))?;
         let Some(block) = self.blocks.last_mut() else {
             return Err(StoreError::Poisoned("there is no block to append to".to_owned()));
         };
         put_message(&mut self.log.buf, &block.key, len, msg);
-        let record = Record {
-            kind: Kind::Message,
-            seq: msg.seq,
-            ts_ns: msg.ts_ns,
-            subject: msg.subject,
-            headers: msg.headers,
-            payload: msg.payload,
-            len,
-        };
-        block.note(block.len, &record, true);
+        block.note_message((msg.seq, msg.ts_ns), msg.headers, len);
         self.note_step(Step::Append(msg.seq));
         let Recorded { entry, replaced } = self.index.record_within(msg.subject, msg.seq, most);
         if self.totals.msgs == 0 {
@@ -70,8 +62,7 @@ impl FileStore {
         self.make_room(EMPTY_LEN, (kind == Kind::Erased).then_some(seq))?;
         let Some(block) = self.blocks.last_mut() else { return Ok(()) };
         put_marker(&mut self.log.buf, &block.key, kind, seq, ts_ns);
-        let record = Record { kind, seq, ts_ns, subject: b"", headers: b"", payload: b"", len: EMPTY_LEN };
-        block.note(block.len, &record, false);
+        block.note_mark(kind, (seq, ts_ns), EMPTY_LEN);
         Ok(())
     }
 
@@ -91,23 +82,35 @@ impl FileStore {
     }
 
     /// Makes the last block one that takes a record of `len` bytes: for a new sequence `seq`, or a tombstone.
+    #[inline]
     fn make_room(&mut self, len: usize, seq: Option<u64>) -> Result<(), StoreError> {
-        self.check_writable()?;
-        if !self.unlogged.is_empty() {
-            self.log_unlogged()?;
+        if self.durability.poison.is_none() && self.unlogged.is_empty() && self.has_room(len, seq) {
+            return Ok(());
         }
+        self.make_room_anew(len, seq)
+    }
+
+    #[cold]
+    fn make_room_anew(&mut self, len: usize, seq: Option<u64>) -> Result<(), StoreError> {
+        self.check_writable()?;
+        self.log_unlogged()?;
+        if self.has_room(len, seq) { Ok(()) } else { self.begin_block() }
+    }
+
+    /// Whether the last block takes such a record.
+    #[inline]
+    fn has_room(&self, len: usize, seq: Option<u64>) -> bool {
         // What a tombstone makes room for stands before it in the same file, so that after a power failure a file
         // that lost its end has not lost the new message and kept the removal of the old one.
         let full_bytes = match seq {
             Some(_) => self.options.block_size_bytes,
             None => self.options.block_size_bytes * 2,
         };
-        let fits = self.blocks.last().is_some_and(|last| {
+        self.blocks.last().is_some_and(|last| {
             let full = last.len > 0 && last.len + len as u64 > full_bytes;
             let jumps = last.records > 0 && seq.is_some_and(|seq| seq - last.last_seq > GAP_MAX);
             !full && !jumps && !last.compressed && !last.damaged
-        });
-        if fits { Ok(()) } else { self.begin_block() }
+        })
     }
 
     /// Begins a new block; what is pending for the one before is written first.
