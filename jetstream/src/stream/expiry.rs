@@ -46,10 +46,14 @@ impl Expiry {
     }
 
     /// The message is gone.
+    #[inline]
     pub(super) fn forget(&mut self, seq: u64) {
-        if self.by_seq.is_empty() {
-            return;
+        if !self.by_seq.is_empty() {
+            self.forget_seq(seq);
         }
+    }
+
+    fn forget_seq(&mut self, seq: u64) {
         if let Some(at) = self.by_seq.remove(&seq) {
             self.by_time.remove(&(at, seq));
         }

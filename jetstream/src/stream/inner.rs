@@ -19,7 +19,7 @@ use crate::headers::header;
 use crate::origin::Origins;
 use crate::outbox::Outbox;
 use crate::settings::{ConsumerSettings, EngineSettings, Tier, TieredLimits, Watched};
-use crate::store::{Derived, Store, StoreError, StoreImage};
+use crate::store::{Derived, Store, StoreError, StoreImage, msg_size_file, msg_size_memory};
 use crate::stream::world::{AccountShare, World};
 use crate::ttl::{Ttl, parse_ttl};
 use std::sync::Arc;
@@ -154,6 +154,16 @@ impl Inner {
         (&mut self.consumers, ctx)
     }
 
+    /// What a message with such parts counts for.
+    #[inline]
+    pub(super) fn msg_size(&self, subject: &[u8], headers: &[u8], payload: &[u8]) -> u64 {
+        let (subject_len, headers_len, payload_len) = (subject.len(), headers.len(), payload.len());
+        match self.config.storage {
+            StorageType::Memory => msg_size_memory(subject_len, headers_len, payload_len),
+            StorageType::File => msg_size_file(subject_len, headers_len, payload_len),
+        }
+    }
+
     /// What messages are stamped with.
     pub(super) fn stamp_ns(&self) -> i64 {
         self.now.wall().ns()
@@ -229,8 +239,10 @@ impl Inner {
         self.expiry.forget(seq);
         self.removals.note(seq, subject);
         self.schedules.forget(seq);
-        let (consumers, mut ctx) = self.parts();
-        consumers.on_removed(&mut ctx, seq, subject);
+        if !self.consumers.is_empty() {
+            let (consumers, mut ctx) = self.parts();
+            consumers.on_removed(&mut ctx, seq, subject);
+        }
     }
 
     /// Removes a message. Says whether it was there.

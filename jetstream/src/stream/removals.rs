@@ -44,7 +44,14 @@ impl Removals {
     }
 
     /// A message was removed.
+    #[inline]
     pub(crate) fn note(&mut self, seq: u64, subject: &[u8]) {
+        if !self.watches.is_empty() {
+            self.tell(seq, subject);
+        }
+    }
+
+    fn tell(&mut self, seq: u64, subject: &[u8]) {
         for (_, gone) in &mut self.watches {
             if gone.msgs.len() < NOTED_MAX && !gone.is_more {
                 gone.msgs.push((seq, subject.into()));

@@ -414,7 +414,15 @@ impl Inner {
     }
 
     /// Somebody is about to look at a subject: what a purge has taken of it goes at once.
+    #[inline]
     pub(crate) fn hurry_purge(&mut self, subject: &[u8]) {
+        if self.purging.is_some() {
+            self.purge_subject_now(subject);
+        }
+    }
+
+    #[cold]
+    fn purge_subject_now(&mut self, subject: &[u8]) {
         let Some(purging) = &self.purging else { return };
         let held = self.store.index().seqs(subject);
         let seqs = held.into_iter().flat_map(|seqs| seqs.iter()).take(SUBJECT_MSGS);

@@ -88,7 +88,14 @@ impl Schedules {
     }
 
     /// The message is gone.
+    #[inline]
     pub(super) fn forget(&mut self, seq: u64) {
+        if !self.by_seq.is_empty() {
+            self.forget_seq(seq);
+        }
+    }
+
+    fn forget_seq(&mut self, seq: u64) {
         if let Some(subject) = self.by_seq.get(&seq).cloned() {
             self.forget_subject(&subject);
         }

@@ -62,6 +62,7 @@ fn check_header_size(headers: &[u8]) -> Result<(), Refusal> {
 
 impl Inner {
     /// Checks of size, before any header is looked at.
+    #[inline]
     pub(in crate::stream) fn check_size(
         &self,
         subject: &[u8],
@@ -90,9 +91,10 @@ impl Inner {
         check_header_size(headers)
     }
 
+    #[inline]
     fn check_record_size(&self, subject: &[u8], headers: &[u8], payload: &[u8]) -> Result<(), Refusal> {
         if !self.config.storage.is_memory()
-            && self.store.msg_size(subject.len(), headers.len(), payload.len()) > FILE_RECORD_MAX_BYTES
+            && self.msg_size(subject, headers, payload) > FILE_RECORD_MAX_BYTES
         {
             return Err(errors::STREAM_STORE_FAILED.because("message too large").into());
         }
@@ -177,6 +179,7 @@ impl Inner {
     }
 
     /// Checks of what server and account have room for.
+    #[inline]
     pub(in crate::stream) fn check_server(&mut self) -> Result<(), Refusal> {
         let (storage, settings) = (self.config.storage, self.settings.get());
         let limit = if storage.is_memory() { settings.max_memory_bytes } else { settings.max_file_bytes };
@@ -186,12 +189,16 @@ impl Inner {
         Ok(())
     }
 
+    #[inline]
     pub(in crate::stream) fn check_account(&mut self, size_bytes: u64) -> Result<(), Refusal> {
         let storage = self.config.storage;
         let Some(limits) = self.limits.get().of(self.tier) else { return Err(errors::NO_LIMITS.into()) };
         let limit = if storage.is_memory() { limits.max_memory_bytes } else { limits.max_store_bytes };
+        if limit < 0 {
+            return Ok(());
+        }
         let size = i64::try_from(size_bytes).unwrap_or(i64::MAX);
-        let is_over = limit >= 0 && self.account.usage.get(storage).saturating_add(size) > limit;
+        let is_over = self.account.usage.get(storage).saturating_add(size) > limit;
         // As long as nothing was counted, anything fits (nats-server v2.15.2).
         if is_over && self.account.used.has(self.tier) {
             return Err(errors::ACCOUNT_RESOURCES_EXCEEDED.into());

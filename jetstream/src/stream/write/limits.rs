@@ -10,9 +10,9 @@ use std::ops::ControlFlow;
 
 impl Inner {
     /// Before a message on `subject` is stored that may push out others: consumers that wait for their turn get what
-    /// they can of those. Costs one look at an empty queue where no consumer lags.
+    /// they can of those. Asked where a consumer lags.
     pub(super) fn feed_before_removal(&mut self, subject: &[u8], size_bytes: u64, rollup: Rollup) {
-        if !self.consumers.any_lags() || self.purging.is_some() {
+        if self.purging.is_some() {
             return;
         }
         let any_subject = rollup == Rollup::All || self.exceeds_totals(1, size_bytes);

@@ -73,7 +73,12 @@ impl Inner {
     }
 
     /// Before a message is stored: whether it is to be published again.
+    #[inline(always)]
     pub(in crate::stream) fn begin_republish(&mut self, subject: &[u8]) -> Option<Republish> {
+        if self.rewrite.output.is_none() { None } else { self.republish_as(subject) }
+    }
+
+    fn republish_as(&mut self, subject: &[u8]) -> Option<Republish> {
         let transform = self.rewrite.output.as_ref()?;
         let mut to = std::mem::take(&mut self.rewrite.republished_as);
         to.clear();

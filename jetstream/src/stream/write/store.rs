@@ -24,7 +24,7 @@ impl Inner {
         if self.interests_nobody(msg.subject) {
             return self.skip(msg, headers, rollup, told);
         }
-        let size_bytes = self.store.msg_size(msg.subject.len(), block.len(), msg.payload.len());
+        let size_bytes = self.msg_size(msg.subject, block, msg.payload);
         self.check_account(size_bytes)?;
         let (mut ttl, mut longer) = (Ttl::Unset, None);
         if !headers.ttl.is_empty() {
@@ -65,9 +65,11 @@ impl Inner {
         (rollup, ttl): (Rollup, Ttl),
         told: Told<'_>,
     ) -> Result<(), Refusal> {
-        let size_bytes = self.store.msg_size(msg.subject.len(), block.len(), msg.payload.len());
         let republish = self.begin_republish(msg.subject);
-        self.feed_before_removal(msg.subject, size_bytes, rollup);
+        if self.consumers.any_lags() {
+            let size_bytes = self.msg_size(msg.subject, block, msg.payload);
+            self.feed_before_removal(msg.subject, size_bytes, rollup);
+        }
         let stored = Msg { seq, ts_ns, subject: msg.subject, headers: block, payload: msg.payload };
         self.touch();
         let most = self.config.most_msgs_per_subject().unwrap_or(u64::MAX);
@@ -82,8 +84,10 @@ impl Inner {
             self.republish(republish, &stored);
         }
         self.tell_stored(msg.reply, seq, told);
-        let (consumers, mut ctx) = self.parts();
-        consumers.on_stored(&mut ctx, &stored);
+        if !self.consumers.is_empty() {
+            let (consumers, mut ctx) = self.parts();
+            consumers.on_stored(&mut ctx, &stored);
+        }
         Ok(())
     }
 
