@@ -10,11 +10,28 @@ use highway::{HighwayHash, HighwayHasher, Key};
 pub(super) fn sum(key: &[u64; 4], parts: &[&[u8]]) -> u64 {
     #[cfg(target_arch = "x86_64")]
     if std::arch::is_x86_feature_detected!("avx2") {
-        // SAFETY: the processor has what the function is compiled for, and it asks for nothing else.
+        // SAFETY: the processor has what the functions are compiled for, and they ask for nothing else.
         #[allow(unsafe_code)]
-        return unsafe { avx2::sum(key, parts) };
+        return unsafe {
+            match parts {
+                [whole] => avx2::sum(key, whole),
+                _ => avx2::sum_of_parts(key, parts),
+            }
+        };
     }
     sum_anywhere(key, parts)
+}
+
+/// The hash of what is always as long.
+#[inline]
+pub(super) fn sum_of_array<const N: usize>(key: &[u64; 4], bytes: &[u8; N]) -> u64 {
+    #[cfg(target_arch = "x86_64")]
+    if std::arch::is_x86_feature_detected!("avx2") {
+        // SAFETY: as above.
+        #[allow(unsafe_code)]
+        return unsafe { avx2::sum_of_array(key, bytes) };
+    }
+    sum_anywhere(key, &[bytes])
 }
 
 /// As every processor can.
@@ -33,6 +50,8 @@ mod tests {
         let bytes: Vec<u8> = (0..200_u32).map(|n| (n * n % 251) as u8).collect();
         let key = [1, u64::MAX, 0x0123_4567_89ab_cdef, 1 << 63];
         assert_eq!(sum(&key, &[]), sum_anywhere(&key, &[]));
+        let array: [u8; 16] = std::array::from_fn(|at| bytes[at]);
+        assert_eq!(sum_of_array(&key, &array), sum_anywhere(&key, &[&array]));
         for len in 0..bytes.len() {
             let whole = sum_anywhere(&key, &[&bytes[..len]]);
             assert_eq!(sum(&key, &[&bytes[..len]]), whole, "{len}");

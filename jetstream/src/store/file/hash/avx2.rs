@@ -20,9 +20,29 @@ const MUL0: [u64; 4] =
 const MUL1: [u64; 4] =
     [0x3bd3_9e10_cb0e_f593, 0xc0ac_f169_b5f1_8a8c, 0xbe54_66cf_34e9_0c6c, 0x4528_21e6_38d0_1377];
 
+/// The hash of bytes that stand together.
+#[target_feature(enable = "avx2")]
+pub(super) fn sum(key: &[u64; 4], bytes: &[u8]) -> u64 {
+    sum_here(key, bytes)
+}
+
+/// As [`sum`], compiled for this length.
+#[target_feature(enable = "avx2")]
+pub(super) fn sum_of_array<const N: usize>(key: &[u64; 4], bytes: &[u8; N]) -> u64 {
+    sum_here(key, bytes)
+}
+
+#[inline]
+#[target_feature(enable = "avx2")]
+fn sum_here(key: &[u64; 4], bytes: &[u8]) -> u64 {
+    let mut state = State::new(key);
+    let end = state.take_whole(bytes);
+    state.finish(end)
+}
+
 /// The hash of the parts, one after the other.
 #[target_feature(enable = "avx2")]
-pub(super) fn sum(key: &[u64; 4], parts: &[&[u8]]) -> u64 {
+pub(super) fn sum_of_parts(key: &[u64; 4], parts: &[&[u8]]) -> u64 {
     let mut state = State::new(key);
     let Some((last, before)) = parts.split_last() else { return state.finish(&[]) };
     let mut held = Held::default();
