@@ -118,12 +118,9 @@ fn features_go_on(tools: &Tools, first: &Program, second: &Program) -> Result<Ve
     tools.nats(&two, &["account", "restore", &backup])?;
     let mut client = Requester::open(&two)?;
     let mut lines = Vec::new();
-    for (subject, headers) in [
-        ("o.x", ""),
-        ("count.a", "Nats-Incr: 1\r\n"),
-        ("count.b", "Nats-Incr: -2\r\n"),
-        ("ids.c", ""),
-    ] {
+    for (subject, headers) in
+        [("o.x", ""), ("count.a", "Nats-Incr: 1\r\n"), ("count.b", "Nats-Incr: -2\r\n"), ("ids.c", "")]
+    {
         let payload: &[u8] = if subject == "o.x" { b"after" } else { b"" };
         let answer = client.ask(subject, headers, payload)?.ok_or("closed")?;
         lines.push(String::from_utf8(answer.payload)?);
