@@ -50,6 +50,7 @@ impl FileStore {
     }
 
     /// Tells that a message is removed: at once, or at the end of the change that removes it.
+    #[inline]
     pub(super) fn tell_removed(&mut self, seq: u64) -> Result<(), StoreError> {
         if self.change.is_some() {
             self.check_writable()?;

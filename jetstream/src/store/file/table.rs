@@ -46,6 +46,7 @@ impl RecordTable {
     }
 
     /// Adds a message; sequences only rise.
+    #[inline(always)]
     pub(super) fn push(&mut self, seq: u64, place: Place) {
         if self.places.is_empty() {
             (self.base_seq, self.seqs) = (seq, None);

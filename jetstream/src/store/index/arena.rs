@@ -111,6 +111,8 @@ pub(super) struct Class {
     pub(super) cell_bytes: usize,
     /// A page holds `1 << shift` cells.
     pub(super) shift: u32,
+    /// The bits of a cell's number that say where in its page it is.
+    pub(super) mask: usize,
     pub(super) pages: Vec<Page>,
     /// Pages with room.
     pub(super) open: Vec<u32>,
@@ -122,7 +124,7 @@ impl Class {
     pub(super) fn new(class: usize) -> Self {
         let cell_bytes = class_bytes(class);
         let shift = (PAGE_BYTES / cell_bytes).max(1).ilog2();
-        Self { cell_bytes, shift, pages: Vec::new(), open: Vec::new(), spare: None }
+        Self { cell_bytes, shift, mask: (1 << shift) - 1, pages: Vec::new(), open: Vec::new(), spare: None }
     }
 
     /// Whether all cells that can be named are in use.
@@ -188,7 +190,7 @@ impl Class {
 
     /// In which page a cell is, and where there.
     pub(super) fn place(&self, number: usize) -> (usize, usize) {
-        (number >> self.shift, number & ((1 << self.shift) - 1))
+        (number >> self.shift, number & self.mask)
     }
 }
 

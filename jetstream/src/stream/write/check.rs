@@ -194,9 +194,12 @@ impl Inner {
         let storage = self.config.storage;
         let Some(limits) = self.limits.get().of(self.tier) else { return Err(errors::NO_LIMITS.into()) };
         let limit = if storage.is_memory() { limits.max_memory_bytes } else { limits.max_store_bytes };
-        if limit < 0 {
-            return Ok(());
-        }
+        if limit < 0 { Ok(()) } else { self.check_account_limit(size_bytes, limit) }
+    }
+
+    #[inline(never)]
+    fn check_account_limit(&self, size_bytes: u64, limit: i64) -> Result<(), Refusal> {
+        let storage = self.config.storage;
         let size = i64::try_from(size_bytes).unwrap_or(i64::MAX);
         let is_over = self.account.usage.get(storage).saturating_add(size) > limit;
         // As long as nothing was counted, anything fits (nats-server v2.15.2).
@@ -207,19 +210,29 @@ impl Inner {
     }
 
     /// With discard new: whether there is room. A message that replaces the oldest of its subject may come in.
+    #[inline]
     pub(in crate::stream) fn check_room(
         &mut self,
         subject: &[u8],
         size_bytes: u64,
         is_rollup: bool,
     ) -> Result<(), Refusal> {
-        if self.config.discard != Discard::New {
+        let config = &*self.config;
+        let limited =
+            config.most_msgs().is_some() || config.most_bytes().is_some() || config.discard_new_per_subject;
+        if config.discard != Discard::New || !limited {
             return Ok(());
         }
-        let limited = self.config.most_msgs().is_some() || self.config.most_bytes().is_some();
-        if !limited && !self.config.discard_new_per_subject {
-            return Ok(());
-        }
+        self.check_room_within_limits(subject, size_bytes, is_rollup)
+    }
+
+    #[inline(never)]
+    fn check_room_within_limits(
+        &mut self,
+        subject: &[u8],
+        size_bytes: u64,
+        is_rollup: bool,
+    ) -> Result<(), Refusal> {
         let state = self.store.totals();
         let per_subject = self.config.most_msgs_per_subject();
         let entry = if per_subject.is_some() { self.store.index().get(subject) } else { None };
