@@ -5,6 +5,7 @@ mod faults;
 mod jetstream;
 mod kv;
 mod many;
+mod mirrors;
 mod objects;
 mod ttl;
 mod watch;
@@ -34,6 +35,7 @@ const SCENARIOS: &[&str] = &[
     "kv-watch-writing",
     "kv-two",
     "kv-purge-deletes",
+    "kv-mirrors",
     "kv-many",
     "objects",
     "js-publish",
@@ -65,6 +67,7 @@ async fn play(w: &mut World) -> Result {
         "kv-watch-writing" => watch::writing(w).await,
         "kv-two" => watch::two(w).await,
         "kv-purge-deletes" => kv::purge_deletes(w).await,
+        "kv-mirrors" => mirrors::mirrors(w).await,
         "kv-many" => many::many(w).await,
         "objects" => objects::objects(w).await,
         "js-publish" => jetstream::publish(w).await,
