@@ -24,10 +24,10 @@ use nix::unistd::Pid;
 
 /// Most instructions for an operation: 6 % more than a build as releases are made took. Other processors have other
 /// ways to copy and compare.
-const PUT_64_AT_A_TIME_MAX: u64 = 5_220;
-const GET_64_AT_A_TIME_MAX: u64 = 3_430;
-const PUT_SYNCHRONOUS_MAX: u64 = 7_820;
-const GET_SYNCHRONOUS_MAX: u64 = 5_420;
+const PUT_64_AT_A_TIME_MAX: u64 = 4_130;
+const GET_64_AT_A_TIME_MAX: u64 = 3_110;
+const PUT_SYNCHRONOUS_MAX: u64 = 6_620;
+const GET_SYNCHRONOUS_MAX: u64 = 4_980;
 
 const VALUE_BYTES: usize = 128;
 const KEYS: usize = 64;
