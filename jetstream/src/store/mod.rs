@@ -5,6 +5,7 @@
 //! what to remove and when, once, for both implementations. A store is called under its stream's lock.
 
 pub mod archive;
+mod chunk_sum;
 pub mod consumer_state;
 mod cow_vec;
 mod derived;

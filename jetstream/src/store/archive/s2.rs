@@ -1,7 +1,7 @@
 //! The S2 stream around an archive: chunks of a kind, three bytes of length, and content.
 
 use super::ArchiveError;
-use crc::{CRC_32_ISCSI, Crc, Table};
+use crate::store::chunk_sum::{CHUNK_SUM_LEN, chunk_sum};
 
 /// What the first chunk holds: that of S2, or of Snappy, which S2 can read.
 const S2_ID: &[u8] = b"S2sTwO";
@@ -12,7 +12,6 @@ const PLAIN: u8 = 1;
 const PASSED_OVER: u8 = 0x80;
 const STREAM_ID: u8 = 0xff;
 const HEADER_LEN: usize = 4;
-const CHECKSUM_LEN: usize = 4;
 /// Content of one chunk.
 const CONTENT_LEN_MAX: usize = 4 << 20;
 /// Content of a chunk that is written here.
@@ -91,7 +90,7 @@ impl Unpacker {
     }
 
     fn unpack(&mut self, kind: u8, data: &[u8]) -> Result<(), ArchiveError> {
-        let (sum, body) = data.split_first_chunk::<CHECKSUM_LEN>().ok_or(ArchiveError::Corrupt)?;
+        let (sum, body) = data.split_first_chunk::<CHUNK_SUM_LEN>().ok_or(ArchiveError::Corrupt)?;
         let len = match kind {
             COMPRESSED => minlz::s2::decode_len(body).map_err(|_| ArchiveError::Corrupt)?.0,
             _ => body.len(),
@@ -107,7 +106,7 @@ impl Unpacker {
         } else {
             self.content.extend_from_slice(body);
         }
-        if checksum(&self.content) == *sum { Ok(()) } else { Err(ArchiveError::Checksum) }
+        if chunk_sum(&self.content) == *sum { Ok(()) } else { Err(ArchiveError::Checksum) }
     }
 
     /// Whether what arrived ends with a chunk.
@@ -115,14 +114,6 @@ impl Unpacker {
     fn is_at_end_of_chunk(&self) -> bool {
         self.held.is_empty() && self.to_skip == 0
     }
-}
-
-/// The checksum of a chunk's content, sixteen bytes at a step: a backup is made of little else.
-static CRC32C: Crc<u32, Table<16>> = Crc::<u32, Table<16>>::new(&CRC_32_ISCSI);
-
-/// What stands before the content of a chunk (the framing format of Snappy).
-fn checksum(content: &[u8]) -> [u8; CHECKSUM_LEN] {
-    CRC32C.checksum(content).rotate_right(15).wrapping_add(0xa282_ead8).to_le_bytes()
 }
 
 /// Makes an S2 stream.
@@ -165,8 +156,8 @@ impl Packer {
         let most = self.content.len().saturating_sub(self.content.len() / 32 + 5);
         let (kind, body) =
             if encoded.len() <= most { (COMPRESSED, &encoded) } else { (PLAIN, &self.content) };
-        put_chunk_header(&mut self.packed, kind, CHECKSUM_LEN + body.len());
-        self.packed.extend_from_slice(&checksum(&self.content));
+        put_chunk_header(&mut self.packed, kind, CHUNK_SUM_LEN + body.len());
+        self.packed.extend_from_slice(&chunk_sum(&self.content));
         self.packed.extend_from_slice(body);
         self.content.clear();
     }

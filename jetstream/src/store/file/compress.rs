@@ -3,6 +3,7 @@
 #![warn(clippy::indexing_slicing)]
 
 use super::record::CHECKSUM_LEN;
+use crate::store::chunk_sum::{CHUNK_SUM_LEN, chunk_sum};
 use crate::store::varint::{Fields, put_uvarint};
 use std::io::Write;
 
@@ -16,8 +17,6 @@ const COMPRESSED: u8 = 0;
 const PLAIN: u8 = 1;
 /// Kinds that hold none and may stand anywhere: what a reader need not know, padding, and the begin of a stream.
 const WITHOUT_CONTENT: std::ops::RangeInclusive<u8> = 0x80..=0xff;
-/// Each chunk with content begins with a checksum of it.
-const CHUNK_SUM_LEN: usize = 4;
 /// Content of one chunk.
 const CHUNK_LEN_MAX: usize = 4 << 20;
 
@@ -100,7 +99,7 @@ fn unpack_chunk(kind: u8, chunk: &[u8], target: &mut [u8]) -> Option<()> {
     } else {
         minlz::s2::decode_into(target, data).ok()?;
     }
-    (minlz::crc::crc(target) == u32::from_le_bytes(*sum)).then_some(())
+    (chunk_sum(target) == *sum).then_some(())
 }
 
 /// The compressed form; `None` where the content is too short to have one.
