@@ -182,7 +182,7 @@ fn check_create(create: &Create<'_>, request: &mut CreateConsumerRequest) -> Res
 
 pub(super) fn info(call: &mut Call<'_>, stream: &str, name: &str) -> ApiOutcome {
     const KIND: &str = "consumer_info_response";
-    let found = check_empty(call).and_then(|()| call.find_stream(stream)).and_then(|stream| {
+    let found = call.check_empty_body().and_then(|()| call.find_stream(stream)).and_then(|stream| {
         let mut inner = stream.lock();
         let (consumers, mut ctx) = inner.parts();
         let info = consumers.info_by_name(&mut ctx, name).ok_or(errors::CONSUMER_NOT_FOUND)?;
@@ -198,14 +198,10 @@ pub(super) fn info(call: &mut Call<'_>, stream: &str, name: &str) -> ApiOutcome 
     }
 }
 
-fn check_empty(call: &Call<'_>) -> Result<(), ApiError> {
-    if call.is_empty_body() { Ok(()) } else { Err(errors::NOT_EMPTY_REQUEST.error()) }
-}
-
 pub(super) fn delete(call: &mut Call<'_>, stream: &str, name: &str) -> ApiOutcome {
     const KIND: &str = "consumer_delete_response";
     let deleted =
-        call.admit().and_then(|_| check_empty(call)).and_then(|()| call.find_stream(stream)).and_then(
+        call.admit().and_then(|_| call.check_empty_body()).and_then(|()| call.find_stream(stream)).and_then(
             |stream| {
                 let mut inner = stream.lock();
                 let (consumers, mut ctx) = inner.parts();

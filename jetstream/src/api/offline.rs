@@ -73,7 +73,7 @@ pub(super) fn serve(
             .fail_uncounted("stream_msg_delete_response", &errors::STREAM_MSG_DELETE_FAILED.because(CLOSED)),
         Request::ConsumerCreate(_) => call.fail("consumer_create_response", &is_offline()),
         Request::StreamDelete(_) => {
-            let deleted = check_empty(call).and_then(|()| {
+            let deleted = call.check_empty_body().and_then(|()| {
                 let _changes = account.changes.lock();
                 call.engine.delete_offline(account, name)
             });
@@ -83,8 +83,9 @@ pub(super) fn serve(
             done(call, "stream_delete_response", deleted)
         }
         Request::ConsumerDelete { name, .. } => {
-            let deleted =
-                check_empty(call).and_then(|()| call.engine.delete_offline_consumer(account, offline, name));
+            let deleted = call
+                .check_empty_body()
+                .and_then(|()| call.engine.delete_offline_consumer(account, offline, name));
             done(call, "consumer_delete_response", deleted)
         }
         Request::ConsumerInfo { name, .. } => {
@@ -100,10 +101,6 @@ pub(super) fn serve(
         // Whoever asks is not told (nats-server v2.15.2).
         _ => ApiOutcome::done(),
     }
-}
-
-fn check_empty(call: &Call<'_>) -> Result<(), ApiError> {
-    if call.is_empty_body() { Ok(()) } else { Err(errors::NOT_EMPTY_REQUEST.into()) }
 }
 
 fn done(call: &mut Call<'_>, kind: &str, result: Result<(), ApiError>) -> ApiOutcome {

@@ -127,6 +127,11 @@ impl Call<'_> {
         stream.is_busy() && matches!(self.way, Way::AtOnce)
     }
 
+    /// Whether there is nothing in the body, as requests want that ask for nothing but what their subject says.
+    pub(super) fn check_empty_body(&self) -> Result<(), ApiError> {
+        if self.is_empty_body() { Ok(()) } else { Err(errors::NOT_EMPTY_REQUEST.error()) }
+    }
+
     /// Whether the body is empty or an empty object.
     pub(crate) fn is_empty_body(&self) -> bool {
         if self.req.payload.is_empty() {

@@ -265,9 +265,7 @@ pub(super) fn delete(call: &mut Call<'_>, name: &str) -> ApiOutcome {
 
 fn try_delete(call: &Call<'_>, name: &str) -> Result<(), ApiError> {
     let account = call.admit()?;
-    if !call.is_empty_body() {
-        return Err(errors::NOT_EMPTY_REQUEST.into());
-    }
+    call.check_empty_body()?;
     loop {
         let stream = account.stream(name).ok_or(errors::STREAM_NOT_FOUND)?;
         stream.rest(&*call.engine.world().host);
