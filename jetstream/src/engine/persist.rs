@@ -72,40 +72,42 @@ pub(super) fn decode_consumer(meta: &[u8]) -> Result<(i64, ConsumerConfig), Stri
     Ok((read.created.ns(), read.config))
 }
 
-/// Why metadata that was read, of a `kind`, is that of a newer server: it needs an API level that this one does not have,
-/// or says what nobody knows here (nats-server v2.15.2, in its words).
-fn asks_for_more<T: Decode>(
+/// What is understood of the metadata of a newer server, and why it is that of one (nats-server v2.15.2, in its words): it needs
+/// an API level that this one does not have, or says what nobody knows here. What every start reads is read once for that.
+fn decode_newer<T: Default + Decode>(
     meta: &[u8],
-    kind: &mut T,
-    metadata: &BTreeMap<String, String>,
-) -> Option<String> {
-    let unknown = json::decode_strict(meta, kind).err();
-    match (unserved_level(metadata), unknown) {
-        (None, None) => None,
-        (None, Some(error)) => Some(format!("decoding error: {error}")),
+    metadata: impl Fn(&T) -> &BTreeMap<String, String>,
+) -> Option<(T, String)> {
+    let mut known = T::default();
+    let unknown = json::decode_strict(meta, &mut known).err();
+    if unknown.is_none() && unserved_level(metadata(&known)).is_none() {
+        return None;
+    }
+    let mut read = T::default();
+    json::decode_lenient(meta, &mut read).ok()?;
+    let reason = match (unserved_level(metadata(&read)), unknown) {
+        (None, None) => return None,
+        (None, Some(error)) => format!("decoding error: {error}"),
         (Some(_), Some(error)) => {
             let error = error.strip_prefix("json: ").unwrap_or(&error);
-            Some(format!("unsupported - config error: {error}"))
+            format!("unsupported - config error: {error}")
         }
         (Some(level), None) => {
-            Some(format!("unsupported - required API level: {level}, current API level: {API_LEVEL}"))
+            format!("unsupported - required API level: {level}, current API level: {API_LEVEL}")
         }
-    }
+    };
+    Some((read, reason))
 }
 
 /// What is understood of a stream's metadata that asks for more than this server knows, and why it is not served.
 pub(super) fn decode_newer_stream(meta: &[u8]) -> Option<(StreamConfig, String)> {
-    let mut read = StreamMeta::default();
-    json::decode_lenient(meta, &mut read).ok()?;
-    let reason = asks_for_more(meta, &mut StreamMeta::default(), &read.config.metadata)?;
-    Some((read.config, reason))
+    let newer = decode_newer(meta, |read: &StreamMeta| &read.config.metadata);
+    newer.map(|(read, reason)| (read.config, reason))
 }
 
 /// Why a consumer is not served whose metadata asks for more than this server knows.
 pub(super) fn decode_newer_consumer(meta: &[u8]) -> Option<String> {
-    let mut read = ConsumerMeta::default();
-    json::decode_lenient(meta, &mut read).ok()?;
-    asks_for_more(meta, &mut ConsumerMeta::default(), &read.config.metadata)
+    decode_newer(meta, |read: &ConsumerMeta| &read.config.metadata).map(|(_, reason)| reason)
 }
 
 /// Reads metadata of the consumer `name` whose checksum is wrong. nats-server does not look at the checksums of consumers,
