@@ -26,7 +26,7 @@ pub trait Disk: Send + Sync {
     /// # Errors
     /// Those of the operating system.
     fn read(&self, path: &Path) -> io::Result<Vec<u8>>;
-    /// Replaces a file as a whole: writes beside it, syncs where `sync` is set, and renames over it.
+    /// Replaces a file as a whole: writes beside it, and renames over it; where `sync` is set, both are durable afterwards.
     ///
     /// # Errors
     /// Those of the operating system; the old content is then still there.

@@ -96,7 +96,6 @@ impl FileStore {
         let content = [first_seq.to_le_bytes(), (!first_seq).to_le_bytes()].concat();
         let disk = &self.files.disk;
         let written = disk.create_dir_all(&dir).and_then(|()| disk.replace(&path, &content, true));
-        let written = written.and_then(|()| disk.sync_dir(&dir));
         written.map_err(|error| io_error("could not write", &path, error))
     }
 
