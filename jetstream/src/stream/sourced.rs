@@ -107,7 +107,7 @@ impl Inner {
         if self.interests_nobody(msg.subject) {
             return self.skip_as(brought.seq, msg, headers, rollup, Told::Nothing);
         }
-        let size_bytes = self.store.msg_size(msg.subject.len(), block.len(), msg.payload.len());
+        let size_bytes = self.msg_size(msg.subject, block, msg.payload);
         self.check_account(size_bytes)?;
         let ttl = crate::ttl::parse_ttl(headers.ttl).ok_or(errors::MESSAGE_TTL_INVALID)?;
         self.check_room(msg.subject, size_bytes, !headers.rollup.is_empty())?;

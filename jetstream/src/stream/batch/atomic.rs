@@ -125,7 +125,7 @@ impl Inner {
             return Err(errors::STREAM_SEALED.into());
         }
         self.check_server()?;
-        self.check_account(self.store.msg_size(msg.subject.len(), block.len(), msg.payload.len()))?;
+        self.check_account(self.msg_size(msg.subject, block, msg.payload))?;
         let most = usize::try_from(self.config.max_msg_size);
         if most.is_ok_and(|most| block.len() + msg.payload.len() > most) {
             return Err(errors::STREAM_MESSAGE_EXCEEDS_MAXIMUM.into());

@@ -79,11 +79,11 @@ impl Inner {
             _ => {}
         }
         diff.msgs += 1;
-        let (headers_len, payload_len) = match &edited {
-            Some(edited) => (edited.headers.len(), edited.payload.len()),
-            None => (msg.headers.len(), msg.payload.len()),
+        let (block, payload) = match &edited {
+            Some(edited) => (&edited.headers[..], &edited.payload[..]),
+            None => (msg.headers, msg.payload),
         };
-        diff.bytes += self.store.msg_size(msg.subject.len(), headers_len, payload_len);
+        diff.bytes += self.msg_size(msg.subject, block, payload);
         let of_subject = diff.subjects.entry_ref(msg.subject).or_default();
         of_subject.count += 1;
         of_subject.is_schedule = !headers.schedule.is_empty();
