@@ -30,6 +30,7 @@ use crate::net::{self, Door, MemoryStream};
 use crate::options::{Change, Options, ReloadError, Unserved, UnservedListener, host_and_port};
 use crate::pid_file;
 use crate::ports_file::PortsFile;
+use crate::reactor::Policy;
 use crate::signals::Controlled;
 use crate::snapshot::MonitorSource;
 use crate::state::{Phase, ReloadAsk, Restart, Shared};
@@ -172,10 +173,10 @@ fn start_peers(shared: &Arc<Shared>, opened: Vec<Opened>, threads: &Threads) {
             continue;
         }
         let (door, listener) = (Door::Leafnodes, opened.into_listener());
-        let listening = net::listen(Arc::clone(shared), door, listener, threads.handles());
+        let listening = net::listen(Arc::clone(shared), door, listener, threads.first().clone());
         services.spawn(failure::vital(Arc::clone(shared), "The listener for leaf nodes", listening));
     }
-    let soliciting = net::solicit(Arc::clone(shared), threads.handles());
+    let soliciting = net::solicit(Arc::clone(shared), threads.first().clone());
     services.spawn(failure::vital(Arc::clone(shared), "What connects to other servers", soliciting));
 }
 
@@ -205,10 +206,10 @@ impl Server {
     /// See [`StartError`].
     pub fn start(options: Options) -> Result<Self, StartError> {
         if options.lab.is_none() {
-            return Self::start_with(options, Arc::new(SystemClock), None);
+            return Self::start_with(options, Arc::new(SystemClock), None, Policy::Measured);
         }
         let clock = Arc::new(AdjustableClock::new());
-        Self::start_with(options, Arc::clone(&clock) as _, Some(clock))
+        Self::start_with(options, Arc::clone(&clock) as _, Some(clock), Policy::Measured)
     }
 
     /// As [`start`](Self::start), with a clock of the caller's. After moving a manual clock, call
@@ -220,7 +221,21 @@ impl Server {
         if options.lab.is_some() {
             return Err(StartError::LabClock);
         }
-        Self::start_with(options, clock, None)
+        Self::start_with(options, clock, None, Policy::Measured)
+    }
+
+    /// As [`start`](Self::start), for tests: each connection goes to another thread whenever it waits for its client.
+    ///
+    /// ```no_run
+    /// let server = jetkv::Server::start_restless(jetkv::options::Options::default())?;
+    /// # Ok::<(), jetkv::StartError>(())
+    /// ```
+    ///
+    /// # Errors
+    /// See [`StartError`].
+    #[doc(hidden)]
+    pub fn start_restless(options: Options) -> Result<Self, StartError> {
+        Self::start_with(options, Arc::new(SystemClock), None, Policy::Restless)
     }
 
     /// The lab moves the second clock, which is the first one.
@@ -228,12 +243,13 @@ impl Server {
         mut options: Options,
         clock: Arc<dyn Clock>,
         adjustable: Option<Arc<AdjustableClock>>,
+        policy: Policy,
     ) -> Result<Self, StartError> {
         let is_cluster_named = unserved::name_cluster(&mut options);
         let shared = Arc::new(Shared::new(options, clock));
         let options = shared.options();
         // Claims may have to be fetched, which one of the threads does.
-        let threads = Threads::start(&shared).map_err(StartError::Thread)?;
+        let threads = Threads::start(&shared, policy).map_err(StartError::Thread)?;
         trust_operators(&shared)?;
         banner::log_identity(&shared.identity.name, &shared.identity.id, &options);
         if let Some(path) = &options.pid_file {
@@ -261,11 +277,12 @@ impl Server {
             (Some(lab), Some(clock)) => Some(Lab::start(&shared, clock, lab).map_err(StartError::Thread)?),
             _ => None,
         };
-        let listening = net::listen(Arc::clone(&shared), Door::Clients, listener, threads.handles());
+        let listening = net::listen(Arc::clone(&shared), Door::Clients, listener, threads.first().clone());
         services.spawn(failure::vital(Arc::clone(&shared), "The listener", listening));
         let websocket_address = websocket.as_ref().map(|(address, _)| *address);
         if let Some((_, listener)) = websocket {
-            let listening = net::listen(Arc::clone(&shared), Door::Websocket, listener, threads.handles());
+            let listening =
+                net::listen(Arc::clone(&shared), Door::Websocket, listener, threads.first().clone());
             services.spawn(failure::vital(Arc::clone(&shared), "The listener for WebSocket", listening));
         }
         start_watches(&shared, &services);
@@ -347,7 +364,7 @@ impl Server {
     /// Opens a client's connection within this process, which needs no port. It carries the bytes of the client protocol,
     /// beginning with INFO, and is served as any other connection; one that the server does not take is closed at once.
     pub fn connect_in_memory(&self) -> MemoryStream {
-        net::connect_in_memory(&self.inner.shared, self.inner.threads.next())
+        net::connect_in_memory(&self.inner.shared, self.inner.threads.first())
     }
 
     /// The stream engine, for whoever works with streams or buckets in this process; `None` without JetStream.

@@ -2,31 +2,34 @@
 
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::runtime::{Builder, Handle};
 use tokio::sync::watch;
 
 use crate::options::Look;
-use crate::reactor::{self, Reactor};
+use crate::reactor::{self, Policy, Reactor, Turns};
 use crate::state::Shared;
-use crate::worker;
+use crate::worker::{self, Worker};
 
-/// One thread for each processor, each with a loop of its own: a connection stays on its thread, and nothing that
-/// belongs to a batch of its messages ever moves to another. One more accepts them, has their timers, and runs what belongs
-/// to no connection.
+/// One thread for each processor, each with a loop of its own. Connections are with as few of them as the load needs; one
+/// moves between two of its reads only, and nothing that belongs to a batch of its messages ever does. One more thread accepts
+/// them, has their timers, and runs what belongs to no connection.
 pub(super) struct Threads {
     connections: Vec<reactor::Handle>,
+    first: reactor::Handle,
     serving: Joins,
-    next: AtomicUsize,
     /// Ends last: connections use its timers.
     services: Handle,
     stop_services: watch::Sender<bool>,
     servicing: Joins,
 }
+
+/// Threads of a server whose connections move all the time, at least, however small the machine.
+const RESTLESS_MIN: usize = 3;
 
 /// Threads that end together.
 #[derive(Default)]
@@ -34,7 +37,7 @@ struct Joins(Mutex<Vec<JoinHandle<()>>>);
 
 impl Threads {
     /// Starts them. The server fails when one of them ends in a panic.
-    pub(super) fn start(shared: &Arc<Shared>) -> io::Result<Self> {
+    pub(super) fn start(shared: &Arc<Shared>, policy: Policy) -> io::Result<Self> {
         let look = shared.options().look;
         let (serving, servicing) = (Joins::default(), Joins::default());
         let park = || {
@@ -51,25 +54,20 @@ impl Threads {
             runtime.shutdown_background();
             Ok(())
         })?;
-        let mut connections = Vec::new();
-        for number in 0..std::thread::available_parallelism().map_or(1, usize::from) {
-            let reactor = Reactor::new()?;
-            connections.push(reactor.handle());
-            let serve = move || reactor.run(|is_busy| worker::with(|worker| worker.rest(is_busy)));
+        let processors = std::thread::available_parallelism().map_or(1, usize::from);
+        let count = if policy == Policy::Restless { processors.max(RESTLESS_MIN) } else { processors };
+        let (first, reactors) = Reactor::group(count, policy)?;
+        let connections = reactors.iter().map(Reactor::handle).collect();
+        for (number, reactor) in reactors.into_iter().enumerate() {
+            let serve = move || reactor.run(&ThisWorker);
             serving.start(format!("jetkv-{number}"), look, shared, serve)?;
         }
-        Ok(Self { connections, serving, next: AtomicUsize::new(0), services, stop_services, servicing })
+        Ok(Self { connections, first, serving, services, stop_services, servicing })
     }
 
-    /// The threads that serve connections.
-    pub(super) fn handles(&self) -> Vec<reactor::Handle> {
-        self.connections.clone()
-    }
-
-    /// The next one whose turn it is to get a connection that no listener accepted. There is always one.
-    pub(super) fn next(&self) -> Option<&reactor::Handle> {
-        let turn = self.next.fetch_add(1, Ordering::Relaxed).checked_rem(self.connections.len())?;
-        self.connections.get(turn)
+    /// One of the threads that serve connections, by which the one for a new connection is chosen.
+    pub(super) fn first(&self) -> &reactor::Handle {
+        &self.first
     }
 
     /// The runtime of the thread that serves no connections: it accepts them, and runs the timers of the engine.
@@ -83,6 +81,19 @@ impl Threads {
         self.serving.join();
         self.stop_services.send_replace(true);
         self.servicing.join();
+    }
+}
+
+/// The worker of the thread that asks.
+struct ThisWorker;
+
+impl Turns for ThisWorker {
+    fn rest(&self, is_busy: bool) -> bool {
+        worker::with(|worker| worker.rest(is_busy))
+    }
+
+    fn looked(&self) -> Duration {
+        worker::with(Worker::looked)
     }
 }
 

@@ -1,4 +1,4 @@
-//! Accepting connections and spreading them over the threads.
+//! Accepting connections and handing them to the threads that serve.
 
 use std::io;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr, ToSocketAddrs};
@@ -78,10 +78,10 @@ pub(crate) enum Door {
     Leafnodes,
 }
 
-/// Accepts connections until the server stops or enters lame duck mode; each is served by one of `threads`.
-pub(crate) async fn listen(shared: Arc<Shared>, door: Door, listener: TcpListener, threads: Vec<Handle>) {
+/// Accepts connections until the server stops or enters lame duck mode; each is served by a thread of the group of
+/// `thread`.
+pub(crate) async fn listen(shared: Arc<Shared>, door: Door, listener: TcpListener, thread: Handle) {
     let mut phase = shared.phase();
-    let mut next = threads.iter().cycle();
     let mut pause = PAUSE_MIN;
     let mut acceptor = Acceptor::new(listener);
     loop {
@@ -89,12 +89,12 @@ pub(crate) async fn listen(shared: Arc<Shared>, door: Door, listener: TcpListene
             accepted = acceptor.accept() => accepted,
             _ = phase.changed() => return,
         };
-        match (accepted, next.next()) {
-            (Ok((socket, peer)), Some(thread)) => {
+        match accepted {
+            Ok((socket, peer)) => {
                 pause = PAUSE_MIN;
-                hand_over(&shared, door, socket, peer, thread);
+                hand_over(&shared, door, socket, peer, &thread.choose());
             }
-            (Err(error), _) => {
+            Err(error) => {
                 // Most likely there are no file descriptors left; closing connections give some back.
                 let error = accept_error(acceptor.listener(), &error);
                 let who = if door == Door::Leafnodes { "Leafnode" } else { "Client" };
@@ -105,12 +105,11 @@ pub(crate) async fn listen(shared: Arc<Shared>, door: Door, listener: TcpListene
                 }
                 pause = (pause * 2).min(PAUSE_MAX);
             }
-            (Ok(_), None) => return,
         }
     }
 }
 
-/// Moves a socket to the thread that serves it for as long as it is open.
+/// Moves a socket to the thread that serves it first.
 fn hand_over(shared: &Arc<Shared>, door: Door, socket: TcpStream, peer: SocketAddr, thread: &Handle) {
     let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
     let Ok(socket) = socket.set_nodelay(true).and_then(|()| socket.into_std()) else { return };
@@ -128,11 +127,10 @@ fn hand_over(shared: &Arc<Shared>, door: Door, socket: TcpStream, peer: SocketAd
     });
 }
 
-/// Opens a connection within this process, served by `thread`. One that the server does not take is closed at once.
-pub(crate) fn connect_in_memory(shared: &Arc<Shared>, thread: Option<&Handle>) -> MemoryStream {
+/// Opens a connection within this process, served by a thread of the group of `thread`. One that the server does not take is
+/// closed at once.
+pub(crate) fn connect_in_memory(shared: &Arc<Shared>, thread: &Handle) -> MemoryStream {
     let (link, stream) = Link::memory();
-    if let Some(thread) = thread {
-        thread.spawn(client::serve(Arc::clone(shared), link, None));
-    }
+    thread.choose().spawn(client::serve(Arc::clone(shared), link, None));
     stream
 }

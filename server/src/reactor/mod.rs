@@ -2,9 +2,17 @@
 //!
 //! A synchronous client has its thread sleep and wake for each request, so the way from the event to the task and back to
 //! sleep is a good part of what a request costs. Here it is as short as it can be: an event finds its socket by a number, the
-//! socket its task, and the task is polled. There are no timers, and no task moves to another thread. Futures are those of
-//! the standard library: whatever else they wait for (timers, channels) wakes them from its own thread.
+//! socket its task, and the task is polled. There are no timers. Futures are those of the standard library: whatever else
+//! they wait for (timers, channels) wakes them from its own thread.
+//!
+//! Threads that belong together are a [`Group`]. Where one of them says so, a task that waits for its socket goes on in
+//! another one of them (`moving.rs`), and its socket with it.
 
+mod balance;
+mod clocks;
+mod group;
+mod loads;
+mod moving;
 mod readiness;
 mod socket;
 mod task;
@@ -13,15 +21,17 @@ use std::cell::{Cell, RefCell};
 use std::future::Future;
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use mio::{Events, Poll, Registry, Token, Waker};
-use parking_lot::Mutex;
+use mio::{Events, Poll, Token};
 
-use readiness::Sources;
-use task::{Task, Tasks};
+use group::Group;
+use moving::Mover;
+use task::Task;
 
+pub(crate) use loads::Policy;
+pub(crate) use moving::waits;
 pub(crate) use socket::Socket;
 
 /// Events that one look at the kernel brings, at most.
@@ -32,23 +42,14 @@ const WOKEN: Token = Token(usize::MAX);
 /// The loop of one thread.
 pub(crate) struct Reactor {
     poll: Poll,
-    core: Arc<Core>,
+    handle: Handle,
 }
 
 /// A thread that tasks can be given to.
 #[derive(Clone)]
-pub(crate) struct Handle(Arc<Core>);
-
-/// What the thread shares with those that give it something to do.
-struct Core {
-    registry: Registry,
-    waker: Waker,
-    sources: Mutex<Sources>,
-    /// Those that have not ended.
-    tasks: Mutex<Tasks>,
-    /// Woken by other threads.
-    woken: Mutex<Vec<Arc<Task>>>,
-    is_stopped: AtomicBool,
+pub(crate) struct Handle {
+    group: Arc<Group>,
+    at: usize,
 }
 
 thread_local! {
@@ -64,60 +65,69 @@ struct Here {
 }
 
 impl Reactor {
-    /// A loop that has nothing to do yet.
+    /// Loops that have nothing to do yet, one for each thread of a group, of which there is at least one, and what gives
+    /// tasks to the first of them.
     ///
     /// # Errors
     /// The system's: there are no descriptors left.
-    pub(crate) fn new() -> io::Result<Self> {
-        let poll = Poll::new()?;
-        let core = Core {
-            registry: poll.registry().try_clone()?,
-            waker: Waker::new(poll.registry(), WOKEN)?,
-            sources: Mutex::default(),
-            tasks: Mutex::default(),
-            woken: Mutex::default(),
-            is_stopped: AtomicBool::new(false),
-        };
-        Ok(Self { poll, core: Arc::new(core) })
+    pub(crate) fn group(count: usize, policy: Policy) -> io::Result<(Handle, Vec<Self>)> {
+        let first = Poll::new()?;
+        let others = (1..count).map(|_| Poll::new()).collect::<io::Result<Vec<_>>>()?;
+        let group = Arc::new(Group::new(&first, &others, policy)?);
+        let handle = Handle { group: Arc::clone(&group), at: 0 };
+        let polls = std::iter::once(first).chain(others).enumerate();
+        let loops = polls.map(|(at, poll)| Self { poll, handle: Handle { group: Arc::clone(&group), at } });
+        Ok((handle, loops.collect()))
     }
 
     /// What gives it tasks.
     pub(crate) fn handle(&self) -> Handle {
-        Handle(Arc::clone(&self.core))
+        self.handle.clone()
     }
 
-    /// Runs on this thread until it is [stopped](Handle::stop); then every task that has not ended is dropped. `rest` is called
-    /// whenever all tasks that were ready were polled. It is told whether some are ready again, and says whether to look for
-    /// events once more before sleeping.
+    /// Runs on this thread until it is [stopped](Handle::stop); then every task that has not ended is dropped.
     ///
     /// # Errors
     /// The system's: no events can be had any more.
-    pub(crate) fn run(mut self, mut rest: impl FnMut(bool) -> bool) -> io::Result<()> {
-        let _here = Entered::new(&self.core);
+    pub(crate) fn run(mut self, turns: &impl Turns) -> io::Result<()> {
+        let Handle { group, at } = self.handle.clone();
+        let core = group.core(at);
+        let _here = Entered::new(&self.handle);
+        let mut mover = Mover::new(&group, at, turns.looked());
         let mut events = Events::with_capacity(EVENTS_MAX);
-        while !self.core.is_stopped.load(Ordering::Acquire) {
-            self.core.take_woken();
-            let goes_on = rest(run_ready()) || has_ready();
+        while !core.is_stopped.load(Ordering::Acquire) {
+            core.take_woken(&group);
+            let is_busy = run_ready(&mut mover);
+            let goes_on = turns.rest(is_busy) || has_ready();
+            mover.end_round(|| turns.looked());
             let timeout = goes_on.then_some(Duration::ZERO);
             match self.poll.poll(&mut events, timeout) {
                 Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(error),
                 _ => {}
             }
             if !events.is_empty() {
-                self.core.sources.lock().note(&events);
+                core.sources.lock().note(&events);
             }
         }
         Ok(())
     }
 }
 
+/// What a thread does between rounds of its tasks.
+pub(crate) trait Turns {
+    /// All tasks that were ready were polled, and some are ready again where it is busy. Says whether to look for events once
+    /// more before sleeping.
+    fn rest(&self, is_busy: bool) -> bool;
+
+    /// For how long it has looked for events instead of sleeping, since it began.
+    fn looked(&self) -> Duration;
+}
+
 /// Polls the tasks that are ready, each once; says whether some are ready again.
-fn run_ready() -> bool {
+fn run_ready(mover: &mut Mover<'_>) -> bool {
     HERE.with(|here| {
         let mut round = here.ready.take();
-        for task in round.drain(..) {
-            task.run();
-        }
+        mover.run(&mut round);
         let mut ready = here.ready.borrow_mut();
         if !ready.is_empty() {
             round.append(&mut ready);
@@ -135,75 +145,34 @@ fn has_ready() -> bool {
 impl Handle {
     /// Has the thread run a task. One that ends in a panic ends alone.
     pub(crate) fn spawn(&self, future: impl Future<Output = ()> + Send + 'static) {
-        Task::spawn(&self.0, Box::pin(future));
+        Task::spawn(&self.group, self.at, Box::pin(future));
+    }
+
+    /// The thread of its group that a new task begins with.
+    pub(crate) fn choose(&self) -> Self {
+        Self { group: Arc::clone(&self.group), at: self.group.loads.place() }
     }
 
     /// Has the loop end. What is given to it afterwards is dropped.
     pub(crate) fn stop(&self) {
-        self.0.is_stopped.store(true, Ordering::Release);
-        self.0.wake();
-    }
-}
-
-impl Core {
-    /// Has a task polled.
-    #[inline]
-    fn queue(core: &Arc<Self>, task: Arc<Task>) {
-        let other = HERE.with(|here| {
-            if here.core.get() != Arc::as_ptr(core).addr() {
-                return Some(task);
-            }
-            here.ready.borrow_mut().push(task);
-            None
-        });
-        if let Some(task) = other {
-            core.queue_from_elsewhere(task);
-        }
-    }
-
-    #[cold]
-    fn queue_from_elsewhere(&self, task: Arc<Task>) {
-        let mut woken = self.woken.lock();
-        woken.push(task);
-        // Whoever pushed the first has woken the thread, which takes all.
-        let is_first = woken.len() == 1;
-        drop(woken);
-        if is_first {
-            self.wake();
-        }
-    }
-
-    fn take_woken(&self) {
-        let mut woken = self.woken.lock();
-        if !woken.is_empty() {
-            HERE.with(|here| here.ready.borrow_mut().extend(woken.drain(..)));
-        }
-    }
-
-    fn wake(&self) {
-        // It fails only where the system has no memory left for eight bytes.
-        if let Err(error) = self.waker.wake() {
-            tracing::error!("cannot wake a thread: {}", jetkv_go_compat::os_text(&error));
-        }
+        self.group.core(self.at).stop();
     }
 }
 
 /// A thread that runs a reactor.
-struct Entered(Arc<Core>);
+struct Entered(Handle);
 
 impl Entered {
-    fn new(core: &Arc<Core>) -> Self {
-        HERE.with(|here| here.core.set(Arc::as_ptr(core).addr()));
-        Self(Arc::clone(core))
+    fn new(handle: &Handle) -> Self {
+        HERE.with(|here| here.core.set(handle.group.core(handle.at).address()));
+        Self(handle.clone())
     }
 }
 
 impl Drop for Entered {
     fn drop(&mut self) {
-        self.0.is_stopped.store(true, Ordering::Release);
-        let left = self.0.tasks.lock().close();
-        left.iter().for_each(|task| task.abandon());
-        self.0.woken.lock().clear();
+        let Handle { group, at } = &self.0;
+        group.core(*at).close(group);
         HERE.with(|here| {
             here.core.set(0);
             let ready = std::mem::take(&mut *here.ready.borrow_mut());

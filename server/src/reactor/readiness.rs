@@ -125,6 +125,12 @@ impl Sources {
         }
     }
 
+    /// How many there are.
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        self.list.iter().flatten().count()
+    }
+
     /// Takes what the kernel tells.
     #[inline]
     pub(super) fn note(&self, events: &Events) {

@@ -1,27 +1,32 @@
 //! A socket that a thread waits for.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpStream};
+use std::os::fd::AsRawFd;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
-use mio::net::TcpStream;
+use mio::unix::SourceFd;
 use mio::{Interest, Token};
+use parking_lot::Mutex;
 use rustix::buffer::spare_capacity;
 use rustix::net::{RecvFlags, SendFlags, recv, send, sockopt};
 
+use super::Handle;
+use super::group::Group;
+use super::moving;
 use super::readiness::Readiness;
-use super::{Core, Handle};
 
 /// A socket that does not block. One task reads from it; whoever has it writes. When it goes, nothing is said to the peer: the
 /// kernel ends a connection whose bytes were all read in an orderly way, and resets others.
 pub(crate) struct Socket {
     stream: TcpStream,
-    token: Token,
     readiness: Arc<Readiness>,
-    core: Arc<Core>,
+    group: Arc<Group>,
+    /// The thread that takes its events, and its number there.
+    place: Mutex<(usize, Token)>,
 }
 
 impl Socket {
@@ -29,33 +34,52 @@ impl Socket {
     ///
     /// # Errors
     /// The system's.
-    pub(crate) fn new(handle: &Handle, stream: std::net::TcpStream) -> io::Result<Self> {
-        let core = Arc::clone(&handle.0);
+    pub(crate) fn new(handle: &Handle, stream: TcpStream) -> io::Result<Self> {
         let readiness = Arc::new(Readiness::new());
-        let token = core.sources.lock().add(&readiness);
-        let mut socket = Self { stream: TcpStream::from_std(stream), token, readiness, core };
-        let interest = Interest::READABLE | Interest::WRITABLE;
-        socket.core.registry.register(&mut socket.stream, token, interest)?;
-        Ok(socket)
+        let token = register(&handle.group, handle.at, &stream, &readiness)?;
+        let place = Mutex::new((handle.at, token));
+        Ok(Self { stream, readiness, group: Arc::clone(&handle.group), place })
+    }
+
+    /// Has another thread of the group take its events. For a moment both may: an event too many has somebody try in vain,
+    /// while one too few would have him wait for ever.
+    pub(super) fn move_to(&self, to: usize) -> io::Result<()> {
+        let mut place = self.place.lock();
+        let token = register(&self.group, to, &self.stream, &self.readiness)?;
+        let (from, known) = std::mem::replace(&mut *place, (to, token));
+        forget(&self.group, from, &self.stream, known);
+        Ok(())
     }
 
     /// Whether a [read](Self::poll_read) is worth it; only the last caller is woken.
     #[inline]
-    pub(crate) fn poll_readable(&self, context: &mut Context<'_>) -> Poll<()> {
-        self.readiness.reading.poll_ready(context)
+    pub(crate) fn poll_readable(self: &Arc<Self>, context: &mut Context<'_>) -> Poll<()> {
+        let ready = self.readiness.reading.poll_ready(context);
+        if ready.is_pending() {
+            moving::waits(Some(self));
+        }
+        ready
     }
 
     /// Adds bytes that came to `into`, as many as it has room for, of which there has to be some; none at the end.
     #[inline]
-    pub(crate) fn poll_read(&self, context: &mut Context<'_>, into: &mut Vec<u8>) -> Poll<io::Result<usize>> {
+    pub(crate) fn poll_read(
+        self: &Arc<Self>,
+        context: &mut Context<'_>,
+        into: &mut Vec<u8>,
+    ) -> Poll<io::Result<usize>> {
         let Readiness { reading, has_ended, .. } = &*self.readiness;
         loop {
-            ready!(reading.poll_ready(context));
+            if reading.poll_ready(context).is_pending() {
+                moving::waits(Some(self));
+                return Poll::Pending;
+            }
             let began = reading.begin();
             let room = into.capacity() - into.len();
             match recv(&self.stream, spare_capacity(into), RecvFlags::empty()) {
                 Ok(count) => {
                     let count = count.0;
+                    moving::came(count);
                     // All that came is read; the next event tells of more. Of the end no other event tells.
                     if count < room && !has_ended.load(Ordering::Acquire) {
                         reading.exhausted(began);
@@ -109,8 +133,23 @@ impl std::fmt::Debug for Socket {
 
 impl Drop for Socket {
     fn drop(&mut self) {
-        // Closing it does the same, unless somebody else has it, too.
-        let _ = self.core.registry.deregister(&mut self.stream);
-        self.core.sources.lock().remove(self.token);
+        let (at, token) = *self.place.get_mut();
+        forget(&self.group, at, &self.stream, token);
     }
+}
+
+/// Has a thread take the events of a socket from now on, beginning with what it is ready for by then.
+fn register(group: &Group, at: usize, stream: &TcpStream, readiness: &Arc<Readiness>) -> io::Result<Token> {
+    let core = group.core(at);
+    let token = core.sources.lock().add(readiness);
+    let interest = Interest::READABLE | Interest::WRITABLE;
+    let registered = core.registry.register(&mut SourceFd(&stream.as_raw_fd()), token, interest);
+    registered.map(|()| token).inspect_err(|_| core.sources.lock().remove(token))
+}
+
+fn forget(group: &Group, at: usize, stream: &TcpStream, token: Token) {
+    let core = group.core(at);
+    // Closing it does the same, unless somebody else has it, too.
+    let _ = core.registry.deregister(&mut SourceFd(&stream.as_raw_fd()));
+    core.sources.lock().remove(token);
 }

@@ -3,32 +3,52 @@
 use std::future::{pending, poll_fn};
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::sync::atomic::{AtomicBool, AtomicUsize};
 use std::sync::mpsc::channel;
 use std::task::Poll;
 use std::thread;
 
 use super::*;
 
-/// A reactor on a thread of its own, until the end.
+/// Reactors on threads of their own, until the end.
 struct Running {
     handle: Handle,
-    thread: Option<thread::JoinHandle<()>>,
+    threads: Vec<(Handle, thread::JoinHandle<()>)>,
+}
+
+/// Of threads that sleep whenever they have nothing to do.
+struct Plain;
+
+impl Turns for Plain {
+    fn rest(&self, is_busy: bool) -> bool {
+        is_busy
+    }
+
+    fn looked(&self) -> Duration {
+        Duration::ZERO
+    }
 }
 
 impl Running {
     fn start() -> Self {
-        let reactor = Reactor::new().unwrap();
-        let handle = reactor.handle();
-        let thread = thread::spawn(move || reactor.run(|is_busy| is_busy).unwrap());
-        Self { handle, thread: Some(thread) }
+        Self::group(1, Policy::Measured)
+    }
+
+    fn group(count: usize, policy: Policy) -> Self {
+        let (handle, reactors) = Reactor::group(count, policy).unwrap();
+        let start =
+            |reactor: Reactor| (reactor.handle(), thread::spawn(move || reactor.run(&Plain).unwrap()));
+        Self { handle, threads: reactors.into_iter().map(start).collect() }
     }
 }
 
 impl Drop for Running {
     fn drop(&mut self) {
-        self.handle.stop();
-        let ended = self.thread.take().map(thread::JoinHandle::join);
-        assert!(thread::panicking() || ended.unwrap().is_ok());
+        self.threads.iter().for_each(|(handle, _)| handle.stop());
+        for (_, thread) in self.threads.drain(..) {
+            let ended = thread.join();
+            assert!(thread::panicking() || ended.is_ok());
+        }
     }
 }
 
@@ -41,7 +61,7 @@ fn connection() -> (TcpStream, TcpStream) {
     (socket, peer)
 }
 
-async fn read(socket: &Socket, into: &mut Vec<u8>) -> io::Result<usize> {
+async fn read(socket: &Arc<Socket>, into: &mut Vec<u8>) -> io::Result<usize> {
     into.reserve(16);
     poll_fn(|context| socket.poll_read(context, into)).await
 }
@@ -50,7 +70,7 @@ async fn read(socket: &Socket, into: &mut Vec<u8>) -> io::Result<usize> {
 fn bytes_come_and_go_until_the_end_is_told() {
     let running = Running::start();
     let (socket, mut peer) = connection();
-    let socket = Socket::new(&running.handle, socket).unwrap();
+    let socket = Arc::new(Socket::new(&running.handle, socket).unwrap());
     running.handle.spawn(async move {
         let mut bytes = Vec::new();
         while read(&socket, &mut bytes).await.unwrap() > 0 {
@@ -78,7 +98,7 @@ fn bytes_come_and_go_until_the_end_is_told() {
 fn a_full_socket_is_waited_for() {
     let running = Running::start();
     let (socket, mut peer) = connection();
-    let socket = Socket::new(&running.handle, socket).unwrap();
+    let socket = Arc::new(Socket::new(&running.handle, socket).unwrap());
     let (full, is_full) = channel();
     running.handle.spawn(async move {
         let (mut written, bytes) = (0, [0; 64 << 10]);
@@ -154,7 +174,7 @@ fn a_task_that_panics_ends_alone_and_what_is_left_is_dropped_with_the_reactor() 
 fn a_busy_task_does_not_keep_others_from_their_events() {
     let running = Running::start();
     let (socket, mut peer) = connection();
-    let socket = Socket::new(&running.handle, socket).unwrap();
+    let socket = Arc::new(Socket::new(&running.handle, socket).unwrap());
     let (ended, end) = channel();
     let is_busy = Arc::new(AtomicBool::new(true));
     let goes_on = Arc::clone(&is_busy);
@@ -173,3 +193,5 @@ fn a_busy_task_does_not_keep_others_from_their_events() {
     peer.write_all(b"x").unwrap();
     assert_eq!(end.recv().unwrap(), 1);
 }
+
+mod moves;

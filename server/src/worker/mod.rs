@@ -22,6 +22,7 @@ mod turn;
 
 use std::cell::{Cell, RefCell};
 use std::sync::Arc;
+use std::time::Duration;
 
 use jetkv_jetstream::OutMsg;
 use jetkv_jetstream::stream::Stream;
@@ -95,6 +96,11 @@ impl Worker {
     /// A client of this thread sent something.
     pub(crate) fn worked(&self) {
         self.patience.worked();
+    }
+
+    /// For how long this thread has looked for more instead of sleeping, since it began.
+    pub(crate) fn looked(&self) -> Duration {
+        self.patience.looked()
     }
 
     /// To be called whenever all of this thread that were ready had their turn. Unless some are ready again (`is_busy`), it

@@ -25,6 +25,8 @@ pub(super) struct Patience {
     limit: Cell<Duration>,
     /// Whether others had the core meanwhile.
     yielded: Cell<bool>,
+    /// For how long it has looked, since it began.
+    looked: Cell<Duration>,
 }
 
 impl Patience {
@@ -36,6 +38,7 @@ impl Patience {
             looking_since: Cell::new(None),
             limit: Cell::new(Duration::ZERO),
             yielded: Cell::new(false),
+            looked: Cell::new(Duration::ZERO),
         }
     }
 
@@ -49,12 +52,18 @@ impl Patience {
         self.heard(Instant::now);
     }
 
+    /// For how long the thread has looked for work, since it began. What was there at once took no time.
+    pub(super) fn looked(&self) -> Duration {
+        self.looked.get()
+    }
+
     /// As [`worked`](Self::worked). `now` is asked for the time only when it matters.
     fn heard(&self, now: impl Fn() -> Instant) {
         self.worked.set(true);
         if let Some(since) = self.looking_since.take() {
             // What came while others had the core came when the thread got it back.
             let looked = if self.yielded.get() { now().duration_since(since) } else { Duration::ZERO };
+            self.looked.set(self.looked.get() + looked);
             self.pace.came_after(looked);
         }
     }
@@ -86,10 +95,12 @@ impl Patience {
             return Look::AtOnce;
         }
         let Some(since) = self.looking_since.get() else { return Look::Sleep };
-        if now().duration_since(since) < self.limit.get() {
+        let looked = now().duration_since(since);
+        if looked < self.limit.get() {
             self.yielded.set(true);
             return Look::AfterOthers;
         }
+        self.looked.set(self.looked.get() + looked);
         self.looking_since.set(None);
         self.pace.in_vain();
         Look::Sleep

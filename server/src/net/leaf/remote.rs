@@ -51,8 +51,8 @@ impl Solicited {
 }
 
 /// Keeps connections to other servers open, those that the options in force name, until this server stops or enters lame duck
-/// mode. They are served by `threads`.
-pub(crate) async fn solicit(shared: Arc<Shared>, threads: Vec<Handle>) {
+/// mode. They are served by threads of the group of `thread`.
+pub(crate) async fn solicit(shared: Arc<Shared>, thread: Handle) {
     let mut phase = shared.phase();
     let keep_all = async {
         let mut kept: Vec<Kept> = Vec::new();
@@ -62,7 +62,7 @@ pub(crate) async fn solicit(shared: Arc<Shared>, threads: Vec<Handle>) {
             kept.retain(|one| wanted.iter().any(|remote| remote.is_same(&one.remote)));
             for remote in wanted {
                 if !kept.iter().any(|one| one.remote.is_same(remote)) {
-                    kept.push(Kept::new(&shared, remote.clone(), &threads));
+                    kept.push(Kept::new(&shared, remote.clone(), &thread));
                 }
             }
             shared.remotes_changed.notified().await;
@@ -81,9 +81,9 @@ struct Kept {
 }
 
 impl Kept {
-    fn new(shared: &Arc<Shared>, remote: LeafnodeRemote, threads: &[Handle]) -> Self {
-        let (owned, of, threads) = (Arc::clone(shared), remote.clone(), threads.to_vec());
-        let keeping = async move { keep_open(&owned, of, &threads).await };
+    fn new(shared: &Arc<Shared>, remote: LeafnodeRemote, thread: &Handle) -> Self {
+        let (owned, of, thread) = (Arc::clone(shared), remote.clone(), thread.clone());
+        let keeping = async move { keep_open(&owned, of, &thread).await };
         let keeping = failure::vital(Arc::clone(shared), "A connection to another server", keeping);
         Self { remote, task: tokio::spawn(keeping).abort_handle() }
     }
@@ -95,14 +95,14 @@ impl Drop for Kept {
     }
 }
 
-async fn keep_open(shared: &Arc<Shared>, remote: LeafnodeRemote, threads: &[Handle]) {
+async fn keep_open(shared: &Arc<Shared>, remote: LeafnodeRemote, thread: &Handle) {
     let mut urls = remote.urls.clone();
     if !remote.no_randomize {
         urls.shuffle(&mut rand::rng());
     }
     let (mut attempts, mut is_first) = (0, true);
     let wants_tls = Arc::new(AtomicBool::new(false));
-    for (url, thread) in urls.iter().cycle().zip(threads.iter().cycle()) {
+    for url in urls.iter().cycle() {
         let options = shared.options();
         // How it is put under TLS may be another way now.
         let remotes = &options.leafnodes.remotes;
@@ -118,7 +118,7 @@ async fn keep_open(shared: &Arc<Shared>, remote: LeafnodeRemote, threads: &[Hand
                     url: url.clone(),
                     wants_tls: Arc::clone(&wants_tls),
                 });
-                let delay = served(shared, socket, peer, solicited, thread).await;
+                let delay = served(shared, socket, peer, solicited, &thread.choose()).await;
                 shared.timers.sleep(pause).await;
                 if let Some(delay) = delay {
                     shared.timers.sleep(delay).await;

@@ -11,6 +11,7 @@ use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::Shared;
+use crate::reactor;
 
 /// Bytes that wait in one direction at most; then the writer waits, as it would for a socket.
 const PIPE_BYTES: usize = 64 * 1024;
@@ -117,7 +118,11 @@ impl MemoryReader {
             into.extend_from_slice(taken);
             taken.len()
         };
-        self.0.lock().poll_read(context, take).map(Ok)
+        let read = self.0.lock().poll_read(context, take);
+        if read.is_pending() {
+            reactor::waits(None);
+        }
+        read.map(Ok)
     }
 }
 

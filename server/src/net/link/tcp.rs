@@ -72,18 +72,18 @@ mod tests {
     #![allow(clippy::unwrap_used)]
 
     use super::*;
-    use crate::reactor::Reactor;
+    use crate::reactor::{Policy, Reactor};
     use std::net::{TcpListener, TcpStream};
 
     #[test]
     fn a_failed_write_names_both_ends_as_go_does() {
-        let reactor = Reactor::new().unwrap();
+        let (thread, _reactors) = Reactor::group(1, Policy::Measured).unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let local = listener.local_addr().unwrap();
         let client = TcpStream::connect(local).unwrap();
         let (accepted, peer) = listener.accept().unwrap();
         accepted.set_nonblocking(true).unwrap();
-        let (_reader, writer) = split(Socket::new(&reactor.handle(), accepted).unwrap(), peer);
+        let (_reader, writer) = split(Socket::new(&thread, accepted).unwrap(), peer);
         assert_eq!(client.local_addr().unwrap(), peer);
         // EPIPE
         let error = io::Error::from_raw_os_error(32);
