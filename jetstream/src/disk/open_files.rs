@@ -250,7 +250,19 @@ impl DiskFile for KeptFile {
     }
 
     fn write_at(&self, data: &[u8], offset: u64) -> io::Result<()> {
-        self.with(|file| file.write_all_at(data, offset))
+        // By way of the C library each write is a point at which its thread could be cancelled, which nobody does.
+        self.with(|file| {
+            let mut written = 0;
+            while let Some(rest) = data.get(written..).filter(|rest| !rest.is_empty()) {
+                match rustix::io::pwrite(file, rest, offset + written as u64) {
+                    Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                    Ok(count) => written += count,
+                    Err(rustix::io::Errno::INTR) => {}
+                    Err(error) => return Err(error.into()),
+                }
+            }
+            Ok(())
+        })
     }
 
     fn set_len(&self, size_bytes: u64) -> io::Result<()> {
