@@ -117,6 +117,17 @@ impl Deadlines {
         Self { wall: first_of(self.wall, other.wall), elapsed: first_of(self.elapsed, other.elapsed) }
     }
 
+    /// Takes a deadline over where it is earlier than that of the same time; says whether it is. Every commit asks for it of
+    /// all that may fall due, of which most streams have hardly anything.
+    #[inline]
+    pub(crate) fn hasten(&mut self, at: Option<Deadline>) -> bool {
+        match at {
+            None => false,
+            Some(Deadline::Wall(at)) => hasten(&mut self.wall, at),
+            Some(Deadline::Elapsed(at)) => hasten(&mut self.elapsed, at),
+        }
+    }
+
     /// Whether one of them is reached.
     #[must_use]
     pub fn are_reached(&self, clock: &dyn Clock) -> bool {
@@ -133,7 +144,16 @@ impl Deadlines {
     }
 }
 
-/// The earlier of two moments, either of which may never come. Every commit asks for it.
+#[inline]
+fn hasten<T: Copy + Ord>(deadline: &mut Option<T>, at: T) -> bool {
+    let is_earlier = deadline.is_none_or(|known| at < known);
+    if is_earlier {
+        *deadline = Some(at);
+    }
+    is_earlier
+}
+
+/// The earlier of two moments, either of which may never come.
 #[inline]
 pub(crate) fn first_of<T: Ord>(one: Option<T>, other: Option<T>) -> Option<T> {
     match (one, other) {
@@ -327,6 +347,27 @@ mod tests {
         let clock = ManualClock::new(last);
         clock.advance_ns(u64::MAX);
         assert_eq!(clock.wall(), last);
+    }
+
+    #[test]
+    fn a_deadline_is_taken_over_where_it_is_earlier_than_that_of_the_same_time() {
+        let wall = |ns| Some(Deadline::Wall(WallNs::from_ns(ns)));
+        let elapsed = |ns| Some(Deadline::Elapsed(ElapsedNs::ORIGIN.plus(ns)));
+        let mut armed = Deadlines::default();
+        assert!(!armed.hasten(None), "there is none");
+        for (at, is_earlier) in [
+            (wall(7), true),
+            (wall(7), false),
+            (elapsed(9), true),
+            (wall(-8), true),
+            (elapsed(10), false),
+            (elapsed(0), true),
+            (wall(0), false),
+        ] {
+            assert_eq!(armed.hasten(at), is_earlier, "{at:?}");
+        }
+        let both = Deadlines { wall: Some(WallNs::from_ns(-8)), elapsed: Some(ElapsedNs::ORIGIN) };
+        assert_eq!(armed, both);
     }
 
     #[test]

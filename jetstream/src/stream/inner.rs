@@ -9,7 +9,7 @@ use super::purge::{PurgeRequest, Purging};
 use super::removals::Removals;
 use super::schedule::Schedules;
 use super::write::{Acks, Dedupe, Lasts, Refusal, Rewrite, RollingUp};
-use crate::clock::{Deadlines, Now, WallNs, first_of};
+use crate::clock::{Deadline, Deadlines, Now, WallNs};
 use crate::config::{Retention, StorageType, StreamConfig};
 use crate::consumer::{Consumers, Known, StreamCtx};
 use crate::error::ApiError;
@@ -318,17 +318,23 @@ impl Inner {
         self.charged_bytes = bytes;
     }
 
-    /// Tells the timers when this stream next has something to do, where that changed.
+    /// Tells the timers when this stream next has something to do, where that is sooner than they know. A later deadline than
+    /// the armed one needs no arming: the tick at the armed one finds out.
     pub(super) fn arm(&mut self) {
-        let publishing = first_of(self.dedupe.deadline(), self.batches.deadline());
-        let elsewhere = first_of(self.commit.sync_due(), self.origins.deadline());
-        let next = Deadlines { wall: None, elapsed: first_of(publishing, elsewhere) };
-        let next = next.earlier(self.schedules.deadline().into());
-        let next = next.earlier(self.expiry.deadline().into()).earlier(self.consumers.next_deadlines());
-        // A later deadline than the armed one needs no arming: the tick at the armed one finds out.
-        let sooner = self.armed.earlier(next);
-        if self.takes_more() && sooner != self.armed {
-            self.armed = sooner;
+        if !self.takes_more() {
+            return;
+        }
+        let Deadlines { wall, elapsed } = self.consumers.next_deadlines();
+        let armed = &mut self.armed;
+        let is_sooner = armed.hasten(self.dedupe.deadline().map(Deadline::Elapsed))
+            | armed.hasten(self.batches.deadline().map(Deadline::Elapsed))
+            | armed.hasten(self.commit.sync_due().map(Deadline::Elapsed))
+            | armed.hasten(self.origins.deadline().map(Deadline::Elapsed))
+            | armed.hasten(self.schedules.deadline())
+            | armed.hasten(self.expiry.deadline())
+            | armed.hasten(wall.map(Deadline::Wall))
+            | armed.hasten(elapsed.map(Deadline::Elapsed));
+        if is_sooner {
             for next in self.world.timers.arm(self.timer, self.armed) {
                 self.world.host.wake_at(next);
             }
