@@ -36,7 +36,8 @@ pub(crate) struct Inner {
     pub(crate) created_ns: i64,
     pub(crate) store: Box<dyn Store>,
     pub(crate) consumers: Consumers,
-    pub(crate) outbox: Outbox,
+    /// In a box, since every commit that lets something leave changes it for an empty one.
+    pub(crate) outbox: Box<Outbox>,
     /// What was found out for the request that is served.
     pub(crate) known: Known,
     /// What goes while a question is asked in slices.
@@ -108,7 +109,7 @@ impl Inner {
             created_ns,
             store,
             consumers,
-            outbox: Outbox::new(),
+            outbox: Box::default(),
             known: Known::default(),
             removals: Removals::default(),
             purging: None,

@@ -309,7 +309,7 @@ impl Inner {
     }
 
     /// What leaves now; the caller takes it away.
-    pub(super) fn queue(&mut self, leaving: Leaving) -> &mut Outbox {
+    pub(super) fn queue(&mut self, leaving: Leaving) -> &mut Box<Outbox> {
         debug_assert!(
             !self.commit.is_syncing() || !self.syncs_always(),
             "nothing leaves while a sync decides"

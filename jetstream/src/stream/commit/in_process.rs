@@ -41,6 +41,7 @@ impl Answers {
     }
 
     /// Takes what leaves for a caller.
+    #[inline(never)]
     pub(super) fn take_in(&self, caller: Caller, outcome: Outcome) {
         self.come.lock().insert(caller, outcome);
         self.changed.notify_all();

@@ -40,7 +40,7 @@ impl Inner {
             self.commit.burn(before);
         }
         let from = from.unwrap_or(self.outbox.len());
-        self.outbox = after_rollback(&self.acks, &self.outbox, from, kept_seq, &answer);
+        *self.outbox = after_rollback(&self.acks, &self.outbox, from, kept_seq, &answer);
         if !self.commit.is_syncing() {
             let (carried, from) = self.commit.carried_from();
             *carried = after_rollback(&self.acks, carried, from, kept_seq, &answer);

@@ -10,7 +10,7 @@ use parking_lot::MutexGuard;
 /// Held while messages leave.
 #[derive(Default)]
 pub(in crate::stream) struct Gate {
-    outbox: Outbox,
+    outbox: Box<Outbox>,
     undelivered: Undelivered,
 }
 
@@ -56,6 +56,7 @@ impl Stream {
 
     /// Tells consumers what reached nobody, and whose receivers are filling up. What they say to that leaves in
     /// another turn.
+    #[inline(never)]
     fn give_back(&self, undelivered: &Undelivered, host: &dyn Host) {
         let mut inner = self.lock();
         let (consumers, mut ctx) = inner.parts();
@@ -76,7 +77,6 @@ impl Stream {
 
 impl Gate {
     fn route(&mut self, account: AccountId, host: &dyn Host, answers: &Answers) -> Option<Undelivered> {
-        let Undelivered { missed, full } = &mut self.undelivered;
         for queued in self.outbox.queued() {
             if let Some(caller) = queued.caller {
                 answers.take_in(caller, queued.outcome());
@@ -84,17 +84,8 @@ impl Gate {
             }
             let Queued { says, msg, .. } = queued;
             let delivery = host.deliver(account, msg);
-            if !matches!(says, Says::Delivered(_)) {
-                continue;
-            }
-            match delivery {
-                Delivery::Sent => {}
-                Delivery::NoInterest => missed.push((msg.to.to_vec(), msg.reply.to_vec())),
-                Delivery::Pressured => {
-                    if full.last().is_none_or(|last| last != msg.to) {
-                        full.push(msg.to.to_vec());
-                    }
-                }
+            if delivery != Delivery::Sent && matches!(says, Says::Delivered(_)) {
+                self.undelivered.note(delivery, msg.to, msg.reply);
             }
         }
         self.outbox.clear();
@@ -103,6 +94,19 @@ impl Gate {
 }
 
 impl Undelivered {
+    #[inline(never)]
+    fn note(&mut self, delivery: Delivery, to: &[u8], reply: &[u8]) {
+        match delivery {
+            Delivery::Sent => {}
+            Delivery::NoInterest => self.missed.push((to.to_vec(), reply.to_vec())),
+            Delivery::Pressured => {
+                if self.full.last().is_none_or(|last| last != to) {
+                    self.full.push(to.to_vec());
+                }
+            }
+        }
+    }
+
     fn is_empty(&self) -> bool {
         self.missed.is_empty() && self.full.is_empty()
     }

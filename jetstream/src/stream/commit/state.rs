@@ -74,7 +74,7 @@ struct Counts {
 /// What a sync that runs decides.
 #[derive(Debug, Default)]
 struct Carried {
-    outbox: Outbox,
+    outbox: Box<Outbox>,
     /// The first item that speaks of what is being synced.
     from: usize,
     made: Durable,
@@ -241,7 +241,7 @@ impl CommitState {
     }
 
     /// A sync begins to run, of all up to `last_seq`. Where the `outbox` waits for it, it is carried.
-    pub(super) fn sync_began(&mut self, last_seq: u64, outbox: Option<&mut Outbox>) {
+    pub(super) fn sync_began(&mut self, last_seq: u64, outbox: Option<&mut Box<Outbox>>) {
         self.sync = SyncState::Running { due_again: false };
         self.counts.begun += 1;
         self.carried.made = Durable { last_seq, removed: std::mem::take(&mut self.durable.removed) };
@@ -293,7 +293,7 @@ impl CommitState {
     }
 
     /// What the sync that has ended lets leave.
-    pub(super) fn carried(&mut self) -> &mut Outbox {
+    pub(super) fn carried(&mut self) -> &mut Box<Outbox> {
         &mut self.carried.outbox
     }
 
@@ -327,7 +327,7 @@ mod tests {
         let mut state = CommitState::default();
         state.changed(0);
         assert!(state.ask(true) && !state.ask(true), "one request is enough");
-        let mut outbox = Outbox::new();
+        let mut outbox = Box::<Outbox>::default();
         state.sync_began(1, Some(&mut outbox));
         state.changed(0);
         assert!(state.is_syncing() && !state.ask(true), "who runs it looks for more");
@@ -340,7 +340,7 @@ mod tests {
 
     #[test]
     fn what_was_done_is_decided_by_the_sync_that_runs_or_the_next_and_by_no_later_one() {
-        let (mut state, mut outbox) = (CommitState::default(), Outbox::new());
+        let (mut state, mut outbox) = (CommitState::default(), Box::<Outbox>::default());
         assert!(state.is_decided(state.deciding_sync()), "nothing was done");
         state.changed(0);
         let first = state.deciding_sync();

@@ -94,7 +94,7 @@ impl Inner {
     /// Tells the publisher of a message that it is stored; not before what it rolls up is removed.
     #[inline(always)]
     pub(super) fn tell_stored(&mut self, reply: &[u8], seq: u64, told: Told<'_>) {
-        let answers = self.rolling_up.as_mut().map_or(&mut self.outbox, |rolling| &mut rolling.answer);
+        let answers = self.rolling_up.as_mut().map_or(&mut *self.outbox, |rolling| &mut rolling.answer);
         self.acks.tell(answers, reply, seq, told);
     }
 
