@@ -136,12 +136,18 @@ impl Outbox {
 
     /// Queues a message whose payload is written in place by `write`, without a buffer in between.
     pub fn push_with(&mut self, to: &[u8], write: impl FnOnce(&mut Vec<u8>)) {
+        self.push_with_as(Says::Anything, to, write);
+    }
+
+    /// As [`push_with`](Self::push_with), of a message of which it is known what it says.
+    #[inline]
+    pub(crate) fn push_with_as(&mut self, says: Says, to: &[u8], write: impl FnOnce(&mut Vec<u8>)) {
         let start = self.arena.len();
         let to = self.copy(to);
         write(&mut self.arena);
         let payload = self.arena.len() - start - to;
         let place = Place { start, to, payload, ..Place::default() };
-        self.items.push(Item { says: Says::Anything, caller: None, place });
+        self.items.push(Item { says, caller: None, place });
     }
 
     /// Queues a message whose header block is written in place by `write`.

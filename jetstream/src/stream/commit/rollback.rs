@@ -104,6 +104,7 @@ mod tests {
     use super::*;
     use crate::error::catalogue::STREAM_WRONG_LAST_SEQUENCE;
     use crate::outbox::{Caller, TO_CALLER};
+    use crate::stream::write::Told;
 
     #[test]
     fn promises_become_errors_and_what_speaks_of_the_lost_is_dropped() {
@@ -112,8 +113,8 @@ mod tests {
             outbox.push_as(says, OutMsg { to, subject: to, reply: b"", headers: b"", payload: b"x" });
         };
         push(&mut outbox, b"before", Says::Anything);
-        acks.stored(&mut outbox, b"kept", 6, false);
-        acks.stored(&mut outbox, b"lost", 7, false);
+        acks.tell(&mut outbox, b"kept", 6, Told::Stored);
+        acks.tell(&mut outbox, b"lost", 7, Told::Stored);
         for seq in [6, 7] {
             push(&mut outbox, b"delivered", Says::Delivered(seq));
             push(&mut outbox, b"republished", Says::Republished(seq));
@@ -143,7 +144,7 @@ mod tests {
     fn who_waits_inside_the_process_gets_the_error_too() {
         let (acks, mut outbox) = (Acks::new("A", ""), Outbox::new());
         let [caller, other] = [1, 2].map(|number| Caller::new(number).unwrap());
-        acks.stored(&mut outbox, TO_CALLER, 7, false);
+        acks.tell(&mut outbox, TO_CALLER, 7, Told::Stored);
         assert!(outbox.keep_for_caller(0, caller) && !outbox.keep_for_caller(1, other));
         assert!(outbox.keeps_for(caller) && !outbox.keeps_for(other));
         assert_eq!(outbox.queued().map(|queued| queued.outcome()).collect::<Vec<_>>(), [Ok(Some(7))]);

@@ -46,35 +46,40 @@ impl Acks {
     /// Says that `seq` holds the message, and what `tail` writes.
     #[inline]
     fn held(&self, outbox: &mut Outbox, reply: &[u8], seq: u64, tail: impl FnOnce(&mut Vec<u8>)) {
-        outbox.push_with(reply, |out| {
+        outbox.push_with_as(Says::Stored(seq), reply, |out| {
             out.extend_from_slice(&self.prefix);
             push_number(out, seq);
             tail(out);
             out.push(b'}');
         });
-        outbox.last_says(Says::Stored(seq));
     }
 
-    /// Says that the message was stored as `seq`, or (`duplicate`) that `seq` holds it already.
-    pub(in crate::stream) fn stored(&self, outbox: &mut Outbox, reply: &[u8], seq: u64, duplicate: bool) {
-        self.held(outbox, reply, seq, |out| {
-            if duplicate {
-                out.extend_from_slice(DUPLICATE);
-            }
-        });
+    /// Says that the message was stored as `seq`.
+    fn stored(&self, outbox: &mut Outbox, reply: &[u8], seq: u64) {
+        self.held(outbox, reply, seq, |_| {});
+    }
+
+    /// Says that `seq` holds the message already.
+    pub(in crate::stream) fn duplicate(&self, outbox: &mut Outbox, reply: &[u8], seq: u64) {
+        self.held(outbox, reply, seq, |out| out.extend_from_slice(DUPLICATE));
     }
 
     /// Says of a message that was stored as `seq` what its publisher is to be told.
+    #[inline]
     pub(in crate::stream) fn tell(&self, outbox: &mut Outbox, reply: &[u8], seq: u64, told: Told<'_>) {
         match told {
             Told::Nothing => {}
-            Told::Stored => self.stored(outbox, reply, seq, false),
-            Told::Counted(value) => self.held(outbox, reply, seq, |out| {
-                out.extend_from_slice(b",\"val\":\"");
-                out.extend_from_slice(value.as_bytes());
-                out.push(b'"');
-            }),
+            Told::Stored => self.stored(outbox, reply, seq),
+            Told::Counted(value) => self.counted(outbox, reply, seq, value),
         }
+    }
+
+    fn counted(&self, outbox: &mut Outbox, reply: &[u8], seq: u64, value: &str) {
+        self.held(outbox, reply, seq, |out| {
+            out.extend_from_slice(b",\"val\":\"");
+            out.extend_from_slice(value.as_bytes());
+            out.push(b'"');
+        });
     }
 
     /// Says that the last of `count` messages of a batch was stored as `seq`.
@@ -164,9 +169,9 @@ mod tests {
 
     #[test]
     fn answers_are_byte_for_byte_those_of_nats_server() {
-        assert_eq!(one(|acks, out| acks.stored(out, b"r", 12, false)), r#"{"stream":"A","seq":12}"#);
+        assert_eq!(one(|acks, out| acks.tell(out, b"r", 12, Told::Stored)), r#"{"stream":"A","seq":12}"#);
         assert_eq!(
-            one(|acks, out| acks.stored(out, b"r", 4, true)),
+            one(|acks, out| acks.duplicate(out, b"r", 4)),
             r#"{"stream":"A","seq":4,"duplicate": true}"#
         );
         assert_eq!(

@@ -64,7 +64,7 @@ impl Inner {
     fn turn_down(&mut self, reply: &[u8], answers: bool, refusal: Refusal) {
         match &refusal {
             Refusal::Duplicate(seq) if answers => {
-                self.acks.stored(&mut self.outbox, reply, *seq, true);
+                self.acks.duplicate(&mut self.outbox, reply, *seq);
             }
             Refusal::Error(error) if answers => self.acks.refused(&mut self.outbox, reply, error),
             Refusal::Duplicate(_) | Refusal::Error(_) => {}
