@@ -41,7 +41,6 @@
 //! assert_eq!(number, b"42");
 //! ```
 
-use bytes::BufMut;
 use jetkv_go_compat::eight_digits;
 
 /// `+OK` as sent.
@@ -60,21 +59,23 @@ const EIGHT_DIGITS_END: u64 = 100_000_000;
 
 /// Appends `number` in decimal.
 #[inline]
-pub fn decimal(out: &mut impl BufMut, number: u64) {
+pub fn decimal(out: &mut Vec<u8>, number: u64) {
     if number >= EIGHT_DIGITS_END {
         return long_decimal(out, number);
     }
-    let digits = eight_digits(number);
+    let digits = u64::from_le_bytes(eight_digits(number));
     // The last digit stays, even of nothing.
-    let zeros = (u64::from_le_bytes(digits) ^ ZEROS).trailing_zeros() / 8;
-    out.put_slice(digits.get(zeros.min(7) as usize..).unwrap_or_default());
+    let zeros = ((digits ^ ZEROS).trailing_zeros() / 8).min(7);
+    // Eight bytes that are always as many, of which some are taken off again, cost less than a copy of so many.
+    out.extend_from_slice(&(digits >> (zeros * 8)).to_le_bytes());
+    out.truncate(out.len() - zeros as usize);
 }
 
 /// Eight times the digit `0`.
 const ZEROS: u64 = u64::from_le_bytes([b'0'; 8]);
 
 #[cold]
-fn long_decimal(out: &mut impl BufMut, number: u64) {
+fn long_decimal(out: &mut Vec<u8>, number: u64) {
     let mut digits = [b'0'; MAX_DIGITS];
     let mut rest = number;
     let mut length = 0;
@@ -87,13 +88,13 @@ fn long_decimal(out: &mut impl BufMut, number: u64) {
             break;
         }
     }
-    out.put_slice(digits.get(MAX_DIGITS - length..).unwrap_or_default());
+    out.extend_from_slice(digits.get(MAX_DIGITS - length..).unwrap_or_default());
 }
 
 /// Appends MSG, or HMSG when there are `headers`.
 #[inline]
 pub fn msg(
-    out: &mut impl BufMut,
+    out: &mut Vec<u8>,
     subject: &[u8],
     sid: &[u8],
     reply: Option<&[u8]>,
@@ -102,186 +103,184 @@ pub fn msg(
 ) {
     msg_line(out, subject, sid, reply, headers.len(), headers.len() + payload.len());
     if !headers.is_empty() {
-        out.put_slice(headers);
+        out.extend_from_slice(headers);
     }
-    out.put_slice(payload);
-    out.put_slice(CRLF);
+    out.extend_from_slice(payload);
+    out.extend_from_slice(CRLF);
 }
 
 /// Appends the control line of MSG, or of HMSG when `headers_bytes` is not zero. The caller appends the
 /// `total_bytes` of headers and payload, then CR LF.
 #[inline]
 pub fn msg_line(
-    out: &mut impl BufMut,
+    out: &mut Vec<u8>,
     subject: &[u8],
     sid: &[u8],
     reply: Option<&[u8]>,
     headers_bytes: usize,
     total_bytes: usize,
 ) {
-    out.put_slice(if headers_bytes == 0 { b"MSG ".as_slice() } else { b"HMSG ".as_slice() });
-    out.put_slice(subject);
-    out.put_u8(b' ');
-    out.put_slice(sid);
+    out.extend_from_slice(if headers_bytes == 0 { b"MSG ".as_slice() } else { b"HMSG ".as_slice() });
+    out.extend_from_slice(subject);
+    out.push(b' ');
+    out.extend_from_slice(sid);
     finish_message_line(out, reply, headers_bytes, total_bytes);
 }
 
-#[inline]
-fn finish_message_line(
-    out: &mut impl BufMut,
-    reply: Option<&[u8]>,
-    headers_bytes: usize,
-    total_bytes: usize,
-) {
+#[inline(always)]
+fn finish_message_line(out: &mut Vec<u8>, reply: Option<&[u8]>, headers_bytes: usize, total_bytes: usize) {
     if let Some(reply) = reply {
-        out.put_u8(b' ');
-        out.put_slice(reply);
+        out.push(b' ');
+        out.extend_from_slice(reply);
     }
     if headers_bytes != 0 {
-        size(out, headers_bytes);
+        out.push(b' ');
+        decimal(out, headers_bytes as u64);
     }
-    size(out, total_bytes);
-    out.put_slice(CRLF);
-}
-
-/// Appends a blank and a size. That of most messages has up to three digits.
-#[inline(always)]
-fn size(out: &mut impl BufMut, bytes: usize) {
     // One digit each, which fits.
-    let digit = |number: usize| b'0' + number as u8;
-    let (hundreds, rest) = (bytes / 100, bytes % 100);
-    let (tens, ones) = (rest / 10, rest % 10);
-    match bytes {
-        0..10 => out.put_slice(&[b' ', digit(ones)]),
-        10..100 => out.put_slice(&[b' ', digit(tens), digit(ones)]),
-        100..1000 => out.put_slice(&[b' ', digit(hundreds), digit(tens), digit(ones)]),
+    let digit = |number: usize| b'0' + (number % 10) as u8;
+    // The size of most messages has up to three digits.
+    match total_bytes {
+        0..10 => out.extend_from_slice(&[b' ', digit(total_bytes), b'\r', b'\n']),
+        10..100 => {
+            out.extend_from_slice(&[b' ', digit(total_bytes / 10), digit(total_bytes), b'\r', b'\n']);
+        }
+        100..1000 => out.extend_from_slice(&[
+            b' ',
+            digit(total_bytes / 100),
+            digit(total_bytes / 10),
+            digit(total_bytes),
+            b'\r',
+            b'\n',
+        ]),
         _ => {
-            out.put_u8(b' ');
-            decimal(out, bytes as u64);
+            out.push(b' ');
+            decimal(out, total_bytes as u64);
+            out.extend_from_slice(CRLF);
         }
     }
 }
 
 /// Appends INFO with its JSON text, with the blank before the line end that nats-server sends.
-pub fn info(out: &mut impl BufMut, json: &[u8]) {
-    out.put_slice(b"INFO ");
-    out.put_slice(json);
-    out.put_slice(b" \r\n");
+pub fn info(out: &mut Vec<u8>, json: &[u8]) {
+    out.extend_from_slice(b"INFO ");
+    out.extend_from_slice(json);
+    out.extend_from_slice(b" \r\n");
 }
 
 /// Appends -ERR with `text` in single quotes.
-pub fn err(out: &mut impl BufMut, text: &str) {
-    out.put_slice(b"-ERR '");
-    out.put_slice(text.as_bytes());
-    out.put_slice(b"'\r\n");
+pub fn err(out: &mut Vec<u8>, text: &str) {
+    out.extend_from_slice(b"-ERR '");
+    out.extend_from_slice(text.as_bytes());
+    out.extend_from_slice(b"'\r\n");
 }
 
 /// Appends +OK.
 #[inline]
-pub fn ok(out: &mut impl BufMut) {
-    out.put_slice(OK);
+pub fn ok(out: &mut Vec<u8>) {
+    out.extend_from_slice(OK);
 }
 
 /// Appends PING.
 #[inline]
-pub fn ping(out: &mut impl BufMut) {
-    out.put_slice(PING);
+pub fn ping(out: &mut Vec<u8>) {
+    out.extend_from_slice(PING);
 }
 
 /// Appends PONG.
 #[inline]
-pub fn pong(out: &mut impl BufMut) {
-    out.put_slice(PONG);
+pub fn pong(out: &mut Vec<u8>) {
+    out.extend_from_slice(PONG);
 }
 
 /// Appends CONNECT with its JSON text.
-pub fn connect(out: &mut impl BufMut, json: &[u8]) {
-    out.put_slice(b"CONNECT ");
-    out.put_slice(json);
-    out.put_slice(CRLF);
+pub fn connect(out: &mut Vec<u8>, json: &[u8]) {
+    out.extend_from_slice(b"CONNECT ");
+    out.extend_from_slice(json);
+    out.extend_from_slice(CRLF);
 }
 
 /// Appends PUB, or HPUB when there are `headers`.
 #[inline]
-pub fn publish(out: &mut impl BufMut, subject: &[u8], reply: Option<&[u8]>, headers: &[u8], payload: &[u8]) {
-    out.put_slice(if headers.is_empty() { b"PUB ".as_slice() } else { b"HPUB ".as_slice() });
-    out.put_slice(subject);
+pub fn publish(out: &mut Vec<u8>, subject: &[u8], reply: Option<&[u8]>, headers: &[u8], payload: &[u8]) {
+    out.extend_from_slice(if headers.is_empty() { b"PUB ".as_slice() } else { b"HPUB ".as_slice() });
+    out.extend_from_slice(subject);
     finish_message_line(out, reply, headers.len(), headers.len() + payload.len());
-    out.put_slice(headers);
-    out.put_slice(payload);
-    out.put_slice(CRLF);
+    out.extend_from_slice(headers);
+    out.extend_from_slice(payload);
+    out.extend_from_slice(CRLF);
 }
 
 /// Appends SUB.
-pub fn sub(out: &mut impl BufMut, subject: &[u8], queue: Option<&[u8]>, sid: &[u8]) {
-    out.put_slice(b"SUB ");
-    out.put_slice(subject);
-    out.put_u8(b' ');
+pub fn sub(out: &mut Vec<u8>, subject: &[u8], queue: Option<&[u8]>, sid: &[u8]) {
+    out.extend_from_slice(b"SUB ");
+    out.extend_from_slice(subject);
+    out.push(b' ');
     if let Some(queue) = queue {
-        out.put_slice(queue);
-        out.put_u8(b' ');
+        out.extend_from_slice(queue);
+        out.push(b' ');
     }
-    out.put_slice(sid);
-    out.put_slice(CRLF);
+    out.extend_from_slice(sid);
+    out.extend_from_slice(CRLF);
 }
 
 /// Appends UNSUB.
-pub fn unsub(out: &mut impl BufMut, sid: &[u8], max: Option<u64>) {
-    out.put_slice(b"UNSUB ");
-    out.put_slice(sid);
+pub fn unsub(out: &mut Vec<u8>, sid: &[u8], max: Option<u64>) {
+    out.extend_from_slice(b"UNSUB ");
+    out.extend_from_slice(sid);
     if let Some(max) = max {
-        out.put_u8(b' ');
+        out.push(b' ');
         decimal(out, max);
     }
-    out.put_slice(CRLF);
+    out.extend_from_slice(CRLF);
 }
 
 /// Appends LS+; `key` is the subject, and behind it the queue group, which then has so many members.
-pub fn leaf_sub(out: &mut impl BufMut, key: &[u8], weight: Option<u32>) {
-    out.put_slice(b"LS+ ");
-    out.put_slice(key);
+pub fn leaf_sub(out: &mut Vec<u8>, key: &[u8], weight: Option<u32>) {
+    out.extend_from_slice(b"LS+ ");
+    out.extend_from_slice(key);
     if let Some(weight) = weight {
-        out.put_u8(b' ');
+        out.push(b' ');
         decimal(out, u64::from(weight));
     }
-    out.put_slice(CRLF);
+    out.extend_from_slice(CRLF);
 }
 
 /// Appends LS-.
-pub fn leaf_unsub(out: &mut impl BufMut, key: &[u8]) {
-    out.put_slice(b"LS- ");
-    out.put_slice(key);
-    out.put_slice(CRLF);
+pub fn leaf_unsub(out: &mut Vec<u8>, key: &[u8]) {
+    out.extend_from_slice(b"LS- ");
+    out.extend_from_slice(key);
+    out.extend_from_slice(CRLF);
 }
 
 /// Appends LMSG, or HMSG when there are `headers`. The reply subject is given in parts.
 pub fn leaf_msg(
-    out: &mut impl BufMut,
+    out: &mut Vec<u8>,
     subject: &[u8],
     reply: Option<&[&[u8]]>,
     queues: &[&[u8]],
     headers: &[u8],
     payload: &[u8],
 ) {
-    out.put_slice(if headers.is_empty() { b"LMSG ".as_slice() } else { b"HMSG ".as_slice() });
-    out.put_slice(subject);
+    out.extend_from_slice(if headers.is_empty() { b"LMSG ".as_slice() } else { b"HMSG ".as_slice() });
+    out.extend_from_slice(subject);
     match (reply, queues.is_empty()) {
-        (Some(_), false) => out.put_slice(b" +"),
-        (None, false) => out.put_slice(b" |"),
+        (Some(_), false) => out.extend_from_slice(b" +"),
+        (None, false) => out.extend_from_slice(b" |"),
         (_, true) => {}
     }
     if let Some(reply) = reply {
-        out.put_u8(b' ');
-        reply.iter().for_each(|part| out.put_slice(part));
+        out.push(b' ');
+        reply.iter().for_each(|part| out.extend_from_slice(part));
     }
     for queue in queues {
-        out.put_u8(b' ');
-        out.put_slice(queue);
+        out.push(b' ');
+        out.extend_from_slice(queue);
     }
     finish_message_line(out, None, headers.len(), headers.len() + payload.len());
-    out.put_slice(headers);
-    out.put_slice(payload);
-    out.put_slice(CRLF);
+    out.extend_from_slice(headers);
+    out.extend_from_slice(payload);
+    out.extend_from_slice(CRLF);
 }
 
 #[cfg(test)]
