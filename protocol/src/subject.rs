@@ -62,25 +62,32 @@ pub fn has_empty_token(subject: &[u8]) -> bool {
     if first == SEPARATOR || last == SEPARATOR {
         return true;
     }
-    let (words, rest) = subject.as_chunks::<8>();
+    let Some(end) = subject.last_chunk::<8>() else {
+        return flags(short_word(subject), SEPARATOR) != 0
+            && subject.windows(2).any(|pair| pair == [SEPARATOR; 2]);
+    };
     // Whether the byte ahead of a word is a separator, as its flag would stand one byte below.
     let mut before = 0;
-    for word in words {
+    for word in subject.as_chunks::<8>().0 {
         let found = flags(u64::from_le_bytes(*word), SEPARATOR);
         if found & ((found << 8) | before) != 0 {
             return true;
         }
         before = found >> 56;
     }
-    let mut after_separator = before != 0;
-    for byte in rest {
-        let is_separator = *byte == SEPARATOR;
-        if is_separator && after_separator {
-            return true;
-        }
-        after_separator = is_separator;
+    let found = flags(u64::from_le_bytes(*end), SEPARATOR);
+    found & (found << 8) != 0
+}
+
+/// The bytes of what is shorter than a word, in any order and as often as they fit.
+#[inline]
+fn short_word(text: &[u8]) -> u64 {
+    if let (Some(first), Some(last)) = (text.first_chunk::<4>(), text.last_chunk::<4>()) {
+        return u64::from(u32::from_le_bytes(*first)) | u64::from(u32::from_le_bytes(*last)) << 32;
     }
-    false
+    let (Some(first), Some(last)) = (text.first(), text.last()) else { return 0 };
+    let middle = text.get(1).unwrap_or(first);
+    u64::from_le_bytes([*first, *middle, *last, 0, 0, 0, 0, 0])
 }
 
 /// The highest bits of the bytes of a word.
@@ -207,10 +214,15 @@ fn wildcard_flags(word: u64) -> u64 {
 #[must_use]
 #[inline]
 pub fn is_one_token(text: &[u8]) -> bool {
-    let (words, rest) = text.as_chunks::<8>();
-    !text.is_empty()
-        && words.iter().all(|word| flags(u64::from_le_bytes(*word), SEPARATOR) == 0)
-        && !rest.contains(&SEPARATOR)
+    let has_separator = |word| flags(word, SEPARATOR) != 0;
+    match text.last_chunk() {
+        Some(end) => {
+            let words = text.as_chunks::<8>().0;
+            !words.iter().any(|word| has_separator(u64::from_le_bytes(*word)))
+                && !has_separator(u64::from_le_bytes(*end))
+        }
+        None => !text.is_empty() && !has_separator(short_word(text)),
+    }
 }
 
 /// The part of a pattern before its first wildcard, up to and including the separator; the whole of a
