@@ -60,7 +60,7 @@ impl FileStore {
             return Ok(());
         }
         // The time of a tombstone counts only where it stands for the last sequence.
-        self.put_mark(Kind::Tombstone, seq, self.totals.last_ts_ns)
+        self.put_mark_here(Kind::Tombstone, seq, self.totals.last_ts_ns)
     }
 
     /// As [`tell_removed`](Self::tell_removed), that a sequence was given to nothing.

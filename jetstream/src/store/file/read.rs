@@ -47,6 +47,7 @@ pub(super) struct Reader {
 
 impl Reader {
     /// The open file of a block; created where `create` is set and it does not exist.
+    #[inline]
     pub(super) fn handle(
         &mut self,
         files: &StreamFiles,
@@ -56,17 +57,21 @@ impl Reader {
         self.uses += 1;
         let at = match self.handles.binary_search_by_key(&index, |handle| handle.block) {
             Ok(at) => at,
-            Err(_) => {
-                let file = files.disk.open(&files.block_path(index), create)?;
-                self.make_room();
-                let at = self.handles.partition_point(|handle| handle.block < index);
-                self.handles.insert(at, Handle { block: index, file: Arc::from(file), used_at: 0 });
-                at
-            }
+            Err(_) => self.open(files, index, create)?,
         };
         let handle = self.handles.get_mut(at).ok_or(io::ErrorKind::NotFound)?;
         handle.used_at = self.uses;
         Ok(&handle.file)
+    }
+
+    /// Opens the file of a block; gives its place among the handles.
+    #[inline(never)]
+    fn open(&mut self, files: &StreamFiles, index: u32, create: bool) -> io::Result<usize> {
+        let file = files.disk.open(&files.block_path(index), create)?;
+        self.make_room();
+        let at = self.handles.partition_point(|handle| handle.block < index);
+        self.handles.insert(at, Handle { block: index, file: Arc::from(file), used_at: 0 });
+        Ok(at)
     }
 
     /// Lets go of the file that was not used for longest, where there are as many as there may be.

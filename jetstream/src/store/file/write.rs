@@ -59,6 +59,12 @@ impl FileStore {
 
     /// Appends a tombstone, or a mark that `seq` was assigned.
     pub(super) fn put_mark(&mut self, kind: Kind, seq: u64, ts_ns: i64) -> Result<(), StoreError> {
+        self.put_mark_here(kind, seq, ts_ns)
+    }
+
+    /// As [`put_mark`](Self::put_mark), without a call.
+    #[inline(always)]
+    pub(super) fn put_mark_here(&mut self, kind: Kind, seq: u64, ts_ns: i64) -> Result<(), StoreError> {
         self.make_room(EMPTY_LEN, (kind == Kind::Erased).then_some(seq))?;
         let Some(block) = self.blocks.last_mut() else { return Ok(()) };
         put_marker(&mut self.log.buf, &block.key, kind, seq, ts_ns);
@@ -156,7 +162,8 @@ impl FileStore {
         if !self.log.has_pending() && self.to_cut.is_empty() {
             return Ok(());
         }
-        match self.cut_files().and_then(|()| self.try_write_pending()) {
+        let cut = if self.to_cut.is_empty() { Ok(()) } else { self.cut_files() };
+        match cut.and_then(|()| self.try_write_pending()) {
             Ok(()) => {
                 if !self.durability.rewrite {
                     self.heal();
@@ -310,8 +317,10 @@ impl FileStore {
         error
     }
 
+    #[inline]
     pub(super) fn heal(&mut self) {
-        if self.durability.poison.take().is_some() {
+        if self.durability.poison.is_some() {
+            self.durability.poison = None;
             tracing::info!(stream = self.files.name, "store is writable again");
         }
     }
