@@ -433,10 +433,22 @@ impl Consumers {
         true
     }
 
+    /// Whether consumers let go of something that is to be [taken](Self::take_removable), or of [all](Self::take_deserted).
+    #[inline]
+    pub fn let_something_go(&self) -> bool {
+        self.is_deserted || !self.removable.is_empty()
+    }
+
     /// Sequences that no consumer retains any longer and that the stream (interest or workqueue) may remove; take
     /// them after every call until there is none.
     pub fn take_removable(&mut self) -> Option<u64> {
         self.removable.pop()
+    }
+
+    /// Whether there are [deliver subjects](Self::take_deliver_changes) to be taken. Every commit asks.
+    #[inline]
+    pub fn has_deliver_changes(&self) -> bool {
+        !self.deliver_changes.is_empty()
     }
 
     /// Deliver subjects whose interest the engine must begin (`true`) or may cease to watch, in order.

@@ -235,6 +235,7 @@ impl Inner {
     }
 
     /// Tells of a message that the store does not hold any more.
+    #[inline]
     pub(super) fn is_gone(&mut self, seq: u64, subject: &[u8]) {
         self.origins_lose(|_, told| told == seq);
         self.expiry.forget(seq);
@@ -268,10 +269,23 @@ impl Inner {
     }
 
     /// Draws the consequences of what was done: messages that no consumer retains go, the account is charged.
+    #[inline]
     pub(super) fn follow_up(&mut self) {
         if self.closed {
             return;
         }
+        if self.consumers.let_something_go() {
+            self.remove_let_go();
+        }
+        let bytes = self.store.totals().bytes;
+        if bytes != self.charged_bytes {
+            self.charge(bytes);
+        }
+    }
+
+    /// Removes messages that no consumer retains.
+    #[inline(never)]
+    fn remove_let_go(&mut self) {
         if self.consumers.take_deserted() {
             self.drop_all();
         }
@@ -284,10 +298,6 @@ impl Inner {
                 self.consumers.remove_later(seq);
                 break;
             }
-        }
-        let bytes = self.store.totals().bytes;
-        if bytes != self.charged_bytes {
-            self.charge(bytes);
         }
     }
 

@@ -82,7 +82,15 @@ impl Watchers {
     }
 
     /// Wakes everyone. Nobody may hold the stream's locks: a waker runs foreign code.
+    #[inline]
     pub(in crate::stream) fn wake(&self) {
+        if self.any.load(Ordering::SeqCst) {
+            self.wake_all();
+        }
+    }
+
+    #[inline(never)]
+    fn wake_all(&self) {
         if self.any.swap(false, Ordering::SeqCst) {
             let wakers = std::mem::take(&mut *self.wakers.lock());
             wakers.into_iter().for_each(Waker::wake);

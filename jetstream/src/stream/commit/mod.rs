@@ -168,7 +168,9 @@ impl Stream {
     /// Ends a turn of work: feeds the consumers for which something came, flushes, and routes what is queued. Consumers
     /// that lag are pumped later.
     pub(super) fn commit_locked(&self, mut inner: MutexGuard<'_, Inner>, host: &dyn Host) {
-        self.watch_deliver_subjects(&mut inner);
+        if inner.consumers.has_deliver_changes() {
+            self.watch_deliver_subjects(&mut inner);
+        }
         inner.feed();
         inner.flush();
         inner.arm();

@@ -41,6 +41,7 @@ impl Inner {
     }
 
     /// After a message on `subject` was stored, which brought `stored`.
+    #[inline(always)]
     pub(super) fn enforce_limits(&mut self, subject: &[u8], stored: Stored) -> Result<(), StoreError> {
         if let Some(Removed { seq, .. }) = stored.replaced? {
             self.is_gone(seq, subject);

@@ -37,6 +37,7 @@ const OVERFLOW: &[u8] = b"NATS/1.0 429 Too Many Requests\r\n\r\n";
 
 impl Inner {
     /// Takes a message, or answers why not. The answer and all that follows are queued.
+    #[inline]
     pub(in crate::stream) fn publish(&mut self, msg: &Inbound<'_>, if_long: IfLong) {
         if !self.takes_more() {
             return;
@@ -45,10 +46,14 @@ impl Inner {
             return self.overflow(msg);
         }
         if self.rewrite.transforms() {
-            self.with_stored_subject(msg, |inner, msg| inner.publish_as_is(msg, if_long));
-        } else {
-            self.publish_as_is(msg, if_long);
+            return self.publish_transformed(msg, if_long);
         }
+        self.publish_as_is(msg, if_long);
+    }
+
+    #[inline(never)]
+    fn publish_transformed(&mut self, msg: &Inbound<'_>, if_long: IfLong) {
+        self.with_stored_subject(msg, |inner, msg| inner.publish_as_is(msg, if_long));
     }
 
     /// As [`publish`](Self::publish), of a message under the subject that it is stored under.

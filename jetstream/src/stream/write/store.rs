@@ -42,6 +42,7 @@ impl Inner {
     }
 
     /// Stores a message that may be stored.
+    #[inline(always)]
     pub(in crate::stream) fn store_now(
         &mut self,
         msg: &Inbound<'_>,
