@@ -31,7 +31,7 @@ pub(super) struct Whole<'a> {
 
 impl<'a> Message<'a> {
     /// Slices the body, which starts at `at` in `buf` and must be followed by CR LF.
-    #[inline]
+    #[inline(always)]
     pub(super) fn with_body(&self, buf: &'a [u8], at: usize) -> Result<Step<Whole<'a>>, ProtocolError> {
         let end = at + self.size_bytes;
         match buf.get(end..) {

@@ -106,7 +106,7 @@ impl Sent {
 }
 
 /// Gives a message to whoever listens for it.
-#[inline]
+#[inline(always)]
 fn route_one(account: &Account, worker: &Worker, msg: &OutMsg<'_>, sent: &mut Sent) -> ForOne {
     let mut cache = worker.delivery_cache.borrow_mut();
     let matches = cache.get_or_insert_default().matches(account, msg.to);
@@ -124,7 +124,6 @@ fn route_one(account: &Account, worker: &Worker, msg: &OutMsg<'_>, sent: &mut Se
 impl EngineHost {
     /// Whether the test lab has a message come twice that a stream delivers: by a consumer, as the answer to a direct get, or
     /// under another subject.
-    #[cold]
     fn comes_twice(&self, account: AccountId, msg: &OutMsg<'_>) -> bool {
         let Some(account) = self.shared.accounts.get(account) else { return false };
         let stored_as = if msg.reply.starts_with(ACK) {
@@ -135,6 +134,19 @@ impl EngineHost {
         stored_as.is_some_and(|subject| self.shared.faults.delivers_twice(account.name(), subject))
     }
 
+    /// Delivers a message a second time that the test lab has come twice.
+    #[cold]
+    fn deliver_again(&self, account: AccountId, msg: &OutMsg<'_>, delivery: Delivery) -> Delivery {
+        if !self.comes_twice(account, msg) {
+            return delivery;
+        }
+        match self.deliver_once(account, msg) {
+            Delivery::NoInterest => delivery,
+            again => again,
+        }
+    }
+
+    #[inline(always)]
     fn deliver_once(&self, account: AccountId, msg: &OutMsg<'_>) -> Delivery {
         let routed = self.shared.accounts.with(account, |account| {
             let mut sent = Sent::default();
@@ -224,14 +236,8 @@ impl EngineHost {
 impl Router for EngineHost {
     fn deliver(&self, account: AccountId, msg: OutMsg<'_>) -> Delivery {
         let delivery = self.deliver_once(account, &msg);
-        if self.shared.faults.are_there()
-            && delivery != Delivery::NoInterest
-            && self.comes_twice(account, &msg)
-        {
-            return match self.deliver_once(account, &msg) {
-                Delivery::NoInterest => delivery,
-                again => again,
-            };
+        if self.shared.faults.are_there() && delivery != Delivery::NoInterest {
+            return self.deliver_again(account, &msg, delivery);
         }
         delivery
     }

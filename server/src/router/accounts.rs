@@ -121,7 +121,7 @@ impl Accounts {
 
     /// What `look` says of the account with this number. The global account, which most messages belong to, is found
     /// without a lock.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn with<R>(&self, id: AccountId, look: impl FnOnce(&Account) -> R) -> Option<R> {
         if id == self.global.id() {
             return Some(look(&self.global));

@@ -64,18 +64,23 @@ pub(crate) struct RouteCache {
 
 impl RouteCache {
     /// What `subject` reaches in `account`.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn matches(&mut self, account: &Account, subject: &[u8]) -> &Matches<Subscription> {
         let generation = account.generation();
         let is_known = self.generation == generation
             && (self.reach.covers(&self.subject, subject) || self.subject == subject);
         if !is_known {
-            self.generation = generation;
-            self.subject.clear();
-            self.subject.extend_from_slice(subject);
-            self.reach = account.matching(subject, &mut self.matches);
+            self.look_up(account, generation, subject);
         }
         &self.matches
+    }
+
+    #[inline(never)]
+    fn look_up(&mut self, account: &Account, generation: u64, subject: &[u8]) {
+        self.generation = generation;
+        self.subject.clear();
+        self.subject.extend_from_slice(subject);
+        self.reach = account.matching(subject, &mut self.matches);
     }
 }
 
@@ -336,7 +341,7 @@ pub(crate) enum ForOne {
 
 /// As [`route`] of a message of the server's own, by a shorter way where one connection gets it and nobody else, as most
 /// answers.
-#[inline]
+#[inline(always)]
 pub(crate) fn route_answer(
     matches: &Matches<Subscription>,
     msg: &OutMsg<'_>,

@@ -45,6 +45,7 @@ impl Touched {
     }
 
     /// Remembers that `receiver` has something to be flushed.
+    #[inline]
     pub(crate) fn mark(&self, receiver: Arc<dyn Receiver>) {
         self.receivers.borrow_mut().push(receiver);
     }

@@ -97,6 +97,7 @@ impl Buffers {
     }
 
     /// Takes a buffer back that was written out.
+    #[inline]
     pub(crate) fn give_outbound(&self, mut buffer: Vec<u8>) {
         if buffer.capacity() == 0 || buffer.capacity() > POOLED_BYTES_MAX {
             return;

@@ -91,6 +91,7 @@ pub(crate) struct Turn<'w> {
 
 impl<'w> Turn<'w> {
     /// Begins a turn for a read that brought so many bytes.
+    #[inline]
     pub(crate) fn begin(worker: &'w Worker, read_bytes: usize) -> Self {
         let may_share = read_bytes <= SHARED_BYTES_MAX;
         if !may_share && worker.shared_turn.waits() {
@@ -124,9 +125,8 @@ impl<'w> Turn<'w> {
         if batch.has_requests() {
             self.worker.shared_turn.commit();
         }
-        if !batch.streams.is_empty() {
-            batch.streams.drain(..).for_each(|stream| engine.commit(&stream));
-        }
+        batch.streams.iter().for_each(|stream| engine.commit(stream));
+        batch.streams.clear();
         if let Some(account) = batch.answers_in.take() {
             engine.deliver_all(account, &mut batch.answers);
         }
@@ -150,7 +150,18 @@ impl<'w> Turn<'w> {
 
 impl Worker {
     /// Ends a turn of this thread: commits what waits for that, and lets everything leave. No lock of the engine is held.
+    #[inline]
     pub(crate) fn end_turn(&self, engine: Option<&dyn Streams>) {
+        if self.shared_turn.waits() {
+            self.end_waiting(engine);
+        } else {
+            self.let_leave(engine);
+        }
+    }
+
+    /// Ends a turn that others share.
+    #[inline(never)]
+    fn end_waiting(&self, engine: Option<&dyn Streams>) {
         let waited = self.shared_turn.end();
         self.let_leave(engine.or(waited.as_deref()));
     }
@@ -164,9 +175,12 @@ impl Worker {
 
     /// Does what had to wait until no lock of the engine was held, then flushes every receiver that was touched and feeds
     /// those that were relieved by that.
+    #[inline(never)]
     fn let_leave(&self, engine: Option<&dyn Streams>) {
         loop {
-            if let Some(engine) = engine {
+            if let Some(engine) = engine
+                && !self.deferred.borrow().is_empty()
+            {
                 self.store_deferred(engine);
             }
             let Some(sub) = self.touched.take_ended() else { break };
@@ -180,10 +194,8 @@ impl Worker {
     }
 
     /// Stores what the engine delivered on subjects of streams.
+    #[inline(never)]
     fn store_deferred(&self, engine: &dyn Streams) {
-        if self.deferred.borrow().is_empty() {
-            return;
-        }
         for _ in 0..CHAINED_ROUNDS_MAX {
             let deferred = self.take_deferred();
             if deferred.is_empty() {
@@ -204,6 +216,7 @@ impl Worker {
 }
 
 /// Takes a subscription that had its last message out of its account.
+#[inline(never)]
 fn end_subscription(engine: Option<&dyn Streams>, sub: &Arc<Subscription>) {
     let Target::Receiver(receiver) = sub.target() else { return };
     let account = receiver.end_subscription(sub);

@@ -455,8 +455,10 @@ impl Connection {
         self.need = progress.need;
         self.count_read(&progress, bytes.len(), 0);
         let stopped = progress.stopped.take();
-        if !matches!(stopped, Some(Stopped::Closing)) {
-            self.partial.extend_from_slice(bytes.get(progress.consumed..).unwrap_or_default());
+        if let Some(rest) = bytes.get(progress.consumed..).filter(|rest| !rest.is_empty())
+            && !matches!(stopped, Some(Stopped::Closing))
+        {
+            self.partial.extend_from_slice(rest);
         }
         self.note_rest(stopped.as_ref());
         check_of(stopped)

@@ -159,20 +159,18 @@ impl Connection {
     }
 
     /// Whether nobody of this account publishes on a subject.
-    #[inline]
+    #[inline(always)]
     pub(super) fn is_reserved(&self, subject: &[u8]) -> bool {
         // Hardly any subject begins so.
-        match subject {
-            [b'_' | b'$', b'G' | b'N', ..] => {
-                GATEWAY_REPLY.iter().any(|prefix| subject.len() > prefix.len() && subject.starts_with(prefix))
-                    || (subject.starts_with(REPLICATION)
-                        && !self.shared.accounts.is_system(self.account.id()))
-            }
-            _ => false,
-        }
+        matches!(subject, [b'_' | b'$', b'G' | b'N', ..]) && self.is_the_servers(subject)
     }
 
-    #[inline]
+    fn is_the_servers(&self, subject: &[u8]) -> bool {
+        GATEWAY_REPLY.iter().any(|prefix| subject.len() > prefix.len() && subject.starts_with(prefix))
+            || (subject.starts_with(REPLICATION) && !self.shared.accounts.is_system(self.account.id()))
+    }
+
+    #[inline(always)]
     pub(super) fn may_publish(&mut self, subject: &[u8], reply: &[u8]) -> bool {
         if self.is_reserved(subject) || self.rules.as_ref().is_some_and(|rules| !rules.may_publish(subject)) {
             self.refuse_subject(subject);
