@@ -166,6 +166,66 @@ proptest! {
     }
 }
 
+/// Tokens that make nodes of one child up to nearly as many as there are bytes, of few lengths, so that many begin alike.
+fn wide_token() -> impl Strategy<Value = String> {
+    prop_oneof![
+        4 => "[0-9]{1,3}",
+        2 => "[!#-)+,/0-=?-~]{1,2}",
+        1 => "[\u{a1}-\u{7ff}]",
+        1 => prop::sample::select(vec!["7", "77", "g", "a"]).prop_map(str::to_owned),
+    ]
+}
+
+/// Patterns of which all that match ends alike.
+fn ending_filter() -> impl Strategy<Value = Filter> {
+    let front = prop::sample::select(vec!["*.*", "k.*", "*", "*.*.*", "*.7"]);
+    let end = prop::sample::select(vec!["7", "77", "g", "a", "1.7", "0", "*"]);
+    prop::collection::vec((front, end).prop_map(|(front, end)| format!("{front}.{end}")), 1..4)
+        .prop_map(Filter::new)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn what_ends_alike_is_found_in_parts_of_any_size(
+        tokens in prop::collection::vec((wide_token(), wide_token(), 0..4_u8), 1..1_500),
+        ends in prop::collection::vec(wide_token(), 1..12),
+        filters in prop::collection::vec(ending_filter(), 4),
+        budgets in prop::collection::vec(prop_oneof![1..20_usize, 20..3_000_usize], 1..6),
+    ) {
+        let (mut index, mut subjects) = (SubjectIndex::default(), BTreeSet::new());
+        for (seq, (a, b, form)) in tokens.iter().enumerate() {
+            let end = &ends[seq % ends.len()];
+            let subject = match form {
+                0 => format!("k.{a}.{end}"),
+                1 => format!("{a}.{b}.{end}"),
+                2 => format!("k.{a}.{b}.{end}"),
+                _ => format!("k.{a}{b}"),
+            };
+            index.record(subject.as_bytes(), seq as u64 + 1);
+            subjects.insert(subject.into_bytes());
+        }
+        for filter in &filters {
+            let wanted: Vec<_> = subjects.iter().filter(|subject| filter.matches(subject)).cloned().collect();
+            let (mut found, mut from, mut budgets) = (Vec::new(), None::<Vec<u8>>, budgets.iter().cycle());
+            loop {
+                let budget = *budgets.next().unwrap();
+                let next = index.walk_part(filter, from.as_deref(), budget, |subject, _| {
+                    found.push(subject.to_vec());
+                    ControlFlow::Continue(())
+                });
+                prop_assert!(next.is_none() || next > from, "{:?} after {:?}", next, from);
+                from = next;
+                if from.is_none() {
+                    break;
+                }
+            }
+            prop_assert_eq!(&found, &wanted, "{:?}", filter);
+        }
+    }
+}
+
 #[test]
 fn subjects_with_one_message_take_a_few_dozen_bytes() {
     const KEYS: u64 = 100_000;

@@ -3,7 +3,7 @@
 //! A node of the tree is a few dozen bytes. As an allocation of its own it would cost a pointer of eight bytes and
 //! the allocator's sixteen; here it costs a reference of five and nothing.
 
-use super::tag::Tag;
+use super::tag::{Tag, Tags};
 use crate::store::cow_vec::CowVec;
 
 /// Bytes that a reference takes in a node.
@@ -58,6 +58,16 @@ impl Ref {
 
     pub(super) fn number(self) -> usize {
         self.0 as usize & (CELLS_MAX - 1)
+    }
+
+    /// One if what a reference names, written so, is an inner node or a leaf with one of the tags, else zero. Only its last byte
+    /// tells, and nothing is decided on the way, as whoever goes through all of a bucket asks this of every reference.
+    #[inline(always)]
+    pub(super) fn may_be([_, _, _, _, last]: [u8; REF_BYTES], tags: Tags) -> u64 {
+        const LAST_AT: u32 = 32;
+        const IS_LEAF_AT: u32 = Ref::LEAF.trailing_zeros() - LAST_AT;
+        let is_inner = u64::from(!last) >> IS_LEAF_AT;
+        is_inner | tags.holds(Tag::from_bits(last >> (Self::TAG_AT - LAST_AT)))
     }
 
     pub(super) fn to_bytes(self) -> [u8; REF_BYTES] {

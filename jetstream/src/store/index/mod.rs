@@ -8,6 +8,7 @@ mod arena;
 mod image;
 mod long_list;
 mod node;
+mod prefetch;
 mod seqs;
 mod shape;
 mod tag;

@@ -8,8 +8,8 @@
 use super::arena::{Arena, Kind, REF_BYTES, Ref, cell_bytes};
 use super::long_list::LongList;
 use super::seqs::{FewSeqs, Form, Seqs, put_few, take_few};
+use super::tag::Tags;
 use crate::store::varint::{put_uvarint, put_uvarint_over, take_uvarint, uvarint_len};
-use std::ops::Range;
 use std::sync::Arc;
 
 /// Flag, and two bytes of the number of children.
@@ -21,6 +21,9 @@ const IS_INNER: u8 = 1 << 7;
 const SCANNED_MAX: usize = 16;
 /// A child's key byte and reference.
 const CHILD_BYTES: usize = 1 + REF_BYTES;
+
+/// References that are looked at together.
+pub(super) const LOOKED_AT: usize = u64::BITS as usize;
 
 const LEAF_ONE: u8 = 0;
 const LEAF_FEW: u8 = 1;
@@ -215,12 +218,19 @@ impl<'c> Inner<'c> {
         self.cell.get(self.ref_at(position)..)?.first_chunk().map(|bytes| Ref::from_bytes(*bytes))
     }
 
-    /// Key bytes and references of some children, each with its position.
-    pub(super) fn children(&self, range: Range<usize>) -> impl Iterator<Item = (usize, u8, Ref)> + use<'c> {
-        let keys = self.keys().get(range.clone()).unwrap_or_default();
-        let refs = self.cell.get(self.ref_at(range.start)..self.ref_at(range.end)).unwrap_or_default();
-        let refs = refs.as_chunks::<REF_BYTES>().0.iter().map(|bytes| Ref::from_bytes(*bytes));
-        range.zip(keys).zip(refs).map(|((position, byte), child)| (position, *byte, child))
+    /// Which of the children from a position on are inner nodes or leaves with one of the tags: a bit for each of sixty-four,
+    /// the first one the lowest.
+    #[inline]
+    pub(super) fn may_be(&self, from: usize, tags: Tags) -> u64 {
+        let to = self.count.min(from + LOOKED_AT);
+        let mut refs = self.cell.get(self.ref_at(from)..self.ref_at(to)).unwrap_or_default();
+        let mut found = 0;
+        // From the last one on, so that each moves those behind it up by one.
+        while let Some((before, last)) = refs.split_last_chunk::<REF_BYTES>() {
+            found = found << 1 | Ref::may_be(*last, tags);
+            refs = before;
+        }
+        found
     }
 
     fn ref_at(&self, position: usize) -> usize {

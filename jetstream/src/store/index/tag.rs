@@ -34,8 +34,10 @@ impl Tag {
 pub(super) struct Tags(u64);
 
 impl Tags {
-    pub(super) fn contain(self, tag: Tag) -> bool {
-        self.0 & 1 << tag.0 != 0
+    /// One if a tag is among them, else zero.
+    #[inline(always)]
+    pub(super) fn holds(self, tag: Tag) -> u64 {
+        self.0 >> tag.0 & 1
     }
 }
 

@@ -4,13 +4,19 @@
 //! way to the literal prefix, and what a wildcard leaves open.
 
 use super::WalkEnd;
-use super::arena::{Kind, Ref};
-use super::node::{Inner, Leaf};
+use super::arena::Ref;
+use super::node::{Inner, LOOKED_AT, Leaf};
+use super::prefetch::prefetch;
 use super::seqs::Seqs;
 use super::tag::{Tag, Tags};
 use super::tree::Tree;
 use crate::filter::{At, Ends, Filter, Follow};
-use std::ops::{ControlFlow, Range};
+use std::ops::ControlFlow;
+
+/// Children of a node that are looked into at once, before the first of them is entered.
+const AHEAD: usize = 16;
+/// So many references that are looked at cost as much as a node that is entered.
+const NODE_REFS: usize = 8;
 
 /// An inner node on the way, with what is still to be visited below it.
 struct Frame<'t, 'f> {
@@ -22,12 +28,25 @@ struct Frame<'t, 'f> {
     /// Children that are visited next and last.
     next: usize,
     end: usize,
-    /// Those of them that have to be looked at, where something is known beforehand.
-    left: Positions,
+    looks: Looks,
+    /// What stands in [`Walk::ahead`] for the nodes above.
+    ahead_len: usize,
     /// Only subjects above the bound are visited; this many bytes of the bound are behind, if the way here equals it.
     bound: Option<usize>,
     value_left: bool,
     plain: Plain<'f>,
+}
+
+/// What was looked at of a node's children before they are visited, where nothing has to be followed.
+#[derive(Debug, Clone, Copy, Default)]
+struct Looks {
+    /// References to the children before this position were looked at.
+    to: usize,
+    /// Those of the last sixty-four, or fewer, that may match: a bit for each of them from `from` on.
+    left: u64,
+    from: usize,
+    /// Children before this position were looked into, and what is below them stands in [`Walk::ahead`].
+    into: usize,
 }
 
 /// What is known beforehand of the leaves right below a node: where a wildcard leaves all open, they are most of a walk.
@@ -45,42 +64,13 @@ enum Plain<'f> {
     Ends(Ends<'f>, Tags),
 }
 
-impl Plain<'_> {
-    /// Whether a node has to be looked at, as far as the reference to it tells.
-    #[inline]
-    fn may_match(&self, node: Ref) -> bool {
-        match (self, node.kind()) {
-            (Plain::Ends(_, tags), Kind::Leaf(tag)) => tags.contain(tag),
-            _ => true,
-        }
-    }
-}
-
-/// Some children of a node.
-#[derive(Debug, Clone, Copy, Default)]
-struct Positions([u64; 4]);
-
-impl Positions {
-    #[inline]
-    fn add(&mut self, position: usize) {
-        if let Some(word) = self.0.get_mut(position / 64) {
-            *word |= 1 << (position % 64);
-        }
-    }
-
-    /// The first of them at or behind a position.
-    #[inline]
-    fn next_from(&self, position: usize) -> Option<usize> {
-        let mut above = u64::MAX << (position % 64);
-        for at in position / 64..self.0.len() {
-            let word = self.0.get(at)? & above;
-            if word != 0 {
-                return Some(at * 64 + word.trailing_zeros() as usize);
-            }
-            above = u64::MAX;
-        }
-        None
-    }
+/// What was seen of an inner node before it is entered: which of its children may match, of which there are no more than are
+/// looked at together.
+#[derive(Debug, Clone, Copy)]
+struct Ahead<'t> {
+    position: usize,
+    node: Inner<'t>,
+    left: u64,
 }
 
 pub(super) struct Walk<'t, 'f> {
@@ -91,6 +81,8 @@ pub(super) struct Walk<'t, 'f> {
     at_bound: bool,
     key: Vec<u8>,
     stack: Vec<Frame<'t, 'f>>,
+    /// What was seen of children of the nodes on the stack, in their order.
+    ahead: Vec<Ahead<'t>>,
     budget: usize,
 }
 
@@ -139,7 +131,7 @@ impl<'t, 'f> Walk<'t, 'f> {
         let Some(root) = tree.root else { return (WalkEnd::Done, Vec::new()) };
         let (follow, at) = Follow::new(filter);
         let (key, stack) = (Vec::with_capacity(64), Vec::with_capacity(16));
-        let mut walk = Self { tree, follow, after, at_bound, key, stack, budget: *budget };
+        let mut walk = Self { tree, follow, after, at_bound, key, stack, ahead: Vec::new(), budget: *budget };
         let end = walk.all(root, at, visit);
         *budget = walk.budget;
         (end, walk.key)
@@ -171,21 +163,16 @@ impl<'t, 'f> Walk<'t, 'f> {
     /// Goes on below the node that was entered last as long as nothing has to be followed: through leaves of which a look tells
     /// whether they match, and inner nodes within the token that a wildcard stands for.
     fn plain_nodes(&mut self, visit: &mut dyn FnMut(&[u8], Seqs<'t>) -> ControlFlow<()>) -> Option<WalkEnd> {
-        while let Some(frame) = self.stack.last_mut() {
-            if matches!(frame.plain, Plain::None) || frame.value_left {
-                return None;
-            }
-            let next = frame.left.next_from(frame.next).unwrap_or(frame.end).min(frame.end);
-            self.budget = self.budget.saturating_sub(next - frame.next);
-            frame.next = next;
+        while let Some(next) = self.next_plain() {
+            let frame = self.stack.last_mut()?;
             if next == frame.end {
-                self.stack.pop();
+                self.leave();
                 continue;
             }
             if self.budget == 0 {
                 return None;
             }
-            let (_, byte, child) = frame.node.children(next..next + 1).next()?;
+            let (byte, child) = (frame.node.keys().get(next).copied()?, frame.node.child_at(next)?);
             let cell = self.tree.arena.get(child);
             let (inner, leaf) =
                 if child.is_leaf() { (None, Leaf::read(cell)) } else { (Inner::read(cell), None) };
@@ -212,17 +199,19 @@ impl<'t, 'f> Walk<'t, 'f> {
                 }
             } else if let Some(node) = inner {
                 let (at, plain, states_len) = (frame.at.clone(), frame.plain, frame.states_len);
+                let seen = self.ahead.get(frame.ahead_len..).unwrap_or_default();
+                let seen = seen.iter().find(|ahead| ahead.position == next);
+                let looks = seen.map(|ahead| Looks { to: node.count, left: ahead.left, ..Looks::default() });
                 let value_left = node.value.is_some() && self.follow.accepts(&at);
-                let left = self.look(&node, 0..node.count, &plain);
-                let (key_len, end) = (self.key.len(), node.count);
                 let frame = Frame {
                     node,
                     at,
                     states_len,
-                    key_len,
+                    key_len: self.key.len(),
                     next: 0,
-                    end,
-                    left,
+                    end: node.count,
+                    looks: looks.unwrap_or_default(),
+                    ahead_len: self.ahead.len(),
                     bound: None,
                     value_left,
                     plain,
@@ -231,6 +220,90 @@ impl<'t, 'f> Walk<'t, 'f> {
             }
         }
         None
+    }
+
+    /// Which child of the node that was entered last comes next, as far as looks tell, or where its children end. `None` where
+    /// the node's children, or its value before them, have to be followed.
+    fn next_plain(&mut self) -> Option<usize> {
+        loop {
+            let frame = self.stack.last_mut()?;
+            if matches!(frame.plain, Plain::None) || frame.value_left {
+                return None;
+            }
+            // Those that are behind meanwhile.
+            let looks = &mut frame.looks;
+            looks.left &= bits_from(frame.next.saturating_sub(looks.from));
+            if looks.left == 0 {
+                frame.next = frame.next.max(looks.to).min(frame.end);
+                if frame.next == frame.end {
+                    return Some(frame.end);
+                }
+                self.look();
+                continue;
+            }
+            frame.next = looks.from + looks.left.trailing_zeros() as usize;
+            match frame.plain {
+                Plain::Ends(_, tags) if frame.next >= looks.into && self.budget > 0 => self.look_ahead(tags),
+                _ => return Some(frame.next),
+            }
+        }
+    }
+
+    /// Looks which of the next children of the node that was entered last may match, as far as the references to them tell.
+    fn look(&mut self) {
+        let Some(frame) = self.stack.last_mut() else { return };
+        let Frame { next, end, .. } = *frame;
+        let to = end.min(next + LOOKED_AT);
+        let left = match frame.plain {
+            Plain::Ends(_, tags) => {
+                self.budget = self.budget.saturating_sub((to - next) / NODE_REFS);
+                frame.node.may_be(next, tags)
+            }
+            _ => !bits_from(to - next),
+        };
+        frame.looks = Looks { to, left, from: next, ..frame.looks };
+        fetch(self.tree, &frame.node, next, left, self.budget);
+    }
+
+    /// Looks into the next children of the node that was entered last, and into theirs: most have nothing below them that may
+    /// match, and are never entered. All that is needed next is fetched at once.
+    fn look_ahead(&mut self, tags: Tags) {
+        let Some(frame) = self.stack.last_mut() else { return };
+        let (tree, budget) = (self.tree, &mut self.budget);
+        self.ahead.truncate(frame.ahead_len);
+        let looks = &mut frame.looks;
+        let mut unseen = looks.left;
+        for _ in 0..AHEAD {
+            let Some(bit) = take_lowest(&mut unseen).filter(|_| *budget > 0) else { break };
+            let position = looks.from + bit;
+            looks.into = position + 1;
+            let Some((node, left)) = look_into(tree, &frame.node, position, tags, budget) else { continue };
+            if left == 0 {
+                looks.left &= !(1 << bit);
+                continue;
+            }
+            fetch(tree, &node, 0, left, *budget);
+            self.ahead.push(Ahead { position, node, left });
+        }
+        for ahead in self.ahead.get_mut(frame.ahead_len..).unwrap_or_default() {
+            let mut unseen = ahead.left;
+            while *budget > 0
+                && let Some(bit) = take_lowest(&mut unseen)
+                && let Some((_, 0)) = look_into(tree, &ahead.node, bit, tags, budget)
+            {
+                ahead.left &= !(1 << bit);
+            }
+            if ahead.left == 0 {
+                looks.left &= !(1 << (ahead.position - looks.from));
+            }
+        }
+    }
+
+    /// Leaves the node that was entered last.
+    fn leave(&mut self) {
+        if let Some(frame) = self.stack.pop() {
+            self.ahead.truncate(frame.ahead_len);
+        }
     }
 
     /// What is known of the leaves below a node without following them.
@@ -310,32 +383,22 @@ impl<'t, 'f> Walk<'t, 'f> {
         let plain = if below.is_none() { self.plain(&at) } else { Plain::None };
         self.key.extend_from_slice(inner.prefix);
         let (states_len, key_len) = (self.follow.depth(), self.key.len());
-        let left = match plain {
-            Plain::None => Positions::default(),
-            _ => self.look(&inner, first..end, &plain),
+        let (next, bound, ahead_len) = (first, below, self.ahead.len());
+        let frame = Frame {
+            node: inner,
+            at,
+            states_len,
+            key_len,
+            next,
+            end,
+            looks: Looks::default(),
+            ahead_len,
+            bound,
+            value_left,
+            plain,
         };
-        let (next, bound) = (first, below);
-        let frame = Frame { node: inner, at, states_len, key_len, next, end, left, bound, value_left, plain };
         self.stack.push(frame);
         None
-    }
-
-    /// Which children of a node may match, as far as the references to them tell. Has the processor fetch them from memory
-    /// all at once: cells that were stored at different times lie far from each other, and otherwise each is waited for by
-    /// itself.
-    fn look(&self, inner: &Inner<'t>, range: Range<usize>, plain: &Plain<'_>) -> Positions {
-        let (mut left, mut bytes) = (Positions::default(), 0);
-        let fetched = range.start..range.start.saturating_add(self.budget);
-        for (position, byte, child) in inner.children(range) {
-            if byte == b'.' || plain.may_match(child) {
-                left.add(position);
-                if fetched.contains(&position) {
-                    bytes ^= self.tree.arena.get(child).first().copied().unwrap_or_default();
-                }
-            }
-        }
-        std::hint::black_box(bytes);
-        left
     }
 
     fn next_child(&mut self) -> Option<(Ref, Option<u8>, At, Option<usize>)> {
@@ -350,7 +413,7 @@ impl<'t, 'f> Walk<'t, 'f> {
                 return Some((value, None, At::Any, None));
             }
             if frame.next >= frame.end {
-                self.stack.pop();
+                self.leave();
                 continue;
             }
             let position = frame.next;
@@ -360,8 +423,15 @@ impl<'t, 'f> Walk<'t, 'f> {
                 continue;
             };
             let after = self.after.unwrap_or_default();
-            let bound =
-                frame.bound.filter(|behind| after.get(*behind) == Some(&byte)).map(|behind| behind + 1);
+            // Only the first child can be on the way to the bound: nothing is before it that was not visited.
+            let bound = frame.bound.take();
+            if bound.is_some() {
+                let at = frame.at.clone();
+                let plain = self.plain(&at);
+                self.stack.last_mut()?.plain = plain;
+            }
+            let bound = bound.filter(|behind| after.get(*behind) == Some(&byte)).map(|behind| behind + 1);
+            let frame = self.stack.last()?;
             if let Some(at) = self.follow.byte(&frame.at, byte) {
                 return Some((child, Some(byte), at, bound));
             }
@@ -370,6 +440,55 @@ impl<'t, 'f> Walk<'t, 'f> {
 
     fn bound_rest(&self, behind: usize) -> &'f [u8] {
         self.after.and_then(|after| after.get(behind..)).unwrap_or_default()
+    }
+}
+
+/// The bits of a word from one on.
+fn bits_from(bit: usize) -> u64 {
+    if bit < LOOKED_AT { u64::MAX << bit } else { 0 }
+}
+
+/// Takes the lowest of the bits that are set; says which it was.
+#[inline]
+fn take_lowest(bits: &mut u64) -> Option<usize> {
+    let lowest = (*bits != 0).then(|| bits.trailing_zeros() as usize);
+    *bits &= bits.wrapping_sub(1);
+    lowest
+}
+
+/// Which children of a child may match, and the child. `None` where that is a leaf, has too many children, or a dot leads to
+/// it, behind which other leaves may match.
+#[inline]
+fn look_into<'t>(
+    tree: &'t Tree,
+    parent: &Inner<'t>,
+    position: usize,
+    tags: Tags,
+    budget: &mut usize,
+) -> Option<(Inner<'t>, u64)> {
+    let child = parent.child_at(position).filter(|child| !child.is_leaf())?;
+    let node = Inner::read(tree.arena.get(child))?;
+    let is_dotted = parent.keys().get(position) == Some(&b'.')
+        || (!node.prefix.is_empty() && memchr::memchr(b'.', node.prefix).is_some());
+    if is_dotted || node.count > LOOKED_AT {
+        return None;
+    }
+    #[cfg(test)]
+    crate::steps::note();
+    *budget = budget.saturating_sub(1 + node.count / NODE_REFS);
+    Some((node, node.may_be(0, tags)))
+}
+
+/// Has the processor fetch children of a node from memory all at once, but no more than `most`: cells that were stored at
+/// different times lie far from each other, and otherwise each is waited for by itself. There is a bit for each from a position
+/// on.
+#[inline]
+fn fetch(tree: &Tree, node: &Inner<'_>, from: usize, mut children: u64, most: usize) {
+    for _ in 0..most {
+        let Some(child) = take_lowest(&mut children).and_then(|bit| node.child_at(from + bit)) else {
+            return;
+        };
+        prefetch(tree.arena.get(child));
     }
 }
 

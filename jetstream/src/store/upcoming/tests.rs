@@ -129,6 +129,32 @@ fn a_wildcard_in_front_costs_what_may_match() {
 }
 
 #[test]
+fn wildcards_before_the_end_look_into_the_nodes_above_leaves_and_at_few_leaves() {
+    for (keys, groups) in [(40_000_u64, 100), (100_000, 100)] {
+        let mut store = Counting::default();
+        for n in 0..keys {
+            // No two of a group end alike.
+            store.append(&format!("k.{}.{n}.{}", n % groups, (n / groups + n) % groups));
+        }
+        let filter = Filter::new(["k.*.*.7"]);
+        let wanted = expected(&store, &filter, 1);
+        let (rest, entered, _) = crate::steps::count(|| {
+            crate::steps::begin_hold();
+            let rest =
+                store.subjects().walk_part(&filter, None, usize::MAX, |_, _| ControlFlow::Continue(()));
+            crate::steps::end_hold();
+            rest
+        });
+        assert_eq!(rest, None);
+        // Each inner node is looked into, of which there is about one for four keys, and one leaf in sixty-four.
+        assert!(entered < keys * 3 / 10, "{entered} nodes of {keys} keys");
+        let (found, cost) = store.list(&filter, 1);
+        assert_eq!(found, wanted);
+        assert!(cost < keys as usize * 6 / 10, "{cost} looks for {} of {keys}", wanted.len());
+    }
+}
+
+#[test]
 fn matches_by_the_ten_thousand_take_few_walks() {
     let mut store = grouped(200_000, 20);
     let (found, cost) = store.list(&Filter::new(["kv.3.*"]), 1);
