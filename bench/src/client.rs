@@ -4,6 +4,7 @@
 //! alike; it therefore does as little as it can.
 
 use crate::link::{Link, Place};
+use crate::script::Turn;
 use jetkv_protocol::{ServerOp, ServerParser, Step, encode};
 use std::io::{self, Read, Write};
 use std::time::Duration;
@@ -24,6 +25,8 @@ pub(crate) struct Client {
     start: usize,
     end: usize,
     outbound: Vec<u8>,
+    /// What was received since each of the messages sent, where that is kept.
+    turns: Option<Vec<Turn>>,
 }
 
 /// A received message, borrowed from the read buffer.
@@ -47,6 +50,7 @@ impl Client {
             start: 0,
             end: 0,
             outbound: Vec::new(),
+            turns: None,
         };
         let options = br#"{"verbose":false,"pedantic":false,"headers":true,"no_responders":true,"protocol":1,"lang":"bench","version":"1","name":"bench"}"#;
         encode::connect(&mut client.outbound, options);
@@ -87,6 +91,19 @@ impl Client {
         payload: &[u8],
     ) {
         encode::publish(&mut self.outbound, subject, reply, headers, payload);
+        if let Some(turns) = &mut self.turns {
+            turns.push(Turn::default());
+        }
+    }
+
+    /// Keeps what is received from now on.
+    pub(crate) fn keep_turns(&mut self) {
+        self.turns = Some(Vec::new());
+    }
+
+    /// What was received since then, for each message that was sent.
+    pub(crate) fn take_turns(&mut self) -> Vec<Turn> {
+        self.turns.take().unwrap_or_default()
     }
 
     /// Queues the end of a subscription.
@@ -213,6 +230,9 @@ impl Client {
         match self.socket.read(free)? {
             0 => Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the server closed the connection")),
             count => {
+                if let Some(turn) = self.turns.as_mut().and_then(|turns| turns.last_mut()) {
+                    turn.answer.extend_from_slice(free.get(..count).unwrap_or_default());
+                }
                 self.end += count;
                 Ok(())
             }

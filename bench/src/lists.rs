@@ -1,7 +1,9 @@
 //! Lists of a few keys of many: what is asked for by a filter that matches a thousand keys, in buckets of growing size.
 
+use crate::bare::BareLoop;
 use crate::client::Client;
 use crate::measure::{self, Cost, Latencies};
+use crate::script::Script;
 use crate::workload::{self, Scale};
 use serde_json::{Value, json};
 use std::io::{self, Write};
@@ -18,6 +20,8 @@ const LISTS: u64 = 10;
 /// Filters of a list with several.
 const FILTERS: u64 = 4;
 const INBOX: &str = "_INBOX.lists";
+/// What the file store puts around a message.
+const RECORD_BYTES: u64 = 30;
 
 /// What is asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,6 +55,11 @@ pub(crate) const ROWS: [Row; 11] = [
 ];
 
 impl Row {
+    /// Whether the messages that match are read for it.
+    fn reads_messages(self) -> bool {
+        !matches!(self, Self::Subjects | Self::Pending | Self::Purge)
+    }
+
     /// Name in the table.
     pub(crate) fn name(self) -> &'static str {
         match self {
@@ -81,24 +90,46 @@ pub(crate) fn prepare(address: SocketAddr, storage: &str, scale: Scale) -> io::R
     workload::pipelined(&address.into(), load, subject_of, scale.value_bytes).map(|_| ())
 }
 
+/// What rows cost a server, and what it did for them.
+pub(crate) struct Listed {
+    pub(crate) costs: Vec<(Row, Cost)>,
+    script: Script,
+    /// When the message in the middle was stored.
+    middle: Value,
+}
+
 /// What each row costs a server with the bucket of [`prepare`].
-pub(crate) fn costs(address: SocketAddr, pid: u32, scale: Scale, only: &str) -> io::Result<Vec<(Row, Cost)>> {
-    let mut lister =
-        Lister { client: Client::connect(&address.into())?, keys: scale.keys, middle: Value::Null };
-    lister.client.subscribe(INBOX.as_bytes(), b"1");
+pub(crate) fn costs(
+    (address, pid): (SocketAddr, u32),
+    storage: &str,
+    scale: Scale,
+    only: &str,
+) -> io::Result<Listed> {
+    let mut lister = Lister::connect(address, scale.keys)?;
     let middle = json!({"seq": scale.keys / 2});
     let middle = lister.client.api("$JS.API.STREAM.MSG.GET.KV_bench", &middle)?;
     lister.middle = middle.pointer("/message/time").cloned().unwrap_or_default();
+    let last = format!("$KV.bench.k.{0}.{1}.{0}", lister.groups() - 1, scale.keys - 1);
+    let record_bytes = RECORD_BYTES + (last.len() + scale.value_bytes) as u64;
+    // What is in memory is not read.
+    let records = if storage == "file" { scale.keys } else { 0 };
+    let mut script = Script { records, record_bytes, turns: Vec::new() };
     let mut costs = Vec::new();
     for row in ROWS.into_iter().filter(|row| row.name().contains(only)) {
         if row == Row::LastOfEach {
             lister.keep_history()?;
         }
-        let cost = measure::measure(pid, || lister.run(row))
-            .map_err(|error| io::Error::other(format!("{}: {error}", row.name())))?;
-        costs.push((row, cost));
+        costs.push((row, lister.measure(pid, row, Some(&mut script))?));
     }
-    Ok(costs)
+    Ok(Listed { costs, script, middle: lister.middle })
+}
+
+/// What the bare loop takes to do what a server did, but for finding out what that is.
+pub(crate) fn bare_costs(listed: &Listed, scale: Scale) -> io::Result<Vec<(Row, Cost)>> {
+    let bare = BareLoop::of_script(&listed.script)?;
+    let mut lister = Lister::connect(bare.address, scale.keys)?;
+    lister.middle = listed.middle.clone();
+    listed.costs.iter().map(|(row, _)| Ok((*row, lister.measure(bare.pid(), *row, None)?))).collect()
 }
 
 struct Lister {
@@ -109,15 +140,54 @@ struct Lister {
 }
 
 impl Lister {
-    fn run(&mut self, row: Row) -> io::Result<(u64, Latencies)> {
+    fn connect(address: SocketAddr, keys: u64) -> io::Result<Self> {
+        let mut client = Client::connect(&address.into())?;
+        client.subscribe(INBOX.as_bytes(), b"1");
+        Ok(Self { client, keys, middle: Value::Null })
+    }
+
+    fn groups(&self) -> u64 {
+        self.keys / LISTED
+    }
+
+    /// What a row costs. What was done for it is added to the script.
+    fn measure(&mut self, pid: u32, row: Row, script: Option<&mut Script>) -> io::Result<Cost> {
+        measure::measure(pid, || self.run(row, script))
+            .map_err(|error| io::Error::other(format!("{}: {error}", row.name())))
+    }
+
+    fn run(&mut self, row: Row, mut script: Option<&mut Script>) -> io::Result<(u64, Latencies)> {
         let mut latencies = Latencies::with_capacity(LISTS as usize);
-        let groups = self.keys / LISTED;
         for list in 0..LISTS {
+            let group = list * 7 % self.groups();
+            if script.is_some() {
+                self.client.keep_turns();
+            }
             let begun = Instant::now();
-            self.ask(row, list * 7 % groups)?;
+            self.ask(row, group)?;
             latencies.record(begun);
+            if let Some(script) = &mut script {
+                let mut turns = self.client.take_turns();
+                if let Some(first) = turns.first_mut().filter(|_| script.records > 0) {
+                    first.reads = self.read_for(row, group);
+                }
+                script.turns.append(&mut turns);
+            }
         }
         Ok((LISTS, latencies))
+    }
+
+    /// The numbers of the messages that are read for a list, in the order in which they were stored.
+    fn read_for(&self, row: Row, group: u64) -> Vec<u64> {
+        let groups = self.groups();
+        let also = if row == Row::Several { FILTERS } else { 1 };
+        let wanted: Vec<u64> = (0..also).map(|more| (group + more) % groups).collect();
+        let from = if matches!(row, Row::FromSeq | Row::FromTime) { LISTED / 2 } else { 0 };
+        let to = if row.reads_messages() { LISTED } else { 0 };
+        let mut read: Vec<u64> =
+            (from..to).flat_map(|turn| wanted.iter().map(move |group| turn * groups + group)).collect();
+        read.sort_unstable();
+        read
     }
 
     fn ask(&mut self, row: Row, group: u64) -> io::Result<()> {
@@ -126,7 +196,7 @@ impl Lister {
             Row::Prefix | Row::LastOfEach => self.list(json!({"filter_subject": filter}), LISTED),
             Row::Suffix => self.list(json!({"filter_subject": format!("$KV.bench.k.*.*.{group}")}), LISTED),
             Row::Several => {
-                let groups = self.keys / LISTED;
+                let groups = self.groups();
                 let filters: Vec<String> =
                     (0..FILTERS).map(|more| format!("$KV.bench.k.{}.*.*", (group + more) % groups)).collect();
                 self.list(json!({"filter_subjects": filters}), FILTERS * LISTED)

@@ -11,6 +11,7 @@ mod link;
 mod lists;
 mod measure;
 mod process;
+mod script;
 mod synchronous;
 mod table;
 mod transports;
@@ -74,10 +75,8 @@ struct Plan {
 
 fn main() -> ExitCode {
     let mut arguments = std::env::args().skip(1);
-    if let (Some(bare::FLAG), Some(Ok(value_bytes))) =
-        (arguments.next().as_deref(), arguments.next().map(|bytes| bytes.parse()))
-    {
-        return ended(bare::serve(value_bytes).map_err(Into::into));
+    if let (Some(bare::FLAG), Some(duty)) = (arguments.next().as_deref(), arguments.next()) {
+        return ended(bare::serve(&duty).map_err(Into::into));
     }
     let plan = match parse(std::env::args().skip(1)) {
         Ok(plan) => plan,
@@ -222,30 +221,40 @@ fn run(plan: &Plan) -> Outcome<()> {
     Ok(())
 }
 
-/// Rows for each size of bucket; the servers take turns within a round.
+/// Rows for each size of bucket; the servers take turns within a round, and the bare loop does what JetKV did.
 fn run_lists(plan: &Plan, programs: &[Program]) -> Outcome<()> {
     for keys in &plan.lists {
         let scale = Scale { keys: *keys, ..plan.scale };
-        let mut rounds = [Vec::new(), Vec::new()];
+        let (mut rounds, mut bare) = ([Vec::new(), Vec::new()], Vec::new());
         for _ in 0..plan.rounds {
-            for (program, rounds) in programs.iter().zip(&mut rounds) {
-                let server = start(program)?;
-                let address = address(&server)?;
-                lists::prepare(address, &plan.storage, scale)?;
-                let costs = lists::costs(address, pid(&server)?, scale, &plan.only)
-                    .map_err(|error| format!("{}: {error}", program.name))?;
-                rounds.push(costs);
+            for (at, (program, rounds)) in programs.iter().zip(&mut rounds).enumerate() {
+                let listed = list(program, plan, scale)?;
+                if at == 0 {
+                    let costs = lists::bare_costs(&listed, scale);
+                    bare.push(costs.map_err(|error| format!("the bare loop: {error}"))?);
+                }
+                rounds.push(listed.costs);
             }
         }
         table::lists_header(plan.alone, &plan.storage, *keys, plan.rounds);
+        let [ours, theirs] = &rounds;
         for row in lists::ROWS.into_iter().filter(|row| row.name().contains(&plan.only)) {
-            let [ours, theirs] = rounds.each_ref().map(|rounds| -> Vec<Cost> {
+            let of = |rounds: &[Vec<(lists::Row, Cost)>]| -> Vec<Cost> {
                 rounds.iter().flatten().filter(|(of, _)| *of == row).map(|(_, cost)| *cost).collect()
-            });
-            table::list(row.name(), &ours, &theirs);
+            };
+            table::list(row.name(), &of(ours), &of(theirs), &of(&bare));
         }
     }
     Ok(())
+}
+
+/// What lists cost a server, which is gone then.
+fn list(program: &Program, plan: &Plan, scale: Scale) -> Outcome<lists::Listed> {
+    let server = start(program)?;
+    let address = address(&server)?;
+    lists::prepare(address, &plan.storage, scale)?;
+    let listed = lists::costs((address, pid(&server)?), &plan.storage, scale, &plan.only);
+    Ok(listed.map_err(|error| format!("{}: {error}", program.name))?)
 }
 
 /// A table and a drawing for each axis; the servers take turns by axis.
@@ -360,7 +369,7 @@ fn play(program: &Program, plan: &Plan, workloads: &[Workload]) -> Outcome<Vec<O
 
 /// What the bare loop takes for the workloads that it can serve.
 fn play_bare(plan: &Plan, workloads: &[Workload]) -> Outcome<Vec<Option<Cost>>> {
-    let bare = bare::BareLoop::start(plan.scale.value_bytes)?;
+    let bare = bare::BareLoop::of_values(plan.scale.value_bytes)?;
     let cost = |workload: &Workload| -> Outcome<Option<Cost>> {
         if !matches!(workload, Workload::Synchronous(..)) {
             return Ok(None);

@@ -82,23 +82,25 @@ pub(crate) fn lists_header(alone: bool, storage: &str, keys: u64, rounds: usize)
     let both = if alone { "" } else { " / nats-server" };
     println!(
         "\nStorage {storage}, {keys} keys; medians of {rounds} rounds. Each cell: JetKV{both}.\n\n\
-         | what is asked for | p50 ms | server CPU ms | CPU ratio | RSS MiB |\n|---|---|---|---|---|"
+         | what is asked for | p50 ms | server CPU ms | CPU ratio | bare loop CPU ms | times the bare loop | \
+         bare loop / nats-server | RSS MiB |\n|---|---|---|---|---|---|---|---|"
     );
 }
 
 /// A row of a table of lists.
-pub(crate) fn list(name: &str, ours: &[Cost], theirs: &[Cost]) {
+pub(crate) fn list(name: &str, ours: &[Cost], theirs: &[Cost], bare: &[Cost]) {
     let cell = |figure: &dyn Fn(&Cost) -> f64| {
         let one = |costs: &[Cost]| format!("{:.1}", median(costs.iter().map(figure).collect()));
         if theirs.is_empty() { one(ours) } else { format!("{} / {}", one(ours), one(theirs)) }
     };
-    let ratios = ours.iter().zip(theirs).map(|(ours, theirs)| ours.cpu_us_per_op / theirs.cpu_us_per_op);
-    let ratios: Vec<f64> = ratios.collect();
-    let ratio = if ratios.is_empty() { "–".to_owned() } else { format!("{:.3}", median(ratios)) };
     println!(
-        "| {name} | {} | {} | {ratio} | {} |",
+        "| {name} | {} | {} | {} | {} | {} | {} | {} |",
         cell(&|cost| cost.p50.unwrap_or_default().as_secs_f64() * 1e3),
         cell(&|cost| cost.cpu_us_per_op / 1e3),
+        ratio(ours, theirs, 3),
+        figure(bare.iter().map(|cost| cost.cpu_us_per_op / 1e3).collect(), 2),
+        ratio(ours, bare, 1),
+        ratio(bare, theirs, 3),
         cell(&|cost| cost.rss_bytes as f64 / MIB),
     );
 }
@@ -125,24 +127,28 @@ pub(crate) fn row(name: &str, ours: &[Cost], theirs: &[Cost], bare: &[Cost]) {
             "–".to_owned()
         }
     };
-    let one = |figures: Vec<f64>| match &*figures {
-        [] => "–".to_owned(),
-        _ => format!("{:.2}", median(figures)),
-    };
-    let ratio = |others: &[Cost]| {
-        one(ours.iter().zip(others).map(|(ours, other)| ours.cpu_us_per_op / other.cpu_us_per_op).collect())
-    };
     println!(
         "| {name} | {} | {} | {} | {} | {} | {} | {} | {} |",
         cell(&|cost| cost.ops_per_second, 0),
         latency(&|cost| cost.p50),
         latency(&|cost| cost.p99),
         cell(&|cost| cost.cpu_us_per_op, 2),
-        ratio(theirs),
-        one(bare.iter().map(|cost| cost.cpu_us_per_op).collect()),
-        ratio(bare),
+        ratio(ours, theirs, 2),
+        figure(bare.iter().map(|cost| cost.cpu_us_per_op).collect(), 2),
+        ratio(ours, bare, 2),
         cell(&|cost| cost.rss_bytes as f64 / MIB, 1),
     );
+}
+
+/// The median of the rounds' own ratios of processor time.
+fn ratio(costs: &[Cost], others: &[Cost], digits: usize) -> String {
+    let ratios = costs.iter().zip(others).map(|(cost, other)| cost.cpu_us_per_op / other.cpu_us_per_op);
+    figure(ratios.collect(), digits)
+}
+
+/// The median of what was measured, if it was.
+fn figure(figures: Vec<f64>, digits: usize) -> String {
+    if figures.is_empty() { "–".to_owned() } else { format!("{:.digits$}", median(figures)) }
 }
 
 fn median(mut figures: Vec<f64>) -> f64 {
