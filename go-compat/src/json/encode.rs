@@ -51,6 +51,10 @@ impl<F: Formatter> Formatter for GoFormatter<F> {
         fragment: &str,
     ) -> io::Result<()> {
         let mut rest = fragment;
+        // Nearly all text has nothing of the kind, and to look for characters costs more than all else about it.
+        if !fragment.bytes().fold(false, |found, byte| found | may_be_special(byte)) {
+            return writer.write_all(fragment.as_bytes());
+        }
         while let Some(at) = rest.find(['<', '>', '&', '\u{2028}', '\u{2029}']) {
             let (plain, tail) = rest.split_at(at);
             writer.write_all(plain.as_bytes())?;
@@ -80,6 +84,13 @@ impl<F: Formatter> Formatter for GoFormatter<F> {
             CharEscape::AsciiControl(byte) => write!(writer, "\\u{byte:04x}"),
         }
     }
+}
+
+/// Whether a character that Go escapes may begin with this byte.
+#[inline]
+fn may_be_special(byte: u8) -> bool {
+    // The last one is that of U+2028 and U+2029.
+    (byte == b'<') | (byte == b'>') | (byte == b'&') | (byte == 0xe2)
 }
 
 /// Serializes `value` as Go would.

@@ -13,12 +13,11 @@ use crate::filter::Filter;
 use crate::headers::header;
 use crate::origin::SourceInfo;
 use crate::stream::world::World;
-use crate::stream::{Inner, Stream, StreamState};
+use crate::stream::{Inner, Stream, StreamState, SubjectCounts};
 use jetkv_go_compat::GoTime;
 use jetkv_go_compat::json::go_struct;
 use jetkv_protocol::subject;
 use serde::Serialize;
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 const NAMES_LIMIT: usize = 1024;
@@ -264,7 +263,7 @@ fn stream_info(call: &Call<'_>, name: &str) -> Result<Paging<StreamInfo>, ApiErr
     let mut page = Page::default();
     if !req.subjects_filter.is_empty() {
         let wanted = offset(&req.paged);
-        let (mut subjects, mut total) = (BTreeMap::new(), 0);
+        let (mut subjects, mut total) = (SubjectCounts::default(), 0);
         let filter = req.subjects_filter.as_bytes();
         // Memory stores look up what holds no whole wildcard as it is.
         let partial = PartialToken::of(filter).filter(|_| info.config.storage == StorageType::File);
@@ -279,7 +278,7 @@ fn stream_info(call: &Call<'_>, name: &str) -> Result<Paging<StreamInfo>, ApiErr
                 return;
             }
             if total >= wanted && subjects.len() < SUBJECTS_LIMIT {
-                subjects.insert(String::from_utf8_lossy(subject).into_owned(), entry.count);
+                subjects.push(subject, entry.count);
             }
             total += 1;
         });

@@ -2,7 +2,7 @@
 
 use super::Inner;
 use jetkv_go_compat::GoTime;
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 use std::collections::BTreeMap;
 
 /// The `state` of stream information, in nats-server's order of fields.
@@ -24,8 +24,8 @@ pub struct StreamState {
     #[serde(skip_serializing_if = "is_zero")]
     pub num_subjects: u64,
     /// Messages by subject, where asked for.
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    pub subjects: BTreeMap<String, u64>,
+    #[serde(skip_serializing_if = "SubjectCounts::is_empty")]
+    pub(crate) subjects: SubjectCounts,
     /// Sequences missing between first and last.
     #[serde(skip_serializing_if = "is_zero")]
     pub num_deleted: u64,
@@ -34,6 +34,52 @@ pub struct StreamState {
     pub deleted: Vec<u64>,
     /// Consumers.
     pub consumer_count: usize,
+}
+
+/// Subjects and how many messages each holds. Their text stands in one piece, as an answer has up to a hundred thousand.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct SubjectCounts {
+    text: String,
+    /// Where the text of each ends, and its messages.
+    counts: Vec<(usize, u64)>,
+}
+
+impl SubjectCounts {
+    /// Adds a subject that comes behind all others in byte order.
+    pub(crate) fn push(&mut self, subject: &[u8], count: u64) {
+        match std::str::from_utf8(subject) {
+            Ok(subject) => self.text.push_str(subject),
+            Err(_) => self.text.push_str(&String::from_utf8_lossy(subject)),
+        }
+        self.counts.push((self.text.len(), count));
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.counts.len()
+    }
+
+    fn is_empty(&self) -> bool {
+        self.counts.is_empty()
+    }
+
+    fn iter(&self) -> impl Iterator<Item = (&str, u64)> {
+        let mut start = 0;
+        self.counts.iter().map(move |(end, count)| {
+            let subject = self.text.get(start..*end).unwrap_or_default();
+            start = *end;
+            (subject, *count)
+        })
+    }
+}
+
+impl Serialize for SubjectCounts {
+    /// An object. Subjects that are not text come in the order of what is shown for them, and once.
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        if self.iter().map(|(subject, _)| subject).is_sorted_by(|a, b| a < b) {
+            return serializer.collect_map(self.iter());
+        }
+        self.iter().collect::<BTreeMap<_, _>>().serialize(serializer)
+    }
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands fields out by reference")]
@@ -60,10 +106,36 @@ impl Inner {
             last_seq: state.last_seq,
             last_ts: time(state.last_ts_ns),
             num_subjects: state.subjects,
-            subjects: BTreeMap::new(),
+            subjects: SubjectCounts::default(),
             num_deleted: if zero_deleted { 1 } else { self.store.num_deleted() },
             deleted,
             consumer_count: self.consumers.public_len(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::SubjectCounts;
+    use jetkv_go_compat::json;
+
+    #[test]
+    fn subjects_are_an_object_in_order_whatever_bytes_they_have() {
+        let shown = |subjects: &[(&[u8], u64)]| {
+            let mut counts = SubjectCounts::default();
+            subjects.iter().for_each(|(subject, count)| counts.push(subject, *count));
+            assert_eq!(counts.len(), subjects.len());
+            json::to_string(&counts)
+        };
+        assert_eq!(shown(&[]), "{}");
+        assert_eq!(
+            shown(&[(b"a", 1), (b"a.<b>", 2), ("a.é".as_bytes(), 3)]),
+            r#"{"a":1,"a.\u003cb\u003e":2,"a.é":3}"#
+        );
+        // What stands for bytes that are no text comes behind other text, and may be the same for several.
+        assert_eq!(
+            shown(&[(b"a\x80", 1), (b"a\x81", 2), ("aé".as_bytes(), 3)]),
+            "{\"aé\":3,\"a\u{fffd}\":2}"
+        );
     }
 }

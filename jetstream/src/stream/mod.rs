@@ -35,6 +35,7 @@ pub(crate) use commit::Asked;
 pub(crate) use headers::write_headers;
 pub use host::Host;
 pub use info::StreamState;
+pub(crate) use info::SubjectCounts;
 pub(crate) use inner::{Inner, consumer_settings};
 pub(crate) use purge::PurgeRequest;
 pub(crate) use slices::{Search, Slice, Wanted};
