@@ -180,8 +180,16 @@ impl<'t, 'f> Walk<'t, 'f> {
             let matches = match &frame.plain {
                 Plain::All => true,
                 Plain::Ends(ends, _) if byte != b'.' && leaf.is_some() => ends.accept(rest),
-                _ if byte == b'.' || memchr::memchr(b'.', rest).is_some() => return None,
-                plain => matches!(plain, Plain::WithoutDot),
+                _ if byte != b'.' && memchr::memchr(b'.', rest).is_none() => {
+                    matches!(frame.plain, Plain::WithoutDot)
+                }
+                // A byte of the token that a wildcard stands for changes nothing.
+                _ if byte != b'.' && leaf.is_some() => {
+                    let matches = self.follow.accepts_end(frame.at.clone(), rest);
+                    self.follow.go_back(frame.states_len);
+                    matches
+                }
+                _ => return None,
             };
             #[cfg(test)]
             crate::steps::note();
