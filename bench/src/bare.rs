@@ -22,8 +22,9 @@ const SCRIPT: &str = "script";
 
 const LISTENER: Token = Token(usize::MAX);
 const READ_BUFFER_BYTES: usize = 64 * 1024;
-/// The file of a script is written in pieces of about so many bytes.
-const FILL_BYTES: u64 = 1 << 20;
+/// The file of a script is written in such pieces, as a server writes what one read brought: what is written at once comes to
+/// lie in larger pages, which cost less to be read.
+const FILL_BYTES: u64 = 16 << 10;
 const INFO: &[u8] =
     b"INFO {\"server_id\":\"bare\",\"version\":\"0\",\"headers\":true,\"max_payload\":1048576}\r\n";
 /// As long as the header block of a direct get.
