@@ -3,20 +3,18 @@
 #![allow(clippy::expect_used, missing_docs)]
 
 use std::net::TcpListener;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use jetkv_compat_tests::oracle::{Launch, Tool, Toolbox};
 use jetkv_compat_tests::process::{Program, Server, ServerOptions, command, run_to_end};
 use jetkv_compat_tests::request::Requester;
 use jetkv_compat_tests::{Result, is_ci};
-use jetkv_testing::http;
+use jetkv_testing::{http, until};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
-/// How long a condition is waited for: an election, a stream that is copied.
+/// No command of the CLI takes so long.
 const WAIT: Duration = Duration::from_secs(60);
-/// Pause between two looks at it.
-const LOOK: Duration = Duration::from_millis(100);
 const STREAMS: [&str; 3] = ["KV_history", "KV_ttl", "WORK"];
 /// When something falls due that is to do so behind a move.
 const SOON: Duration = Duration::from_secs(5);
@@ -132,10 +130,10 @@ fn features_go_on(tools: &Tools, first: &Program, second: &Program) -> Result<Ve
         ("SUM", "sum", "{\"val\":\"11\"}"),
         ("AT", "at.soon.t", "due"),
     ] {
-        until(stream, || {
+        until_so(stream, || {
             let last = client.direct_get(stream, &json!({"last_by_subj": subject}))?;
             Ok(last.payload == payload.as_bytes())
-        })?;
+        });
     }
     for stream in FEATURES {
         let info = client.api(&format!("$JS.API.STREAM.INFO.{stream}"), &json!({"subjects_filter": ">"}))?;
@@ -194,10 +192,10 @@ fn fill_features(client: &mut Requester) -> Result<()> {
         client.ask(&format!("ids.{id}"), &headers, b"x")?;
     }
     for (stream, last_seq) in [("M", 5), ("S", 5), ("SUM", 3)] {
-        until(stream, || {
+        until_so(stream, || {
             let info = client.api(&format!("$JS.API.STREAM.INFO.{stream}"), &Value::Null)?;
             Ok(info.pointer("/state/last_seq").and_then(Value::as_u64) == Some(last_seq))
-        })?;
+        });
     }
     Ok(())
 }
@@ -219,19 +217,19 @@ fn into_a_cluster_and_back(tools: &Tools) -> Result<()> {
 
     let mut cluster = cluster(&tools.theirs)?;
     let member = cluster.first().ok_or("no members")?;
-    until("a leader", || has_leader(member))?;
+    until_so("a leader", || has_leader(member));
     tools.nats(member, &["account", "restore", &there])?;
     for stream in STREAMS {
         tools.scale(member, stream, "3")?;
     }
     for stream in STREAMS {
-        until("three replicas", || is_copied(member, stream))?;
+        until_so("three replicas", || is_copied(member, stream));
     }
     compare(&before, &picture(member, Consumers::Acknowledged)?, "in the cluster")?;
 
     for stream in STREAMS {
         tools.scale(member, stream, "1")?;
-        until("one replica", || Ok(replicas(member, stream)?.is_empty()))?;
+        until_so("one replica", || Ok(replicas(member, stream)?.is_empty()));
     }
     let back = dir.path().join("back");
     let mut lone = alone(&tools.ours)?;
@@ -271,16 +269,12 @@ fn cluster(program: &Program) -> Result<Vec<Server>> {
     ports.iter().enumerate().map(member).collect()
 }
 
-fn until(what: &str, mut is_so: impl FnMut() -> Result<bool>) -> Result<()> {
-    let began = Instant::now();
-    loop {
-        // An error may be that of a server which has yet to find its cluster.
-        match is_so() {
-            Ok(true) => return Ok(()),
-            state if began.elapsed() > WAIT => return Err(format!("waited for {what}: {state:?}").into()),
-            _ => std::thread::sleep(LOOK),
-        }
-    }
+/// Waits until it is so. An error may be that of a server which has yet to find its cluster.
+fn until_so(what: &str, mut is_so: impl FnMut() -> Result<bool>) {
+    until(what, || match is_so() {
+        Ok(true) => Ok(()),
+        state => Err(state),
+    });
 }
 
 /// Whether the cluster of a server has a leader. Before, it answers no request.

@@ -3,11 +3,12 @@
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use jetkv_compat_tests::oracle::{Launch, Tool, Toolbox};
 use jetkv_compat_tests::process::{self, Program, Server, ServerOptions, Signal};
 use jetkv_compat_tests::request::Requester;
+use jetkv_testing::{eventually, until};
 use serde_json::Value;
 
 /// No wait takes so long on two busy cores.
@@ -17,17 +18,6 @@ const PATIENT: u32 = 240;
 /// Messages that come while a server is killed.
 const POURED: u64 = 2_000;
 const LISTENS: &str = "Listening for leafnode connections on 127.0.0.1:";
-
-fn eventually<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
-    let until = Instant::now() + WAIT_MAX;
-    loop {
-        if let Some(found) = look() {
-            return found;
-        }
-        assert!(Instant::now() < until, "{what}");
-        std::thread::sleep(Duration::from_millis(20));
-    }
-}
 
 fn config(domain: &str, more: &str) -> String {
     format!("server_name: {domain}\njetstream {{ domain: {domain} }}\n{more}\n")
@@ -53,10 +43,10 @@ fn hub(program: &Program, patience: u32) -> (Server, u16) {
 
 /// Where a hub listens for leaf nodes.
 fn leaf_port(hub: &Server) -> u16 {
-    eventually("the port of leaf nodes", || {
+    until("the port of leaf nodes", || {
         let log = hub.log();
-        let rest = log.split_once(LISTENS)?.1;
-        rest.split_once('\n')?.0.trim().parse().ok()
+        let line = log.split_once(LISTENS).and_then(|(_, rest)| rest.split_once('\n'));
+        line.and_then(|(port, _)| port.trim().parse().ok()).ok_or(log)
     })
 }
 
@@ -78,7 +68,7 @@ fn ask(client: &mut Requester, subject: &str, body: &str) -> Option<Value> {
 /// Asks until there is somebody who answers.
 fn reached(client: &mut Requester, domain: &str) {
     let subject = format!("$JS.{domain}.API.INFO");
-    eventually(&subject, || ask(client, &subject, "").filter(|answer| answer["domain"] == domain));
+    eventually(&subject, || ask(client, &subject, "").is_some_and(|answer| answer["domain"] == domain));
 }
 
 fn create(client: &mut Requester, body: &Value) {
@@ -102,8 +92,8 @@ fn store(client: &mut Requester, subject: &str, from: u64, count: u64) {
 /// Waits until a stream has so many messages, and looks whether each is there once and in order.
 fn has_all(client: &mut Requester, stream: &str, count: u64) {
     eventually(stream, || {
-        let info = ask(client, &format!("$JS.API.STREAM.INFO.{stream}"), "")?;
-        (info["state"]["messages"].as_u64()? >= count).then_some(())
+        let info = ask(client, &format!("$JS.API.STREAM.INFO.{stream}"), "");
+        info.and_then(|info| info["state"]["messages"].as_u64()).is_some_and(|messages| messages >= count)
     });
     for seq in 1..=count {
         let subject = format!("$JS.API.DIRECT.GET.{stream}");
@@ -169,7 +159,7 @@ fn go_through(hub_program: &Program, spoke_program: &Program, keeps_all: bool) {
     pour(&mut here, "o", 41, poured);
     pour(&mut there, "e", 41, poured);
     hub.stop(Signal::KILL).unwrap();
-    eventually("all of it is stored", || (last(&mut there, "EDGE") == 40 + poured).then_some(()));
+    eventually("all of it is stored", || last(&mut there, "EDGE") == 40 + poured);
     store(&mut there, "e", 41 + poured, 20);
     hub.configure(&config("hub", &listens(i32::from(port), PATIENT))).unwrap();
     hub.launch().unwrap();
@@ -263,8 +253,8 @@ fn mirrored(launch: &Launch, program: &Program) -> Vec<String> {
     cli(launch, &spoke, "kv add M --mirror B --mirror-domain hub --history 3");
     let has = |there: &mut Requester, count: u64| {
         eventually("the mirror has all", || {
-            let info = ask(there, "$JS.API.STREAM.INFO.KV_M", "")?;
-            (info["state"]["messages"] == count).then_some(())
+            let info = ask(there, "$JS.API.STREAM.INFO.KV_M", "");
+            info.is_some_and(|info| info["state"]["messages"] == count)
         });
     };
     has(&mut there, 3);

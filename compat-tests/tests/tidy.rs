@@ -40,6 +40,12 @@ fn has_extension(path: &Path, extension: &str) -> bool {
     path.extension().is_some_and(|found| found == extension)
 }
 
+/// Whether a file of Rust holds nothing but tests.
+fn is_test(path: &Path) -> bool {
+    let is_within = path.components().any(|part| part.as_os_str() == "tests");
+    has_extension(path, "rs") && (is_within || path.ends_with("tests.rs"))
+}
+
 /// Fails with all places where `wrong` finds something in a line.
 fn assert_no_line(what: &str, applies: impl Fn(&Path) -> bool, wrong: impl Fn(&str) -> bool) {
     let mut found = Vec::new();
@@ -135,9 +141,8 @@ fn tests_use_only_paths_that_they_made() {
     assert_no_line(
         "paths that no test made",
         |path| {
-            let is_test = path.components().any(|part| part.as_os_str() == "tests");
             let is_scenario = path.starts_with(scenario_root()) && has_extension(path, "txt");
-            is_scenario || (is_test && has_extension(path, "rs"))
+            is_scenario || is_test(path)
         },
         is_path,
     );
@@ -217,6 +222,29 @@ fn timers_of_the_server_are_made_where_there_are_some() {
         },
         |line| calls.iter().any(|call| line.contains(call)),
     );
+}
+
+/// A pause is right on one machine and too short on the next; `jetkv_testing::until` looks until there is what is waited for.
+#[test]
+fn tests_wait_for_conditions() {
+    // A client that takes its time is what it shows.
+    let about_time = workspace_root().join("server/tests/attacks/slow.rs");
+    let calls = ["thread::sleep", "sleep_ms", "time::sleep"].map(|call| word(call, "("));
+    assert_no_line(
+        "a pause instead of a wait",
+        |path| is_test(path) && *path != about_time,
+        |line| calls.iter().any(|call| line.contains(call)),
+    );
+}
+
+#[test]
+fn a_test_that_is_ignored_says_why() {
+    let ignored = regex_lite::Regex::new(r"^\s*#\[(cfg_attr\(.*, *)?ignore\b").unwrap();
+    let reason = regex_lite::Regex::new(r#"\bignore = "[^"]"#).unwrap();
+    let is_wrong = |line: &str| ignored.is_match(line) && !reason.is_match(line);
+    assert_no_line("ignored without a reason", |path| has_extension(path, "rs"), is_wrong);
+    assert!(is_wrong("    #[ignore]") && is_wrong("#[cfg_attr(miri, ignore)]"));
+    assert!(!is_wrong("#[ignore = \"takes an hour\"]"));
 }
 
 #[test]

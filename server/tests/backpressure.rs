@@ -122,7 +122,7 @@ fn a_consumer_goes_on_with_whoever_listens_after_the_one_that_was_full_is_gone()
     let body = r#"{"stream_name":"S","config":{"durable_name":"D","deliver_subject":"d","ack_policy":"none","deliver_policy":"all"}}"#;
     request(&mut wire, "CONSUMER.DURABLE.CREATE.S.D", body);
     drop(full);
-    common::eventually("the full one is gone", || server.monitor().counts().connections == 1);
+    jetkv_testing::eventually("the full one is gone", || server.monitor().counts().connections == 1);
     let mut next = Wire::client(&server);
     next.send("SUB d 1\r\n");
     let mut last = 0;

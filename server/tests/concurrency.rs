@@ -4,7 +4,8 @@
 
 mod common;
 
-use common::{Wire, eventually, options, start};
+use common::{Wire, options, start};
+use jetkv_testing::eventually;
 
 const PUBLISHERS: usize = 4;
 const SUBSCRIBERS: usize = 4;

@@ -7,9 +7,10 @@ mod common;
 
 use std::path::Path;
 
-use common::{Wire, eventually, options, start};
+use common::{Wire, options, start};
 use jetkv::Server;
 use jetkv::options::Options;
+use jetkv_testing::eventually;
 
 /// Tokens of a subject that fits into a request of 30 KB.
 const TOKENS: usize = 15_000;

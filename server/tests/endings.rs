@@ -10,9 +10,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use common::{Wire, eventually, options, pending_bytes, start};
+use common::{Wire, options, pending_bytes, start};
 use jetkv::Server;
 use jetkv::options::Options;
+use jetkv_testing::eventually;
 
 const CONNECT: &str = "CONNECT {\"verbose\":false}\r\nPING\r\n";
 

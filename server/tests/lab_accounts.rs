@@ -4,10 +4,11 @@
 
 mod common;
 
+use common::Wire;
 use common::lab::{ask, lab_request, lab_server, lab_server_with};
-use common::{Wire, eventually};
 use jetkv::Server;
 use jetkv::options::{AccountOptions, Options, UserOptions};
+use jetkv_testing::eventually;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 

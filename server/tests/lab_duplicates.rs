@@ -56,7 +56,7 @@ fn pairs(wanted: &[(&str, &str)]) -> Vec<(String, String)> {
 /// Reads until so many messages have come, which may take the server a moment.
 fn receives(wire: &mut Wire, wanted: &[(&str, &str)]) {
     let mut came = Vec::new();
-    common::eventually("all came", || {
+    jetkv_testing::eventually("all came", || {
         came.extend(received(wire));
         came.len() >= wanted.len()
     });

@@ -5,7 +5,8 @@
 mod common;
 
 use common::lab::{ask, lab_request, lab_server, lab_server_with};
-use common::{Wire, closed_for, eventually};
+use common::{Wire, closed_for};
+use jetkv_testing::eventually;
 use serde_json::{Value, json};
 
 /// Tries until a store that failed works again: each is a minute later.

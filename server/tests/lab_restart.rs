@@ -6,9 +6,8 @@ use std::io::{BufRead, BufReader};
 use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command};
-use std::time::{Duration, Instant};
 
-use jetkv_testing::{WAIT_MAX, Wire};
+use jetkv_testing::{Wire, until};
 use serde_json::Value;
 
 /// A program with its lab on, and what it is to be killed by.
@@ -26,32 +25,29 @@ fn start(folder: &Path) -> (Program, SocketAddr) {
     program.args(["-js", "-a", "127.0.0.1", "-p", "-1", "-m", "-1", "-sd", "store", "-l", "log"]);
     program.args(["--ports_file_dir", "."]).current_dir(folder).env("JETKV_LAB", "1");
     let program = Program(program.spawn().unwrap());
-    let address = wait_for("the ports", || {
-        let files = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
-        let file = files.into_iter().find(|path| path.extension().is_some_and(|end| end == "ports"))?;
-        let ports: Value = serde_json::from_str(&std::fs::read_to_string(file).ok()?).ok()?;
-        ports["nats"][0].as_str()?.strip_prefix("nats://")?.parse().ok()
-    });
+    let address = until("the ports", || client_address(folder).ok_or("none yet"));
     (program, address)
 }
 
-fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
-    let until = Instant::now() + WAIT_MAX;
-    loop {
-        if let Some(found) = look() {
-            return found;
-        }
-        assert!(Instant::now() < until, "{what}");
-        std::thread::sleep(Duration::from_millis(5));
-    }
+/// The port of clients, as soon as the program has said it.
+fn client_address(folder: &Path) -> Option<SocketAddr> {
+    let files = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    let file = files.into_iter().find(|path| path.extension().is_some_and(|end| end == "ports"))?;
+    let ports: Value = serde_json::from_str(&std::fs::read_to_string(file).ok()?).ok()?;
+    ports["nats"][0].as_str()?.strip_prefix("nats://")?.parse().ok()
+}
+
+/// Waits until the program has logged a text so often.
+fn wait_for_log(folder: &Path, text: &str, times: usize) {
+    until(text, || {
+        let log = std::fs::read_to_string(folder.join("log")).unwrap_or_default();
+        if log.matches(text).count() >= times { Ok(()) } else { Err(log) }
+    });
 }
 
 /// Waits until the program has begun so often.
 fn wait_until_ready(folder: &Path, times: usize) {
-    wait_for("the server is ready", || {
-        let log = std::fs::read_to_string(folder.join("log")).unwrap_or_default();
-        (log.matches("Server is ready").count() >= times).then_some(())
-    });
+    wait_for_log(folder, "Server is ready", times);
 }
 
 fn ask(wire: &mut Wire, subject: &str, body: &str) -> Value {
@@ -82,22 +78,17 @@ fn begins_again(signal: &str) {
     assert!(program.0.try_wait().unwrap().is_none(), "the process is the same");
 }
 
-/// Waits until the program has logged a text.
-fn wait_for_log(folder: &Path, text: &str) {
-    wait_for(text, || std::fs::read_to_string(folder.join("log")).ok()?.contains(text).then_some(()));
-}
-
 #[test]
 fn a_program_says_that_its_lab_is_on_and_which_rules_it_was_given() {
     let folder = tempfile::tempdir().unwrap();
     let (_program, address) = start(folder.path());
-    wait_for_log(folder.path(), "The test lab is on");
+    wait_for_log(folder.path(), "The test lab is on", 1);
     let mut info = String::new();
     BufReader::new(TcpStream::connect(address).unwrap()).read_line(&mut info).unwrap();
     assert!(info.contains(r#""jetkv_lab":true"#), "{info}");
     let mut wire = Wire::client_with(address, "");
     ask(&mut wire, "$JETKV.LAB.FAULT.ADD", r#"{"kind":"ack_lost","where":{"subject":"s"}}"#);
-    wait_for_log(folder.path(), "Test lab: fault 1 added");
+    wait_for_log(folder.path(), "Test lab: fault 1 added", 1);
 }
 
 #[test]

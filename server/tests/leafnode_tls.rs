@@ -9,10 +9,10 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
 
 use common::leafs::{leaf_address, leafs, until_heard, written};
-use common::{Wire, eventually, start};
+use common::{Wire, start};
 use jetkv::Server;
 use jetkv::options::Options;
-use jetkv_testing::WAIT_MAX;
+use jetkv_testing::{WAIT_MAX, eventually};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedKey, IsCa, KeyPair};
 
 /// A time that no handshake takes.

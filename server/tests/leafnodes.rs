@@ -9,10 +9,10 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 
 use common::lab::{api, lab_request, lab_server_with};
 use common::leafs::{leaf_address, leafs, patient, until_heard, written};
-use common::{Wire, eventually, options, request, start, with_streams};
+use common::{Wire, options, request, start, with_streams};
 use jetkv::Server;
 use jetkv::options::{LeafnodeOptions, LeafnodeRemote, Options};
-use jetkv_testing::WAIT_MAX;
+use jetkv_testing::{WAIT_MAX, eventually};
 use serde_json::Value;
 use tempfile::TempDir;
 

@@ -4,11 +4,10 @@
 use std::collections::BTreeMap;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::TcpStream;
-use std::time::{Duration, Instant};
 
 use jetkv::Server;
 use jetkv::options::Options;
-use jetkv_testing::http;
+use jetkv_testing::{http, until};
 
 /// What the dashboard of the server asks for.
 const SERVER: [&str; 9] = [
@@ -217,17 +216,12 @@ fn requests_of_the_api_are_measured_by_what_they_are() {
     };
     // A request is counted when its answer has left.
     let wait = |expected: &[(&str, f64)]| {
-        let deadline = Instant::now() + Duration::from_secs(60);
-        loop {
+        until("requests are counted", || {
             let now = samples(&server, "");
             let counts: Vec<_> =
                 expected.iter().map(|(request, _)| (*request, counted(&now, request))).collect();
-            if counts == expected {
-                return now;
-            }
-            assert!(Instant::now() < deadline, "{counts:?}");
-            std::thread::sleep(Duration::from_millis(1));
-        }
+            if counts == expected { Ok(now) } else { Err(counts) }
+        })
     };
     wait(&[("STREAM.CREATE", 1.0), ("CONSUMER.DURABLE.CREATE", 1.0), ("STREAM.INFO", 0.0)]);
     for subject in ["STREAM.INFO.S", "STREAM.INFO.S", "STREAM.INFO.NONE", "CONSUMER.INFO.S.C"] {

@@ -6,12 +6,9 @@ use std::net::TcpStream;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use jetkv_testing::http;
-
-/// Longest time to wait for anything.
-const PATIENCE: Duration = Duration::from_secs(60);
+use jetkv_testing::{WAIT_MAX, http, until};
 
 /// A server in a directory of its own; killed when dropped.
 struct Running {
@@ -40,15 +37,10 @@ impl Running {
     }
 
     fn wait_for(&self, file: &str, text: &str) {
-        let started = Instant::now();
-        loop {
+        until(text, || {
             let found = std::fs::read_to_string(self.path(file)).unwrap_or_default();
-            if found.contains(text) {
-                return;
-            }
-            assert!(started.elapsed() < PATIENCE, "no {text:?} in {found}");
-            std::thread::sleep(Duration::from_millis(5));
-        }
+            if found.contains(text) { Ok(()) } else { Err(found) }
+        });
     }
 
     /// Where clients connect, as the ports file says.
@@ -71,14 +63,7 @@ impl Running {
     }
 
     fn wait_for_end(&mut self) -> ExitStatus {
-        let started = Instant::now();
-        loop {
-            if let Some(status) = self.process.try_wait().unwrap() {
-                return status;
-            }
-            assert!(started.elapsed() < PATIENCE, "the server does not end");
-            std::thread::sleep(Duration::from_millis(5));
-        }
+        until("the server ends", || self.process.try_wait().unwrap().ok_or("it runs"))
     }
 }
 
@@ -175,7 +160,7 @@ fn lame_duck_mode_without_clients_ends_at_once() {
 fn lame_duck_mode_outlasts_a_polite_end_but_not_an_interrupt() {
     let mut server = Running::start("max_payload: 100KB", &[]);
     let mut client = TcpStream::connect(server.client_address()).unwrap();
-    client.set_read_timeout(Some(PATIENCE)).unwrap();
+    client.set_read_timeout(Some(WAIT_MAX)).unwrap();
     client.write_all(b"CONNECT {\"protocol\":1}\r\nPING\r\n").unwrap();
     let mut answers = BufReader::new(client).lines().map(Result::unwrap);
     assert!(answers.any(|line| line == "PONG"));
@@ -225,7 +210,7 @@ fn a_log_that_grows_is_kept_in_as_many_files_as_configured() {
     let mut server = Running::start(config, &[]);
     let directory = server.directory.path().to_owned();
     let client = TcpStream::connect(server.client_address()).unwrap();
-    client.set_read_timeout(Some(PATIENCE)).unwrap();
+    client.set_read_timeout(Some(WAIT_MAX)).unwrap();
     let mut client = BufReader::new(client);
     client.get_mut().write_all(b"CONNECT {\"verbose\":false}\r\n").unwrap();
     let files = || {
@@ -238,7 +223,7 @@ fn a_log_that_grows_is_kept_in_as_many_files_as_configured() {
     let first = {
         let started = Instant::now();
         while files().len() < 3 {
-            assert!(started.elapsed() < PATIENCE, "{:?}", files());
+            assert!(started.elapsed() < WAIT_MAX, "{:?}", files());
             client.get_mut().write_all(b"PING\r\n").unwrap();
             let mut line = String::new();
             while line != "PONG\r\n" {
@@ -252,7 +237,7 @@ fn a_log_that_grows_is_kept_in_as_many_files_as_configured() {
     assert_eq!(first.split('.').skip(1).filter(|part| part.parse::<u32>().is_ok()).count(), 7, "{first}");
     let started = Instant::now();
     while files().contains(&first) {
-        assert!(started.elapsed() < PATIENCE, "{:?}", files());
+        assert!(started.elapsed() < WAIT_MAX, "{:?}", files());
         client.get_mut().write_all(b"PING\r\n").unwrap();
         client.read_line(&mut String::new()).unwrap();
     }
@@ -267,7 +252,7 @@ fn a_request_for_what_is_not_there_is_told_why_and_leaves_a_line() {
         "accounts { SYS { users: [ {user: s, password: p} ] } }, system_account: SYS, no_auth_user: s";
     let server = Running::start(users, &[]);
     let client = TcpStream::connect(server.client_address()).unwrap();
-    client.set_read_timeout(Some(PATIENCE)).unwrap();
+    client.set_read_timeout(Some(WAIT_MAX)).unwrap();
     let mut client = BufReader::new(client);
     let asked = "CONNECT {}\r\nSUB r 1\r\nPUB $SYS.REQ.SERVER.PING.PROFILEZ r 15\r\n{\"name\":\"heap\"}\r\n";
     client.get_mut().write_all(asked.as_bytes()).unwrap();

@@ -183,7 +183,7 @@ fn one_connection_too_many_is_told_and_closed() {
     let mut second = Wire::connect(&server);
     second.expect_then_close("-ERR 'maximum connections exceeded'\r\n");
     drop(first);
-    common::eventually("the first connection is gone", || server.monitor().counts().connections == 0);
+    jetkv_testing::eventually("the first connection is gone", || server.monitor().counts().connections == 0);
     Wire::client(&server);
 }
 
@@ -195,7 +195,7 @@ fn a_client_that_does_not_answer_is_stale() {
     let server = start(impatient);
     let mut wire = Wire::client(&server);
     wire.expect_then_close("PING\r\nPING\r\n-ERR 'Stale Connection'\r\n");
-    common::eventually("it is counted", || server.monitor().counts().stale_connections == 1);
+    jetkv_testing::eventually("it is counted", || server.monitor().counts().stale_connections == 1);
 }
 
 #[test]
@@ -216,7 +216,7 @@ fn a_client_that_does_not_read_is_cut_and_others_do_not_wait() {
         count += 1;
         assert!(count < 2000, "nobody was cut");
     }
-    common::eventually("the slow one is gone", || server.monitor().counts().connections == 1);
+    jetkv_testing::eventually("the slow one is gone", || server.monitor().counts().connections == 1);
     common::closed_for(&server, "Slow Consumer (Pending Bytes)");
 }
 
@@ -233,6 +233,6 @@ fn a_write_that_takes_too_long_cuts_the_connection() {
     for _ in 0..20 {
         quick.send(&format!("PUB foo {}\r\n{payload}\r\n", payload.len()));
     }
-    common::eventually("the slow one is gone", || server.monitor().counts().connections == 1);
+    jetkv_testing::eventually("the slow one is gone", || server.monitor().counts().connections == 1);
     common::closed_for(&server, "Slow Consumer (Write Deadline)");
 }

@@ -11,10 +11,11 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use common::{Wire, eventually};
+use common::Wire;
 use jetkv::Server;
 use jetkv::claims::encode;
 use jetkv::options::Options;
+use jetkv_testing::eventually;
 use nkeys::KeyPair;
 use parking_lot::Mutex;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedKey, IsCa};

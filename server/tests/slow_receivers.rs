@@ -6,9 +6,10 @@ mod common;
 
 use std::time::Duration;
 
-use common::{Wire, closed_for, eventually, options, start};
+use common::{Wire, closed_for, options, start};
 use jetkv::Server;
 use jetkv::options::{LimitOptions, WriteTimeout};
+use jetkv_testing::eventually;
 
 /// More than the buffers of a socket take.
 const LARGE_BYTES: usize = 16 << 20;

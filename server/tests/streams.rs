@@ -7,10 +7,11 @@ mod common;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use common::{Wire, eventually, pending_bytes, start, with_streams};
+use common::{Wire, pending_bytes, start, with_streams};
 use jetkv::Server;
 use jetkv::options::{AccountJetStreamTiers, AccountOptions, UserOptions};
 use jetkv_jetstream::{ManualClock, WallNs};
+use jetkv_testing::eventually;
 use tempfile::TempDir;
 
 /// Creates a stream in memory and takes the answer off.

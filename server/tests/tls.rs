@@ -10,9 +10,10 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use common::{closed_for, connections, eventually, start};
+use common::{closed_for, connections, start};
 use jetkv::Server;
 use jetkv::options::Options;
+use jetkv_testing::eventually;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedKey, IsCa, KeyPair};
 use rustls::crypto::{CryptoProvider, SupportedKxGroup, ring};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};

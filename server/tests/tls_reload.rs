@@ -6,14 +6,11 @@ use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
+use jetkv_testing::{WAIT_MAX, until};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedKey, IsCa, KeyPair};
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
-
-/// Longest time to wait for anything.
-const PATIENCE: Duration = Duration::from_secs(60);
 
 fn authority() -> CertifiedKey {
     let key_pair = KeyPair::generate().unwrap();
@@ -52,11 +49,10 @@ impl Running {
     }
 
     fn wait_for(&self, text: &str) {
-        let started = Instant::now();
-        while !self.log().contains(text) {
-            assert!(started.elapsed() < PATIENCE, "no {text:?} in {}", self.log());
-            std::thread::sleep(Duration::from_millis(5));
-        }
+        until(text, || {
+            let log = self.log();
+            if log.contains(text) { Ok(()) } else { Err(log) }
+        });
     }
 
     /// Puts another certificate in the files' place.
@@ -126,7 +122,7 @@ impl Drop for Running {
 
 fn connect(address: &str) -> TcpStream {
     let socket = TcpStream::connect(address).unwrap();
-    socket.set_read_timeout(Some(PATIENCE)).unwrap();
+    socket.set_read_timeout(Some(WAIT_MAX)).unwrap();
     socket
 }
 

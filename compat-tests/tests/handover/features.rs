@@ -4,16 +4,16 @@ use super::{Picture, compare, picture_of, servers};
 use jetkv_compat_tests::Result;
 use jetkv_compat_tests::process::{Program, Server, ServerOptions};
 use jetkv_compat_tests::request::Requester;
+use jetkv_testing::until;
 use rustix::process::Signal;
 use serde_json::{Value, json};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// Messages of a fast batch that is open when its server ends.
 const OPEN: u64 = 2;
 /// What holds still between one server and the next.
 const STREAMS: [&str; 9] =
     ["ORIGIN", "OTHER", "MIRROR", "GATHERED", "CHAINED", "COUNTER", "SUMS", "SCHEDULES", "BATCHES"];
-const WAIT: Duration = Duration::from_secs(30);
 /// Messages of the origins before the first server ends.
 const FILLED: u64 = 40;
 
@@ -157,7 +157,7 @@ fn open_batches(client: &mut Requester, round: usize) -> Result<()> {
 /// What was staged is gone, and what was due has come, once.
 fn check_staged(client: &mut Requester, round: usize) -> Result<()> {
     check_batches(client, round)?;
-    let soon = until(client, "SOON", "/state/subjects/soon.target", 1)?;
+    let soon = until_at_least(client, "SOON", "/state/subjects/soon.target", 1);
     if soon.pointer("/state/messages") != Some(&json!(1)) {
         return Err(format!("the schedule did not go: {soon}").into());
     }
@@ -212,12 +212,12 @@ fn change(client: &mut Requester, round: usize) -> Result<u64> {
 fn still_picture(client: &mut Requester, sent: u64) -> Result<Picture> {
     let firsts = client.api("$JS.API.STREAM.INFO.OTHER", &json!({"subjects_filter": "p.1"}))?;
     let firsts = firsts.pointer("/state/subjects/p.1").and_then(Value::as_u64).unwrap_or_default();
-    let counted = until(client, "COUNTER", "/state/last_seq", 10)?;
+    let counted = until_at_least(client, "COUNTER", "/state/last_seq", 10);
     let counted = counted.pointer("/state/last_seq").and_then(Value::as_u64).unwrap_or_default();
     let wanted =
         [("MIRROR", sent), ("GATHERED", 1 + 2 * sent + firsts), ("CHAINED", sent), ("SUMS", counted)];
     for (stream, last_seq) in wanted {
-        until(client, stream, "/state/last_seq", last_seq)?;
+        until_at_least(client, stream, "/state/last_seq", last_seq);
     }
     let mut picture = picture_of(client, &STREAMS)?;
     for (stream, last_seq) in wanted {
@@ -234,18 +234,15 @@ fn still_picture(client: &mut Requester, sent: u64) -> Result<Picture> {
 }
 
 /// Waits until a number in the information about a stream has reached `least`.
-fn until(client: &mut Requester, stream: &str, pointer: &str, least: u64) -> Result<Value> {
-    let deadline = Instant::now() + WAIT;
-    loop {
+fn until_at_least(client: &mut Requester, stream: &str, pointer: &str, least: u64) -> Value {
+    until(&format!("{stream}: {pointer} reaches {least}"), || {
         let subject = format!("$JS.API.STREAM.INFO.{stream}");
-        let info = client.api(&subject, &json!({"subjects_filter": ">"}))?;
+        let info = client.api(&subject, &json!({"subjects_filter": ">"}));
+        let info = info.map_err(|error| error.to_string())?;
         // Names of subjects hold no slashes or tildes, so that they need no escapes in a pointer.
-        if info.pointer(pointer).and_then(Value::as_u64).is_some_and(|number| number >= least) {
-            return Ok(info);
+        match info.pointer(pointer).and_then(Value::as_u64) {
+            Some(number) if number >= least => Ok(info),
+            _ => Err(info.to_string()),
         }
-        if Instant::now() > deadline {
-            return Err(format!("{stream}: {pointer} does not reach {least}: {info}").into());
-        }
-        std::thread::sleep(Duration::from_millis(20));
-    }
+    })
 }

@@ -3,13 +3,12 @@
 use jetkv_compat_tests::oracle::{Tool, Toolbox};
 use jetkv_jetstream::Filter;
 use jetkv_jetstream::store::Store;
-use jetkv_testing::Wire;
+use jetkv_testing::{Wire, until};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
 
 /// The real nats-server, installed on first use; none where it cannot be, which is an error with `CI=true`.
 pub(crate) fn oracle_program() -> Option<PathBuf> {
@@ -48,20 +47,14 @@ impl Oracle {
             .stderr(Stdio::null())
             .spawn()
             .unwrap();
+        // Made first, so that a nats-server that does not start is ended, too.
         let mut oracle = Self { child, port: 0 };
         let file = ports_dir.path().join(format!("nats-server_{}.ports", oracle.child.id()));
-        let deadline = Instant::now() + Duration::from_secs(60);
-        while oracle.port == 0 {
-            assert!(Instant::now() < deadline, "nats-server did not start");
-            let ports =
-                std::fs::read(&file).ok().and_then(|file| serde_json::from_slice::<Value>(&file).ok());
-            if let Some(ports) = ports {
-                let url = ports["nats"][0].as_str().unwrap().to_owned();
-                oracle.port = url.rsplit(':').next().unwrap().parse().unwrap();
-            } else {
-                std::thread::sleep(Duration::from_millis(5));
-            }
-        }
+        let ports: Value = until("nats-server starts", || {
+            let text = std::fs::read(&file).map_err(|error| error.to_string())?;
+            serde_json::from_slice(&text).map_err(|error| error.to_string())
+        });
+        oracle.port = ports["nats"][0].as_str().unwrap().rsplit(':').next().unwrap().parse().unwrap();
         oracle
     }
 

@@ -4,10 +4,11 @@ use base64::Engine as _;
 use jetkv::Server;
 use jetkv::claims::encode;
 use jetkv::options::Options;
+use jetkv_testing::eventually;
 use nkeys::KeyPair;
 use serde_json::{Value, json};
 
-use crate::common::{Wire, connections, eventually, start};
+use crate::common::{Wire, connections, start};
 
 /// Where it is asked who may connect.
 const QUESTIONS: &str = "$SYS.REQ.USER.AUTH";

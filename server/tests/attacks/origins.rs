@@ -5,10 +5,11 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use jetkv::Server;
+use jetkv_testing::eventually;
 use serde_json::Value;
 
+use crate::common::Wire;
 use crate::common::lab::{api, lab_server};
-use crate::common::{Wire, eventually};
 
 /// What a hostile origin sends, when it is asked for a consumer.
 #[derive(Clone, Copy, Debug)]

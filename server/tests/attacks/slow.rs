@@ -202,9 +202,9 @@ fn what_was_overheard_of_tls_opens_nothing() {
         let _ = again.read_to_end(&mut answer);
         closed_for(&server, "TLS Handshake Failure");
         // It stays on the page for a moment after its socket is closed.
-        crate::common::eventually("one is left", || connections(&server, "auth=true").len() == 1);
+        jetkv_testing::eventually("one is left", || connections(&server, "auth=true").len() == 1);
         assert_eq!(connections(&server, "auth=true")[0]["authorized_user"], "a");
         drop(client);
-        crate::common::eventually("it is gone", || connections(&server, "").is_empty());
+        jetkv_testing::eventually("it is gone", || connections(&server, "").is_empty());
     }
 }

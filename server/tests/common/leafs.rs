@@ -4,10 +4,10 @@ use std::net::SocketAddr;
 
 use jetkv::Server;
 use jetkv::options::Options;
-use jetkv_testing::WAIT_MAX;
+use jetkv_testing::{WAIT_MAX, eventually};
 use serde_json::Value;
 
-use super::{eventually, options};
+use super::options;
 
 /// Waits for those who are slow to say who they are.
 pub fn patient(mut options: Options) -> Options {

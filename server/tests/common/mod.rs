@@ -14,11 +14,10 @@ pub mod leafs;
 pub mod tester;
 
 use std::ops::{Deref, DerefMut};
-use std::time::{Duration, Instant};
 
 use jetkv::Server;
 use jetkv::options::{LimitOptions, Options};
-use jetkv_testing::WAIT_MAX;
+use jetkv_testing::{WAIT_MAX, eventually};
 use tempfile::TempDir;
 
 /// Options of a server on loopback, on a port of its own, that cuts nobody because a test is slow to read.
@@ -77,15 +76,6 @@ impl Deref for Wire {
 impl DerefMut for Wire {
     fn deref_mut(&mut self) -> &mut Self::Target {
         &mut self.0
-    }
-}
-
-/// Waits until `holds`; for states that no message announces.
-pub fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
-    let until = Instant::now() + WAIT_MAX;
-    while !holds() {
-        assert!(Instant::now() < until, "{what}");
-        std::thread::sleep(Duration::from_millis(1));
     }
 }
 
