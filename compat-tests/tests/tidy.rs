@@ -4,6 +4,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use jetkv_compat_tests::transcript::normalise::Normaliser;
 use jetkv_compat_tests::transcript::{difference, scenario};
 use jetkv_compat_tests::{scenario_root, scoreboard, workspace_root};
 
@@ -269,6 +270,27 @@ fn every_scenario_parses() {
         let cases = scenario::read_all(&scenario).unwrap();
         assert!(difference::is_current(&scenario, &cases), "{}: run `compat play --record`", file.display());
     }
+}
+
+/// A mask for ids that takes words, too, hides names of fields, their values, and what differs in them.
+#[test]
+fn masks_leave_words_alone() {
+    let words = ["limits", "metadata", "subjects", "transforms", "consumer_count", "Acknowledgments"];
+    let hides = |mask: &str| {
+        let normaliser = Normaliser::new(&[], &[], &[mask.to_owned()]).unwrap();
+        // By itself, and at either end of a text.
+        words.iter().any(|word| {
+            let texts = [(*word).to_owned(), format!("{word} of it"), format!("its {word}")];
+            texts.iter().any(|text| !normaliser.text(text).contains(word))
+        })
+    };
+    let mut wide: Vec<String> = Vec::new();
+    for case in scenario::read_all(&scenario_root()).unwrap() {
+        let masks = case.masks.iter().filter(|mask| hides(mask));
+        wide.extend(masks.map(|mask| format!("{}: {mask}", case.name)));
+    }
+    assert!(wide.is_empty(), "masks that hide words:\n{}", wide.join("\n"));
+    assert!(hides("[A-Za-z0-9]{8}$") && hides("[a-z_-]{8,}") && !hides(r"_R_\.[0-9A-Za-z]{8}"));
 }
 
 #[test]

@@ -5,6 +5,8 @@
 
 use std::sync::LazyLock;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use jiff::{SignedDuration, Timestamp};
 use regex_lite::{Captures, Regex};
 use serde_json::Value;
@@ -30,6 +32,8 @@ const VOLATILE_NUMBERS: &[&str] = &[
 ];
 /// Texts that depend on the machine or the build, of which only the form is compared.
 const VOLATILE_TEXTS: &[&str] = &["go", "git_commit", "idle", "rtt", "uptime", "exec"];
+/// The field of the API that holds a message's headers.
+const HEADERS: &str = "hdrs";
 /// Counters of API requests: waits ask as often as they must.
 const API_COUNTERS: &[&str] = &[".api.total", ".api.errors"];
 /// How many of them are under way: only there while some are, which is over at some time after the answer.
@@ -39,6 +43,8 @@ const MACHINE_LIMITS: &[&str] = &["max_memory", "max_storage", "max_mem", "max_f
 const MACHINE_LIMIT_MIN: u64 = 32 << 20;
 /// What a mask has in it that takes any text.
 const ANY_TEXT: &[&str] = &[".*", r"\S*", r"\S+", "[^"];
+/// The group of a mask that is hidden, instead of all that the mask matches.
+const RANDOM: &str = "random";
 /// A time within this distance of now is taken for the server's own.
 const NEAR: SignedDuration = SignedDuration::from_hours(24);
 
@@ -65,6 +71,13 @@ static CLOCK: LazyLock<Option<Regex>> =
     LazyLock::new(|| Regex::new(r"(?m)^\[\d\d:\d\d:\d\d\]|^\d\d:\d\d:\d\d\b").ok());
 static CLI_INBOX: LazyLock<Option<Regex>> =
     LazyLock::new(|| Regex::new(r"_INBOX\.[0-9A-Za-z]{22}\.[0-9A-Za-z]{8}\b").ok());
+/// What tells a stream from later ones of its name stands at the end of what a message says of its origin.
+static STREAM_IDENTITY: LazyLock<Option<Regex>> = LazyLock::new(|| {
+    let source = r"Nats-Stream-Source: \S+ \d+ \S+ \S+ \S+ ";
+    let regex =
+        format!(r"({source}|Nats-Stream-Identity: |stream identity does not match: )[0-9A-Za-z]{{8}}\b");
+    Regex::new(&regex).ok()
+});
 static PADDING: LazyLock<Option<Regex>> = LazyLock::new(|| Regex::new(r" *│ *| {2,}|─+").ok());
 
 /// The replacements of one case on one server.
@@ -119,8 +132,9 @@ impl Normaliser {
         text = replace(&FLOW, &text, |found| format!("{}<random>", &found[1]));
         text = replace(&INBOX, &text, |found| format!("_INBOX.{}.<n>", &found[1]));
         text = replace(&CID, &text, |found| format!("{}:<n>", &found[1]));
+        text = replace(&STREAM_IDENTITY, &text, |found| format!("{}<identity>", &found[1]));
         for mask in &self.masks {
-            text = mask.replace_all(&text, |found: &Captures<'_>| masked(mask, &found[0])).into_owned();
+            text = mask.replace_all(&text, |found: &Captures<'_>| without_random(mask, found)).into_owned();
         }
         text
     }
@@ -208,8 +222,17 @@ impl Normaliser {
             }
             Value::String(text) if key == "go" && is_go_version(text) => "<go version>".to_string(),
             Value::String(_) if VOLATILE_TEXTS.contains(&key) => form(value).to_string(),
+            Value::String(text) if key == HEADERS => self.headers(text),
             Value::String(text) => Value::String(self.text(text)).to_string(),
             other => other.to_string(),
+        }
+    }
+
+    /// The headers of a stored message, which the API gives in Base64, as what they say.
+    fn headers(&self, text: &str) -> String {
+        match BASE64.decode(text) {
+            Ok(bytes) => format!("headers \"{}\"", self.text(&super::template::encode(&bytes))),
+            Err(_) => Value::String(text.to_owned()).to_string(),
         }
     }
 
@@ -227,6 +250,15 @@ fn replace(regex: &LazyLock<Option<Regex>>, text: &str, with: impl Fn(&Captures<
         Some(regex) => regex.replace_all(text, |found: &Captures<'_>| with(found)).into_owned(),
         None => text.to_string(),
     }
+}
+
+/// What a mask leaves of a text that it matched: all but its group `random`, where it has one.
+fn without_random(mask: &Regex, found: &Captures<'_>) -> String {
+    let whole = &found[0];
+    let Some(random) = found.name(RANDOM) else { return masked(mask, whole) };
+    let begin = found.get(0).map_or(0, |whole| whole.start());
+    let (before, after) = (whole.get(..random.start() - begin), whole.get(random.end() - begin..));
+    format!("{}<masked>{}", before.unwrap_or_default(), after.unwrap_or_default())
 }
 
 /// What takes the place of a text that a mask matched: where the mask takes any text, the form of this one, that is what is
@@ -344,6 +376,9 @@ mod tests {
         assert_eq!(normaliser.text("0123456789abcdefghijABcd"), "0123456789abcdefghijABcd");
         assert_eq!(normaliser.text("4KV32Y2HIVHD7170WET561"), "<nuid>");
         assert_eq!(normaliser.text("$JS.ACK.S.C.1.2.3.1700000000000000000.0"), "$JS.ACK.S.C.1.2.3.<ns>.0");
+        let source = "Nats-Stream-Source: O 2 o.* > o.subjects";
+        assert_eq!(normaliser.text(source), source, "a subject is no identity");
+        assert_eq!(normaliser.text(&format!("{source} 6EZLbDhb")), format!("{source} <identity>"));
     }
 
     #[test]
@@ -354,6 +389,23 @@ mod tests {
             normaliser.json(&value),
             [".b[0].c = <number>", ".b[0].d = {}", ".cpu = <number>", ".z = 1"]
         );
+    }
+
+    #[test]
+    fn headers_are_compared_as_what_they_say() {
+        let stored = BASE64.encode("NATS/1.0\r\nNats-Stream-Source: O 1 > > o.a 6EZLbDhb\r\n\r\n");
+        let lines = Normaliser::default().json(&serde_json::json!({"hdrs": stored}));
+        let said = r"NATS/1.0\r\nNats-Stream-Source: O 1 > > o.a <identity>\r\n\r\n";
+        assert_eq!(lines, [format!(".hdrs = headers \"{said}\"")]);
+        let broken = Normaliser::default().json(&serde_json::json!({"hdrs": "no Base64"}));
+        assert_eq!(broken, [".hdrs = \"no Base64\""]);
+    }
+
+    #[test]
+    fn of_a_mask_only_what_is_random_is_hidden() {
+        let mask = r"NAME_(A|B)-(?P<random>[0-9a-f]{4})";
+        let normaliser = Normaliser::new(&[], &[], &[mask.to_owned()]).unwrap();
+        assert_eq!(normaliser.text("NAME_A-01ef NAME_C-01ef"), "NAME_A-<masked> NAME_C-01ef");
     }
 
     #[test]
