@@ -293,8 +293,8 @@ impl Connection {
                     return self.control(turn, &jetstream, account.id(), &msg);
                 }
                 Some(ControlSubject::Backup) => {
-                    let account = self.account.id();
-                    return jetstream.engine().backup_message(account, msg.to, msg.reply, msg.payload);
+                    let (engine, account) = (jetstream.engine(), account.id());
+                    return engine.backup_message(account, msg.to, msg.reply, msg.payload);
                 }
                 _ => {}
             }
