@@ -8,8 +8,8 @@ use std::time::Duration;
 const TEXT_BYTES: usize = 64;
 /// Part of the numbers of the machine in which the line for all cores together is.
 const LINE_BYTES: usize = 256;
-/// Unit of the numbers of the machine; fixed by Linux for user space.
-const TICK: Duration = Duration::from_millis(10);
+/// Unit of the numbers of the machine, in milliseconds; fixed by Linux for user space.
+const TICK_MS: u64 = 10;
 
 /// The numbers of the thread that opened them.
 pub(super) struct ThreadClock(File);
@@ -57,7 +57,7 @@ fn idle_of(text: &[u8]) -> Option<Duration> {
     let line = text.strip_prefix(b"cpu ")?.split(|byte| *byte == b'\n').next()?;
     let mut numbers = numbers(line).skip(3);
     let ticks = numbers.next()?.saturating_add(numbers.next()?);
-    Some(TICK.saturating_mul(u32::try_from(ticks).unwrap_or(u32::MAX)))
+    Some(Duration::from_millis(ticks.saturating_mul(TICK_MS)))
 }
 
 fn numbers(text: &[u8]) -> impl Iterator<Item = u64> {
@@ -84,6 +84,9 @@ mod tests {
         let text =
             b"cpu  2299188 1743606 1092710 4252774 114155 0 112665 9809 0 0\ncpu0 1 2 3 4 5 6 7 8 9 10\n";
         assert_eq!(idle_of(text), Some(D::from_millis(10 * (4_252_774 + 114_155))));
+        // After eight days, 64 idle cores have had more ticks than 32 bits count.
+        let text = b"cpu  1 2 3 100000000000 0 0 0 0 0 0\n";
+        assert_eq!(idle_of(text), Some(D::from_secs(1_000_000_000)));
         for text in [&b""[..], b"cpu  1 2 3\ncpu0 1 2 3 4 5\n", b"cpu0 1 2 3 4 5\n", b"intr 1 2 3 4 5 6\n"] {
             assert_eq!(idle_of(text), None, "{text:?}");
         }
