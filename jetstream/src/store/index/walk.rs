@@ -37,6 +37,17 @@ struct Frame<'t, 'f> {
     plain: Plain<'f>,
 }
 
+impl Frame<'_, '_> {
+    /// Leaves the next child behind.
+    #[inline]
+    fn pass(&mut self, budget: &mut usize) {
+        #[cfg(test)]
+        crate::steps::note();
+        *budget -= 1;
+        self.next += 1;
+    }
+}
+
 /// What was looked at of a node's children before they are visited, where nothing has to be followed.
 #[derive(Debug, Clone, Copy, Default)]
 struct Looks {
@@ -174,60 +185,65 @@ impl<'t, 'f> Walk<'t, 'f> {
             }
             let (byte, child) = (frame.node.keys().get(next).copied()?, frame.node.child_at(next)?);
             let cell = self.tree.arena.get(child);
-            let (inner, leaf) =
-                if child.is_leaf() { (None, Leaf::read(cell)) } else { (Inner::read(cell), None) };
-            let rest = inner.map(|inner| inner.prefix).or(leaf.map(|leaf| leaf.suffix))?;
-            let matches = match &frame.plain {
-                Plain::All => true,
-                Plain::Ends(ends, _) if byte != b'.' && leaf.is_some() => ends.accept(rest),
-                _ if byte != b'.' && memchr::memchr(b'.', rest).is_none() => {
-                    matches!(frame.plain, Plain::WithoutDot)
+            if child.is_leaf() {
+                let leaf = Leaf::read(cell)?;
+                let matches = match &frame.plain {
+                    Plain::All => true,
+                    _ if byte == b'.' => return None,
+                    Plain::Ends(ends, _) => ends.accept(leaf.suffix),
+                    plain if memchr::memchr(b'.', leaf.suffix).is_none() => {
+                        matches!(plain, Plain::WithoutDot)
+                    }
+                    _ => {
+                        // A byte of the token that a wildcard stands for changes nothing.
+                        let matches = self.follow.accepts_end(frame.at.clone(), leaf.suffix);
+                        self.follow.go_back(frame.states_len);
+                        matches
+                    }
+                };
+                frame.pass(&mut self.budget);
+                if matches {
+                    spell(&mut self.key, frame.key_len, byte, leaf.suffix);
+                    if visit(&self.key, leaf.seqs(&self.tree.lists)?).is_break() {
+                        return Some(WalkEnd::Broke);
+                    }
                 }
-                // A byte of the token that a wildcard stands for changes nothing.
-                _ if byte != b'.' && leaf.is_some() => {
-                    let matches = self.follow.accepts_end(frame.at.clone(), rest);
-                    self.follow.go_back(frame.states_len);
-                    matches
-                }
-                _ => return None,
-            };
-            #[cfg(test)]
-            crate::steps::note();
-            self.budget -= 1;
-            frame.next += 1;
-            if leaf.is_some() && !matches {
                 continue;
             }
-            self.key.truncate(frame.key_len);
-            self.key.push(byte);
-            self.key.extend_from_slice(rest);
-            if let Some(leaf) = leaf {
-                if visit(&self.key, leaf.seqs(&self.tree.lists)?).is_break() {
-                    return Some(WalkEnd::Broke);
-                }
-            } else if let Some(node) = inner {
-                let (at, plain, states_len) = (frame.at.clone(), frame.plain, frame.states_len);
-                let seen = self.ahead.get(frame.ahead_len..).unwrap_or_default();
-                let seen = seen.iter().find(|ahead| ahead.position == next);
-                let looks = seen.map(|ahead| Looks { to: node.count, left: ahead.left, ..Looks::default() });
-                let value_left = node.value.is_some() && self.follow.accepts(&at);
-                let frame = Frame {
-                    node,
-                    at,
-                    states_len,
-                    key_len: self.key.len(),
-                    next: 0,
-                    end: node.count,
-                    looks: looks.unwrap_or_default(),
-                    ahead_len: self.ahead.len(),
-                    bound: None,
-                    value_left,
-                    plain,
-                };
-                self.stack.push(frame);
+            let node = Inner::read(cell)?;
+            let is_followed = byte == b'.' || memchr::memchr(b'.', node.prefix).is_some();
+            if is_followed && !matches!(frame.plain, Plain::All) {
+                return None;
             }
+            frame.pass(&mut self.budget);
+            spell(&mut self.key, frame.key_len, byte, node.prefix);
+            self.enter_plain(node, next)?;
         }
         None
+    }
+
+    /// Goes into a child of the node that was entered last, of which the same is known.
+    fn enter_plain(&mut self, node: Inner<'t>, position: usize) -> Option<()> {
+        let above = self.stack.last()?;
+        let seen = self.ahead.get(above.ahead_len..).unwrap_or_default();
+        let seen = seen.iter().find(|ahead| ahead.position == position);
+        let looks = seen.map(|ahead| Looks { to: node.count, left: ahead.left, ..Looks::default() });
+        let at = above.at.clone();
+        let frame = Frame {
+            value_left: node.value.is_some() && self.follow.accepts(&at),
+            at,
+            states_len: above.states_len,
+            key_len: self.key.len(),
+            next: 0,
+            end: node.count,
+            looks: looks.unwrap_or_default(),
+            ahead_len: self.ahead.len(),
+            bound: None,
+            plain: above.plain,
+            node,
+        };
+        self.stack.push(frame);
+        Some(())
     }
 
     /// Which child of the node that was entered last comes next, as far as looks tell, or where its children end. `None` where
@@ -449,6 +465,14 @@ impl<'t, 'f> Walk<'t, 'f> {
     fn bound_rest(&self, behind: usize) -> &'f [u8] {
         self.after.and_then(|after| after.get(behind..)).unwrap_or_default()
     }
+}
+
+/// Lets a key go on behind its first bytes with those of a child.
+#[inline]
+fn spell(key: &mut Vec<u8>, len: usize, byte: u8, rest: &[u8]) {
+    key.truncate(len);
+    key.push(byte);
+    key.extend_from_slice(rest);
 }
 
 /// The bits of a word from one on.
