@@ -49,17 +49,33 @@ impl Group {
     /// Has a task polled by the thread that it is with.
     #[inline]
     pub(super) fn queue(&self, task: Arc<Task>) {
-        let core = self.core(task.home());
+        let home = task.home();
         let other = HERE.with(|here| {
-            if here.core.get() != core.address() {
+            if here.at.get() != home || here.group.get() != self.address() {
                 return Some(task);
             }
             here.ready.borrow_mut().push(task);
             None
         });
         if let Some(task) = other {
-            core.queue_from_elsewhere(task);
+            self.core(home).queue_from_elsewhere(task);
         }
+    }
+
+    /// What its threads know it by.
+    #[inline]
+    pub(super) fn address(&self) -> usize {
+        std::ptr::from_ref(self).addr()
+    }
+
+    /// Drops what is left to do for a thread that ends. Tasks that have gone to others are not of it.
+    pub(super) fn close(&self, at: usize) {
+        let core = self.core(at);
+        core.is_stopped.store(true, Ordering::Release);
+        let left = core.tasks.lock().close();
+        left.iter().for_each(|task| task.abandon());
+        let woken = std::mem::take(&mut *core.woken.lock());
+        woken.into_iter().filter(|task| task.home() != at).for_each(|task| self.queue(task));
     }
 }
 
@@ -75,12 +91,6 @@ impl Core {
         })
     }
 
-    /// What its thread knows it by.
-    #[inline]
-    pub(super) fn address(&self) -> usize {
-        std::ptr::from_ref(self).addr()
-    }
-
     #[cold]
     fn queue_from_elsewhere(&self, task: Arc<Task>) {
         let mut woken = self.woken.lock();
@@ -93,8 +103,9 @@ impl Core {
         }
     }
 
-    /// Takes those that other threads woke. One that has gone to another thread meanwhile is handed on.
-    pub(super) fn take_woken(&self, group: &Group) {
+    /// Takes those that other threads woke, on the thread with the number `at`. One that has gone to another thread meanwhile is
+    /// handed on.
+    pub(super) fn take_woken(&self, group: &Group, at: usize) {
         let mut woken = self.woken.lock();
         if woken.is_empty() {
             return;
@@ -103,22 +114,11 @@ impl Core {
         HERE.with(|here| {
             let mut ready = here.ready.borrow_mut();
             for task in woken.drain(..) {
-                let is_here = group.core(task.home()).address() == self.address();
-                if is_here { ready.push(task) } else { gone.push(task) }
+                if task.home() == at { ready.push(task) } else { gone.push(task) }
             }
         });
         drop(woken);
         gone.into_iter().for_each(|task| group.queue(task));
-    }
-
-    /// Drops what is left to do, as this thread ends. Those that have gone to other threads are not of it.
-    pub(super) fn close(&self, group: &Group) {
-        self.is_stopped.store(true, Ordering::Release);
-        let left = self.tasks.lock().close();
-        left.iter().for_each(|task| task.abandon());
-        let woken = std::mem::take(&mut *self.woken.lock());
-        let is_gone = |task: &Arc<Task>| group.core(task.home()).address() != self.address();
-        woken.into_iter().filter(is_gone).for_each(|task| group.queue(task));
     }
 
     /// Has the loop end. What is given to it afterwards is dropped.

@@ -31,7 +31,7 @@ use moving::Mover;
 use task::Task;
 
 pub(crate) use loads::Policy;
-pub(crate) use moving::waits;
+pub(crate) use moving::{came, waits};
 pub(crate) use socket::Socket;
 
 /// Events that one look at the kernel brings, at most.
@@ -53,13 +53,14 @@ pub(crate) struct Handle {
 }
 
 thread_local! {
-    static HERE: Here = const { Here { core: Cell::new(0), ready: RefCell::new(Vec::new()) } };
+    static HERE: Here = const { Here { group: Cell::new(0), at: Cell::new(0), ready: RefCell::new(Vec::new()) } };
 }
 
 /// What a thread that runs a reactor has to do.
 struct Here {
-    /// Address of the reactor's core, 0 for none.
-    core: Cell<usize>,
+    /// Address of the group of the reactor, 0 for none, and the number of this thread in it.
+    group: Cell<usize>,
+    at: Cell<usize>,
     /// Tasks that wait to be polled.
     ready: RefCell<Vec<Arc<Task>>>,
 }
@@ -96,7 +97,7 @@ impl Reactor {
         let mut mover = Mover::new(&group, at, turns.looked());
         let mut events = Events::with_capacity(EVENTS_MAX);
         while !core.is_stopped.load(Ordering::Acquire) {
-            core.take_woken(&group);
+            core.take_woken(&group, at);
             let is_busy = run_ready(&mut mover);
             let goes_on = turns.rest(is_busy) || has_ready();
             mover.end_round(|| turns.looked());
@@ -164,7 +165,10 @@ struct Entered(Handle);
 
 impl Entered {
     fn new(handle: &Handle) -> Self {
-        HERE.with(|here| here.core.set(handle.group.core(handle.at).address()));
+        HERE.with(|here| {
+            here.group.set(handle.group.address());
+            here.at.set(handle.at);
+        });
         Self(handle.clone())
     }
 }
@@ -172,9 +176,9 @@ impl Entered {
 impl Drop for Entered {
     fn drop(&mut self) {
         let Handle { group, at } = &self.0;
-        group.core(*at).close(group);
+        group.close(*at);
         HERE.with(|here| {
-            here.core.set(0);
+            here.group.set(0);
             let ready = std::mem::take(&mut *here.ready.borrow_mut());
             drop(ready);
         });

@@ -13,9 +13,9 @@ use super::group::Group;
 use super::socket::Socket;
 use super::task::Task;
 
-/// What a thread has to have done until it looks at itself, in bytes that came; each round counts as so many.
+/// What a thread has to have done until it looks at itself, in bytes that came; each read counts as so many more.
 const LOOK_AFTER: usize = 512 * 1024;
-const ROUND_BYTES: usize = 512;
+const READ_BYTES: usize = 512;
 /// Time between two looks, at least: the system counts what a thread spent up to its last tick or sleep only.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// What a look brought holds for so long: a thread that has less to do since may not look again for long.
@@ -43,10 +43,10 @@ pub(crate) fn waits(socket: Option<&Arc<Socket>>) {
     }
 }
 
-/// So many bytes came.
+/// A read brought so many bytes.
 #[inline]
-pub(super) fn came(bytes: usize) {
-    WORK.set(WORK.get() + bytes);
+pub(crate) fn came(bytes: usize) {
+    WORK.set(WORK.get() + READ_BYTES + bytes);
 }
 
 /// What one thread knows of itself, and which of its tasks go.
@@ -127,12 +127,10 @@ impl<'g> Mover<'g> {
     /// for work so far.
     #[inline]
     pub(super) fn end_round(&mut self, looked: impl FnOnce() -> Duration) {
-        let work = WORK.get() + ROUND_BYTES;
-        WORK.set(work);
         if !self.waiting.is_empty() {
             self.part();
         }
-        if work >= LOOK_AFTER {
+        if WORK.get() >= LOOK_AFTER {
             WORK.set(0);
             self.look(looked());
         }
@@ -236,7 +234,7 @@ mod tests {
     /// Lets the first thread have a round, in which the tasks with these numbers are polled.
     fn round(mover: &mut Mover<'_>, tasks: &[Arc<Task>]) {
         tasks.iter().for_each(Wake::wake_by_ref);
-        mover.group.core(0).take_woken(mover.group);
+        mover.group.core(0).take_woken(mover.group, 0);
         run_ready(mover);
         mover.end_round(|| Duration::ZERO);
     }
@@ -297,9 +295,12 @@ mod tests {
         let group = group(0);
         let mut mover = Mover::new(&group, 0, Duration::ZERO);
         let begun = mover.last.at;
-        for _ in 0..LOOK_AFTER / ROUND_BYTES - 1 {
+        WORK.set(0);
+        for _ in 0..LOOK_AFTER / READ_BYTES - 1 {
+            came(0);
             mover.end_round(|| unreachable!("it has done little"));
         }
+        came(0);
         let mut looks = 0;
         mover.end_round(|| {
             looks += 1;

@@ -199,7 +199,7 @@ mod tests {
         // It was woken, and the first thread has not taken it yet.
         let task = group.core(0).tasks.lock().all().pop().unwrap();
         task.home.store(1, Ordering::Release);
-        group.core(0).take_woken(group);
+        group.core(0).take_woken(group, 0);
         second.run(&Plain).unwrap();
         assert!(task.work.lock().is_none(), "the second thread has not ended it");
     }

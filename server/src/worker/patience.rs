@@ -57,13 +57,20 @@ impl Patience {
         self.looked.get()
     }
 
+    fn has_looked(&self, time: Duration) -> Duration {
+        self.looked.set(self.looked.get() + time);
+        time
+    }
+
     /// As [`worked`](Self::worked). `now` is asked for the time only when it matters.
     fn heard(&self, now: impl Fn() -> Instant) {
         self.worked.set(true);
         if let Some(since) = self.looking_since.take() {
             // What came while others had the core came when the thread got it back.
-            let looked = if self.yielded.get() { now().duration_since(since) } else { Duration::ZERO };
-            self.looked.set(self.looked.get() + looked);
+            let looked = match self.yielded.get() {
+                true => self.has_looked(now().duration_since(since)),
+                false => Duration::ZERO,
+            };
             self.pace.came_after(looked);
         }
     }
@@ -100,7 +107,7 @@ impl Patience {
             self.yielded.set(true);
             return Look::AfterOthers;
         }
-        self.looked.set(self.looked.get() + looked);
+        self.has_looked(looked);
         self.looking_since.set(None);
         self.pace.in_vain();
         Look::Sleep

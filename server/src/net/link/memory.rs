@@ -119,8 +119,9 @@ impl MemoryReader {
             taken.len()
         };
         let read = self.0.lock().poll_read(context, take);
-        if read.is_pending() {
-            reactor::waits(None);
+        match read {
+            Poll::Ready(count) => reactor::came(count),
+            Poll::Pending => reactor::waits(None),
         }
         read.map(Ok)
     }
