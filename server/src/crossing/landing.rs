@@ -61,12 +61,12 @@ pub(crate) fn route_own(
     origin: Origin<'_>,
     msg: &OutMsg<'_>,
     onward: &mut Vec<Crossing>,
-    mut take: impl FnMut(&Worker, &Arc<Stream>),
+    mut take: impl FnMut(&Worker, &Arc<Stream>, &OutMsg<'_>),
 ) -> bool {
     let mut cache = RouteCache::default();
     let routed = worker::with(|worker| {
         let matches = cache.matches(account, msg.to);
-        route(matches, origin, msg, &worker.touched, |stream| take(worker, stream))
+        route(matches, origin, msg, &worker.touched, |stream, msg| take(worker, stream, msg))
     });
     count(shared, account, msg, &routed);
     onward.extend(routed.crossings);
@@ -87,7 +87,7 @@ pub(crate) fn route_crossed(
     let inbound = Inbound::from(msg);
     let Batch { streams, stored_at, .. } = &mut *turn.batch;
     let mut take_long = Vec::new();
-    let routed = route(&matches, Origin::Crossed(Some(sender)), msg, &turn.worker.touched, |stream| {
+    let routed = route(&matches, Origin::Crossed(Some(sender)), msg, &turn.worker.touched, |stream, _| {
         match stream.publish_if_short(&inbound) {
             Ok(at) => *stored_at = Some(at),
             Err(TakesLong) => take_long.push(Arc::clone(stream)),

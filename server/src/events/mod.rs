@@ -85,7 +85,7 @@ impl ServerLanding<'_> {
         ways: &mut Vec<Crossing>,
     ) -> bool {
         let has_jetstream = self.shared.jetstream().is_some();
-        crossing::route_own(self.shared, account, origin, msg, ways, |worker, stream| {
+        crossing::route_own(self.shared, account, origin, msg, ways, |worker, stream, msg| {
             if has_jetstream {
                 worker.defer(stream, *msg);
             }

@@ -110,7 +110,7 @@ impl Sent {
 fn route_one(account: &Account, worker: &Worker, msg: &OutMsg<'_>, sent: &mut Sent) -> ForOne {
     let mut cache = worker.delivery_cache.borrow_mut();
     let matches = cache.get_or_insert_default().matches(account, msg.to);
-    let defer = |stream: &Arc<Stream>| worker.defer(stream, *msg);
+    let defer = |stream: &Arc<Stream>, msg: &OutMsg<'_>| worker.defer(stream, *msg);
     let routed = route_answer(matches, msg, &worker.touched, defer);
     let msgs = match &routed {
         ForOne::Done(is_sent) => u64::from(*is_sent),

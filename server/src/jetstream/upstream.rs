@@ -130,13 +130,12 @@ impl StreamLanding<'_> {
         msg: &OutMsg<'_>,
         onward: &mut Vec<Crossing>,
     ) -> bool {
-        let inbound =
-            Inbound { subject: msg.subject, reply: msg.reply, headers: msg.headers, payload: msg.payload };
         let mut streams = Vec::new();
-        let delivered = crossing::route_own(&self.host.shared, account, origin, msg, onward, |_, stream| {
-            stream.publish_when_known(&inbound);
-            worker::touch(&mut streams, stream);
-        });
+        let delivered =
+            crossing::route_own(&self.host.shared, account, origin, msg, onward, |_, stream, msg| {
+                stream.publish_when_known(&Inbound::from(msg));
+                worker::touch(&mut streams, stream);
+            });
         streams.iter().for_each(|stream| stream.commit(self.host));
         delivered
     }

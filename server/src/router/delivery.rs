@@ -8,7 +8,7 @@ use jetkv_protocol::trie::Reach;
 use rand::Rng;
 
 use super::account::Account;
-use super::exchange::{ImportedService, Responses, Shadowed};
+use super::exchange::{ImportedService, Importer, Responses, Shadowed};
 use super::receiver::{Queued, Receiver};
 use super::relays::{Relays, is_echo};
 use super::sublist::{Listed as _, Matches, QueueMatch};
@@ -95,14 +95,14 @@ impl RouteCache {
     }
 }
 
-/// Gives `msg` to everything in `matches`. Streams are left to `capture`, because a message may enter a stream
-/// only when no engine lock is held. Who got something is noted in `touched`.
+/// Gives `msg` to everything in `matches`. Streams are left to `capture`, each with the message as it enters that, because a
+/// message may enter a stream only when no engine lock is held. Who got something is noted in `touched`.
 pub(crate) fn route(
     matches: &Matches<Subscription>,
     origin: Origin<'_>,
     msg: &OutMsg<'_>,
     touched: &Touched,
-    mut capture: impl FnMut(&Arc<Stream>),
+    mut capture: impl FnMut(&Arc<Stream>, &OutMsg<'_>),
 ) -> Routed {
     route_to(matches, origin, msg, |_| true, touched, &mut capture)
 }
@@ -115,7 +115,7 @@ pub(crate) fn route_relayed<'q>(
     msg: &OutMsg<'_>,
     queues: Option<impl Iterator<Item = &'q [u8]> + Clone>,
     touched: &Touched,
-    mut capture: impl FnMut(&Arc<Stream>),
+    mut capture: impl FnMut(&Arc<Stream>, &OutMsg<'_>),
 ) -> Routed {
     let gets_it = |queue: &QueueMatch<Subscription>| {
         let name = queue.members_from(0).next().map(|member| member.queue()).unwrap_or_default();
@@ -132,7 +132,7 @@ fn route_to(
     msg: &OutMsg<'_>,
     gets_it: impl Fn(&QueueMatch<Subscription>) -> bool,
     touched: &Touched,
-    capture: &mut impl FnMut(&Arc<Stream>),
+    capture: &mut impl FnMut(&Arc<Stream>, &OutMsg<'_>),
 ) -> Routed {
     let mut routed = Routed::default();
     let mut relays = Relays::default();
@@ -155,7 +155,7 @@ fn give_one<'m>(
     origin: Origin<'_>,
     msg: &OutMsg<'_>,
     touched: &Touched,
-    capture: &mut impl FnMut(&Arc<Stream>),
+    capture: &mut impl FnMut(&Arc<Stream>, &OutMsg<'_>),
     routed: &mut Routed,
     relays: &mut Relays<'m>,
 ) {
@@ -200,8 +200,9 @@ pub(crate) fn route_observed<'m>(
     let mut relays = Relays::default();
     let mut one = |sub: &'m Arc<Subscription>, routed: &mut Routed| {
         let leads_on = matches!(sub.target(), Target::Service(_) | Target::Responses(_) | Target::Relay(_));
-        let given = (!only || leads_on)
-            .then(|| give(sub, origin, msg, touched, &mut |_: &Arc<Stream>| {}, routed, &mut relays));
+        let given = (!only || leads_on).then(|| {
+            give(sub, origin, msg, touched, &mut |_: &Arc<Stream>, _: &OutMsg<'_>| {}, routed, &mut relays)
+        });
         if let Target::Relay(_) = sub.target() {
             return false;
         }
@@ -229,7 +230,10 @@ pub(crate) fn route_observed<'m>(
 pub(crate) fn has_room(matches: &Matches<Subscription>, starved: impl Fn(&dyn Receiver) -> bool) -> bool {
     let full = |sub: &Arc<Subscription>| match sub.target() {
         Target::Receiver(receiver) | Target::Relay(receiver) => starved(&**receiver),
-        Target::Shadowed(shadowed) => starved(&*shadowed.receiver),
+        Target::Shadowed(shadowed) => match &shadowed.to {
+            Importer::Receiver(receiver) => starved(&**receiver),
+            Importer::Stream(_) => false,
+        },
         Target::Stream(_) | Target::Service(_) | Target::Responses(_) => false,
     };
     !matches.plain().any(full) && !matches.queues().any(|queue| queue.members_from(0).all(full))
@@ -241,14 +245,14 @@ fn give<'m>(
     origin: Origin<'_>,
     msg: &OutMsg<'_>,
     touched: &Touched,
-    capture: &mut impl FnMut(&Arc<Stream>),
+    capture: &mut impl FnMut(&Arc<Stream>, &OutMsg<'_>),
     routed: &mut Routed,
     relays: &mut Relays<'m>,
 ) -> bool {
     let receiver = match sub.target() {
         Target::Stream(stream) => {
             sub.count();
-            capture(stream);
+            capture(stream, msg);
             routed.delivered = true;
             return true;
         }
@@ -259,7 +263,9 @@ fn give<'m>(
             }
             return false;
         }
-        Target::Shadowed(shadowed) => return give_shadowed(shadowed, sub, origin, msg, touched, routed),
+        Target::Shadowed(shadowed) => {
+            return give_shadowed(shadowed, sub, origin, msg, touched, capture, routed);
+        }
         Target::Service(service) => {
             sub.count();
             routed.crossings.push(Crossing::Request(Arc::clone(service)));
@@ -274,7 +280,7 @@ fn give<'m>(
     give_receiver(receiver, sub, origin, msg, touched, routed)
 }
 
-/// Gives a message to a connection that imports it, under the subject that it has there. One that is delivered for another
+/// Gives a message to who imports it, under the subject that it has there. One that is delivered for another
 /// subject than its own, as those of streams are, keeps that. It does not count for the number of messages after which the
 /// subscription is to end (nats-server v2.15.2, observed).
 #[cold]
@@ -284,6 +290,7 @@ fn give_shadowed(
     origin: Origin<'_>,
     msg: &OutMsg<'_>,
     touched: &Touched,
+    capture: &mut impl FnMut(&Arc<Stream>, &OutMsg<'_>),
     routed: &mut Routed,
 ) -> bool {
     if let Origin::Crossed(_) = origin {
@@ -291,13 +298,18 @@ fn give_shadowed(
     }
     sub.count();
     let mut renamed = Vec::new();
-    let mut subject = msg.subject;
-    if msg.subject == msg.to {
-        shadowed.import.rename(msg.subject, &mut renamed);
-        subject = &renamed;
+    shadowed.import.rename(msg.to, &mut renamed);
+    let subject = if msg.subject == msg.to { &renamed } else { msg.subject };
+    match &shadowed.to {
+        Importer::Receiver(receiver) => {
+            give_receiver(receiver, sub, origin, &OutMsg { subject, ..*msg }, touched, routed)
+        }
+        Importer::Stream(stream) => {
+            capture(stream, &OutMsg { to: &renamed, subject, ..*msg });
+            routed.delivered = true;
+            true
+        }
     }
-    let msg = OutMsg { subject, ..*msg };
-    give_receiver(&shadowed.receiver, sub, origin, &msg, touched, routed)
 }
 
 #[inline(always)]
@@ -346,7 +358,7 @@ pub(crate) fn route_answer(
     matches: &Matches<Subscription>,
     msg: &OutMsg<'_>,
     touched: &Touched,
-    capture: impl FnMut(&Arc<Stream>),
+    capture: impl FnMut(&Arc<Stream>, &OutMsg<'_>),
 ) -> ForOne {
     let Some(sub) = matches.only() else {
         return ForOne::Routed(route(matches, Origin::Server, msg, touched, capture));

@@ -5,11 +5,13 @@
 //! the import. A request to an imported service reaches a subscription of the account itself, [`ImportedService`], and goes
 //! on in the exporting account with a reply subject of that account's own, `_R_.>`, which leads back.
 
+use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::Instant;
 
 use hashbrown::{HashMap, HashSet};
+use jetkv_jetstream::stream::Stream;
 use jetkv_jetstream::{AccountId, ClientInfo};
 use jetkv_protocol::subject;
 use parking_lot::{Mutex, RwLock};
@@ -54,12 +56,21 @@ pub struct ImportedStream {
     exporter: Weak<Account>,
 }
 
+/// Who imports a stream of another account.
+#[derive(Clone)]
+pub enum Importer {
+    /// A connection.
+    Receiver(Arc<dyn Receiver>),
+    /// A stream that captures what it is called in its account.
+    Stream(Arc<Stream>),
+}
+
 /// Who gets what a shadow matches.
 #[derive(Debug, Clone)]
 pub struct Shadowed {
-    /// The connection.
-    pub receiver: Arc<dyn Receiver>,
-    /// Name of its account.
+    /// Who gets it.
+    pub to: Importer,
+    /// Name of the account of that.
     pub importer: Arc<str>,
     /// What is imported.
     pub import: Arc<ImportedStream>,
@@ -140,8 +151,27 @@ impl ExportedService {
     }
 }
 
+impl Importer {
+    /// Number of the connection, or of the stream's client.
+    pub(crate) fn id(&self) -> u64 {
+        match self {
+            Self::Receiver(receiver) => receiver.id(),
+            Self::Stream(stream) => stream.client_number(),
+        }
+    }
+}
+
+impl fmt::Debug for Importer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Receiver(receiver) => receiver.fmt(f),
+            Self::Stream(stream) => write!(f, "Stream({})", stream.name()),
+        }
+    }
+}
+
 impl Shadowed {
-    /// The subject that a message has for the connection.
+    /// The subject that a message has for who gets it.
     pub(crate) fn subject_for(&self, subject: &[u8]) -> Vec<u8> {
         let mut renamed = Vec::new();
         self.import.rename(subject, &mut renamed);
@@ -423,14 +453,18 @@ impl Exchange {
         if !self.has_streams.load(Ordering::Relaxed) {
             return;
         }
-        let (Target::Receiver(receiver) | Target::Relay(receiver)) = sub.target() else { return };
+        let to = match sub.target() {
+            Target::Receiver(receiver) | Target::Relay(receiver) => Importer::Receiver(Arc::clone(receiver)),
+            Target::Stream(stream) => Importer::Stream(Arc::clone(stream)),
+            Target::Shadowed(_) | Target::Service(_) | Target::Responses(_) => return,
+        };
         let importer: Arc<str> = account.name().into();
         let mut shadows = Vec::new();
         for import in self.streams.read().iter() {
             let Some(subject) = import.shadow_subject(sub.subject()) else { continue };
             let Some(exporter) = import.exporter.upgrade() else { continue };
-            let (receiver, import) = (Arc::clone(receiver), Arc::clone(import));
-            let shadowed = Box::new(Shadowed { receiver, importer: Arc::clone(&importer), import });
+            let (to, import) = (to.clone(), Arc::clone(import));
+            let shadowed = Box::new(Shadowed { to, importer: Arc::clone(&importer), import });
             let shadow = Subscription::new(Target::Shadowed(shadowed), &subject, sub.queue(), sub.sid());
             let shadow = Arc::new(shadow);
             if exporter.subscribe(Arc::clone(&shadow)).is_ok() {

@@ -23,7 +23,7 @@ pub(crate) use delivery::{
     Crossing, ForOne, Observed, Origin, RouteCache, Routed, has_room, route, route_answer, route_observed,
     route_relayed,
 };
-pub use exchange::{ExportedService, ImportedService, ImportedStream, Responses, Shadowed};
+pub use exchange::{ExportedService, ImportedService, ImportedStream, Importer, Responses, Shadowed};
 pub(crate) use exchange::{Response, Shadow, Tracked};
 pub(crate) use interest::{InterestWatcher, LOOP_PREFIX};
 pub use receiver::{DeliverSubject, FarEnd, Queued, Receipt, Receiver};

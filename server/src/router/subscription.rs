@@ -19,7 +19,7 @@ pub enum Target {
     Relay(Arc<dyn Receiver>),
     /// A stream that captures the subject.
     Stream(Arc<Stream>),
-    /// A connection of another account, which imports the subject.
+    /// A connection or a stream of another account, which imports the subject.
     Shadowed(Box<Shadowed>),
     /// A service of another account.
     Service(Arc<ImportedService>),

@@ -90,7 +90,7 @@ impl SubscriptionPart {
             cid: match subscription.target() {
                 Target::Receiver(receiver) | Target::Relay(receiver) => receiver.id(),
                 Target::Stream(stream) => stream.client_number(),
-                Target::Shadowed(shadowed) => shadowed.receiver.id(),
+                Target::Shadowed(shadowed) => shadowed.to.id(),
                 Target::Service(_) | Target::Responses(_) => 0,
             },
         }

@@ -17,7 +17,7 @@ use crate::connections::ConnectionHandle as _;
 use crate::crossing::{self, Landing, Passage};
 use crate::events::{self, AwaitedTrace, Egress, MessageTrace};
 use crate::router::{
-    Account, Crossing, Listed, Matches, Observed, Origin, Subscription, Target, route_observed,
+    Account, Crossing, Importer, Listed, Matches, Observed, Origin, Subscription, Target, route_observed,
 };
 use crate::worker::{Batch, LongGet, QueuedRequest, Turn, touch};
 
@@ -216,15 +216,25 @@ impl Connection {
         let trace = &mut tracing.trace;
         let mut matches = Matches::<Subscription>::default();
         account.matching(msg.to, &mut matches);
-        let is_own = account.id() == self.account.id();
-        let here = if is_own { "" } else { account.name() };
-        let clients = self.shared.clients();
-        let touched = &turn.worker.touched;
+        let (is_own, clients) = (account.id() == self.account.id(), self.shared.clients());
+        let (here, touched) = (if is_own { "" } else { account.name() }, &turn.worker.touched);
         let Batch { streams, tally, stored_at, .. } = &mut *turn.batch;
         let stored = stored_headers(msg.headers, only);
         let headers = stored.as_bytes();
-        let inbound = Inbound { subject: msg.subject, reply: msg.reply, headers, payload: msg.payload };
-        let mut take_long = Vec::new();
+        let inbound = Inbound { headers, ..Inbound::from(msg) };
+        let (mut take_long, mut untraced) = (Vec::new(), Vec::new());
+        let mut capture = |trace: &mut MessageTrace, stream: &Arc<Stream>, subject: &[u8]| {
+            let step = trace.captured(stream.name());
+            match stream.trace_if_short(&Inbound { subject, ..inbound }, only) {
+                Ok((at, traced)) => {
+                    *stored_at = Some(at);
+                    trace.told(step, traced);
+                }
+                Err(TakesLong) => take_long.push((step, Arc::clone(stream), subject.to_vec())),
+            }
+            touch(streams, stream);
+            Observed::Taken
+        };
         let (sender, wants_echo) = (&self.client, self.options.echo);
         let observe = |sub: &Subscription, given: Option<bool>| {
             let (receiver, account, shown) = match sub.target() {
@@ -232,37 +242,24 @@ impl Connection {
                 Target::Shadowed(shadowed) => {
                     let shown = shadowed.subject_for(msg.subject);
                     trace.exported(&shadowed.importer, &shown);
-                    if !shadowed.import.allows_trace() {
-                        return Observed::Taken;
-                    }
-                    (&shadowed.receiver, &*shadowed.importer, shown)
-                }
-                Target::Stream(stream) => {
-                    let step = trace.captured(stream.name());
-                    match stream.trace_if_short(&inbound, only) {
-                        Ok((at, traced)) => {
-                            *stored_at = Some(at);
-                            trace.told(step, traced);
+                    match (&shadowed.to, shadowed.import.allows_trace()) {
+                        (Importer::Receiver(receiver), true) => (receiver, &*shadowed.importer, shown),
+                        (Importer::Stream(stream), true) if is_own => return capture(trace, stream, &shown),
+                        (Importer::Stream(stream), false) if is_own && !only => {
+                            untraced.push((Arc::clone(stream), shown));
+                            return Observed::Taken;
                         }
-                        Err(TakesLong) => take_long.push((step, Arc::clone(stream))),
+                        _ => return Observed::Taken,
                     }
-                    touch(streams, stream);
-                    return Observed::Taken;
                 }
+                Target::Stream(stream) => return capture(trace, stream, msg.subject),
                 Target::Service(_) | Target::Responses(_) | Target::Relay(_) => return Observed::Taken,
             };
             let client = clients.iter().find(|client| client.id() == receiver.id());
             let is_muted = is_own && receiver.id() == sender.id() && !wants_echo;
-            let denies = client
-                .and_then(|client| client.rules())
-                .is_some_and(|rules| rules.denies(&shown, sub.queue()));
-            let error = match given {
-                Some(true) => "",
-                _ if is_muted => NO_ECHO,
-                _ if denies => DENIED,
-                Some(false) => CLOSED,
-                None => "",
-            };
+            let rules = client.and_then(|client| client.rules());
+            let error =
+                refusal(given, is_muted, rules.is_some_and(|rules| rules.denies(&shown, sub.queue())));
             let name = client.map(|client| client.identity().name).unwrap_or_default();
             let (subject, queue) = (sub.subject(), sub.queue());
             trace.delivered(Egress { cid: receiver.id(), name, account, subject, queue, error });
@@ -276,10 +273,14 @@ impl Connection {
         } else {
             crossing::count(&self.shared, account, msg, &routed);
         }
-        for (step, stream) in take_long {
-            let msg = self.queued(&OutMsg { headers, ..*msg });
-            tracing.waits.push(Waits { step, stream, msg });
+        for (stream, subject) in untraced {
+            self.publish_later(turn, stream, &OutMsg { subject: &subject, ..*msg });
         }
+        tracing.waits.extend(take_long.into_iter().map(|(step, stream, subject)| Waits {
+            step,
+            stream,
+            msg: self.queued(&OutMsg { subject: &subject, headers, ..*msg }),
+        }));
         (routed.delivered, routed.crossings)
     }
 
@@ -325,6 +326,17 @@ fn stored_headers(headers: &[u8], only: bool) -> HeaderBuf {
 struct TracedLanding<'a, 'w, 't> {
     landing: ConnectionLanding<'a, 'w>,
     tracing: &'t mut Tracing,
+}
+
+/// Why a connection does not get a message, if it does not.
+fn refusal(given: Option<bool>, is_muted: bool, denies: bool) -> &'static str {
+    match given {
+        Some(true) => "",
+        _ if is_muted => NO_ECHO,
+        _ if denies => DENIED,
+        Some(false) => CLOSED,
+        None => "",
+    }
 }
 
 /// Whether a message goes on without being traced.

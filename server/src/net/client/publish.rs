@@ -222,11 +222,11 @@ impl Connection {
             }
             return (true, false);
         }
-        let mut takes_long = None;
-        let routed = route(matches, Origin::Receiver(&*self.client), msg, touched, |stream| {
-            match stream.publish_if_short(&inbound) {
+        let mut take_long = Vec::new();
+        let routed = route(matches, Origin::Receiver(&*self.client), msg, touched, |stream, msg| {
+            match stream.publish_if_short(&Inbound::from(msg)) {
                 Ok(at) => *stored_at = Some(at),
-                Err(TakesLong) => takes_long = Some(Arc::clone(stream)),
+                Err(TakesLong) => take_long.push((Arc::clone(stream), msg.to.to_vec())),
             }
             touch(streams, stream);
         });
@@ -235,8 +235,8 @@ impl Connection {
         if routed.stalling {
             *stalling = routed.pressured;
         }
-        if let Some(stream) = takes_long {
-            self.publish_later(turn, stream, msg);
+        for (stream, to) in take_long {
+            self.publish_later(turn, stream, &OutMsg { subject: &to, ..*msg });
         }
         if routed.crossings.is_empty() {
             return (routed.delivered, false);

@@ -166,20 +166,21 @@ impl Connection {
         if matches.is_empty() {
             return false;
         }
-        let inbound = Inbound::from(msg);
         let mut take_long = Vec::new();
         let queues = (!is_renamed || !from.queues.is_empty()).then(|| from.queues());
         let origin = Origin::Receiver(&*self.leaf);
-        let routed = route_relayed(matches, origin, msg, queues, touched, |stream| {
-            match stream.publish_if_short(&inbound) {
+        let routed = route_relayed(matches, origin, msg, queues, touched, |stream, msg| {
+            match stream.publish_if_short(&Inbound::from(msg)) {
                 Ok(at) => *stored_at = Some(at),
-                Err(TakesLong) => take_long.push(Arc::clone(stream)),
+                Err(TakesLong) => take_long.push((Arc::clone(stream), msg.to.to_vec())),
             }
             touch(streams, stream);
         });
         tally.out_msgs += routed.sent_msgs;
         tally.out_bytes += routed.sent_msgs * (msg.headers.len() + msg.payload.len()) as u64;
-        self.publish_later(turn, account, take_long, msg);
+        for (stream, to) in take_long {
+            self.publish_later(turn, account, stream, &OutMsg { to: &to, ..*msg });
+        }
         if routed.crossings.is_empty() {
             return false;
         }
@@ -187,22 +188,20 @@ impl Connection {
         true
     }
 
-    /// Leaves a message for streams to a thread that may take its time. What comes behind it on this connection waits.
+    /// Leaves a message for a stream to a thread that may take its time. What comes behind it on this connection waits.
     pub(super) fn publish_later(
         &mut self,
         turn: &mut Turn<'_>,
         account: &Arc<Account>,
-        streams: Vec<Arc<Stream>>,
+        stream: Arc<Stream>,
         msg: &OutMsg<'_>,
     ) {
-        for stream in streams {
-            let client = self.client_info();
-            let request = super::served::request(account, msg, &client);
-            let queued = crate::worker::QueuedRequest::new(&request, &client);
-            let (get, done) = crate::worker::LongGet::publish(stream, queued);
-            turn.batch.long_gets.push(get);
-            self.long_gets.push(done);
-        }
+        let client = self.client_info();
+        let request = super::served::request(account, msg, &client);
+        let queued = crate::worker::QueuedRequest::new(&request, &client);
+        let (get, done) = crate::worker::LongGet::publish(stream, queued);
+        turn.batch.long_gets.push(get);
+        self.long_gets.push(done);
     }
 }
 

@@ -169,7 +169,9 @@ impl Landing for LeafLanding<'_, '_> {
         let sender = Arc::clone(&self.connection.leaf);
         let (routed, take_long) =
             crossing::route_crossed(&self.connection.shared, account, &*sender, msg, self.turn);
-        self.connection.publish_later(self.turn, account, take_long, msg);
+        for stream in take_long {
+            self.connection.publish_later(self.turn, account, stream, msg);
+        }
         let crosses = !routed.crossings.is_empty();
         onward.extend(routed.crossings);
         let Some(asker) = asker.filter(|_| msg.to.first() == Some(&b'$')) else { return routed.delivered };
