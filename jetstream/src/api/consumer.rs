@@ -58,6 +58,12 @@ pub(super) fn create(call: &mut Call<'_>, create: &Create<'_>) -> ApiOutcome {
         Ok((stream, info)) => {
             let identified = info.config.direct || info.config.sourcing;
             let headers = if identified { identity_header(&stream) } else { Vec::new() };
+            // Whether it began just now or was there before.
+            if info.config.pause_until.is_some() {
+                let mut inner = stream.lock();
+                let (consumers, mut ctx) = inner.parts();
+                consumers.advise_if_paused(&mut ctx, &info.name);
+            }
             let _ = call.respond_with(KIND, &headers, info);
             ApiOutcome::then_commit(stream)
         }

@@ -189,7 +189,8 @@ impl Consumer {
             shared.timers.disarm(&mut self.armed, self.slot, Kind::Inactive);
             self.arm_inactive(shared, out.now);
         }
-        let pause = |config: &ConsumerConfig| config.pause_until.map(GoTime::ns);
+        // Go's zero time says as much as none.
+        let pause = |config: &ConsumerConfig| config.pause_until.unwrap_or_default().ns();
         if pause(old) != pause(&self.config) {
             self.arm_unpause(shared, out.now);
             self.advise_paused(shared, &mut out);

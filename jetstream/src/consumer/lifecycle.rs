@@ -129,6 +129,18 @@ impl Consumers {
         self.find_removable(ctx);
     }
 
+    /// Tells that a consumer is paused, if it is.
+    pub(crate) fn advise_if_paused(&mut self, ctx: &mut StreamCtx<'_>, name: &str) {
+        let Some(slot) = self.names.get(name).copied() else { return };
+        self.with(slot, |consumer, shared| {
+            if consumer.is_paused(ctx.now) {
+                let (_, mut out) = part(ctx);
+                consumer.advise_paused(shared, &mut out);
+            }
+            Some(())
+        });
+    }
+
     /// Takes away what is kept of a consumer.
     fn discard(&mut self, slot: Slot) -> Result<(), StoreError> {
         let discarded = self.with(slot, |consumer, shared| match &mut shared.store {
