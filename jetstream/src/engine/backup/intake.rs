@@ -142,11 +142,16 @@ impl Rehearsal {
     }
 }
 
+/// Bytes within which the first ones of the content have to come: the beginning of an S2 stream, and the largest chunk.
+const DETECTED_WITHIN: usize = 10 + 4 + ((1 << 24) - 1);
+
 /// A backup that comes in.
 pub(super) struct Intake {
     site: Site,
     unpacker: Unpacker,
     kind: Kind,
+    /// Bytes that came before it was known what it is.
+    undetected: usize,
 }
 
 enum Kind {
@@ -158,7 +163,7 @@ enum Kind {
 
 impl Intake {
     pub(super) fn new(site: Site) -> Self {
-        Self { site, unpacker: Unpacker::default(), kind: Kind::Unknown(Vec::new()) }
+        Self { site, unpacker: Unpacker::default(), kind: Kind::Unknown(Vec::new()), undetected: 0 }
     }
 
     /// Takes a piece of the backup.
@@ -167,8 +172,14 @@ impl Intake {
             // Whatever comes behind the end means nothing.
             return Ok(());
         }
-        let Self { site, unpacker, kind } = self;
+        let Self { site, unpacker, kind, undetected } = self;
         unpacker.push(bytes, |content| kind.push(site, content))?;
+        if let Kind::Unknown(_) = kind {
+            *undetected += bytes.len();
+            if *undetected >= DETECTED_WITHIN {
+                return Err(ArchiveError::Undetected.into());
+            }
+        }
         kind.flush()
     }
 

@@ -22,6 +22,9 @@ pub enum ArchiveError {
     /// It ends before its end.
     #[error("backup was truncated")]
     Truncated,
+    /// Nothing comes that says what it is.
+    #[error("snapshot format not detected within size limit")]
+    Undetected,
     /// It is no S2 stream.
     #[error("s2: corrupt input")]
     Corrupt,
