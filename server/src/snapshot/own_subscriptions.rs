@@ -44,7 +44,7 @@ pub(crate) fn count_subscriptions(shared: &Shared, account: &Account) -> Subscri
             .filter_map(|account| of_consumers(account))
             .map(|counts| counts.in_system)
             .sum::<u64>();
-    } else {
+    } else if shared.accounts.system().is_some() {
         own += Services::number(with_jetstream) as u64;
     }
     if let Some(engine) = engine {
@@ -73,7 +73,7 @@ pub(crate) fn own_subscriptions(shared: &Shared, account: &Account) -> Vec<OwnSu
     if is_system {
         let listed = shared.system_services.list(engine.is_some(), with_jetstream);
         list.extend(listed.map(|one| own(&one.subject, one.sid, one.asked(), one.client)));
-    } else {
+    } else if shared.accounts.system().is_some() {
         let services = account.services.list(with_jetstream);
         list.extend(services.map(|one| own(one.subject, one.sid, one.asked, account.services.client())));
     }

@@ -141,8 +141,11 @@ pub(super) fn imports(
     of_system.into_iter().chain(streams).chain(services).collect()
 }
 
-/// What an account imports of the system account, which itself imports one service.
+/// What an account imports of the system account, if there is one, which itself imports one service.
 fn of_system(account: &str, system: &str, with_jetstream: bool) -> Vec<Import> {
+    if system.is_empty() {
+        return Vec::new();
+    }
     let import = |subject: &str, to: &str, share: bool| service(system, subject, to, share, None);
     let user = import(&format!("$SYS.REQ.USER.{account}.INFO"), "$SYS.REQ.USER.INFO", true);
     if account == system {
