@@ -54,6 +54,9 @@ pub struct ClientInfo {
     /// `nats`, `mqtt`, `websocket`.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub client_type: String,
+    /// The reply subject of a message that came by a service, where that says more than where the answer goes.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub reply: String,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands fields out by reference")]

@@ -26,6 +26,8 @@ use crate::state::Shared;
 
 /// Header in which the exporting account learns who asks.
 const REQUEST_INFO: &str = "Nats-Request-Info";
+/// How reply subjects end that ask for a fast batch.
+const FAST_BATCH: &[u8] = b".$FI";
 /// Header of messages that are traced, and what it says where they are not any more.
 const TRACE_DESTINATION: &str = "Nats-Trace-Dest";
 const TRACE_DISABLED: &[u8] = b"trace disabled";
@@ -137,7 +139,11 @@ impl Journey<'_> {
         }
         let to = subject_there(service, &exporter, msg.to);
         let before = (self.asker.take(), self.shares);
-        let asker = self.introduce(before.0.as_ref(), from, &exporter, share);
+        let mut asker = self.introduce(before.0.as_ref(), from, &exporter, share);
+        if before.0.is_none() && msg.reply.ends_with(FAST_BATCH) {
+            // What it asks of a stream there.
+            asker.reply = String::from_utf8_lossy(msg.reply).into_owned();
+        }
         let mut headers = HeaderBuf::from(msg.headers);
         headers.remove(REQUEST_INFO);
         headers.append(REQUEST_INFO, &json::to_vec(&asker));

@@ -168,6 +168,7 @@ pub(crate) fn client_info(shared: &Shared, client: &dyn ConnectionHandle) -> Cli
         server: shared.identity.name.clone(),
         kind: "Client".to_owned(),
         client_type: client.client_type().name().to_owned(),
+        reply: String::new(),
     }
 }
 

@@ -3,7 +3,7 @@
 use super::atomic::ROLLUP;
 use super::flow::{Asked, Flow};
 use super::staged::StagedMsg;
-use super::{FAST_SUFFIX, ID_MAX_BYTES, Kind, Place};
+use super::{ID_MAX_BYTES, Kind, Place, fast_reply};
 use crate::clock::ElapsedNs;
 use crate::config::metadata::{REQUIRED_LEVEL_HEADER, serves_level};
 use crate::error::ApiError;
@@ -60,7 +60,7 @@ impl Inner {
     /// Whether a message is of a fast batch, and rolls up many.
     #[inline]
     pub(in crate::stream) fn is_long_of_fast(&self, msg: &Inbound<'_>) -> bool {
-        msg.reply.ends_with(FAST_SUFFIX)
+        fast_reply(msg).is_some()
             && header(msg.headers, ROLLUP)
                 .and_then(Rollup::of)
                 .is_some_and(|rollup| self.rolls_up_many(rollup, msg.subject))
@@ -77,7 +77,8 @@ impl Inner {
         if !self.config.allow_batched {
             return Err(errors::BATCH_PUBLISH_DISABLED.into());
         }
-        let asked = Asked::parse(msg.reply).ok_or(errors::BATCH_PUBLISH_INVALID_PATTERN)?;
+        let reply = fast_reply(msg).unwrap_or_default();
+        let asked = Asked::parse(&reply).ok_or(errors::BATCH_PUBLISH_INVALID_PATTERN)?;
         if asked.id.len() > ID_MAX_BYTES {
             return Err(errors::BATCH_PUBLISH_INVALID_BATCH_ID.into());
         }

@@ -1,9 +1,19 @@
 //! What the reply subject of a fast batch asks for, and the flow control that answers it.
 
+use std::borrow::Cow;
+
+use serde::Deserialize;
+
+use crate::headers::header;
+use crate::message::Inbound;
 use crate::stream::write::parse_u64;
 
 /// Reply subjects with this ending ask for a fast batch.
 pub(in crate::stream) const SUFFIX: &[u8] = b".$FI";
+/// How reply subjects begin that lead back to another account.
+const SERVICE_REPLY: &[u8] = b"_R_.";
+/// The header that says who asks from there.
+const REQUEST_INFO: &[u8] = b"Nats-Request-Info";
 /// Messages between two answers, unless the publisher says otherwise.
 const FLOW_DEFAULT: u16 = 10;
 /// Messages between two answers that all publishers share.
@@ -53,6 +63,24 @@ impl<'a> Asked<'a> {
         let (ping, commit) = (operation == 4, by_end || operation == 2);
         (!misplaced).then_some(Self { id, seq, flow, gap_ok, ping, commit, by_end })
     }
+}
+
+/// The reply subject that asks for a fast batch, if a message has one: its own, or, where it came by a service of another
+/// account, the one that it had there.
+pub(in crate::stream) fn reply<'m>(msg: &Inbound<'m>) -> Option<Cow<'m, [u8]>> {
+    if msg.reply.ends_with(SUFFIX) {
+        return Some(Cow::Borrowed(msg.reply));
+    }
+    if !msg.reply.starts_with(SERVICE_REPLY) {
+        return None;
+    }
+    #[derive(Deserialize)]
+    struct Asker {
+        reply: String,
+    }
+    let asker: Asker = serde_json::from_slice(header(msg.headers, REQUEST_INFO)?).ok()?;
+    let reply = asker.reply.into_bytes();
+    reply.ends_with(SUFFIX).then_some(Cow::Owned(reply))
 }
 
 /// How often the publisher of a batch is answered.

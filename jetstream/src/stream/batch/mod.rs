@@ -24,7 +24,7 @@ use crate::stream::world::InFlight;
 use advisory::Reason;
 pub(super) use atomic::COMMIT;
 use fast::Fast;
-pub(super) use flow::SUFFIX as FAST_SUFFIX;
+pub(super) use flow::{SUFFIX as FAST_SUFFIX, reply as fast_reply};
 use hashbrown::HashMap;
 use staged::Staged;
 pub(super) use staged::StagedMsg;

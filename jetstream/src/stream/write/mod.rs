@@ -28,7 +28,7 @@ pub(super) use roll_up::RollingUp;
 pub use trace::Traced;
 
 use super::Inner;
-use super::batch::FAST_SUFFIX;
+use super::batch::{FAST_SUFFIX, fast_reply};
 use crate::error::catalogue as errors;
 use crate::message::Inbound;
 
@@ -115,7 +115,7 @@ impl Inner {
         }
         let rewritten = stored_block(msg.headers, scanned.request_info);
         let block = rewritten.as_deref().unwrap_or(msg.headers);
-        if msg.reply.ends_with(FAST_SUFFIX) {
+        if fast_reply(msg).is_some() {
             return self.take_fast(msg, block, answers);
         }
         if !scanned.batch_id.is_empty() {

@@ -8,7 +8,7 @@ use crate::clock::WallNs;
 use crate::error::catalogue as errors;
 use crate::error::{ApiError, ErrorDef};
 use crate::message::Inbound;
-use crate::stream::batch::FAST_SUFFIX;
+use crate::stream::batch::fast_reply;
 use crate::stream::{Inner, Stream};
 use jetkv_go_compat::quoted;
 
@@ -159,7 +159,7 @@ impl Inner {
 }
 
 fn is_of_batch(msg: &Inbound<'_>, headers: &PublishHeaders<'_>) -> bool {
-    !headers.batch_id.is_empty() || msg.reply.ends_with(FAST_SUFFIX)
+    !headers.batch_id.is_empty() || fast_reply(msg).is_some()
 }
 
 /// Whether a message that stands for itself is refused when its subject, and whether anybody is interested in it, has been
