@@ -2,7 +2,6 @@
 
 use serde_json::{Value, json};
 
-use super::consumers::Plan;
 use super::operation::Operation;
 use crate::random::Random;
 
@@ -22,6 +21,35 @@ pub(super) const DELIVER: [&str; 2] = ["one", "two"];
 pub(super) const GROUP: &str = "A";
 /// So much that nothing is ever held back.
 const FAST_BPS: u64 = 8_000_000_000;
+
+/// What a session keeps to from its first operation to its last.
+pub(super) struct Plan {
+    /// Whether the consumers of these names have filters. nats-server v2.15.2 forgets to tell a consumer of new messages
+    /// once an update has removed its last filter.
+    pub(super) filtered: [bool; 3],
+    /// Whether consumers may begin with the last message of each subject. nats-server v2.15.2 loses one of those that a
+    /// pull has no room for, stops at one that was removed, and counts them otherwise than it delivers them after a
+    /// restart, a purge or a change of filters; so sessions with such consumers have none of these.
+    pub(super) begins_with_last_of_each: bool,
+    /// Whether consumers are paused, and then stay so: nats-server v2.15.2 does not wake one whose pause is ended by hand.
+    pub(super) pauses: bool,
+    /// The priority policy of one of the pull consumers, empty for none.
+    pub(super) priority: &'static str,
+    /// Whether the push consumer's acknowledgements are its answers to flow control.
+    pub(super) acks_by_flow: bool,
+}
+
+impl Plan {
+    pub(super) fn choose(random: &mut Random) -> Self {
+        Self {
+            filtered: NAMES.map(|_| random.chance(60)),
+            begins_with_last_of_each: random.chance(30),
+            pauses: random.chance(30),
+            priority: random.pick(&["", "", "", "overflow", "prioritized", "pinned_client"]),
+            acks_by_flow: random.chance(20),
+        }
+    }
+}
 
 /// The configurations that a session has asked for.
 #[derive(Default)]

@@ -3,7 +3,9 @@
 
 use serde_json::{Value, json};
 
-use super::consumer_config::{Configs, DELIVER, GROUP, GROUPED_NAME, LONG_NS, NAMES, PUSH_NAME, SHORT_NS};
+use super::consumer_config::{
+    Configs, DELIVER, GROUP, GROUPED_NAME, LONG_NS, NAMES, PUSH_NAME, Plan, SHORT_NS,
+};
 use super::operation::{DEEP, Operation};
 use super::streams;
 use crate::random::Random;
@@ -17,32 +19,9 @@ const TIMED: u64 = 3;
 const WAIT_NS: u64 = 250_000_000;
 const PAUSE_MS: u64 = 1_200;
 
-/// What a session keeps to from its first operation to its last.
-pub(super) struct Plan {
-    /// Whether the consumers of these names have filters. nats-server v2.15.2 forgets to tell a consumer of new messages
-    /// once an update has removed its last filter.
-    pub(super) filtered: [bool; 3],
-    /// Whether consumers may begin with the last message of each subject. nats-server v2.15.2 loses one of those that a
-    /// pull has no room for, stops at one that was removed, and counts them otherwise than it delivers them after a
-    /// restart, a purge or a change of filters; so sessions with such consumers have none of these.
-    pub(super) begins_with_last_of_each: bool,
-    /// Whether consumers are paused, and then stay so: nats-server v2.15.2 does not wake one whose pause is ended by hand.
-    pauses: bool,
-    /// The priority policy of one of the pull consumers, empty for none.
-    pub(super) priority: &'static str,
-    /// Whether the push consumer's acknowledgements are its answers to flow control.
-    pub(super) acks_by_flow: bool,
-}
-
 /// A session of at least `length` operations.
 pub fn session(mut random: Random, length: usize) -> Vec<Operation> {
-    let plan = Plan {
-        filtered: NAMES.map(|_| random.chance(60)),
-        begins_with_last_of_each: random.chance(30),
-        pauses: random.chance(30),
-        priority: random.pick(&["", "", "", "overflow", "prioritized", "pinned_client"]),
-        acks_by_flow: random.chance(20),
-    };
+    let plan = Plan::choose(&mut random);
     let mut configs = Configs::default();
     let mut operations = vec![create_stream(&mut random, &plan)];
     // See the sessions on streams.

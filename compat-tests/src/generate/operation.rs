@@ -5,7 +5,6 @@ use std::fmt::Write as _;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 
-use super::side::{FAST_SUBJECT, PUSH_SUBJECTS};
 use crate::transcript::template;
 
 /// Stands for the session's own name in subjects and payloads, so that sessions share servers without meeting.
@@ -22,6 +21,11 @@ pub const DEEP: [&str; 3] = [
 ];
 /// Stands in a header for the sequence of the newest message that an answer showed on the request's subject, or 0.
 pub const REVISION: &str = "<revision>";
+/// What push consumers deliver to, below `@D`; the sids are these with a `p` in front. Each is subscribed to by itself:
+/// nats-server v2.15.2 does not count a wildcard as interest in a deliver subject, and JetKV does.
+pub(super) const PUSH_SUBJECTS: [&str; 5] = ["one", "two", "w1", "w2", "w3"];
+/// Below it is what publishers of fast batches are told.
+pub(super) const FAST_SUBJECT: &str = "f";
 
 /// The code of an error: there is no such message.
 const NO_MESSAGE: &str = "10037";

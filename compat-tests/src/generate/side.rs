@@ -5,18 +5,13 @@ use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
-use super::operation::{Answers, Operation, Request};
+use super::operation::{Answers, FAST_SUBJECT, Operation, PUSH_SUBJECTS, Request};
 use crate::Result;
 use crate::process::{Program, Server, ServerOptions};
 use crate::wire::{Connection, Frame, Message};
 
 /// How long an answer may take.
 pub(super) const ANSWER_WAIT: Duration = Duration::from_secs(6);
-/// What push consumers deliver to, below `@D`; the sids are these with a `p` in front. Each is subscribed to by itself:
-/// nats-server v2.15.2 does not count a wildcard as interest in a deliver subject, and JetKV does.
-pub(super) const PUSH_SUBJECTS: [&str; 5] = ["one", "two", "w1", "w2", "w3"];
-/// Below it is what publishers of fast batches are told.
-pub(super) const FAST_SUBJECT: &str = "f";
 /// What the subjects of requests begin with that a server answers, however long that takes.
 const API: &str = "$JS.API.";
 /// Where the stream's sequence stands in an ack subject; the consumer's follows.

@@ -3,15 +3,11 @@
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Duration;
 
 use super::libnats::Libnats;
-use super::{CLI_VERSION, Launch, SERVER_VERSION, Tool};
+use super::{CLI_VERSION, Launch, SERVER_VERSION, Tool, run};
 use crate::Result;
-use crate::process::{command, run_to_end};
-
-/// No installation takes this long on two cores.
-const INSTALL_LIMIT: Duration = Duration::from_secs(15 * 60);
+use crate::process::command;
 
 /// The installation of one tool.
 pub(super) struct Recipe {
@@ -173,16 +169,4 @@ fn hash_folder(folder: &Path, hasher: &mut DefaultHasher) -> Result<()> {
         }
     }
     Ok(())
-}
-
-/// Runs a command that must succeed.
-///
-/// # Errors
-/// With all that it printed.
-pub(super) fn run(process: Command, what: &str) -> Result<()> {
-    let finished = run_to_end(process, INSTALL_LIMIT)?;
-    if finished.code == Some(0) {
-        return Ok(());
-    }
-    Err(format!("{what} failed ({:?}):\n{}{}", finished.code, finished.stdout, finished.stderr).into())
 }

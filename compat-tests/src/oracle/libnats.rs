@@ -7,8 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use super::install::run;
-use super::is_on_path;
+use super::{is_on_path, run};
 use crate::Result;
 use crate::process::{command, run_to_end};
 

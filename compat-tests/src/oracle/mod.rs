@@ -14,9 +14,14 @@ use std::ffi::OsString;
 use std::fs::File;
 use std::io::Write;
 use std::path::PathBuf;
+use std::process::Command;
+use std::time::Duration;
 
-use crate::process::Program;
+use crate::process::{Program, run_to_end};
 use crate::{Result, is_ci, target_dir, workspace_root};
+
+/// No installation, and no build, takes this long on two cores.
+const INSTALL_LIMIT: Duration = Duration::from_secs(15 * 60);
 
 /// The version of nats-server that is the specification.
 pub const SERVER_VERSION: &str = "v2.15.2";
@@ -173,8 +178,20 @@ pub fn jetkv() -> Result<Program> {
     }
     let mut build = crate::process::command("cargo");
     build.args(["build", "--release", "--quiet", "-p", "jetkv"]).current_dir(workspace_root());
-    install::run(build, "cargo build --release -p jetkv")?;
+    run(build, "cargo build --release -p jetkv")?;
     Ok(Program { name: "jetkv".to_string(), path: target_dir().join("release").join("jetkv") })
+}
+
+/// Runs a command that must succeed.
+///
+/// # Errors
+/// With all that it printed.
+fn run(process: Command, what: &str) -> Result<()> {
+    let finished = run_to_end(process, INSTALL_LIMIT)?;
+    if finished.code == Some(0) {
+        return Ok(());
+    }
+    Err(format!("{what} failed ({:?}):\n{}{}", finished.code, finished.stdout, finished.stderr).into())
 }
 
 /// A skip, which a test's run shows even when it passes; with `CI=true` an error.
