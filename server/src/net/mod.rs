@@ -1,6 +1,7 @@
 //! Connections: what carries them (`link`), what is spoken over them (`client`, `leaf`), and what all of them share: the listener,
 //! the outbound queue, keepalives.
 
+mod asked;
 mod client;
 mod descriptors;
 mod keepalive;

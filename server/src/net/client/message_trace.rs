@@ -16,6 +16,7 @@ use super::landing::ConnectionLanding;
 use crate::connections::ConnectionHandle as _;
 use crate::crossing::{self, Landing, Passage};
 use crate::events::{self, AwaitedTrace, Egress, MessageTrace};
+use crate::net::asked::{Asked, wait_for};
 use crate::router::{
     Account, Crossing, Importer, Listed, Matches, Observed, Origin, Subscription, Target, route_observed,
 };
@@ -276,10 +277,10 @@ impl Connection {
         for (stream, subject) in untraced {
             self.publish_later(turn, stream, &OutMsg { subject: &subject, ..*msg });
         }
-        tracing.waits.extend(take_long.into_iter().map(|(step, stream, subject)| Waits {
-            step,
-            stream,
-            msg: self.queued(&OutMsg { subject: &subject, headers, ..*msg }),
+        let client = self.client_info();
+        tracing.waits.extend(take_long.into_iter().map(|(step, stream, subject)| {
+            let msg = OutMsg { subject: &subject, headers, ..*msg };
+            Waits { step, stream, msg: Asked { account: account.id(), msg, client }.queued() }
         }));
         (routed.delivered, routed.crossings)
     }
@@ -290,8 +291,7 @@ impl Connection {
         for Waits { step, stream, msg } in waits {
             let (get, done) = LongGet::publish(stream, msg);
             let awaited = AwaitedTrace::new(&self.shared, &trace, step, only);
-            turn.batch.long_gets.push(get.traced(Box::new(awaited)));
-            self.long_gets.push(done);
+            wait_for((get.traced(Box::new(awaited)), done), turn, &mut self.long_gets);
         }
         MessageTrace::send_if_last(trace, &self.shared);
     }

@@ -43,7 +43,6 @@ use crate::router::{Account, Admission, DeliverSubject, Listed, Queued, Receipt,
 use crate::traffic::Traffic;
 use crate::worker;
 pub(super) use connection::serve;
-pub(super) use publish::TAKEN_BY_ASSETS;
 pub(crate) use secure::log_rejected;
 pub(crate) use upgraded::{Cookies, Upgraded};
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use jetkv_go_compat::quoted;
 use jetkv_jetstream::stream::{Inbound, Stream, TakesLong};
-use jetkv_jetstream::{AccountId, ApiRequest, ClientInfo, OutMsg};
+use jetkv_jetstream::{ClientInfo, OutMsg};
 use jetkv_protocol::{Publish, Rejection, encode, subject};
 
 use super::connection::Connection;
@@ -13,9 +13,10 @@ use super::message_trace::may_be_traced;
 use crate::claimed;
 use crate::connections::ConnectionHandle as _;
 use crate::events;
-use crate::jetstream::{ApiWay, ControlSubject, JetStream, Served};
+use crate::jetstream::{ControlSubject, JetStream};
+use crate::net::asked::{self, Asked};
 use crate::router::{Account, Origin, Target, route};
-use crate::worker::{Batch, LongGet, QueuedRequest, Turn, touch};
+use crate::worker::{Batch, Turn, touch};
 
 /// Prefixes that a client may not publish on.
 const GATEWAY_REPLY: [&[u8]; 2] = [b"_GR_.", b"$GR."];
@@ -25,10 +26,6 @@ const REPLICATION: &[u8] = b"$NRG.";
 const SERVICE_REPLY: &[u8] = b"_R_.";
 /// Prefixes that a client may not use as a reply subject with something behind them.
 const RESERVED_REPLY: [&[u8]; 3] = [b"$JS.ACK.", b"_GR_.", b"$GR."];
-
-/// Requests of the API that streams and consumers take themselves, past the system account.
-pub(in crate::net) const TAKEN_BY_ASSETS: [&[u8]; 2] =
-    [b"$JS.API.DIRECT.GET.", b"$JS.API.CONSUMER.MSG.NEXT."];
 
 /// Whether no client has answers come to a subject.
 #[inline]
@@ -247,24 +244,8 @@ impl Connection {
     /// Leaves a message to a thread that may take its time. What comes behind it on this connection waits.
     #[cold]
     pub(super) fn publish_later(&mut self, turn: &mut Turn<'_>, stream: Arc<Stream>, msg: &OutMsg<'_>) {
-        let (get, done) = LongGet::publish(stream, self.queued(msg));
-        turn.batch.long_gets.push(get);
-        self.long_gets.push(done);
-    }
-
-    /// A message that waits for a stream.
-    pub(super) fn queued(&mut self, msg: &OutMsg<'_>) -> QueuedRequest {
-        let &OutMsg { subject, reply, headers, payload, .. } = msg;
-        let client = Arc::clone(self.client_info());
-        let request = ApiRequest {
-            account: self.account.id(),
-            subject,
-            reply,
-            headers,
-            payload,
-            client: Some(&client),
-        };
-        QueuedRequest::new(&request, &client)
+        let (account, client) = (self.account.id(), &Arc::clone(self.client_info()));
+        Asked { account, msg: *msg, client }.publish_later(stream, turn, &mut self.long_gets);
     }
 
     /// Hands a message to the service of the server in `account` that its subject belongs to, if there is one. `asker` is who
@@ -286,11 +267,16 @@ impl Connection {
                 Some(ControlSubject::Api) if !account.serves_api(crosses) => {}
                 // An account without JetStream is told so.
                 Some(ControlSubject::Api) => {
-                    let asker = asker.unwrap_or_else(|| Arc::clone(self.client_info()));
-                    return self.api_request(turn, &jetstream, account.id(), &asker, msg);
+                    let client = &asker.unwrap_or_else(|| Arc::clone(self.client_info()));
+                    let asked = Asked { account: account.id(), msg, client };
+                    return asked.serve((&self.shared, &jetstream), turn, &mut self.long_gets);
                 }
                 Some(ControlSubject::Control) if account.has_jetstream() => {
-                    return self.control(turn, &jetstream, account.id(), &msg);
+                    let account = account.id();
+                    return asked::control_at_once(&jetstream, turn, account, &msg).unwrap_or_else(|| {
+                        let client = &Arc::clone(self.client_info());
+                        Asked { account, msg, client }.serve_later(turn, &mut self.long_gets)
+                    });
                 }
                 Some(ControlSubject::Backup) => {
                     let (engine, account) = (jetstream.engine(), account.id());
@@ -313,88 +299,10 @@ impl Connection {
         events::serve(&self.shared, &*self.client, account, msg)
     }
 
-    /// Takes an acknowledgement, or an answer to flow control; tells whether anyone wanted it.
-    fn control(
-        &mut self,
-        turn: &mut Turn<'_>,
-        jetstream: &JetStream,
-        account: AccountId,
-        msg: &OutMsg<'_>,
-    ) -> bool {
-        let engine = jetstream.engine();
-        match engine.js_control_at_once(account, &Inbound::from(msg)) {
-            Some(stream) => {
-                stream.iter().for_each(|stream| turn.batch.touch(stream));
-                stream.is_some()
-            }
-            None => {
-                let client = Arc::clone(self.client_info());
-                let request = ApiRequest {
-                    account,
-                    subject: msg.to,
-                    reply: msg.reply,
-                    headers: msg.headers,
-                    payload: msg.payload,
-                    client: Some(&client),
-                };
-                let (get, done) = LongGet::new(QueuedRequest::new(&request, &client));
-                turn.batch.long_gets.push(get);
-                self.long_gets.push(done);
-                true
-            }
-        }
-    }
-
     /// Takes a request that came after JetStream was turned off, as long as it is not for a stream or consumer itself:
     /// somebody still listens, and nobody answers (nats-server v2.15.2, observed).
     fn ignore_api_request(&self, turn: &mut Turn<'_>, subject: &[u8]) -> bool {
-        turn.batch.tally.api_requests += 1;
-        let is_taken = !TAKEN_BY_ASSETS.iter().any(|prefix| subject.starts_with(prefix));
-        if is_taken {
-            self.shared.system_services.count_api();
-        }
-        is_taken
-    }
-
-    /// Serves a request of the JetStream API, or leaves it to be queued; tells whether anything serves its subject.
-    fn api_request(
-        &mut self,
-        turn: &mut Turn<'_>,
-        jetstream: &JetStream,
-        account: AccountId,
-        client: &Arc<ClientInfo>,
-        msg: OutMsg<'_>,
-    ) -> bool {
-        turn.batch.tally.api_requests += 1;
-        if !TAKEN_BY_ASSETS.iter().any(|prefix| msg.to.starts_with(prefix)) {
-            self.shared.system_services.count_api();
-        }
-        let (subject, reply, headers, payload) = (msg.to, msg.reply, msg.headers, msg.payload);
-        let request = ApiRequest { account, subject, reply, headers, payload, client: Some(client) };
-        match jetstream.way(account, subject) {
-            ApiWay::Here => {}
-            ApiWay::Nobody => return false,
-            ApiWay::Queue => {
-                turn.batch.requests.push(QueuedRequest::new(&request, client));
-                return true;
-            }
-        }
-        if turn.batch.answers_in.is_some_and(|other| other != account) {
-            // Answers of one turn are those of one account.
-            turn.commit_here(jetstream);
-        }
-        let Batch { answers, streams, answers_in, .. } = &mut *turn.batch;
-        *answers_in = Some(account);
-        match jetstream.serve_here(&request, answers, |stream| touch(streams, stream)) {
-            Served::Here => true,
-            Served::ByNobody => false,
-            Served::Later => {
-                let (get, done) = LongGet::new(QueuedRequest::new(&request, client));
-                turn.batch.long_gets.push(get);
-                self.long_gets.push(done);
-                true
-            }
-        }
+        asked::count_api(&self.shared, turn, subject)
     }
 
     /// Tells a client that asked for it that nobody got its request. Only a plain subscription of its own to the

@@ -11,6 +11,7 @@ use super::Joined;
 use super::connection::Connection;
 use crate::crossing;
 use crate::events;
+use crate::net::asked::Asked;
 use crate::router::{Account, LOOP_PREFIX, Matches, Origin, Receiver, Subscription, Target, route_relayed};
 use crate::worker::{Batch, Turn, touch};
 
@@ -196,12 +197,8 @@ impl Connection {
         stream: Arc<Stream>,
         msg: &OutMsg<'_>,
     ) {
-        let client = self.client_info();
-        let request = super::served::request(account, msg, &client);
-        let queued = crate::worker::QueuedRequest::new(&request, &client);
-        let (get, done) = crate::worker::LongGet::publish(stream, queued);
-        turn.batch.long_gets.push(get);
-        self.long_gets.push(done);
+        let asked = Asked { account: account.id(), msg: *msg, client: &self.client_info() };
+        asked.publish_later(stream, turn, &mut self.long_gets);
     }
 }
 

@@ -3,36 +3,19 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use jetkv_jetstream::stream::Inbound;
-use jetkv_jetstream::{ApiRequest, ClientInfo, OutMsg};
+use jetkv_jetstream::{ClientInfo, OutMsg};
 
 use super::Leaf;
 use super::connection::Connection;
 use crate::crossing::{self, Landing};
 use crate::events;
-use crate::jetstream::{ApiWay, ControlSubject, JetStream, Served};
-use crate::net::client::TAKEN_BY_ASSETS;
+use crate::jetstream::{ControlSubject, JetStream};
+use crate::net::asked::{self, Asked};
 use crate::router::{Account, Crossing, Receiver};
-use crate::worker::{Batch, LongGet, QueuedRequest, Turn, touch};
+use crate::worker::Turn;
 
 /// What a leaf node is to those who see its requests.
 const KIND: &str = "Leafnode";
-
-/// A message as a request of the API.
-pub(super) fn request<'a>(
-    account: &Account,
-    msg: &OutMsg<'a>,
-    client: &'a Arc<ClientInfo>,
-) -> ApiRequest<'a> {
-    ApiRequest {
-        account: account.id(),
-        subject: msg.to,
-        reply: msg.reply,
-        headers: msg.headers,
-        payload: msg.payload,
-        client: Some(client),
-    }
-}
 
 impl Leaf {
     /// The other server as the engine shows it in advisories.
@@ -70,70 +53,19 @@ impl Connection {
     ) -> bool {
         let Some(control) = JetStream::control_subject(msg.to) else { return false };
         let Some(jetstream) = self.jetstream.clone() else { return false };
-        let client = asker.unwrap_or_else(|| self.client_info());
+        let client = &asker.unwrap_or_else(|| self.client_info());
+        let asked = Asked { account: account.id(), msg, client };
         match control {
             ControlSubject::Api if !account.serves_api(crosses) => false,
-            ControlSubject::Api => self.api_request(turn, &jetstream, account, &client, &msg),
+            ControlSubject::Api => asked.serve((&self.shared, &jetstream), turn, &mut self.long_gets),
             ControlSubject::Control if account.has_jetstream() => {
-                match jetstream.engine().js_control_at_once(account.id(), &Inbound::from(&msg)) {
-                    Some(stream) => {
-                        stream.iter().for_each(|stream| turn.batch.touch(stream));
-                        stream.is_some()
-                    }
-                    None => self.serve_later(turn, &request(account, &msg, &client), &client),
-                }
+                asked::control_at_once(&jetstream, turn, account.id(), &msg)
+                    .unwrap_or_else(|| asked.serve_later(turn, &mut self.long_gets))
             }
             ControlSubject::Backup => {
                 jetstream.engine().backup_message(account.id(), msg.to, msg.reply, msg.payload)
             }
             ControlSubject::Control => false,
-        }
-    }
-
-    fn serve_later(
-        &mut self,
-        turn: &mut Turn<'_>,
-        request: &ApiRequest<'_>,
-        client: &Arc<ClientInfo>,
-    ) -> bool {
-        let (get, done) = LongGet::new(QueuedRequest::new(request, client));
-        turn.batch.long_gets.push(get);
-        self.long_gets.push(done);
-        true
-    }
-
-    /// Serves a request of the JetStream API, or leaves it to be queued; tells whether anything serves its subject.
-    fn api_request(
-        &mut self,
-        turn: &mut Turn<'_>,
-        jetstream: &JetStream,
-        account: &Arc<Account>,
-        client: &Arc<ClientInfo>,
-        msg: &OutMsg<'_>,
-    ) -> bool {
-        turn.batch.tally.api_requests += 1;
-        if !TAKEN_BY_ASSETS.iter().any(|prefix| msg.to.starts_with(prefix)) {
-            self.shared.system_services.count_api();
-        }
-        let request = request(account, msg, client);
-        match jetstream.way(account.id(), msg.to) {
-            ApiWay::Here => {}
-            ApiWay::Nobody => return false,
-            ApiWay::Queue => {
-                turn.batch.requests.push(QueuedRequest::new(&request, client));
-                return true;
-            }
-        }
-        if turn.batch.answers_in.is_some_and(|other| other != account.id()) {
-            // Answers of one turn are those of one account.
-            turn.commit_here(jetstream);
-        }
-        let Batch { answers, streams, answers_in, .. } = &mut *turn.batch;
-        *answers_in = Some(account.id());
-        match jetstream.serve_here(&request, answers, |stream| touch(streams, stream)) {
-            Served::Here => true,
-            Served::ByNobody => false,
-            Served::Later => self.serve_later(turn, &request, client),
         }
     }
 
