@@ -135,14 +135,16 @@ impl Inner {
 }
 
 impl Inner {
-    /// Removes the schedule that a message ends, if it ends one.
+    /// Removes the schedule that a message ends, if it ends one and the stream lets messages remove others: mirrors and
+    /// streams of sources seldom do.
     #[inline(always)]
     fn end_schedule_of(
         &mut self,
         headers: &PublishHeaders<'_>,
         stored: Option<&Msg<'_>>,
     ) -> Result<(), Refusal> {
-        if headers.scheduler.is_empty() || headers.schedule_next != b"purge" {
+        let is_allowed = self.config.allow_rollup_hdrs && !self.config.deny_purge;
+        if !is_allowed || headers.scheduler.is_empty() || headers.schedule_next != b"purge" {
             return Ok(());
         }
         self.end_schedule(headers.scheduler, stored)
