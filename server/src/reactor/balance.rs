@@ -3,7 +3,13 @@
 //! Two threads that share what one could do cost more than that one: each wakes and sleeps for itself, what came together is
 //! written apart, and their clients find a core less. So connections begin with the first thread. One that is busy all the time
 //! lets half of its connections go, where the machine has a core that does nothing; and a thread with little to do gives what it
-//! has to one before it. What is here only decides: it reads no clock, and moves nothing.
+//! has to one before it.
+//!
+//! On a machine that has more to do than it has cores each thread gets its share, and two of them get two. So one that is alone
+//! and stands in line for a core lets connections go, too. Whether that is because of others cannot be told once there are two,
+//! which may stand in each other's way: after a while they come together to see.
+//!
+//! What is here only decides: it reads no clock, and moves nothing.
 
 /// Loads and times are in thousandths of a core.
 pub(super) type Permille = u32;
@@ -14,6 +20,8 @@ const SATURATED: Permille = 850;
 pub(super) const FREE: Permille = 500;
 /// A thread that stands in line for a core for so much of the time shares it with others.
 const CROWDED: Permille = 150;
+/// One that is alone and stands in line for so much of the time does so because of other programs.
+const OUTNUMBERED: Permille = 250;
 /// Two threads with less together are as well served by one.
 const GATHERED: Permille = 500;
 /// As much, where there is no core for both.
@@ -48,11 +56,21 @@ pub(super) enum Verdict {
     Gather(usize),
 }
 
+/// What threads have to wait with, as it was not long ago that the opposite was right.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Permitted {
+    /// To let some go to a free core; not after they stood in each other's way.
+    pub spreads: bool,
+    /// To come together; not after one of them was outnumbered by other programs.
+    pub gathers: bool,
+}
+
 /// What a thread remembers from one look to the next.
 #[derive(Debug, Default)]
 pub(super) struct Judge {
     saturated: u32,
     crowded: u32,
+    outnumbered: u32,
 }
 
 impl Seen {
@@ -72,34 +90,46 @@ impl Seen {
 }
 
 impl Judge {
-    /// Decides for the thread with the number `at`. `loads` has what each thread lately had to do; `may_spread` is false for a
-    /// while after threads stood in each other's way.
-    pub(super) fn decide(&mut self, at: usize, seen: &Seen, loads: &[Permille], may_spread: bool) -> Verdict {
+    /// Decides for the thread with the number `at`. `loads` has what each thread lately had to do.
+    pub(super) fn decide(&mut self, at: usize, seen: &Seen, loads: &[Permille], may: Permitted) -> Verdict {
         let is_crowded = seen.is_crowded();
-        let count = |before: u32, holds: bool| if holds { before.saturating_add(1) } else { 0 };
-        self.crowded = count(self.crowded, is_crowded && seen.idle.is_some_and(|idle| idle < NONE_FREE));
-        self.saturated = count(
-            self.saturated,
+        let others = || loads.iter().copied().enumerate().filter(|(other, _)| *other != at);
+        let is_alone = others().all(|(_, load)| load < SERVES);
+        count(&mut self.crowded, is_crowded && seen.idle.is_some_and(|idle| idle < NONE_FREE));
+        count(&mut self.outnumbered, seen.delayed >= OUTNUMBERED && (is_alone || !may.gathers));
+        count(
+            &mut self.saturated,
             seen.is_saturated() && !is_crowded && seen.idle.is_none_or(|idle| idle >= FREE),
         );
         let most = if self.crowded >= LOOKS { SQUEEZED } else { GATHERED };
         let mut before = loads.iter().take(at).enumerate();
-        if let Some((to, _)) = before.find(|(_, load)| load.saturating_add(seen.worked) < most) {
+        if may.gathers
+            && let Some((to, _)) = before.find(|(_, load)| load.saturating_add(seen.worked) < most)
+        {
             return Verdict::Gather(to);
         }
-        if self.saturated < LOOKS || seen.idle.is_none() || !may_spread {
+        let takes = if self.outnumbered >= LOOKS {
+            SERVES
+        } else if self.saturated >= LOOKS && seen.idle.is_some() && may.spreads {
+            TAKES
+        } else {
             return Verdict::Stay;
-        }
-        let others = loads.iter().enumerate().filter(|(other, load)| *other != at && **load < TAKES);
-        others.min_by_key(|(_, load)| **load).map_or(Verdict::Stay, |(to, _)| Verdict::Spread(to))
+        };
+        let roomy = others().filter(|(_, load)| *load < takes);
+        roomy.min_by_key(|(_, load)| *load).map_or(Verdict::Stay, |(to, _)| Verdict::Spread(to))
     }
 }
 
+/// How many looks in a row found that it holds.
+fn count(looks: &mut u32, holds: bool) {
+    *looks = if holds { looks.saturating_add(1) } else { 0 };
+}
+
 /// The thread that a new connection begins with: the first that serves and has time for it, else the one of those with most of
-/// that.
-pub(super) fn place(loads: &[Permille]) -> usize {
+/// that; the latter, too, while threads do not come together.
+pub(super) fn place(loads: &[Permille], may: Permitted) -> usize {
     let serving = || loads.iter().enumerate().filter(|(at, load)| *at == 0 || **load >= SERVES);
-    let roomy = serving().find(|(_, load)| **load < TAKES);
+    let roomy = serving().find(|(_, load)| may.gathers && **load < TAKES);
     roomy.or_else(|| serving().min_by_key(|(_, load)| **load)).map_or(0, |(at, _)| at)
 }
 
@@ -108,6 +138,10 @@ mod tests {
     use super::*;
     use Verdict::{Gather, Spread, Stay};
 
+    const ALL: Permitted = Permitted { spreads: true, gathers: true };
+    const NO_SPREADS: Permitted = Permitted { spreads: false, ..ALL };
+    const NO_GATHERS: Permitted = Permitted { gathers: false, ..ALL };
+
     fn seen(worked: Permille, delayed: Permille, idle: Permille) -> Seen {
         Seen { worked, delayed, idle: Some(idle) }
     }
@@ -115,7 +149,7 @@ mod tests {
     /// What is decided by each of so many looks that see the same.
     fn looks(count: usize, at: usize, seen: Seen, loads: &[Permille]) -> Vec<Verdict> {
         let mut judge = Judge::default();
-        (0..count).map(|_| judge.decide(at, &seen, loads, true)).collect()
+        (0..count).map(|_| judge.decide(at, &seen, loads, ALL)).collect()
     }
 
     fn settled(at: usize, seen: Seen, loads: &[Permille]) -> Verdict {
@@ -134,21 +168,21 @@ mod tests {
         let busy = seen(980, 0, 900);
         assert_eq!(looks(3, 0, busy, &[980, 0]), [Stay, Spread(1), Spread(1)]);
         assert_eq!(settled(0, seen(980, 0, FREE - 1), &[980, 0]), Stay, "its clients have the other core");
-        assert_eq!(settled(0, seen(700, 250, 900), &[700, 0]), Stay, "it does not get the free one");
+        assert_eq!(settled(0, seen(700, 200, 900), &[700, 0]), Stay, "it does not get the free one");
         assert_eq!(settled(0, seen(800, 60, 900), &[800, 0]), Spread(1));
         assert_eq!(settled(0, Seen { idle: None, ..busy }, &[980, 0]), Stay, "nothing is known yet");
         let mut judge = Judge::default();
-        let all: Vec<_> = (0..3).map(|_| judge.decide(0, &busy, &[980, 0], false)).collect();
+        let all: Vec<_> = (0..3).map(|_| judge.decide(0, &busy, &[980, 0], NO_SPREADS)).collect();
         assert_eq!(all, [Stay; 3], "threads stood in each other's way");
-        assert_eq!(judge.decide(0, &busy, &[980, 0], true), Spread(1));
+        assert_eq!(judge.decide(0, &busy, &[980, 0], ALL), Spread(1));
     }
 
     #[test]
     fn a_moment_is_no_while() {
         let mut judge = Judge::default();
         for _ in 0..10 {
-            assert_eq!(judge.decide(0, &seen(980, 0, 900), &[980, 0], true), Stay);
-            assert_eq!(judge.decide(0, &seen(500, 0, 900), &[500, 0], true), Stay);
+            assert_eq!(judge.decide(0, &seen(980, 0, 900), &[980, 0], ALL), Stay);
+            assert_eq!(judge.decide(0, &seen(500, 0, 900), &[500, 0], ALL), Stay);
         }
     }
 
@@ -194,6 +228,24 @@ mod tests {
     }
 
     #[test]
+    fn one_that_is_alone_among_other_programs_takes_another_share() {
+        let outnumbered = seen(250, 450, 0);
+        assert_eq!(looks(3, 0, outnumbered, &[250, 0]), [Stay, Spread(1), Spread(1)]);
+        assert_eq!(settled(0, seen(250, OUTNUMBERED - 1, 0), &[250, 0]), Stay);
+        assert_eq!(settled(0, outnumbered, &[250, SERVES]), Stay, "it may be the other that it waits for");
+        let settled = |at, may, loads: &[Permille]| {
+            let mut judge = Judge::default();
+            (0..4).map(|_| judge.decide(at, &outnumbered, loads, may)).last().unwrap()
+        };
+        assert_eq!(settled(0, NO_SPREADS, &[250, 0]), Spread(1), "there was no other to wait for");
+        // Then they stay apart for a while, and take as many shares as there are threads.
+        assert_eq!(settled(1, NO_GATHERS, &[250, 250]), Stay);
+        assert_eq!(settled(1, NO_GATHERS, &[250, 250, 300, 10]), Spread(3));
+        // To see whether they have to, they come together.
+        assert_eq!(settled(1, ALL, &[250, 250]), Gather(0));
+    }
+
+    #[test]
     fn what_was_spread_is_not_gathered_at_once_nor_the_other_way_round() {
         // What one thread could hardly do is more than what two are gathered with.
         for share in 1..10 {
@@ -215,8 +267,10 @@ mod tests {
             (&[990, 700, 300], 2),
             (&[0, 990], 0),
         ] {
-            assert_eq!(place(loads), at, "{loads:?}");
+            assert_eq!(place(loads, ALL), at, "{loads:?}");
         }
-        assert_eq!(place(&[]), 0);
+        assert_eq!(place(&[], ALL), 0);
+        assert_eq!(place(&[300, 200, 0], NO_GATHERS), 1, "both shares are taken");
+        assert_eq!(place(&[100, 200, 0], NO_GATHERS), 0);
     }
 }

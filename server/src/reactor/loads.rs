@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use super::balance::{self, Permille};
+use super::balance::{self, Permille, Permitted};
 use super::clocks::ThreadClock;
 
 /// What was told longer ago does not hold any more: a thread with something to do says so more often.
@@ -31,6 +31,8 @@ pub(super) struct Loads {
     told: Vec<AtomicU64>,
     /// When threads may spread, in milliseconds since the beginning.
     spread_from: AtomicU64,
+    /// When they may come together.
+    gather_from: AtomicU64,
     policy: Policy,
     /// The next one in turn.
     next: AtomicUsize,
@@ -43,6 +45,7 @@ impl Loads {
             began: Instant::now(),
             told: (0..threads).map(|_| AtomicU64::new(0)).collect(),
             spread_from: AtomicU64::new(0),
+            gather_from: AtomicU64::new(0),
             policy: if knows { policy } else { Policy::InTurn },
             next: AtomicUsize::new(0),
         }
@@ -82,19 +85,25 @@ impl Loads {
         self.told.iter().map(load).collect()
     }
 
-    /// Whether a thread may let tasks go because it has too many.
-    pub(super) fn may_spread(&self, now: Instant) -> bool {
-        self.ms(now) >= self.spread_from.load(Ordering::Relaxed)
+    /// What threads need not wait with.
+    pub(super) fn permitted(&self, now: Instant) -> Permitted {
+        let is_past = |time: &AtomicU64| self.ms(now) >= time.load(Ordering::Relaxed);
+        Permitted { spreads: is_past(&self.spread_from), gathers: is_past(&self.gather_from) }
     }
 
     pub(super) fn spread_not_before(&self, time: Instant) {
         self.spread_from.fetch_max(self.ms(time), Ordering::Relaxed);
     }
 
+    pub(super) fn gather_not_before(&self, time: Instant) {
+        self.gather_from.fetch_max(self.ms(time), Ordering::Relaxed);
+    }
+
     /// The thread that a new task begins with.
     pub(super) fn place(&self) -> usize {
         if self.are_measured() {
-            return balance::place(&self.all(Instant::now()));
+            let now = Instant::now();
+            return balance::place(&self.all(now), self.permitted(now));
         }
         self.next.fetch_add(1, Ordering::Relaxed) % self.told.len().max(1)
     }
@@ -129,13 +138,18 @@ mod tests {
     }
 
     #[test]
-    fn threads_that_stood_in_each_others_way_do_not_spread_for_a_while() {
+    fn what_was_done_is_not_undone_for_a_while() {
         let loads = Loads::new(2, Policy::Measured);
         let now = loads.began + Duration::from_secs(1);
-        assert!(loads.may_spread(now));
+        let may = |ms| {
+            let may = loads.permitted(now + Duration::from_millis(ms));
+            (may.spreads, may.gathers)
+        };
+        assert_eq!(may(0), (true, true));
         loads.spread_not_before(now + Duration::from_secs(2));
         loads.spread_not_before(now + Duration::from_secs(1));
-        let after = |ms| loads.may_spread(now + Duration::from_millis(ms));
-        assert_eq!([0, 1999, 2000].map(after), [false, false, true]);
+        assert_eq!([0, 1999, 2000].map(may), [(false, true), (false, true), (true, true)]);
+        loads.gather_not_before(now + Duration::from_secs(3));
+        assert_eq!([1999, 2000, 3000].map(may), [(false, false), (true, false), (true, true)]);
     }
 }

@@ -21,7 +21,10 @@ const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// What a look brought holds for so long: a thread that has less to do since may not look again for long.
 const HOLDS: Duration = Duration::from_secs(1);
 /// How long threads that stood in each other's way do not spread again.
-const REST: Duration = Duration::from_secs(5);
+const TOGETHER: Duration = Duration::from_secs(5);
+/// How long they are apart where other programs outnumbered one, until they see whether those still do. Coming together takes two
+/// looks, for which there is one share less.
+const APART: Duration = Duration::from_secs(10);
 
 thread_local! {
     /// What came since this thread last looked at itself.
@@ -190,9 +193,11 @@ impl<'g> Mover<'g> {
         self.worked = seen.worked;
         let loads = &self.group.loads;
         loads.tell(self.at, seen.worked, now);
-        let verdict = self.judge.decide(self.at, &seen, &loads.all(now), loads.may_spread(now));
-        if seen.is_crowded() && matches!(verdict, Verdict::Gather(_)) {
-            loads.spread_not_before(now + REST);
+        let verdict = self.judge.decide(self.at, &seen, &loads.all(now), loads.permitted(now));
+        match verdict {
+            Verdict::Gather(_) if seen.is_crowded() => loads.spread_not_before(now + TOGETHER),
+            Verdict::Spread(_) if seen.is_crowded() => loads.gather_not_before(now + APART),
+            _ => {}
         }
         self.obey(verdict);
     }
