@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
 use jetkv_jetstream::disk::{Disk, RealDisk};
-use jetkv_jetstream::store::file::Storage;
+use jetkv_jetstream::store::file::{FileOptions, Storage};
 use jetkv_jetstream::{EngineConfig, ManualClock, SyncPolicy};
 use jetkv_testing::{Fault, START_NS, SimDisk, TestEngine};
 use std::path::{Path, PathBuf};
@@ -411,4 +411,55 @@ fn an_erasure_that_finds_no_room_is_refused_and_removes_nothing() {
         assert!(is_granted(&ask(&engine, "STREAM.MSG.DELETE.S", r#"{"seq":2}"#)));
         assert!(ask(&start(&disk, sync), "STREAM.MSG.GET.S", r#"{"seq":2}"#).contains("no message found"));
     }
+}
+
+/// What nats-server v2.15.2 serves of streams whose stored subjects are these, in the order of their names; `None` where it
+/// leaves the stream on the disk. Older servers let subjects begin and end with blanks.
+const STORED_SUBJECTS: [(&str, &str, Option<&str>); 15] = [
+    ("blanks", r#""subjects":["foo","bar"," baz "]"#, Some(r#"["foo","bar","baz"]"#)),
+    ("breaks", r#""subjects":["\tbreaks\n"]"#, Some(r#"["breaks"]"#)),
+    ("dots", r#""subjects":["a..b"]"#, None),
+    ("empty", r#""subjects":[""]"#, None),
+    ("hard", r#""subjects":["\u00a0hard"]"#, Some("[\"\u{a0}hard\"]")),
+    ("inner", r#""subjects":["a b"]"#, None),
+    ("mirror", r#""subjects":["a.b"],"mirror":{"name":"blanks"}"#, Some("null")),
+    ("mirrorbad", r#""subjects":["a b"],"mirror":{"name":"blanks"}"#, None),
+    ("none", r#""subjects":[]"#, Some(r#"["none"]"#)),
+    ("only", r#""subjects":["only"," "]"#, None),
+    ("overlap", r#""subjects":["ov.x"," ov.x"]"#, None),
+    ("taken1", r#""subjects":["taken.*"]"#, Some(r#"["taken.*"]"#)),
+    ("taken2", r#""subjects":[" taken.x"]"#, None),
+    ("wide", r#""subjects":["\u2003 \u00a0 wide\u000b"]"#, Some(r#"["wide"]"#)),
+    ("wildcards", r#""subjects":["q.>.b"]"#, None),
+];
+
+#[test]
+fn blanks_around_stored_subjects_do_not_keep_a_stream_from_being_served() {
+    let disk = SimDisk::new(11);
+    let storage = Storage::open(Arc::new(disk.clone()), Path::new("/store"), false).unwrap();
+    for (name, subjects, _) in STORED_SUBJECTS {
+        let meta =
+            format!(r#"{{"Created":"2024-01-01T00:00:00Z","name":"{name}",{subjects},"storage":"file"}}"#);
+        storage.create_stream("$G", name, meta.as_bytes(), FileOptions::default()).unwrap();
+    }
+    drop(storage);
+    for when in ["opened", "opened again"] {
+        let engine = start(&disk, DEFAULT_SYNC);
+        for (name, stored, served) in STORED_SUBJECTS {
+            let answer = ask(&engine, &format!("STREAM.INFO.{name}"), "");
+            let answer: serde_json::Value = serde_json::from_str(&answer).unwrap();
+            let Some(served) = served else {
+                let code = answer.pointer("/error/err_code").and_then(serde_json::Value::as_u64);
+                assert_eq!(code, Some(10059), "{when}: {name} of {stored}: {answer}");
+                continue;
+            };
+            let served: serde_json::Value = serde_json::from_str(served).unwrap();
+            let found = answer.pointer("/config/subjects").cloned().unwrap_or_default();
+            assert_eq!(found, served, "{when}: {name} of {stored}: {answer}");
+        }
+        engine.publish("baz", &[], "value");
+        engine.engine.shutdown();
+    }
+    let info = ask(&start(&disk, DEFAULT_SYNC), "STREAM.INFO.blanks", "");
+    assert!(info.contains(r#""messages":2,"#), "{info}");
 }

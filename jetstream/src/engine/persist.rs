@@ -13,7 +13,9 @@ use crate::stream::Host;
 use hashbrown::HashMap;
 use jetkv_go_compat::GoTime;
 use jetkv_go_compat::json::{self, Decode, go_struct};
+use jetkv_go_compat::quoted;
 use jetkv_go_compat::version::API_LEVEL;
+use jetkv_protocol::subject::is_valid_text;
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -55,6 +57,7 @@ pub(super) fn encode_stream(created_ns: i64, config: &StreamConfig) -> Vec<u8> {
 pub(super) fn decode_stream(meta: &[u8]) -> Result<(i64, StreamConfig), String> {
     let mut read = StreamMeta::default();
     json::decode_lenient(meta, &mut read)?;
+    repair_subjects(&mut read.config)?;
     if read.config.mirror.is_some() {
         // Older servers let mirrors have both.
         read.config.subjects.clear();
@@ -63,6 +66,21 @@ pub(super) fn decode_stream(meta: &[u8]) -> Result<(i64, StreamConfig), String> 
     let refused = |error: ApiError| error.description.into_owned();
     let config = check(&read.config, &ConfigLimits::default(), false, &|_| None).map_err(refused)?;
     Ok((read.created.ns(), config))
+}
+
+/// Older servers let subjects begin and end with blanks, which no subject holds: the stream is served without them
+/// (nats-server v2.15.2). On the disk they stay.
+fn repair_subjects(config: &mut StreamConfig) -> Result<(), String> {
+    for subject in config.subjects.iter_mut().filter(|subject| !is_valid_text(subject.as_bytes())) {
+        let repaired = subject.trim();
+        if !is_valid_text(repaired.as_bytes()) {
+            return Err("invalid subject".to_owned());
+        }
+        let (bad, good) = (quoted(subject.as_bytes()), quoted(repaired));
+        tracing::warn!("stream '{}': bad subject {bad} repaired to {good}", config.name);
+        *subject = repaired.to_owned();
+    }
+    Ok(())
 }
 
 /// Reads the metadata of a consumer; gives when it was created, and its configuration.

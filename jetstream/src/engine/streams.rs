@@ -343,6 +343,8 @@ impl Engine {
         if account.share.limits.load().for_replicas(config.num_replicas).is_none() {
             return Err(crate::error::catalogue::NO_LIMITS.error().to_string());
         }
+        // Without blanks that an older server let stand, its subjects may be those of another.
+        account.check_overlap(&config).map_err(|error| error.description.into_owned())?;
         // A create may have been interrupted before this.
         begin_at(&mut store, config.first_seq).map_err(|error| error.to_string())?;
         problems.extend(
