@@ -91,6 +91,47 @@ fn an_id_found_in_the_store_is_known_for_what_is_left_of_its_window() {
     assert_eq!(third.publish("s.a", &id, "x"), r#"{"stream":"S","seq":3}"#);
 }
 
+/// A stream that ages is stopped with messages in it, and is served again when what `max_age` says has passed for the first
+/// of them: what it holds then, before any timer was run.
+fn held_after_a_stop(extra: &str, aged: usize, young: usize) -> (u64, String) {
+    let dir = tempfile::tempdir().unwrap();
+    let config = || EngineConfig { store_dir: Some(dir.path().into()), ..EngineConfig::default() };
+    let first = TestEngine::with(config()).unwrap();
+    create(&first, &format!(r#"{{"name":"S","subjects":["s.>"],"max_age":60000000000{extra}}}"#));
+    let headers: &[(&str, &str)] =
+        if extra.contains("allow_msg_ttl") { &[("Nats-TTL", "never")] } else { &[] };
+    first.publish("s.first", &[], "x");
+    first.publish("s.never", headers, "x");
+    for at in 2..aged {
+        first.publish(&format!("s.{}", at % 7), &[], "x");
+    }
+    first.clock.step_wall_ns(MINUTE_NS / 2);
+    for _ in 0..young {
+        first.publish("s.young", &[], "x");
+    }
+    first.engine.shutdown();
+    let clock = Arc::new(ManualClock::new(START_NS.plus(MINUTE_NS)));
+    let second = TestEngine::on(config(), clock).unwrap();
+    (messages(&second), second.request("STREAM.INFO.S", ""))
+}
+
+#[test]
+fn what_became_too_old_while_nobody_served_it_is_not_seen() {
+    for (aged, young) in [(2, 0), (2, 1), (2000, 0), (2000, 3)] {
+        let (held, info) = held_after_a_stop("", aged, young);
+        assert_eq!(held, young as u64, "{info}");
+        assert!(info.contains(&format!("\"last_seq\":{},", aged + young)), "{info}");
+        assert!(info.contains(&format!("\"first_seq\":{},", aged + 1)), "{info}");
+        // What never expires stays between others.
+        let (held, info) = held_after_a_stop(r#","allow_msg_ttl":true"#, aged, young);
+        assert_eq!(held, young as u64 + 1, "{info}");
+        assert!(info.contains("\"first_seq\":2,"), "{info}");
+    }
+    // Where markers follow, a timer leaves them.
+    let (held, info) = held_after_a_stop(r#","subject_delete_marker_ttl":3600000000000"#, 2, 1);
+    assert_eq!(held, 3, "{info}");
+}
+
 #[test]
 fn the_next_sync_comes_after_its_interval() {
     let dir = tempfile::tempdir().unwrap();

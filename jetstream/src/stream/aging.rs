@@ -32,6 +32,32 @@ impl Inner {
         }
     }
 
+    /// Removes everything that `max_age` ended while the stream was not served: nobody is to see it. Where a marker follows
+    /// what is too old, and for what a TTL ends, it is as at any other time (nats-server v2.15.2).
+    pub(super) fn expire_recovered(&mut self) -> Result<(), StoreError> {
+        let max_age_ns = self.config.max_age_ns;
+        let held = self.store.state();
+        if max_age_ns <= 0 || held.msgs == 0 || self.config.subject_delete_marker_ttl_ns > 0 {
+            return Ok(());
+        }
+        let now = self.now.wall();
+        let ended = |ts_ns: i64| WallNs::from_ns(ts_ns).plus(max_age_ns).is_reached(now);
+        if !ended(held.first_ts_ns) {
+            return Ok(());
+        }
+        if !self.config.allow_msg_ttl {
+            let kept_from_ns = now.ns().saturating_sub(max_age_ns).saturating_add(1);
+            let first_kept = self.store.seq_at_time(kept_from_ns)?;
+            return self.purge_below(first_kept).map(drop);
+        }
+        // Messages that never expire lie between others.
+        self.expiry.may_age(held.first_ts_ns, max_age_ns);
+        while self.expiry.age_due().is_some_and(|due| due.is_reached(now)) {
+            self.expire_by_age()?;
+        }
+        Ok(())
+    }
+
     fn expire_by_age(&mut self) -> Result<(), StoreError> {
         let max_age_ns = self.config.max_age_ns;
         if max_age_ns <= 0 {

@@ -186,6 +186,9 @@ impl Inner {
         }
         self.recover_schedules();
         self.recover_origins();
+        if let Err(error) = self.expire_recovered() {
+            tracing::error!(stream = %self.config.name, %error, "cannot remove what expired while it was not served");
+        }
         let state = self.store.state();
         if state.msgs > 0 {
             self.expiry.may_age(state.first_ts_ns, self.config.max_age_ns);

@@ -35,7 +35,7 @@ impl PurgeRequest<'_> {
 
 /// What a purge took.
 #[derive(Debug, Default)]
-struct Purged {
+pub(super) struct Purged {
     count: u64,
     /// The first message of a purge by subject, and the subject that consumers are told of it where it is the only
     /// one: nats-server v2.15.2 tells what was purged where the store is a file, and the message's own where it is
@@ -101,7 +101,7 @@ impl Inner {
         }
     }
 
-    fn purge_below(&mut self, seq: u64) -> Result<Purged, StoreError> {
+    pub(super) fn purge_below(&mut self, seq: u64) -> Result<Purged, StoreError> {
         self.touch();
         self.commit.removed();
         self.origins_lose(|_, told| told < seq);
