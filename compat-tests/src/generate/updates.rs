@@ -238,8 +238,9 @@ pub fn run(reference: &Program, candidate: &Program, seeds: Range<u64>) -> Resul
     for seed in seeds {
         summary.operations += REQUESTS;
         let name = format!("updates-{seed}");
-        if let Some(difference) = differs(&mut servers, seed, &format!("U{seed}n"))? {
-            summary.note(name, difference);
+        match differs(&mut servers, seed, &format!("U{seed}n"))? {
+            Some(difference) => summary.note(name, difference),
+            None => summary.is_same(&name),
         }
     }
     Ok(summary)
