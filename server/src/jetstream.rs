@@ -10,6 +10,7 @@ mod sizes;
 mod upstream;
 mod workers;
 
+use std::fmt::Display;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,7 +21,7 @@ use jetkv_jetstream::{
 };
 
 use crate::failure;
-use crate::router::{Account, Listed, Receiver, Shadow, Subscription};
+use crate::router::{Account, Accounts, Listed, Receiver, Shadow, Subscription};
 use crate::state::{Phase, Shared};
 use crate::worker::{Concerned, Deferred, LongGet, QueuedRequest, Streams, touch};
 use api::Warned;
@@ -120,13 +121,18 @@ impl JetStream {
     /// Brings the accounts in line with options that a reload changed.
     pub(crate) fn apply_accounts(&self, shared: &Shared) {
         for account in shared.accounts.all() {
-            self.apply_account(&account);
+            self.apply_account(&shared.accounts, &account);
         }
         shared.end_turn();
     }
 
     /// Brings one account in line with its limits. Its turn is ended by the caller.
-    pub(crate) fn apply_account(&self, account: &Account) {
+    pub(crate) fn apply_account(&self, accounts: &Accounts, account: &Account) {
+        if account.jetstream().is_some() && accounts.is_system(account.id()) {
+            // It would keep from the others what it reserves.
+            account.set_jetstream(None);
+            tell_no_resources(account, &"jetstream can not be enabled on the system account");
+        }
         let Some(limits) = account.jetstream() else {
             account.set_jetstream_refused(false);
             return self.engine.disable_account(account.id());
@@ -299,11 +305,18 @@ pub(crate) fn tell_enabled(account: &Account) {
 /// Logs why an account does not get what it is to have.
 fn tell_refused(account: &Account, error: &EngineError) {
     match error {
-        EngineError::Resources(refused) if account.claimed().is_some() => {
-            let label = account.trace_label();
-            tracing::error!("Error configuring jetstream for account [{label}]: {refused}");
-        }
+        EngineError::Resources(refused) => tell_no_resources(account, refused),
         error => tracing::error!("{error}"),
+    }
+}
+
+/// Logs why there is no JetStream for an account.
+fn tell_no_resources(account: &Account, why: &dyn Display) {
+    if account.claimed().is_some() {
+        let label = account.trace_label();
+        tracing::error!("Error configuring jetstream for account [{label}]: {why}");
+    } else {
+        tracing::error!("Error enabling jetstream on configured accounts: {why}");
     }
 }
 

@@ -214,7 +214,7 @@ fn apply(
     let imports = account.exchange().imports.clone();
     shared.accounts.wire(&account, Exchange { imports, ..exchange });
     if let Some(jetstream) = shared.jetstream() {
-        jetstream.apply_account(&account);
+        jetstream.apply_account(&shared.accounts, &account);
     }
     account
 }

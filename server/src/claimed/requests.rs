@@ -377,7 +377,7 @@ impl Asked<'_> {
         claimed.is_expired.store(true, Ordering::Release);
         account.set_jetstream(None);
         if let Some(jetstream) = self.shared.jetstream() {
-            jetstream.apply_account(&account);
+            jetstream.apply_account(&self.shared.accounts, &account);
         }
         tell_connections(self.shared, &account);
     }

@@ -176,7 +176,7 @@ impl Isolations {
         let account = shared.accounts.add_isolated(name);
         if let Some(jetstream) = shared.jetstream() {
             account.set_jetstream(Some(AccountJetStreamTiers::default()));
-            jetstream.apply_account(&account);
+            jetstream.apply_account(&shared.accounts, &account);
         }
         account.set_meets_faults(shared.faults.are_there());
         if let Some(inbox) = self.inbox() {

@@ -13,9 +13,16 @@ use crate::state::Shared;
 /// Starts the engine, and logs around it.
 pub(super) fn start_jetstream(shared: &Arc<Shared>) -> Result<(), StartError> {
     let options = shared.options();
+    let system = shared.accounts.system().filter(|system| system.has_jetstream());
+    let is_global = system.as_ref().is_some_and(|system| system.id() == shared.accounts.global().id());
+    if system.is_some() && !is_global {
+        return Err(StartError::SystemJetStream);
+    }
     banner::log_jetstream_start(options.jetstream.store_dir.is_none());
     let began = Instant::now();
-    let started = no_sealed_key(&options.jetstream).and_then(|()| Ok(JetStream::start(shared)?));
+    let started = if is_global { Err(StartError::GlobalSystemJetStream) } else { Ok(()) };
+    let started = started.and_then(|()| no_sealed_key(&options.jetstream));
+    let started = started.and_then(|()| Ok(JetStream::start(shared)?));
     let jetstream = match started {
         Ok(jetstream) => jetstream,
         Err(error) => {

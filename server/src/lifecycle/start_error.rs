@@ -82,6 +82,12 @@ pub enum StartError {
     /// The store's key is said to be with a trusted platform module.
     #[error("Can't start JetStream: {0}")]
     SealedKey(&'static str),
+    /// The system account is to have JetStream, which it never gets.
+    #[error("Not allowed to enable JetStream on the system account")]
+    SystemJetStream,
+    /// The global account is the system account, and the only one, so that it would have JetStream.
+    #[error("Can't start JetStream: jetstream can not be enabled on the system account")]
+    GlobalSystemJetStream,
     /// A thread cannot be started.
     #[error("cannot start a thread: {}", os_text(.0))]
     Thread(#[source] io::Error),
