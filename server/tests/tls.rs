@@ -361,6 +361,20 @@ fn who_waits_for_info_gets_it_where_the_server_tells_both_apart() {
 }
 
 #[test]
+fn nobody_does_without_where_the_handshake_must_come_first() {
+    let certificates = Certificates::new();
+    let server = start(certificates.options("handshake_first: true", "allow_non_tls: true"));
+    let mut plain = open(&server);
+    plain.write_all(b"CONNECT {}\r\nPING\r\n").unwrap();
+    let mut said = String::new();
+    let _ = plain.read_to_string(&mut said);
+    assert!(!said.contains("INFO") && !said.contains("PONG"), "{said}");
+    let mut client = secure(&certificates.client(None), open(&server));
+    assert!(line(&mut client).contains("\"tls_required\":true"));
+    ping(&mut client);
+}
+
+#[test]
 fn a_client_may_do_without_where_that_is_allowed() {
     let certificates = Certificates::new();
     let server = start(certificates.options("", "allow_non_tls: true"));

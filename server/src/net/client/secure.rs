@@ -38,13 +38,8 @@ impl Connection {
     /// How it is found out whether the handshake comes before INFO, if that may be.
     pub(super) fn begins_with_tls(&self) -> Option<HandshakeFirst> {
         let tls = self.settings.tls.as_ref().filter(|_| self.comes_bare())?;
-        // Where clients may do without TLS, those that wait for INFO must get it.
-        match tls.handshake_first? {
-            HandshakeFirst::Always if self.settings.allow_non_tls => {
-                Some(HandshakeFirst::Within(crate::options::defaults::TLS_FIRST_FALLBACK))
-            }
-            first => Some(first),
-        }
+        // Who must begin with the handshake may not do without TLS, even where others may (nats-server v2.15.2).
+        tls.handshake_first
     }
 
     /// Puts the connection under TLS where the options and the client want it. `first` is how a handshake that comes before
