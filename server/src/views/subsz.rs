@@ -1,5 +1,7 @@
 //! `/subsz`: subscriptions.
 
+use std::collections::HashMap;
+
 use jetkv_go_compat::GoTime;
 use jetkv_jetstream::OwnSubscription;
 use jetkv_protocol::subject;
@@ -139,6 +141,14 @@ pub(super) fn page(source: &MonitorSource, query: &Query) -> Result<Page, String
                     list.push(SubscriptionPart::new(subscription, Some(account.name())));
                 }
             });
+        }
+    }
+    // Claims may name an account otherwise than its key does.
+    let names = source.accounts().into_iter().filter(|account| account.claimed().is_some());
+    let names: HashMap<_, _> = names.map(|account| (account.name().to_owned(), account.name_tag())).collect();
+    for part in &mut list {
+        if let Some(name) = names.get(&part.account) {
+            part.account_tag.clone_from(name);
         }
     }
     let total = list.len();
