@@ -198,6 +198,7 @@ fn apply(
         let left = Duration::from_secs(u64::try_from(left_s).unwrap_or(0));
         operators.remind_after(left, account.id());
     }
+    account.services.set_removed(false);
     account.set_claimed(Some(Claimed {
         is_strict: options.operators.is_strict(&claims.iss),
         token,

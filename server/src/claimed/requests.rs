@@ -376,6 +376,7 @@ impl Asked<'_> {
         account.set_limits(none);
         claimed.is_expired.store(true, Ordering::Release);
         account.set_jetstream(None);
+        account.services.set_removed(true);
         if let Some(jetstream) = self.shared.jetstream() {
             jetstream.apply_account(&self.shared.accounts, &account);
         }

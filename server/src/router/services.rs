@@ -1,6 +1,6 @@
 //! The services of the server that an account's clients reach, as subscriptions of the account's own.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 /// Where clients ask for connections, numbers and users of their own account, in the order in which nats-server v2.15.2
 /// numbers them; the API of JetStream comes last (observed).
@@ -17,6 +17,8 @@ const API: usize = SUBJECTS.len() - 1;
 #[derive(Debug, Default)]
 pub(crate) struct Services {
     client: AtomicU64,
+    /// The account was deleted, and its subscriptions with it, until it comes again.
+    are_removed: AtomicBool,
     asked: [AtomicU64; SUBJECTS.len()],
 }
 
@@ -61,13 +63,22 @@ impl Services {
 
     /// All of them; that of JetStream only `with_api`.
     pub(crate) fn list(&self, with_api: bool) -> impl Iterator<Item = Service> {
-        let count = Self::number(with_api);
+        let count = self.number(with_api);
         let services = SUBJECTS.iter().zip(&self.asked).zip(1..).take(count);
         services.map(|((subject, asked), sid)| Service { subject, sid, asked: asked.load(Ordering::Relaxed) })
     }
 
     /// How many there are.
-    pub(crate) fn number(with_api: bool) -> usize {
-        if with_api { SUBJECTS.len() } else { API }
+    pub(crate) fn number(&self, with_api: bool) -> usize {
+        match self.are_removed.load(Ordering::Relaxed) {
+            true => 0,
+            false if with_api => SUBJECTS.len(),
+            false => API,
+        }
+    }
+
+    /// Says whether the account has none of them, because it was deleted.
+    pub(crate) fn set_removed(&self, are_removed: bool) {
+        self.are_removed.store(are_removed, Ordering::Relaxed);
     }
 }

@@ -5,7 +5,7 @@
 
 use jetkv_jetstream::OwnSubscription;
 
-use crate::router::{Account, Services};
+use crate::router::Account;
 use crate::state::Shared;
 
 /// How many subscriptions an account has, came and went.
@@ -45,7 +45,7 @@ pub(crate) fn count_subscriptions(shared: &Shared, account: &Account) -> Subscri
             .map(|counts| counts.in_system)
             .sum::<u64>();
     } else if shared.accounts.system().is_some() {
-        own += Services::number(with_jetstream) as u64;
+        own += account.services.number(with_jetstream) as u64;
     }
     if let Some(engine) = engine {
         let counts = engine.own_counts(account.id());
