@@ -190,7 +190,10 @@ fn apply(
     let now = shared.clock.wall();
     let left_s = claims.exp - now.secs();
     let is_expired = claims.exp != 0 && left_s <= 0;
-    let exchange = Exchange { exports: configured.exchange.exports.clone(), imports: Imports::default() };
+    let mut exchange = Exchange { exports: configured.exchange.exports.clone(), imports: Imports::default() };
+    if shared.accounts.is_system(account.id()) {
+        translate::export_system_services(&mut exchange);
+    }
     for import in claims.nats.imports.iter().flatten() {
         operators.note_importer(&import.account, name);
     }

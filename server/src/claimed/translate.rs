@@ -101,6 +101,25 @@ fn add_export(exchange: &mut Exchange, export: &Export) -> Result<(), ExchangeEr
     Ok(())
 }
 
+/// Has the system account export what any account may import of it, as far as its claims do not export that otherwise.
+pub(super) fn export_system_services(exchange: &mut Exchange) {
+    // Where there is a position, an account asks for itself alone.
+    const SERVICES: [(&str, ResponseType, usize); 4] = [
+        ("$SYS.REQ.ACCOUNT.*.CONNZ", ResponseType::Streamed, 4),
+        ("$SYS.REQ.ACCOUNT.*.STATZ", ResponseType::Streamed, 4),
+        ("$SYS.DEBUG.SUBSCRIBERS", ResponseType::Singleton, 0),
+        ("$SYS.REQ.USER.*.INFO", ResponseType::Singleton, 0),
+    ];
+    for (subject, response, position) in SERVICES {
+        let covers = |known: &str| jetkv_protocol::subject::is_subset(subject.as_bytes(), known.as_bytes());
+        if !exchange.exports.services.iter().any(|export| covers(&export.subject))
+            && let Err(error) = exchange.export_service(subject, response, Vec::new(), position)
+        {
+            tracing::error!("Error adding system service export for {}: {error}", quoted(subject));
+        }
+    }
+}
+
 /// Adds an import of an account that has `importer`'s claims from one that has `exporter`'s.
 ///
 /// # Errors

@@ -93,7 +93,11 @@ pub(super) fn exports(account: &Account, system_with_jetstream: Option<bool>) ->
         ("$JS.API.>", "Singleton"),
     ];
     let count = system_with_jetstream.map_or(0, |with_jetstream| SYSTEM.len() - usize::from(!with_jetstream));
-    let of_system = SYSTEM.iter().take(count).map(|(subject, response_type)| Export {
+    let exchange = account.exchange();
+    // Claims bring those of the system account with them.
+    let is_missing = |subject: &str| exchange.exports.services.iter().all(|export| export.subject != subject);
+    let of_system = SYSTEM.iter().take(count).filter(|(subject, _)| is_missing(subject));
+    let of_system = of_system.map(|(subject, response_type)| Export {
         subject: (*subject).to_owned(),
         kind: "service",
         response_type,
@@ -102,7 +106,6 @@ pub(super) fn exports(account: &Account, system_with_jetstream: Option<bool>) ->
         approved_accounts: Vec::new(),
         revoked_activations: BTreeMap::new(),
     });
-    let exchange = account.exchange();
     let services = exchange.exports.services.iter().map(|export| Export {
         subject: export.subject.clone(),
         kind: "service",
