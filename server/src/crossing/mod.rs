@@ -25,7 +25,7 @@ use crate::router::{Account, Crossing, ExportedService, ImportedService, Respons
 use crate::state::Shared;
 
 /// Header in which the exporting account learns who asks.
-const REQUEST_INFO: &str = "Nats-Request-Info";
+pub(crate) const REQUEST_INFO: &str = "Nats-Request-Info";
 /// How reply subjects end that ask for a fast batch.
 const FAST_BATCH: &[u8] = b".$FI";
 /// Header of messages that are traced, and what it says where they are not any more.

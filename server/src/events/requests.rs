@@ -13,6 +13,7 @@ use super::model::{PermissionsPart, ServerPart};
 use super::pages::{self, PageAnswer, Question};
 use super::{advisories, send, stats};
 use crate::connections::{CloseReason, ConnectionHandle};
+use crate::crossing::REQUEST_INFO;
 use crate::options::OptionsError;
 use crate::router::{Account, Listed as _, Target};
 use crate::state::{ReloadAsk, Shared};
@@ -47,6 +48,16 @@ struct UserInfo {
     #[serde(skip_serializing_if = "Option::is_none")]
     expires: Option<u64>,
 }
+
+/// What a request that came through an import says of whoever makes it: nothing but its account, unless the import shares it.
+#[derive(Debug, Default)]
+struct Introduced {
+    user: String,
+    account: String,
+    user_name: String,
+}
+
+go_struct! { Introduced as "ClientInfo" { "user" => user, "acc" => account, "name_tag" => user_name, } }
 
 /// Asks for something to be done to one client.
 #[derive(Debug, Default)]
@@ -160,8 +171,12 @@ impl Asker<'_> {
                 let Ok(name) = std::str::from_utf8(name) else { return false };
                 self.known(Question::about(name, question))
             }
-            [b"USER", b"INFO"] | [b"USER", _, b"INFO"] => {
+            [b"USER", b"INFO"] => {
                 self.answer(|| user_info(self.shared, client));
+                true
+            }
+            [b"USER", _, b"INFO"] => {
+                self.answer(|| introduced_info(self.shared, client, self.request.headers));
                 true
             }
             _ => false,
@@ -355,6 +370,21 @@ fn interest(account: &Account, wanted: &[u8], group: Option<&[u8]>) -> usize {
 fn left_ns(end: std::time::Instant) -> u64 {
     let left = end.saturating_duration_since(std::time::Instant::now());
     u64::try_from(left.as_nanos()).unwrap_or(u64::MAX)
+}
+
+/// What the service tells that others import: of who asks, what they let it know.
+fn introduced_info(shared: &Shared, client: &dyn ConnectionHandle, headers: &[u8]) -> Answer<UserInfo> {
+    let mut introduced = Introduced::default();
+    if let Some(json) = Headers::new(headers).get(REQUEST_INFO.as_bytes())
+        && json::decode_lenient(json, &mut introduced).is_err()
+    {
+        introduced = Introduced::default();
+    }
+    let Introduced { user, account, user_name } = introduced;
+    let account_name = shared.accounts.by_name(&account).map(|account| account.name_tag());
+    let Answer { server, data } = user_info(shared, client);
+    let account_name = account_name.unwrap_or_default();
+    Answer { server, data: UserInfo { user, account, account_name, user_name, ..data } }
 }
 
 fn user_info(shared: &Shared, client: &dyn ConnectionHandle) -> Answer<UserInfo> {
