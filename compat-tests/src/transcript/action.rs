@@ -72,8 +72,8 @@ pub enum Action {
     Cli { arguments: String },
     /// `W nats arguments`, `W terminal arguments`: the CLI, going on beside the steps that follow, the latter on a terminal.
     CliBegin { name: String, arguments: String, terminal: bool },
-    /// `W prints text`: waits for such a command to have printed a text.
-    CliPrints { name: String, text: String },
+    /// `W prints text`, `W prints 2 times text`: waits for such a command to have printed a text, so many times.
+    CliPrints { name: String, text: String, times: usize },
     /// `W ended` and `W interrupt`: waits for its end, the latter after a signal; records what it printed.
     CliEnd { name: String, signal: Option<Signal> },
     /// `subscribed subject [n]`: waits for so many connections to subscribe to it (1 unless said).
@@ -268,7 +268,7 @@ fn parse_connection_verb(conns: &str, rest: &str) -> Result<Action> {
             let (name, terminal) = (name(conns)?, verb == "terminal");
             Ok(Action::CliBegin { name, arguments: arguments.to_string(), terminal })
         }
-        "prints" => Ok(Action::CliPrints { name: conn, text: arguments.to_string() }),
+        "prints" => Ok(cli_prints(conn, arguments)),
         "ended" => Ok(Action::CliEnd { name: conn, signal: None }),
         "interrupt" => Ok(Action::CliEnd { name: conn, signal: Some(Signal::INT) }),
         "pub" => Ok(Action::Publish { conn, message: outgoing(arguments)? }),
@@ -290,6 +290,12 @@ fn parse_connection_verb(conns: &str, rest: &str) -> Result<Action> {
         }
         _ => Err(format!("unknown step {conns:?} {rest:?}").into()),
     }
+}
+
+fn cli_prints(name: String, arguments: &str) -> Action {
+    let several = arguments.split_once(" times ").and_then(|(times, text)| Some((times.parse().ok()?, text)));
+    let (times, text) = several.unwrap_or((1, arguments));
+    Action::CliPrints { name, text: text.to_string(), times }
 }
 
 fn parse_wait(conns: &str, arguments: &str) -> Result<Action> {

@@ -251,7 +251,7 @@ impl<'a> Player<'a> {
             | Action::Write { .. } => self.act_outside(action),
             Action::Cli { arguments } => self.cli(arguments),
             Action::CliBegin { name, arguments, terminal } => self.cli_begin(name, arguments, *terminal),
-            Action::CliPrints { name, text } => self.cli_prints(name, text),
+            Action::CliPrints { name, text, times } => self.cli_prints(name, text, *times),
             Action::CliEnd { name, signal } => self.cli_end(name, *signal),
             Action::Vouch { conn, how } => self.vouch(conn, how),
             Action::Subscribed { subject, count } => self.subscribed(subject, *count),

@@ -46,12 +46,12 @@ impl Player<'_> {
         Ok(())
     }
 
-    /// Waits until a command that goes on has printed a text.
-    pub(super) fn cli_prints(&mut self, name: &str, text: &str) -> Result<()> {
+    /// Waits until a command that goes on has printed a text so many times.
+    pub(super) fn cli_prints(&mut self, name: &str, text: &str, times: usize) -> Result<()> {
         let deadline = Instant::now() + CLI_LIMIT;
         loop {
             let running = self.commands.get(name).ok_or_else(|| format!("no command {name}"))?;
-            if running.printed().contains(text) {
+            if running.printed().matches(text).count() >= times {
                 return Ok(());
             }
             if Instant::now() > deadline {
