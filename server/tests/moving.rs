@@ -83,6 +83,12 @@ fn messages_of_clients_to_each_other_keep_their_order() {
     });
 }
 
+/// The position that an acknowledgement tells of.
+fn acknowledged(answer: &str) -> u64 {
+    let (_, rest) = answer.split_once("\"seq\":").unwrap();
+    rest.chars().take_while(char::is_ascii_digit).collect::<String>().parse().unwrap()
+}
+
 #[test]
 fn puts_gets_and_watches_of_clients_keep_their_order() {
     let (_directory, server) = with_stream();
@@ -129,16 +135,7 @@ fn puts_gets_and_watches_of_clients_keep_their_order() {
                         }
                         let number = numbers.next().expect("an acknowledgement too many");
                         assert_eq!(subject, format!("_INBOX.{client}.p{number}"));
-                        let seq: u64 = answer
-                            .split_once("\"seq\":")
-                            .map(|(_, rest)| {
-                                rest.chars()
-                                    .take_while(char::is_ascii_digit)
-                                    .collect::<String>()
-                                    .parse()
-                                    .unwrap()
-                            })
-                            .unwrap();
+                        let seq = acknowledged(&answer);
                         assert!(seq > last, "{seq} after {last}");
                         last = seq;
                     }
