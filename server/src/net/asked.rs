@@ -37,6 +37,7 @@ pub(super) fn control_at_once(
 /// A message that asks something of JetStream in an account, or is for a stream there.
 pub(super) struct Asked<'a> {
     pub account: AccountId,
+    /// It is asked, or stored, under the subject that decides who receives it.
     pub msg: OutMsg<'a>,
     /// Who asks.
     pub client: &'a Arc<ClientInfo>,

@@ -274,12 +274,12 @@ impl Connection {
         } else {
             crossing::count(&self.shared, account, msg, &routed);
         }
-        for (stream, subject) in untraced {
-            self.publish_later(turn, stream, &OutMsg { subject: &subject, ..*msg });
+        for (stream, to) in untraced {
+            self.publish_later(turn, stream, &OutMsg { to: &to, ..*msg });
         }
         let client = self.client_info();
-        tracing.waits.extend(take_long.into_iter().map(|(step, stream, subject)| {
-            let msg = OutMsg { subject: &subject, headers, ..*msg };
+        tracing.waits.extend(take_long.into_iter().map(|(step, stream, to)| {
+            let msg = OutMsg { to: &to, headers, ..*msg };
             Waits { step, stream, msg: Asked { account: account.id(), msg, client }.queued() }
         }));
         (routed.delivered, routed.crossings)

@@ -233,7 +233,7 @@ impl Connection {
             *stalling = routed.pressured;
         }
         for (stream, to) in take_long {
-            self.publish_later(turn, stream, &OutMsg { subject: &to, ..*msg });
+            self.publish_later(turn, stream, &OutMsg { to: &to, ..*msg });
         }
         if routed.crossings.is_empty() {
             return (routed.delivered, false);
