@@ -114,6 +114,11 @@ impl StreamConfig {
         limit(self.max_msgs)
     }
 
+    /// Whether messages may have others removed: by a rollup, or as the last one of a schedule.
+    pub(crate) fn lets_messages_remove(&self) -> bool {
+        self.allow_rollup_hdrs && !self.deny_purge
+    }
+
     /// Most bytes, if there is a limit.
     pub(crate) fn most_bytes(&self) -> Option<u64> {
         limit(self.max_bytes)

@@ -85,8 +85,7 @@ impl Inner {
                 .because(format_args!("rollup value invalid: {quoted}"))
                 .into());
         };
-        let is_allowed = self.config.allow_rollup_hdrs && !self.config.deny_purge;
-        Ok(if is_allowed { rollup } else { Rollup::None })
+        Ok(if self.config.lets_messages_remove() { rollup } else { Rollup::None })
     }
 
     fn place_brought(

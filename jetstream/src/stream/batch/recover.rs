@@ -128,7 +128,7 @@ impl Inner {
 
     /// Removes what a batch has rolled up, where the crash came after its last message and before that.
     fn roll_up_again(&mut self) -> Result<(), StoreError> {
-        if !self.config.allow_rollup_hdrs || self.config.deny_purge {
+        if !self.config.lets_messages_remove() {
             return Ok(());
         }
         let Some(tail) = self.batch_at_the_end()? else { return Ok(()) };

@@ -114,7 +114,7 @@ impl Inner {
     fn take_follower(&mut self, msg: &Inbound<'_>, if_long: IfLong) -> Result<(), Refusal> {
         self.check_size(msg.subject, msg.headers, msg.payload)?;
         let headers = PublishHeaders::scan(msg.headers);
-        let allowed = self.config.allow_rollup_hdrs && !self.config.deny_purge;
+        let allowed = self.config.lets_messages_remove();
         let rollup = Rollup::of(headers.rollup).filter(|_| allowed).unwrap_or(Rollup::None);
         if rollup != Rollup::None {
             // No purge goes on where it has time.

@@ -168,7 +168,7 @@ impl Inner {
         if headers.rollup.is_empty() {
             return Ok(Rollup::None);
         }
-        if !self.config.allow_rollup_hdrs || self.config.deny_purge {
+        if !self.config.lets_messages_remove() {
             return Err(errors::STREAM_ROLLUP_FAILED.because("rollup not permitted").into());
         }
         Rollup::of(headers.rollup).ok_or_else(|| {

@@ -143,8 +143,10 @@ impl Inner {
         headers: &PublishHeaders<'_>,
         stored: Option<&Msg<'_>>,
     ) -> Result<(), Refusal> {
-        let is_allowed = self.config.allow_rollup_hdrs && !self.config.deny_purge;
-        if !is_allowed || headers.scheduler.is_empty() || headers.schedule_next != b"purge" {
+        if !self.config.lets_messages_remove()
+            || headers.scheduler.is_empty()
+            || headers.schedule_next != b"purge"
+        {
             return Ok(());
         }
         self.end_schedule(headers.scheduler, stored)
