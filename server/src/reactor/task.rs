@@ -173,21 +173,9 @@ impl Wake for Task {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Policy, Reactor, Turns};
+    use super::super::tests::Plain;
+    use super::super::{Policy, Reactor};
     use super::*;
-    use std::time::Duration;
-
-    struct Plain;
-
-    impl Turns for Plain {
-        fn rest(&self, is_busy: bool) -> bool {
-            is_busy
-        }
-
-        fn looked(&self) -> Duration {
-            Duration::ZERO
-        }
-    }
 
     #[test]
     fn a_wake_that_finds_a_thread_which_the_task_has_left_is_handed_on() {

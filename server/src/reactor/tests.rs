@@ -17,7 +17,7 @@ struct Running {
 }
 
 /// Of threads that sleep whenever they have nothing to do.
-struct Plain;
+pub(super) struct Plain;
 
 impl Turns for Plain {
     fn rest(&self, is_busy: bool) -> bool {
